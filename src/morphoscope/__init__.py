@@ -1,0 +1,3 @@
+"""Morphoscope."""
+
+__version__ = "0.1.0"

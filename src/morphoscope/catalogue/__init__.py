@@ -1,0 +1,1 @@
+"""From images without labels to a table of answers."""

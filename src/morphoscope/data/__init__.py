@@ -1,0 +1,1 @@
+"""From files to a Store, and from a Store to batches."""

@@ -1,0 +1,337 @@
+"""The one on-disk format: images to map into memory, a table, and what both mean.
+
+A store is a folder::
+
+    images.npy      (N, H, W, C) uint8, memory-mapped
+    table.parquet   id, ra, dec in degrees, label columns, truth columns, source, pixel_hash, sky_group
+    store.yaml      label scheme, pixel scale in arcsec, intensity stretch, checksum of the source, ...
+
+It is written in constant memory into a hidden sibling and put in place by one rename, so a store
+that can be opened is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from morphoscope import files
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.scheme import Scheme
+
+FORMAT_VERSION = 1
+CHUNK_ROWS = 1024  # rows of the table kept before they are written
+STANDARD_COLUMNS = ("id", "ra", "dec", "source", "pixel_hash", "sky_group")
+
+
+class StoreMeta(BaseModel):
+    """What ``store.yaml`` says."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format_version: int = FORMAT_VERSION
+    kind: Literal["morphoscope-store"] = "morphoscope-store"
+    scheme: Scheme | None = Field(default=None, description="none: images alone, without labels")
+    count: int = 0
+    image_shape: tuple[int, int, int] = Field(default=(0, 0, 0), description="H, W, C")
+    crop: int | None = Field(
+        default=None, description="side of the centre crop taken at ingest, source pixels"
+    )
+    size: int | None = Field(
+        default=None, description="side the crop was scaled to at ingest; none: not scaled"
+    )
+    pixel_scale: float | None = Field(default=None, description="arcsec per stored pixel; none: unknown")
+    stretch: str = Field(default="as-served", description="how intensities became 0..255")
+    source: str = Field(default="", description="what it was made from, by name")
+    source_checksum: str | None = Field(
+        default=None, description="sha256 of the source, where it is one file"
+    )
+    sky_group_radius: float | None = Field(
+        default=None, description="arcsec within which galaxies are kept together"
+    )
+    unreadable: int = Field(default=0, description="images that could not be read (listed in unreadable.csv)")
+    options: dict[str, Any] = Field(default_factory=dict, description="how it was ingested or simulated")
+    program_version: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store. ``images`` is a read-only memory map: index it, never load it whole."""
+
+    path: Path
+    meta: StoreMeta
+    images: np.ndarray
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return self.meta.count
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """What the labels mean; None for images alone."""
+        return self.meta.scheme
+
+    def need_scheme(self) -> Scheme:
+        """The label scheme of a store that must have one.
+
+        Raises:
+            UsageError: the store holds images alone.
+        """
+        if self.meta.scheme is None:
+            raise UsageError(f"{self.path} holds images without labels; labels are needed here")
+        return self.meta.scheme
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of the table as a numpy array, (N,)."""
+        return self.table.column(name).to_numpy(zero_copy_only=False)
+
+    def targets(self) -> np.ndarray:
+        """Labels as the scheme gives them: (N,) int64 class indices or (N, K) float32 fractions."""
+        return self.need_scheme().targets(self.table)
+
+    def labelled(self) -> np.ndarray:
+        """Which galaxies have labels, (N,) bool."""
+        return self.need_scheme().labelled(self.table)
+
+
+def open_store(path: Path | str, *, verify: bool = False) -> Store:
+    """Open a store and check that it is whole.
+
+    Sizes, row counts and the pixels of a few galaxies are checked always; ``verify`` checks all pixels.
+
+    Raises:
+        UsageError: there is no store at ``path``.
+        MorphoscopeError: the store is damaged, or was made by a newer program.
+    """
+    path = Path(path)
+    header = path / "store.yaml"
+    if not header.is_file():
+        what = "is not a store: it has no store.yaml" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {what}. Make a store with 'morphoscope data ingest' or 'data simulate'")
+    try:
+        values = yaml.safe_load(header.read_text(encoding="utf-8"))
+        version = values["format_version"]
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
+        raise MorphoscopeError(f"{header} is damaged: it is not the header of a store") from error
+    if version > FORMAT_VERSION:
+        raise MorphoscopeError(
+            f"{path} has format {version}, made by a newer morphoscope; this one reads up to "
+            f"{FORMAT_VERSION}. Upgrade morphoscope"
+        )
+    try:
+        meta = StoreMeta.model_validate(values)
+        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+        table = pq.read_table(path / "table.parquet", memory_map=True)
+    except (ValidationError, OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise MorphoscopeError(
+            f"{path} is damaged ({reason}); make the store again from its source"
+        ) from error
+    expected = (meta.count, *meta.image_shape)
+    if images.shape != expected or images.dtype != np.uint8 or table.num_rows != meta.count:
+        raise MorphoscopeError(
+            f"{path} is damaged: store.yaml says {expected} uint8, images.npy holds {images.shape} "
+            f"{images.dtype}, table.parquet {table.num_rows} rows; make the store again from its source"
+        )
+    store = Store(path, meta, images, table)
+    _check_pixels(store, every=verify)
+    return store
+
+
+def _check_pixels(store: Store, *, every: bool) -> None:
+    count = len(store)
+    chosen = range(count) if every else sorted({0, count // 2, count - 1} & set(range(count)))
+    hashes = store.table.column("pixel_hash")
+    for row in chosen:
+        if pixel_hash(store.images[row]) != hashes[row].as_py():
+            raise MorphoscopeError(
+                f"{store.path} is damaged: the pixels of row {row} are not those that were written; "
+                "make the store again from its source"
+            )
+
+
+def pixel_hash(image_HWC: np.ndarray) -> str:
+    """A 64-bit fingerprint of an image's pixels (16 hex digits); equal pixels give equal fingerprints."""
+    return hashlib.blake2b(np.ascontiguousarray(image_HWC).data, digest_size=8).hexdigest()
+
+
+class StoreWriter:
+    """Write a store row by row in constant memory.
+
+    ::
+
+        with StoreWriter(out, meta, image_shape=(256, 256, 3)) as writer:
+            writer.append(image_HWC, {"id": "a", "ra": 10.0, "dec": -1.0, "label": 3, "source": "a.jpg"})
+
+    Leaving the block puts the store in place; an error or Ctrl-C inside it leaves nothing behind.
+    A kill leaves only a hidden ``.NAME.partial-*`` folder, which the next writer removes.
+
+    Args:
+        out: folder of the store.
+        meta: what is known beforehand; count, shape, date and version are filled in.
+        image_shape: (H, W, C) of every image.
+        extra: further table columns beyond the scheme's, name → Arrow type.
+        expected: how many images will come, to check for room on the disk beforehand.
+        overwrite: replace a store that is already there.
+    """
+
+    def __init__(
+        self,
+        out: Path | str,
+        meta: StoreMeta,
+        *,
+        image_shape: tuple[int, int, int],
+        extra: dict[str, pa.DataType] | None = None,
+        expected: int = 0,
+        overwrite: bool = False,
+    ) -> None:
+        self.out = Path(out)
+        self.meta = meta
+        self.image_shape = image_shape
+        self.overwrite = overwrite
+        self.count = 0
+        files.refuse_existing(self.out, overwrite=overwrite)
+        files.ensure_room(self.out, int(1.02 * expected * int(np.prod(image_shape))) + 10_000_000)
+        self.schema = _schema(meta, extra or {})
+        self._rows: list[dict[str, Any]] = []
+        self._unreadable: list[tuple[str, str]] = []
+
+    def __enter__(self) -> StoreWriter:
+        with files.explained_os_errors(self.out):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            files.remove_stale_partials(self.out)
+            self.partial = files.partial_name(self.out)
+            self.partial.mkdir()
+            self._images = open(self.partial / "images.npy", "wb")
+            self._write_header()
+            self._table = pq.ParquetWriter(self.partial / "rows.parquet", self.schema)
+        return self
+
+    def append(self, image_HWC: np.ndarray, row: dict[str, Any]) -> None:
+        """Add one galaxy; columns that ``row`` lacks are empty (NaN coordinates, label −1)."""
+        if image_HWC.shape != self.image_shape or image_HWC.dtype != np.uint8:
+            raise MorphoscopeError(
+                f"{row.get('source', row.get('id'))}: image is {image_HWC.shape} {image_HWC.dtype}, "
+                f"the store holds {self.image_shape} uint8; pass --size to scale all images alike"
+            )
+        image_HWC = np.ascontiguousarray(image_HWC)
+        with files.explained_os_errors(self.out):
+            self._images.write(image_HWC.data)
+            self._rows.append({"ra": np.nan, "dec": np.nan, **row, "pixel_hash": pixel_hash(image_HWC)})
+            self.count += 1
+            if len(self._rows) >= CHUNK_ROWS:
+                self._flush()
+
+    def unreadable(self, source: str, reason: str) -> None:
+        """Remember an image that could not be read; it is listed in ``unreadable.csv``."""
+        self._unreadable.append((source, reason))
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                with files.explained_os_errors(self.out):
+                    self._finish()
+        finally:
+            self._images.close()
+            self._table.close()
+            shutil.rmtree(self.partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            with files.explained_os_errors(self.out):
+                raise error
+
+    def _write_header(self) -> None:
+        # numpy reserves room in the header for the first axis to grow, so the final header fits.
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.image_shape)}
+        self._images.seek(0)
+        np.lib.format.write_array_header_1_0(self._images, header)
+
+    def _flush(self) -> None:
+        columns = {
+            field.name: pa.array([row.get(field.name, _empty(field)) for row in self._rows], field.type)
+            for field in self.schema
+        }
+        self._table.write_table(pa.table(columns, schema=self.schema))
+        self._rows.clear()
+
+    def _finish(self) -> None:
+        if not self.count:
+            reasons = (
+                f"; the first: {self._unreadable[0][0]}: {self._unreadable[0][1]}" if self._unreadable else ""
+            )
+            raise MorphoscopeError(f"{self.out}: no image could be read, so no store was made{reasons}")
+        self._flush()
+        self._table.close()
+        self._write_header()
+        self._images.flush()
+        os.fsync(self._images.fileno())
+        radius = self._write_sky_groups()
+        if self._unreadable:
+            lines = ["source,reason", *(f'"{source}","{reason}"' for source, reason in self._unreadable)]
+            (self.partial / "unreadable.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        from morphoscope import __version__
+
+        meta = self.meta.model_copy(
+            update={
+                "count": self.count,
+                "image_shape": self.image_shape,
+                "sky_group_radius": radius,
+                "unreadable": len(self._unreadable),
+                "program_version": __version__,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
+        text = yaml.safe_dump(meta.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        (self.partial / "store.yaml").write_text(text, encoding="utf-8")
+        if self.overwrite and self.out.is_dir():
+            shutil.rmtree(self.out)
+        os.replace(self.partial, self.out)
+
+    def _write_sky_groups(self) -> float:
+        """Add the sky group of every galaxy, a column that needs all coordinates at once."""
+        from morphoscope.data.sky import default_group_radius, sky_groups
+
+        rows = pq.ParquetFile(self.partial / "rows.parquet", memory_map=True)
+        place = rows.read(columns=["ra", "dec"])
+        radius = self.meta.sky_group_radius or default_group_radius(
+            self.meta.pixel_scale, self.image_shape[0]
+        )
+        groups = sky_groups(place["ra"].to_numpy(), place["dec"].to_numpy(), radius)
+        schema = self.schema.append(pa.field("sky_group", pa.int64()))
+        start = 0
+        with pq.ParquetWriter(self.partial / "table.parquet", schema) as writer:
+            for batch in rows.iter_batches(CHUNK_ROWS):
+                part = pa.array(groups[start : start + batch.num_rows], pa.int64())
+                writer.write_table(pa.Table.from_batches([batch]).append_column("sky_group", part))
+                start += batch.num_rows
+        (self.partial / "rows.parquet").unlink()
+        return radius
+
+
+def _schema(meta: StoreMeta, extra: dict[str, pa.DataType]) -> pa.Schema:
+    fields = [pa.field("id", pa.string()), pa.field("ra", pa.float64()), pa.field("dec", pa.float64())]
+    if meta.scheme is not None:
+        label_type = pa.int16() if meta.scheme.kind == "classes" else pa.float32()
+        fields += [pa.field(name, label_type) for name in meta.scheme.columns]
+    taken = {field.name for field in fields} | set(STANDARD_COLUMNS)
+    fields += [pa.field(name, kind) for name, kind in extra.items() if name not in taken]
+    return pa.schema([*fields, pa.field("source", pa.string()), pa.field("pixel_hash", pa.string())])
+
+
+def _empty(field: pa.Field) -> Any:
+    if pa.types.is_floating(field.type):
+        return float("nan")
+    if field.type == pa.int16():
+        return -1
+    return None

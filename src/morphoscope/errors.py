@@ -1,0 +1,33 @@
+"""Errors a person can act on: one sentence that names the file, the field and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MorphoscopeError(Exception):
+    """The work failed for a reason the user can understand and mend (exit status 1)."""
+
+    exit_status = 1
+
+
+class UsageError(MorphoscopeError):
+    """The request itself is wrong: an unknown name, field or combination (exit status 2)."""
+
+    exit_status = 2
+
+
+def did_you_mean(name: str, known: Iterable[str], what: str = "") -> str:
+    """A tail for an error message that names the nearest known name, or lists them all when few.
+
+    >>> did_you_mean("optimizer", ["optimiser", "schedule"])
+    " (did you mean 'optimiser'?)"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    if names and len(names) <= 30:
+        return f" ({what or 'known'}: {', '.join(names)})"
+    return ""

@@ -1,0 +1,1 @@
+"""What labels mean: schemes as data, the Galaxy Zoo decision tree, threshold rules."""

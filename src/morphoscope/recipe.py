@@ -1,0 +1,270 @@
+"""A recipe says everything a training needs; every default of the program stands in this file.
+
+A paper's row is a Python function that returns a :class:`Recipe`; a variant changes a base with
+:meth:`Recipe.changed`. Any field can be set from the command line as ``--set optimiser.lr=0.01``.
+The resolved recipe is saved with the run as ``recipe.yaml`` and can be run again.
+"""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from morphoscope.errors import UsageError, did_you_mean
+
+
+class Part(BaseModel):
+    """A frozen part of a recipe: unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Data(Part):
+    """Which galaxies are learned from."""
+
+    split: str = Field(default="sky-grouped", description="named split (see data/split.py) or a split file")
+    split_seed: int = Field(default=0, ge=0, description="seed of the split; apart from the training's seed")
+    test: float = Field(default=0.2, ge=0.0, lt=1.0, description="share held out for the test")
+    validation: float = Field(default=0.1, ge=0.0, lt=1.0, description="share that steers the training")
+    balance: Literal["none", "oversample", "class-weights"] = Field(
+        default="none", description="what is done about rare classes, in the training split alone"
+    )
+    limit: int | None = Field(default=None, ge=1, description="use at most this many training galaxies")
+
+
+class Augment(Part):
+    """How an image becomes the network's input; magnitudes apply to training alone.
+
+    Geometry is one affine warp: the centre ``crop`` of the stored image is resampled once to ``size``.
+    """
+
+    size: int = Field(default=128, ge=8, description="side of the network's input, pixels")
+    crop: int | None = Field(
+        default=None, ge=8, description="side of the centre crop, stored pixels; none: all"
+    )
+    rotation: float = Field(default=180.0, ge=0, le=180, description="uniform in ±rotation, degrees")
+    flip_horizontal: bool = True
+    flip_vertical: bool = True
+    zoom: tuple[float, float] = Field(default=(0.85, 1.18), description="crop side times uniform(low, high)")
+    shear: float = Field(default=0.0, ge=0, lt=90, description="uniform in ±shear, degrees")
+    shift: float = Field(default=0.04, ge=0, le=1, description="uniform in ±shift of the crop side, per axis")
+    border: Literal["constant", "replicate", "reflect"] = Field(
+        default="constant", description="what lies outside the stored image; constant: black sky"
+    )
+    brightness: float = Field(default=0.0, ge=0, description="factor 1 ± brightness")
+    contrast: float = Field(default=0.0, ge=0, description="factor 1 ± contrast about mid-grey")
+    channel_shift: float = Field(default=0.0, ge=0, description="±grey levels (of 255) added to each channel")
+    noise: float = Field(default=0.0, ge=0, description="standard deviation up to this, grey levels")
+    strength: float = Field(default=1.0, ge=0, description="one factor on all magnitudes (RandAugment-style)")
+    train_size: tuple[int, ...] = Field(
+        default=(), description="progressive sizes, e.g. 96,128: equal shares of the epochs, last one = size"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Augment:
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError("zoom must be two positive factors, low then high")
+        if self.train_size and self.train_size[-1] != self.size:
+            raise ValueError("the last of train_size must equal size")
+        return self
+
+
+class Model(Part):
+    """The network: a backbone by name and a head."""
+
+    name: str = Field(default="resnet18", description="timm name, or a layout of this program")
+    pretrained: bool = Field(default=True, description="start from ImageNet weights; false: from scratch")
+    weights: str | None = Field(default=None, description="local file or folder with the pretrained weights")
+    start: str | None = Field(default=None, description="a run to start from instead of ImageNet weights")
+    hidden: tuple[int, ...] = Field(
+        default=(), description="widths of hidden fully connected layers of the head"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="before every layer of the head")
+    drop_path: float = Field(
+        default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone has it"
+    )
+
+
+class Optimiser(Part):
+    """How the weights move."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0, description="not applied to biases and normalisation")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="adam and adamw")
+    head_lr: float = Field(default=1.0, gt=0, description="the head's learning rate in units of lr")
+    clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: none")
+
+
+class Schedule(Part):
+    """How the learning rate changes, step by step."""
+
+    name: Literal["one-cycle", "cosine", "constant", "keras-decay"] = "one-cycle"
+    warmup: float = Field(default=0.15, ge=0, lt=1, description="share of the steps that rise to lr")
+    final: float = Field(default=1e-3, ge=0, description="last learning rate in units of lr")
+    decay: float = Field(default=0.0, ge=0, description="keras-decay: lr / (1 + decay · step)")
+
+
+class Training(Part):
+    """How long and how."""
+
+    epochs: int = Field(default=20, ge=1)
+    initial_epoch: int = Field(default=0, ge=0, description="first epoch's number, as Keras counts")
+    batch: int = Field(default=64, ge=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
+    cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the weights' moving average; 0: off")
+    patience: int | None = Field(default=None, ge=1, description="epochs without a better monitor; none: off")
+    monitor: Literal["loss", "metric"] = Field(
+        default="loss", description="validation loss, or the scheme's metric"
+    )
+    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    channels_last: bool = True
+    compile: bool | None = Field(default=None, description="torch.compile; none: on GPUs alone")
+    workers: int | None = Field(
+        default=None, ge=0, description="threads that prepare batches; none: all cores"
+    )
+
+
+class Evaluation(Part):
+    """How the finished network is asked."""
+
+    views: Literal[1, 2, 8, 16] = Field(default=1, description="test-time augmentation: rotations times flip")
+    batch: int = Field(default=256, ge=1)
+
+
+class Recipe(Part):
+    """Everything a training needs."""
+
+    name: str = "own"
+    about: str = Field(default="", description="command, hardware, time and the score to expect")
+    seed: int = Field(default=0, ge=0)
+    data: Data = Data()
+    augment: Augment = Augment()
+    model: Model = Model()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    def changed(self, settings: dict[str, Any] | None = None, **parts: dict[str, Any] | Any) -> Recipe:
+        """A copy with some fields changed.
+
+        ``recipe.changed(optimiser={"lr": 0.01}, seed=3)`` or dotted:
+        ``recipe.changed({"optimiser.lr": 0.01})``.
+
+        Raises:
+            UsageError: a field does not exist (the nearest one is named) or its value does not fit.
+        """
+        values = self.model_dump()
+        dotted = dict(settings or {})
+        for part, change in parts.items():
+            if isinstance(change, dict):
+                dotted |= {f"{part}.{field}": value for field, value in change.items()}
+            else:
+                dotted[part] = change
+        for path, value in dotted.items():
+            _known_field(path)
+            target = values
+            *folders, last = path.split(".")
+            for folder in folders:
+                target = target[folder]
+            target[last] = value
+        return _validated(values, "recipe")
+
+    def with_settings(self, settings: list[str]) -> Recipe:
+        """A copy with ``field=value`` texts applied, as ``--set`` on the command line gives them.
+
+        Values are YAML: ``augment.zoom=[0.8,1.2]``, ``training.patience=null``; a comma makes a list
+        where the field is one: ``augment.zoom=0.8,1.2``.
+        """
+        changes: dict[str, Any] = {}
+        for setting in settings:
+            path, equals, text = setting.partition("=")
+            if not equals:
+                raise UsageError(f"--set {setting}: expected field=value, for example optimiser.lr=0.01")
+            field = _known_field(path.strip())
+            changes[path.strip()] = _parsed(text.strip(), field.annotation)
+        return self.changed(changes)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML text, every field written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    @staticmethod
+    def from_yaml(path: Path | str) -> Recipe:
+        """Read a recipe file; fields that are left out take their defaults.
+
+        Raises:
+            UsageError: no such file, not YAML, an unknown field or a value that does not fit.
+        """
+        path = Path(path)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: cannot be read as a recipe ({error})") from error
+        except yaml.YAMLError as error:
+            raise UsageError(f"{path}: is not valid YAML ({str(error).splitlines()[0]})") from error
+        if not isinstance(values, dict):
+            raise UsageError(f"{path}: a recipe is a YAML mapping such as 'optimiser: {{lr: 0.01}}'")
+        return _validated(values, str(path))
+
+
+def fields() -> dict[str, Any]:
+    """Every settable field by its dotted name, with pydantic's description of it."""
+    named: dict[str, Any] = {}
+    for name, field in Recipe.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, Part):
+            named |= {f"{name}.{inner}": info for inner, info in part.model_fields.items()}
+        else:
+            named[name] = field
+    return named
+
+
+def _known_field(path: str) -> Any:
+    known = fields()
+    if path not in known:
+        raise UsageError(f"the recipe has no field '{path}'{did_you_mean(path, known, 'fields')}")
+    return known[path]
+
+
+def _parsed(text: str, annotation: Any) -> Any:
+    if _is_sequence(annotation) and not text.startswith("["):
+        text = f"[{text}]"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"'{text}' cannot be read as a value") from error
+    if isinstance(value, str) and annotation is not str:
+        try:  # YAML 1.1 reads 1e-3 as text
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _is_sequence(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return any(_is_sequence(option) for option in get_args(annotation))
+    return origin is tuple
+
+
+def _validated(values: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(step) for step in first["loc"])
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(path, fields(), "fields")
+            raise UsageError(f"{where}: the recipe has no field '{path}'{hint}") from error
+        raise UsageError(f"{where}: {path}: {first['msg']} (got {first.get('input')!r})") from error

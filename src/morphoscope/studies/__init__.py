@@ -1,0 +1,1 @@
+"""Recipes by name, one module a paper."""
