@@ -1,0 +1,50 @@
+# Every target sets itself up from plain python3 (3.11 or newer) first; the second time that is at once.
+#   make demo    simulate galaxies, train, report, classify real sky: everything, offline
+#   make test    all tests
+# Another Python: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_OUT ?= demo
+# One torch thread per test process: the processes, not the threads, share the cores.
+TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MPLBACKEND=agg
+PYTEST_OPTIONS ?= -n 2 --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench constraints clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: ## make .venv with the pinned packages (the other targets do it themselves)
+	@$(PYTHON) scripts/set_up.py $(if $(filter file,$(origin PYTHON)),,--this-python)
+
+demo: setup ## everything once, offline, into demo/
+	@$(BIN)/morphoscope demo --out $(DEMO_OUT)
+
+test: setup ## all tests
+	@$(TEST_ENVIRONMENT) $(BIN)/pytest $(PYTEST_OPTIONS)
+
+lint: setup ## style, formatting, types, import layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: setup ## let ruff format and mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## measure: start-up, inputs, memory
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+constraints: setup ## pin what pyproject.toml asks for in constraints.txt (UPGRADE=1: the newest)
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev \
+	  --no-header --no-annotate $(if $(UPGRADE),--upgrade) --output-file constraints.txt pyproject.toml >/dev/null
+	@{ echo '# The versions that are known to work together, for Python 3.11 and newer; make installs these.'; \
+	  echo '# Written by "make constraints"; "make constraints UPGRADE=1" takes the newest of everything.'; \
+	  cat constraints.txt; } > constraints.new && mv constraints.new constraints.txt
+
+clean: ## remove what make has made: .venv, caches, builds, the demo
+	@rm -rf .venv build dist demo .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find src tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +
