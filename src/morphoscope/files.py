@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -14,11 +15,16 @@ from pathlib import Path
 from morphoscope.errors import MorphoscopeError, UsageError
 
 _PARTIAL = ".partial-"
+_REPLACED = ".replaced-"
 
 
 def partial_name(target: Path) -> Path:
     """A hidden sibling of ``target`` to write into before the rename: ``.NAME.partial-PID-xxxx``."""
-    return target.parent / f".{target.name}{_PARTIAL}{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    return _sibling(target, _PARTIAL)
+
+
+def _sibling(target: Path, mark: str) -> Path:
+    return target.parent / f".{target.name}{mark}{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
 
 def _process_lives(pid: int) -> bool:
@@ -32,22 +38,61 @@ def _process_lives(pid: int) -> bool:
 
 
 def remove_stale_partials(target: Path) -> None:
-    """Delete what killed processes left half-written beside ``target``; living writers are left alone."""
-    for leftover in target.parent.glob(f".{target.name}{_PARTIAL}*"):
-        pid = leftover.name.split(_PARTIAL)[-1].split("-")[0]
+    """Delete what killed processes left half-written beside ``target``; living writers are left alone.
+
+    A folder that was killed while it was being replaced (:func:`put_in_place`) comes back first.
+    """
+    for leftover in _leftovers(target, _REPLACED):
+        if not target.exists():
+            os.rename(leftover, target)
+        else:
+            shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in _leftovers(target, _PARTIAL):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _leftovers(target: Path, mark: str) -> Iterator[Path]:
+    """Hidden siblings of ``target`` whose writer is dead."""
+    for sibling in target.parent.glob(f"{glob.escape(f'.{target.name}{mark}')}*"):
+        pid = sibling.name.split(mark)[-1].split("-")[0]
         if pid.isdigit() and not _process_lives(int(pid)):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+            yield sibling
+
+
+def put_in_place(partial: Path, target: Path) -> None:
+    """Make the finished folder ``partial`` become ``target``, replacing a folder that is there.
+
+    The old folder is moved aside and deleted only when the new one is in place: deleting a large folder
+    takes seconds in which a kill would leave neither whole. A kill between the two renames leaves the old
+    folder hidden, and :func:`remove_stale_partials` brings it back.
+    """
+    if not target.is_dir():
+        os.replace(partial, target)
+        return
+    replaced = _sibling(target, _REPLACED)
+    os.rename(target, replaced)
+    try:
+        os.rename(partial, target)
+    except BaseException:
+        os.rename(replaced, target)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def explained_os_errors(target: Path) -> Iterator[None]:
-    """Turn a full disk or a refused permission into one sentence that says what to do."""
+    """Turn a full disk or a refused permission into one sentence that says what to do.
+
+    Errors about files that lie elsewhere, such as a source that may not be read, pass unchanged.
+    """
     try:
         yield
     except OSError as error:
+        if not _concerns(error, target):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MorphoscopeError(
                 f"{target}: the disk is full; nothing was kept. Free some room or choose another "
@@ -55,13 +100,31 @@ def explained_os_errors(target: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise MorphoscopeError(f"{target}: no permission to write here; choose another folder") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST) and not target.parent.is_dir():
+            raise UsageError(f"{target}: a part of this path is a file, not a folder") from error
         raise
+
+
+def _concerns(error: OSError, target: Path) -> bool:
+    if not isinstance(error.filename, str | os.PathLike):
+        return True  # a write to an open file names none
+    place, home = Path(os.path.abspath(error.filename)), Path(os.path.abspath(target.parent))
+    if home.is_relative_to(place):
+        return True
+    name = place.relative_to(home).parts[0] if place.is_relative_to(home) else ""
+    return name == target.name or name.startswith(f".{target.name}.")
 
 
 @contextlib.contextmanager
 def atomic_file(target: Path | str) -> Iterator[Path]:
-    """Yield a temporary path to write to; on success it becomes ``target``, on failure it is removed."""
+    """Yield a temporary path to write to; on success it becomes ``target``, on failure it is removed.
+
+    Raises:
+        UsageError: ``target`` is a folder.
+    """
     target = Path(target)
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; a file to write was expected")
     with explained_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_partials(target)
@@ -74,14 +137,14 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(target: Path | str, *, overwrite: bool = False, mark: str | None = None) -> Iterator[Path]:
     """Yield a temporary folder to fill; on success it becomes ``target``, on failure it is removed.
 
     Raises:
-        UsageError: ``target`` exists, is not empty, and ``overwrite`` is false.
+        UsageError: as :func:`refuse_existing`.
     """
     target = Path(target)
-    refuse_existing(target, overwrite=overwrite)
+    refuse_existing(target, overwrite=overwrite, mark=mark)
     with explained_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_partials(target)
@@ -89,23 +152,36 @@ def atomic_folder(target: Path | str, *, overwrite: bool = False) -> Iterator[Pa
         partial.mkdir()
         try:
             yield partial
-            if target.is_dir():
-                shutil.rmtree(target)
-            os.replace(partial, target)
+            put_in_place(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def refuse_existing(target: Path, *, overwrite: bool) -> None:
+def refuse_existing(target: Path, *, overwrite: bool, mark: str | None = None) -> None:
     """Refuse to write over something that is there.
 
+    Args:
+        target: the folder to be written.
+        overwrite: allow to replace a folder.
+        mark: the file that shows a folder to be of the kind that may be replaced, such as "store.yaml": a
+            folder of images given by mistake is not deleted, whatever ``overwrite`` says.
+
     Raises:
-        UsageError: ``target`` is a file, or a folder with something in it and ``overwrite`` is false.
+        UsageError: ``target`` is a file or a link, or a folder with something in it that may not be replaced.
     """
-    if target.is_file() or target.is_symlink():
-        raise UsageError(f"{target} is a file; a folder to create was expected")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        what = "link" if target.is_symlink() else "file"
+        raise UsageError(f"{target} is a {what}; a folder to create was expected")
+    with explained_os_errors(target):
+        if not target.is_dir() or not any(target.iterdir()):
+            return
+    if not overwrite:
         raise UsageError(f"{target} exists already; choose another name or pass --overwrite")
+    if mark is not None and not (target / mark).is_file():
+        raise UsageError(
+            f"{target} has no {mark}, so it is something else that --overwrite will not delete; "
+            "choose another name"
+        )
 
 
 def ensure_room(folder: Path | str, needed_bytes: int) -> None:

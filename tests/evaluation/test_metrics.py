@@ -85,12 +85,12 @@ def test_perfect_predictions():
 
 
 def test_uniform_predictions():
-    labels = np.repeat(np.arange(4), 25)
+    labels = np.repeat(np.arange(4), [40, 20, 30, 10])
     result = classification_metrics(labels, np.full((100, 4), 0.25), names(4), bootstrap=50)
-    assert result["accuracy"]["value"] == 0.25  # ties go to the first class
+    assert result["accuracy"]["value"] == 0.4  # ties go to the first class
     assert result["macro_recall"]["value"] == 0.25
-    assert result["top2"]["value"] == 0.5
-    assert result["ece"]["value"] == pytest.approx(0.0)
+    assert result["top2"]["value"] == 0.6  # and then to the second
+    assert result["ece"]["value"] == pytest.approx(0.4 - 0.25)
     assert result["log_loss"]["value"] == pytest.approx(np.log(4))
     assert result["brier"]["value"] == pytest.approx(0.75)
     assert result["per_class"][1]["precision"] is None

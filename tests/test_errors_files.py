@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from morphoscope import files
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+
+
+def hidden(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def break_off_a_file(target: Path, error: BaseException) -> None:
+    with files.atomic_file(target) as partial:
+        partial.write_text("half")
+        raise error
+
+
+def break_off_a_folder(target: Path, error: BaseException) -> None:
+    with files.atomic_folder(target, overwrite=True) as partial:
+        (partial / "new").write_text("half")
+        raise error
+
+
+def explained(target: Path, error: OSError) -> None:
+    with files.explained_os_errors(target):
+        raise error
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_exit_statuses():
+    assert MorphoscopeError.exit_status == 1
+    assert UsageError.exit_status == 2
+    assert issubclass(UsageError, MorphoscopeError)
+
+
+def test_did_you_mean():
+    assert did_you_mean("optimizer", ["optimiser", "schedule"]) == " (did you mean 'optimiser'?)"
+    assert did_you_mean("xyz", ["b", "a"], "columns") == " (columns: a, b)"
+    assert did_you_mean("xyz", []) == ""
+    assert did_you_mean("xyz", map(str, range(31))) == ""
+
+
+def test_a_file_appears_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "new" / "folder" / "a.txt"
+    with files.atomic_file(target) as partial:
+        partial.write_text("whole")
+        assert not target.exists()
+        assert partial.parent == target.parent  # one file system, so that the rename is atomic
+    assert target.read_text() == "whole"
+    assert hidden(target.parent) == []
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])
+def test_a_broken_block_leaves_the_old_file(tmp_path, error):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(type(error)):
+        break_off_a_file(target, error)
+    assert target.read_text() == "old"
+    assert hidden(tmp_path) == []
+
+
+def test_a_folder_where_a_file_should_be_written_is_refused(tmp_path):
+    with (
+        pytest.raises(UsageError, match="is a folder; a file to write was expected"),
+        files.atomic_file(tmp_path),
+    ):
+        pass
+
+
+def test_a_folder_appears_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "deep" / "store"
+    with files.atomic_folder(target) as partial:
+        (partial / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "a").read_text() == "1"
+    assert hidden(target.parent) == []
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_a_broken_block_leaves_the_old_folder(tmp_path, error):
+    target = tmp_path / "store"
+    target.mkdir()
+    (target / "old").write_text("1")
+    with pytest.raises(type(error)):
+        break_off_a_folder(target, error)
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert hidden(tmp_path) == []
+
+
+def test_an_existing_folder_is_replaced_only_on_request(tmp_path):
+    target = tmp_path / "store"
+    target.mkdir()
+    with files.atomic_folder(target) as partial:  # an empty folder may be filled
+        (partial / "first").write_text("1")
+    with (
+        pytest.raises(UsageError, match=r"store exists already; .* --overwrite"),
+        files.atomic_folder(target),
+    ):
+        pass
+    with files.atomic_folder(target, overwrite=True) as partial:
+        (partial / "second").write_text("2")
+    assert [path.name for path in target.iterdir()] == ["second"]
+    assert hidden(tmp_path) == []
+
+
+def test_overwrite_does_not_delete_a_folder_of_something_else(tmp_path):
+    (tmp_path / "galaxy.jpg").write_text("precious")
+    with pytest.raises(UsageError, match=r"has no store\.yaml, so it is something else"):
+        files.refuse_existing(tmp_path, overwrite=True, mark="store.yaml")
+    (tmp_path / "store.yaml").write_text("")
+    files.refuse_existing(tmp_path, overwrite=True, mark="store.yaml")
+
+
+def test_files_and_links_are_not_folders(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="file is a file; a folder"):
+        files.refuse_existing(tmp_path / "file", overwrite=True)
+    with pytest.raises(UsageError, match="link is a link; a folder"):
+        files.refuse_existing(tmp_path / "link", overwrite=True)
+
+
+def test_a_path_through_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for target in (tmp_path / "file" / "store", tmp_path / "file" / "deep" / "store"):
+        with pytest.raises(UsageError, match="a part of this path is a file"), files.atomic_folder(target):
+            pass
+
+
+def test_a_failed_replacement_puts_the_old_folder_back(tmp_path, monkeypatch):
+    target, partial = tmp_path / "store", tmp_path / "partial"
+    target.mkdir()
+    (target / "old").write_text("1")
+    with pytest.raises(FileNotFoundError):
+        files.put_in_place(partial, target)  # there is no new folder
+    assert (target / "old").read_text() == "1"
+    assert hidden(tmp_path) == []
+
+
+def test_what_dead_writers_left_is_removed_and_living_writers_are_spared(tmp_path, dead_pid):
+    target = tmp_path / "a[1].txt"  # a name that is a pattern to glob
+    names = {
+        "dead file": f".a[1].txt.partial-{dead_pid}-abcdef",
+        "dead folder": f".a[1].txt.partial-{dead_pid}-123456",
+        "living": f".a[1].txt.partial-{os.getpid()}-abcdef",
+        "of another target": f".a1.txt.partial-{dead_pid}-abcdef",
+        "of nobody": ".a[1].txt.partial-backup",
+    }
+    for what, name in names.items():
+        if "folder" in what:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "images.npy").write_text("half")
+        else:
+            (tmp_path / name).write_text("half")
+    files.remove_stale_partials(target)
+    assert hidden(tmp_path) == sorted(names[what] for what in ("living", "of another target", "of nobody"))
+
+
+def test_a_folder_lost_between_two_renames_comes_back(tmp_path, dead_pid):
+    target = tmp_path / "store"
+    replaced = tmp_path / f".store.replaced-{dead_pid}-abcdef"
+    replaced.mkdir()
+    (replaced / "old").write_text("1")
+    files.remove_stale_partials(target)
+    assert (target / "old").read_text() == "1"
+    replaced.mkdir()  # and where the new one is in place, the old one goes
+    files.remove_stale_partials(target)
+    assert (target / "old").read_text() == "1"
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_explained_and_nothing_stays(tmp_path, code):
+    with pytest.raises(MorphoscopeError, match=r"big\.npy: the disk is full; nothing was kept\. Free"):
+        break_off_a_file(tmp_path / "big.npy", OSError(code, os.strerror(code)))
+    with pytest.raises(MorphoscopeError, match=r"store: the disk is full; nothing was kept\. Free"):
+        break_off_a_folder(tmp_path / "store", OSError(code, os.strerror(code)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_refused_permission_is_explained(tmp_path, code):
+    target = tmp_path / "sub" / "a.txt"
+    for name in (str(tmp_path), str(target), str(target.parent / ".a.txt.partial-1-a"), None):
+        with pytest.raises(MorphoscopeError, match="no permission to write here"):
+            explained(target, OSError(code, os.strerror(code), name))
+
+
+def test_an_unreadable_source_is_not_called_an_unwritable_target(tmp_path):
+    for name in ("/data/galaxy.jpg", str(tmp_path / "galaxy.jpg"), str(tmp_path / "a.txt.jpg")):
+        with pytest.raises(PermissionError):
+            explained(tmp_path / "a.txt", PermissionError(errno.EACCES, "refused", name))
+
+
+def test_other_errors_pass(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        explained(tmp_path / "a.txt", FileNotFoundError(errno.ENOENT, "gone", str(tmp_path / "a.txt")))
+
+
+def test_room_is_asked_for_where_the_folder_will_be(tmp_path):
+    files.ensure_room(tmp_path / "not" / "yet", 1)
+    with pytest.raises(MorphoscopeError, match=r"yet: 1000000\.00 GB are needed and \d+\.\d\d GB are free"):
+        files.ensure_room(tmp_path / "not" / "yet", 10**15)
+
+
+def test_sha256(tmp_path):
+    place = tmp_path / "abc"
+    place.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert files.sha256_of(place) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
