@@ -1,0 +1,168 @@
+"""From a store to batches: threads prepare whole batches ahead while the network works.
+
+The order of an epoch depends only on (seed, epoch), never on the number of threads. OpenCV, Pillow and
+page faults release Python's lock, so threads do here what other loaders need processes for: nothing is
+pickled or copied between processes, and a memory-mapped store is shared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError
+
+if TYPE_CHECKING:
+    import torch
+
+Prepare = Callable[["Picked", np.ndarray, int, np.ndarray], np.ndarray]
+
+
+class Batch(NamedTuple):
+    """N samples as tensors."""
+
+    images: torch.Tensor  # (N, C, S, S) uint8, channels_last in memory
+    targets: torch.Tensor  # (N,) or (N, K); (N, 0) where there are none
+    rows: torch.Tensor  # (N,) int64 rows of the store
+    occurrences: torch.Tensor  # (N,) int64: how often the row stands earlier in the loader's list
+
+
+class Picked:
+    """Some rows of an image sequence, each read when it is asked for: a batch is never held twice."""
+
+    def __init__(self, images: Sequence[np.ndarray] | np.ndarray, rows: np.ndarray) -> None:
+        self.images, self.rows = images, rows.tolist()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.images[self.rows[index]]
+
+
+class Batches:
+    """Batches of prepared images, one epoch per iteration.
+
+    ::
+
+        batches = Batches(store, rows, store.targets(), augmenter.training, batch=64, shuffle=True, seed=0)
+        for epoch in range(epochs):
+            batches.set_epoch(epoch)
+            for batch in batches: ...
+
+    Breaking off an iteration, an error in it, or Ctrl-C ends the threads. An error in a thread is
+    raised where the batch is asked for. At most ``prefetch`` batches (at least one for each thread)
+    wait in memory.
+
+    Args:
+        images: a store, or any sequence of (H, W, C) uint8 images (see also :class:`JpegFiles`).
+        rows: (M,) rows to go through; a row may stand there several times (oversampling).
+        targets: labels by row of the store, (len(store), ...); none: batches carry none.
+        prepare: ``prepare(images, rows, epoch, occurrences)`` → (N, S, S, C) uint8, called in the
+            threads; ``Augmenter.training`` fits. ``images`` is a sequence that reads image by image;
+            ``occurrences`` counts the earlier appearances of each sample's row in ``rows``, so that
+            repetitions of a galaxy can be drawn apart whatever the order.
+        batch: images per batch; the last one is smaller unless ``drop_last``.
+        shuffle: a new order each epoch from (seed, epoch); else the order of ``rows``.
+        workers: threads; 0: prepare in the caller's thread; none: one for each core.
+    """
+
+    def __init__(
+        self,
+        images: Store | Sequence[np.ndarray] | np.ndarray,
+        rows: np.ndarray,
+        targets: np.ndarray | None,
+        prepare: Prepare,
+        *,
+        batch: int,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool = False,
+        workers: int | None = None,
+        prefetch: int = 3,
+    ) -> None:
+        sequence = images.images if isinstance(images, Store) else images
+        # The bare array: np.memmap makes every view of an image some microseconds dearer.
+        self.images = sequence.view(np.ndarray) if isinstance(sequence, np.ndarray) else sequence
+        self.rows = np.asarray(rows, np.int64)
+        self.targets = np.empty((len(self.images), 0), np.float32) if targets is None else targets
+        self.prepare = prepare
+        self.batch, self.shuffle, self.seed, self.drop_last = batch, shuffle, seed, drop_last
+        self.workers = (os.cpu_count() or 1) if workers is None else workers
+        self.prefetch = max(prefetch, self.workers, 1)
+        self.epoch = 0
+        self.occurrences = occurrences(self.rows)
+        if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= len(self.images)):
+            raise MorphoscopeError(
+                f"rows {self.rows.min()} to {self.rows.max()} were asked for; "
+                f"expected 0 to {len(self.images) - 1}"
+            )
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.rows), self.batch)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration: its order and its draws."""
+        self.epoch = epoch
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Positions in ``rows`` in the order of an epoch."""
+        if not self.shuffle:
+            return np.arange(len(self.rows))
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, order = self.epoch, self.order(self.epoch)
+        chunks = (order[step * self.batch : (step + 1) * self.batch] for step in range(len(self)))
+        if self.workers == 0:
+            for chunk in chunks:
+                yield self._batch(chunk, self._prepared(chunk, epoch))
+            return
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="morphoscope-loader")
+        waiting: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append((chunk, pool.submit(self._prepared, chunk, epoch)))
+                if len(waiting) > self.prefetch:
+                    yield self._next(waiting)
+            while waiting:
+                yield self._next(waiting)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _next(self, waiting: deque[tuple[np.ndarray, Future[np.ndarray]]]) -> Batch:
+        chunk, future = waiting.popleft()
+        return self._batch(chunk, future.result())
+
+    def _prepared(self, chunk: np.ndarray, epoch: int) -> np.ndarray:
+        rows = self.rows[chunk]
+        return self.prepare(Picked(self.images, rows), rows, epoch, self.occurrences[chunk])
+
+    def _batch(self, chunk: np.ndarray, images_NHWC: np.ndarray) -> Batch:
+        import torch
+
+        rows = self.rows[chunk]
+        return Batch(
+            images=torch.from_numpy(images_NHWC).permute(0, 3, 1, 2),
+            targets=torch.from_numpy(np.ascontiguousarray(self.targets[rows])),
+            rows=torch.from_numpy(rows),
+            occurrences=torch.from_numpy(self.occurrences[chunk]),
+        )
+
+
+def occurrences(rows: np.ndarray) -> np.ndarray:
+    """How often each row stands earlier in ``rows``, (M,) int64: [4, 7, 4, 4] → [0, 0, 1, 2]."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(rows) else np.empty(0, np.int64)
+    lengths = np.diff(np.r_[starts, len(rows)])
+    counts = np.empty(len(rows), np.int64)
+    counts[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
+    return counts
