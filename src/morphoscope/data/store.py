@@ -12,6 +12,8 @@ that can be opened is whole.
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import hashlib
 import os
 import shutil
@@ -27,12 +29,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from morphoscope import files
+from morphoscope.data.rows import STANDARD_COLUMNS, RowWriter
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
+from morphoscope.progress import track
 
 FORMAT_VERSION = 1
-CHUNK_ROWS = 1024  # rows of the table kept before they are written
-STANDARD_COLUMNS = ("id", "ra", "dec", "source", "pixel_hash", "sky_group")
 
 
 class StoreMeta(BaseModel):
@@ -122,8 +124,10 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
         raise UsageError(f"{path} {what}. Make a store with 'morphoscope data ingest' or 'data simulate'")
     try:
         values = yaml.safe_load(header.read_text(encoding="utf-8"))
-        version = values["format_version"]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
+        version = int(values["format_version"])
+    except OSError as error:
+        raise MorphoscopeError(f"{header} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
         raise MorphoscopeError(f"{header} is damaged: it is not the header of a store") from error
     if version > FORMAT_VERSION:
         raise MorphoscopeError(
@@ -132,34 +136,43 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
         )
     try:
         meta = StoreMeta.model_validate(values)
-        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
-        table = pq.read_table(path / "table.parquet", memory_map=True)
-    except (ValidationError, OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise MorphoscopeError(
-            f"{path} is damaged ({reason}); make the store again from its source"
-        ) from error
+        images = np.lib.format.open_memmap(path / "images.npy", mode="r")
+        # pq.read_table would make a column of the table from a folder called "split=train".
+        with pq.ParquetFile(path / "table.parquet", memory_map=True) as file:
+            table = file.read()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(step) for step in first["loc"])
+        raise _damaged(path, f"store.yaml, {field}: {first['msg']}") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
     expected = (meta.count, *meta.image_shape)
     if images.shape != expected or images.dtype != np.uint8 or table.num_rows != meta.count:
-        raise MorphoscopeError(
-            f"{path} is damaged: store.yaml says {expected} uint8, images.npy holds {images.shape} "
-            f"{images.dtype}, table.parquet {table.num_rows} rows; make the store again from its source"
+        raise _damaged(
+            path,
+            f"store.yaml says {expected} uint8, images.npy holds {images.shape} {images.dtype}, "
+            f"table.parquet {table.num_rows} rows",
         )
+    columns = (*STANDARD_COLUMNS, *(meta.scheme.columns if meta.scheme is not None else ()))
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise _damaged(path, f"table.parquet lacks {', '.join(missing)}")
     store = Store(path, meta, images, table)
     _check_pixels(store, every=verify)
     return store
+
+
+def _damaged(path: Path, reason: str) -> MorphoscopeError:
+    return MorphoscopeError(f"{path} is damaged ({reason}); make the store again from its source")
 
 
 def _check_pixels(store: Store, *, every: bool) -> None:
     count = len(store)
     chosen = range(count) if every else sorted({0, count // 2, count - 1} & set(range(count)))
     hashes = store.table.column("pixel_hash")
-    for row in chosen:
+    for row in track(chosen, "verifying pixels", unit="images"):
         if pixel_hash(store.images[row]) != hashes[row].as_py():
-            raise MorphoscopeError(
-                f"{store.path} is damaged: the pixels of row {row} are not those that were written; "
-                "make the store again from its source"
-            )
+            raise _damaged(store.path, f"the pixels of row {row} are not those that were written")
 
 
 def pixel_hash(image_HWC: np.ndarray) -> str:
@@ -184,7 +197,11 @@ class StoreWriter:
         image_shape: (H, W, C) of every image.
         extra: further table columns beyond the scheme's, name → Arrow type.
         expected: how many images will come, to check for room on the disk beforehand.
-        overwrite: replace a store that is already there.
+        overwrite: replace a store that is already there; a folder that is no store is never deleted.
+
+    Raises:
+        UsageError: ``out`` may not be written, or a label column has the name of a standard column.
+        MorphoscopeError: the disk has too little room for ``expected`` images.
     """
 
     def __init__(
@@ -202,10 +219,9 @@ class StoreWriter:
         self.image_shape = image_shape
         self.overwrite = overwrite
         self.count = 0
-        files.refuse_existing(self.out, overwrite=overwrite)
+        files.refuse_existing(self.out, overwrite=overwrite, mark="store.yaml")
         files.ensure_room(self.out, int(1.02 * expected * int(np.prod(image_shape))) + 10_000_000)
-        self.schema = _schema(meta, extra or {})
-        self._rows: list[dict[str, Any]] = []
+        self._table = RowWriter(meta.scheme, extra or {})
         self._unreadable: list[tuple[str, str]] = []
 
     def __enter__(self) -> StoreWriter:
@@ -214,25 +230,32 @@ class StoreWriter:
             files.remove_stale_partials(self.out)
             self.partial = files.partial_name(self.out)
             self.partial.mkdir()
-            self._images = open(self.partial / "images.npy", "wb")
-            self._write_header()
-            self._table = pq.ParquetWriter(self.partial / "rows.parquet", self.schema)
+            with contextlib.ExitStack() as undo:
+                undo.callback(shutil.rmtree, self.partial, ignore_errors=True)
+                self._images = undo.enter_context(open(self.partial / "images.npy", "wb"))
+                self._write_header()
+                self._table.open(self.partial)
+                undo.pop_all()
         return self
 
     def append(self, image_HWC: np.ndarray, row: dict[str, Any]) -> None:
-        """Add one galaxy; columns that ``row`` lacks are empty (NaN coordinates, label −1)."""
+        """Add one galaxy; columns that ``row`` lacks are empty (NaN coordinates, label −1).
+
+        Raises:
+            MorphoscopeError: the image is not of the store's shape, the labels do not fit its scheme, or
+                ``row`` has a column that the store has not.
+        """
         if image_HWC.shape != self.image_shape or image_HWC.dtype != np.uint8:
             raise MorphoscopeError(
                 f"{row.get('source', row.get('id'))}: image is {image_HWC.shape} {image_HWC.dtype}, "
                 f"the store holds {self.image_shape} uint8; pass --size to scale all images alike"
             )
+        self._table.check(row)
         image_HWC = np.ascontiguousarray(image_HWC)
         with files.explained_os_errors(self.out):
             self._images.write(image_HWC.data)
-            self._rows.append({"ra": np.nan, "dec": np.nan, **row, "pixel_hash": pixel_hash(image_HWC)})
+            self._table.append({**row, "pixel_hash": pixel_hash(image_HWC)})
             self.count += 1
-            if len(self._rows) >= CHUNK_ROWS:
-                self._flush()
 
     def unreadable(self, source: str, reason: str) -> None:
         """Remember an image that could not be read; it is listed in ``unreadable.csv``."""
@@ -244,8 +267,9 @@ class StoreWriter:
                 with files.explained_os_errors(self.out):
                     self._finish()
         finally:
-            self._images.close()
             self._table.close()
+            with contextlib.suppress(OSError):  # a full disk once more, while the last bytes are written out
+                self._images.close()
             shutil.rmtree(self.partial, ignore_errors=True)
         if isinstance(error, OSError):
             with files.explained_os_errors(self.out):
@@ -257,29 +281,20 @@ class StoreWriter:
         self._images.seek(0)
         np.lib.format.write_array_header_1_0(self._images, header)
 
-    def _flush(self) -> None:
-        columns = {
-            field.name: pa.array([row.get(field.name, _empty(field)) for row in self._rows], field.type)
-            for field in self.schema
-        }
-        self._table.write_table(pa.table(columns, schema=self.schema))
-        self._rows.clear()
-
     def _finish(self) -> None:
         if not self.count:
-            reasons = (
-                f"; the first: {self._unreadable[0][0]}: {self._unreadable[0][1]}" if self._unreadable else ""
+            first = (
+                f"could be read; the first, {': '.join(self._unreadable[0])}" if self._unreadable else "came"
             )
-            raise MorphoscopeError(f"{self.out}: no image could be read, so no store was made{reasons}")
-        self._flush()
-        self._table.close()
+            raise MorphoscopeError(f"{self.out}: no store was made, for no image {first}")
         self._write_header()
         self._images.flush()
         os.fsync(self._images.fileno())
-        radius = self._write_sky_groups()
+        radius = self._sky_group_radius()
+        self._table.finish(radius)
         if self._unreadable:
-            lines = ["source,reason", *(f'"{source}","{reason}"' for source, reason in self._unreadable)]
-            (self.partial / "unreadable.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            with open(self.partial / "unreadable.csv", "w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows([("source", "reason"), *self._unreadable])
         from morphoscope import __version__
 
         meta = self.meta.model_copy(
@@ -294,44 +309,12 @@ class StoreWriter:
         )
         text = yaml.safe_dump(meta.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         (self.partial / "store.yaml").write_text(text, encoding="utf-8")
-        if self.overwrite and self.out.is_dir():
-            shutil.rmtree(self.out)
-        os.replace(self.partial, self.out)
+        files.refuse_existing(self.out, overwrite=self.overwrite, mark="store.yaml")  # it may be new
+        files.put_in_place(self.partial, self.out)
 
-    def _write_sky_groups(self) -> float:
-        """Add the sky group of every galaxy, a column that needs all coordinates at once."""
-        from morphoscope.data.sky import default_group_radius, sky_groups
+    def _sky_group_radius(self) -> float:
+        from morphoscope.data.sky import default_group_radius
 
-        rows = pq.ParquetFile(self.partial / "rows.parquet", memory_map=True)
-        place = rows.read(columns=["ra", "dec"])
-        radius = self.meta.sky_group_radius or default_group_radius(
-            self.meta.pixel_scale, self.image_shape[0]
-        )
-        groups = sky_groups(place["ra"].to_numpy(), place["dec"].to_numpy(), radius)
-        schema = self.schema.append(pa.field("sky_group", pa.int64()))
-        start = 0
-        with pq.ParquetWriter(self.partial / "table.parquet", schema) as writer:
-            for batch in rows.iter_batches(CHUNK_ROWS):
-                part = pa.array(groups[start : start + batch.num_rows], pa.int64())
-                writer.write_table(pa.Table.from_batches([batch]).append_column("sky_group", part))
-                start += batch.num_rows
-        (self.partial / "rows.parquet").unlink()
-        return radius
-
-
-def _schema(meta: StoreMeta, extra: dict[str, pa.DataType]) -> pa.Schema:
-    fields = [pa.field("id", pa.string()), pa.field("ra", pa.float64()), pa.field("dec", pa.float64())]
-    if meta.scheme is not None:
-        label_type = pa.int16() if meta.scheme.kind == "classes" else pa.float32()
-        fields += [pa.field(name, label_type) for name in meta.scheme.columns]
-    taken = {field.name for field in fields} | set(STANDARD_COLUMNS)
-    fields += [pa.field(name, kind) for name, kind in extra.items() if name not in taken]
-    return pa.schema([*fields, pa.field("source", pa.string()), pa.field("pixel_hash", pa.string())])
-
-
-def _empty(field: pa.Field) -> Any:
-    if pa.types.is_floating(field.type):
-        return float("nan")
-    if field.type == pa.int16():
-        return -1
-    return None
+        if self.meta.sky_group_radius is not None:
+            return self.meta.sky_group_radius
+        return default_group_radius(self.meta.pixel_scale, self.image_shape[0])
