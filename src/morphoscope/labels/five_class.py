@@ -1,0 +1,70 @@
+"""Five classes from Galaxy Zoo 2 votes: `tong`'s threshold rules as data.
+
+Source: `tong`, table I. A galaxy that meets no rule has no class; one that meets several takes the first.
+
+The thresholds are applied to the challenge's own cumulative columns by default: that reproduces the
+published counts of the first four classes exactly (8436, 8069, 579 and 3903 of 61,578). On these columns
+"Class7.x ≥ 0.5" already implies "Class1.1 ≥ 0.469", so the latter never decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.scheme import UNLABELLED, Classes
+
+SPIRAL_THRESHOLD = 0.619  # on Class4.1; a published label file in circulation used 0.69 instead
+SPIRAL_COLUMN = "Class4.1"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A class and the least fraction that each of its columns must reach, all of them together."""
+
+    name: str
+    conditions: tuple[tuple[str, float], ...]
+
+
+FIVE_CLASS_RULES = (
+    Rule("Completely Round Smooth", (("Class1.1", 0.469), ("Class7.1", 0.50))),
+    Rule("In-between Smooth", (("Class1.1", 0.469), ("Class7.2", 0.50))),
+    Rule("Cigar-shaped Smooth", (("Class1.1", 0.469), ("Class7.3", 0.50))),
+    Rule("Edge-on", (("Class1.2", 0.430), ("Class2.1", 0.602))),
+    Rule("Spiral", (("Class1.2", 0.430), ("Class2.2", 0.715), (SPIRAL_COLUMN, SPIRAL_THRESHOLD))),
+)
+
+FIVE_CLASS = Classes(name="five-class", classes=tuple(rule.name for rule in FIVE_CLASS_RULES))
+
+
+def five_class_labels(
+    fractions_NK: np.ndarray,
+    *,
+    spiral_threshold: float = SPIRAL_THRESHOLD,
+    conditional: bool = False,
+) -> np.ndarray:
+    """The class of each galaxy, (N,) int64; −1 where no rule is met or a vote that it needs is missing.
+
+    Args:
+        fractions_NK: the 37 cumulative vote fractions, columns as in ``GALAXY_ZOO_2.columns``.
+        spiral_threshold: least Class4.1 of a spiral.
+        conditional: compare fractions among those who were asked instead of the raw columns.
+    """
+    fractions = np.asarray(fractions_NK, dtype=np.float64)
+    if conditional:
+        fractions = GALAXY_ZOO_2.conditional(fractions)
+    labels = np.full(len(fractions), UNLABELLED, dtype=np.int64)
+    for index, rule in reversed(list(enumerate(FIVE_CLASS_RULES))):  # the first rule is written last
+        met = np.ones(len(fractions), dtype=bool)
+        for column, least in _conditions(rule, spiral_threshold):
+            met &= fractions[:, GALAXY_ZOO_2.columns.index(column)] >= least
+        labels[met] = index
+    return labels
+
+
+def _conditions(rule: Rule, spiral_threshold: float) -> Iterator[tuple[str, float]]:
+    for column, least in rule.conditions:
+        yield column, spiral_threshold if column == SPIRAL_COLUMN else least

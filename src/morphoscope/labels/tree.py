@@ -1,0 +1,267 @@
+"""Decision trees that volunteers walk down: from questions and routing, all else is derived.
+
+Shape letters: N galaxies, K answers of all questions together, Q questions.
+
+A column is *cumulative*: the share of the volunteers who chose an answer among those who were asked,
+times the share of all who were led to its question. The answers of a question therefore sum to the
+fractions of the answers that lead to it, and that sum follows from the routing alone: whoever answers
+Q3 in any way goes on to Q4, so Q4 sums to what Q3 sums to, which is answer 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError, did_you_mean
+
+# What a published fraction can be off by: the challenge rounds so that sums are right to 1e-6.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: its text and the question it leads to (None: the end)."""
+
+    text: str
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, its short key ("Q7") and its answers in the order of the columns."""
+
+    key: str
+    text: str
+    answers: tuple[Answer, ...]
+    asked_of_all: bool = False  # the answers sum to 1 whatever the routing says
+
+
+@dataclass(frozen=True)
+class DecisionTree:
+    """Questions and where their answers lead; the first one is asked of everybody.
+
+    Args:
+        name: as ``VoteFractions.tree`` names it.
+        questions: in the order of the columns.
+        column_prefix: columns are called prefix + question number + "." + answer number.
+    """
+
+    name: str
+    questions: tuple[Question, ...]
+    column_prefix: str = "Class"
+
+    def __post_init__(self) -> None:
+        on_the_way: list[str] = []
+
+        def follow(key: str) -> None:
+            if key in on_the_way:
+                raise ValueError(
+                    f"tree '{self.name}' leads round in a circle: {' → '.join([*on_the_way, key])}"
+                )
+            on_the_way.append(key)
+            for answer in self.question(key).answers:
+                if answer.next is not None:
+                    follow(answer.next)
+            on_the_way.pop()
+
+        follow(self.questions[0].key)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Column names, K of them: "Class1.1" to "Class11.6" in Galaxy Zoo 2."""
+        return tuple(
+            f"{self.column_prefix}{number}.{place}"
+            for number, question in enumerate(self.questions, start=1)
+            for place in range(1, len(question.answers) + 1)
+        )
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        """Which columns belong to each question, Q slices."""
+        ends = np.cumsum([len(question.answers) for question in self.questions]).tolist()
+        return tuple(slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True))
+
+    @cached_property
+    def question_of(self) -> np.ndarray:
+        """The number of the question that each column answers, (K,) int64, from 0."""
+        lengths = [len(question.answers) for question in self.questions]
+        return np.repeat(np.arange(len(lengths)), lengths)
+
+    @cached_property
+    def answers(self) -> tuple[Answer, ...]:
+        """All answers in the order of the columns."""
+        return tuple(answer for question in self.questions for answer in question.answers)
+
+    def question(self, key: str) -> Question:
+        """A question by its key, e.g. "Q7"."""
+        return self.questions[self._number(key)]
+
+    def next_question(self, answer: str) -> Question | None:
+        """The question that an answer (a column name, "Class1.1") leads to; None at the end."""
+        key = self.answers[self._column(answer)].next
+        return None if key is None else self.question(key)
+
+    def parents(self, question: str) -> tuple[str, ...]:
+        """The answers (column names) that lead to a question, by its key; none for the first."""
+        self._number(question)
+        return tuple(
+            column
+            for column, answer in zip(self.columns, self.answers, strict=True)
+            if answer.next == question
+        )
+
+    def weights(self, question: str) -> tuple[str, ...]:
+        """The fewest answers whose fractions add up to how many were asked; none: everybody was.
+
+        The parents, where all answers of one question (whatever they were) give way to that
+        question's own parents: Q5 of Galaxy Zoo 2 has seven parents and one weight, answer 2.2.
+        """
+        return tuple(self.columns[column] for column in sorted(self._weights[self._number(question)]))
+
+    @cached_property
+    def _weights(self) -> tuple[frozenset[int], ...]:
+        found: dict[int, frozenset[int]] = {}
+
+        def resolve(number: int) -> frozenset[int]:
+            if number not in found:
+                question = self.questions[number]
+                parents = (
+                    set() if question.asked_of_all else set(map(self._column, self.parents(question.key)))
+                )
+                found[number] = frozenset(self._without_whole_questions(parents, resolve))
+            return found[number]
+
+        return tuple(resolve(number) for number in range(len(self.questions)))
+
+    def _without_whole_questions(
+        self, columns: set[int], weights_of: Callable[[int], frozenset[int]]
+    ) -> set[int]:
+        """Replace complete sets of a question's answers by what leads to that question."""
+        while True:
+            whole = [
+                number
+                for number, piece in enumerate(self.slices)
+                if columns.issuperset(range(piece.start, piece.stop)) and weights_of(number)
+            ]
+            if not whole:
+                return columns
+            piece = self.slices[whole[0]]
+            columns = columns - set(range(piece.start, piece.stop)) | weights_of(whole[0])
+
+    def expected_sums(self, fractions_NK: np.ndarray) -> np.ndarray:
+        """What the answers of each question must sum to, (N, Q) float64."""
+        fractions = self._as_fractions(fractions_NK)
+        sums = np.ones((len(fractions), len(self.questions)))
+        for number, columns in enumerate(self._weights):
+            if columns:
+                sums[:, number] = fractions[:, sorted(columns)].sum(axis=1)
+        return sums
+
+    def sum_errors(self, fractions_NK: np.ndarray) -> np.ndarray:
+        """Sum of each question's answers minus what is expected, (N, Q) float64; NaN for missing votes."""
+        fractions = self._as_fractions(fractions_NK)
+        found = np.stack([fractions[:, piece].sum(axis=1) for piece in self.slices], axis=1)
+        return found - self.expected_sums(fractions)
+
+    def conditional(self, fractions_NK: np.ndarray) -> np.ndarray:
+        """Fractions among those who were asked, (N, K) float64; NaN where nobody was."""
+        fractions = self._as_fractions(fractions_NK)
+        asked = self.expected_sums(fractions)[:, self.question_of]
+        return np.divide(fractions, asked, out=np.full_like(fractions, np.nan), where=asked > 0)
+
+    def cumulative(self, conditional_NK: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`conditional`, (N, K) float64; what nobody was asked is 0."""
+        given = self._as_fractions(conditional_NK)
+        fractions = np.full_like(given, np.nan)
+        for number in self._order:
+            columns = sorted(self._weights[number])
+            asked = fractions[:, columns].sum(axis=1, keepdims=True) if columns else 1.0
+            piece = self.slices[number]
+            fractions[:, piece] = np.where(np.equal(asked, 0), 0.0, given[:, piece] * asked)
+        return fractions
+
+    @cached_property
+    def _order(self) -> tuple[int, ...]:
+        """Question numbers so that each comes after all that its weight is made of."""
+        order: list[int] = []
+        while len(order) < len(self.questions):
+            known = {column for number in order for column in range(len(self.columns))[self.slices[number]]}
+            order += [n for n, columns in enumerate(self._weights) if n not in order and columns <= known]
+        return tuple(order)
+
+    def leaf_path(self, fractions_K: np.ndarray) -> tuple[str, ...]:
+        """The answers (column names) that the plurality gives on its way through the tree.
+
+        The first of equal answers is taken; a galaxy without votes (NaN on its way) has no path: ().
+        """
+        fractions = self._as_fractions(np.asarray(fractions_K)[None])[0]
+        path: list[str] = []
+        question: Question | None = self.questions[0]
+        while question is not None:
+            piece = self.slices[self._number(question.key)]
+            if not np.isfinite(fractions[piece]).all():
+                return ()
+            path.append(self.columns[piece.start + int(np.argmax(fractions[piece]))])
+            question = self.next_question(path[-1])
+        return tuple(path)
+
+    def check(self, fractions_NK: np.ndarray, ids: Sequence[object], tolerance: float = TOLERANCE) -> None:
+        """Refuse votes that break the tree; galaxies without any votes (all NaN) are passed over.
+
+        Raises:
+            MorphoscopeError: a fraction outside [0, 1] or a question whose answers have the wrong sum;
+                the first galaxy and question are named.
+        """
+        fractions = self._as_fractions(fractions_NK)
+        if len(ids) != len(fractions):
+            raise ValueError(f"{len(fractions)} galaxies, {len(ids)} ids")
+        voted = ~np.isnan(fractions).all(axis=1)
+        # not (inside): NaN among other votes is refused as well
+        outside = voted[:, None] & ~((fractions >= -tolerance) & (fractions <= 1 + tolerance))
+        wrong = voted[:, None] & ~(np.abs(self.sum_errors(fractions)) <= tolerance)
+        broken = np.flatnonzero(outside.any(axis=1) | wrong.any(axis=1))
+        if not len(broken):
+            return
+        row = broken[0]
+        others = f"; {len(broken) - 1} more galaxies break it too" if len(broken) > 1 else ""
+        if outside[row].any():
+            column = int(np.argmax(outside[row]))
+            raise MorphoscopeError(
+                f"galaxy {ids[row]}: {self.columns[column]} is {fractions[row, column]:g}; "
+                f"a vote fraction lies between 0 and 1{others}"
+            )
+        number = int(np.argmax(wrong[row]))
+        found = fractions[row, self.slices[number]].sum()
+        question = self.questions[number]
+        raise MorphoscopeError(
+            f"galaxy {ids[row]}: the answers of {question.key} ({question.text}) sum to {found:.6g}, "
+            f"expected {self.expected_sums(fractions[row : row + 1])[0, number]:.6g} "
+            f"({self._sum_rule(question.key)}){others}"
+        )
+
+    def _sum_rule(self, key: str) -> str:
+        columns = self.weights(key)
+        return f"the fraction of {' + '.join(columns)}" if columns else "all who were asked"
+
+    def _as_fractions(self, fractions_NK: np.ndarray) -> np.ndarray:
+        fractions = np.asarray(fractions_NK, dtype=np.float64)
+        if fractions.ndim != 2 or fractions.shape[1] != len(self.columns):
+            raise ValueError(f"expected (N, {len(self.columns)}) fractions, got {fractions.shape}")
+        return fractions
+
+    def _column(self, name: str) -> int:
+        if name not in self.columns:
+            raise MorphoscopeError(
+                f"tree '{self.name}' has no answer '{name}'{did_you_mean(name, self.columns)}"
+            )
+        return self.columns.index(name)
+
+    def _number(self, key: str) -> int:
+        keys = [question.key for question in self.questions]
+        if key not in keys:
+            raise MorphoscopeError(f"tree '{self.name}' has no question '{key}'{did_you_mean(key, keys)}")
+        return keys.index(key)
