@@ -138,6 +138,20 @@ def test_holms_correction():
     assert p["base", "same"]["p_holm"] == 1.0
 
 
+def test_metrics_may_be_a_runs_whole_document():
+    labels, predicted = with_hits([20, 15], [30, 30])
+    flat = [class_run(name, labels, predicted, ("a", "b")) for name in "xy"]
+    nested = [dict(run, metrics={"scheme": "classes", "test": run["metrics"]}) for run in flat]
+    assert compare(nested, bootstrap=20) == compare(flat, bootstrap=20)
+    assert set(compare(nested, bootstrap=20)["runs"][0]) == {
+        "name",
+        "accuracy",
+        "macro_f1",
+        "macro_recall",
+        "ece",
+    }
+
+
 def test_classes_without_galaxies_have_no_difference():
     labels, predicted = with_hits([20, 15, 0], [30, 30, 0])
     runs = [class_run(name, labels, predicted, ("a", "b", "c")) for name in ("one", "two")]

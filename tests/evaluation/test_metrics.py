@@ -10,6 +10,7 @@ from sklearn import metrics as sklearn_metrics
 from morphoscope.errors import MorphoscopeError
 from morphoscope.evaluation.intervals import wilson_interval
 from morphoscope.evaluation.metrics import classification_metrics, measure, regression_metrics
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
 from morphoscope.labels.scheme import Classes, VoteFractions
 
 AVERAGES = [f"{kind}_{name}" for kind in ("macro", "weighted") for name in ("precision", "recall", "f1")]
@@ -219,6 +220,14 @@ def test_votes_without_a_tree_have_no_questions():
     result = measure(scheme, np.zeros((4, 2)), np.full((4, 2), 0.1), bootstrap=10)
     assert result["per_question"] == []
     assert result["rmse"]["value"] == pytest.approx(0.1)
+
+
+def test_votes_of_a_tree_are_measured_question_by_question():
+    errors = np.repeat(np.arange(11) / 20, [3, 2, 2, 2, 4, 2, 3, 7, 3, 3, 6])  # `ng`: groups of answers
+    result = measure(GALAXY_ZOO_2_VOTES, np.zeros((5, 37)), np.tile(errors, (5, 1)), bootstrap=10)
+    assert [row["rmse"] for row in result["per_question"]] == pytest.approx(np.arange(11) / 20)
+    assert [row["name"] for row in result["per_question"]] == [q.text for q in GALAXY_ZOO_2.questions]
+    assert result["per_question"][6]["answers"] == ["Class7.1", "Class7.2", "Class7.3"]
 
 
 def test_measure_chooses_by_the_scheme():

@@ -9,7 +9,7 @@ takes the galaxies that both find easy or hard out of the interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import ItemsView, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -29,7 +29,8 @@ def compare(runs: Sequence[dict[str, Any]], *, bootstrap: int = 1000, seed: int 
 
     Args:
         runs: two or more ``{"name", "predictions": pa.Table, "metrics": dict}``; the first is the baseline.
-            Rows may be in any order: galaxies are matched by ``id``.
+            Rows may be in any order: galaxies are matched by ``id``. The metrics are those of metrics.py
+            or a run's whole ``metrics.json``, which has them under "test".
         bootstrap: paired resamples of the galaxies for the intervals.
         seed: of the resampling.
 
@@ -62,11 +63,18 @@ def compare(runs: Sequence[dict[str, Any]], *, bootstrap: int = 1000, seed: int 
         "n": aligned.count,
         "baseline": runs[0]["name"],
         "runs": [
-            {"name": run["name"], **{key: run["metrics"][key] for key in headline if key in run["metrics"]}}
+            {
+                "name": run["name"],
+                **{key: value for key, value in _test_part(run["metrics"]) if key in headline},
+            }
             for run in runs
         ],
         "pairs": pairs,
     }
+
+
+def _test_part(metrics: dict[str, Any]) -> ItemsView[str, Any]:
+    return metrics.get("test", metrics).items()
 
 
 def mcnemar(first_correct_N: np.ndarray, second_correct_N: np.ndarray) -> dict[str, Any]:
