@@ -1,0 +1,132 @@
+"""Simulated galaxies with known truth, as a store: the data that every install has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.errors import UsageError, did_you_mean
+
+SCHEMES = ("galaxy10", "votes")
+PROPORTIONS = ("equal", "galaxy10")
+SMALLEST, LARGEST = 16, 1024  # pixels along a side
+BLOCK = 200  # rows in which the classes of Galaxy10 come in its proportions
+CHUNK = 16  # rows a worker renders at a time
+FEW = 128  # up to so many galaxies starting processes costs more than it gains
+
+
+def simulate(
+    out: Path | str,
+    count: int,
+    size: int,
+    *,
+    scheme: str = "galaxy10",
+    seed: int = 0,
+    workers: int | None = None,
+    overwrite: bool = False,
+    proportions: str = "equal",
+) -> Store:
+    """Simulate galaxies as the DECaLS survey would picture them and write them as a store.
+
+    Every picture covers 67.07″ (256 pixels of 0.262″, rendered so and then scaled to ``size``). A galaxy
+    depends on the seed, its row and ``proportions`` alone: more rows or other workers change nothing.
+    The table has the galaxy's parameters beside its labels (``simulation.galaxies.TRUTH``).
+
+    Args:
+        out: folder of the store.
+        count: number of galaxies.
+        size: pixels along a side, 16 to 1024.
+        scheme: "galaxy10", ten classes, or "votes", the 37 vote fractions of Galaxy Zoo 2.
+        seed: 0 or more.
+        workers: processes; as many as there are cores where it is not given.
+        overwrite: replace a store that is already there.
+        proportions: "equal", as many galaxies of every class, or "galaxy10", that data set's imbalance.
+
+    Raises:
+        UsageError: a name is unknown, a number impossible, or ``out`` exists already.
+        MorphoscopeError: the disk is full or too small.
+    """
+    _check(count, size, scheme, seed, workers, proportions)
+    from morphoscope.data.simulation.row import Job, Plan
+    from morphoscope.data.simulation.survey import DECALS
+    from morphoscope.data.simulation.workers import available_cores, render
+    from morphoscope.progress import Bar
+
+    plan = Plan(DECALS, size, seed, scheme, block_of(proportions))
+    options = {"seed": seed, "survey": DECALS.name, "proportions": proportions}
+    meta = StoreMeta(
+        scheme=_label_scheme(scheme),
+        size=size,
+        pixel_scale=DECALS.field / size,
+        stretch=DECALS.name,
+        source="simulator",
+        options=options,
+    )
+    writer = StoreWriter(
+        out,
+        meta,
+        image_shape=(size, size, 3),
+        extra=_truth_columns(scheme),
+        expected=count,
+        overwrite=overwrite,
+    )
+    jobs = (Job(plan, start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+    if workers is None:
+        workers = available_cores() if count > FEW else 1
+    with writer, Bar("simulating", total=count, unit="galaxies") as bar:
+        for images, rows in render(jobs, min(workers, -(-count // CHUNK))):
+            for image_HWC, values in zip(images, rows, strict=True):
+                writer.append(image_HWC, values)
+            bar.advance(len(rows))
+    return open_store(out)
+
+
+def block_of(proportions: str) -> tuple[int, ...]:
+    """The class indices of consecutive rows before they are shuffled, in the wanted proportions."""
+    from morphoscope.labels.galaxy10 import COUNTS, GALAXY10
+
+    if proportions == "equal":
+        return tuple(range(len(GALAXY10.classes)))
+    shares = np.asarray(COUNTS) / np.sum(COUNTS) * BLOCK
+    counts = np.floor(shares).astype(int)
+    largest = np.argsort(counts - shares)[: BLOCK - counts.sum()]
+    counts[largest] += 1
+    return tuple(np.repeat(np.arange(len(counts)), counts).tolist())
+
+
+def _label_scheme(scheme: str):
+    if scheme == "votes":
+        from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
+
+        return GALAXY_ZOO_2_VOTES
+    from morphoscope.labels.galaxy10 import GALAXY10
+
+    return GALAXY10
+
+
+def _truth_columns(scheme: str) -> dict[str, pa.DataType]:
+    from morphoscope.data.simulation.galaxies import TRUTH
+
+    arrow = {str: pa.string(), float: pa.float32(), int: pa.int32()}
+    columns = {name: arrow[kind] for name, kind in TRUTH.items()}
+    return columns | ({"volunteers": pa.int32()} if scheme == "votes" else {})
+
+
+def _check(count: int, size: int, scheme: str, seed: int, workers: int | None, proportions: str) -> None:
+    if scheme not in SCHEMES:
+        raise UsageError(f"no scheme '{scheme}' to simulate{did_you_mean(scheme, SCHEMES, 'known')}")
+    if proportions not in PROPORTIONS:
+        raise UsageError(
+            f"no proportions '{proportions}' to simulate{did_you_mean(proportions, PROPORTIONS, 'known')}"
+        )
+    if count < 1:
+        raise UsageError(f"count is {count}; at least one galaxy to simulate was expected")
+    if not SMALLEST <= size <= LARGEST:
+        raise UsageError(f"size is {size}; {SMALLEST} to {LARGEST} pixels were expected")
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; 0 or more was expected")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}; at least one was expected")

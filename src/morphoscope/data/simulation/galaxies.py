@@ -1,0 +1,209 @@
+"""What a simulated galaxy is: parts and their parameters, as data.
+
+Lengths are in arcsec, angles in degrees counter-clockwise from the picture's +x axis, ``share`` is a
+part's share of the galaxy's r-band light, ``colour`` its (g−r, r−z) relative to the whole galaxy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Colour = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Spheroid:
+    """A Sérsic profile of elliptical isophotes: an elliptical galaxy, a bulge, a halo."""
+
+    share: float
+    n: float
+    radius: float  # half-light radius along the major axis
+    axis_ratio: float
+    colour: Colour = (0.0, 0.0)
+    turn: float = 0.0  # major axis relative to the galaxy's
+
+
+@dataclass(frozen=True)
+class Disc:
+    """An exponential disc; edge-on where ``thickness`` (scale height over scale length) is given."""
+
+    share: float
+    scale_length: float
+    colour: Colour = (0.0, 0.0)
+    gradient: float = 0.05  # how much longer the scale length is in g than in r, and shorter in z
+    thickness: float | None = None
+    clumpiness: float = 0.0  # standard deviation of ln(brightness) of its texture
+    truncation: float = 4.0  # an edge-on disc's end, in scale lengths
+    warp: float = 0.0  # an edge-on disc's bend at its ends, in scale heights
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Logarithmic spiral arms in the disc."""
+
+    count: int
+    pitch: float  # degrees; small is tightly wound
+    winding: int  # +1: arms turn counter-clockwise outwards, −1: clockwise
+    contrast: float  # peak brightness over the disc's
+    sharpness: float  # concentration of an arm's cross-section (1 broad, 5 narrow)
+    start: float
+    end: float
+    irregularity: float  # wander of the arms, radians
+    flocculence: float  # standard deviation of ln(brightness) along the arms
+    imbalance: float  # 0: arms alike, 1: one arm only
+    knots: int  # star-forming knots
+    colour: Colour = (-0.2, -0.15)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar through the centre of the disc, in the disc's plane."""
+
+    share: float
+    length: float  # half its length
+    axis_ratio: float
+    turn: float
+    colour: Colour = (0.1, 0.05)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A bright ring in the disc's plane."""
+
+    radius: float
+    width: float
+    contrast: float
+    colour: Colour = (-0.15, -0.1)
+
+
+@dataclass(frozen=True)
+class Dust:
+    """A dust lane in an edge-on disc."""
+
+    depth: float  # optical depth in V at the centre
+    offset: float  # shift from the mid-plane in scale heights: the disc is not exactly edge-on
+    width: float  # thickness in scale heights
+
+
+@dataclass(frozen=True)
+class Tail:
+    """A tidal tail: one curved arm that leaves the galaxy's body."""
+
+    start: float  # radius where it leaves the body
+    end: float
+    turn: float  # direction where it starts
+    curl: float  # degrees: 0 circles the galaxy, 90 leaves straight
+    winding: int
+    width: float
+    share: float
+    colour: Colour = (-0.1, -0.05)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """An arc with a sharp outer edge around an early-type galaxy."""
+
+    radius: float
+    turn: float
+    opening: float  # degrees
+    share: float
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What interactions do to a galaxy's body."""
+
+    lopsidedness: float = 0.0  # shift of the outer disc against the inner, in scale lengths
+    bend: float = 0.0  # curvature of the body: 0 straight, 1 a banana
+    clumps: int = 0
+    tails: tuple[Tail, ...] = ()
+    shells: tuple[Shell, ...] = ()
+
+    @property
+    def strength(self) -> float:
+        """How odd a person would find the galaxy, 0 to about 1."""
+        light = sum(part.share for part in (*self.tails, *self.shells))
+        return min(1.0, 0.9 * self.lopsidedness + 0.8 * self.bend + 0.03 * self.clumps + 3 * light)
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """One galaxy: brightness, place, orientation, parts.
+
+    ``flux_share`` is its share of the r light of the whole system (1 unless it merges with another).
+    """
+
+    morphology: str
+    r_mag: float
+    colour: Colour  # (g−r, r−z) of the whole
+    axis_ratio: float  # apparent, of the disc or the spheroid
+    angle: float
+    texture: int  # seed of everything irregular in it
+    x: float = 0.0
+    y: float = 0.0
+    spheroid: Spheroid | None = None
+    halo: Spheroid | None = None
+    disc: Disc | None = None
+    arms: Arms | None = None
+    bar: Bar | None = None
+    ring: Ring | None = None
+    dust: Dust | None = None
+    disturbance: Disturbance = field(default_factory=Disturbance)
+    companions: tuple[Galaxy, ...] = ()
+    flux_share: float = 1.0
+
+
+TRUTH = {
+    "morphology": str,
+    "r_mag": float,
+    "g_r": float,
+    "r_z": float,
+    "half_light_radius": float,
+    "axis_ratio": float,
+    "position_angle": float,
+    "sersic_index": float,
+    "bulge_fraction": float,
+    "disc_scale_length": float,
+    "arm_count": int,
+    "pitch_angle": float,
+    "winding": int,
+    "arm_contrast": float,
+    "bar_length": float,
+    "bar_fraction": float,
+    "dust_depth": float,
+    "disturbance": float,
+    "companions": int,
+    "companion_distance": float,
+}
+
+
+def truth(galaxy: Galaxy, half_light_radius: float) -> dict[str, str | float | int]:
+    """The parameters worth a column in the table, named as in :data:`TRUTH`; NaN or 0 where absent.
+
+    ``half_light_radius`` is that of the rendered light (arcsec, circular aperture, r band, without PSF).
+    """
+    nan = float("nan")
+    spheroid, disc, arms, bar = galaxy.spheroid, galaxy.disc, galaxy.arms, galaxy.bar
+    distances = [((c.x - galaxy.x) ** 2 + (c.y - galaxy.y) ** 2) ** 0.5 for c in galaxy.companions]
+    return {
+        "morphology": galaxy.morphology,
+        "r_mag": galaxy.r_mag,
+        "g_r": galaxy.colour[0],
+        "r_z": galaxy.colour[1],
+        "half_light_radius": half_light_radius,
+        "axis_ratio": galaxy.axis_ratio,
+        "position_angle": galaxy.angle % 180,
+        "sersic_index": spheroid.n if spheroid else 1.0,
+        "bulge_fraction": (spheroid.share if disc else 1.0) if spheroid else 0.0,
+        "disc_scale_length": disc.scale_length if disc else nan,
+        "arm_count": arms.count if arms else 0,
+        "pitch_angle": arms.pitch if arms else nan,
+        "winding": arms.winding if arms else 0,
+        "arm_contrast": arms.contrast if arms else 0.0,
+        "bar_length": bar.length if bar else 0.0,
+        "bar_fraction": bar.share if bar else 0.0,
+        "dust_depth": galaxy.dust.depth if galaxy.dust else 0.0,
+        "disturbance": galaxy.disturbance.strength,
+        "companions": len(galaxy.companions),
+        "companion_distance": min(distances, default=nan),
+    }

@@ -1,0 +1,105 @@
+"""Galaxies that others have disturbed, and galaxies that merge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from morphoscope.data.simulation.galaxies import Disturbance, Galaxy, Shell, Spheroid, Tail
+from morphoscope.data.simulation.single import (
+    disc_galaxy,
+    elliptical,
+    face_on,
+    loose_spiral,
+)
+
+
+def _tail(radius: float, rng: np.random.Generator, share: float) -> Tail:
+    return Tail(
+        start=radius * rng.uniform(0.7, 1.1),
+        end=radius * rng.uniform(3.0, 5.0),
+        turn=rng.uniform(0, 360),
+        curl=rng.uniform(30, 65),
+        winding=int(rng.choice([-1, 1])),
+        width=radius * rng.uniform(0.22, 0.4),
+        share=share,
+    )
+
+
+def _shells(radius: float, rng: np.random.Generator) -> tuple[Shell, ...]:
+    """Shells on alternating sides, each further out (Hernquist & Quinn 1988, ApJ 331, 682)."""
+    axis, shells = rng.uniform(0, 360), []
+    reach = radius * rng.uniform(1.6, 2.2)
+    for number in range(int(rng.integers(2, 5))):
+        turn = axis + 180 * (number % 2) + rng.normal(0, 15)
+        shells.append(Shell(reach, turn, rng.uniform(60, 120), rng.uniform(0.03, 0.07)))
+        reach *= rng.uniform(1.25, 1.5)
+    return tuple(shells)
+
+
+def disturbed(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A young irregular body, a tailed disc, or an early type with shells."""
+    kind = rng.choice(["irregular", "tailed", "shells"], p=[0.4, 0.4, 0.2])
+    if kind == "shells":
+        redder = (galaxy.colour[0] + 0.2, galaxy.colour[1] + 0.12)
+        q = rng.uniform(0.6, 0.95)
+        galaxy = elliptical(replace(galaxy, colour=redder), radius, q, rng.uniform(2.0, 4.0), rng)
+        tails = (_tail(radius, rng, rng.uniform(0.04, 0.1)),) if rng.uniform() < 0.6 else ()
+        return replace(galaxy, disturbance=Disturbance(tails=tails, shells=_shells(radius, rng)))
+    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.02, 0.15), face_on(rng, 0.35), rng)
+    assert galaxy.disc is not None
+    if kind == "irregular":
+        disc = replace(galaxy.disc, clumpiness=rng.uniform(0.3, 0.6))
+        debris = Disturbance(
+            lopsidedness=rng.uniform(0.7, 1.6),
+            bend=rng.uniform(0.2, 1.0),
+            clumps=int(rng.integers(4, 16)),
+            tails=(_tail(radius, rng, rng.uniform(0.05, 0.12)),) if rng.uniform() < 0.4 else (),
+        )
+        return replace(galaxy, spheroid=None, disc=replace(disc, share=1.0), disturbance=debris)
+    tails = tuple(_tail(radius, rng, rng.uniform(0.08, 0.2)) for _ in range(int(rng.integers(1, 3))))
+    debris = Disturbance(rng.uniform(0.3, 1.2), rng.uniform(0.0, 0.5), int(rng.integers(0, 8)), tails)
+    disc = replace(galaxy.disc, clumpiness=rng.uniform(0.15, 0.4))
+    return replace(galaxy, disc=disc, disturbance=debris)
+
+
+def merging(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """Two galaxies, sometimes three, that overlap, with tidal tails and common light around them."""
+    ratio = rng.uniform(0.3, 1.0)  # of the fluxes
+    third = 0.15 if rng.uniform() < 0.15 else 0.0
+    share = (1 - third) / (1 + ratio)
+    direction, distance = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.0, 2.8)
+    apart = np.array([np.cos(direction), np.sin(direction)]) * distance
+    centred = rng.uniform(0.0, 0.6)  # 0: the cutout is centred on the first, 0.5: between the two
+    first = _member(galaxy, radius, tuple(-centred * apart), share, rng)
+    second = _member(galaxy, radius * ratio**0.4, tuple((1 - centred) * apart), share * ratio, rng)
+    companions = [second]
+    if third:
+        further = apart * rng.uniform(-0.9, -0.5) + rng.normal(0, 0.5 * radius, 2)
+        companions.append(_member(galaxy, radius * 0.5, tuple(further), third, rng))
+    halo = Spheroid(rng.uniform(0.08, 0.25), 1.0, 1.1 * distance + radius, 0.8, colour=(-0.05, 0.0))
+    return replace(first, halo=halo, companions=tuple(companions))
+
+
+def _member(
+    galaxy: Galaxy, radius: float, place: tuple[float, float], flux_share: float, rng: np.random.Generator
+) -> Galaxy:
+    """One galaxy of a merger: an early type, or a disc with arms; most pull a tail."""
+    bluer = rng.normal(0, 0.15)
+    galaxy = replace(
+        galaxy,
+        x=float(place[0]),
+        y=float(place[1]),
+        angle=rng.uniform(0, 360),
+        texture=int(rng.integers(2**62)),
+        colour=(galaxy.colour[0] - bluer, galaxy.colour[1] - 0.6 * bluer),
+        flux_share=flux_share,
+    )
+    radius = 0.6 * radius
+    tails = (_tail(radius, rng, rng.uniform(0.04, 0.15)),) if rng.uniform() < 0.6 else ()
+    if rng.uniform() < 0.5:
+        member = elliptical(galaxy, radius, rng.uniform(0.55, 1.0), rng.uniform(2.5, 4.5), rng)
+        return replace(member, disturbance=Disturbance(tails=tails))
+    debris = Disturbance(lopsidedness=rng.uniform(0, 0.7), tails=tails)
+    return replace(loose_spiral(galaxy, radius, rng), disturbance=debris)

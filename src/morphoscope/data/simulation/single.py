@@ -1,0 +1,175 @@
+"""Galaxies left alone: smooth bodies, spirals, discs from their edge.
+
+The structure follows the papers named beside each number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from morphoscope.data.simulation.galaxies import Arms, Bar, Disc, Dust, Galaxy, Ring, Spheroid
+
+EXPONENTIAL_HALF_LIGHT = 1.678  # half-light radius over scale length of an exponential disc
+
+
+def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A round elliptical: axis ratio 0.84 to 1."""
+    q = rng.uniform(0.84, 1.0)
+    return elliptical(galaxy, radius, q, rng.uniform(1.5, 4.5), rng)
+
+
+def in_between_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """An elliptical neither round nor cigar-shaped."""
+    q = rng.uniform(0.48, 0.70)
+    return elliptical(galaxy, radius / q**0.3, q, rng.uniform(1.5, 4.0), rng)
+
+
+def cigar_shaped(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A smooth body of axis ratio 0.24 to 0.38, rounder than an edge-on disc."""
+    q = rng.uniform(0.24, 0.38)
+    return elliptical(galaxy, radius * 1.35, q, rng.uniform(1.0, 2.0), rng)
+
+
+def elliptical(
+    galaxy: Galaxy, radius: float, axis_ratio: float, n: float, rng: np.random.Generator
+) -> Galaxy:
+    """A Sérsic body in a rounder, larger and bluer halo: colours grow bluer outwards."""
+    halo = rng.uniform(0.1, 0.3)
+    body = Spheroid(1 - halo, n, radius * 0.85, axis_ratio, colour=(0.03, 0.02))
+    outer = Spheroid(halo, 1.0, radius * 1.7, axis_ratio**0.8, colour=(-0.06, -0.03), turn=rng.normal(0, 4))
+    return replace(galaxy, axis_ratio=axis_ratio, spheroid=body, halo=outer)
+
+
+def face_on(rng: np.random.Generator, lowest: float) -> float:
+    """Axis ratio of a randomly inclined disc, cos i uniform, that is not too inclined to see its arms."""
+    return rng.uniform(lowest, 1.0)
+
+
+def disc_galaxy(
+    galaxy: Galaxy, radius: float, bulge: float, axis_ratio: float, rng: np.random.Generator
+) -> Galaxy:
+    """A disc with a bulge of the given share of the light.
+
+    Bulges: n 1 to 3 and radii of about 0.2 disc scale lengths, growing with their share (Gadotti 2009,
+    MNRAS 393, 1531; Graham & Worley 2008, MNRAS 388, 1708); redder than the disc.
+    """
+    length = radius / EXPONENTIAL_HALF_LIGHT * (1 + 0.5 * bulge)
+    part = Spheroid(
+        bulge,
+        rng.uniform(1.0, 3.0),
+        max(0.35, length * (0.15 + 0.5 * bulge) * rng.lognormal(0, 0.2)),
+        max(axis_ratio, rng.uniform(0.75, 1.0)),
+        colour=(0.15, 0.1),
+    )
+    disc = Disc(1 - bulge, length, clumpiness=0.06, gradient=rng.uniform(0.0, 0.12))
+    return replace(galaxy, axis_ratio=axis_ratio, spheroid=part, disc=disc)
+
+
+def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A bar with two arms that leave its ends, often with a ring around it."""
+    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.02, 0.14), face_on(rng, 0.55), rng)
+    assert galaxy.disc is not None
+    length = galaxy.disc.scale_length
+    # Bars of the longer and stronger half, which a person sees: Erwin 2005 (MNRAS 364, 283) for half-lengths
+    # in scale lengths, Gadotti 2011 (MNRAS 415, 3308) for axis ratios and shares of the light.
+    bar = Bar(
+        rng.uniform(0.1, 0.22), length * rng.uniform(1.0, 1.9), rng.uniform(0.15, 0.28), rng.uniform(0, 180)
+    )
+    arms = Arms(
+        count=2,
+        pitch=rng.uniform(11, 28),
+        winding=int(rng.choice([-1, 1])),
+        contrast=rng.uniform(0.5, 1.6),
+        sharpness=rng.uniform(1.5, 3.5),
+        start=bar.length * 0.95,
+        end=length * rng.uniform(2.8, 4.2),
+        irregularity=rng.uniform(0.15, 0.5),
+        flocculence=rng.uniform(0.2, 0.6),
+        imbalance=rng.uniform(0, 0.3),
+        knots=int(rng.integers(0, 20)),
+    )
+    ring = Ring(bar.length, 0.18 * bar.length, rng.uniform(0.4, 1.0)) if rng.uniform() < 0.35 else None
+    return replace(galaxy, bar=bar, arms=arms, ring=ring)
+
+
+def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A disc with tightly wound arms and a large bulge."""
+    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.12, 0.35), face_on(rng, 0.5), rng)
+    assert galaxy.disc is not None
+    length = galaxy.disc.scale_length
+    # Pitch angles: Sa–Sb about 6 to 14° (Kennicutt 1981, AJ 86, 1847).
+    arms = Arms(
+        count=int(rng.choice([2, 2, 2, 3])),
+        pitch=rng.uniform(6, 13),
+        winding=int(rng.choice([-1, 1])),
+        contrast=rng.uniform(0.8, 1.9),
+        sharpness=rng.uniform(1.4, 3.0),
+        start=length * rng.uniform(0.4, 0.7),
+        end=length * rng.uniform(2.8, 4.0),
+        irregularity=rng.uniform(0.1, 0.4),
+        flocculence=rng.uniform(0.15, 0.45),
+        imbalance=rng.uniform(0, 0.3),
+        knots=int(rng.integers(0, 14)),
+    )
+    return replace(galaxy, arms=arms)
+
+
+def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A blue disc with open, irregular arms and a small bulge."""
+    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.03, 0.15), face_on(rng, 0.5), rng)
+    assert galaxy.disc is not None
+    length = galaxy.disc.scale_length
+    # Pitch angles: Sbc–Sd about 15 to 35° (Kennicutt 1981, AJ 86, 1847).
+    arms = Arms(
+        count=int(rng.choice([1, 2, 2, 2, 2, 3, 4])),
+        pitch=rng.uniform(18, 36),
+        winding=int(rng.choice([-1, 1])),
+        contrast=rng.uniform(0.9, 2.8),
+        sharpness=rng.uniform(1.5, 4.0),
+        start=length * rng.uniform(0.3, 0.6),
+        end=length * rng.uniform(2.8, 4.5),
+        irregularity=rng.uniform(0.2, 0.7),
+        flocculence=rng.uniform(0.3, 0.8),
+        imbalance=rng.uniform(0, 0.6),
+        knots=int(rng.integers(5, 40)),
+    )
+    return replace(galaxy, arms=arms)
+
+
+def _edge_on_disc(galaxy: Galaxy, radius: float, bulge: Spheroid | None, rng: np.random.Generator) -> Galaxy:
+    """A disc from its edge: z₀/h of 0.1 to 0.25 (Kregel et al. 2002, MNRAS 334, 646), usually dusty."""
+    thickness = rng.uniform(0.12, 0.24)
+    disc = Disc(
+        1 - (bulge.share if bulge else 0.0),
+        radius / 1.25,
+        gradient=rng.uniform(0.0, 0.12),
+        truncation=rng.uniform(2.6, 4.0),
+        thickness=thickness,
+        clumpiness=rng.uniform(0.05, 0.2),
+        warp=rng.normal(0, 0.5),
+    )
+    dust = None
+    if rng.uniform() < 0.65:
+        dust = Dust(rng.uniform(0.6, 3.0), rng.normal(0, 0.18), rng.uniform(0.2, 0.4))
+    return replace(galaxy, axis_ratio=thickness, spheroid=bulge, disc=disc, dust=dust)
+
+
+def edge_on_without_bulge(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A disc from its edge, of even thickness."""
+    return _edge_on_disc(galaxy, radius, None, rng)
+
+
+def edge_on_with_bulge(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A disc from its edge with a bulge that stands out of it."""
+    radius = radius * 1.25
+    share = rng.uniform(0.25, 0.5)
+    bulge = Spheroid(
+        share,
+        rng.uniform(1.0, 3.0),
+        radius * rng.uniform(0.28, 0.42),
+        rng.uniform(0.6, 0.9),
+        colour=(0.08, 0.05),
+    )
+    return _edge_on_disc(galaxy, radius, bulge, rng)

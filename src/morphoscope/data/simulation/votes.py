@@ -1,0 +1,130 @@
+"""What volunteers answer about a simulated galaxy.
+
+From the galaxy's parameters follows the chance of each answer to each question of the Galaxy Zoo 2 tree;
+a finite number of volunteers then walks down the tree. The chances are our own judgement of what can be
+seen: they make harder cases (small, faint, weak structure) more divided, as real votes are.
+
+Shape letters: K the 37 answers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from morphoscope.data.simulation.galaxies import Galaxy
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2, DecisionTree
+
+FEWEST, MOST = 30, 55  # volunteers per galaxy; about 40, as in Galaxy Zoo 2
+CARELESS = 0.03  # share of answers given at random
+
+
+def _ordinal(value: float, centres: tuple[float, ...], width: float) -> np.ndarray:
+    """Chances of answers on a scale, for a value between their centres."""
+    weights = np.exp(-0.5 * ((value - np.array(centres)) / width) ** 2) + 1e-6
+    return weights / weights.sum()
+
+
+def _seen(amount: float) -> float:
+    """A strength as the share of people who notice it."""
+    return 1 - float(np.exp(-max(0.0, amount)))
+
+
+def visibility(galaxy: Galaxy, half_light_radius: float) -> float:
+    """How well structure can be seen, 0 (small and faint) to 1 (large and bright)."""
+    size = np.clip((half_light_radius - 1.0) / 4.0, 0, 1)
+    light = np.clip((18.5 - galaxy.r_mag) / 3.5, 0, 1)
+    return float(0.25 + 0.75 * np.sqrt(size * light))
+
+
+def answer_chances(galaxy: Galaxy, half_light_radius: float) -> dict[str, np.ndarray]:
+    """The chance of each answer to each question, given that it is asked: question key → (answers,)."""
+    view = visibility(galaxy, half_light_radius)
+    arms, bar, debris = galaxy.arms, galaxy.bar, galaxy.disturbance
+    edge_on = galaxy.disc is not None and galaxy.disc.thickness is not None
+    bulge = galaxy.spheroid.share if galaxy.spheroid and galaxy.disc else 0.0
+    merging = 0.85 if galaxy.companions else 0.0
+    arms_seen = _seen(2.2 * arms.contrast * view) if arms else 0.0
+    bar_seen = _seen(14 * bar.share * view) if bar else 0.0
+    odd = max(merging, _seen(1.8 * debris.strength))
+    features = max(0.07, arms_seen, bar_seen, 0.8 * odd, 0.9 * view**0.3 if edge_on else 0.0)
+    if not galaxy.disc:
+        features = max(features, 0.22 if galaxy.axis_ratio < 0.4 else 0.0)
+    yes = {
+        "Q2": 0.94 if edge_on else 0.9 / (1 + np.exp((galaxy.axis_ratio - 0.3) / 0.05)) + 0.02,
+        "Q3": max(bar_seen, 0.06),
+        "Q4": max(arms_seen, 0.12 + 0.2 * odd),
+        "Q6": max(0.1 + 0.85 * odd, 0.25 if galaxy.ring else 0.0, 0.2 if galaxy.dust else 0.0),
+    }
+    chances = {question: np.array([chance, 1 - chance]) for question, chance in yes.items()}
+    chances["Q1"] = np.array([1 - features - 0.015, features - 0.005, 0.02])
+    chances["Q5"] = _ordinal(np.sqrt(bulge), (0.02, 0.28, 0.5, 0.75), 0.12)
+    chances["Q7"] = _ordinal(galaxy.axis_ratio, (0.95, 0.6, 0.28), 0.14)
+    chances["Q8"] = _odd_chances(galaxy, merging)
+    chances["Q9"] = np.array([_seen(7 * bulge), 0.06, 1 - _seen(7 * bulge)]) / 1.06
+    chances["Q10"] = _ordinal(arms.pitch if arms else 18.0, (8.0, 17.0, 28.0), 5.0 if arms else 12.0)
+    chances["Q11"] = _arm_number_chances(arms.count if arms else 0, view)
+    return {q: (1 - CARELESS) * p / p.sum() + CARELESS / len(p) for q, p in chances.items()}
+
+
+def _odd_chances(galaxy: Galaxy, merging: float) -> np.ndarray:
+    """Ring, lens or arc, disturbed, irregular, other, merger, dust lane."""
+    debris = galaxy.disturbance
+    debris_light = sum(part.share for part in (*debris.tails, *debris.shells))
+    return np.array(
+        [
+            1.0 if galaxy.ring else 0.05,
+            0.05 + 0.5 * len(debris.shells),
+            0.1 + 8 * debris_light,
+            0.1 + debris.lopsidedness + 0.05 * debris.clumps,
+            0.15,
+            0.08 + 6 * merging,
+            1.0 if galaxy.dust else 0.03,
+        ]
+    )
+
+
+def _arm_number_chances(count: int, view: float) -> np.ndarray:
+    """1, 2, 3, 4, more than 4 arms, cannot tell."""
+    chances = np.array([0.06, 0.25, 0.08, 0.04, 0.07, 0.5])
+    if count:
+        chances = chances * (1.2 - view)
+        chances[min(count, 5) - 1] += 1.2 * view
+    return chances
+
+
+def draw_votes(galaxy: Galaxy, half_light_radius: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """The 37 cumulative vote fractions, (K,) float64, and the number of volunteers.
+
+    Each volunteer walks down the tree, so few are left for the deep questions and their fractions are
+    as coarse as real ones.
+    """
+    chances = answer_chances(galaxy, half_light_radius)
+    volunteers = int(rng.integers(FEWEST, MOST + 1))
+    asked = dict.fromkeys(chances, 0) | {GALAXY_ZOO_2.questions[0].key: volunteers}
+    conditional_K = np.full(len(GALAXY_ZOO_2.columns), np.nan)
+    for number in _walk(GALAXY_ZOO_2):
+        question = GALAXY_ZOO_2.questions[number]
+        votes = rng.multinomial(asked[question.key], chances[question.key])
+        if asked[question.key]:
+            conditional_K[GALAXY_ZOO_2.slices[number]] = votes / asked[question.key]
+        for answer, count in zip(question.answers, votes.tolist(), strict=True):
+            if answer.next:
+                asked[answer.next] += count
+    return GALAXY_ZOO_2.cumulative(conditional_K[None])[0], volunteers
+
+
+@lru_cache(maxsize=4)
+def _walk(tree: DecisionTree) -> tuple[int, ...]:
+    """Numbers of the questions, each after all questions that lead to it."""
+    order: list[int] = []
+    while len(order) < len(tree.questions):
+        later = {
+            answer.next
+            for number, question in enumerate(tree.questions)
+            for answer in question.answers
+            if number not in order
+        }
+        order += [n for n, q in enumerate(tree.questions) if n not in order and q.key not in later]
+    return tuple(order)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from morphoscope.data.simulate import block_of, simulate
+from morphoscope.data.simulation.galaxies import TRUTH
+from morphoscope.data.simulation.row import Plan, class_of, render_rows
+from morphoscope.data.simulation.survey import DECALS
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.galaxy10 import COUNTS, GALAXY10
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory):
+    return simulate(tmp_path_factory.mktemp("stores") / "ten", 20, 48, seed=3)
+
+
+def test_store_has_labels_truth_and_scale(store):
+    assert store.images.shape == (20, 48, 48, 3)
+    assert store.scheme == GALAXY10
+    assert store.meta.pixel_scale == pytest.approx(256 * 0.262 / 48)
+    assert set(TRUTH) <= set(store.table.column_names)
+    names = [GALAXY10.classes[label] for label in store.targets()]
+    assert names == store.column("morphology").tolist()
+    assert np.isnan(store.column("ra")).all()
+    assert len(np.unique(store.column("id"))) == 20
+    assert len(np.unique(store.column("sky_group"))) == 20
+
+
+def test_equal_proportions_give_as_many_of_every_class(store):
+    assert np.bincount(store.targets(), minlength=10).tolist() == [2] * 10
+
+
+def test_galaxy10_proportions_are_within_one_in_a_block():
+    plan = Plan(DECALS, 32, 5, "galaxy10", block_of("galaxy10"))
+    counts = np.bincount([class_of(plan, row) for row in range(2 * len(plan.block))], minlength=10)
+    expected = np.array(COUNTS) / sum(COUNTS) * 2 * len(plan.block)
+    assert np.abs(counts - expected).max() < 2
+    assert counts.sum() == 2 * len(plan.block)
+
+
+def test_other_count_and_workers_give_the_same_galaxies(store, tmp_path: Path):
+    again = simulate(tmp_path / "again", 18, 48, seed=3, workers=2)
+    assert np.array_equal(again.images, store.images[:18])
+    wanted = store.table.slice(0, 18).drop_columns("sky_group")
+    assert again.table.drop_columns("sky_group").equals(wanted) or _same(again.table, wanted)
+    other = simulate(tmp_path / "other", 2, 48, seed=4)
+    assert not np.array_equal(other.images, store.images[:2])
+
+
+def _same(left, right) -> bool:
+    """Equality of tables in which NaN equals NaN."""
+    for name in right.column_names:
+        a, b = (table.column(name).to_numpy(zero_copy_only=False) for table in (left, right))
+        numbers = a.dtype.kind == "f"
+        if not np.array_equal(a, b, equal_nan=numbers):
+            return False
+    return True
+
+
+def test_votes_obey_the_tree(tmp_path: Path):
+    store = simulate(tmp_path / "votes", 20, 32, scheme="votes", seed=1)
+    fractions = store.targets().astype(np.float64)
+    assert fractions.shape == (20, 37)
+    assert np.abs(GALAXY_ZOO_2.sum_errors(fractions)).max() < 1e-6
+    assert store.column("volunteers").min() >= 30
+    featured = fractions[:, 1]
+    classes = store.column("morphology")
+    smooth = np.isin(classes, GALAXY10.classes[2:4])
+    spiral = np.isin(classes, GALAXY10.classes[5:8])
+    assert featured[spiral].min() > featured[smooth].max()
+
+
+def test_sizes_show_the_same_field(store, tmp_path: Path):
+    fine = simulate(tmp_path / "fine", 2, 96, seed=3)
+    shrunk = fine.images.astype(float).reshape(2, 48, 2, 48, 2, 3).mean(axis=(2, 4))
+    assert np.abs(shrunk - store.images[:2]).mean() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"count": 0}, "count is 0"),
+        ({"size": 4}, "size is 4"),
+        ({"size": 5000}, "16 to 1024"),
+        ({"seed": -1}, "seed is -1"),
+        ({"workers": 0}, "workers is 0"),
+        ({"scheme": "vote"}, "did you mean 'votes'"),
+        ({"proportions": "same"}, "equal"),
+    ],
+)
+def test_impossible_requests_are_refused(tmp_path: Path, changes: dict, words: str):
+    request = {"count": 4, "size": 32} | changes
+    with pytest.raises(UsageError, match=words):
+        simulate(tmp_path / "out", **request)
+    assert not list(tmp_path.iterdir())
+
+
+def test_refuses_what_is_there_and_what_cannot_fit(store, tmp_path: Path):
+    with pytest.raises(UsageError, match="exists already"):
+        simulate(store.path, 1, 32)
+    with pytest.raises(MorphoscopeError, match="GB are needed"):
+        simulate(tmp_path / "out", 10**10, 256)
+    assert not list(tmp_path.iterdir())
+
+
+def test_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(jobs, count):
+        yield render_rows(next(jobs))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("morphoscope.data.simulation.workers.render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / "out", 40, 32)
+    assert not list(tmp_path.iterdir())
