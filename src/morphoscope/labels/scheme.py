@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 UNLABELLED = -1
 
 
+def probability_column(name: str) -> str:
+    """The column that holds the probability of class ``name``: no spaces, which many readers stumble over.
+
+    >>> probability_column("Round Smooth")
+    'p_Round_Smooth'
+    """
+    return "p_" + "_".join(name.split())
+
+
 class _Scheme(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +64,8 @@ class Classes(_Scheme):
     def _distinct(self) -> Classes:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("class names must differ from one another")
+        if len({probability_column(name) for name in self.classes}) != len(self.classes):
+            raise ValueError("class names must differ in more than spaces against underscores")
         return self
 
     @property
