@@ -7,20 +7,46 @@ The resolved recipe is saved with the run as ``recipe.yaml`` and can be run agai
 
 from __future__ import annotations
 
+import contextlib
 import types
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from morphoscope.errors import UsageError, did_you_mean
 
 
-class Part(BaseModel):
-    """A frozen part of a recipe: unknown fields are errors."""
+def _kinds(annotation: Any) -> set[Any]:
+    """The types an annotation is made of: {int, NoneType} for ``int | None``, {tuple} for any tuple."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return set().union(*(_kinds(option) for option in get_args(annotation)))
+    return {get_origin(annotation) or annotation}
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+class Part(BaseModel):
+    """A frozen part of a recipe: unknown fields are errors, and so are infinite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic reads true as 1, so that "epochs: yes" would train for one epoch
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        items = value if isinstance(value, list | tuple) else [value]
+        if bool not in kinds and any(isinstance(item, bool) for item in items):
+            raise ValueError("true or false where neither is meant")
+        return value
 
 
 class Data(Part):
@@ -67,9 +93,11 @@ class Augment(Part):
     @model_validator(mode="after")
     def _ordered(self) -> Augment:
         if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise ValueError("zoom must be two positive factors, low then high")
+            raise ValueError(f"zoom must be two positive factors, low then high, not {self.zoom}")
         if self.train_size and self.train_size[-1] != self.size:
-            raise ValueError("the last of train_size must equal size")
+            raise ValueError(f"the last of train_size {self.train_size} must equal size {self.size}")
+        if self.train_size and min(self.train_size) < 8:
+            raise ValueError(f"train_size must be 8 or more throughout, not {self.train_size}")
         return self
 
 
@@ -89,6 +117,9 @@ class Model(Part):
     )
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Optimiser(Part):
     """How the weights move."""
 
@@ -96,7 +127,7 @@ class Optimiser(Part):
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0, description="not applied to biases and normalisation")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only")
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="adam and adamw")
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="adam and adamw")
     head_lr: float = Field(default=1.0, gt=0, description="the head's learning rate in units of lr")
     clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: none")
 
@@ -131,6 +162,14 @@ class Training(Part):
     workers: int | None = Field(
         default=None, ge=0, description="threads that prepare batches; none: all cores"
     )
+
+    @model_validator(mode="after")
+    def _some_epochs(self) -> Training:
+        if self.initial_epoch >= self.epochs:
+            raise ValueError(
+                f"initial_epoch {self.initial_epoch} must be below epochs {self.epochs}, to train anything"
+            )
+        return self
 
 
 class Evaluation(Part):
@@ -182,8 +221,11 @@ class Recipe(Part):
     def with_settings(self, settings: list[str]) -> Recipe:
         """A copy with ``field=value`` texts applied, as ``--set`` on the command line gives them.
 
-        Values are YAML: ``augment.zoom=[0.8,1.2]``, ``training.patience=null``; a comma makes a list
-        where the field is one: ``augment.zoom=0.8,1.2``.
+        Values are YAML: ``augment.zoom=[0.8,1.2]``, ``training.patience=null`` (or ``none``); a comma makes
+        a list where the field is one: ``augment.zoom=0.8,1.2``; a field that holds text takes it as it is.
+
+        Raises:
+            UsageError: as :meth:`changed`, or a setting has no ``=``.
         """
         changes: dict[str, Any] = {}
         for setting in settings:
@@ -231,31 +273,43 @@ def fields() -> dict[str, Any]:
 
 def _known_field(path: str) -> Any:
     known = fields()
+    if path in Recipe.model_fields and path not in known:
+        inner = ", ".join(name for name in known if name.startswith(f"{path}."))
+        raise UsageError(f"'{path}' is a part of the recipe; set one of its fields: {inner}")
     if path not in known:
-        raise UsageError(f"the recipe has no field '{path}'{did_you_mean(path, known, 'fields')}")
+        raise UsageError(f"the recipe has no field '{path}'{_nearest(path)}")
     return known[path]
 
 
+def _nearest(path: str) -> str:
+    """A field of the same last name in another part ("lr"), or one that is spelt alike."""
+    namesakes = [name for name in fields() if name.split(".")[-1] == path.split(".")[-1]]
+    if len(namesakes) == 1:
+        return f" (did you mean '{namesakes[0]}'?)"
+    return did_you_mean(path, namesakes or {*fields(), *Recipe.model_fields}, "fields")
+
+
 def _parsed(text: str, annotation: Any) -> Any:
-    if _is_sequence(annotation) and not text.startswith("["):
+    kinds = _kinds(annotation)
+    if type(None) in kinds and text.lower() in ("", "none", "null", "~"):
+        return None
+    if kinds <= {int, float, type(None)}:  # not by YAML 1.1, where 1e-3 is text, 010 is 8 and 12:30 is 750
+        return _number(text)
+    if str in kinds and not text.startswith(("'", '"')):
+        return text
+    if tuple in kinds and not text.startswith("["):
         text = f"[{text}]"
     try:
-        value = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"'{text}' cannot be read as a value") from error
-    if isinstance(value, str) and annotation is not str:
-        try:  # YAML 1.1 reads 1e-3 as text
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
-def _is_sequence(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        return any(_is_sequence(option) for option in get_args(annotation))
-    return origin is tuple
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text  # which pydantic refuses with the field's name
 
 
 def _validated(values: dict[str, Any], where: str) -> Recipe:
@@ -265,6 +319,7 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
         first = error.errors()[0]
         path = ".".join(str(step) for step in first["loc"])
         if first["type"] == "extra_forbidden":
-            hint = did_you_mean(path, fields(), "fields")
-            raise UsageError(f"{where}: the recipe has no field '{path}'{hint}") from error
-        raise UsageError(f"{where}: {path}: {first['msg']} (got {first.get('input')!r})") from error
+            raise UsageError(f"{where}: the recipe has no field '{path}'{_nearest(path)}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        raise UsageError(f"{where}: {path}: {message}{got}") from error
