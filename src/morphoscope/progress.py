@@ -20,8 +20,9 @@ def note(message: str) -> None:
 def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
     """Yield ``items`` behind a progress bar with rate and time left, shown once two seconds have passed.
 
-    In a terminal the bar is redrawn in place; in a log a line is written every tenth of the way.
-    ``total`` is taken from ``len(items)`` when it has one. ``unit`` names what is counted, e.g. "images".
+    In a terminal the bar is redrawn in place; in a log a line is written every tenth of the way and at
+    least every half minute. ``total`` is taken from ``len(items)`` when it has one. ``unit`` names what is
+    counted, e.g. "images".
     """
     with Bar(what, total if total is not None else _length(items), unit) as bar:
         for item in items:
@@ -40,6 +41,7 @@ class Bar:
     """A progress bar to advance by hand: ``with Bar("writing", total=n) as bar: bar.advance(k)``."""
 
     patience = 2.0  # seconds before anything is shown: short work stays silent
+    silence = 30.0  # seconds after which a log gets a line however little was done
 
     def __init__(self, what: str, total: int | None = None, unit: str = "") -> None:
         self.what, self.total, self.unit = what, total, unit
@@ -52,6 +54,7 @@ class Bar:
         self._start = self._clock()
         self._bar: Progress | None = None
         self._tenth = 0
+        self._spoke = 0.0
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -66,13 +69,18 @@ class Bar:
             return
         if sys.stderr.isatty():
             self._draw()
-        elif self.total:
-            tenth = 10 * self.done // self.total
-            if tenth > self._tenth:
-                self._tenth = tenth
-                rate = self.done / elapsed
-                left = (self.total - self.done) / rate
-                note(f"{self.what}: {self.done}/{self.total} {self.unit} ({rate:.1f}/s, {left:.0f} s left)")
+            return
+        tenth = 10 * self.done // self.total if self.total else 0
+        if tenth > self._tenth or elapsed - self._spoke >= self.silence:
+            self._tenth, self._spoke = tenth, elapsed
+            note(self._line(self.done / elapsed))
+
+    def _line(self, rate: float) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        if not self.total:
+            return f"{self.what}: {self.done}{unit} ({rate:.1f}/s)"
+        left = max(self.total - self.done, 0) / rate if rate else float("inf")
+        return f"{self.what}: {self.done}/{self.total}{unit} ({rate:.1f}/s, {left:.0f} s left)"
 
     def _draw(self) -> None:
         if self._bar is None:
@@ -87,10 +95,10 @@ class Bar:
             )
 
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),  # a file name may hold brackets
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[rate]}", markup=False),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
@@ -98,4 +106,4 @@ class Bar:
             self._bar.start()
             self._task = self._bar.add_task(self.what, total=self.total, rate="")
         rate = self.done / max(self._clock() - self._start, 1e-9)
-        self._bar.update(self._task, completed=self.done, rate=f"{rate:.0f} {self.unit}/s")
+        self._bar.update(self._task, completed=self.done, rate=f"{rate:.0f} {self.unit}/s".replace(" /", "/"))
