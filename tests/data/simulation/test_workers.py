@@ -20,25 +20,15 @@ def _children() -> set[int]:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="lists processes through /proc")
-def test_results_come_in_order_and_no_process_stays():
+def test_results_come_in_order_and_breaking_off_ends_the_processes():
     before = _children()
-    jobs = [Job(PLAN, start, start + 1) for start in range(6)]
-    results = []
-    for images, rows in workers.render(jobs, 2):
-        assert len(_children() - before) == 2
-        results.append((images, rows))
-    assert [rows[0]["id"][-7:] for _, rows in results] == [f"{n:07d}" for n in range(6)]
-    assert np.array_equal(results[5][0], render_rows(jobs[5])[0])
-    assert _children() == before
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="lists processes through /proc")
-def test_breaking_off_ends_the_processes():
-    before = _children()
-    stream = workers.render((Job(PLAN, n, n + 1) for n in range(10**9)), 2)
-    next(stream)
+    stream = workers.render((Job(PLAN, row, row + 1) for row in range(10**9)), 2)
+    results = [next(stream) for _ in range(6)]
+    assert len(_children() - before) == 2
     stream.close()
     assert _children() == before
+    assert [rows[0]["id"][-7:] for _, rows in results] == [f"{n:07d}" for n in range(6)]
+    assert np.array_equal(results[5][0], render_rows(Job(PLAN, 5, 6))[0])
 
 
 def test_a_lost_process_is_reported():

@@ -50,17 +50,17 @@ def disturbed(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.02, 0.15), face_on(rng, 0.35), rng)
     assert galaxy.disc is not None
     if kind == "irregular":
-        disc = replace(galaxy.disc, clumpiness=rng.uniform(0.3, 0.6))
+        disc = replace(galaxy.disc, clumpiness=rng.uniform(0.12, 0.4))
         debris = Disturbance(
-            lopsidedness=rng.uniform(0.7, 1.6),
-            bend=rng.uniform(0.2, 1.0),
-            clumps=int(rng.integers(4, 16)),
+            lopsidedness=rng.uniform(0.6, 1.3),
+            bend=rng.uniform(0.1, 0.8),
+            clumps=int(rng.integers(1, 10)),
             tails=(_tail(radius, rng, rng.uniform(0.05, 0.12)),) if rng.uniform() < 0.4 else (),
         )
         return replace(galaxy, spheroid=None, disc=replace(disc, share=1.0), disturbance=debris)
     tails = tuple(_tail(radius, rng, rng.uniform(0.08, 0.2)) for _ in range(int(rng.integers(1, 3))))
     debris = Disturbance(rng.uniform(0.3, 1.2), rng.uniform(0.0, 0.5), int(rng.integers(0, 8)), tails)
-    disc = replace(galaxy.disc, clumpiness=rng.uniform(0.15, 0.4))
+    disc = replace(galaxy.disc, clumpiness=rng.uniform(0.08, 0.3))
     return replace(galaxy, disc=disc, disturbance=debris)
 
 

@@ -24,11 +24,11 @@ class Photometry:
 # Medians of five images each of Galaxy10 DECaLS, then changed by eye against the same images: measured
 # sizes contain the PSF, and the five edge-on galaxies without a bulge are uncommonly large.
 PHOTOMETRY = {
-    "Disturbed": Photometry(16.7, 0.52, 0.35, 3.7),
-    "Merging": Photometry(16.5, 0.82, 0.55, 4.2),
-    "Round Smooth": Photometry(16.7, 0.61, 0.49, 3.1),
-    "In-between Round Smooth": Photometry(17.0, 0.85, 0.61, 2.4),
-    "Cigar Shaped Smooth": Photometry(17.0, 0.72, 0.49, 2.8),
+    "Disturbed": Photometry(16.7, 0.46, 0.30, 3.4),
+    "Merging": Photometry(16.5, 0.87, 0.57, 4.2),
+    "Round Smooth": Photometry(16.7, 0.63, 0.49, 2.4),
+    "In-between Round Smooth": Photometry(17.0, 0.87, 0.62, 2.2),
+    "Cigar Shaped Smooth": Photometry(17.0, 0.72, 0.49, 2.6),
     "Barred Spiral": Photometry(16.4, 0.68, 0.47, 5.0),
     "Unbarred Tight Spiral": Photometry(16.0, 0.71, 0.49, 5.6),
     "Unbarred Loose Spiral": Photometry(16.2, 0.53, 0.32, 5.3),

@@ -12,18 +12,20 @@ import numpy as np
 from morphoscope.data.simulation.galaxies import Arms, Bar, Disc, Dust, Galaxy, Ring, Spheroid
 
 EXPONENTIAL_HALF_LIGHT = 1.678  # half-light radius over scale length of an exponential disc
+# A class is what people saw: where the PSF hides arms or a bar, a galaxy is called smooth. Arcsec.
+SMALLEST = {"barred_spiral": 3.5, "tight_spiral": 4.4, "loose_spiral": 3.0}
 
 
 def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A round elliptical: axis ratio 0.84 to 1."""
     q = rng.uniform(0.84, 1.0)
-    return elliptical(galaxy, radius, q, rng.uniform(1.5, 4.5), rng)
+    return elliptical(galaxy, radius, q, rng.uniform(0.8, 3.8), rng)
 
 
 def in_between_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """An elliptical neither round nor cigar-shaped."""
     q = rng.uniform(0.48, 0.70)
-    return elliptical(galaxy, radius / q**0.3, q, rng.uniform(1.5, 4.0), rng)
+    return elliptical(galaxy, radius / q**0.3, q, rng.uniform(1.0, 3.8), rng)
 
 
 def cigar_shaped(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
@@ -36,7 +38,7 @@ def elliptical(
     galaxy: Galaxy, radius: float, axis_ratio: float, n: float, rng: np.random.Generator
 ) -> Galaxy:
     """A Sérsic body in a rounder, larger and bluer halo: colours grow bluer outwards."""
-    halo = rng.uniform(0.1, 0.3)
+    halo = rng.uniform(0.0, 0.25)
     body = Spheroid(1 - halo, n, radius * 0.85, axis_ratio, colour=(0.03, 0.02))
     outer = Spheroid(halo, 1.0, radius * 1.7, axis_ratio**0.8, colour=(-0.06, -0.03), turn=rng.normal(0, 4))
     return replace(galaxy, axis_ratio=axis_ratio, spheroid=body, halo=outer)
@@ -69,7 +71,8 @@ def disc_galaxy(
 
 def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A bar with two arms that leave its ends, often with a ring around it."""
-    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.02, 0.14), face_on(rng, 0.55), rng)
+    radius = max(radius, SMALLEST["barred_spiral"])
+    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.02, 0.14), face_on(rng, 0.62), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
     # Bars of the longer and stronger half, which a person sees: Erwin 2005 (MNRAS 364, 283) for half-lengths
@@ -96,6 +99,7 @@ def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Ga
 
 def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A disc with tightly wound arms and a large bulge."""
+    radius = max(radius, SMALLEST["tight_spiral"])
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.12, 0.35), face_on(rng, 0.5), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
@@ -118,6 +122,7 @@ def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
 
 def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A blue disc with open, irregular arms and a small bulge."""
+    radius = max(radius, SMALLEST["loose_spiral"])
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.03, 0.15), face_on(rng, 0.5), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length

@@ -71,7 +71,7 @@ def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Ge
         # The stellar locus from turn-off to M dwarfs: r−z rises steeply where g−r saturates near 1.5.
         temperature = rng.uniform()
         g_r = 0.25 + 1.2 * min(1.0, 1.4 * temperature)
-        r_z = 0.1 + 0.45 * temperature + 1.3 * max(0.0, temperature - 0.55) ** 1.0 + rng.normal(0, 0.05)
+        r_z = 0.1 + 0.45 * temperature + 1.3 * max(0.0, temperature - 0.55) + rng.normal(0, 0.05)
         flux_3 = 10 ** (0.4 * (ZERO_POINT - magnitude)) * band_ratios((g_r, r_z))
         if magnitude < 18 and rng.uniform() < 0.3:
             # Saturated cores are masked band by band in the coadds, which gives stars odd colours.

@@ -23,9 +23,9 @@ class Survey:
         pixel_scale: arcsec per pixel of the survey's own cutouts.
         seeing: median full width at half maximum of the PSF per band, arcsec.
         seeing_spread: standard deviation of ln(seeing) from cutout to cutout.
-        noise: standard deviation per pixel and band, nanomaggies, before the correlation of a coadd.
+        noise: standard deviation per pixel and band, nanomaggies.
         noise_spread: standard deviation of ln(noise) from cutout to cutout.
-        noise_correlation: correlation of neighbouring pixels (coaddition resamples each exposure).
+        noise_correlation: of neighbouring pixels, from coaddition; compression adds to it.
         sky: flux of the night sky per pixel and band, nanomaggies: sets the galaxy's own photon noise.
         stretch_scales: factor per band before the stretch.
         stretch_floor: m of the stretch, what an empty sky becomes.
@@ -76,15 +76,16 @@ class Survey:
 
 # Seeing: Dey et al. 2019 (AJ 157, 168), table 4 (median delivered image quality of DECaLS).
 # Sky brightness: about 22.0, 21.0 and 18.8 mag/arcsec² in g, r, z; it only scales the photon noise.
-# Stretch: the scales, m and Q of the survey's published pictures. Noise, its correlation and its spread:
-# measured on the empty sky of fifty Galaxy10 DECaLS images.
+# Stretch: the scales, m and Q of the survey's published pictures. Noise, its correlation and
+# the JPEG quality: so that empty sky has the statistics measured on fifty Galaxy10 DECaLS images, at full
+# size and shrunk by two and four.
 DECALS = Survey(
     name="decals",
     side=256,
     pixel_scale=0.262,
     seeing=(1.29, 1.18, 1.11),
     seeing_spread=0.10,
-    noise=(0.0022, 0.0041, 0.0080),
+    noise=(0.0023, 0.0043, 0.0089),
     noise_spread=0.18,
     noise_correlation=0.20,
     sky=(0.109, 0.273, 2.07),
