@@ -241,6 +241,8 @@ class StoreWriter:
     def append(self, image_HWC: np.ndarray, row: dict[str, Any]) -> None:
         """Add one galaxy; columns that ``row`` lacks are empty (NaN coordinates, label −1).
 
+        ``row`` may bring the image's ``pixel_hash``, where other threads have the time to compute it.
+
         Raises:
             MorphoscopeError: the image is not of the store's shape, the labels do not fit its scheme, or
                 ``row`` has a column that the store has not.
@@ -254,7 +256,8 @@ class StoreWriter:
         image_HWC = np.ascontiguousarray(image_HWC)
         with files.explained_os_errors(self.out):
             self._images.write(image_HWC.data)
-            self._table.append({**row, "pixel_hash": pixel_hash(image_HWC)})
+            fingerprint = row.get("pixel_hash") or pixel_hash(image_HWC)
+            self._table.append({**row, "pixel_hash": fingerprint})
             self.count += 1
 
     def unreadable(self, source: str, reason: str) -> None:
