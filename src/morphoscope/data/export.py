@@ -1,0 +1,184 @@
+"""A store back to what other programs read: class folders, or an HDF5 file in Galaxy10's layout."""
+
+from __future__ import annotations
+
+import csv
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from morphoscope import files
+from morphoscope.data.ingest import in_order
+from morphoscope.data.store import Store
+from morphoscope.errors import UsageError
+from morphoscope.labels.scheme import Classes
+from morphoscope.progress import note, track
+
+LIST_NAME = "images.csv"  # beside the class folders: what their names cannot hold
+_COMPRESSION = 4  # of zlib, as in h5py
+
+
+def export_folders(
+    store: Store, out: Path | str, *, overwrite: bool = False, workers: int | None = None
+) -> Path:
+    """Write a store as class folders of PNG files, without loss: ``OUT/<class>/<id>.png``.
+
+    ``OUT/images.csv`` lists file, id, class and coordinates; 'data ingest table' makes the same store of
+    it. Galaxies without a label are left out, and counted in a note.
+
+    Args:
+        store: with classes as labels.
+        out: the folder to write.
+        overwrite: replace class folders that an earlier export wrote.
+        workers: threads that encode; none: one a core.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        UsageError: the store has no classes, or ``out`` exists.
+    """
+    out = Path(out)
+    scheme, rows = _labelled_rows(store)
+    labels = store.targets()
+    folders = _distinct([_file_name(name) for name in scheme.classes])
+    names = _distinct([_file_name(str(store.table.column("id")[row].as_py())) for row in rows])
+    files.ensure_room(out, int(len(rows) * np.prod(store.images.shape[1:])))
+    with files.atomic_folder(out, overwrite=overwrite, mark=LIST_NAME) as partial:
+        for folder in {folders[labels[row]] for row in rows}:
+            (partial / folder).mkdir()
+
+        def encode(place: int) -> tuple[int, bytes]:
+            return place, _png(store.images[rows[place]])
+
+        with (
+            open(partial / LIST_NAME, "w", newline="", encoding="utf-8") as file,
+            closing(in_order(encode, range(len(rows)), workers)) as images,
+        ):
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(("file", "id", "class", "ra", "dec"))
+            for place, png in track(images, f"writing {out.name}", len(rows), "images"):
+                row = rows[place]
+                name = f"{folders[labels[row]]}/{names[place]}.png"
+                (partial / name).write_bytes(png)
+                table.writerow((name, *_described(store, row, scheme.classes[labels[row]])))
+    return out
+
+
+def export_hdf5(
+    store: Store, out: Path | str, *, overwrite: bool = False, workers: int | None = None
+) -> Path:
+    """Write a store as an HDF5 file with Galaxy10's keys: images, ans, ra, dec, redshift, pxscale.
+
+    Each image is one compressed chunk. Class names are attributes of ``ans``, so that
+    :func:`morphoscope.data.galaxy10.ingest_galaxy10` reads other classes, too. Galaxies without a label are
+    left out, and counted in a note; redshifts and scales that are not known are NaN.
+
+    Args:
+        store: with classes as labels.
+        out: the file to write.
+        overwrite: replace a file that is there.
+        workers: threads that compress; none: one a core.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        UsageError: the store has no classes, or ``out`` exists.
+    """
+    import h5py
+
+    out = Path(out)
+    scheme, rows = _labelled_rows(store)
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists already; choose another name or pass --overwrite")
+    shape = store.images.shape[1:]
+    files.ensure_room(out, int(len(rows) * np.prod(shape)))
+
+    def compress(row: int) -> bytes:
+        return zlib.compress(np.ascontiguousarray(store.images[row]).data, _COMPRESSION)
+
+    with files.atomic_file(out) as partial, h5py.File(partial, "w") as file:
+        images: Any = file.create_dataset(
+            "images",
+            (len(rows), *shape),
+            np.uint8,
+            chunks=(1, *shape),
+            compression="gzip",
+            compression_opts=_COMPRESSION,
+        )
+        # h5py compresses in one thread; chunks that come compressed are written as they are.
+        with closing(in_order(compress, rows.tolist(), workers)) as chunks:
+            for place, chunk in enumerate(track(chunks, f"writing {out.name}", len(rows), "images")):
+                images.id.write_direct_chunk((place, 0, 0, 0), chunk)
+        number_type = np.uint8 if scheme.outputs <= 256 else np.int16
+        ans = file.create_dataset("ans", data=store.targets()[rows].astype(number_type))
+        ans.attrs["scheme"] = scheme.name
+        ans.attrs["classes"] = list(scheme.classes)
+        for key, column, otherwise in (
+            ("ra", "ra", np.nan),
+            ("dec", "dec", np.nan),
+            ("redshift", "redshift", np.nan),
+            ("pxscale", "pixel_scale", store.meta.pixel_scale or np.nan),
+        ):
+            file.create_dataset(key, data=_numbers(store, column, otherwise)[rows])
+    return out
+
+
+def _labelled_rows(store: Store) -> tuple[Classes, np.ndarray]:
+    scheme = store.need_scheme()
+    if not isinstance(scheme, Classes):
+        raise UsageError(f"{store.path} holds votes; only a store of classes can be exported")
+    rows = np.flatnonzero(store.labelled())
+    if not len(rows):
+        raise UsageError(f"{store.path} has no galaxy with a label, so there is nothing to export")
+    if len(rows) < len(store):
+        note(
+            f"{store.path}: {len(store) - len(rows)} of {len(store)} galaxies have no label and are left out"
+        )
+    return scheme, rows
+
+
+def _numbers(store: Store, column: str, otherwise: float) -> np.ndarray:
+    if column in store.table.column_names:
+        return store.column(column).astype(np.float64)
+    return np.full(len(store), otherwise)
+
+
+def _described(store: Store, row: int, name: str) -> Iterator[str]:
+    yield str(store.table.column("id")[row].as_py())
+    yield name
+    for column in ("ra", "dec"):
+        value = store.table.column(column)[row].as_py()
+        yield "" if value is None or value != value else repr(value)
+
+
+def _png(image_HWC: np.ndarray) -> bytes:
+    done, content = cv2.imencode(".png", cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR))
+    assert done, "OpenCV encodes every uint8 image"
+    return content.tobytes()
+
+
+def _file_name(name: str) -> str:
+    """A name that every file system takes and that is not hidden."""
+    return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", name).lstrip(".").rstrip(". ") or "_"
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names, with a number after those that are there already (also where case alone tells them apart)."""
+    seen: set[str] = set()
+    distinct = []
+    for name in names:
+        choice, number = name, 1
+        while choice.lower() in seen:
+            number += 1
+            choice = f"{name}_{number}"
+        seen.add(choice.lower())
+        distinct.append(choice)
+    return distinct
