@@ -99,13 +99,13 @@ def test_advance_by_many(capsys, clock):
 
 def test_a_terminal_gets_one_bar(monkeypatch, clock, capsys):
     terminal = terminal_in_place_of_stderr(monkeypatch)
-    with Bar("writing store[1]", total=100, unit="images") as bar:
+    with Bar("writing store[red]", total=100, unit="images") as bar:
         bar.advance()
         assert terminal.getvalue() == ""  # not yet two seconds
         clock.now += 5
         bar.advance(49)
     shown = terminal.getvalue()
-    assert "writing store[1]" in shown
+    assert "writing store[red]" in shown
     assert "50/100" in shown
     assert "10 images/s" in shown
     assert shown.endswith("\x1b[?25h")  # the cursor is back
