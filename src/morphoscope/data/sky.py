@@ -36,6 +36,18 @@ def sky_pairs(ra: np.ndarray, dec: np.ndarray, radius: float) -> np.ndarray:
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].astype(np.int64)
 
 
+def separations(ra: np.ndarray, dec: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Great-circle distance of each pair in arcsec, (P,) float64; ra and dec in degrees, pairs (P, 2)."""
+    lon, lat = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
+    first, second = pairs[:, 0], pairs[:, 1]
+    # The haversine form keeps its precision for the smallest distances.
+    half = (
+        np.sin((lat[first] - lat[second]) / 2) ** 2
+        + np.cos(lat[first]) * np.cos(lat[second]) * np.sin((lon[first] - lon[second]) / 2) ** 2
+    )
+    return np.degrees(2 * np.arcsin(np.sqrt(np.minimum(half, 1.0)))) * 3600
+
+
 def groups_from_pairs(pairs: np.ndarray, count: int) -> np.ndarray:
     """Friends of friends: the number of each row's group, (count,) int64, numbered by first appearance."""
     from scipy.sparse import coo_array

@@ -220,10 +220,11 @@ class DecisionTree:
         if len(ids) != len(fractions):
             raise ValueError(f"{len(fractions)} galaxies, {len(ids)} ids")
         voted = ~np.isnan(fractions).all(axis=1)
-        # not (inside): NaN among other votes is refused as well
-        outside = voted[:, None] & ~((fractions >= -tolerance) & (fractions <= 1 + tolerance))
-        wrong = voted[:, None] & ~(np.abs(self.sum_errors(fractions)) <= tolerance)
-        broken = np.flatnonzero(outside.any(axis=1) | wrong.any(axis=1))
+        # negated: NaN among other votes is refused as well
+        inside = (fractions >= -tolerance) & (fractions <= 1 + tolerance)
+        right = np.abs(self.sum_errors(fractions)) <= tolerance
+        outside, wrong = np.logical_not(inside), np.logical_not(right)
+        broken = np.flatnonzero(voted & (outside.any(axis=1) | wrong.any(axis=1)))
         if not len(broken):
             return
         row = broken[0]

@@ -1,0 +1,213 @@
+"""What is wrong with a data set before anything is learned from it.
+
+Galaxies that appear more than once on the sky, under labels that contradict each other, with the same
+pixels, or on both sides of a split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from morphoscope.data.sky import separations, sky_pairs
+from morphoscope.data.split import Split, strata
+from morphoscope.data.split_file import LEFT_OUT
+from morphoscope.data.store import Store
+from morphoscope.errors import UsageError
+from morphoscope.labels.scheme import UNLABELLED, Classes
+
+# arcsec: the same catalogue entry, the same galaxy, half a cutout of Galaxy10
+RADII = (0.1, 5.0, 67.0)
+EXAMPLES = 5  # named per finding
+_PART_NAMES = ("left out", "train", "validation", "test", "validation and test")
+
+
+def audit(store: Store, radii: Sequence[float] = RADII, split: Split | None = None) -> dict[str, Any]:
+    """Look for repeated galaxies, contradicting labels and leaks of a split.
+
+    Args:
+        store: with or without labels.
+        radii: arcsec; pairs of galaxies up to this far apart are counted, for each radius.
+        split: of this store; None: no leaks are looked for.
+
+    Returns:
+        A JSON-able dict::
+
+            n                 galaxies
+            with_coordinates  of them with a place on the sky
+            radii             [{radius_arcsec, pairs, conflicting,
+                              examples: [{ids, separation_arcsec, labels}]}]
+            identical_pixels  {groups, galaxies, pairs, conflicting, examples: [{ids, labels}]}
+            split             None, or {name, train, validation, test, crossing, radii: [{radius_arcsec,
+                              crossing}], identical_pixels, examples}
+
+        ``conflicting`` counts the pairs whose labels differ, of votes the plurality answers of the first
+        question; pairs without both labels conflict with nothing. ``crossing`` counts the pairs, near on
+        the sky or equal in pixels, of which one is trained on and the other is not, or one validates and
+        the other tests; each pair once, whatever the radius.
+
+    Raises:
+        UsageError: a radius that is not positive, or a split of another store.
+    """
+    if split is not None and split.count != len(store):
+        raise UsageError(
+            f"{store.path}: the split is one of {split.count} galaxies, the store holds {len(store)}"
+        )
+    ids = store.table["id"].to_pylist()
+    ra, dec = store.column("ra"), store.column("dec")
+    labels, name_of = _labels(store)
+    near, distances = _pairs(ra, dec, radii)
+    return {
+        "n": len(store),
+        "with_coordinates": int(np.count_nonzero(np.isfinite(ra) & np.isfinite(dec))),
+        "radii": _by_radius(near, distances, labels, radii, ids, name_of),
+        "identical_pixels": _identical(_identical_pairs(store), labels, ids, name_of),
+        "split": None if split is None else _crossing(store, split, near, distances, radii, ids),
+    }
+
+
+def audit_coordinates(
+    ra: np.ndarray, dec: np.ndarray, labels: np.ndarray | None = None, radii: Sequence[float] = RADII
+) -> list[dict[str, Any]]:
+    """The ``radii`` part of :func:`audit` for bare arrays.
+
+    Args:
+        ra: right ascension in degrees, (N,); not finite: no place on the sky.
+        dec: declination in degrees, (N,).
+        labels: (N,) class indices, −1 unknown; None: no labels.
+        radii: arcsec.
+    """
+    known = np.full(len(ra), UNLABELLED) if labels is None else np.asarray(labels)
+    near, distances = _pairs(ra, dec, radii)
+    return _by_radius(near, distances, known, radii, range(len(ra)), lambda row: int(known[row]))
+
+
+def _labels(store: Store) -> tuple[np.ndarray, Callable[[int], str | None]]:
+    """What is compared, (N,) int64, and how it is called."""
+    scheme = store.scheme
+    if scheme is None:
+        return np.full(len(store), UNLABELLED), lambda row: None
+    labels = strata(scheme, store.targets())
+    names = scheme.output_names
+    if not isinstance(scheme, Classes) and len(names) == 1:
+        names = (f"{names[0]} < 0.5", f"{names[0]} ≥ 0.5")
+    return labels, lambda row: names[labels[row]] if 0 <= labels[row] < len(names) else None
+
+
+def _pairs(ra: np.ndarray, dec: np.ndarray, radii: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs within the largest radius, the nearest first, and their distances in arcsec."""
+    if not len(radii) or not all(0 < radius <= 3600 for radius in radii):
+        raise UsageError(f"radii {', '.join(f'{radius:g}' for radius in radii)}: expected 0 to 3600 arcsec")
+    pairs = sky_pairs(ra, dec, max(radii))
+    distances = separations(ra, dec, pairs)
+    order = np.argsort(distances, kind="stable")
+    return pairs[order], distances[order]
+
+
+def _by_radius(
+    pairs: np.ndarray,
+    distances: np.ndarray,
+    labels: np.ndarray,
+    radii: Sequence[float],
+    ids: Sequence[Any],
+    name_of: Callable[[int], Any],
+) -> list[dict[str, Any]]:
+    differ = _differ(pairs, labels)
+    found = []
+    for radius in sorted(radii):
+        inside = distances <= radius
+        # Contradictions first, then the nearest.
+        shown = np.concatenate([np.flatnonzero(inside & differ), np.flatnonzero(inside & ~differ)])[:EXAMPLES]
+        found.append(
+            {
+                "radius_arcsec": float(radius),
+                "pairs": int(np.count_nonzero(inside)),
+                "conflicting": int(np.count_nonzero(inside & differ)),
+                "examples": [
+                    {
+                        "ids": [ids[row] for row in pairs[place]],
+                        "separation_arcsec": round(float(distances[place]), 4),
+                        "labels": [name_of(row) for row in pairs[place]],
+                    }
+                    for place in shown
+                ],
+            }
+        )
+    return found
+
+
+def _differ(pairs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    first, second = labels[pairs[:, 0]], labels[pairs[:, 1]]
+    return (first != second) & (first >= 0) & (second >= 0)
+
+
+def _identical_pairs(store: Store, among: np.ndarray | None = None) -> np.ndarray:
+    """Each image with the same pixels as an earlier one, beside the first such image, (P, 2) int64.
+
+    A group of g equal images gives g − 1 pairs, not g (g − 1) / 2: a thousand black frames stay a thousand.
+    ``among``: the rows to look at, ascending; None: all.
+    """
+    codes = store.table["pixel_hash"].combine_chunks().dictionary_encode().indices.to_numpy()
+    rows = np.arange(len(codes)) if among is None else among
+    _, first, number = np.unique(codes[rows], return_index=True, return_inverse=True)
+    earliest = rows[first[number]]
+    return np.stack([earliest, rows], axis=1)[earliest != rows]
+
+
+def _identical(
+    pairs: np.ndarray, labels: np.ndarray, ids: Sequence[Any], name_of: Callable[[int], Any]
+) -> dict[str, Any]:
+    differ = _differ(pairs, labels)
+    groups = len(np.unique(pairs[:, 0]))
+    shown = np.concatenate([np.flatnonzero(differ), np.flatnonzero(~differ)])[:EXAMPLES]
+    return {
+        "groups": groups,
+        "galaxies": groups + len(pairs),
+        "pairs": len(pairs),
+        "conflicting": int(np.count_nonzero(differ)),
+        "examples": [
+            {
+                "ids": [ids[row] for row in pairs[place]],
+                "labels": [name_of(row) for row in pairs[place]],
+            }
+            for place in shown
+        ],
+    }
+
+
+def _crossing(
+    store: Store,
+    split: Split,
+    near: np.ndarray,
+    distances: np.ndarray,
+    radii: Sequence[float],
+    ids: Sequence[Any],
+) -> dict[str, Any]:
+    parts = split.parts()
+    same = _identical_pairs(store, np.flatnonzero(parts != LEFT_OUT))
+    crossing_near, crossing_same = near[_cross(near, parts)], same[_cross(same, parts)]
+    crossing_distances = distances[_cross(near, parts)]
+    crossing = np.unique(np.concatenate([crossing_near, crossing_same]), axis=0)
+    shown = np.concatenate([crossing_near, crossing_same])[:EXAMPLES]
+    return {
+        "name": split.name,
+        **{part: len(getattr(split, part)) for part in ("train", "validation", "test")},
+        "crossing": len(crossing),
+        "radii": [
+            {"radius_arcsec": float(radius), "crossing": int(np.count_nonzero(crossing_distances <= radius))}
+            for radius in sorted(radii)
+        ],
+        "identical_pixels": len(crossing_same),
+        "examples": [
+            {"ids": [ids[row] for row in pair], "parts": [_PART_NAMES[parts[row]] for row in pair]}
+            for pair in shown
+        ],
+    }
+
+
+def _cross(pairs: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Which pairs lie in two parts of a split; `ng`'s validation and test are one part and cross nothing."""
+    first, second = parts[pairs[:, 0]], parts[pairs[:, 1]]
+    return (first != second) & (first != LEFT_OUT) & (second != LEFT_OUT)

@@ -1,0 +1,156 @@
+"""A split as a small, named, checksummed file.
+
+JSON with one letter a galaxy, in the store's order: t train, v validation, s test, b validation and test,
+. left out. The file knows which galaxies it belongs to (a fingerprint of their names and places) and
+what it said when it was written (``sha256`` over everything else in it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from morphoscope import files
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError, UsageError
+
+FORMAT_VERSION = 1
+KIND = "morphoscope-split"
+LETTERS = b".tvsb"
+LEFT_OUT, TRAIN, VALIDATION, TEST, VALIDATION_AND_TEST = range(5)
+_LINE = 100  # galaxies per line of the file
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Row numbers of a store: what is learned from, what steers the training, what is held out.
+
+    Attributes:
+        name: of the rule that made it.
+        seed: of the draw.
+        count: galaxies in the store.
+        train, validation, test: sorted int64 row numbers; validation and test are the same rows in ``ng``.
+        fingerprint: of the store's galaxies, see :func:`fingerprint`.
+    """
+
+    name: str
+    seed: int
+    count: int
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    fingerprint: str
+
+    def parts(self) -> np.ndarray:
+        """The part of each galaxy, (N,) int8: 0 left out, 1 train, 2 validation, 3 test, 4 the last two."""
+        parts = np.zeros(self.count, dtype=np.int8)
+        parts[self.train] = TRAIN
+        parts[self.validation] = VALIDATION
+        parts[self.test] = np.where(parts[self.test] == VALIDATION, VALIDATION_AND_TEST, TEST)
+        return parts
+
+    def save(self, path: Path | str) -> None:
+        """Write the split file, whole or not at all."""
+        letters = np.frombuffer(LETTERS, dtype=np.uint8)[self.parts()].tobytes().decode("ascii")
+        content = {
+            "kind": KIND,
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "seed": self.seed,
+            "count": self.count,
+            "sizes": {part: len(getattr(self, part)) for part in ("train", "validation", "test")},
+            "fingerprint": self.fingerprint,
+            "letters": "t train, v validation, s test, b validation and test, . left out",
+            "galaxies": [letters[start : start + _LINE] for start in range(0, len(letters), _LINE)],
+        }
+        content["sha256"] = _checksum(content)
+        with files.atomic_file(path) as partial:
+            partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def fingerprint(store: Store) -> str:
+    """What identifies a store's galaxies, 64 hex digits: their ids and places on the sky, in order.
+
+    Labels and pixels are no part of it: a split also serves a store of the same galaxies at another size.
+    """
+    digest = hashlib.sha256()
+    for batch in store.table.select(["id"]).to_batches(max_chunksize=65536):
+        for name in batch.column(0).to_pylist():
+            digest.update(f"{name}\n".encode())
+    for name in ("ra", "dec"):
+        degrees = store.column(name).astype("<f8")
+        digest.update(np.where(np.isnan(degrees), np.nan, degrees).tobytes())
+    return digest.hexdigest()
+
+
+def load_split(path: Path | str, store: Store) -> Split:
+    """Read a split file for the store that it was made for.
+
+    Raises:
+        UsageError: there is no such file, or it belongs to other galaxies.
+        MorphoscopeError: the file is damaged, was edited, or was made by a newer program.
+    """
+    path = Path(path)
+    content = _read(path)
+    try:
+        if content["format_version"] > FORMAT_VERSION:
+            raise MorphoscopeError(
+                f"{path} has format {content['format_version']}, made by a newer morphoscope; this one reads "
+                f"up to {FORMAT_VERSION}. Upgrade morphoscope"
+            )
+        if _checksum({key: value for key, value in content.items() if key != "sha256"}) != content["sha256"]:
+            raise MorphoscopeError(
+                f"{path}: the split was edited or damaged after it was written (its sha256 does not fit); "
+                "use the original file, or make the split again"
+            )
+        split = _from_content(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MorphoscopeError(f"{path} is damaged: it is not a whole split file") from error
+    if split.count != len(store) or split.fingerprint != fingerprint(store):
+        raise UsageError(
+            f"{path}: this split was made for a store of {split.count} other galaxies; {store.path} holds "
+            f"{len(store)}, which differ in number, order, name or place. Make a new split for it"
+        )
+    return split
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: no split file to read here ({error.strerror})") from error
+    except ValueError as error:  # not UTF-8 or not JSON
+        raise MorphoscopeError(f"{path} is damaged: a split file (JSON) was expected") from error
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise UsageError(f"{path} is no split file: 'kind': '{KIND}' was expected in it")
+    return content
+
+
+def _from_content(content: dict[str, Any]) -> Split:
+    letters = np.frombuffer("".join(content["galaxies"]).encode("ascii"), dtype=np.uint8)
+    known = np.isin(letters, np.frombuffer(LETTERS, dtype=np.uint8))
+    if len(letters) != content["count"] or not known.all():
+        raise ValueError("letters do not fit")
+
+    def rows(*wanted: int) -> np.ndarray:
+        return np.flatnonzero(np.isin(letters, [LETTERS[code] for code in wanted]))
+
+    return Split(
+        name=str(content["name"]),
+        seed=int(content["seed"]),
+        count=int(content["count"]),
+        train=rows(TRAIN),
+        validation=rows(VALIDATION, VALIDATION_AND_TEST),
+        test=rows(TEST, VALIDATION_AND_TEST),
+        fingerprint=str(content["fingerprint"]),
+    )
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
