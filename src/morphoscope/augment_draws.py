@@ -141,11 +141,16 @@ def _keys(
     rows: np.ndarray | Sequence[int],
     occurrences: np.ndarray | Sequence[int] | None,
 ) -> np.ndarray:
-    rows = np.asarray(rows, np.int64).astype(np.uint64)
+    """(N,) uint64: hashes that begin each sample's own SplitMix64 stream."""
     repeats = np.zeros(1, np.int64) if occurrences is None else np.asarray(occurrences, np.int64)
-    key = _mixed(np.array([seed & MASK], np.uint64) + np.uint64(GOLDEN))
-    for number in (np.array([epoch], np.uint64), rows, repeats.astype(np.uint64)):
-        key = _mixed((key ^ _mixed(number + np.uint64(GOLDEN))) + np.uint64(GOLDEN))
+    key = np.zeros(1, np.uint64)
+    for number in (
+        np.array([seed & MASK], np.uint64),
+        np.array([epoch]),
+        np.asarray(rows, np.int64),
+        repeats,
+    ):
+        key = _mixed(key + (number.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN))
     return key
 
 
