@@ -1,3 +1,49 @@
-"""Morphoscope."""
+"""Morphoscope: from galaxy images to morphology catalogues you can trust."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from morphoscope.api import LoadedRun, load, train
+    from morphoscope.data.simulate import simulate
+    from morphoscope.data.store import Store, open_store
+    from morphoscope.errors import MorphoscopeError, UsageError
+    from morphoscope.recipe import Recipe
 
 __version__ = "0.1.0"
+
+# What is heavy to import is imported when it is first used.
+_PUBLIC = {
+    "LoadedRun": "morphoscope.api",
+    "MorphoscopeError": "morphoscope.errors",
+    "Recipe": "morphoscope.recipe",
+    "Store": "morphoscope.data.store",
+    "UsageError": "morphoscope.errors",
+    "load": "morphoscope.api",
+    "open_store": "morphoscope.data.store",
+    "simulate": "morphoscope.data.simulate",
+    "train": "morphoscope.api",
+}
+__all__ = [
+    "LoadedRun",
+    "MorphoscopeError",
+    "Recipe",
+    "Store",
+    "UsageError",
+    "load",
+    "open_store",
+    "simulate",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'morphoscope' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

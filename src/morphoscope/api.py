@@ -1,0 +1,169 @@
+"""The Python interface: the same nouns and verbs as the command line.
+
+::
+
+    import morphoscope as ms
+
+    store = ms.open_store("my-galaxies")
+    run = ms.train("small/own-labels", store, "my-run")
+    probabilities = ms.load("my-run").predict(images)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from morphoscope.data.store import Store, open_store
+from morphoscope.evaluation.predictor import Predictor
+from morphoscope.recipe import Recipe
+from morphoscope.studies.registry import find_recipe
+from morphoscope.training.run import Run, open_run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from morphoscope.catalogue.predict import Summary
+
+__all__ = ["LoadedRun", "load", "open_store", "train"]
+
+
+class LoadedRun:
+    """A finished run, ready to answer.
+
+    Args:
+        run: the opened folder.
+        views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
+    """
+
+    def __init__(self, run: Run, views: int | None = None) -> None:
+        self.run = run
+        self.views = views
+        self._predictor: Predictor | None = None
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network and its preparation of images; loaded when first asked for."""
+        if self._predictor is None:
+            self._predictor = Predictor(self.run, views=self.views)
+        return self._predictor
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What each column of the answers stands for."""
+        return self.run.scheme.output_names
+
+    def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Answers for images in memory.
+
+        Args:
+            images: N images (H, W, 3) uint8, of any size; they are fitted to the training's as
+                ``catalogue`` does it.
+
+        Returns:
+            (N, K) float32: class probabilities that sum to 1, or vote fractions.
+        """
+        from morphoscope.catalogue.prepare import fitted
+
+        return self.predictor.probabilities([fitted(image, self.run.header.store) for image in images])
+
+    def catalogue(self, source: Path | str, out: Path | str, **options: Any) -> Summary:
+        """Answers for a folder, glob, table or store, streamed into a Parquet or CSV file."""
+        from morphoscope.catalogue.predict import predict_catalogue
+
+        return predict_catalogue(self.predictor, source, Path(out), **options)
+
+    def sky(
+        self,
+        picture: Path | str | np.ndarray,
+        out: Path | str,
+        *,
+        drawn: Path | str | None = None,
+        overwrite: bool = False,
+    ) -> pa.Table:
+        """Find the sources of one picture of the sky and classify each.
+
+        Args:
+            picture: an image file, or (H, W, 3) uint8.
+            out: the catalogue to write, .parquet or .csv.
+            drawn: also draw the picture with its labels, PNG.
+            overwrite: replace a catalogue that is there.
+
+        Returns:
+            The catalogue's table, brightest source first.
+        """
+        from morphoscope.catalogue.picture import classify_picture, write_picture_catalogue
+
+        name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
+        table, sources, image = classify_picture(self.predictor, picture, name=name)
+        write_picture_catalogue(self.predictor, table, out, name=name, overwrite=overwrite)
+        if drawn is not None:
+            from morphoscope.report.sky_picture import labelled_picture
+
+            labelled_picture(
+                image,
+                np.stack([sources.x, sources.y, np.asarray(table["cutout"]) / 2], axis=1),
+                table["predicted"].to_pylist(),
+                np.asarray(table["probability"]),
+                Path(drawn),
+            )
+        return table
+
+    def evaluate(self, store: Store | None = None) -> dict[str, Any]:
+        """Metrics on the run's own test split, or on all labelled galaxies of another store."""
+        from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
+
+        if store is None:
+            return evaluate(self.run, self.run.store(), views=self.views, keep=False)
+        return evaluate_elsewhere(self.run, store, views=self.views)
+
+    def metrics(self) -> dict[str, Any]:
+        """What was measured at the end of the training."""
+        return self.run.metrics()
+
+
+def load(run: Path | str, *, views: int | None = None) -> LoadedRun:
+    """Load a finished run.
+
+    Raises:
+        UsageError: there is no run.
+        MorphoscopeError: it is damaged, unfinished, or was made by a newer program.
+    """
+    return LoadedRun(open_run(run), views)
+
+
+def train(
+    recipe: Recipe | str,
+    store: Store | Path | str,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    report: bool = True,
+    progress: bool = True,
+) -> LoadedRun:
+    """Train, measure on the held-out galaxies, and write the report.
+
+    Args:
+        recipe: a recipe, its name such as ``small/five-class``, or a YAML file.
+        store: a store or its folder.
+        out: the run folder to make.
+        resume: continue a training that was stopped.
+        report: write ``report.html`` and the figures.
+        progress: show a bar over the steps.
+    """
+    from morphoscope.evaluation.evaluate import evaluate
+    from morphoscope.training.fit import fit
+
+    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    store = store if isinstance(store, Store) else open_store(store)
+    run = fit(recipe, store, out, resume=resume, progress=progress)
+    if not run.metrics() and recipe.data.test > 0:
+        evaluate(run, store)
+    if report:
+        from morphoscope.report.page import write_report
+
+        write_report(run, store)
+    return LoadedRun(run)

@@ -1,0 +1,87 @@
+"""One picture of the sky: find its sources, cut each out at the size the network knows, classify them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from morphoscope.catalogue.columns import catalogue_table
+from morphoscope.catalogue.detect import Sources, cutout_sides, cutouts, detect_sources
+from morphoscope.catalogue.provenance import provenance_of
+from morphoscope.catalogue.write import check_output, open_catalogue
+from morphoscope.data.images import read_image
+from morphoscope.data.ingest import Item
+from morphoscope.errors import MorphoscopeError, UsageError
+
+if TYPE_CHECKING:
+    from morphoscope.evaluation.predictor import Predictor
+
+PLACE = (
+    ("x", "pixel", "column of the centroid, from 0"),
+    ("y", "pixel", "row of the centroid, from 0"),
+    ("radius", "pixel", "semi-major axis of the light"),
+    ("cutout", "pixel", "side of the square the network saw"),
+)
+
+
+def classify_picture(
+    predictor: Predictor,
+    picture: Path | str | np.ndarray,
+    *,
+    factor: float = 2.0,
+    name: str = "",
+) -> tuple[pa.Table, Sources, np.ndarray]:
+    """Detect the sources of a picture and classify each.
+
+    Cutouts scale with the source, so that galaxies fill their squares about as they do in the training's
+    images, whatever the picture's pixel scale.
+
+    Args:
+        predictor: a run's network.
+        picture: an image file, or (H, W, 3) uint8.
+        factor: side of a cutout in units of the source's length.
+        name: what the table's ``source`` column says; the file's name where there is one.
+
+    Returns:
+        The catalogue's table (its usual columns and x, y, radius, cutout in pixels, brightest source
+        first), the sources, and the picture.
+
+    Raises:
+        UsageError: no such file.
+        MorphoscopeError: it cannot be read, or nothing was detected.
+    """
+    if isinstance(picture, np.ndarray):
+        image = picture
+    else:
+        path = Path(picture)
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file; one picture of the sky was expected")
+        image, name = read_image(path), name or path.name
+    sources = detect_sources(image)
+    if not len(sources):
+        raise MorphoscopeError(f"{name or 'the picture'}: no source was detected")
+    sides = cutout_sides(sources, factor=factor)
+    squares = cutouts(image, sources, factor=factor, size=predictor.input_side)
+    answers = predictor.probabilities(squares)
+    items = [Item(name, lambda: image, {"id": str(number)}) for number in range(len(sources))]
+    table = catalogue_table(predictor.scheme, items, answers)
+    for (column, unit, description), values in zip(
+        PLACE, (sources.x, sources.y, sources.radius, sides), strict=True
+    ):
+        field = pa.field(column, pa.float32(), metadata={"unit": unit, "description": description})
+        table = table.append_column(field, pa.array(values, pa.float32()))
+    return table, sources, image
+
+
+def write_picture_catalogue(
+    predictor: Predictor, table: pa.Table, out: Path | str, *, name: str, overwrite: bool = False
+) -> None:
+    """Write the table of :func:`classify_picture` with its provenance."""
+    out = Path(out)
+    check_output(out, overwrite=overwrite)
+    provenance = provenance_of(predictor, name, stretch="as-served", crop=None)
+    with open_catalogue(out, table.schema, provenance) as writer:
+        writer.write(table)

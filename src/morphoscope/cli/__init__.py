@@ -1,0 +1,66 @@
+"""The command line: one thin command a verb. Data goes to stdout, progress and notes to stderr.
+
+Exit status: 0 done, 1 the work failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from morphoscope import __version__
+from morphoscope.cli import data, runs
+from morphoscope.errors import MorphoscopeError
+from morphoscope.progress import note
+
+app = typer.Typer(
+    name="morphoscope",
+    help="From galaxy images to morphology catalogues you can trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data.register(app)
+runs.register(app)
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; every foreseeable failure is one sentence on stderr."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        status = app(standalone_mode=True)
+    except MorphoscopeError as error:
+        note(f"morphoscope: {error}")
+        status = error.exit_status
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        note(f"morphoscope: {where}{error.strerror or error}")
+        status = 1
+    except SystemExit as end:
+        if end.code != 130:
+            raise
+        note("morphoscope: interrupted; nothing half-written is left. A training goes on with --resume")
+        status = 1
+    sys.exit(status)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """A polite kill ends the work as Ctrl-C does, so that it is cleaned up."""
+    raise KeyboardInterrupt

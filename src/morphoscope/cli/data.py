@@ -1,0 +1,270 @@
+"""Commands around stores: simulate, fetch, ingest, info, audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from morphoscope.errors import UsageError
+from morphoscope.progress import note
+
+Out = Annotated[Path, typer.Argument(help="Store to make.", show_default=False)]
+StoreFolder = Annotated[Path, typer.Argument(help="Folder of a store.", show_default=False)]
+Crop = Annotated[int | None, typer.Option(help="Side of the centre crop, source pixels.", min=1)]
+Size = Annotated[int | None, typer.Option(help="Scale to this side, pixels.", min=1)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store that is there.")]
+Workers = Annotated[int | None, typer.Option(help="Threads. [default: all cores]", min=1)]
+PixelScale = Annotated[float | None, typer.Option(help="Arcsec per source pixel.", min=0)]
+Stretch = Annotated[str, typer.Option(help="How FITS becomes grey levels: lupton, asinh or linear.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+data = typer.Typer(help="Make, look at and check stores of galaxy images.", no_args_is_help=True)
+ingest = typer.Typer(help="Make a store from images and labels you have.", no_args_is_help=True)
+fetch = typer.Typer(help="Download a data set, verify it, make a store of it.", no_args_is_help=True)
+data.add_typer(ingest, name="ingest")
+data.add_typer(fetch, name="fetch")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(data, name="data")
+
+
+@data.command()
+def simulate(
+    out: Out,
+    count: Annotated[int, typer.Option(help="Number of galaxies.")] = 1000,
+    size: Annotated[int, typer.Option(help="Pixels along a side; 67″ whatever the size.")] = 128,
+    scheme: Annotated[str, typer.Option(help="galaxy10 (ten classes) or votes (37 fractions).")] = "galaxy10",
+    proportions: Annotated[str, typer.Option(help="equal, or galaxy10's imbalance.")] = "equal",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same galaxies.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes. [default: all cores]", min=1)] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate labelled galaxies as the DECaLS survey would picture them."""
+    from morphoscope.data.simulate import simulate as simulated
+
+    _made(
+        simulated(
+            out,
+            count,
+            size,
+            scheme=scheme,
+            seed=seed,
+            workers=workers,
+            overwrite=overwrite,
+            proportions=proportions,
+        )
+    )
+
+
+@fetch.command("galaxy10")
+def fetch_galaxy10(
+    out: Out,
+    url: Annotated[str | None, typer.Option(help="Another place of the same file.")] = None,
+    crop: Crop = None,
+    size: Size = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Download Galaxy10_DECals.h5 (2.7 GB, resumable) and make a store of it."""
+    from morphoscope.data.download import fetch_galaxy10 as fetched
+
+    options = {} if url is None else {"url": url}
+    _made(fetched(out, crop=crop, size=size, overwrite=overwrite, **options))
+
+
+@ingest.command("galaxy10")
+def ingest_galaxy10(
+    source: Annotated[Path, typer.Argument(help="Galaxy10_DECals.h5.")],
+    out: Out,
+    crop: Crop = None,
+    size: Size = None,
+    overwrite: Overwrite = False,
+    workers: Workers = None,
+) -> None:
+    """The official Galaxy10 DECaLS file."""
+    from morphoscope.data.galaxy10 import ingest_galaxy10 as ingested
+
+    _made(ingested(source, out, crop=crop, size=size, overwrite=overwrite, workers=workers))
+
+
+@ingest.command("galaxy-zoo")
+def ingest_galaxy_zoo(
+    source: Annotated[Path, typer.Argument(help="Kaggle's folder or zip file, as downloaded.")],
+    out: Out,
+    scheme: Annotated[str, typer.Option(help="votes (37 fractions), five-class, or none.")] = "votes",
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV with GalaxyID and Label, or with the votes.")
+    ] = None,
+    unmatched: Annotated[str, typer.Option(help="Images without label: skip, keep or error.")] = "skip",
+    spiral_threshold: Annotated[float, typer.Option(help="Least Class4.1 of a spiral (five-class).")] = 0.619,
+    crop: Crop = None,
+    size: Size = None,
+    overwrite: Overwrite = False,
+    workers: Workers = None,
+) -> None:
+    """The Kaggle Galaxy Zoo challenge: images with solutions, or images alone."""
+    from morphoscope.data.galaxy_zoo import ingest_galaxy_zoo as ingested
+
+    _made(
+        ingested(
+            source,
+            out,
+            scheme=scheme,
+            labels=labels,
+            unmatched=unmatched,
+            spiral_threshold=spiral_threshold,
+            crop=crop,
+            size=size,
+            overwrite=overwrite,
+            workers=workers,
+        )
+    )
+
+
+@ingest.command("folder")
+def ingest_folder(
+    source: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.")],
+    out: Out,
+    classes: Annotated[
+        str | None, typer.Option(help="Class folders in order, comma-separated. [default: alphabetical]")
+    ] = None,
+    pixel_scale: PixelScale = None,
+    stretch: Stretch = "lupton",
+    crop: Crop = None,
+    size: Size = None,
+    overwrite: Overwrite = False,
+    workers: Workers = None,
+) -> None:
+    """Your own images, sorted into one folder a class (JPEG, PNG, TIFF, FITS)."""
+    from morphoscope.data.folder import ingest_folder as ingested
+
+    _made(
+        ingested(
+            source,
+            out,
+            classes=_names(classes),
+            pixel_scale=pixel_scale,
+            stretch=stretch,
+            crop=crop,
+            size=size,
+            overwrite=overwrite,
+            workers=workers,
+        )
+    )
+
+
+@ingest.command("table")
+def ingest_table(
+    source: Annotated[Path, typer.Argument(help="CSV, Parquet, FITS table or VOTable.")],
+    out: Out,
+    image_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column with the image files, or three for bands. [default: by its name]"),
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the classes.")] = None,
+    vote_column: Annotated[
+        list[str] | None, typer.Option(help="Column with a fraction of votes; repeatable.")
+    ] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column with the names of the galaxies.")] = None,
+    ra_column: Annotated[str | None, typer.Option(help="Column with right ascension, degrees.")] = None,
+    dec_column: Annotated[str | None, typer.Option(help="Column with declination, degrees.")] = None,
+    keep_column: Annotated[
+        list[str] | None, typer.Option(help="Further column to carry along; repeatable.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the image files lie. [default: beside the table]")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="Classes in order, comma-separated.")] = None,
+    pixel_scale: PixelScale = None,
+    stretch: Stretch = "lupton",
+    crop: Crop = None,
+    size: Size = None,
+    overwrite: Overwrite = False,
+    workers: Workers = None,
+) -> None:
+    """Your own table with an image column and label columns."""
+    from morphoscope.data.table import ingest_table as ingested
+
+    _made(
+        ingested(
+            source,
+            out,
+            image_column=image_column,
+            label_column=label_column,
+            vote_columns=vote_column or (),
+            id_column=id_column,
+            ra_column=ra_column,
+            dec_column=dec_column,
+            keep_columns=keep_column or (),
+            folder=folder,
+            classes=_names(classes),
+            pixel_scale=pixel_scale,
+            stretch=stretch,
+            crop=crop,
+            size=size,
+            overwrite=overwrite,
+            workers=workers,
+        )
+    )
+
+
+@data.command()
+def info(
+    store: StoreFolder,
+    verify: Annotated[bool, typer.Option("--verify", help="Check every pixel against its checksum.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write it back: class folders, or an .h5 in Galaxy10's layout.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a store holds: counts per class, size, where it came from."""
+    from morphoscope.data.describe import describe, description_lines
+    from morphoscope.data.store import open_store
+
+    opened = open_store(store, verify=verify)
+    described = describe(opened)
+    print(_document(described) if as_json else "\n".join(description_lines(described)))
+    if export is not None:
+        from morphoscope.data.export import export_folders, export_hdf5
+
+        write = export_hdf5 if export.suffix in (".h5", ".hdf5") else export_folders
+        write(opened, export)
+        note(f"{len(opened)} galaxies → {export}")
+
+
+@data.command()
+def audit(
+    store: StoreFolder,
+    radius: Annotated[list[float] | None, typer.Option(help="Arcsec; repeatable.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split file, run folder, or the name of a split to check.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find galaxies that appear twice, labels that contradict, and leaks of a split.
+
+    STORE may also be a CSV with the columns ra, dec and, if known, label.
+    """
+    from morphoscope.data.audit import audit_lines, audit_path
+
+    radii = tuple(radius) if radius else (0.1, 5.0, 67.0)
+    if min(radii) <= 0:
+        raise UsageError(f"--radius {min(radii)}: a radius above 0 arcsec was expected")
+    result = audit_path(store, radii=radii, split=split)
+    print(_document(result) if as_json else "\n".join(audit_lines(result)))
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",")] if text else None
+
+
+def _made(store: Any) -> None:
+    print(f"{store.path}: {len(store)} galaxies, {store.meta.image_shape[0]} px")
+
+
+def _document(values: Any) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

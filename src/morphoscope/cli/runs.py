@@ -1,0 +1,179 @@
+"""Commands around recipes and runs: models, train, evaluate, compare, predict, demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from morphoscope.errors import UsageError
+from morphoscope.progress import note
+
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Views = Annotated[int | None, typer.Option(help="Views averaged: 1, 2, 8 or 16. [default: the recipe's]")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (demo, models, train, evaluate, compare, predict):
+        app.command()(command)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("morphoscope-demo"),
+    count: Annotated[int, typer.Option(help="Galaxies to simulate.", min=200)] = 4000,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate, train, measure, report, and classify a real picture of the sky: offline, in minutes."""
+    from morphoscope.demo import run_demo
+
+    run_demo(out, count=count, seed=seed, overwrite=overwrite)
+
+
+def models(
+    show_fields: Annotated[
+        bool, typer.Option("--fields", help="List the fields of a recipe with their defaults instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the recipes to train by, with their networks."""
+    from morphoscope.studies.listing import describe_recipes, field_lines, recipe_lines
+
+    if show_fields:
+        print("\n".join(field_lines()))
+        return
+    described = describe_recipes()
+    print(_document(described) if as_json else "\n".join(recipe_lines(described)))
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name from 'morphoscope models', or a YAML file.")],
+    store: Annotated[Path, typer.Option(help="Labelled store to learn from.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; repeatable.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Local file or folder with pretrained weights.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html out.")] = False,
+) -> None:
+    """Train a network, measure it on held-out galaxies, and write its report.
+
+    The recipes: 'morphoscope models'. The fields for --set: 'morphoscope models --fields'.
+    """
+    from morphoscope.studies.registry import find_recipe
+
+    chosen = find_recipe(recipe).with_settings(settings or [])
+    if weights and from_scratch:
+        raise UsageError("--weights and --from-scratch contradict each other; give one")
+    if weights:
+        chosen = chosen.changed({"model.weights": weights})
+    if from_scratch:
+        chosen = chosen.changed({"model.pretrained": False})
+
+    from morphoscope import api
+    from morphoscope.data.store import open_store
+
+    done = api.train(chosen, open_store(store), out, resume=resume, report=not no_report)
+    _say_result(done.metrics(), out, report=not no_report)
+
+
+def evaluate(
+    run: RunFolder,
+    store: Annotated[
+        Path | None, typer.Option(help="Another labelled store. [default: the run's test split]")
+    ] = None,
+    views: Views = None,
+    tta: Annotated[bool, typer.Option("--tta", help="The same as --views 16.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a run: on the galaxies it held out, or on another store with the same labels."""
+    from morphoscope import api
+
+    loaded = api.load(run, views=_views(views, tta))
+    measured = loaded.evaluate(None if store is None else api.open_store(store))
+    if as_json:
+        print(_document(measured["test"] | {"views": measured["views"]}))
+        return
+    from morphoscope.evaluation.text import summary_lines
+
+    print("\n".join(summary_lines(measured["test"])))
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more runs; the first is the baseline.")],
+    as_json: Json = False,
+) -> None:
+    """Put runs side by side, galaxy by galaxy."""
+    if len(runs) < 2:
+        raise UsageError("compare needs at least two runs")
+    from morphoscope.evaluation.compare import compare as compared
+    from morphoscope.evaluation.text import compare_table
+    from morphoscope.training.run import open_run
+
+    opened = [open_run(run) for run in runs]
+    result = compared(
+        [{"name": run.name, "predictions": run.predictions(), "metrics": run.metrics()} for run in opened]
+    )
+    print(_document(result) if as_json else compare_table(result))
+
+
+def predict(
+    run: RunFolder,
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, table or store.")
+    ],
+    out: Annotated[Path, typer.Option(help="Catalogue to write: .parquet or .csv.")],
+    views: Views = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Side of the centre crop of each image, pixels. [default: as trained]")
+    ] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of the table with the images.")] = None,
+    batch: Annotated[int, typer.Option(help="Images at a time.", min=1)] = 256,
+    detect: Annotated[
+        bool, typer.Option("--detect", help="INPUT is one picture of the sky: find the galaxies in it.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="With --detect: also draw the labelled picture (PNG).")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Classify galaxies: a streaming catalogue of answers, memory does not grow with its length."""
+    from morphoscope import api
+
+    if picture is not None and not detect:
+        raise UsageError("--picture draws what --detect has found; give both")
+    loaded = api.load(run, views=views)
+    if detect:
+        found = loaded.sky(source, out, drawn=picture, overwrite=overwrite)
+        note(f"{found.num_rows} sources → {out}" + (f", picture → {picture}" if picture else ""))
+        return
+    summary = loaded.catalogue(
+        source, out, crop=crop, batch=batch, overwrite=overwrite, image_column=image_column
+    )
+    note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s)")
+    if summary.unreadable:
+        note(f"{summary.unreadable} images could not be read; the reasons are in {summary.unreadable_list}")
+        raise typer.Exit(1)
+
+
+def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
+    from morphoscope.evaluation.text import summary_lines
+
+    if metrics:
+        print("\n".join(summary_lines(metrics["test"])))
+    note(f"run → {out}" + (f", report → {out / 'report.html'}" if report else ""))
+
+
+def _views(views: int | None, tta: bool) -> int | None:
+    return 16 if tta and views is None else views
+
+
+def _document(values: Any) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,84 @@
+"""From images to probabilities with a trained run, on whatever hardware there is.
+
+Shape letters: N galaxies, C channels, H × W pixels, K outputs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from morphoscope.augment import Augmenter
+from morphoscope.augment import views as views_of
+from morphoscope.models.memory import keep_freed_memory
+from morphoscope.models.precision import autocast_type, best_device
+from morphoscope.training.run import Run
+
+
+class Predictor:
+    """A run's network with its preparation of images, loaded once and asked many times.
+
+    Args:
+        run: a finished run.
+        views: test-time augmentation, 1, 2, 8 or 16 views whose probabilities are averaged (`ng`,
+            section on test-time augmentation); None: as the recipe says.
+        batch: images (times views) the network sees at once; None: as the recipe says.
+        device: None: the GPU if there is one.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        views: int | None = None,
+        batch: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.run = run
+        keep_freed_memory()
+        self.scheme = run.scheme
+        self.views = views or run.recipe.evaluation.views
+        self.batch = batch or run.recipe.evaluation.batch
+        self.device = device or best_device()
+        self.precision = autocast_type(run.recipe.training.precision, self.device)
+        self.network = run.network().to(self.device)
+        if run.recipe.training.channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)
+        self._augmenter = Augmenter(run.recipe.augment, threads=os.cpu_count() or 1)
+        self._views = views_of(run.recipe.augment, self.views)
+
+    @property
+    def input_side(self) -> int:
+        """Side in pixels of the stored images the run was trained on; other images are fitted to it."""
+        return self.run.header.store.image_shape[0]
+
+    def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Answers for images that look like the training store's.
+
+        Args:
+            images: N images, (H, W, C) uint8.
+
+        Returns:
+            (N, K) float32: class probabilities that sum to 1, or vote fractions.
+        """
+        answers = np.empty((len(images), self.scheme.outputs), np.float32)
+        step = max(1, self.batch // self.views)
+        for start in range(0, len(images), step):
+            part = [images[row] for row in range(start, min(start + step, len(images)))]
+            answers[start : start + step] = self._mean_over_views(part)
+        return answers
+
+    def _mean_over_views(self, images: list[np.ndarray]) -> np.ndarray:
+        prepared = np.concatenate([self._augmenter.evaluation(images, view=view) for view in self._views])
+        outputs = self._outputs(torch.from_numpy(prepared).permute(0, 3, 1, 2).to(self.device))
+        answers = self.scheme.probabilities(outputs)
+        return answers.view(len(self._views), len(images), -1).mean(dim=0).cpu().numpy()
+
+    @torch.inference_mode()
+    def _outputs(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        enabled = self.precision is not None
+        with torch.autocast(self.device.type, dtype=self.precision or torch.float32, enabled=enabled):
+            return self.network(images_NCHW).float()

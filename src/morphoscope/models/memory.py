@@ -1,0 +1,27 @@
+"""Memory of the processor: keep what was freed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed memory for the next step instead of returning it to the system.
+
+    A step on the CPU frees and takes the same large activations again and again. By default glibc maps
+    each of them anew, and the system clears every page first: about a tenth of the time of a step
+    (EXPERIMENTS.md, 2026-11-21). The process then holds its peak memory until it ends.
+
+    Returns:
+        Whether the C library took the hint; it is glibc's alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))

@@ -1,0 +1,70 @@
+"""Recipes for a small machine: two CPU cores, no network, minutes.
+
+The numbers to expect are measured; EXPERIMENTS.md has the runs they come from.
+"""
+
+from __future__ import annotations
+
+from morphoscope.recipe import Augment, Evaluation, Model, Optimiser, Recipe, Schedule, Training
+
+
+def five_class() -> Recipe:
+    """Five classes of the Galaxy Zoo votes from ImageNet weights that a package carries."""
+    return Recipe(
+        name="small/five-class",
+        about="EfficientNet-Lite0 from its ImageNet weights, fine-tuned at 128 px",
+        augment=Augment(size=128, zoom=(0.85, 1.2), shift=0.03),
+        model=Model(name="tf_efficientnet_lite0", dropout=0.2),
+        optimiser=Optimiser(name="adamw", lr=1e-3, weight_decay=0.05),
+        schedule=Schedule(name="one-cycle", warmup=0.2),
+        training=Training(epochs=14, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
+        evaluation=Evaluation(views=16),
+    )
+
+
+def five_class_scratch() -> Recipe:
+    """The same from random weights."""
+    return Recipe(
+        name="small/five-class-scratch",
+        about="ResNet-18 from scratch at 96 px",
+        augment=Augment(size=96, zoom=(0.8, 1.25), shift=0.04),
+        model=Model(name="resnet18", pretrained=False),
+        optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
+        schedule=Schedule(name="one-cycle", warmup=0.25),
+        training=Training(epochs=40, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
+        evaluation=Evaluation(views=16),
+    )
+
+
+def own_labels() -> Recipe:
+    """A start for one's own few hundred labels; the same network as ``small/five-class``."""
+    return five_class().changed(
+        name="small/own-labels",
+        about="fine-tune on your own classes or votes; a few hundred images are enough to begin",
+        training={"epochs": 15},
+    )
+
+
+def simulated() -> Recipe:
+    """Ten classes of simulated galaxies in a minute or two: what the demo trains."""
+    return Recipe(
+        name="small/simulated",
+        about="a ResNet-18 of a quarter of the width at 64 px on simulated galaxies",
+        augment=Augment(size=64, zoom=(0.9, 1.1), shift=0.03),
+        model=Model(name="resnet18", pretrained=False),
+        optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.02),
+        schedule=Schedule(name="one-cycle", warmup=0.3),
+        training=Training(epochs=14, batch=64, label_smoothing=0.05),
+    )
+
+
+def votes() -> Recipe:
+    """Vote fractions by squared error, from ImageNet weights that a package carries."""
+    return five_class().changed(
+        name="small/votes",
+        about="the 37 vote fractions of the Galaxy Challenge by regression",
+        training={"label_smoothing": 0.0},
+    )
+
+
+RECIPES = (five_class, five_class_scratch, own_labels, simulated, votes)

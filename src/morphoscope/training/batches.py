@@ -1,0 +1,101 @@
+"""What the network is fed: augmented training batches and plain validation batches.
+
+On a CPU the loader's threads warp each image with OpenCV. On a GPU they only gather stored images, and
+the whole batch is warped there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from morphoscope.augment import Augmenter
+from morphoscope.data.loader import Batches, Picked
+from morphoscope.data.store import Store
+from morphoscope.recipe import Recipe
+
+
+class EpochOfBatches(Callback):
+    """Tells the loader which epoch begins, so that order and draws follow from it."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the epoch of the next iteration."""
+        self.batches.set_epoch(trainer.current_epoch)
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """The training loader and the callback that keeps it in step."""
+
+    batches: Batches
+    callback: Callback
+
+
+def training_batches(recipe: Recipe, store: Store, rows: np.ndarray, device: torch.device) -> TrainingBatches:
+    """Shuffled, augmented batches; the draws depend only on (seed, epoch, row).
+
+    With ``augment.train_size`` the side of the images grows over the epochs in equal shares
+    (progressive learning, Tan & Le 2021, section 4).
+    """
+    augmenter = Augmenter(recipe.augment, recipe.seed)
+
+    def augmented(images: Picked, rows: np.ndarray, epoch: int, occurrences: np.ndarray) -> np.ndarray:
+        return augmenter.training(images, rows, epoch, occurrences, size_in_epoch(recipe, epoch))
+
+    batches = Batches(
+        store,
+        rows,
+        store.targets(),
+        gathered if warps_on(device) else augmented,
+        batch=recipe.training.batch,
+        shuffle=True,
+        seed=recipe.seed,
+        drop_last=len(rows) > recipe.training.batch,  # a last batch of one breaks batch normalisation
+        workers=recipe.training.workers,
+    )
+    return TrainingBatches(batches, EpochOfBatches(batches))
+
+
+def validation_batches(recipe: Recipe, store: Store, rows: np.ndarray, device: torch.device) -> Batches:
+    """Undisturbed centre crops in the order of the rows."""
+    augmenter = Augmenter(recipe.augment, recipe.seed)
+
+    def plain(images: Picked, *_: object) -> np.ndarray:
+        return augmenter.evaluation(images)
+
+    return Batches(
+        store,
+        rows,
+        store.targets(),
+        gathered if warps_on(device) else plain,
+        batch=recipe.evaluation.batch,
+        shuffle=False,
+        seed=recipe.seed,
+        workers=recipe.training.workers,
+    )
+
+
+def size_in_epoch(recipe: Recipe, epoch: int) -> int:
+    """Side of the training images in an epoch (counted from 0)."""
+    sizes = recipe.augment.train_size
+    if not sizes:
+        return recipe.augment.size
+    epochs = recipe.training.epochs - recipe.training.initial_epoch
+    return sizes[min(len(sizes) - 1, epoch * len(sizes) // epochs)]
+
+
+def warps_on(device: torch.device) -> bool:
+    """Whether batches are warped on the device rather than by the loader's threads."""
+    return device.type == "cuda"
+
+
+def gathered(images: Picked, *_: object) -> np.ndarray:
+    """The stored images of a batch as they are, (N, H, W, C) uint8."""
+    return np.stack([images[index] for index in range(len(images))])

