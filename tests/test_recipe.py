@@ -119,7 +119,7 @@ def test_later_settings_win():
         ("data.balance=oversampel", "'none', 'oversample' or 'class-weights'"),
         (
             "augment.zoom=1.2,0.8",
-            r"augment: zoom must be two positive factors, low then high, not \(1\.2, 0\.8\)",
+            r"augment: zoom must be two positive factors, low then high, not \(1\.2, 0\.8\)$",
         ),
         ("augment.zoom=0,1", "zoom must be two positive"),
         ("augment.zoom=[1", "cannot be read as a value"),
