@@ -39,6 +39,7 @@ def test_uint8_and_floating_grey_levels_are_the_same_image():
 
 def test_the_network_normalises_as_its_backbone_was_trained():
     network, _ = build(Model(name="test_resnet", pretrained=False), 2, image_size=32)
+    network.eval()
     seen: list[torch.Tensor] = []
     network.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     config = network.backbone.pretrained_cfg

@@ -79,7 +79,7 @@ def test_without_a_network_the_error_names_the_ways_out(monkeypatch: pytest.Monk
 
 def test_a_model_that_nobody_pretrained_says_so():
     with pytest.raises(MorphoscopeError, match="no pretrained weights"):
-        build(Model(name="resnet101c"), 2, image_size=32)
+        build(Model(name="resnetaa34d"), 2, image_size=32)
 
 
 def test_packaged_weights_recognise_an_espresso():

@@ -247,9 +247,9 @@ def audit(
 ) -> None:
     """Find galaxies that appear twice, labels that contradict, and leaks of a split.
 
-    STORE may also be a CSV with the columns ra, dec and, if known, label.
+    STORE may also be a table with the columns ra, dec and, if known, label.
     """
-    from morphoscope.data.audit import audit_lines, audit_path
+    from morphoscope.data.audit_text import audit_lines, audit_path
 
     radii = tuple(radius) if radius else (0.1, 5.0, 67.0)
     if min(radii) <= 0:

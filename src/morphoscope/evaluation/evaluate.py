@@ -42,13 +42,14 @@ def evaluate(run: Run, store: Store, *, views: int | None = None, keep: bool = T
     predictor = Predictor(run, views=views)
     targets = store.targets()
     answers = predict_rows(predictor, store, split.test, "test galaxies")
+    parts = {part: getattr(split, part) for part in ("train", "validation", "test")}
     result: dict[str, Any] = {
         "scheme": run.scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
         "test": measure(run.scheme, targets[split.test], answers),
         "validation": None,
-        "counts": counts(run.scheme, targets, split.parts()),
+        "counts": counts(run.scheme, targets, parts),
     }
     if len(split.validation):
         steering = predict_rows(predictor, store, split.validation, "validation galaxies")

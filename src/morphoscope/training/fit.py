@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 
 from morphoscope import files
 from morphoscope.data.balance import class_weights, oversample
-from morphoscope.data.split import Split, load_split, make_split
+from morphoscope.data.split import make_split
+from morphoscope.data.split_file import Split, load_split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.build import build
@@ -74,6 +75,8 @@ def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
     keep_freed_memory()
     scheme = store.need_scheme()
     split = _split(recipe, store, out)
+    if recipe.training.patience and not len(split.validation):
+        raise UsageError("training.patience needs a validation split; set data.validation above 0")
     rows = _training_rows(recipe, store, split)
     device = best_device()
     torch.manual_seed(recipe.seed)
@@ -173,8 +176,6 @@ def _begin(recipe: Recipe, store: Store, split: Split, network: Network, origin:
     from morphoscope import __version__
 
     out.mkdir(parents=True, exist_ok=True)
-    if recipe.training.patience and not len(split.validation):
-        raise UsageError("training.patience needs a validation split; set data.validation above 0")
     header = Header(
         scheme=store.need_scheme(),
         store=store_facts(store),

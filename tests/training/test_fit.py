@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.evaluation.evaluate import evaluate
+from morphoscope.recipe import Recipe
+from morphoscope.training import batches, callbacks
+from morphoscope.training.fit import fit
+from morphoscope.training.run import open_run
+from morphoscope.training.task import GalaxyTask
+
+
+class Stopped(BaseException):
+    """Stands for whatever ends a process from outside."""
+
+
+def test_a_training_learns_and_leaves_a_whole_run(colours: Store, tiny: Recipe, tmp_path: Path):
+    recipe = tiny.changed(training={"epochs": 12, "mixup": 0.0, "cutmix": 0.0})
+    run = fit(recipe, colours, tmp_path / "run", progress=False)
+    assert evaluate(run, colours)["test"]["accuracy"]["value"] == 1.0
+    assert run.recipe == recipe
+    history = run.history()
+    assert history["epoch"].tolist() == list(range(1, 13))
+    assert history["train_loss"][-1] < history["train_loss"][0]
+    assert run.header.best_epoch == 1 + int(np.argmin(history["validation_loss"]))
+    assert not (run.path / "resume").exists()
+    assert list((run.path / "tensorboard").glob("events*"))
+    assert run.environment()["seed"] == 0
+    table = run.predictions()
+    assert table.num_rows == len(run.split(colours).test)
+    assert {"id", "row", "source", "label", "predicted", "p_red"} <= set(table.column_names)
+    # no pickle is needed: every file is text, Parquet, safetensors or TensorBoard's own
+    assert not [file for file in run.path.rglob("*") if file.suffix in (".pkl", ".ckpt", ".pt", ".pth")]
+
+
+def test_votes_are_learnt_by_regression(brightness: Store, tiny: Recipe, tmp_path: Path):
+    recipe = tiny.changed(training={"epochs": 15}, augment={"brightness": 0.0})
+    run = fit(recipe, brightness, tmp_path / "run", progress=False)
+    result = evaluate(run, brightness)["test"]
+    assert result["rmse"]["value"] < 0.15  # the spread of a uniform fraction is 0.29
+    assert run.predictions().column_names[:5] == ["id", "row", "source", "t_bright", "bright"]
+
+
+@pytest.mark.parametrize("stop_in", [1, 2, 3])
+def test_a_stopped_training_continues_to_the_last_digit(
+    colours: Store, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_in: int
+):
+    whole = fit(tiny, colours, tmp_path / "whole", progress=False)
+    step = GalaxyTask.training_step
+
+    def stopping(task: GalaxyTask, batch: object, number: int) -> torch.Tensor:
+        if task.current_epoch == stop_in and number == 1:
+            raise Stopped
+        return step(task, batch, number)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GalaxyTask, "training_step", stopping)
+        with pytest.raises(Stopped):
+            fit(tiny, colours, tmp_path / "parts", progress=False)
+    with pytest.raises(MorphoscopeError, match="--resume"):
+        open_run(tmp_path / "parts")
+    resumed = fit(tiny, colours, tmp_path / "parts", resume=True, progress=False)
+    for name, values in whole.history().items():
+        if name != "seconds":
+            assert values.tolist() == resumed.history()[name].tolist(), name
+    first, second = (load_file(run.path / "weights.safetensors") for run in (whole, resumed))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_killed_process_resumes(colours: Store, tiny: Recipe, tmp_path: Path):
+    out = tmp_path / "run"
+    recipe = tiny.changed(training={"epochs": 300, "patience": None})
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    program = (
+        "from morphoscope.recipe import Recipe; from morphoscope.training.fit import fit;"
+        "from morphoscope.data.store import open_store;"
+        f"fit(Recipe.from_yaml({str(tmp_path / 'recipe.yaml')!r}), open_store({str(colours.path)!r}), "
+        f"{str(out)!r}, progress=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "resume" / "last.ckpt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (out / "resume" / "last.ckpt").is_file()
+    with pytest.raises(UsageError, match="begun with another recipe"):
+        fit(recipe.changed(seed=1), colours, out, resume=True, progress=False)
+    done = len(open_run(out, unfinished=True).history()["epoch"])
+    assert 1 <= done < 300
+
+
+def test_early_stopping_restores_the_best_weights(
+    colours: Store, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    losses = iter([0.9, 0.5, 0.7, 0.8, 0.1])
+    weights: list[dict[str, torch.Tensor]] = []
+    original = callbacks.Epochs._row
+
+    def scripted(self: callbacks.Epochs, trainer: object, task: GalaxyTask) -> dict[str, float]:
+        weights.append({name: w.clone() for name, w in task.deployed.state_dict().items()})
+        return original(self, trainer, task) | {"validation_loss": next(losses)}  # type: ignore[arg-type]
+
+    monkeypatch.setattr(callbacks.Epochs, "_row", scripted)
+    recipe = tiny.changed(training={"epochs": 5, "patience": 2})
+    run = fit(recipe, colours, tmp_path / "run", progress=False)
+    assert len(run.history()["epoch"]) == 4
+    assert run.header.best_epoch == 2
+    kept = load_file(run.path / "weights.safetensors")
+    assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(colours: Store, tiny: Recipe, tmp_path: Path):
+    recipe = tiny.changed(optimiser={"name": "sgd", "lr": 1e12, "clip": 0.0}, model={"dropout": 0.0})
+    with pytest.raises(MorphoscopeError, match=r"not finite in epoch \d+, step \d+ .*table rows"):
+        fit(recipe, colours, tmp_path / "run", progress=False)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(colours: Store, tiny: Recipe, tmp_path: Path):
+    recipe = tiny.changed(training={"epochs": 1})
+    first = fit(recipe.changed(training={"workers": 0}), colours, tmp_path / "0", progress=False)
+    second = fit(recipe.changed(training={"workers": 3}), colours, tmp_path / "3", progress=False)
+    assert first.history()["train_loss"].tolist() == second.history()["train_loss"].tolist()
+
+
+def test_oversampling_fills_up_rare_classes_in_training_alone(colours: Store, tiny: Recipe, tmp_path: Path):
+    recipe = tiny.changed(training={"epochs": 1}, data={"balance": "oversample"})
+    seen: list[np.ndarray] = []
+    original = batches.training_batches
+
+    def spy(recipe: Recipe, store: Store, rows: np.ndarray, device: torch.device) -> object:
+        seen.append(rows)
+        return original(recipe, store, rows, device)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("morphoscope.training.fit.training_batches", spy)
+        run = fit(recipe, colours, tmp_path / "run", progress=False)
+    labels = colours.targets()
+    assert len(set(np.bincount(labels[seen[0]]).tolist())) == 1
+    split = run.split(colours)
+    assert set(seen[0].tolist()) == set(split.train.tolist())
+    assert len(np.unique(split.test)) == len(split.test)
+
+
+def test_progressive_sizes_end_at_the_full_size(tiny: Recipe):
+    recipe = tiny.changed(augment={"train_size": (16, 24, 32)}, training={"epochs": 7})
+    sizes = [batches.size_in_epoch(recipe, epoch) for epoch in range(7)]
+    assert sizes == [16, 16, 16, 24, 24, 32, 32]
+
+
+def test_an_existing_folder_is_not_touched(colours: Store, tiny: Recipe, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").write_text("data")
+    with pytest.raises(UsageError, match="exists already"):
+        fit(tiny, colours, tmp_path / "run", progress=False)
+    assert (tmp_path / "run" / "precious.txt").read_text() == "data"
+    with pytest.raises(UsageError, match="no training to resume"):
+        fit(tiny, colours, tmp_path / "nothing", resume=True, progress=False)
+
+
+def test_patience_needs_a_validation_split(colours: Store, tiny: Recipe, tmp_path: Path):
+    recipe = tiny.changed(data={"validation": 0.0}, training={"patience": 3})
+    with pytest.raises(UsageError, match="patience needs a validation split"):
+        fit(recipe, colours, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
