@@ -17,10 +17,12 @@ from morphoscope.data.split_file import LEFT_OUT
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError
 from morphoscope.labels.scheme import UNLABELLED, Classes
+from morphoscope.progress import note
 
 # arcsec: the same catalogue entry, the same galaxy, half a cutout of Galaxy10
 RADII = (0.1, 5.0, 67.0)
 EXAMPLES = 5  # named per finding
+MANY = 200_000  # galaxies among which the search takes some seconds
 _PART_NAMES = ("left out", "train", "validation", "test", "validation and test")
 
 
@@ -100,6 +102,8 @@ def _pairs(ra: np.ndarray, dec: np.ndarray, radii: Sequence[float]) -> tuple[np.
     """All pairs within the largest radius, the nearest first, and their distances in arcsec."""
     if not len(radii) or not all(0 < radius <= 3600 for radius in radii):
         raise UsageError(f"radii {', '.join(f'{radius:g}' for radius in radii)}: expected 0 to 3600 arcsec")
+    if len(ra) > MANY:
+        note(f"looking for pairs among {len(ra)} galaxies")
     pairs = sky_pairs(ra, dec, max(radii))
     distances = separations(ra, dec, pairs)
     order = np.argsort(distances, kind="stable")

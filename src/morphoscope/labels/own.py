@@ -14,6 +14,7 @@ import pyarrow as pa
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES, tree_of
 from morphoscope.labels.scheme import UNLABELLED, Classes, VoteFractions
+from morphoscope.labels.tree import TOLERANCE
 
 # More classes than this are taken for a mistake: a column of names or numbers that mean something else.
 MOST_CLASSES = 1000
@@ -113,7 +114,7 @@ def label_columns(
             tree.check(stacked_NK, ids)
         except MorphoscopeError as error:
             raise MorphoscopeError(f"{where}: {error}") from error
-    outside = np.argwhere((stacked_NK < 0) | (stacked_NK > 1))
+    outside = np.argwhere((stacked_NK < -TOLERANCE) | (stacked_NK > 1 + TOLERANCE))
     if tree is None and len(outside):
         row, place = outside[0]
         raise MorphoscopeError(
