@@ -119,9 +119,7 @@ def _kind(path: Path) -> str:
         raise UsageError(f"{path}: no such file; a table was expected")
     suffix = path.suffix.lower()
     if suffix not in _KINDS:
-        raise UsageError(
-            f"{path}: its ending is that of no table ({', '.join(TABLE_SUFFIXES)} were expected)"
-        )
+        raise UsageError(f"{path}: a table was expected, with the ending {', '.join(TABLE_SUFFIXES)}")
     return _KINDS[suffix]
 
 

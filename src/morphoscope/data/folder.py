@@ -101,7 +101,7 @@ def _class_names(folder: Path, classes: Sequence[str] | None) -> tuple[str, ...]
         if left_out:
             note(f"{folder}: folders that are not among the classes are left out: {', '.join(left_out)}")
     if len(names) < 2 or len(set(names)) < len(names):
-        loose = not there and any(is_image_name(entry.name) for entry in os.scandir(folder))
+        loose = not there and any(is_image_name(name) for name in os.listdir(folder))
         hint = "; images without labels need no store: 'morphoscope predict' takes their folder" * loose
         raise UsageError(
             f"{folder}: at least two class folders were expected, each holding its images (found: "
