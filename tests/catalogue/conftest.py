@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from morphoscope.labels.scheme import Classes, VoteFractions
+
+CLASSES = Classes(name="brightness", classes=("Dark Sky", "Grey", "In-between Bright"))
+VOTES = VoteFractions(name="two", answers=("Class1.1", "Class1.2"))
+
+
+class BrightnessPredictor:
+    """Stands in for a run's network: the mean grey level decides, so every answer can be foretold."""
+
+    def __init__(self, scheme: Classes | VoteFractions = CLASSES, side: int = 32, **store: object) -> None:
+        facts = {"image_shape": (side, side, 3), "crop": None, "size": side, "stretch": "as-served", **store}
+        self.scheme, self.views = scheme, 1
+        self.run = SimpleNamespace(
+            name="run-7",
+            path=Path("run-7"),
+            recipe=SimpleNamespace(name="small/brightness"),
+            header=SimpleNamespace(store=SimpleNamespace(**facts), weights_sha256="f" * 64),
+        )
+        self.sizes: list[int] = []
+        self.seen: list[np.ndarray] = []
+
+    @property
+    def input_side(self) -> int:
+        return self.run.header.store.image_shape[0]
+
+    def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        self.sizes.append(len(images))
+        self.seen += [image[:2, :2].copy() for image in images]
+        assert all(image.shape == self.run.header.store.image_shape for image in images)
+        level = np.array([image.mean() / 255 for image in images])
+        if isinstance(self.scheme, VoteFractions):
+            return np.stack([level, 1 - level], axis=1).astype(np.float32)
+        distances = np.abs(level[:, None] - np.array([0.0, 0.5, 1.0]))
+        weights = np.exp(-8 * distances)
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def predictor() -> BrightnessPredictor:
+    return BrightnessPredictor()
+
+
+@pytest.fixture
+def make_predictor() -> type[BrightnessPredictor]:
+    return BrightnessPredictor
+
+
+def write_image(path: Path, level: int, height: int = 32, width: int | None = None) -> Path:
+    """A file of one grey level."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((height, width or height, 3), level, np.uint8))
+    return path
+
+
+@pytest.fixture
+def save() -> Callable[..., Path]:
+    return write_image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six images in three folders, dark, grey and bright in turn; something else lies among them."""
+    place = tmp_path / "images"
+    for number, level in enumerate((10, 130, 245, 5, 120, 250)):
+        write_image(place / ("b" if number % 2 else "a") / f"{number}.png", level)
+    write_image(place / "7.jpg", 128)
+    (place / "a" / "notes.txt").write_text("no image")
+    write_image(place / ".hidden" / "8.png", 1)
+    write_image(place / "a" / "._9.png", 1)
+    return place

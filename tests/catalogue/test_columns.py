@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from morphoscope.catalogue.columns import catalogue_schema, catalogue_table, entropy
+from morphoscope.data.ingest import Item
+from morphoscope.errors import MorphoscopeError
+from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
+
+CLASSES = Classes(name="three", classes=("Round Smooth", "In-between", "Edge-on with Bulge"))
+
+
+def _items() -> list[Item]:
+    def load() -> np.ndarray:
+        raise AssertionError
+
+    return [
+        Item("a.png", load, {"id": "a", "ra": 10.5, "dec": -3.0}),
+        Item("b.png", load, {"id": "b", "ra": float("nan"), "dec": float("nan")}),
+        Item("c.png", load, {"id": 17}),
+    ]
+
+
+def test_classes() -> None:
+    answers = np.array([[0.2, 0.7, 0.1], [1, 0, 0], [0.25, 0.25, 0.5]], np.float32)
+    table = catalogue_table(CLASSES, _items(), answers)
+    assert table.column_names == [
+        "id",
+        "source",
+        "ra",
+        "dec",
+        "predicted",
+        "probability",
+        "p_Round_Smooth",
+        "p_In-between",
+        "p_Edge-on_with_Bulge",
+        "entropy",
+    ]
+    assert table["id"].to_pylist() == ["a", "b", "17"]
+    assert table["ra"].to_pylist() == [10.5, None, None]
+    assert table["predicted"].to_pylist() == ["In-between", "Round Smooth", "Edge-on with Bulge"]
+    assert table["probability"].to_pylist() == pytest.approx([0.7, 1.0, 0.5])
+    assert table["p_Round_Smooth"].to_pylist() == pytest.approx([0.2, 1.0, 0.25])
+    assert table["entropy"][1].as_py() == 0.0
+
+
+def test_votes_have_one_column_an_answer() -> None:
+    scheme = VoteFractions(name="two", answers=("Class1.1", "Class1.2"))
+    table = catalogue_table(scheme, _items(), np.array([[0.1, 0.9], [0.5, 0.5], [1, 0]], np.float32))
+    assert table.column_names == ["id", "source", "ra", "dec", "Class1.1", "Class1.2"]
+    assert table["Class1.2"].to_pylist() == pytest.approx([0.9, 0.5, 0.0])
+
+
+def test_units_and_descriptions_are_in_the_schema() -> None:
+    schema = catalogue_schema(CLASSES)
+    assert schema.field("ra").metadata == {b"description": b"right ascension", b"unit": b"deg"}
+    assert schema.field("entropy").metadata[b"unit"] == b"nat"
+    assert schema.field("p_In-between").metadata == {b"description": b"probability of class In-between"}
+    assert schema.field("p_In-between").type == pa.float32()
+
+
+def test_an_answer_cannot_hide_another_column() -> None:
+    with pytest.raises(MorphoscopeError, match="called ra"):
+        catalogue_schema(VoteFractions(name="odd", answers=("ra", "x")))
+
+
+def test_entropy_of_certainty_and_of_no_idea() -> None:
+    values = entropy(np.array([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]]))
+    assert values == pytest.approx([0, np.log(4), np.log(2)])
+
+
+def test_probability_columns_have_no_spaces_and_differ() -> None:
+    assert probability_column("In-between Round  Smooth") == "p_In-between_Round_Smooth"
+    with pytest.raises(ValueError, match="spaces against underscores"):
+        Classes(name="same", classes=("a b", "a_b"))

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import csv
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from morphoscope import __version__
+from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.write import read_provenance
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.scheme import VoteFractions, scheme_from
+
+Save = Callable[..., Path]
+VOTES = VoteFractions(name="two", answers=("Class1.1", "Class1.2"))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 256])
+def test_folder_to_parquet_in_the_input_order(folder: Path, tmp_path: Path, predictor, batch: int) -> None:
+    out = tmp_path / "out" / "catalogue.parquet"
+    summary = predict_catalogue(predictor, folder, out, batch=batch)
+    table = pq.read_table(out)
+    assert table["id"].to_pylist() == ["7", "0", "2", "4", "1", "3", "5"]
+    assert table["predicted"].to_pylist() == [
+        "Grey",
+        "Dark Sky",
+        "In-between Bright",
+        "Grey",
+        "Grey",
+        "Dark Sky",
+        "In-between Bright",
+    ]
+    probabilities = np.stack(
+        [table[name].to_numpy() for name in ("p_Dark_Sky", "p_Grey", "p_In-between_Bright")]
+    )
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, rtol=1e-6)
+    np.testing.assert_array_equal(table["probability"].to_numpy(), probabilities.max(axis=0))
+    assert (summary.predicted, summary.unreadable, summary.unreadable_list) == (7, 0, None)
+    assert summary.out == out
+    assert summary.rate > 0
+    assert max(predictor.sizes) == min(batch, 7)
+    assert [path.name for path in out.parent.iterdir()] == ["catalogue.parquet"]
+
+
+def test_provenance_says_where_the_numbers_come_from(folder: Path, tmp_path: Path, predictor) -> None:
+    out = tmp_path / "catalogue.parquet"
+    predict_catalogue(predictor, folder, out, crop=20)
+    said = read_provenance(out)
+    assert said["run"] == "run-7"
+    assert said["recipe"] == "small/brightness"
+    assert said["weights_sha256"] == "f" * 64
+    assert said["program_version"] == __version__
+    assert (said["views"], said["stretch"], said["crop"], said["size"]) == ("1", "lupton", "20", "32")
+    assert said["source"] == str(folder)
+    assert said["date"].endswith("+00:00")
+    import json
+
+    assert scheme_from(json.loads(said["scheme"])) == predictor.scheme
+
+
+def test_votes_to_csv(folder: Path, tmp_path: Path, make_predictor) -> None:
+    out = tmp_path / "catalogue.csv"
+    predict_catalogue(make_predictor(VOTES), folder, out)
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "source", "ra", "dec", "Class1.1", "Class1.2"]
+    assert [row["id"] for row in rows] == ["7", "0", "2", "4", "1", "3", "5"]
+    assert float(rows[2]["Class1.1"]) == pytest.approx(245 / 255)
+    assert float(rows[2]["Class1.1"]) + float(rows[2]["Class1.2"]) == pytest.approx(1)
+    assert rows[0]["ra"] == ""
+
+
+def test_unreadable_images_are_listed_and_the_rest_goes_on(
+    folder: Path, tmp_path: Path, predictor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (folder / "7.jpg").read_bytes()
+    (folder / "a" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "b" / "empty.png").write_bytes(b"")
+    (folder / "b" / "text.png").write_text("no image at all")
+    out = tmp_path / "catalogue.csv"
+    summary = predict_catalogue(predictor, folder, out, batch=2)
+    assert (summary.predicted, summary.unreadable) == (7, 3)
+    assert summary.unreadable_list == tmp_path / "catalogue.unreadable.csv"
+    with open(summary.unreadable_list, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["source"]) for row in rows] == [
+        ("cut", "a/cut.jpg"),
+        ("empty", "b/empty.png"),
+        ("text", "b/text.png"),
+    ]
+    assert rows[1]["reason"] == "the file is empty"
+    assert all(row["reason"] for row in rows)
+    assert f"3 of 10 images could not be read; they are listed in {summary.unreadable_list}" in (
+        capsys.readouterr().err
+    )
+    with open(out, newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ["7", "0", "2", "4", "1", "3", "5"]
+    for name in ("a/cut.jpg", "b/empty.png", "b/text.png"):
+        (folder / name).unlink()
+    predict_catalogue(predictor, folder, out, overwrite=True)
+    assert not summary.unreadable_list.exists()
+
+
+def test_all_unreadable_is_an_error_and_leaves_nothing(tmp_path: Path, predictor) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    with pytest.raises(
+        MorphoscopeError, match=r"none of 2 images .* \(the first, a\.png: the file is empty\)"
+    ):
+        predict_catalogue(predictor, tmp_path / "in", tmp_path / "catalogue.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_table_without_rows_is_an_error(tmp_path: Path, predictor) -> None:
+    (tmp_path / "t.csv").write_text("id,image\n")
+    with pytest.raises(MorphoscopeError, match=r"t\.csv"):
+        predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "catalogue.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_table_keeps_ids_and_coordinates(tmp_path: Path, folder: Path, predictor) -> None:
+    (tmp_path / "t.csv").write_text(
+        "objid,RA,Dec,file\n"
+        f"587722981742215240,10.25,-1.5,{folder / '7.jpg'}\n"
+        "x,11,,images/a/0.png\n"
+        "y,12,0,images/a/missing.png\n"
+    )
+    summary = predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "catalogue.parquet")
+    table = pq.read_table(tmp_path / "catalogue.parquet")
+    assert table["id"].to_pylist() == ["587722981742215240", "x"]
+    assert table["ra"].to_pylist() == [10.25, 11.0]
+    assert table["dec"].to_pylist() == [-1.5, None]
+    assert (summary.predicted, summary.unreadable) == (2, 1)
+
+
+def test_images_of_other_sizes_are_fitted_and_it_is_said_once(
+    tmp_path: Path, save: Save, make_predictor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(4):
+        save(tmp_path / "in" / f"large{number}.png", 100, 80, 90)
+        save(tmp_path / "in" / f"small{number}.png", 100, 20, 24)
+        save(tmp_path / "in" / f"stored{number}.png", 100, 32)
+    predictor = make_predictor(crop=64)
+    summary = predict_catalogue(predictor, tmp_path / "in", tmp_path / "catalogue.csv")
+    said = capsys.readouterr().err
+    assert summary.predicted == 12
+    assert said.count("images of 90×80 px: the central 64 px are taken and scaled to 32 px") == 1
+    assert said.count("images of 24×20 px: the largest centred square is taken and scaled to 32 px") == 1
+    assert len(said.splitlines()) == 2
+
+
+def test_the_stretch_of_fits_images_is_said_where_it_is_not_the_training_s(
+    shared_data: Path, tmp_path: Path, make_predictor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fits = shared_data / "fits_cutouts"
+    predict_catalogue(make_predictor(), fits, tmp_path / "a.csv")
+    assert capsys.readouterr().err.count("'lupton' stretch") == 1
+    predict_catalogue(make_predictor(stretch="asinh"), fits, tmp_path / "b.parquet")
+    assert "stretch" not in capsys.readouterr().err
+    assert read_provenance(tmp_path / "b.parquet")["stretch"] == "asinh"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 96}, "trained on images of 32 px"),
+        ({"crop": -3}, "--crop -3"),
+        ({"batch": 0}, "--batch 0"),
+        ({"image_column": "image"}, "a table was expected"),
+    ],
+)
+def test_wrong_requests_are_refused_before_the_work(
+    folder: Path, tmp_path: Path, predictor, options: dict[str, int], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        predict_catalogue(predictor, folder, tmp_path / "catalogue.csv", **options)
+    assert predictor.sizes == []
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_existing_output_and_the_input_itself_are_kept(folder: Path, tmp_path: Path, predictor) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"id,image\n1,{folder / '7.jpg'}\n")
+    with pytest.raises(UsageError, match="exists already"):
+        predict_catalogue(predictor, folder, table)
+    with pytest.raises(UsageError, match="is the input"):
+        predict_catalogue(predictor, table, table, overwrite=True)
+    assert table.read_text().startswith("id,image")
+    assert predictor.sizes == []
+
+
+def test_answers_that_are_not_finite_stop_the_work(
+    folder: Path, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(images: list[np.ndarray]) -> np.ndarray:
+        answers = np.full((len(images), 3), 1 / 3, np.float32)
+        if len(images) == 1:  # the last batch
+            answers[0, 1] = np.nan
+        return answers
+
+    monkeypatch.setattr(predictor, "probabilities", broken)
+    with pytest.raises(MorphoscopeError, match=r"b/5\.png: the network of run 'run-7' .* not finite"):
+        predict_catalogue(predictor, folder, tmp_path / "catalogue.csv", batch=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("out of memory"), KeyboardInterrupt()])
+def test_a_failing_network_leaves_no_file_and_no_thread(
+    folder: Path, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    def fail(images: list[np.ndarray]) -> np.ndarray:
+        raise failure
+
+    monkeypatch.setattr(predictor, "probabilities", fail)
+    before = threading.active_count()
+    with pytest.raises(type(failure)):
+        predict_catalogue(predictor, folder, tmp_path / "catalogue.csv", batch=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert threading.active_count() == before
+
+
+def test_reading_goes_on_while_the_network_works(
+    tmp_path: Path, save: Save, predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With reading and network of equal length, overlapping takes little more than one of them."""
+    for number in range(24):
+        save(tmp_path / "in" / f"{number:02d}.png", number)
+    from morphoscope.catalogue import read
+
+    whole, read_image = predictor.probabilities, read.read_image
+
+    def slow_network(images: list[np.ndarray]) -> np.ndarray:
+        time.sleep(0.02 * len(images))
+        return whole(images)
+
+    def slow_reading(*arguments: object, **options: object) -> np.ndarray:
+        time.sleep(0.02)
+        return read_image(*arguments, **options)
+
+    monkeypatch.setattr(predictor, "probabilities", slow_network)
+    monkeypatch.setattr(read, "read_image", slow_reading)
+    summary = predict_catalogue(predictor, tmp_path / "in", tmp_path / "c.csv", batch=4, workers=1)
+    assert summary.predicted == 24
+    assert summary.seconds < 0.8 * 24 * (0.02 + 0.02)
+
+
+def test_memory_holds_two_batches_however_many_images(
+    tmp_path: Path, save: Save, predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images alive at any time stay bounded while a slow network holds up a fast reader."""
+    import weakref
+
+    from morphoscope.catalogue import read
+
+    image = save(tmp_path / "1.png", 9)
+    (tmp_path / "t.csv").write_text("id,image\n" + "".join(f"{n},{image}\n" for n in range(200)))
+    alive: weakref.WeakSet[np.ndarray] = weakref.WeakSet()
+    most = 0
+
+    class Counted(np.ndarray):
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:  # type: ignore[override]
+            return self is other
+
+    def counting(*_: object, **__: object) -> np.ndarray:
+        nonlocal most
+        made = np.full((32, 32, 3), 9, np.uint8).view(Counted)
+        alive.add(made)
+        most = max(most, len(alive))
+        return made
+
+    whole = predictor.probabilities
+
+    def slow_network(images: list[np.ndarray]) -> np.ndarray:
+        time.sleep(0.005)
+        return whole([np.asarray(image) for image in images])
+
+    monkeypatch.setattr("morphoscope.data.table.read_image", counting)
+    monkeypatch.setattr(read, "read_image", counting)
+    monkeypatch.setattr(predictor, "probabilities", slow_network)
+    predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "c.parquet", batch=10, workers=2)
+    assert sum(predictor.sizes) == 200
+    assert 10 < most <= 3 * 10 + 2 * 4 + 4
