@@ -29,6 +29,9 @@ def test_store_has_labels_truth_and_scale(store):
     assert np.isnan(store.column("ra")).all()
     assert len(np.unique(store.column("id"))) == 20
     assert len(np.unique(store.column("sky_group"))) == 20
+    # no two rows share their random numbers, nor their pixels
+    assert len(np.unique(store.column("position_angle"))) == 20
+    assert len(np.unique(store.column("pixel_hash"))) == 20
 
 
 def test_equal_proportions_give_as_many_of_every_class(store):
