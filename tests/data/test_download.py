@@ -86,7 +86,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def get(server: Server, target: Path, **options: object) -> Path:
-    settings = {"sha256": SHA256, "size": SIZE, "pause": 0.0, **options}
+    settings = {"sha256": SHA256, "length": SIZE, "pause": 0.0, **options}
     return download(server.url, target, **settings)  # type: ignore[arg-type]
 
 
@@ -139,13 +139,13 @@ def test_a_rotten_part_is_found_out(server: Server, tmp_path: Path):
 
 def test_a_file_of_another_length_is_not_downloaded(server: Server, tmp_path: Path):
     with pytest.raises(MorphoscopeError, match=r"has 300,000 bytes for us, 299,999 were expected"):
-        get(server, tmp_path / "f", size=SIZE - 1)
+        get(server, tmp_path / "f", length=SIZE - 1)
     assert len(server.asked) == 1
     server.says_length = False
     with pytest.raises(MorphoscopeError, match=r"has 300,000 bytes, 299,999 were expected"):
-        get(server, tmp_path / "f", size=SIZE - 1)
+        get(server, tmp_path / "f", length=SIZE - 1)
     with pytest.raises(MorphoscopeError, match="shorter than the 300,001 bytes"):
-        get(server, tmp_path / "f", size=SIZE + 1)
+        get(server, tmp_path / "f", length=SIZE + 1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -208,7 +208,7 @@ def test_ctrl_c_keeps_what_has_come(server: Server, tmp_path: Path, monkeypatch:
 
 def test_a_full_disk_is_said(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(MorphoscopeError, match="GB are needed"):
-        get(server, tmp_path / "f", size=10**18)
+        get(server, tmp_path / "f", length=10**18)
     assert server.asked == []
 
     def full(*args: object) -> None:
@@ -232,8 +232,8 @@ def test_fetched_galaxies_become_a_store(server: Server, tmp_path: Path):
     server.content = galaxy10_file()
     server.breaks_after = [len(server.content) // 2]
     sha256 = hashlib.sha256(server.content).hexdigest()
-    expected = {"url": server.url, "sha256": sha256, "size": len(server.content), "pause": 0.0}
-    store = fetch_galaxy10(tmp_path / "s", image_size=8, **expected)
+    expected = {"url": server.url, "sha256": sha256, "length": len(server.content), "pause": 0.0}
+    store = fetch_galaxy10(tmp_path / "s", size=8, **expected)
     assert store.images.shape == (12, 8, 8, 3)
     assert store.meta.source_checksum == sha256
     assert sorted(path.name for path in tmp_path.iterdir()) == ["galaxies.h5", "s"]
@@ -263,7 +263,7 @@ def test_without_a_network_the_way_by_hand_is_told(
 
 def test_an_address_must_be_one(tmp_path: Path):
     with pytest.raises(UsageError, match="that begins with https"):
-        download("galaxies.h5", tmp_path / "f", sha256=SHA256, size=SIZE)
+        download("galaxies.h5", tmp_path / "f", sha256=SHA256, length=SIZE)
 
 
 def test_the_official_file_is_the_default():

@@ -29,12 +29,12 @@ def fetch_galaxy10(
     *,
     url: str = GALAXY10_URL,
     sha256: str = GALAXY10_SHA256,
-    size: int = GALAXY10_BYTES,
+    length: int = GALAXY10_BYTES,
     folder: Path | str | None = None,
     attempts: int = 5,
     pause: float = 2.0,
     crop: int | None = None,
-    image_size: int | None = None,
+    size: int | None = None,
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Store:
@@ -46,12 +46,12 @@ def fetch_galaxy10(
         out: folder of the store.
         url: where the HDF5 file is.
         sha256: its checksum.
-        size: its size in bytes.
+        length: its length in bytes.
         folder: where the HDF5 file is kept; none: beside ``out``.
         attempts: how often to try before giving up.
         pause: seconds before the second attempt, twice as many before each further one.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
-        image_size: side the crop is scaled to.
+        size: side the crop is scaled to.
         overwrite: replace a store that is already there.
         workers: threads that decode.
 
@@ -64,15 +64,13 @@ def fetch_galaxy10(
     name = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1] or "Galaxy10_DECals.h5"
     place = Path(folder) if folder is not None else out.absolute().parent
     try:
-        h5 = download(url, place / name, sha256=sha256, size=size, attempts=attempts, pause=pause)
+        h5 = download(url, place / name, sha256=sha256, length=length, attempts=attempts, pause=pause)
     except NoConnection as error:
         raise MorphoscopeError(
             f"{error}. Or get the file with a browser, put it at {place / name} and run "
             f"'morphoscope data ingest galaxy10 {place / name} {out}'"
         ) from error
-    return ingest_galaxy10(
-        h5, out, sha256=sha256, crop=crop, size=image_size, overwrite=overwrite, workers=workers
-    )
+    return ingest_galaxy10(h5, out, sha256=sha256, crop=crop, size=size, overwrite=overwrite, workers=workers)
 
 
 class NoConnection(MorphoscopeError):
@@ -84,12 +82,12 @@ def download(
     target: Path,
     *,
     sha256: str,
-    size: int,
+    length: int,
     attempts: int = 5,
     pause: float = 2.0,
     timeout: float = 30.0,
 ) -> Path:
-    """Download a file into ``target``, which afterwards has the given size and checksum.
+    """Download a file into ``target``, which afterwards has the given length and checksum.
 
     Bytes are collected in ``TARGET.part``. It stays when the connection breaks or the program is
     stopped, and the next call goes on behind it; with a wrong checksum it is deleted, for a wrong byte
@@ -99,30 +97,30 @@ def download(
         url: http or https.
         target: the file to be.
         sha256: 64 hex digits.
-        size: bytes.
+        length: bytes.
         attempts: how many requests are made at most.
         pause: seconds before the second request, twice as many before each further one.
         timeout: seconds without a byte after which a request has failed.
 
     Raises:
         NoConnection: all attempts failed, or the server refuses.
-        MorphoscopeError: wrong size or checksum, a different file at ``target``, or no room on the disk.
+        MorphoscopeError: wrong length or checksum, a different file at ``target``, or no room on the disk.
     """
     if attempts < 1:
         raise UsageError(f"attempts {attempts}: at least 1 was expected")
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"{url}: an address that begins with https:// or http:// was expected")
     if target.exists():
-        _check(target, sha256, size, "move it away to download it again")
+        _check(target, sha256, length, "move it away to download it again")
         note(f"{target} is there already and is whole")
         return target
     part = target.with_name(f"{target.name}.part")
-    files.ensure_room(target, size - _length(part))
+    files.ensure_room(target, length - _length(part))
     with files.explained_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    _collect(url, part, size, attempts, pause, timeout)
+    _collect(url, part, length, attempts, pause, timeout)
     try:
-        _check(part, sha256, size, "it was deleted; try again, or choose another address")
+        _check(part, sha256, length, "it was deleted; try again, or choose another address")
     except MorphoscopeError:
         part.unlink()
         raise
@@ -130,23 +128,23 @@ def download(
     return target
 
 
-def _collect(url: str, part: Path, size: int, attempts: int, pause: float, timeout: float) -> None:
-    """Fill ``part`` up to ``size`` bytes, in as many requests as it takes."""
+def _collect(url: str, part: Path, length: int, attempts: int, pause: float, timeout: float) -> None:
+    """Fill ``part`` up to ``length`` bytes, in as many requests as it takes."""
     reason = ""
     for attempt in range(attempts):
-        if _length(part) >= size:
+        if _length(part) >= length:
             return
         if attempt:
             note(f"{url}: {reason}; trying again ({attempt + 1} of {attempts})")
             time.sleep(pause * 2 ** (attempt - 1))
         try:
-            _request(url, part, size, timeout)
+            _request(url, part, length, timeout)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # what is kept reaches beyond the end of the server's file
                 part.unlink(missing_ok=True)
                 raise MorphoscopeError(
-                    f"{url}: the server's file is shorter than the {size:,} bytes that were expected; "
+                    f"{url}: the server's file is shorter than the {length:,} bytes that were expected; "
                     "this is another file"
                 ) from error
             if error.code not in _TRY_AGAIN:
@@ -158,14 +156,14 @@ def _collect(url: str, part: Path, size: int, attempts: int, pause: float, timeo
             reason = f"the connection broke ({str(error) or type(error).__name__})"
         else:
             reason = "the connection ended early"
-    if _length(part) < size:
+    if _length(part) < length:
         raise NoConnection(
-            f"{url}: {reason}, {attempts} attempts; {_length(part) / 1e6:.0f} of {size / 1e6:.0f} MB are "
+            f"{url}: {reason}, {attempts} attempts; {_length(part) / 1e6:.0f} of {length / 1e6:.0f} MB are "
             "kept and the same command continues with them"
         )
 
 
-def _request(url: str, part: Path, size: int, timeout: float) -> None:
+def _request(url: str, part: Path, length: int, timeout: float) -> None:
     """One request for what ``part`` lacks; returns when the server has no more to say."""
     start = _length(part)
     headers = {"Accept-Encoding": "identity", "User-Agent": "morphoscope"}
@@ -175,19 +173,19 @@ def _request(url: str, part: Path, size: int, timeout: float) -> None:
         if not _continues(answer, start):
             start = 0
         announced = answer.headers.get("Content-Length")
-        if announced is not None and start + int(announced) != size:
+        if announced is not None and start + int(announced) != length:
             raise MorphoscopeError(
-                f"{url}: the server has {start + int(announced):,} bytes for us, {size:,} were expected; "
+                f"{url}: the server has {start + int(announced):,} bytes for us, {length:,} were expected; "
                 "this is another file"
             )
         with (
             files.explained_os_errors(part),
             open(part, "ab" if start else "wb") as file,
-            Bar(f"downloading {part.stem}", (size - start) // _BLOCK, "MB") as bar,
+            Bar(f"downloading {part.stem}", (length - start) // _BLOCK, "MB") as bar,
         ):
             got = start
             # read1 gives what has come: a connection that breaks loses at most what is still on its way.
-            while got <= size and (block := answer.read1(_BLOCK)):
+            while got <= length and (block := answer.read1(_BLOCK)):
                 file.write(block)
                 bar.advance((got + len(block)) // _BLOCK - got // _BLOCK)
                 got += len(block)
@@ -202,9 +200,9 @@ def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _check(path: Path, sha256: str, size: int, advice: str) -> None:
-    if _length(path) != size:
-        raise MorphoscopeError(f"{path}: has {_length(path):,} bytes, {size:,} were expected; {advice}")
+def _check(path: Path, sha256: str, length: int, advice: str) -> None:
+    if _length(path) != length:
+        raise MorphoscopeError(f"{path}: has {_length(path):,} bytes, {length:,} were expected; {advice}")
     found = sha256_with_progress(path)
     if found != sha256.lower():
         raise MorphoscopeError(

@@ -129,7 +129,7 @@ def open_table(
     """
     path = Path(path)
     there = column_names(path)
-    if image_column is None:
+    if not image_column:
         found = _found(there, IMAGE_NAMES)
         if found is None:
             raise UsageError(
