@@ -1,0 +1,92 @@
+"""The documentation says what is there: commands parse, files exist, tables are the program's own."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from morphoscope.cli import app
+from morphoscope.studies.registry import find_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLACEHOLDER = re.compile(r"^[A-Z]+$")
+
+
+def _command_lines() -> list[tuple[str, str]]:
+    """Every line of a code block that calls morphoscope, with the page it is on."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(
+            r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            lines = [line for line in block.splitlines() if line.startswith("morphoscope ")]
+            found += [(page.name, line) for line in lines]
+    from morphoscope import demo
+
+    printed = re.findall(r'print\("  (morphoscope .*)"\)', Path(demo.__file__).read_text(encoding="utf-8"))
+    return found + [("demo.py", line) for line in printed]
+
+
+@pytest.mark.parametrize(("page", "line"), _command_lines())
+def test_every_command_in_the_docs_parses(page: str, line: str):
+    command = typer.main.get_command(app)
+    words = shlex.split(line)[1:]
+    while (known := getattr(command, "commands", None)) is not None:
+        assert words[0] in known, f"{page}: no command '{words[0]}'"
+        command = known[words.pop(0)]
+    context = command.make_context(command.name, words)  # parses, and runs nothing
+    recipe = context.params.get("recipe")
+    if recipe and not recipe.endswith(".yaml") and not PLACEHOLDER.match(recipe):
+        find_recipe(recipe).with_settings(context.params["settings"] or [])
+
+
+def test_the_docs_have_commands_to_parse():
+    pages = {page for page, _ in _command_lines()}
+    assert {"README.md", "data.md", "recipes.md", "demo.py"} <= pages
+
+
+def test_the_tables_of_recipes_are_the_programs_own():
+    page = ROOT / "docs" / "recipes.md"
+    written = page.read_text(encoding="utf-8")
+    filled = runpy.run_path(str(ROOT / "scripts" / "write_docs.py"))["filled"]
+    assert filled(written) == written, "run 'make docs'"
+
+
+def _tree() -> list[Path]:
+    """The paths that the README's annotated tree names."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = next(block for block in text.split("```") if block.startswith("\nsrc/morphoscope/"))
+    folders: dict[int, Path] = {-1: ROOT}  # by their indentation
+    paths = []
+    for line in block.strip().splitlines():
+        depth = len(line) - len(line.lstrip())
+        folders = {at: folder for at, folder in folders.items() if at < depth}
+        for name in re.split(r"\s{2,}", line.strip())[0].split(", "):
+            paths.append(folders[max(folders)] / name)
+        folders[depth] = paths[-1]
+    return paths
+
+
+def test_the_tree_of_the_readme_is_true():
+    tree = _tree()
+    assert len(tree) > 25
+    assert [str(path.relative_to(ROOT)) for path in tree if not path.exists()] == []
+
+
+def test_the_tree_of_the_readme_has_every_part_of_the_package():
+    package = ROOT / "src" / "morphoscope"
+    parts = [path for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    missing = {path.name for path in parts} - {path.name for path in _tree()} - {"__init__.py"}
+    assert missing == set()
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
