@@ -156,11 +156,12 @@ def _collect(url: str, part: Path, length: int, attempts: int, pause: float, tim
             reason = f"the connection broke ({str(error) or type(error).__name__})"
         else:
             reason = "the connection ended early"
-    if _length(part) < length:
-        raise NoConnection(
-            f"{url}: {reason}, {attempts} attempts; {_length(part) / 1e6:.0f} of {length / 1e6:.0f} MB are "
-            "kept and the same command continues with them"
+    kept = _length(part)
+    if kept < length:
+        advice = (
+            f"; {kept / 1e6:.1f} of {length / 1e6:.1f} MB are kept and the same command continues with them"
         )
+        raise NoConnection(f"{url}: {reason}, {attempts} attempts{advice * (kept > 0)}")
 
 
 def _request(url: str, part: Path, length: int, timeout: float) -> None:
