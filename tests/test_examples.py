@@ -1,0 +1,49 @@
+"""The examples run as they stand, with fewer galaxies."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def _example(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(EXAMPLES / name))
+
+
+def test_every_example_is_tested():
+    tested = Path(__file__).read_text(encoding="utf-8")
+    names = [path.name for path in sorted(EXAMPLES.glob("*.py"))]
+    assert names
+    assert [name for name in names if f'_example("{name}")' not in tested] == []
+
+
+def test_own_images_then_a_catalogue_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = _example("01_own_images.py")["main"](tmp_path, count=100, epochs=1)
+    assert run.metrics()["test"]["n"] == 20
+    assert (tmp_path / "run" / "report.html").is_file()
+
+    catalogue = tmp_path / "catalogue.parquet"
+    _example("02_catalogue.py")["main"](tmp_path / "run", tmp_path / "images", catalogue)
+    assert pq.read_table(catalogue).num_rows == 100
+    assert "100 galaxies, 0 unreadable" in capsys.readouterr().out
+
+
+def test_an_honest_comparison(tmp_path: Path):
+    result = _example("03_honest_comparison.py")["main"](tmp_path, count=100, epochs=1)
+    assert [run["name"] for run in result["runs"]] == ["augmented", "as-they-are"]
+
+
+def test_own_votes(tmp_path: Path):
+    run = _example("04_own_votes.py")["main"](tmp_path, count=60, epochs=1)
+    assert run.classes == ("smooth", "edge_on", "spiral_arms")
+    answers = run.predict(list(run.run.store().images[:3]))
+    assert answers.shape == (3, 3)
+    assert np.isfinite(answers).all()
+    assert np.abs(answers - 0.5).max() <= 0.5
