@@ -1,0 +1,165 @@
+"""Figures of how well a classification is done.
+
+Shape letters: K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from morphoscope.report import style, wording
+from morphoscope.report.figures_data import image_cards
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from morphoscope.report.choice import Mistake
+
+_MANY_CLASSES = 16  # beyond this a cell has no room for two lines
+_TOO_MANY_CLASSES = 32  # beyond this it has no room for any text
+
+
+@style.styled
+def confusion_matrix(confusion: Any, names: Sequence[str]) -> Figure:
+    """Truth in rows, prediction in columns; each cell says how many and what share of its row.
+
+    The shade is the share of the row: blue where truth and prediction agree, orange where they do not.
+
+    Args:
+        confusion: (K, K) counts, rows the truth.
+        names: K class names.
+    """
+    counts_KK = np.asarray(confusion, float).reshape(len(names), len(names))
+    sums_K = counts_KK.sum(axis=1)
+    shares_KK = np.divide(counts_KK, sums_K[:, None], out=np.zeros_like(counts_KK), where=sums_K[:, None] > 0)
+    size = len(names)
+    cell = min(0.62, max(0.16, 5.0 / size))
+    figure = style.new_figure(min(style.WIDTH, size * cell + 1.9), size * cell + 1.15)
+    axes = figure.subplots()
+    for truth in range(size):
+        for called in range(size):
+            _cell(axes, truth, called, counts_KK[truth, called], shares_KK[truth, called], size)
+    labels = [style.wrapped(name, 17 if size <= _MANY_CLASSES else 28) for name in names]
+    axes.set(xlim=(0, size), ylim=(size, 0), aspect="equal")
+    small = 7 if size <= _MANY_CLASSES else 5.5
+    below = [style.wrapped(name, 26, lines=1) for name in names]
+    axes.set_xticks(
+        np.arange(size) + 0.5, below, rotation=40, ha="right", rotation_mode="anchor", fontsize=small
+    )
+    axes.set_yticks(np.arange(size) + 0.5, labels, fontsize=small)
+    axes.tick_params(length=0, pad=4)
+    axes.set_xlabel("predicted", labelpad=6)
+    axes.set_ylabel("truth", labelpad=6)
+    axes.spines[:].set_visible(False)
+    for row, total in enumerate(sums_K):
+        text = f"n = {wording.count(total)}"
+        axes.text(size + 0.15, row + 0.5, text, va="center", fontsize=small, color=style.MUTED)
+    return figure
+
+
+def _cell(axes: Axes, truth: int, called: int, count: float, share: float, size: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    gap = 0.025
+    place, side = (called + gap, truth + gap), 1 - 2 * gap
+    axes.add_patch(Rectangle(place, side, side, facecolor=style.GRID, alpha=0.55))
+    if count <= 0:
+        return
+    colour = style.FILL if truth == called else style.ERROR_FILL
+    strength = 0.06 + 0.94 * share
+    axes.add_patch(Rectangle(place, side, side, facecolor=colour, alpha=strength))
+    if size > _TOO_MANY_CLASSES:
+        return
+    ink = style.ON_FILL if share > 0.5 else style.INK
+    x, y = called + 0.5, truth + 0.5
+    if size > _MANY_CLASSES:
+        axes.text(x, y, wording.count(count), ha="center", va="center", fontsize=5, color=ink)
+        return
+    axes.text(x, y - 0.13, wording.count(count), ha="center", va="center", fontsize=8, color=ink)
+    percent = f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
+    axes.text(x, y + 0.22, percent, ha="center", va="center", fontsize=6, color=ink, alpha=0.85)
+
+
+@style.styled
+def reliability(metrics: Mapping[str, Any]) -> Figure:
+    """Share that is right against the stated confidence, above how many galaxies have it.
+
+    Args:
+        metrics: as from ``classification_metrics``: ``reliability`` (bins with ``lower``, ``upper``,
+            ``count``, ``confidence``, ``accuracy``, ``accuracy_low``, ``accuracy_high``), ``ece``, ``n``.
+            Empty bins are not drawn.
+    """
+    bins = [entry for entry in metrics.get("reliability") or [] if entry.get("count")]
+    figure = style.new_figure(style.COLUMN, 3.9)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
+    axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
+    confidence = np.array([entry["confidence"] for entry in bins], float)
+    accuracy = np.array([entry["accuracy"] for entry in bins], float)
+    low = np.array([entry.get("accuracy_low", entry["accuracy"]) for entry in bins], float)
+    high = np.array([entry.get("accuracy_high", entry["accuracy"]) for entry in bins], float)
+    axes.errorbar(
+        confidence,
+        accuracy,
+        yerr=np.abs([accuracy - low, high - accuracy]),
+        fmt="o",
+        color=style.SERIES[0],
+        markersize=4,
+        elinewidth=0.9,
+        capsize=0,
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
+    axes.grid()
+    axes.set_title(_calibration_words(metrics), fontsize=7.5, fontweight="normal")
+    edges = [(entry["lower"], entry["upper"], entry["count"]) for entry in bins]
+    for lower, upper, count in edges:
+        below.bar((lower + upper) / 2, count, width=0.88 * (upper - lower), color=style.SERIES[0], alpha=0.55)
+    below.set(xlabel="stated confidence in the chosen class", ylabel="galaxies")
+    below.yaxis.set_major_locator(_whole_numbers())
+    below.grid(axis="y")
+    for each in (axes, below):
+        each.xaxis.set_major_formatter(_percent_ticks())
+    axes.yaxis.set_major_formatter(_percent_ticks())
+    axes.text(0.97, 0.05, "too sure", ha="right", color=style.MUTED, fontsize=7, transform=axes.transAxes)
+    figure.align_ylabels()
+    return figure
+
+
+def _calibration_words(metrics: Mapping[str, Any]) -> str:
+    error = wording.value_of(metrics, "ece")
+    low, high = wording.bounds_of(metrics, "ece")
+    words = f"ECE {wording.number(error)}"
+    if between := wording.interval(low, high):
+        words += f" ({between})"
+    return words + (f", n = {wording.count(metrics['n'])}" if wording.known(metrics.get("n")) else "")
+
+
+def _percent_ticks() -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    return PercentFormatter(1.0, decimals=0, symbol=" %")
+
+
+def _whole_numbers() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=3, integer=True, min_n_ticks=1)
+
+
+def most_wrong(images: Sequence[np.ndarray], mistakes: Sequence[Mistake]) -> Figure:
+    """Wrongly classified galaxies: the network's answer, its probability, and the truth.
+
+    Args:
+        images: (H, W, C) uint8, one a mistake.
+        mistakes: as from :func:`morphoscope.report.choice.confident_mistakes`.
+    """
+    captions = [
+        style.wrapped(f"{mistake.truth} →", 30)
+        + "\n"
+        + style.wrapped(f"{mistake.predicted} ({wording.percent(mistake.probability, 0)})", 30)
+        for mistake in mistakes
+    ]
+    return image_cards(images, captions)

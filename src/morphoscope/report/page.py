@@ -1,0 +1,193 @@
+"""report.html: one self-contained file about a run, and its figures at print quality beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from morphoscope import files
+from morphoscope.errors import MorphoscopeError
+from morphoscope.report import style
+from morphoscope.report.caveats import caveats
+from morphoscope.report.evidence import Evidence
+from morphoscope.report.facts import commands, environment_facts, headline, model_facts
+from morphoscope.report.gallery import Shelf
+from morphoscope.report.sections import add_data, add_evaluation, add_training
+from morphoscope.report.tables import Table, changed_fields
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from morphoscope.data.store import Store
+    from morphoscope.training.run import Run
+
+_HERE = Path(__file__).parent
+_SCREEN_PIXELS_PER_INCH = 117  # a figure of journal width then fills the page's column
+
+
+@dataclass(frozen=True)
+class Block:
+    """One thing on the page: a chart, a gallery, a table or a paragraph, with its caption."""
+
+    kind: str
+    """"chart", "shelves", "cards", "table", "facts", "code" or "text"."""
+    content: Any
+    caption: str = ""
+    number: str = ""
+    """"Figure 3" or "Table 2"; empty for what is not numbered."""
+    width: int = 0
+    folded: str = ""
+    """The title of a fold that hides it until it is asked for."""
+
+
+@dataclass
+class Section:
+    """A heading and what stands below it."""
+
+    key: str
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+
+
+class Page:
+    """Collects sections; numbers and saves figures as they come.
+
+    Args:
+        figures: the folder for the PNG files.
+    """
+
+    def __init__(self, figures: Path) -> None:
+        self.folder = figures
+        self.sections: list[Section] = []
+        self._figures = 0
+        self._tables = 0
+
+    def section(self, key: str, title: str) -> None:
+        """Begin a section."""
+        self.sections.append(Section(key, title))
+
+    def text(self, words: str) -> None:
+        """Add a paragraph."""
+        self._add(Block("text", words))
+
+    def chart(self, name: str, figure: Figure, caption: str) -> None:
+        """Add a chart; it is also saved as ``figures/NAME.png``."""
+        style.save(figure, self.folder / f"{name}.png")
+        width = round(figure.get_figwidth() * _SCREEN_PIXELS_PER_INCH)
+        svg = style.inline_svg(figure, name.replace("_", "-"), caption)
+        self._add(Block("chart", svg, caption, self._next_figure(), width))
+
+    def gallery(
+        self, name: str, figure: Figure, shelves: list[Shelf], caption: str, *, cards: bool = False
+    ) -> None:
+        """Add pictures with text captions; ``figure``, the same for print, is saved as PNG."""
+        style.save(figure, self.folder / f"{name}.png")
+        self._add(Block("cards" if cards else "shelves", shelves, caption, self._next_figure()))
+
+    def table(self, table: Table, *, folded: str = "") -> None:
+        """Add a table, numbered where it has a caption."""
+        number = ""
+        if table.caption:
+            self._tables += 1
+            number = f"Table {self._tables}"
+        self._add(Block("table", table, table.caption, number, folded=folded))
+
+    def facts(self, facts: list[tuple[str, str]]) -> None:
+        """Add names with their values."""
+        self._add(Block("facts", facts))
+
+    def code(self, text: str, *, folded: str = "") -> None:
+        """Add text to be copied."""
+        self._add(Block("code", text, folded=folded))
+
+    def _add(self, block: Block) -> None:
+        self.sections[-1].blocks.append(block)
+
+    def _next_figure(self) -> str:
+        self._figures += 1
+        return f"Figure {self._figures}"
+
+
+def write_report(run: Run, store: Store | None = None) -> Path:
+    """Write ``report.html`` and ``figures/*.png`` into a run's folder.
+
+    Args:
+        run: a finished run; what it lacks (metrics, predictions, history) is left out with a sentence.
+        store: the store it was trained on. Without it, or with another one, pictures of galaxies are
+            left out and the page says so.
+
+    Returns:
+        The path of the page.
+    """
+    with files.explained_os_errors(run.path):
+        evidence = Evidence.of(run, store)
+        page = Page(run.path / "figures")
+        add_data(page, evidence)
+        add_training(page, evidence)
+        add_evaluation(page, evidence)
+        _add_recipe(page, run)
+        _add_environment(page, evidence)
+        text = _rendered(page, evidence)
+        target = run.path / "report.html"
+        with files.atomic_file(target) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return target
+
+
+def _add_recipe(page: Page, run: Run) -> None:
+    page.section("recipe", "Model and recipe")
+    page.facts(model_facts(run))
+    changed = changed_fields(run.recipe)
+    if changed.rows:
+        page.table(changed)
+    else:
+        page.text("Every field has the program's default.")
+    page.code(run.recipe.to_yaml(), folded="The whole recipe as YAML")
+
+
+def _add_environment(page: Page, evidence: Evidence) -> None:
+    page.section("environment", "Environment")
+    facts = environment_facts(evidence.environment, evidence.run.recipe.seed)
+    if evidence.environment:
+        page.facts(facts)
+    else:
+        page.text("The run has no environment.json: versions and hardware are not known.")
+    page.section("reproduce", "How to reproduce")
+    page.text(
+        "In the folder that holds the run and its store. The split file names the same galaxies; on other "
+        "hardware the last digits may differ."
+    )
+    page.code(commands(evidence.run))
+
+
+def _rendered(page: Page, evidence: Evidence) -> str:
+    import jinja2
+    from markupsafe import Markup
+
+    run = evidence.run
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["trusted"] = Markup  # charts this package drew itself
+    try:
+        template = environment.get_template("page.html.j2")
+    except jinja2.TemplateNotFound as error:
+        raise MorphoscopeError(f"{_HERE / str(error)} is missing; install morphoscope again") from error
+    notes = caveats(
+        run, evidence.metrics, evidence.history, evidence.environment, evidence.split, evidence.store
+    )
+    return template.render(
+        title=run.recipe.name,
+        about=run.recipe.about,
+        run_name=run.name,
+        created=run.header.created[:10],
+        version=run.header.program_version,
+        headline=headline(evidence.metrics),
+        sections=page.sections,
+        notes=[*evidence.missing, *notes],
+    )

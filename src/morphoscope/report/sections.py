@@ -1,0 +1,287 @@
+"""The sections of a report that show data, training and results, each from what the run has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.report import choice, figures, style, wording
+from morphoscope.report.evidence import Evidence
+from morphoscope.report.facts import data_facts
+from morphoscope.report.figures_votes import FEW
+from morphoscope.report.gallery import Picture, Shelf, data_uri
+from morphoscope.report.tables import class_table, score_table, split_table, vote_table
+
+if TYPE_CHECKING:
+    from morphoscope.data.split import Split
+    from morphoscope.data.store import Store
+    from morphoscope.report.page import Page
+
+EXAMPLES = 7  # pictures in a row
+AUGMENTED = 4  # galaxies whose augmented draws are shown
+MISTAKES = 15
+PANELS = 9  # answers in the figure of predicted against true fractions
+VOTE_ROWS = 8  # answers whose typical galaxies are shown
+
+
+def add_data(page: Page, evidence: Evidence) -> None:
+    """What the data were, examples, and augmented samples."""
+    page.section("data", "The data")
+    counts = evidence.metrics.get("counts") or {}
+    page.facts(data_facts(evidence.run, evidence.store, counts))
+    if counts and isinstance(evidence.run.scheme, Classes):
+        total = sum(sum(part.values()) for part in counts.values())
+        caption = f"Galaxies per class and part of the split, n = {wording.count(total)}."
+        page.chart("class_counts", figures.class_counts(counts), caption)
+        page.table(split_table(counts), folded="The same as a table")
+    if evidence.store is not None and evidence.split is not None and len(evidence.split.train):
+        _add_examples(page, evidence, evidence.store, evidence.split)
+        _add_augmented(page, evidence, evidence.store, evidence.split)
+
+
+def _add_examples(page: Page, evidence: Evidence, store: Store, split: Split) -> None:
+    scheme, rows = evidence.run.scheme, split.train
+    targets = store.targets()[rows]
+    if isinstance(scheme, Classes):
+        chosen = choice.examples_per_class(targets, rows, scheme.classes, EXAMPLES, evidence.run.recipe.seed)
+        sums = [int((targets == index).sum()) for index in range(scheme.outputs)]
+        notes = {name: f"n = {wording.count(n)}" for name, n in zip(scheme.classes, sums, strict=True)}
+        caption = "Galaxies of each class, drawn at random from the training split; n is how many it has."
+    else:
+        answers = choice.spread_answers(targets, scheme.answers, VOTE_ROWS)
+        columns = [scheme.answers.index(name) for name in answers]
+        found = choice.examples_per_answer(targets[:, columns], rows, answers, EXAMPLES)
+        texts = choice.answer_texts(scheme)
+        # The meaning is the title where it is known, and the column's name stands below it.
+        chosen = {texts.get(name, name): some for name, some in found.items()}
+        notes = {texts[name]: name for name in found if name in texts}
+        caption = (
+            "The training galaxies with the highest fraction of some answers (those whose fractions vary "
+            f"most); n = {wording.count(len(rows))}."
+        )
+    if not chosen:
+        return
+    page.section("examples", "Example galaxies")
+    shelves = [
+        Shelf(
+            name,
+            notes.get(name, ""),
+            [Picture(data_uri(store.images[row]), f"{name}, row {row}") for row in some],
+        )
+        for name, some in chosen.items()
+    ]
+    page.gallery("class_examples", figures.class_examples(store, chosen, notes), shelves, caption)
+
+
+def _add_augmented(page: Page, evidence: Evidence, store: Store, split: Split) -> None:
+    from morphoscope.augment import Augmenter
+
+    recipe = evidence.run.recipe
+    rng = np.random.default_rng(recipe.seed)
+    rows = rng.choice(split.train, min(AUGMENTED, len(split.train)), replace=False)
+    images = [store.images[row] for row in rows]
+    shown = figures.augmented_draws(images, rows, Augmenter(recipe.augment, recipe.seed), EXAMPLES - 1)
+    titles = [_title_of(store, int(row)) for row in rows]
+    page.section("augmented", "As the network sees them")
+    size = recipe.augment.size
+    shelves = [
+        Shelf(
+            title,
+            "",
+            [
+                Picture(
+                    data_uri(image),
+                    f"{title}, {'plain' if place == 0 else f'augmented for epoch {place}'}",
+                    ("plain" if place == 0 else f"epoch {place}",) if first else (),
+                )
+                for place, image in enumerate(drawn)
+            ],
+        )
+        for first, (title, drawn) in zip(
+            [True] + [False] * len(titles), zip(titles, shown, strict=True), strict=False
+        )
+    ]
+    caption = (
+        f"Training galaxies at the network's {size} × {size} pixels: at the left plain, as in the test, then "
+        f"the augmented draws of the first {EXAMPLES - 1} epochs."
+    )
+    page.gallery("augmented", figures.augmented_grid(shown, titles), shelves, caption)
+
+
+def _title_of(store: Store, row: int) -> str:
+    scheme = store.scheme
+    if isinstance(scheme, Classes):
+        return scheme.classes[int(store.column(scheme.column)[row])]
+    return str(store.table.column("id")[row].as_py())
+
+
+def add_training(page: Page, evidence: Evidence) -> None:
+    """The curves."""
+    page.section("training", "Training")
+    history = evidence.history
+    if not len(history.get("epoch", ())):
+        page.text("The run has no history of its epochs.")
+        return
+    best = evidence.run.header.best_epoch
+    metric = evidence.run.scheme.metric
+    name = {"accuracy": "accuracy", "rmse": "RMSE"}.get(metric, metric)
+    epochs = wording.plural(len(history["epoch"]), "epoch")
+    seconds = np.asarray(history.get("seconds", ()), float)
+    took = f" in {wording.duration(float(np.nansum(seconds)))}" if np.isfinite(seconds).any() else ""
+    kept = f" The dotted line marks epoch {best}, whose weights were kept." if best is not None else ""
+    training = evidence.run.recipe.training
+    softened = training.label_smoothing or training.mixup or training.cutmix
+    strict = " The training loss is that of smoothed or mixed labels." if softened else ""
+    page.chart(
+        "training_curves",
+        figures.training_curves(history, metric, best),
+        f"Loss, {name} and learning rate over {epochs}{took}. Training values are means over an epoch's "
+        f"augmented batches while the weights still move.{strict}{kept}",
+    )
+
+
+def add_evaluation(page: Page, evidence: Evidence) -> None:
+    """Scores, and where the network fails."""
+    page.section("results", "Results")
+    test = evidence.test
+    if not test:
+        page.text("Nothing was measured: the run has no test results.")
+        return
+    page.table(score_table(test, evidence.metrics.get("validation")))
+    scheme = evidence.run.scheme
+    if isinstance(scheme, Classes):
+        _add_classes(page, evidence, scheme)
+    else:
+        _add_votes(page, evidence, scheme)
+
+
+def _add_classes(page: Page, evidence: Evidence, scheme: Classes) -> None:
+    test = evidence.test
+    n = f"n = {wording.count(test.get('n'))}"
+    if test.get("confusion"):
+        page.section("confusion", "Confusion matrix")
+        caption = (
+            "Truth in rows, prediction in columns: galaxies and the share of their row. Blue is right, "
+            f"orange wrong; the stronger, the larger the share. Test split, {n}."
+        )
+        page.chart("confusion_matrix", figures.confusion_matrix(test["confusion"], scheme.classes), caption)
+    if test.get("per_class"):
+        page.section("classes", "Class by class")
+        page.table(class_table(test))
+    if test.get("reliability"):
+        page.section("calibration", "Calibration")
+        caption = (
+            "Of the galaxies that were answered with some confidence, the share that is right, with 95 % "
+            "Wilson intervals; below, how many there are. On the diagonal confidence is honest; below it the "
+            f"network is too sure. ECE: expected calibration error. Test split, {n}."
+        )
+        page.chart("reliability", figures.reliability(test), caption)
+    _add_mistakes(page, evidence, scheme)
+
+
+def _add_mistakes(page: Page, evidence: Evidence, scheme: Classes) -> None:
+    table = evidence.predictions
+    if table is None:
+        return
+    mistakes = choice.confident_mistakes(table, scheme.classes, MISTAKES)
+    page.section("mistakes", "Most confidently wrong")
+    if not mistakes:
+        page.text(
+            f"Every one of the {wording.plural(table.num_rows, 'test galaxy', 'test galaxies')} is right."
+        )
+        return
+    if evidence.store is None:
+        page.text("The pictures of these galaxies need the store, which was not at hand.")
+        return
+    store = evidence.store
+    cards = [
+        Picture(
+            data_uri(store.images[mistake.row]),
+            f"{mistake.truth} taken for {mistake.predicted}",
+            (
+                mistake.predicted,
+                f"truth: {mistake.truth}",
+                f"{wording.sure(mistake.probability)} sure, truth {wording.sure(mistake.truth_probability)}",
+            ),
+        )
+        for mistake in mistakes
+    ]
+    wrong = int(np.not_equal(table.column("label").to_numpy(), table.column("predicted").to_numpy()).sum())
+    which = (
+        f"All {wrong}" if wrong == len(mistakes) else f"The {len(mistakes)} surest of {wording.count(wrong)}"
+    )
+    galaxies = wording.plural(table.num_rows, "test galaxy", "test galaxies")
+    caption = (
+        f"{which} wrong answers on {galaxies}, surest first: the network's answer, the label, and the "
+        "probability of both. Some of these labels may be wrong."
+    )
+    figure = figures.most_wrong([store.images[mistake.row] for mistake in mistakes], mistakes)
+    page.gallery("most_wrong", figure, [Shelf("", "", cards)], caption, cards=True)
+
+
+def _add_votes(page: Page, evidence: Evidence, scheme: VoteFractions) -> None:
+    test = evidence.test
+    texts = choice.answer_texts(scheme)
+    n = f"Test split, n = {wording.count(test.get('n'))}."
+    if test.get("per_question"):
+        page.section("questions", "Question by question")
+        caption = f"RMSE of the answers of each question, with 95 % intervals. {n}"
+        page.chart("votes_per_question", figures.votes_per_question(test), caption)
+    if test.get("per_answer"):
+        page.section("answers", "Answer by answer")
+        caption = (
+            "RMSE of each answer, with 95 % intervals; the orange mark is the RMSE of always answering with "
+            f"the mean. {n}"
+        )
+        page.chart("votes_per_answer", figures.votes_per_answer(test, texts), caption)
+        page.table(vote_table(test["per_answer"], texts), folded="The same as a table")
+    if evidence.predictions is None:
+        return
+    truth, predicted = choice.vote_arrays(evidence.predictions, scheme.answers)
+    panels = choice.spread_answers(truth, scheme.answers, PANELS)
+    columns = [scheme.answers.index(name) for name in panels]
+    few = len(truth) <= FEW
+    drawn = (
+        "One dot a galaxy" if few else "The stronger the colour, the more galaxies, on a logarithmic scale"
+    )
+    page.section("scatter", "Predicted against true fractions")
+    page.chart(
+        "votes_scatter",
+        figures.votes_scatter(truth[:, columns], predicted[:, columns], choice.titled(panels, texts)),
+        f"The answers whose true fractions vary most. {drawn}; "
+        f"on the dashed line the prediction is right. {n}",
+    )
+    _add_worst(page, evidence, scheme, texts)
+
+
+def _add_worst(page: Page, evidence: Evidence, scheme: VoteFractions, texts: dict[str, str]) -> None:
+    if evidence.predictions is None or evidence.store is None:
+        return
+    store = evidence.store
+    worst = choice.worst_votes(evidence.predictions, scheme.answers, MISTAKES)
+    if not worst:
+        return
+    page.section("mistakes", "The worst galaxies")
+    lines = [
+        (
+            f"RMSE {wording.number(error.rmse)}",
+            choice.titled([error.answer], texts)[0],
+            f"truth {wording.number(error.truth, 2)}, predicted {wording.number(error.predicted, 2)}",
+        )
+        for error in worst
+    ]
+    images = [store.images[error.row] for error in worst]
+    cards = [
+        Picture(data_uri(image), f"galaxy {error.id}", words)
+        for image, error, words in zip(images, worst, lines, strict=True)
+    ]
+    captions = ["\n".join(style.wrapped(line, 30, lines=2) for line in words) for words in lines]
+    caption = (
+        f"The {len(worst)} test galaxies with the greatest RMSE over their own answers, and the answer that "
+        "is off most."
+    )
+    page.gallery(
+        "worst_votes", figures.image_cards(images, captions), [Shelf("", "", cards)], caption, cards=True
+    )

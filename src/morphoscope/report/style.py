@@ -1,0 +1,195 @@
+"""How every figure looks: one place for size, type and colour, for print and for both page themes.
+
+Figures are drawn without pyplot, so nothing lingers in memory after a figure is let go. Colours are
+Okabe & Ito's (2008), which readers with any colour vision tell apart, and lines differ in more than hue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from morphoscope import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 7.1  # inches: two columns of a journal (180 mm), or the text of an A4 page
+COLUMN = 3.46  # inches: one column (88 mm)
+DPI = 300
+
+INK = "#1d1f24"
+MUTED = "#63676f"
+RULE = "#c9ccd2"
+GRID = "#e6e8eb"
+PAPER = "#ffffff"
+FILL = "#0b62a8"  # areas whose strength is their opacity
+ERROR_FILL = "#cf5404"
+ON_FILL = "#fffffe"  # text on a strong area, in both themes
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#806a00")
+
+# Names of the page's CSS variables for colours that change with its theme (see page.css).
+_CSS_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    GRID: "--grid",
+    PAPER: "--paper",
+    FILL: "--fill",
+    ERROR_FILL: "--error-fill",
+} | {colour: f"--series-{number}" for number, colour in enumerate(SERIES, start=1)}
+
+_FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@functools.cache
+def _fonts() -> list[str]:
+    """Those of the wished fonts that are here; the last comes with matplotlib and knows most signs."""
+    from matplotlib import font_manager
+
+    here = {entry.name for entry in font_manager.fontManager.ttflist}
+    return [name for name in _FONTS if name in here] or ["DejaVu Sans"]
+
+
+def _settings() -> dict[str, object]:
+    return {
+        "font.family": _fonts(),
+        "font.size": 8,
+        "mathtext.fontset": "dejavusans",
+        "text.color": INK,
+        "axes.titlesize": 8.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 7,
+        "axes.labelsize": 8,
+        "axes.labelcolor": MUTED,
+        "axes.edgecolor": RULE,
+        "axes.facecolor": "none",
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "axes.unicode_minus": True,
+        "xtick.labelsize": 7.5,
+        "ytick.labelsize": 7.5,
+        "xtick.color": RULE,
+        "ytick.color": RULE,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.7,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "grid.color": GRID,
+        "grid.linewidth": 0.7,
+        "lines.linewidth": 1.5,
+        "lines.solid_capstyle": "round",
+        "legend.frameon": False,
+        "legend.fontsize": 7.5,
+        "legend.handlelength": 1.6,
+        "patch.linewidth": 0,
+        "figure.facecolor": PAPER,
+        "savefig.facecolor": PAPER,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "morphoscope",
+        "image.interpolation": "antialiased",
+    }
+
+
+@contextlib.contextmanager
+def applied() -> Iterator[None]:
+    """Matplotlib's settings are the project's inside this block, and what they were after it."""
+    import matplotlib
+
+    with matplotlib.rc_context(cast("Any", _settings())), warnings.catch_warnings():
+        # A class name in a script that no font here can draw shows boxes; that is no reason to stop.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Decorator: what the function draws has the project's style."""
+
+    @functools.wraps(draw)
+    def inside(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with applied():
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches, whose parts are laid out without overlap. Call it inside the style."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05, wspace=0.06, hspace=0.05)
+    return figure
+
+
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure to place pictures on by hand: one axis-less area in inches, y downwards."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def save(figure: Figure, path: Path | str, *, dpi: int = DPI) -> Path:
+    """Write a figure at one stroke; the name's ending chooses PNG, PDF or SVG."""
+    path = Path(path)
+    kind = path.suffix.lstrip(".").lower() or "png"
+    # Without a date the same figure gives the same bytes.
+    metadata = {"png": {"Software": "morphoscope"}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    with applied(), files.atomic_file(path) as partial:
+        figure.savefig(partial, dpi=dpi, format=kind, metadata=metadata.get(kind))
+    return path
+
+
+def inline_svg(figure: Figure, name: str, description: str) -> str:
+    """A figure as an ``<svg>`` element to stand in a page, in the colours of the page's theme.
+
+    Args:
+        figure: what to draw.
+        name: distinguishes its internal references from those of other figures on the page.
+        description: what it shows, for readers who do not see it.
+    """
+    import html
+
+    buffer = io.StringIO()
+    with applied():
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    for colour, variable in _CSS_VARIABLES.items():
+        text = text.replace(colour, f"var({variable}, {colour})")
+    text = re.sub(r">\s+<", "><", text)
+    label = html.escape(description, quote=True)
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', text, count=1).strip()
+
+
+def wrapped(name: str, width: int = 18, lines: int = 2) -> str:
+    """A long name on at most ``lines`` lines, ended with … where that is not enough."""
+    parts = textwrap.wrap(name, width, break_long_words=True) or [""]
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], parts[lines - 1][: width - 1].rstrip() + "…"]
+    return "\n".join(parts)

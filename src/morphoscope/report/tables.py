@@ -1,0 +1,181 @@
+"""Tables of a report: plain headings and cells, ready for a page or a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from morphoscope.recipe import Recipe, fields
+from morphoscope.report import wording
+from morphoscope.report.figures_data import PART_NAMES, PARTS
+
+SCORES = (
+    ("accuracy", "Accuracy"),
+    ("macro_precision", "Macro precision"),
+    ("macro_recall", "Macro recall"),
+    ("macro_f1", "Macro F1"),
+    ("weighted_precision", "Weighted precision"),
+    ("weighted_recall", "Weighted recall"),
+    ("weighted_f1", "Weighted F1"),
+    ("top2", "Truth among the two most probable"),
+    ("ece", "Expected calibration error"),
+    ("adaptive_ece", "Calibration error, equally filled bins"),
+    ("log_loss", "Log loss (nats)"),
+    ("brier", "Brier score (0 to 2)"),
+    ("rmse", "RMSE over all answers"),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings, rows of cells and a caption.
+
+    Args:
+        headings: one a column.
+        rows: cells as text, as many as headings.
+        text_columns: columns that hold words and not numbers (aligned to the left).
+        caption: what it is, with n.
+        totals: how many rows at the end are sums or means, set apart by a line.
+        code_columns: columns in a typewriter face.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_columns: frozenset[int] = frozenset({0})
+    caption: str = ""
+    totals: int = 0
+    code_columns: frozenset[int] = frozenset()
+
+
+def split_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    """Galaxies per class and part of the split, with sums."""
+    parts = [part for part in PARTS if part in counts]
+    names = list(dict.fromkeys(name for part in parts for name in counts[part]))
+    everything = sum(sum(counts[part].values()) for part in parts)
+    rows = []
+    for name in names:
+        values = [counts[part].get(name, 0) for part in parts]
+        rows.append([name, *map(wording.count, values), *_total(sum(values), everything)])
+    if len(names) > 1:
+        sums = [sum(counts[part].values()) for part in parts]
+        rows.append(["All", *map(wording.count, sums), *_total(everything, everything)])
+    return Table(
+        headings=["Class", *(PART_NAMES[part].capitalize() for part in parts), "Together", "Share"],
+        rows=rows,
+        totals=1 if len(names) > 1 else 0,
+    )
+
+
+def _total(value: int, everything: int) -> list[str]:
+    return [wording.count(value), wording.percent(value / everything if everything else None)]
+
+
+def score_table(test: Mapping[str, Any], validation: Mapping[str, Any] | None) -> Table:
+    """Every score of the test split with its interval, beside the validation split's value."""
+    rows = []
+    for key, name in SCORES:
+        if key not in test:
+            continue
+        row = [name, _score(test, key), _score_interval(test, key)]
+        rows.append([*row, _score(validation, key)] if validation else row)
+    headings = ["Score", f"Test (n = {wording.count(test.get('n'))})", "95 % interval"]
+    if validation:
+        headings.append(f"Validation (n = {wording.count(validation.get('n'))})")
+    return Table(headings=headings, rows=rows)
+
+
+def _score(metrics: Mapping[str, Any], key: str) -> str:
+    value = wording.value_of(metrics, key)
+    if key in ("accuracy", "top2"):
+        return wording.percent(value, 2)
+    return wording.number(value, 4)
+
+
+def _score_interval(metrics: Mapping[str, Any], key: str) -> str:
+    low, high = wording.bounds_of(metrics, key)
+    return wording.interval(low, high, 4, as_percent=key in ("accuracy", "top2")) or wording.DASH
+
+
+def class_table(test: Mapping[str, Any]) -> Table:
+    """Precision, recall, F1 and support of each class, then macro and weighted means."""
+    per_class = test.get("per_class") or []
+    rows = [
+        [
+            row["name"],
+            wording.number(row.get("precision")),
+            wording.number(row.get("recall")),
+            wording.interval(row.get("recall_low"), row.get("recall_high"), 2) or wording.DASH,
+            wording.number(row.get("f1")),
+            wording.count(row.get("support")),
+            wording.count(row.get("predicted")),
+        ]
+        for row in per_class
+    ]
+    means = []
+    for kind in ("macro", "weighted"):
+        values = [wording.value_of(test, f"{kind}_{what}") for what in ("precision", "recall", "f1")]
+        if any(map(wording.known, values)):
+            precision, recall, f1 = map(wording.number, values)
+            total = wording.count(test.get("n"))
+            means.append([f"{kind.capitalize()} mean", precision, recall, "", f1, total, ""])
+    return Table(
+        headings=["Class", "Precision", "Recall", "95 % interval", "F1", "Galaxies", "Predicted"],
+        rows=[*rows, *means],
+        totals=len(means),
+    )
+
+
+def vote_table(rows: Sequence[Mapping[str, Any]], texts: Mapping[str, str] | None = None) -> Table:
+    """RMSE with interval of each question or answer; bias and the RMSE of the mean where given."""
+    with_bias = any("bias" in row for row in rows)
+    cells = []
+    for row in rows:
+        words = (texts or {}).get(row["name"], "")
+        cell = [
+            f"{row['name']}  {words}".strip(),
+            wording.number(row.get("rmse"), 4),
+            wording.interval(row.get("low"), row.get("high"), 4) or wording.DASH,
+        ]
+        if with_bias:
+            cell += [wording.number(row.get("spread"), 4), wording.number(row.get("bias"), 4)]
+        cells.append(cell)
+    headings = ["Answer" if with_bias else "Question", "RMSE", "95 % interval"]
+    return Table(headings=[*headings, "RMSE of the mean", "Bias"] if with_bias else headings, rows=cells)
+
+
+def changed_fields(recipe: Recipe) -> Table:
+    """Every field that differs from the program's default, with both values and what it means."""
+    default = Recipe().model_dump(mode="json")
+    own = recipe.model_dump(mode="json")
+    rows = []
+    for path, info in fields().items():
+        if path in ("name", "about"):
+            continue
+        value, usual = _at(own, path), _at(default, path)
+        if value != usual:
+            rows.append([path, _shown(value), _shown(usual), info.description or ""])
+    return Table(
+        headings=["Field", "This run", "Default", "What it is"],
+        rows=rows,
+        text_columns=frozenset({0, 1, 2, 3}),
+        code_columns=frozenset({0, 1, 2}),
+    )
+
+
+def _at(values: dict[str, Any], path: str) -> Any:
+    for step in path.split("."):
+        values = values[step]
+    return values
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value)) or "none"
+    return str(value)
