@@ -125,7 +125,7 @@ def compare(count: int, work: Path) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--images", type=int, default=2000, help="N")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave everything there")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)

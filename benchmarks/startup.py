@@ -28,7 +28,7 @@ def seconds(arguments: list[str]) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--repeats", type=int, default=11)
     repeats = parser.parse_args().repeats
     for arguments, _ in CASES.values():

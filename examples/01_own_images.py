@@ -48,7 +48,7 @@ def main(out: Path, images: Path | None = None, count: int = 1000, epochs: int =
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument("--images", type=Path, help="folder of class folders")
     arguments = parser.parse_args()

@@ -41,7 +41,7 @@ def main(run: Path, images: Path, out: Path, worst: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("run", type=Path, help="a finished run")
     parser.add_argument("images", type=Path, help="folder of images")
     parser.add_argument("out", type=Path, help="catalogue to write, .parquet")

@@ -44,6 +44,6 @@ def main(out: Path, count: int = 2000, epochs: int = 8) -> dict:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to make")
     main(parser.parse_args().out)

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+from pyarrow import csv
 
 import morphoscope as ms
 from morphoscope.data.table import ingest_table
@@ -31,7 +31,7 @@ def stand_in(folder: Path, count: int) -> Path:
     for name, image in zip(names, galaxies.images, strict=True):
         cv2.imwrite(str(folder / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     columns = {"image": names} | {own: galaxies.column(column) for own, column in ANSWERS.items()}
-    pa.csv.write_csv(pa.table(columns), folder / "votes.csv")
+    csv.write_csv(pa.table(columns), folder / "votes.csv")
     return folder / "votes.csv"
 
 
@@ -51,6 +51,6 @@ def main(out: Path, count: int = 1500, epochs: int = 8) -> ms.LoadedRun:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to make")
     main(parser.parse_args().out)

@@ -72,7 +72,7 @@ def fetch_galaxy10(
     """Download Galaxy10_DECals.h5 (2.7 GB, resumable) and make a store of it."""
     from morphoscope.data.download import fetch_galaxy10 as fetched
 
-    options = {} if url is None else {"url": url}
+    options: dict[str, Any] = {} if url is None else {"url": url}
     _made(fetched(out, crop=crop, size=size, overwrite=overwrite, **options))
 
 
