@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from morphoscope.data.split import SPLITS, Split, keep_together, make_split, strata
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
 from morphoscope.labels.five_class import FIVE_CLASS
@@ -135,17 +136,16 @@ def test_sky_neighbours_and_equal_pixels_stay_together_through_chains(table_stor
         assert (parts == parts[:, :1]).all()
 
 
-def test_a_store_written_in_several_chunks_keeps_equal_pixels_together(tmp_path) -> None:
-    meta = StoreMeta(scheme=Classes(name="two", classes=("a", "b")), source="test")
-    with StoreWriter(tmp_path / "store", meta, image_shape=(1, 1, 3)) as writer:
-        for row in range(2400):
-            pixel = row % 1200  # every image comes twice, in different chunks of the table
-            image = np.array([[[pixel // 256, pixel % 256, 7]]], np.uint8)
-            writer.append(image, {"id": f"g{row}", "label": row % 2, "source": f"{row}.png"})
-    store = open_store(tmp_path / "store")
+def test_a_table_in_several_chunks_keeps_equal_pixels_together(table_store) -> None:
+    # Every image comes twice, the second time in another chunk of the table.
+    whole = table_store(np.tile([0, 1], 1200), pixels=[str(row % 1200) for row in range(2400)])
+    pieces = pa.concat_tables([whole.table.slice(start, 800) for start in (0, 800, 1600)])
+    assert pieces["pixel_hash"].num_chunks == 3
+    store = Store(whole.path, whole.meta, whole.images, pieces)
     parts = make_split(store).parts()
     assert (parts[:1200] == parts[1200:]).all()
-    assert (make_split(store, "random").parts()[:1200] != make_split(store, "random").parts()[1200:]).any()
+    parted = make_split(store, "random").parts()
+    assert (parted[:1200] != parted[1200:]).any()
 
 
 def test_unlabelled_galaxies_are_left_out(table_store) -> None:
