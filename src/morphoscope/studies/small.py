@@ -9,11 +9,20 @@ from morphoscope.recipe import Augment, Evaluation, Model, Optimiser, Recipe, Sc
 
 
 def five_class() -> Recipe:
-    """Five classes of the Galaxy Zoo votes from ImageNet weights that a package carries."""
+    """Five classes of the Galaxy Zoo votes from ImageNet weights that a package carries.
+
+    ::
+
+        morphoscope data ingest galaxy-zoo KAGGLE STORE --scheme five-class --crop 300 --size 200
+        morphoscope train small/five-class --store STORE --out RUN
+
+    The network sees the central 216 of 424 pixels; what the store holds beyond that fills the corners of
+    turned pictures with real sky.
+    """
     return Recipe(
         name="small/five-class",
         about="EfficientNet-Lite0 from its ImageNet weights, fine-tuned at 128 px",
-        augment=Augment(size=128, zoom=(0.85, 1.2), shift=0.03),
+        augment=Augment(size=128, crop=144, zoom=(0.85, 1.2), shift=0.03),
         model=Model(name="tf_efficientnet_lite0", dropout=0.2),
         optimiser=Optimiser(name="adamw", lr=1e-3, weight_decay=0.05),
         schedule=Schedule(name="one-cycle", warmup=0.2),
@@ -23,15 +32,15 @@ def five_class() -> Recipe:
 
 
 def five_class_scratch() -> Recipe:
-    """The same from random weights."""
+    """The same galaxies from random weights."""
     return Recipe(
         name="small/five-class-scratch",
         about="ResNet-18 from scratch at 96 px",
-        augment=Augment(size=96, zoom=(0.8, 1.25), shift=0.04),
+        augment=Augment(size=96, crop=144, zoom=(0.8, 1.25), shift=0.04),
         model=Model(name="resnet18", pretrained=False),
         optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
         schedule=Schedule(name="one-cycle", warmup=0.25),
-        training=Training(epochs=40, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
+        training=Training(epochs=45, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
         evaluation=Evaluation(views=16),
     )
 
@@ -41,6 +50,7 @@ def own_labels() -> Recipe:
     return five_class().changed(
         name="small/own-labels",
         about="fine-tune on your own classes or votes; a few hundred images are enough to begin",
+        augment={"crop": None},
         training={"epochs": 15},
     )
 
@@ -63,6 +73,7 @@ def votes() -> Recipe:
     return five_class().changed(
         name="small/votes",
         about="the 37 vote fractions of the Galaxy Challenge by regression",
+        augment={"crop": None},
         training={"label_smoothing": 0.0},
     )
 

@@ -77,6 +77,7 @@ def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
     split = _split(recipe, store, out)
     if recipe.training.patience and not len(split.validation):
         raise UsageError("training.patience needs a validation split; set data.validation above 0")
+    _check_crop(recipe, store)
     rows = _training_rows(recipe, store, split)
     device = best_device()
     torch.manual_seed(recipe.seed)
@@ -157,6 +158,15 @@ def _training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
     if recipe.data.balance == "oversample":
         rows = oversample(rows, _class_labels(store)[rows], recipe.seed)
     return rows
+
+
+def _check_crop(recipe: Recipe, store: Store) -> None:
+    side = min(store.meta.image_shape[:2])
+    if recipe.augment.crop is not None and recipe.augment.crop > side:
+        raise UsageError(
+            f"augment.crop is {recipe.augment.crop} pixels and the images of {store.path} have {side}; set "
+            "augment.crop=none for the whole image, or ingest larger ones (see 'about' of the recipe)"
+        )
 
 
 def _loss_weights(recipe: Recipe, store: Store, split: Split) -> torch.Tensor | None:

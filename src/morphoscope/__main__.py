@@ -1,0 +1,5 @@
+"""``python -m morphoscope`` is the command line."""
+
+from morphoscope.cli import main
+
+main()
