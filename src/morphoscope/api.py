@@ -109,6 +109,7 @@ class LoadedRun:
                 table["predicted"].to_pylist(),
                 np.asarray(table["probability"]),
                 Path(drawn),
+                classes=self.classes,
             )
         return table
 

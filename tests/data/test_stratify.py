@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,15 +64,28 @@ def test_groups_stay_whole_and_every_galaxy_has_one_part(
         assert len(set(parts[groups == group].tolist())) == 1
 
 
-@settings(deadline=None, max_examples=60)
-@given(seed=st.integers(0, 10**6), pairs=st.integers(0, 60), alone=st.integers(0, 60))
-def test_a_class_is_in_every_part_as_soon_as_it_has_three_groups(seed: int, pairs: int, alone: int) -> None:
-    if pairs + alone < 3:
-        return
+@pytest.mark.parametrize("pairs", range(6))
+@pytest.mark.parametrize("alone", range(5))
+def test_a_class_is_in_every_part_as_soon_as_it_has_three_groups(pairs: int, alone: int) -> None:
     groups = np.concatenate([np.repeat(np.arange(pairs), 2), pairs + np.arange(alone), 1000 + np.arange(50)])
     strata = np.repeat([0, 1], [2 * pairs + alone, 50])
-    table = table_of(strata, stratified_parts(strata, SHARES, seed, groups))
-    assert table.min() >= 1
+    for seed in range(5 if pairs + alone >= 3 else 0):
+        table = table_of(strata, stratified_parts(strata, SHARES, seed, groups))
+        assert table.min() >= 1
+
+
+def test_the_last_galaxy_goes_to_the_part_that_has_none() -> None:
+    # Quotas 4, 1, 2: one triple overfills the test, one leaves training a place; validation needs it more.
+    groups = np.array([0, 0, 0, 1, 1, 1, 2])
+    parts = stratified_parts(np.zeros(7, dtype=np.int64), (0.57, 0.14, 0.29), 0, groups)
+    assert np.bincount(parts).tolist() == [3, 1, 3]
+
+
+def test_groups_go_where_they_fit() -> None:
+    groups = np.concatenate([np.repeat([0, 1], 30), np.arange(2, 42)])
+    parts = stratified_parts(np.zeros(100, dtype=np.int64), SHARES, 0, groups)
+    assert set(parts[:60].tolist()) == {0}
+    assert np.bincount(parts).tolist() == [70, 10, 20]
 
 
 def test_sizes_are_exact_when_groups_are_small() -> None:
@@ -82,10 +96,9 @@ def test_sizes_are_exact_when_groups_are_small() -> None:
     np.testing.assert_array_equal(table_of(strata, parts), quotas(np.bincount(strata), SHARES))
 
 
-def test_a_group_larger_than_every_other_part_goes_to_training() -> None:
-    strata = np.zeros(100, dtype=np.int64)
+def test_a_group_that_fits_nowhere_but_in_training_goes_there() -> None:
     groups = np.concatenate([np.zeros(60), np.arange(1, 41)])
-    parts = stratified_parts(strata, SHARES, 0, groups)
+    parts = stratified_parts(np.zeros(100, dtype=np.int64), SHARES, 0, groups)
     assert set(parts[:60].tolist()) == {0}
     assert np.bincount(parts).tolist() == [70, 10, 20]
 
@@ -117,4 +130,5 @@ def test_the_time_does_not_grow_with_the_square() -> None:
         stratified_parts(strata, SHARES, 0, groups)
         return time.process_time() - start
 
-    assert seconds(160_000) < 60 * max(seconds(8_000), 0.01)  # 20 times the galaxies; 400 if quadratic
+    small = min(seconds(30_000) for _ in range(3))
+    assert seconds(300_000) < 35 * small  # ten times the galaxies: 100 times the time if quadratic

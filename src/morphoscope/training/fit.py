@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
         store: labelled galaxies.
         out: the run folder.
         resume: continue an unfinished training; a finished one is returned as it is.
-        progress: show a bar over the steps.
+        progress: show a bar over the steps, in a terminal; a log gets one line an epoch.
 
     Raises:
         UsageError: the folder exists, or nothing is there to resume, or the recipe contradicts itself.
@@ -118,7 +119,12 @@ def _run_lightning(
         devices=1,
         precision="bf16-mixed" if autocast_type(recipe.training.precision, device) else "32-true",
         max_epochs=recipe.training.epochs - recipe.training.initial_epoch,
-        callbacks=[training.callback, epochs, keeper, *([StepBar()] if progress else [])],
+        callbacks=[
+            training.callback,
+            epochs,
+            keeper,
+            *([StepBar()] if progress and sys.stderr.isatty() else []),
+        ],
         logger=TensorBoardLogger(str(out), name="tensorboard", version=""),
         default_root_dir=str(out),
         enable_progress_bar=False,
