@@ -26,6 +26,7 @@ FAST = [
     *("--set", "training.batch=16"),
     *("--set", "augment.size=32"),
 ]
+OTHER = ["--set", "seed=1"]
 
 
 class Answer(NamedTuple):
@@ -60,8 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands = [
         ["data", "simulate", "galaxies", "--count", "120", "--size", "32", "--workers", "1"],
         ["train", "small/simulated", "--store", "galaxies", "--out", "run", *FAST],
-        ["train", "small/simulated", "--store", "galaxies", "--out", "other", "--no-report", *FAST]
-        + ["--set", "seed=1"],
+        ["train", "small/simulated", "--store", "galaxies", "--out", "other", "--no-report", *FAST, *OTHER],
     ]
     for command in commands:
         subprocess.run([*program, *command], cwd=place, check=True, capture_output=True)
@@ -111,7 +111,9 @@ def test_a_recipe_of_a_run_can_be_run_again(cli: Callable[..., Answer], made: Pa
     again = ("train", made / "run" / "recipe.yaml", "--store", made / "galaxies", "--no-report")
     said = cli(*again, "--out", tmp_path / "again")
     assert said.status == 0, said.err
-    history = [(place / "history.csv").read_text().splitlines() for place in (made / "run", tmp_path / "again")]
+    history = [
+        (place / "history.csv").read_text().splitlines() for place in (made / "run", tmp_path / "again")
+    ]
     losses = [[line.split(",")[3:] for line in lines] for lines in history]
     assert losses[0] == losses[1]
 
@@ -135,9 +137,7 @@ def test_predict_writes_what_could_be_read_and_says_what_could_not(
     assert "broken" in (tmp_path / "part.unreadable.csv").read_text()
 
 
-def test_one_picture_of_the_sky_is_searched_and_drawn(
-    cli: Callable[..., Answer], made: Path, tmp_path: Path
-):
+def test_one_picture_of_the_sky_is_searched_and_drawn(cli: Callable[..., Answer], made: Path, tmp_path: Path):
     from skimage.data import hubble_deep_field
 
     cv2.imwrite(str(tmp_path / "field.png"), hubble_deep_field()[:400, :400, ::-1])
@@ -152,9 +152,7 @@ def test_one_picture_of_the_sky_is_searched_and_drawn(
     assert cv2.imread(str(tmp_path / "drawn.png")).shape[0] > 400
 
 
-def test_a_store_is_described_audited_and_exported(
-    cli: Callable[..., Answer], made: Path, tmp_path: Path
-):
+def test_a_store_is_described_audited_and_exported(cli: Callable[..., Answer], made: Path, tmp_path: Path):
     described = json.loads(cli("data", "info", made / "galaxies", "--json").out)
     assert described["labels"]["classes"]["Round Smooth"] == 12
     audited = json.loads(cli("data", "audit", made / "galaxies", "--split", made / "run", "--json").out)
