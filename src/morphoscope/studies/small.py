@@ -64,7 +64,7 @@ def simulated() -> Recipe:
         model=Model(name="resnet18", pretrained=False),
         optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.02),
         schedule=Schedule(name="one-cycle", warmup=0.3),
-        training=Training(epochs=14, batch=64, label_smoothing=0.05),
+        training=Training(epochs=20, batch=64, label_smoothing=0.05),
     )
 
 

@@ -217,6 +217,7 @@ def _finish(
         weights, best_epoch = epochs.best_weights, epochs.best_epoch
     with files.atomic_file(out / "weights.safetensors") as place:
         save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, place)
+        place.chmod(0o644)  # safetensors leaves its files to their owner alone; a run is there to be shared
     header = header.model_copy(
         update={
             "state": "finished",
