@@ -32,6 +32,7 @@ def classify_picture(
     picture: Path | str | np.ndarray,
     *,
     factor: float = 2.0,
+    min_area: int = 150,
     name: str = "",
 ) -> tuple[pa.Table, Sources, np.ndarray]:
     """Detect the sources of a picture and classify each.
@@ -43,6 +44,7 @@ def classify_picture(
         predictor: a run's network.
         picture: an image file, or (H, W, 3) uint8.
         factor: side of a cutout in units of the source's length.
+        min_area: least pixels of a source. On fewer than some 14 across hardly any shape can be told.
         name: what the table's ``source`` column says; the file's name where there is one.
 
     Returns:
@@ -60,7 +62,7 @@ def classify_picture(
         if not path.is_file():
             raise UsageError(f"{path}: no such file; one picture of the sky was expected")
         image, name = read_image(path), name or path.name
-    sources = detect_sources(image)
+    sources = detect_sources(image, min_area=min_area)
     if not len(sources):
         raise MorphoscopeError(f"{name or 'the picture'}: no source was detected")
     sides = cutout_sides(sources, factor=factor)
