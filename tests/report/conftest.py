@@ -180,3 +180,27 @@ def _history(epochs: int) -> list[dict[str, float]]:
         }
         for epoch in range(1, epochs + 1)
     ]
+
+
+CLASSES = Classes(name="drawn", classes=("Round", "Edge-on & <thin>", "Spiral"))
+ANSWERS = VoteFractions(name="own-votes", answers=("bar", "ring", "tail"))
+
+
+@pytest.fixture(scope="session")
+def classes_store(make_store: Callable[..., Store]) -> Store:
+    return make_store(CLASSES, 120)
+
+
+@pytest.fixture(scope="session")
+def votes_store(make_store: Callable[..., Store]) -> Store:
+    return make_store(ANSWERS, 60)
+
+
+@pytest.fixture(scope="session")
+def classes_run(make_run: Callable[..., Run], classes_store: Store) -> Run:
+    return make_run(classes_store)
+
+
+@pytest.fixture(scope="session")
+def votes_run(make_run: Callable[..., Run], votes_store: Store) -> Run:
+    return make_run(votes_store)

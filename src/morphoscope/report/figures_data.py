@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PARTS = ("train", "validation", "test")
 PART_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 _GAP = 0.04  # inches between pictures
+_MARGIN = 0.04
 _CAPTION = 0.115  # inches a line of caption takes
 
 
@@ -45,7 +46,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
         counts: part ("train", "validation", "test") → class → galaxies; parts may be missing.
     """
     names = list(dict.fromkeys(name for part in counts.values() for name in part))
-    figure = style.new_figure(style.WIDTH, 0.6 + 0.25 * max(len(names), 2))
+    figure = style.new_figure(style.WIDTH, 0.65 + 0.25 * max(len(names), 3))
     axes = figure.subplots()
     start = np.zeros(len(names))
     place = np.arange(len(names))
@@ -124,7 +125,7 @@ def augmented_grid(shown: Sequence[Sequence[np.ndarray]], titles: Sequence[str] 
     """
     rows = []
     for place, images in enumerate(shown):
-        captions = ["plain", *(f"epoch {epoch}" for epoch in range(1, len(images)))] if place == 0 else ()
+        captions = ["plain", *(f"draw {number}" for number in range(1, len(images)))] if place == 0 else ()
         rows.append(GridRow(titles[place] if titles else "", images, captions))
     return image_grid(rows, captions_above=True)
 
@@ -142,17 +143,19 @@ def image_grid(
     """
     columns = columns or max((len(row.images) for row in rows), default=1) or 1
     title_width = 1.2 if any(row.title for row in rows) else 0.0
-    side = min((style.WIDTH - title_width) / columns - _GAP, 1.5)
+    side = min((style.WIDTH - 2 * _MARGIN - title_width + _GAP) / columns - _GAP, 1.5)
     lines = [max((caption.count("\n") + 1 for caption in row.captions), default=0) for row in rows]
-    extra = [0.05 + _CAPTION * count if count else 0.0 for count in lines]
-    height = sum(side + _GAP + more for more in extra)
-    figure, axes = style.canvas(title_width + columns * (side + _GAP), max(height, 0.3))
-    top = 0.0
+    extra = [0.06 + _CAPTION * count if count else 0.0 for count in lines]
+    width = 2 * _MARGIN + title_width + columns * (side + _GAP) - _GAP
+    height = 2 * _MARGIN + sum(side + _GAP + more for more in extra) - _GAP if rows else 0.3
+    figure, axes = style.canvas(width, height)
+    top = _MARGIN
     for row, more in zip(rows, extra, strict=True):
         picture_top = top + (more if captions_above else 0.0)
-        _row_title(axes, row, picture_top, side)
+        if row.title:
+            _row_title(axes, row, picture_top + side / 2)
         for column, image in enumerate(row.images[:columns]):
-            left = title_width + column * (side + _GAP)
+            left = _MARGIN + title_width + column * (side + _GAP)
             extent = (left, left + side, picture_top + side, picture_top)
             axes.imshow(rgb(image), extent=extent, aspect="auto", interpolation="antialiased")
             if column < len(row.captions):
@@ -160,7 +163,7 @@ def image_grid(
                 _caption(axes, left + side / 2, place, row.captions[column], above=captions_above)
         top += side + _GAP + more
     # Drawing a picture moves the limits to its own.
-    axes.set(xlim=(0, title_width + columns * (side + _GAP)), ylim=(max(height, 0.3), 0))
+    axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
 
@@ -171,15 +174,14 @@ def image_cards(images: Sequence[np.ndarray], captions: Sequence[str], columns: 
     return image_grid(rows, columns=min(columns, max(len(images), 1)))
 
 
-def _row_title(axes: Axes, row: GridRow, top: float, side: float) -> None:
+def _row_title(axes: Axes, row: GridRow, middle: float) -> None:
     title = style.wrapped(row.title, 18, lines=3)
-    middle = top + side / 2
     if not row.note:
-        axes.text(0, middle, title, fontsize=7.5, fontweight="bold", va="center")
+        axes.text(_MARGIN, middle, title, fontsize=7.5, fontweight="bold", va="center")
         return
-    half = 0.06 * (title.count("\n") + 1)
-    axes.text(0, middle - 0.05, title, fontsize=7.5, fontweight="bold", va="center")
-    axes.text(0, middle + half + 0.03, row.note, fontsize=7, color=style.MUTED, va="center")
+    below = 0.06 * (title.count("\n") + 1)
+    axes.text(_MARGIN, middle - 0.05, title, fontsize=7.5, fontweight="bold", va="center")
+    axes.text(_MARGIN, middle + below + 0.03, row.note, fontsize=7, color=style.MUTED, va="center")
 
 
 def _caption(axes: Axes, x: float, y: float, text: str, *, above: bool) -> None:

@@ -95,10 +95,10 @@ def _finish(axes: Axes, history: Mapping[str, np.ndarray], best_epoch: int | Non
     axes.grid(axis="y")
     epochs = np.asarray(history.get("epoch", ()), float)
     if len(epochs) == 1:
-        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        axes.set_xlim(epochs[0] - 0.6, epochs[0] + 0.6)
     if not axes.lines:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=style.MUTED)
-    elif best_epoch is not None and best_epoch in epochs:
+    elif best_epoch is not None and best_epoch in epochs and len(epochs) > 1:
         label = "best epoch" if axes.get_legend_handles_labels()[0] else None
         axes.axvline(best_epoch, color=style.MUTED, linewidth=0.9, linestyle=(0, (1, 2)), label=label)

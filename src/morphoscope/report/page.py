@@ -82,7 +82,7 @@ class Page:
         self, name: str, figure: Figure, shelves: list[Shelf], caption: str, *, cards: bool = False
     ) -> None:
         """Add pictures with text captions; ``figure``, the same for print, is saved as PNG."""
-        style.save(figure, self.folder / f"{name}.png")
+        style.save(figure, self.folder / f"{name}.png", dpi=style.PICTURE_DPI)
         self._add(Block("cards" if cards else "shelves", shelves, caption, self._next_figure()))
 
     def table(self, table: Table, *, folded: str = "") -> None:

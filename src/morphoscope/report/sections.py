@@ -93,8 +93,8 @@ def _add_augmented(page: Page, evidence: Evidence, store: Store, split: Split) -
             [
                 Picture(
                     data_uri(image),
-                    f"{title}, {'plain' if place == 0 else f'augmented for epoch {place}'}",
-                    ("plain" if place == 0 else f"epoch {place}",) if first else (),
+                    f"{title}, {'plain' if place == 0 else f'augmented, draw {place}'}",
+                    ("plain" if place == 0 else f"draw {place}",) if first else (),
                 )
                 for place, image in enumerate(drawn)
             ],
@@ -105,7 +105,7 @@ def _add_augmented(page: Page, evidence: Evidence, store: Store, split: Split) -
     ]
     caption = (
         f"Training galaxies at the network's {size} × {size} pixels: at the left plain, as in the test, then "
-        f"the augmented draws of the first {EXAMPLES - 1} epochs."
+        f"{EXAMPLES - 1} augmented draws, one for each of the first epochs."
     )
     page.gallery("augmented", figures.augmented_grid(shown, titles), shelves, caption)
 
@@ -130,7 +130,8 @@ def add_training(page: Page, evidence: Evidence) -> None:
     epochs = wording.plural(len(history["epoch"]), "epoch")
     seconds = np.asarray(history.get("seconds", ()), float)
     took = f" in {wording.duration(float(np.nansum(seconds)))}" if np.isfinite(seconds).any() else ""
-    kept = f" The dotted line marks epoch {best}, whose weights were kept." if best is not None else ""
+    marked = best is not None and len(history["epoch"]) > 1
+    kept = f" The dotted line marks epoch {best}, whose weights were kept." if marked else ""
     training = evidence.run.recipe.training
     softened = training.label_smoothing or training.mixup or training.cutmix
     strict = " The training loss is that of smoothed or mixed labels." if softened else ""
@@ -268,7 +269,7 @@ def _add_worst(page: Page, evidence: Evidence, scheme: VoteFractions, texts: dic
         (
             f"RMSE {wording.number(error.rmse)}",
             choice.titled([error.answer], texts)[0],
-            f"truth {wording.number(error.truth, 2)}, predicted {wording.number(error.predicted, 2)}",
+            f"said {wording.number(error.predicted, 2)}, truth {wording.number(error.truth, 2)}",
         )
         for error in worst
     ]

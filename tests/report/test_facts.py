@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from morphoscope.data.store import Store
+from morphoscope.report import facts
+from morphoscope.training.run import Run
+
+
+def test_headline_of_classes_stands_beside_the_trivial_answer() -> None:
+    test = {
+        "n": 40,
+        "accuracy": {"value": 0.9, "low": 0.8, "high": 0.96},
+        "per_class": [{"name": "a", "support": 30}, {"name": "b", "support": 10}],
+    }
+    headline = facts.headline({"test": test})
+    assert headline is not None
+    assert headline.figure == "90.0\u00a0%"
+    assert "40 galaxies held out" in headline.label
+    assert headline.interval == "95 % interval 80.0–96.0\u00a0%"
+    assert headline.comparison.endswith("75.0\u00a0%")
+    assert (headline.low, headline.value, headline.high, headline.baseline) == (0.8, 0.9, 0.96, 0.75)
+
+
+def test_headline_of_votes_stands_beside_the_mean() -> None:
+    answers = [{"name": "bar", "rmse": 0.06, "spread": 0.3}, {"name": "ring", "rmse": 0.08, "spread": 0.4}]
+    headline = facts.headline({"test": {"n": 1, "rmse": {"value": 0.0707107}, "per_answer": answers}})
+    assert headline is not None
+    assert "1 galaxy held" in headline.label
+    assert headline.interval == "no interval was computed"
+    mean_rmse = np.sqrt((0.3**2 + 0.4**2) / 2)
+    assert headline.comparison.endswith(f"{mean_rmse:.4f}")
+    tiles = {tile.label: tile for tile in headline.tiles}
+    assert tiles["Variance explained"].value == "96.0\u00a0%"
+    assert tiles["Worst answer"].note == "RMSE of ring"
+
+
+@pytest.mark.parametrize("metrics", [{}, {"test": None}, {"test": {"accuracy": {"value": 1.0}}}])
+def test_no_headline_without_a_test(metrics: dict) -> None:
+    assert facts.headline(metrics) is None
+
+
+def test_a_headline_of_nulls_is_dashes() -> None:
+    headline = facts.headline({"test": {"n": 3, "accuracy": {"value": None, "low": None, "high": None}}})
+    assert headline is not None
+    assert headline.figure == "–"
+    assert headline.value is None
+    assert all(tile.value == "–" for tile in headline.tiles)
+
+
+def test_data_facts(classes_run: Run, classes_store: Store) -> None:
+    shown = dict(facts.data_facts(classes_run, classes_store, {"train": {"a": 3, "b": 4}, "test": {"a": 1}}))
+    assert shown["Images"] == "32 × 32 pixels, 3 channels"
+    assert shown["Pixel scale"].startswith("0.262″ per pixel, 8.4″ × 8.4″")
+    assert shown["Parts"] == "7 training, 1 test"
+    assert shown["Unreadable"] == "none"
+    assert "Unreadable" not in dict(facts.data_facts(classes_run, None, {}))
+
+
+def test_what_was_not_recorded_is_left_out() -> None:
+    shown = dict(facts.environment_facts({"seconds": 725.0, "processor": "P", "cores": 2}, seed=9))
+    assert shown["Processor"] == "P (2 cores)"
+    assert shown["Duration"] == "12 min 5 s"
+    assert shown["Seed"] == "9"
+    assert "Training speed" not in shown
+    assert "Finished" not in shown
+
+
+def test_commands_name_the_run_its_split_and_store_and_no_machine_paths(classes_run: Run) -> None:
+    words = facts.commands(classes_run)
+    assert "train made-up/recipe.yaml --store drawn --out made-up-again" in words
+    assert "data.split=made-up/split.json" in words
+    assert "/tmp" not in words
