@@ -233,3 +233,10 @@ def test_changed_refuses_what_does_not_exist_or_fit():
         Recipe().changed({"model.dropout": 1.0})
     with pytest.raises(UsageError, match=r"training\.epochs: true or false"):
         Recipe().changed({"training.epochs": True})
+
+
+def test_mirror_views_are_refused_with_both_flips_off_before_any_work():
+    handed = {"augment.flip_horizontal": False, "augment.flip_vertical": False}
+    assert Recipe().changed(handed, evaluation={"views": 8}).evaluation.views == 8
+    with pytest.raises(UsageError, match=r"^recipe: evaluation\.views = 16 looks at mirror images"):
+        Recipe().changed(handed, evaluation={"views": 16})

@@ -193,6 +193,16 @@ class Recipe(Part):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
 
+    @model_validator(mode="after")
+    def _handed(self) -> Recipe:
+        mirrors = self.augment.flip_horizontal or self.augment.flip_vertical
+        if self.evaluation.views in (2, 16) and not mirrors:
+            raise ValueError(
+                f"evaluation.views = {self.evaluation.views} looks at mirror images, which augment's flips "
+                "(both false) rule out; set evaluation.views to 1 or 8"
+            )
+        return self
+
     def changed(self, settings: dict[str, Any] | None = None, **parts: dict[str, Any] | Any) -> Recipe:
         """A copy with some fields changed.
 
@@ -322,4 +332,5 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
             raise UsageError(f"{where}: the recipe has no field '{path}'{_nearest(path)}") from error
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-        raise UsageError(f"{where}: {path}: {message}{got}") from error
+        place = f"{where}: {path}" if path else where  # a rule between parts has no field of its own
+        raise UsageError(f"{place}: {message}{got}") from error
