@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import cv2
@@ -228,18 +229,31 @@ def test_edited_weights_are_noticed(cli: Callable[..., Answer], made: Path, tmp_
     assert "checksum" in said.err
 
 
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("morphoscope.training.callbacks.write_history", OSError(errno.ENOSPC, "No space left on device")),
+        ("morphoscope.training.checkpoints.torch.save", RuntimeError("file write failed")),
+    ],
+)
 def test_a_full_disk_in_a_training_is_one_sentence(
-    cli: Callable[..., Answer], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., Answer],
+    made: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    error: Exception,
 ):
     def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
-    monkeypatch.setattr("morphoscope.training.callbacks.write_history", full)
+    monkeypatch.setattr(place, full)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
     said = cli(
         *("train", "small/simulated", "--store", made / "galaxies", "--out", tmp_path / "run", *FAST),
     )
     assert said.status == 1
-    assert said.err.strip().splitlines()[-1].endswith("then run the same command again")
+    assert said.err.strip().splitlines()[-1].endswith("then run the same command with --resume")
 
 
 def test_ctrl_c_ends_in_one_sentence_and_resumes(made: Path, tmp_path: Path):

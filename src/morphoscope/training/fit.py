@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -35,6 +36,7 @@ from morphoscope.progress import note
 from morphoscope.recipe import Recipe
 from morphoscope.training.batches import training_batches, validation_batches
 from morphoscope.training.callbacks import Epochs, StepBar
+from morphoscope.training.checkpoints import AtomicCheckpoints
 from morphoscope.training.environment import environment, peak_memory_gib
 from morphoscope.training.run import Header, Run, open_run, store_facts, write_header, write_json
 from morphoscope.training.task import GalaxyTask
@@ -65,10 +67,20 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
         if run.header.state == "finished":
             note(f"{out} is finished already")
             return run
+    elif (out / "run.yaml").is_file():
+        raise UsageError(f"{out} holds a training already; continue it with --resume, or train elsewhere")
     else:
         files.refuse_existing(out, overwrite=False)
-    with files.explained_os_errors(out):
-        return _train(recipe, store, out, progress=progress)
+    try:
+        with files.explained_os_errors(out):
+            return _train(recipe, store, out, progress=progress)
+    except MorphoscopeError as error:
+        if not _disk_is_full(error):
+            raise
+        raise MorphoscopeError(
+            f"{out}: the disk is full; the training is kept up to its last whole epoch. Free some room, then "
+            "run the same command with --resume"
+        ) from error
 
 
 def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
@@ -130,6 +142,7 @@ def _run_lightning(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        plugins=[AtomicCheckpoints()],
         log_every_n_steps=1_000_000,
     )
     validation = (
@@ -240,6 +253,11 @@ def _traced(recipe: Recipe, epochs: Epochs, started: float) -> dict[str, Any]:
         "epochs": len(epochs.rows),
         "peak_memory_gib": peak_memory_gib(),
     }
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _check_resumable(out: Path, recipe: Recipe) -> None:
