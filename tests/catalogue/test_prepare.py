@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from morphoscope.catalogue.prepare import Way, check_request, fitted, way_to_fit
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.training.run import StoreFacts
 
 
-def _facts(side: int = 64, crop: int | None = None):
-    return SimpleNamespace(image_shape=(side, side, 3), crop=crop, size=side)
+def _facts(side: int = 64, crop: int | None = None) -> StoreFacts:
+    return StoreFacts(name="store", path="store", image_shape=(side, side, 3), crop=crop, size=side)
 
 
 def _image(height: int, width: int | None = None) -> np.ndarray:

@@ -122,9 +122,6 @@ def predict_catalogue(
         predicted = _write_predictions(predictor, _batches(ready, batch), writer, bar)
         if not predicted:
             raise _nothing_predicted(images.name, unreadable)
-    if unreadable.count:
-        total = predicted + unreadable.count
-        note(f"{unreadable.count} of {total} images could not be read; they are listed in {unreadable.path}")
     return Summary(
         out=out,
         predicted=predicted,

@@ -19,7 +19,7 @@ from morphoscope import files
 from morphoscope.errors import UsageError, did_you_mean
 
 METADATA_PREFIX = "morphoscope."
-ROW_GROUP = 16_384  # rows of a Parquet row group
+ROW_GROUP = 4096  # rows of a Parquet row group: about a megabyte is held back
 UNREADABLE_SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("reason", pa.string())])
 
 
