@@ -176,7 +176,7 @@ class Evaluation(Part):
     """How the finished network is asked."""
 
     views: Literal[1, 2, 8, 16] = Field(default=1, description="test-time augmentation: rotations times flip")
-    batch: int = Field(default=256, ge=1)
+    batch: int = Field(default=64, ge=1, description="images (times views) the network sees at once")
 
 
 class Recipe(Part):
