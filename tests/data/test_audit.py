@@ -127,6 +127,15 @@ def test_stores_without_labels_conflict_with_nothing(table_store) -> None:
         assert found["examples"][0]["labels"] == [None, None]
 
 
+def test_a_label_conflicts_with_no_missing_one_and_what_is_left_out_crosses_nothing(table_store) -> None:
+    labels = np.tile([0, 1, -1], 30)
+    ra = np.concatenate([np.full(3, 100.0), np.arange(87.0)])  # the first three galaxies at one place
+    store = table_store(labels, SCHEME, ra=ra)
+    report = audit(store, radii=(1.0,), split=make_split(store))
+    assert (report["radii"][0]["pairs"], report["radii"][0]["conflicting"]) == (3, 1)
+    assert report["split"]["crossing"] == 0
+
+
 def test_votes_conflict_when_their_plurality_answers_differ(table_store) -> None:
     fractions = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.2], [0.1, 0.1], [0.1, 0.1]], np.float32)
     votes = VoteFractions(name="own", answers=("smooth", "disc"))

@@ -15,6 +15,7 @@ def table_of(strata: np.ndarray, parts: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(strata[parts == part], minlength=strata.max() + 1) for part in range(3)], 1)
 
 
+@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(3, 500), min_size=1, max_size=8),
     test=st.floats(0.05, 0.5),
