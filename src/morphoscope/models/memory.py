@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
@@ -13,7 +13,8 @@ def keep_freed_memory() -> bool:
 
     A step on the CPU frees and takes the same large activations again and again. By default glibc maps
     each of them anew, and the system clears every page first: about a tenth of the time of a step
-    (EXPERIMENTS.md, 2026-11-21). The process then holds its peak memory until it ends.
+    (EXPERIMENTS.md, 2026-11-21). The process then holds its peak memory until it ends. All threads share
+    one heap: with a heap each, what one of them freed no other could use, and a long catalogue grew.
 
     Returns:
         Whether the C library took the hint; it is glibc's alone.
@@ -24,4 +25,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    wishes = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1))
+    return all(bool(mallopt(*wish)) for wish in wishes)
