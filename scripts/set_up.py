@@ -123,7 +123,7 @@ def _make_environment():
 def _install():
     # uv rather than pip alone: it is quick, and it takes torch from the registry even where pip has been
     # told of local wheels that do not fit the rest.
-    _run("installing uv", [VENV_PYTHON, "-m", "pip", "install", "--quiet", "-c", CONSTRAINTS, "uv"])
+    _run("installing uv", [VENV_PYTHON, "-m", "pip", "install", "-qq", "-c", CONSTRAINTS, "uv"])
     uv = [os.path.join(VENV, "bin", "uv"), "pip", "install", "--python", VENV_PYTHON, "-c", CONSTRAINTS]
     if not sys.stderr.isatty():
         uv.append("--quiet")
