@@ -14,13 +14,13 @@ from morphoscope.training.run import Run
 NAMES = ("Round", "Long Spiral")
 PREDICTIONS = pa.table(
     {
-        "id": list("abcde"),
-        "row": [10, 11, 12, 13, 14],
-        "label": pa.array([0, 1, 0, 1, 1], pa.int16()),
-        "predicted": pa.array([1, 1, 1, 0, 0], pa.int16()),
-        "probability": [0.7, 0.99, 0.9, 0.6, 0.95],
-        "p_Round": [0.3, 0.01, 0.1, 0.6, 0.95],
-        "p_Long_Spiral": [0.7, 0.99, 0.9, 0.4, 0.05],
+        "id": list("abcdeu"),
+        "row": [10, 11, 12, 13, 14, 15],
+        "label": pa.array([0, 1, 0, 1, 1, -1], pa.int16()),
+        "predicted": pa.array([1, 1, 1, 0, 0, 0], pa.int16()),
+        "probability": [0.7, 0.99, 0.9, 0.6, 0.95, 0.99],
+        "p_Round": [0.3, 0.01, 0.1, 0.6, 0.95, 0.99],
+        "p_Long_Spiral": [0.7, 0.99, 0.9, 0.4, 0.05, 0.01],
     }
 )
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,19 @@ def test_what_was_not_recorded_is_left_out() -> None:
     assert shown["Seed"] == "9"
     assert "Training speed" not in shown
     assert "Finished" not in shown
+
+
+def test_speed_follows_from_the_images_where_all_are_seen_once_an_epoch(classes_run: Run) -> None:
+    counts = {"train": {"a": 60, "b": 40}, "test": {"a": 7}}
+    images = facts.images_seen(classes_run, counts, epochs=8)
+    assert images == 800
+    derived = dict(facts.environment_facts({"training_seconds": 10.0}, 0, images))
+    assert derived["Training speed"] == "80 images/s, validation included"
+    measured = {"training_seconds": 10.0, "images_per_second": 95.0}
+    assert dict(facts.environment_facts(measured, 0, images))["Training speed"] == "95 images/s"
+    repeated = replace(classes_run, recipe=classes_run.recipe.changed({"data.balance": "oversample"}))
+    assert facts.images_seen(repeated, counts, epochs=8) is None
+    assert facts.images_seen(classes_run, {}, epochs=8) is None
 
 
 def test_commands_name_the_run_its_split_and_store_and_no_machine_paths(classes_run: Run) -> None:

@@ -38,6 +38,7 @@ def test_confusion_matrix_says_counts_and_shares_of_rows() -> None:
     at = {(round(x), round(y)): strength for (x, y), strength in strengths.items()}
     assert at[0, 0] > at[1, 0] > 0.2  # x is the prediction
     assert at[1, 1] == 1.0
+    assert figure.axes[0].get_ylim() == (2, 0), "the first row is at the top"
 
 
 def test_confusion_matrix_of_a_class_without_galaxies_and_of_many_classes() -> None:
@@ -59,7 +60,7 @@ def test_training_curves_draw_what_was_measured() -> None:
         "validation_metric": np.linspace(0.1, 0.4, 5),
     }
     loss, quality, rate = figures.training_curves(history, "accuracy", best_epoch=4).axes
-    assert [line.get_label() for line in loss.lines] == ["training (augmented)", "best epoch"]
+    assert [line.get_label() for line in loss.lines] == ["training (augmented)", "weights kept"]
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), history["train_loss"])
     assert loss.lines[1].get_xdata() == [4, 4]
     assert len(quality.lines) == 3

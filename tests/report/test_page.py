@@ -8,6 +8,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -184,6 +186,18 @@ def test_with_another_store_it_shows_no_picture_of_it(
     other = make_store(classes_run.scheme, 30, name="another")
     found = outline(write_report(copied(classes_run, tmp_path), other))
     assert "no pictures of galaxies: " in found.words
+    assert "data:image" not in "".join(found.addresses)
+
+
+def test_predictions_of_other_galaxies_show_no_picture(
+    classes_run: Run, classes_store: Store, tmp_path: Path
+) -> None:
+    run = copied(classes_run, tmp_path)
+    table = run.predictions()
+    others = pa.array([f"another {name}" for name in table["id"].to_pylist()])
+    pq.write_table(table.set_column(0, "id", others), run.path / "predictions.parquet")
+    found = outline(write_report(run, classes_store))
+    assert "does not hold the galaxies of this run's predictions" in found.words
     assert "data:image" not in "".join(found.addresses)
 
 

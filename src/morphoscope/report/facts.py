@@ -193,24 +193,35 @@ def model_facts(run: Run) -> list[tuple[str, str]]:
     ]
     best = header.best_epoch
     if best is not None:
-        facts.append(("Weights kept", f"of epoch {best}"))
+        average = ", their moving average" if recipe.training.ema else ""
+        facts.append(("Weights kept", f"those of epoch {best}{average}"))
     return facts
 
 
-def environment_facts(environment: Mapping[str, Any], seed: int) -> list[tuple[str, str]]:
-    """Versions, hardware and cost; what was not recorded is left out."""
+def environment_facts(
+    environment: Mapping[str, Any], seed: int, images: int | None = None
+) -> list[tuple[str, str]]:
+    """Versions, hardware and cost; what was not recorded is left out.
+
+    Args:
+        environment: a run's environment.json.
+        seed: the recipe's, where the file has none.
+        images: images in all epochs together, from which the speed follows; None: unknown.
+    """
     gpu = environment.get("gpu")
     cores = environment.get("cores")
     processor = environment.get("processor") or ""
     if cores:
         processor = f"{processor} ({wording.plural(cores, 'core')})".strip()
     memory = environment.get("peak_memory_gib")
-    rate = environment.get("images_per_second")
+    rate, how = environment.get("images_per_second"), "images/s"
+    if not wording.known(rate):
+        rate, how = _rate(environment, images), "images/s, validation included"
     facts = [
         ("Finished", wording.moment(environment.get("finished"))),
         ("Duration", _if_known(environment.get("seconds"), wording.duration)),
-        ("Of it training", _if_known(environment.get("training_seconds"), wording.duration)),
-        ("Training speed", _if_known(rate, lambda value: f"{wording.count(value)} images/s")),
+        ("Training alone", _if_known(environment.get("training_seconds"), wording.duration)),
+        ("Training speed", _if_known(rate, lambda value: f"{wording.count(value)} {how}")),
         ("Largest memory", _if_known(memory, lambda value: f"{wording.number(value, 2)} GiB")),
         ("Processor", processor),
         ("GPU", str(gpu) if gpu else "none"),
@@ -223,6 +234,19 @@ def environment_facts(environment: Mapping[str, Any], seed: int) -> list[tuple[s
         ("Seed", str(environment.get("seed", seed))),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _rate(environment: Mapping[str, Any], images: int | None) -> float | None:
+    seconds = environment.get("training_seconds")
+    return images / seconds if images and wording.known(seconds) and seconds > 0 else None
+
+
+def images_seen(run: Run, counts: Mapping[str, Mapping[str, int]], epochs: int) -> int | None:
+    """Training images in all epochs together; None where the recipe repeats or leaves out galaxies."""
+    data = run.recipe.data
+    if data.limit is not None or data.balance == "oversample" or "train" not in counts:
+        return None
+    return sum(counts["train"].values()) * epochs
 
 
 def _python(environment: Mapping[str, Any]) -> str:

@@ -111,7 +111,7 @@ def reliability(metrics: Mapping[str, Any]) -> Figure:
         elinewidth=0.9,
         capsize=0,
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
+    axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share that is right")
     axes.grid()
     axes.set_title(_calibration_words(metrics), fontsize=7.5, fontweight="normal")
     edges = [(entry["lower"], entry["upper"], entry["count"]) for entry in bins]

@@ -100,5 +100,5 @@ def _finish(axes: Axes, history: Mapping[str, np.ndarray], best_epoch: int | Non
         axes.set_yticks([])
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=style.MUTED)
     elif best_epoch is not None and best_epoch in epochs and len(epochs) > 1:
-        label = "best epoch" if axes.get_legend_handles_labels()[0] else None
+        label = "weights kept" if axes.get_legend_handles_labels()[0] else None
         axes.axvline(best_epoch, color=style.MUTED, linewidth=0.9, linestyle=(0, (1, 2)), label=label)

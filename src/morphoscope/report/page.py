@@ -11,7 +11,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.report import style
 from morphoscope.report.caveats import caveats
 from morphoscope.report.evidence import Evidence
-from morphoscope.report.facts import commands, environment_facts, headline, model_facts
+from morphoscope.report.facts import commands, environment_facts, headline, images_seen, model_facts
 from morphoscope.report.gallery import Shelf
 from morphoscope.report.sections import add_data, add_evaluation, add_training
 from morphoscope.report.tables import Table, changed_fields
@@ -148,7 +148,9 @@ def _add_recipe(page: Page, run: Run) -> None:
 
 def _add_environment(page: Page, evidence: Evidence) -> None:
     page.section("environment", "Environment")
-    facts = environment_facts(evidence.environment, evidence.run.recipe.seed)
+    counts = evidence.metrics.get("counts") or {}
+    images = images_seen(evidence.run, counts, len(evidence.history.get("epoch", ())))
+    facts = environment_facts(evidence.environment, evidence.run.recipe.seed, images)
     if evidence.environment:
         page.facts(facts)
     else:

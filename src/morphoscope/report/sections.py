@@ -130,16 +130,17 @@ def add_training(page: Page, evidence: Evidence) -> None:
     epochs = wording.plural(len(history["epoch"]), "epoch")
     seconds = np.asarray(history.get("seconds", ()), float)
     took = f" in {wording.duration(float(np.nansum(seconds)))}" if np.isfinite(seconds).any() else ""
+    training = evidence.run.recipe.training
+    averaged = " Validation is of the moving average of the weights." if training.ema else ""
     marked = best is not None and len(history["epoch"]) > 1
     kept = f" The dotted line marks epoch {best}, whose weights were kept." if marked else ""
-    training = evidence.run.recipe.training
     softened = training.label_smoothing or training.mixup or training.cutmix
     strict = " The training loss is that of smoothed or mixed labels." if softened else ""
     page.chart(
         "training_curves",
         figures.training_curves(history, metric, best),
         f"Loss, {name} and learning rate over {epochs}{took}. Training values are means over an epoch's "
-        f"augmented batches while the weights still move.{strict}{kept}",
+        f"augmented batches while the weights still move.{strict}{averaged}{kept}",
     )
 
 
