@@ -52,6 +52,10 @@ class Part(BaseModel):
 class Data(Part):
     """Which galaxies are learned from."""
 
+    scheme: str | None = Field(
+        default=None,
+        description="label scheme the recipe is for: galaxy10, five-class, galaxy-zoo-2; none: any",
+    )
     split: str = Field(default="sky-grouped", description="named split (see data/split.py) or a split file")
     split_seed: int = Field(default=0, ge=0, description="seed of the split; apart from the training's seed")
     test: float = Field(default=0.2, ge=0.0, lt=1.0, description="share held out for the test")
@@ -104,16 +108,56 @@ class Augment(Part):
 class Model(Part):
     """The network: a backbone by name and a head."""
 
-    name: str = Field(default="resnet18", description="timm name, or a layout of this program")
+    name: str = Field(
+        default="resnet18",
+        description="timm name, or residual18/34/50/101/152, baseline-cnn (layouts of this program)",
+    )
     pretrained: bool = Field(default=True, description="start from ImageNet weights; false: from scratch")
     weights: str | None = Field(default=None, description="local file or folder with the pretrained weights")
     start: str | None = Field(default=None, description="a run to start from instead of ImageNet weights")
+    frozen: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the backbone's layers, from the input, that do not learn",
+    )
+    rest: Literal["pretrained", "random"] = Field(
+        default="pretrained", description="how the layers that learn start, where weights are pretrained"
+    )
+    attention: Literal["none", "channel", "spatial", "cbam", "tiled-cbam", "cbam-residual", "multi-scale"] = (
+        Field(
+            default="none",
+            description="in every unit of this program's layouts; on the last feature map of timm's",
+        )
+    )
+    reduction: int = Field(default=16, ge=1, description="ratio of the channel gate")
+    shortcut: Literal["standard", "projection", "none"] = Field(
+        default="standard", description="of residual18 ... residual152: none makes a plain network"
+    )
+    biases: bool = Field(default=False, description="of residual18 ... residual152: in the convolutions")
+    fused: int | None = Field(
+        default=None, description="of tf_efficientnetv2_s: this many of its six stages are fused; none: 3"
+    )
+    pool: Literal["model", "average", "flatten"] = Field(
+        default="model", description="from the last feature map to features; model: as the backbone does"
+    )
+    classifier: bool = Field(
+        default=False, description="keep the backbone's layer of 1000 classes; the head comes after it"
+    )
     hidden: tuple[int, ...] = Field(
         default=(), description="widths of hidden fully connected layers of the head"
+    )
+    hidden_l2: float = Field(
+        default=0.0, ge=0, description="times the squared weights of the hidden layers, added to the loss"
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before every layer of the head")
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone has it"
+    )
+    normalise: Literal["model", "half", "unit", "data"] = Field(
+        default="model",
+        description="grey levels to network: as pretrained, to ±1, to 0..1, or by mean and deviation of the "
+        "training galaxies",
     )
 
 

@@ -80,7 +80,8 @@ def test_help_names_the_verbs(cli: Callable[..., Answer]):
 def test_models_lists_recipes_and_fields(cli: Callable[..., Answer]):
     listed = {row["name"]: row for row in json.loads(cli("models", "--json").out)}
     assert {"small/five-class", "small/five-class-scratch", "small/own-labels"} <= set(listed)
-    assert listed["small/five-class-scratch"]["backbone_parameters"] == 11_176_512
+    assert listed["cheng/resnet18"]["parameters"] == 11_506_122
+    assert listed["cheng/resnet18"]["outputs"] == 10
     assert "optimiser.lr" in cli("models", "--fields").out
 
 

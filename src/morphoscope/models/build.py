@@ -1,19 +1,30 @@
-"""A network from a recipe: a timm backbone by name, its starting weights, and a head."""
+"""A network from a recipe: a backbone by name, its starting weights, what is frozen, and a head."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import timm
+import torch
 
-from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.models.backbone import backbone, feature_shape, weights_name, weights_part, width
+from morphoscope.models.freeze import frozen_layers, reinitialise_rest
 from morphoscope.models.heads import head
 from morphoscope.models.network import Network
 from morphoscope.models.pretrained import load_start, start_of
 from morphoscope.recipe import Model
 
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
-def build(model: Model, outputs: int, *, image_size: int, start: bool = True) -> tuple[Network, str]:
+
+def build(
+    model: Model,
+    outputs: int,
+    *,
+    image_size: int,
+    start: bool = True,
+    statistics: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> tuple[Network, str]:
     """Build the network of a recipe.
 
     Args:
@@ -21,46 +32,56 @@ def build(model: Model, outputs: int, *, image_size: int, start: bool = True) ->
         outputs: K of the label scheme.
         image_size: side of the input in pixels; vision transformers resize their position grid to it.
         start: load the starting weights the recipe asks for; false when trained weights follow.
+        statistics: mean and standard deviation per channel of the training galaxies (0..1), for
+            ``model.normalise=data``; trained weights bring them along.
 
     Returns:
         The network and a sentence that says where its weights come from.
 
     Raises:
-        UsageError: no such model, or an option this model does not have.
+        UsageError: no such model, an option this model does not have, an image too small for it.
         MorphoscopeError: the starting weights are not to be had or do not fit.
     """
-    backbone = _backbone(model, image_size)
-    origin = load_start(backbone, model, start_of(model)) if start else "not loaded"
-    config: dict[str, Any] = backbone.pretrained_cfg
+    if start:
+        feature_shape(model, image_size)
+    made = backbone(model, image_size)
+    frozen = frozen_layers(made, model.frozen)
+    origin = _started(made, model, frozen) if start else "not loaded"
+    mean, std = _normalisation(made, model, statistics)
     network = Network(
-        backbone,
-        head(_width(backbone), model.hidden, outputs, model.dropout),
-        mean=config["mean"],
-        std=config["std"],
+        made,
+        head(width(made, model), model.hidden, outputs, model.dropout),
+        mean=mean,
+        std=std,
+        frozen=frozen,
+        hidden_l2=model.hidden_l2,
     )
     return network, origin
 
 
-def _backbone(model: Model, image_size: int) -> Any:
-    on_a_hub = ":" in model.name  # such as hf-hub:owner/name
-    if not on_a_hub and not timm.is_model(model.name):
-        raise UsageError(
-            f"model.name: timm has no model '{model.name}'{did_you_mean(model.name, timm.list_models())}"
-        )
-    options: dict[str, Any] = {"num_classes": 0}
-    if model.drop_path:
-        options["drop_path_rate"] = model.drop_path
-    try:
-        return timm.create_model(model.name, pretrained=False, **_sized(model.name, image_size), **options)
-    except TypeError as error:
-        raise UsageError(f"model {model.name} does not take these options: {error}") from error
+def _started(made: Any, model: Model, frozen: list[torch.nn.Module]) -> str:
+    kind = start_of(model)
+    if model.rest == "random" and not frozen:
+        kind = "scratch"  # nothing would keep the pretrained weights
+    fresh = {}
+    if model.rest == "random" and kind != "scratch":
+        fresh = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    whole = made if kind == "run" else weights_part(made)
+    origin = load_start(whole, model, kind, hub_name=weights_name(model))
+    if fresh:
+        reinitialise_rest(made, fresh, frozen)
+        origin = f"{origin}, in the frozen {model.frozen:.0%} of the layers; the others random"
+    return origin
 
 
-def _sized(name: str, image_size: int) -> dict[str, Any]:
-    """Transformers fix their position grid when built; convolutional networks take any size."""
-    fixed = name.startswith(("vit_", "deit", "beit", "eva", "swin", "cait", "xcit", "mvitv2", "maxvit"))
-    return {"img_size": image_size} if fixed else {}
-
-
-def _width(backbone: Any) -> int:
-    return getattr(backbone, "head_hidden_size", None) or backbone.num_features
+def _normalisation(
+    made: Any, model: Model, statistics: tuple[Sequence[float], Sequence[float]] | None
+) -> tuple[Sequence[float], Sequence[float]]:
+    if model.normalise == "data" and statistics is not None:
+        return statistics
+    fixed: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+        "half": ((0.5,) * 3, (0.5,) * 3),
+        "unit": ((0.0,) * 3, (1.0,) * 3),
+    }
+    config: dict[str, Any] = getattr(weights_part(made), "pretrained_cfg", None) or _IMAGENET
+    return fixed.get(model.normalise, (config["mean"], config["std"]))

@@ -19,19 +19,45 @@ class Network(nn.Module):
         head: maps (N, D) to (N, K).
         mean: per channel, as a share of full scale (0..1), as timm's configurations give it.
         std: the same.
+        frozen: layers of the backbone that do not learn; their normalisation stays in evaluation mode.
+        hidden_l2: λ of :meth:`penalty`.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(
-        self, backbone: nn.Module, head: nn.Module, mean: Sequence[float], std: Sequence[float]
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        frozen: Sequence[nn.Module] = (),
+        hidden_l2: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.register_buffer("mean", torch.tensor(mean).mul(255).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).mul(255).view(1, -1, 1, 1))
+        self.hidden_l2 = hidden_l2
+        self._frozen = tuple(frozen)  # in a tuple, so that they are not registered twice
+        for layer in self._frozen:
+            layer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Network:
+        """Training or evaluation mode; frozen layers stay in evaluation mode, as Keras keeps them (`fu`)."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
+
+    def penalty(self) -> torch.Tensor:
+        """λ Σ ‖W‖² over the hidden layers of the head, biases left out (`cheng` and `yan`; Keras' ``l2``)."""
+        *hidden, _ = (module for module in self.head.modules() if isinstance(module, nn.Linear))
+        squares = [module.weight.float().square().sum() for module in hidden]
+        return self.hidden_l2 * torch.stack(squares).sum() if squares else self.mean.new_zeros(())
 
     def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """Pooled features, (N, D), of images in grey levels 0..255 (uint8 or floating point)."""
@@ -45,3 +71,9 @@ class Network(nn.Module):
 def parameter_count(network: nn.Module, *, trainable_only: bool = False) -> int:
     """Number of weights as torch counts them; running statistics are buffers and do not count."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable_only)
+
+
+def parameter_total(network: nn.Module) -> int:
+    """Weights and the running statistics of batch normalisation: "Total params" as Keras counts them."""
+    norms = (module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return parameter_count(network) + sum(2 * norm.num_features for norm in norms)

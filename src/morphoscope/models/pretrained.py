@@ -47,30 +47,44 @@ def start_of(model: Model) -> str:
     return "hub"
 
 
-def load_start(backbone: nn.Module, model: Model, start: str) -> str:
-    """Load the starting weights into a backbone; returns a sentence on where they come from."""
+def load_start(backbone: nn.Module, model: Model, start: str, *, hub_name: str | None = None) -> str:
+    """Load the starting weights into a backbone; returns a sentence on where they come from.
+
+    Args:
+        backbone: the part of the network they are for.
+        model: the recipe's part about the network.
+        start: as from :func:`start_of`.
+        hub_name: timm's name of the weights, where the backbone is a layout of this program.
+    """
     loaders: dict[str, Callable[[], str]] = {
         "scratch": lambda: "random initialisation, no pretraining",
         "run": lambda: _from_run(backbone, Path(str(model.start))),
-        "file": lambda: _from_file(backbone, Path(str(model.weights))),
+        "file": lambda: _from_file(backbone, Path(str(model.weights)), hub_name or model.name),
         "package": lambda: _from_package(backbone),
-        "hub": lambda: _from_hub(backbone, model.name),
+        "hub": lambda: _from_hub(backbone, hub_name or model.name),
     }
     return loaders[start]()
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, name: str = "model") -> dict[str, torch.Tensor]:
     """Tensors by name from ``.safetensors``, or a PyTorch file read without running any pickled code.
+
+    Args:
+        path: a file, or a folder with one for each model (``NAME.safetensors``, ``.pth``, ``.pt``, ``.bin``
+            by timm's name, with or without the tag after the dot) or a single one (``model.safetensors``).
+        name: timm's name of the model.
 
     Raises:
         UsageError: no such file, or a folder without weights.
         MorphoscopeError: the file cannot be read.
     """
     if path.is_dir():
-        names = ("model.safetensors", "weights.safetensors", "pytorch_model.bin")
+        stems = (name, name.split(".")[0])
+        names = [f"{stem}{ending}" for stem in stems for ending in (".safetensors", ".pth", ".pt", ".bin")]
+        names += ["model.safetensors", "weights.safetensors", "pytorch_model.bin"]
         found = [path / name for name in names if (path / name).is_file()]
         if not found:
-            raise UsageError(f"{path} holds none of {', '.join(names)}")
+            raise UsageError(f"{path} holds no {names[0]} (nor model.safetensors or pytorch_model.bin)")
         path = found[0]
     if not path.is_file():
         raise UsageError(f"{path} does not exist; a file with pretrained weights was expected")
@@ -112,8 +126,8 @@ def fit_weights(backbone: nn.Module, weights: dict[str, torch.Tensor], where: st
     backbone.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})
 
 
-def _from_file(backbone: nn.Module, path: Path) -> str:
-    fit_weights(backbone, read_weights(path), str(path))
+def _from_file(backbone: nn.Module, path: Path, name: str) -> str:
+    fit_weights(backbone, read_weights(path, name), str(path))
     return f"pretrained weights from {path.name}"
 
 
@@ -139,19 +153,26 @@ def _from_package(backbone: nn.Module) -> str:
 
 
 def _from_hub(backbone: nn.Module, name: str) -> str:
+    import timm
     from timm.models import load_pretrained
 
-    config = getattr(backbone, "pretrained_cfg", {})
+    own_layout = not hasattr(backbone, "pretrained_cfg")
+    if own_layout and not timm.is_model(name):
+        raise MorphoscopeError(f"there are no pretrained weights for '{name}'. {_WAYS_OUT}")
+    source = timm.create_model(name) if own_layout else backbone
+    config: dict[str, Any] = getattr(source, "pretrained_cfg", {})
     if not (config.get("hf_hub_id") or config.get("url") or config.get("file")):
         raise MorphoscopeError(f"timm has no pretrained weights for '{name}'. {_WAYS_OUT}")
     try:
         with _offline_when_unreachable():
-            load_pretrained(backbone, num_classes=0)
+            load_pretrained(source, num_classes=int(getattr(source, "num_classes", 0)))
     except Exception as error:  # timm raises whatever the hub's client raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MorphoscopeError(
             f"the pretrained weights of '{name}' cannot be fetched ({reason}). {_WAYS_OUT}"
         ) from error
+    if own_layout:
+        fit_weights(backbone, source.state_dict(), name)
     return f"timm's pretrained weights {config.get('hf_hub_id') or config.get('url')}"
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from morphoscope.recipe import Recipe, fields
 from morphoscope.studies.registry import recipes
 
+if TYPE_CHECKING:
+    from morphoscope.models.network import Network
+
 
 def describe_recipes() -> list[dict[str, Any]]:
-    """Name, purpose, backbone, weights of the backbone and input size of every recipe.
+    """Name, purpose, network, weights and sizes of every recipe.
 
-    Networks are counted without memory for their weights (torch's meta device).
+    ``parameters`` are weights as torch counts them, ``parameters_total`` those with the running statistics
+    of batch normalisation ("Total params" of Keras), ``parameters_trainable`` those that learn; ``outputs``
+    is None where the labels decide it (the counts are then for one output). Networks are counted without
+    memory for their weights (torch's meta device).
     """
     return [_described(recipe) for recipe in recipes().values()]
 
@@ -19,8 +25,7 @@ def describe_recipes() -> list[dict[str, Any]]:
 def recipe_lines(described: list[dict[str, Any]]) -> list[str]:
     """The same as aligned text."""
     return [
-        f"{row['name']:<28} {row['backbone']:<24} {row['backbone_parameters'] / 1e6:6.1f} M  "
-        f"{row['image_size']:>4} px  {row['about']}"
+        f"{row['name']:<34} {row['parameters'] / 1e6:6.1f} M  {row['image_size']:>4} px  {row['about']}"
         for row in described
     ]
 
@@ -35,20 +40,42 @@ def field_lines() -> list[str]:
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
-    import torch
+    from morphoscope.models.network import parameter_count, parameter_total
 
-    from morphoscope.models.build import build
-    from morphoscope.models.network import parameter_count
-
-    with torch.device("meta"):
-        network, _ = build(recipe.model, 1, image_size=recipe.augment.size, start=False)
+    outputs = scheme_outputs(recipe.data.scheme)
+    network = shadow(recipe, outputs or 1)
     return {
         "name": recipe.name,
         "study": recipe.name.split("/")[0],
         "about": recipe.about,
         "backbone": recipe.model.name,
-        "backbone_parameters": parameter_count(network.backbone),
+        "parameters": parameter_count(network),
+        "parameters_total": parameter_total(network),
+        "parameters_trainable": parameter_count(network, trainable_only=True),
         "pretrained": recipe.model.pretrained,
         "image_size": recipe.augment.size,
+        "outputs": outputs,
+        "scheme": recipe.data.scheme,
         "epochs": recipe.training.epochs,
     }
+
+
+def shadow(recipe: Recipe, outputs: int) -> Network:
+    """The network of a recipe with shapes and without numbers (torch's meta device)."""
+    import torch
+
+    from morphoscope.models.build import build
+
+    with torch.device("meta"):
+        network, _ = build(recipe.model, outputs, image_size=recipe.augment.size, start=False)
+    return network
+
+
+def scheme_outputs(name: str | None) -> int | None:
+    """K of a built-in scheme by its name."""
+    from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
+    from morphoscope.labels.five_class import FIVE_CLASS
+    from morphoscope.labels.galaxy10 import GALAXY10
+
+    schemes = (GALAXY10, FIVE_CLASS, GALAXY_ZOO_2_VOTES)
+    return next((scheme.outputs for scheme in schemes if scheme.name == name), None)

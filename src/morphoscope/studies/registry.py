@@ -8,7 +8,14 @@ from pathlib import Path
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.recipe import Recipe
 
-STUDIES = ("small",)  # modules of this package; each lists its recipes as RECIPES: name → function
+STUDIES = (
+    "small",
+    "cheng",
+    "tong",
+    "yan",
+    "ng",
+    "fu",
+)  # modules of this package; each lists its recipes as RECIPES: name → function
 
 
 def recipes() -> dict[str, Recipe]:

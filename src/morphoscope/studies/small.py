@@ -5,7 +5,7 @@ The numbers to expect are measured; EXPERIMENTS.md has the runs they come from.
 
 from __future__ import annotations
 
-from morphoscope.recipe import Augment, Evaluation, Model, Optimiser, Recipe, Schedule, Training
+from morphoscope.recipe import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
 
 
 def five_class() -> Recipe:
@@ -21,12 +21,13 @@ def five_class() -> Recipe:
     """
     return Recipe(
         name="small/five-class",
-        about="EfficientNet-Lite0 from its ImageNet weights, fine-tuned at 128 px",
-        augment=Augment(size=128, crop=144, zoom=(0.85, 1.2), shift=0.03),
+        about="EfficientNet-Lite0 from its ImageNet weights, fine-tuned at 160 px",
+        data=Data(validation=0.05),
+        augment=Augment(size=160, crop=144, zoom=(0.85, 1.2), shift=0.03),
         model=Model(name="tf_efficientnet_lite0", dropout=0.2),
         optimiser=Optimiser(name="adamw", lr=1e-3, weight_decay=0.05),
         schedule=Schedule(name="one-cycle", warmup=0.2),
-        training=Training(epochs=14, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
+        training=Training(epochs=18, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
         evaluation=Evaluation(views=16),
     )
 
@@ -35,12 +36,13 @@ def five_class_scratch() -> Recipe:
     """The same galaxies from random weights."""
     return Recipe(
         name="small/five-class-scratch",
-        about="ResNet-18 from scratch at 96 px",
-        augment=Augment(size=96, crop=144, zoom=(0.8, 1.25), shift=0.04),
+        about="ResNet-18 from scratch at 112 px",
+        data=Data(validation=0.05),
+        augment=Augment(size=112, crop=144, zoom=(0.8, 1.25), shift=0.04),
         model=Model(name="resnet18", pretrained=False),
         optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
         schedule=Schedule(name="one-cycle", warmup=0.25),
-        training=Training(epochs=45, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
+        training=Training(epochs=50, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
         evaluation=Evaluation(views=16),
     )
 
@@ -50,7 +52,8 @@ def own_labels() -> Recipe:
     return five_class().changed(
         name="small/own-labels",
         about="fine-tune on your own classes or votes; a few hundred images are enough to begin",
-        augment={"crop": None, "border": "reflect"},
+        data={"validation": 0.1},
+        augment={"size": 128, "crop": None, "border": "reflect"},
         training={"epochs": 15},
         evaluation={"views": 8},  # turns alone: mirror images are wrong where handedness is a label
     )
@@ -87,8 +90,8 @@ def votes() -> Recipe:
     return five_class().changed(
         name="small/votes",
         about="the 37 vote fractions of the Galaxy Challenge by regression",
-        augment={"crop": None},
-        training={"label_smoothing": 0.0},
+        augment={"size": 128, "crop": None},
+        training={"epochs": 14, "label_smoothing": 0.0},
     )
 
 

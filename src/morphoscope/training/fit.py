@@ -26,6 +26,7 @@ from morphoscope import files
 from morphoscope.data.balance import class_weights, oversample
 from morphoscope.data.split import make_split
 from morphoscope.data.split_file import Split, load_split
+from morphoscope.data.statistics import channel_statistics
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.build import build
@@ -87,6 +88,7 @@ def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
     started = time.monotonic()
     keep_freed_memory()
     scheme = store.need_scheme()
+    _check_scheme(recipe, store)
     split = _split(recipe, store, out)
     if recipe.training.patience and not len(split.validation):
         raise UsageError("training.patience needs a validation split; set data.validation above 0")
@@ -95,7 +97,12 @@ def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
     device = best_device()
     torch.manual_seed(recipe.seed)
     with _calm():
-        network, origin = build(recipe.model, scheme.outputs, image_size=recipe.augment.size)
+        network, origin = build(
+            recipe.model,
+            scheme.outputs,
+            image_size=recipe.augment.size,
+            statistics=_statistics(recipe, store, split),
+        )
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     header = _begin(recipe, store, split, network, origin, out)
@@ -177,6 +184,23 @@ def _training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
     if recipe.data.balance == "oversample":
         rows = oversample(rows, _class_labels(store)[rows], recipe.seed)
     return rows
+
+
+def _statistics(
+    recipe: Recipe, store: Store, split: Split
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if recipe.model.normalise != "data":
+        return None
+    return channel_statistics(store, split.train, crop=recipe.augment.crop)
+
+
+def _check_scheme(recipe: Recipe, store: Store) -> None:
+    wanted, found = recipe.data.scheme, store.need_scheme()
+    if wanted is not None and found.name != wanted:
+        raise UsageError(
+            f"{recipe.name} learns the scheme '{wanted}' and {store.path} holds '{found.name}'; give a store "
+            f"with {wanted}, or set data.scheme=none to train on other labels"
+        )
 
 
 def _check_crop(recipe: Recipe, store: Store) -> None:

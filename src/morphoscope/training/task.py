@@ -125,6 +125,8 @@ class GalaxyTask(LightningModule):
         loss = self.scheme.loss(
             outputs, targets, label_smoothing=training.label_smoothing, class_weights_K=self.class_weights
         )
+        if self.network.hidden_l2:
+            loss = loss + self.network.penalty()
         self.tally("training").add(loss.detach(), outputs.detach(), batch.targets)
         self._stop_if_not_finite(step, batch)
         return loss
@@ -147,6 +149,8 @@ class GalaxyTask(LightningModule):
         """Loss and score of one batch with the weights that would be deployed."""
         outputs = self.deployed(batch.images)
         loss = self.scheme.loss(outputs, batch.targets)
+        if self.network.hidden_l2:  # Keras counts it in the validation loss too
+            loss = loss + self.deployed.penalty()
         self.tally("validation").add(loss, outputs, batch.targets)
 
     def tally(self, part: str) -> Tally:

@@ -1,0 +1,178 @@
+"""Backbones: from an image to D pooled features.
+
+Most are a timm model as it is. Where a study changes one (attention on its last map, another pooling, its own
+residual units) it is a :class:`Backbone`: trunk, attention, pooling.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.models.attention import attention
+from morphoscope.models.baseline import BaselineTrunk
+from morphoscope.models.efficientnet import STAGES, fused_efficientnet
+from morphoscope.models.residual import DEPTHS, ResidualTrunk, Units
+from morphoscope.recipe import Model
+
+OWN = ("baseline-cnn", *(f"residual{depth}" for depth in DEPTHS))
+"""Layouts of this program, beside all of timm's."""
+
+_IMAGENET_CLASSES = 1000
+
+
+class Backbone(nn.Module):
+    """Trunk, attention on its last feature map, pooling.
+
+    Args:
+        trunk: maps (N, 3, H, W) to (N, C, h, w).
+        attention: maps (N, C, h, w) to the same shape.
+        places: h·w to keep every place, D = C·h·w; 1 for the mean over places, D = C.
+    """
+
+    def __init__(self, trunk: Any, attention: nn.Module, places: int = 1) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.attention = attention
+        mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = nn.Flatten() if places > 1 else mean
+        self.num_features: int = trunk.num_features * places
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W), normalised → (N, D)."""
+        return self.pool(self.attention(self.trunk(images_NCHW)))
+
+
+class ConvolutionalPart(nn.Module):
+    """The convolutions of a timm VGG, without its two hidden layers of 4096; tensors keep their names."""
+
+    def __init__(self, vgg: Any) -> None:
+        super().__init__()
+        self.features = vgg.features
+        self.num_features: int = vgg.num_features
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) → (N, 512, H / 32, W / 32)."""
+        return self.features(images_NCHW)
+
+
+def backbone(model: Model, image_size: int) -> Any:
+    """The backbone of a recipe, with random weights.
+
+    Raises:
+        UsageError: no such model, options that do not go together, or an image too small for it.
+    """
+    _check_options(model)
+    if _is_whole(model):
+        return _timm_whole(model, image_size)
+    trunk = _trunk(model, image_size)
+    inside = model.name in OWN  # their attention is part of the trunk
+    gates = attention("none" if inside else model.attention, trunk.num_features, model.reduction)
+    places = math.prod(feature_shape(model, image_size)[2:]) if model.pool == "flatten" else 1
+    return Backbone(trunk, gates, places)
+
+
+def weights_part(backbone: Any) -> Any:
+    """The part of a backbone that pretrained weights are for."""
+    return backbone.trunk if isinstance(backbone, Backbone) else backbone
+
+
+def weights_name(model: Model) -> str:
+    """The timm model whose pretrained weights fit a layout."""
+    depth = re.fullmatch(r"residual(\d+)", model.name)
+    return f"resnet{depth[1]}.tv_in1k" if depth else model.name
+
+
+def width(backbone: Any, model: Model) -> int:
+    """D, the features that the head gets."""
+    if model.classifier:
+        return _IMAGENET_CLASSES
+    return getattr(backbone, "head_hidden_size", None) or backbone.num_features
+
+
+def _is_whole(model: Model) -> bool:
+    changed = model.attention != "none" or model.pool != "model" or model.fused is not None
+    return not changed and model.name not in OWN
+
+
+def _timm_whole(model: Model, image_size: int) -> Any:
+    return _timm(model.name, image_size, _IMAGENET_CLASSES if model.classifier else 0, model.drop_path)
+
+
+def _trunk(model: Model, image_size: int) -> Any:
+    if model.name == "baseline-cnn":
+        return BaselineTrunk(model.attention, model.reduction)
+    if model.name in OWN:
+        units = Units(model.shortcut, model.biases, model.attention, model.reduction)
+        return ResidualTrunk(int(model.name.removeprefix("residual")), units)
+    if model.fused is not None:
+        return fused_efficientnet(model.fused)
+    if model.name.startswith("vgg"):
+        return ConvolutionalPart(_timm(model.name, 224, 0, model.drop_path))
+    return _timm(model.name, image_size, 0, model.drop_path, global_pool="")
+
+
+def _timm(name: str, image_size: int, classes: int, drop_path: float, **options: Any) -> Any:
+    on_a_hub = ":" in name  # such as hf-hub:owner/name
+    if not on_a_hub and not timm.is_model(name):
+        near = did_you_mean(name, [*OWN, *timm.list_models()])
+        raise UsageError(f"model.name: neither timm nor this program has a model '{name}'{near}")
+    if drop_path:
+        options["drop_path_rate"] = drop_path
+    options |= _sized(name, image_size)
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=classes, **options)
+    except TypeError as error:
+        raise UsageError(f"model {name} does not take these options: {error}") from error
+
+
+def _sized(name: str, image_size: int) -> dict[str, Any]:
+    """Transformers fix their position grid when built; convolutional networks take any size.
+
+    DINOv2 keeps the grid it was trained with (518 px) and interpolates it to the image (`ng`).
+    """
+    if "dinov2" in name:
+        return {"dynamic_img_size": True}
+    fixed = name.startswith(("vit_", "deit", "beit", "eva", "swin", "cait", "xcit", "mvitv2", "maxvit"))
+    return {"img_size": image_size} if fixed else {}
+
+
+def _check_options(model: Model) -> None:
+    residual = model.name.startswith("residual")
+    if (model.shortcut != "standard" or model.biases) and not residual:
+        layouts = ", ".join(name for name in OWN if name.startswith("residual"))
+        raise UsageError(f"model.shortcut and model.biases are for {layouts}, not for {model.name}")
+    if model.attention == "tiled-cbam" and model.name not in ("residual50", "residual101", "residual152"):
+        raise UsageError(
+            "model.attention=tiled-cbam needs bottleneck units: residual50, residual101 or residual152"
+        )
+    if model.fused is not None and not model.name.startswith("tf_efficientnetv2_s"):
+        raise UsageError(f"model.fused counts stages of tf_efficientnetv2_s; {model.name} has none")
+    if model.fused is not None and not 0 <= model.fused <= STAGES:
+        raise UsageError(f"model.fused is a number of stages, 0 to {STAGES}, not {model.fused}")
+    if model.classifier and not _is_whole(model):
+        raise UsageError("model.classifier keeps a timm model whole; leave attention, pool and fused out")
+
+
+def feature_shape(model: Model, image_size: int) -> tuple[int, ...]:
+    """Shape of what the trunk (or the whole timm model) gives for one image; nothing is computed.
+
+    Raises:
+        UsageError: the image is too small for the network.
+    """
+    with torch.device("meta"):
+        shadow = _timm_whole(model, image_size) if _is_whole(model) else _trunk(model, image_size)
+        try:
+            with torch.no_grad():
+                return tuple(shadow.eval()(torch.empty(1, 3, image_size, image_size)).shape)
+        except (RuntimeError, AssertionError, ValueError, ZeroDivisionError) as error:
+            raise UsageError(
+                f"augment.size: {image_size} px do not go through {model.name} "
+                f"({str(error).splitlines()[0].rstrip('.')}); set another size, such as 128 or 224"
+            ) from error

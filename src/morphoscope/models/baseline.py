@@ -1,0 +1,51 @@
+"""The convolutional network that `ng` starts from (Fig 4), with or without attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from morphoscope.models.attention import Attention, attention
+
+BLOCKS = ((32, 17), (64, 13), (128, 9), (256, 7))
+"""Channels and kernel side of the four blocks."""
+
+
+class BaselineTrunk(nn.Module):
+    """Four blocks of convolution, normalisation, ReLU, (attention,) 2 × 2 maximum; a 1 × 1 bottleneck.
+
+    (N, 3, H, W) → (N, 96, H / 16, W / 16). Kernels are wide at first (17, 13, 9, 7), all convolutions have
+    biases; there is no dropout (`ng`, section IV.A and its public notebook).
+
+    Args:
+        kind: attention in each block, before its pooling; none after the bottleneck.
+        reduction: of the channel gate.
+    """
+
+    num_features = 96
+
+    def __init__(self, kind: Attention = "none", reduction: int = 4) -> None:
+        super().__init__()
+        channels = 3
+        blocks = []
+        for width, kernel in BLOCKS:
+            blocks.append(
+                nn.Sequential(
+                    nn.Conv2d(channels, width, kernel, padding=kernel // 2),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                    attention(kind, width, reduction),
+                    nn.MaxPool2d(2),
+                )
+            )
+            channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.bottleneck = nn.Sequential(
+            nn.Conv2d(channels, self.num_features, 1),
+            nn.BatchNorm2d(self.num_features),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """The last feature map."""
+        return self.bottleneck(self.blocks(images_NCHW))

@@ -1,0 +1,94 @@
+"""`cheng`: VGG16 and ResNet-18, -50, -101, -152 on Galaxy10 DECaLS, and what residual blocks bring.
+
+The paper leaves open the learning rate (Adam's default 1e-3 here), the size of the augmentation (that of
+its sibling `yan`), the weight of the L2 penalty (Keras' default 0.01) and whether the ResNets began with
+ImageNet weights (they do here). Its rows differ in two things at once, depth and shortcuts; the rows
+``plain…`` and ``…-scratch`` beside them differ in the shortcuts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from morphoscope.recipe import Augment, Data, Model, Optimiser, Recipe, Schedule, Training
+
+DEPTHS = (18, 50, 101, 152)
+LITERAL: dict[str, tuple[str, dict[str, object]]] = {
+    "initial-epoch": (
+        "fit(epochs=50, initial_epoch=3) as the paper words it: 47 epochs, numbered 4 to 50",
+        {"training.initial_epoch": 3},
+    ),
+}
+
+
+def _base() -> Recipe:
+    """Sections 2.2 to 2.4 and Table 1: 224 px, Adam, Keras' time decay, patience 3, two hidden layers."""
+    return Recipe(
+        name="cheng/base",
+        data=Data(scheme="galaxy10", split="cheng"),
+        augment=Augment(
+            size=224, rotation=20, shear=17, zoom=(0.7, 1.3), shift=0, border="replicate", flip_vertical=True
+        ),
+        model=Model(hidden=(512, 128), hidden_l2=0.01, dropout=0.5, normalise="unit"),
+        optimiser=Optimiser(name="adam", lr=1e-3, weight_decay=0, clip=0),
+        schedule=Schedule(name="keras-decay", decay=1e-5),
+        training=Training(epochs=50, batch=64, patience=3, ema=0),
+    )
+
+
+def vgg16() -> Recipe:
+    """Table 2, row 1: no residual block; 7 × 7 × 512 features, not their mean, go to the head."""
+    return _base().changed(
+        name="cheng/vgg16",
+        about="VGG16 with 512-128-10, the paper's network without residual blocks",
+        model={"name": "vgg16.tv_in1k", "pool": "flatten"},
+    )
+
+
+def resnet(depth: int) -> Recipe:
+    """Table 2, rows 2 to 5, with the head of the text (512-128-10)."""
+    return _base().changed(
+        name=f"cheng/resnet{depth}",
+        about=f"ResNet-{depth} with 512-128-10",
+        model={"name": f"resnet{depth}.tv_in1k"},
+    )
+
+
+def resnet18_published() -> Recipe:
+    """Table 2, row 2, as its count of 11,196,042 says: biases in all convolutions, no hidden layer."""
+    return _base().changed(
+        name="cheng/resnet18-published",
+        about="ResNet-18 as the published count fits it: biased convolutions, one layer to 10",
+        model={"name": "residual18", "biases": True, "pretrained": False, "hidden": (), "hidden_l2": 0},
+    )
+
+
+def resnet_scratch(depth: int) -> Recipe:
+    """The residual network to set beside the plain one: same units, random start."""
+    return _base().changed(
+        name=f"cheng/resnet{depth}-scratch",
+        about=f"ResNet-{depth} from random weights, to compare with cheng/plain{depth}",
+        model={"name": f"residual{depth}", "pretrained": False},
+    )
+
+
+def plain(depth: int) -> Recipe:
+    """The same depth without shortcuts: what the paper's introduction calls degradation."""
+    return resnet_scratch(depth).changed(
+        name=f"cheng/plain{depth}",
+        about=f"{depth} layers without shortcuts, from random weights",
+        model={"shortcut": "none"},
+    )
+
+
+def _of_each_depth(row: Callable[[int], Recipe]) -> tuple[Callable[[], Recipe], ...]:
+    return tuple(lambda depth=depth: row(depth) for depth in DEPTHS)
+
+
+RECIPES: tuple[Callable[[], Recipe], ...] = (
+    vgg16,
+    resnet18_published,
+    *_of_each_depth(resnet),
+    *_of_each_depth(resnet_scratch),
+    *_of_each_depth(plain),
+)

@@ -1,0 +1,216 @@
+"""This program's own layouts: equal to timm's where they should be, different where the papers are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.models.backbone import weights_part
+from morphoscope.models.build import build
+from morphoscope.models.freeze import frozen_layers, layers_in_order
+from morphoscope.models.residual import Bottleneck, ResidualTrunk, Units
+from morphoscope.recipe import Model
+
+
+def _images(size: int = 64) -> torch.Tensor:
+    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1)) * 255
+
+
+def _seeded(name: str, folder: Path, **options: object) -> tuple[torch.nn.Module, Path]:
+    """A "pretrained" model with random weights and running statistics, and its file."""
+    torch.manual_seed(7)
+    model = timm.create_model(name, **options)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    place = folder / f"{name}.safetensors"
+    save_file(model.state_dict(), place)
+    return model.eval(), place
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_residual_trunk_is_timms_resnet_on_the_same_weights(depth: int, tmp_path: Path) -> None:
+    reference, place = _seeded(f"resnet{depth}", tmp_path)
+    model = Model(name=f"residual{depth}", weights=str(place), normalise="unit")
+    network, origin = build(model, 3, image_size=64)
+    assert place.name in origin
+    expected = reference.forward_head(reference.forward_features(_images() / 255), pre_logits=True)
+    torch.testing.assert_close(network.eval().embed(_images()), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_vgg_with_all_places_is_timms_convolutions(tmp_path: Path) -> None:
+    reference, place = _seeded("vgg16", tmp_path, num_classes=0)
+    network, _ = build(
+        Model(name="vgg16", pool="flatten", weights=str(place), normalise="unit"), 3, image_size=64
+    )
+    expected = reference.features(_images() / 255).flatten(1)
+    torch.testing.assert_close(network.eval().embed(_images()), expected, rtol=1e-4, atol=1e-5)
+    assert expected.shape[1] == 512 * 2 * 2
+
+
+def test_attention_on_the_last_map_leaves_timms_trunk_as_it_is(tmp_path: Path) -> None:
+    reference, place = _seeded("tf_efficientnetv2_s", tmp_path)
+    model = Model(name="tf_efficientnetv2_s", attention="cbam", weights=str(place), normalise="half")
+    network, _ = build(model, 3, image_size=64)
+    found = weights_part(network.backbone).eval()(_images() / 127.5 - 1)
+    torch.testing.assert_close(found, reference.forward_features(_images() / 127.5 - 1), rtol=1e-4, atol=1e-4)
+
+
+def test_three_fused_stages_are_efficientnetv2_s_itself(tmp_path: Path) -> None:
+    reference, place = _seeded("tf_efficientnetv2_s", tmp_path)
+    model = Model(name="tf_efficientnetv2_s", fused=3, weights=str(place), normalise="half")
+    network, _ = build(model, 3, image_size=64)
+    found = weights_part(network.backbone).eval()(_images() / 127.5 - 1)
+    torch.testing.assert_close(found, reference.forward_features(_images() / 127.5 - 1), rtol=1e-4, atol=1e-4)
+
+
+def test_the_layer_of_1000_classes_is_kept_before_the_head(tmp_path: Path) -> None:
+    reference, place = _seeded("resnet18", tmp_path)
+    network, _ = build(
+        Model(name="resnet18", classifier=True, weights=str(place), normalise="half"), 37, image_size=64
+    )
+    torch.testing.assert_close(network.eval().embed(_images()), reference(_images() / 127.5 - 1))
+    assert network(_images()).shape == (2, 37)
+
+
+def test_dinov2_keeps_its_position_grid_and_takes_other_sizes() -> None:
+    with torch.device("meta"):
+        network, _ = build(
+            Model(name="vit_base_patch14_reg4_dinov2.lvd142m"), 37, image_size=224, start=False
+        )
+        assert network.backbone.pos_embed.shape[1] == (518 // 14) ** 2
+        assert network(torch.empty(1, 3, 224, 224)).shape == (1, 37)
+
+
+@pytest.mark.parametrize(("shortcut", "count"), [("standard", 4), ("projection", 16), ("none", 0)])
+def test_shortcuts(shortcut: str, count: int) -> None:
+    trunk = ResidualTrunk(50, Units(shortcut=shortcut))  # type: ignore[arg-type]
+    units = [module for module in trunk.modules() if isinstance(module, Bottleneck)]
+    assert len(units) == 16
+    assert sum(isinstance(unit.downsample, torch.nn.Sequential) for unit in units) == count
+    unit = units[1].eval()
+    features = torch.rand(1, 256, 4, 4)
+    inner = unit.inner(features)
+    expected = {"standard": inner + features, "none": inner}
+    if shortcut in expected:
+        torch.testing.assert_close(unit(features), expected[shortcut].relu())
+
+
+def test_attention_comes_before_the_shortcut_is_added() -> None:
+    torch.manual_seed(0)
+    unit = next(
+        module
+        for module in ResidualTrunk(50, Units(attention="cbam")).modules()
+        if isinstance(module, Bottleneck)
+    ).eval()
+    features = torch.rand(1, 64, 4, 4)
+    expected = unit.attention(unit.inner(features)) + unit.downsample(features)  # type: ignore[misc]
+    torch.testing.assert_close(unit(features), expected.relu())
+
+
+# ---------------------------------------------------------------------------------------------- freezing
+
+
+@pytest.mark.parametrize(
+    ("percent", "last", "first"),
+    [
+        (20, "denseblock2.denselayer5.norm2", "denseblock2.denselayer5.conv2"),
+        (40, "denseblock3.denselayer5.norm1", "denseblock3.denselayer5.conv1"),
+        (60, "denseblock3.denselayer17.conv1", "denseblock3.denselayer17.norm2"),
+        (80, "denseblock4.denselayer4.conv2", "denseblock4.denselayer5.norm1"),
+    ],
+)
+def test_where_a_frozen_densenet_begins_to_learn(percent: int, last: str, first: str) -> None:
+    with torch.device("meta"):
+        backbone = timm.create_model("densenet121", num_classes=0)
+    assert len(layers_in_order(backbone)) == 427
+    frozen = {id(module) for module in frozen_layers(backbone, percent / 100)}
+    assert id(backbone.get_submodule(f"features.{last}")) in frozen
+    assert id(backbone.get_submodule(f"features.{first}")) not in frozen
+
+
+def test_frozen_layers_keep_their_weights_and_their_statistics() -> None:
+    torch.manual_seed(0)
+    network, _ = build(Model(name="resnet18", pretrained=False, frozen=0.5), 3, image_size=64)
+    network.train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    network(_images()).square().mean().backward()
+    optimiser.step()
+    after = network.state_dict()
+    assert torch.equal(after["backbone.bn1.running_mean"], before["backbone.bn1.running_mean"])
+    assert torch.equal(after["backbone.conv1.weight"], before["backbone.conv1.weight"])
+    changed = "backbone.layer4.1.bn2.running_mean"
+    assert not torch.equal(after[changed], before[changed])
+    assert not torch.equal(after["head.1.weight"], before["head.1.weight"])
+
+
+def test_the_rest_starts_random_where_the_recipe_says_so(tmp_path: Path) -> None:
+    reference, place = _seeded("densenet121", tmp_path)
+    model = Model(name="densenet121", weights=str(place), frozen=0.2, rest="random")
+    torch.manual_seed(0)
+    network, origin = build(model, 3, image_size=64)
+    torch.manual_seed(0)
+    fresh, _ = build(Model(name="densenet121", pretrained=False), 3, image_size=64)
+    pretrained, random = reference.state_dict(), fresh.backbone.state_dict()
+    found = network.backbone.state_dict()
+    frozen, learns = "features.conv0.weight", "features.denseblock4.denselayer16.conv2.weight"
+    assert torch.equal(found[frozen], pretrained[frozen])
+    assert torch.equal(found["features.norm0.running_var"], pretrained["features.norm0.running_var"])
+    assert torch.equal(found[learns], random[learns])
+    assert "20%" in origin
+
+
+def test_nothing_frozen_and_the_rest_random_is_from_scratch() -> None:
+    """`fu`'s 0 % needs no weights at all, and must not ask for any."""
+    _, origin = build(Model(name="densenet121", frozen=0.0, rest="random"), 3, image_size=64)
+    assert "random" in origin
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"name": "resnet18", "shortcut": "none"}, "model.shortcut"),
+        ({"name": "residual18", "attention": "tiled-cbam"}, "bottleneck"),
+        ({"name": "resnet18", "fused": 3}, "model.fused"),
+        ({"name": "tf_efficientnetv2_s", "fused": 9}, "0 to 6"),
+        ({"name": "resnet18", "classifier": True, "attention": "cbam"}, "model.classifier"),
+        ({"name": "residual51"}, "did you mean 'residual50'"),
+    ],
+)
+def test_options_that_do_not_go_together(model: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        build(Model(**model, pretrained=False), 3, image_size=64)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("inception_resnet_v2", 32), ("vit_base_patch14_reg4_dinov2", 100), ("vgg16", 16)]
+)
+def test_an_image_too_small_for_the_network(name: str, size: int) -> None:
+    with pytest.raises(UsageError, match=rf"augment.size: {size} px"):
+        build(Model(name=name, pretrained=False, pool="model"), 3, image_size=size)
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    _, place = _seeded("resnet18", tmp_path)
+    with pytest.raises(MorphoscopeError, match="does not fit"):
+        build(Model(name="residual50", weights=str(place)), 3, image_size=64)
+
+
+def test_a_folder_with_weights_of_several_models(tmp_path: Path) -> None:
+    reference, _ = _seeded("resnet18", tmp_path)
+    _seeded("densenet121", tmp_path)
+    network, _ = build(Model(name="residual18", weights=str(tmp_path)), 3, image_size=64)
+    weights = weights_part(network.backbone).state_dict()["conv1.weight"]
+    assert torch.equal(weights, reference.state_dict()["conv1.weight"])
+    with pytest.raises(UsageError, match="vgg16"):
+        build(Model(name="vgg16", weights=str(tmp_path)), 3, image_size=64)
