@@ -116,7 +116,7 @@ def test_later_settings_win():
         ("training.epochs=yes", r"training\.epochs: .*unable to parse"),
         ("model.hidden=true", r"model\.hidden: true or false where neither is meant"),
         ("evaluation.views=3", r"evaluation\.views: Input should be 1, 2, 8 or 16 \(got 3\)"),
-        ("data.balance=oversampel", "'none', 'oversample' or 'class-weights'"),
+        ("data.balance=oversampel", "'none', 'oversample', 'square-root' or 'class-weights'"),
         (
             "augment.zoom=1.2,0.8",
             r"augment: zoom must be two positive factors, low then high, not \(1\.2, 0\.8\)$",

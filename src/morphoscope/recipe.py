@@ -60,8 +60,10 @@ class Data(Part):
     split_seed: int = Field(default=0, ge=0, description="seed of the split; apart from the training's seed")
     test: float = Field(default=0.2, ge=0.0, lt=1.0, description="share held out for the test")
     validation: float = Field(default=0.1, ge=0.0, lt=1.0, description="share that steers the training")
-    balance: Literal["none", "oversample", "class-weights"] = Field(
-        default="none", description="what is done about rare classes, in the training split alone"
+    balance: Literal["none", "oversample", "square-root", "class-weights"] = Field(
+        default="none",
+        description="what is done about rare classes, in the training split alone; square-root: oversampled "
+        "half way",
     )
     limit: int | None = Field(default=None, ge=1, description="use at most this many training galaxies")
 

@@ -62,3 +62,10 @@ def test_weights_are_inverse_to_the_class_sizes_with_mean_one() -> None:
 def test_a_label_beyond_the_classes_is_refused() -> None:
     with pytest.raises(ValueError, match="label 2 with 2 classes"):
         class_weights(np.array([0, 2]), 2)
+
+
+def test_half_way_a_class_grows_to_the_root_of_its_size_times_the_largest():
+    labels = np.repeat([0, 1, 2], [400, 100, 4])
+    repeated = oversample(np.arange(504), labels, 0, strength=0.5)
+    assert np.bincount(labels[repeated]).tolist() == [400, 200, 40]
+    assert np.array_equal(oversample(np.arange(504), labels, 0, strength=0), np.arange(504))

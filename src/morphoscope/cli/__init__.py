@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from morphoscope import __version__
-from morphoscope.cli import data, runs
+from morphoscope.cli import data, runs, studies
 from morphoscope.errors import MorphoscopeError
 from morphoscope.progress import note
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 data.register(app)
 runs.register(app)
+studies.register(app)
 
 
 def _show_version(asked: bool) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 
-def oversample(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+def oversample(rows: np.ndarray, labels: np.ndarray, seed: int, strength: float = 1.0) -> np.ndarray:
     """Rows with those of rare classes repeated until every class is as large as the largest (`fu`).
 
-    Each galaxy of a class is repeated equally often, to within one; who gets the one is drawn.
+    Each galaxy of a class is repeated equally often, to within one; who gets the one is drawn. With
+    ``strength`` ½ a class of n galaxies grows to √(n · largest) alone (Mahajan et al. 2018, section 2.2):
+    rare classes are seen more often and yet stay rare.
 
     Args:
         rows: (N,) row numbers.
         labels: (N,) class index of each of these rows, all of them 0 or more.
         seed: of the draw.
+        strength: 1 makes all classes equally large, 0 changes nothing.
 
     Returns:
         (M,) int64: ``rows`` as given, then the duplicates in shuffled order.
@@ -26,10 +29,12 @@ def oversample(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
         return rows
     random = np.random.default_rng(seed)
     counts = np.bincount(labels)
+    wanted = np.rint(counts.max() * (counts / counts.max()) ** (1 - strength)).astype(int)
     duplicates = []
-    for members in np.split(rows[np.argsort(labels, kind="stable")], np.cumsum(counts)[:-1]):
+    classes = np.split(rows[np.argsort(labels, kind="stable")], np.cumsum(counts)[:-1])
+    for members, size in zip(classes, wanted, strict=True):
         if len(members):
-            again, rest = divmod(int(counts.max()) - len(members), len(members))
+            again, rest = divmod(int(size) - len(members), len(members))
             duplicates += [np.tile(members, again), random.permutation(members)[:rest]]
     return np.concatenate([rows, random.permutation(np.concatenate(duplicates))])
 

@@ -244,7 +244,7 @@ def _rate(environment: Mapping[str, Any], images: int | None) -> float | None:
 def images_seen(run: Run, counts: Mapping[str, Mapping[str, int]], epochs: int) -> int | None:
     """Training images in all epochs together; None where the recipe repeats or leaves out galaxies."""
     data = run.recipe.data
-    if data.limit is not None or data.balance == "oversample" or "train" not in counts:
+    if data.limit is not None or data.balance in ("oversample", "square-root") or "train" not in counts:
         return None
     return sum(counts["train"].values()) * epochs
 

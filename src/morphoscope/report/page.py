@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,14 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.report import style
 from morphoscope.report.caveats import caveats
 from morphoscope.report.evidence import Evidence
-from morphoscope.report.facts import commands, environment_facts, headline, images_seen, model_facts
+from morphoscope.report.facts import (
+    Headline,
+    commands,
+    environment_facts,
+    headline,
+    images_seen,
+    model_facts,
+)
 from morphoscope.report.gallery import Shelf
 from morphoscope.report.sections import add_data, add_evaluation, add_training
 from morphoscope.report.tables import Table, changed_fields
@@ -164,10 +172,56 @@ def _add_environment(page: Page, evidence: Evidence) -> None:
 
 
 def _rendered(page: Page, evidence: Evidence) -> str:
+    run = evidence.run
+    notes = caveats(
+        run, evidence.metrics, evidence.history, evidence.environment, evidence.split, evidence.store
+    )
+    return rendered(
+        page,
+        Top(
+            kind="report",
+            eyebrow=" · ".join(filter(None, (f"run {run.name}", run.header.created[:10]))),
+            title=run.recipe.name,
+            about=run.recipe.about,
+            headline=headline(evidence.metrics),
+            version=run.header.program_version,
+        ),
+        notes=[*evidence.missing, *notes],
+    )
+
+
+@dataclass(frozen=True)
+class Top:
+    """What stands above the sections of a page.
+
+    Attributes:
+        kind: "report" or "study".
+        eyebrow: what the page is about in a few words, above the title.
+        title: of the page.
+        about: a sentence below it.
+        headline: the result, or None where nothing was measured.
+        version: of the program.
+    """
+
+    kind: str
+    eyebrow: str
+    title: str
+    about: str
+    headline: Headline | None
+    version: str = ""
+
+
+def rendered(page: Page, top: Top, *, notes: Sequence[str] = ()) -> str:
+    """The page as one self-contained HTML document.
+
+    Args:
+        page: its sections.
+        top: what stands above them.
+        notes: what to keep in mind, at the end.
+    """
     import jinja2
     from markupsafe import Markup
 
-    run = evidence.run
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -180,16 +234,4 @@ def _rendered(page: Page, evidence: Evidence) -> str:
         template = environment.get_template("page.html.j2")
     except jinja2.TemplateNotFound as error:
         raise MorphoscopeError(f"{_HERE / str(error)} is missing; install morphoscope again") from error
-    notes = caveats(
-        run, evidence.metrics, evidence.history, evidence.environment, evidence.split, evidence.store
-    )
-    return template.render(
-        title=run.recipe.name,
-        about=run.recipe.about,
-        run_name=run.name,
-        created=run.header.created[:10],
-        version=run.header.program_version,
-        headline=headline(evidence.metrics),
-        sections=page.sections,
-        notes=[*evidence.missing, *notes],
-    )
+    return template.render(top=top, headline=top.headline, sections=page.sections, notes=notes)

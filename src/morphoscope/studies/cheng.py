@@ -9,8 +9,14 @@ ImageNet weights (they do here). Its rows differ in two things at once, depth an
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from morphoscope.recipe import Augment, Data, Model, Optimiser, Recipe, Schedule, Training
+from morphoscope.studies.published.cheng import PUBLISHED
+from morphoscope.studies.study import Study
+
+if TYPE_CHECKING:
+    from morphoscope.studies.page import StudyPage
 
 DEPTHS = (18, 50, 101, 152)
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {
@@ -91,4 +97,93 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     *_of_each_depth(resnet),
     *_of_each_depth(resnet_scratch),
     *_of_each_depth(plain),
+)
+
+
+def _sections(page: StudyPage) -> None:
+    """Tables 1 to 3, Figs 3 to 7, and depth with and without shortcuts."""
+    from morphoscope.report.tables import Table
+    from morphoscope.studies.published.arithmetic import relative_improvement
+    from morphoscope.studies.sections import (
+        add_diagram,
+        add_differences,
+        add_structure,
+        add_unit,
+        class_report,
+        confusion,
+        published_table,
+    )
+    from morphoscope.studies.wording import shown
+
+    page.page.section("improvement", "What residual blocks bring")
+    base = page.row("cheng/vgg16")
+    reference = None if base is None else base.mean("accuracy")
+    rows = []
+    for name in ("cheng/vgg16", "cheng/resnet18", "cheng/resnet50", "cheng/resnet101", "cheng/resnet152"):
+        row, published = page.row(name), page.published(name, "accuracy")
+        own = None if row is None else row.mean("accuracy")
+        first = page.published("cheng/vgg16", "accuracy")
+        rows.append(
+            [
+                page.label(name),
+                str(sum(_units(name))),
+                shown(published, "accuracy"),
+                shown(relative_improvement(published, first) if published and first else None, "accuracy"),
+                page.value(row, "accuracy"),
+                shown(relative_improvement(own, reference) if own and reference else None, "accuracy"),
+            ]
+        )
+    page.page.table(
+        Table(
+            headings=[
+                "Network",
+                "Residual blocks",
+                "Published accuracy",
+                "improvement",
+                "Measured accuracy",
+                "improvement",
+            ],
+            rows=rows,
+            caption="Table 2: test accuracy and its improvement over VGG16 relative to VGG16's accuracy, "
+            "both in percent. The published gain of residual networks is one of different networks; the next "
+            "table changes the shortcuts alone.",
+        )
+    )
+    add_differences(
+        page,
+        [(f"cheng/resnet{depth}-scratch", f"cheng/plain{depth}") for depth in DEPTHS],
+        ["accuracy", "train_accuracy"],
+        "Residual against plain networks of the same depth from random weights, percentage points: what "
+        "shortcuts alone bring. The paper has no such rows.",
+    )
+    page.page.section("report", "Class by class")
+    published_table(page, "Table 3")
+    best = page.best()
+    if best is not None:
+        class_report(page, best.name)
+        confusion(page, best.name)
+    page.page.section("structure", "Structure")
+    add_unit(page, "basic", "The residual unit of two convolutions: y = relu(F(x) + x) (Fig 4, equation 1).")
+    add_unit(page, "bottleneck", "The residual unit of three convolutions, of ResNet-50 and deeper.")
+    add_diagram(page, "cheng/vgg16", "the paper's Fig 3")
+    add_diagram(page, "cheng/resnet18", "the paper's Fig 5")
+    add_structure(page, "cheng/vgg16", "the paper's Table 1, left column")
+    add_structure(page, "cheng/resnet50", "as in the paper's Table 1")
+
+
+def _units(name: str) -> tuple[int, ...]:
+    from morphoscope.models.residual import DEPTHS as UNITS
+
+    depth = name.rpartition("resnet")[2]
+    return UNITS[int(depth)] if depth.isdigit() else (0,)
+
+
+STUDY = Study(
+    published=PUBLISHED,
+    recipes=RECIPES,
+    scheme="galaxy10",
+    how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
+    quick={"augment.size": 64, "training.epochs": 4, "training.batch": 32, "data.limit": 1200},
+    literal=LITERAL,
+    sections=_sections,
 )

@@ -10,8 +10,14 @@ galaxies that are reported.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from morphoscope.recipe import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
+from morphoscope.studies.published.ng import PUBLISHED
+from morphoscope.studies.study import Study
+
+if TYPE_CHECKING:
+    from morphoscope.studies.page import StudyPage
 
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {}
 
@@ -131,4 +137,58 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     dinov2_base,
     lite0,
     lite0_scratch,
+)
+
+
+def _sections(page: StudyPage) -> None:
+    """Tables I and II, Figs 1, 2, 4 to 7; pretrained against scratch."""
+    from morphoscope.report.figures_tree import decision_tree
+    from morphoscope.report.figures_votes import votes_per_question
+    from morphoscope.studies.sections import add_diagram, add_differences, add_structure, add_unit
+
+    page.page.section("differences", "Attention and pretraining")
+    add_differences(
+        page,
+        [
+            ("ng/baseline-cbam", "ng/baseline"),
+            ("ng/baseline-ema", "ng/baseline"),
+            ("ng/resnet50", "ng/resnet50-scratch"),
+            ("ng/resnet101", "ng/resnet50"),
+            ("ng/dinov2-base", "ng/resnet50"),
+            ("ng/efficientnet-lite0", "ng/efficientnet-lite0-scratch"),
+        ],
+        ["rmse"],
+        "Differences of RMSE; less is better.",
+    )
+    best = page.best()
+    if best is not None:
+        metrics = best.runs()[0].metrics()["test"]
+        page.page.chart(
+            "votes_per_question",
+            votes_per_question(metrics),
+            f"RMSE of each question, {page.label(best.name)}, seed 0.",
+        )
+    page.page.section("tree", "The questions")
+    page.page.chart(
+        "decision_tree",
+        decision_tree(),
+        "The decision tree of Galaxy Zoo 2 with the 37 columns of the Galaxy Challenge (Fig 2).",
+    )
+    page.page.section("structure", "Structure")
+    add_diagram(page, "ng/baseline-cbam", "the paper's Fig 4 with its attention")
+    add_unit(page, "channel-attention", "Channel attention (Fig 6).")
+    add_unit(page, "spatial-attention", "Spatial attention (Fig 7).")
+    add_structure(page, "ng/baseline", "the paper's Fig 4")
+    add_structure(page, "ng/baseline-cbam", "with CBAM in the four blocks")
+
+
+STUDY = Study(
+    published=PUBLISHED,
+    recipes=RECIPES,
+    scheme="galaxy-zoo-2",
+    how_to_get_data="morphoscope data ingest galaxy-zoo KAGGLE_FOLDER STORE",
+    quick={"augment.size": 64, "training.epochs": 8, "training.batch": 32, "data.limit": 1000},
+    quick_rows={"ng/dinov2-base": {"augment.size": 56}},
+    literal=LITERAL,
+    sections=_sections,
 )

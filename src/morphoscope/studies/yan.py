@@ -10,8 +10,14 @@ the named option ``progressive``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from morphoscope.recipe import Augment, Data, Model, Optimiser, Recipe, Schedule, Training
+from morphoscope.studies.published.yan import PUBLISHED
+from morphoscope.studies.study import Study
+
+if TYPE_CHECKING:
+    from morphoscope.studies.page import StudyPage
 
 FUSED = (0, 3, 4, 5, 6)
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {
@@ -95,4 +101,87 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     lambda: _without("channel"),
     lambda: _without("spatial"),
     *(lambda stages=stages: fused(stages) for stages in FUSED),
+)
+
+
+def _sections(page: StudyPage) -> None:
+    """Tables 1 and 2, Figs 2, 3, 7, and the ablations the paper does not have."""
+    from morphoscope.models.network import parameter_total
+    from morphoscope.report import wording
+    from morphoscope.report.tables import Table
+    from morphoscope.studies.sections import (
+        add_diagram,
+        add_differences,
+        add_structure,
+        add_unit,
+        class_report,
+        confusion,
+        multiply_adds,
+        published_table,
+    )
+    from morphoscope.studies.wording import shown
+
+    page.page.section("attention", "What attention brings")
+    add_differences(
+        page,
+        [
+            (f"yan/efficientnetv2s{tail}", "yan/efficientnetv2s")
+            for tail in ("-cbam", "-channel", "-spatial", "-cbam-published")
+        ],
+        ["accuracy", "macro_f1"],
+        "Differences to EfficientNetV2-S without attention and with the same head, percentage points. The "
+        "paper has no such rows.",
+    )
+    best = page.best()
+    if best is not None:
+        class_report(page, best.name)
+        confusion(page, best.name)
+    page.page.section("fused", "How many stages to fuse")
+    published_table(page, "Table 1")
+    rows = []
+    for stages in FUSED:
+        name = f"yan/fused-{stages}"
+        network = page.network(name)
+        size = page.study.rows()[name].augment.size
+        rows.append(
+            [
+                f"{stages} of 6",
+                wording.count(parameter_total(network)),
+                wording.number(multiply_adds(network, size) / 1e9, 2),
+                page.value(page.row(name), "accuracy"),
+                page.value(page.row(name), "images_per_second"),
+            ]
+        )
+    page.page.table(
+        Table(
+            headings=["Fused stages", "Weights as Keras counts", "10⁹ multiply-adds", "Accuracy", "Images/s"],
+            rows=rows,
+            caption="The same question with this program's own networks: EfficientNetV2-S with CBAM from "
+            "random weights, at 224 px for the counts. 3 of 6 is EfficientNetV2-S itself.",
+        )
+    )
+    published_table(page, "Table 2")
+    page.page.section("structure", "Structure")
+    add_unit(page, "mbconv", "MBConv and its fused form (Fig 3).")
+    add_unit(page, "channel-attention", "Channel attention of CBAM.")
+    add_unit(page, "spatial-attention", "Spatial attention of CBAM.")
+    add_diagram(page, "yan/efficientnetv2s-cbam", "the paper's Fig 2")
+    add_structure(page, "yan/efficientnetv2s-cbam", "as described, with the hidden layer of 4096")
+    described, fitting = (page.network(f"yan/efficientnetv2s-cbam{tail}") for tail in ("", "-published"))
+    page.page.text(
+        f"As described the network has {wording.count(parameter_total(described))} weights as Keras counts "
+        f"them; without the hidden layer {wording.count(parameter_total(fitting))}, which rounds to the "
+        f"published {shown(page.published('yan/efficientnetv2s-cbam', 'parameters'), 'parameters')}."
+    )
+
+
+STUDY = Study(
+    published=PUBLISHED,
+    recipes=RECIPES,
+    scheme="galaxy10",
+    how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32, "data.limit": 900},
+    quick_rows={"yan/inception-resnet-v2": {"augment.size": 80}},
+    literal=LITERAL,
+    sections=_sections,
 )

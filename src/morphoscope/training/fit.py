@@ -181,8 +181,9 @@ def _training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
         rows = rows[np.sort(chosen)]
     if len(rows) < 2:
         raise MorphoscopeError(f"{store.path}: {len(rows)} galaxies to train on; at least two are needed")
-    if recipe.data.balance == "oversample":
-        rows = oversample(rows, _class_labels(store)[rows], recipe.seed)
+    if recipe.data.balance in ("oversample", "square-root"):
+        strength = 1.0 if recipe.data.balance == "oversample" else 0.5
+        rows = oversample(rows, _class_labels(store)[rows], recipe.seed, strength)
     return rows
 
 

@@ -1,0 +1,295 @@
+"""Sections that every study's page has: claims, published and measured, data, networks, training, words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from morphoscope.labels.scheme import Classes
+from morphoscope.report import figures, wording
+from morphoscope.report.tables import Table, split_table
+from morphoscope.studies.published.paper import METRICS
+from morphoscope.studies.wording import PERCENT, shown
+
+if TYPE_CHECKING:
+    from morphoscope.report.evidence import Evidence
+    from morphoscope.studies.page import StudyPage
+    from morphoscope.studies.published.paper import Claim
+
+
+def add_claims(page: StudyPage) -> None:
+    """What the paper says, and whether it holds here."""
+    page.page.section("claims", "What the paper claims, and what was measured")
+    measured = page.results.measured()
+    rows = [_claim_row(page, claim, measured) for claim in page.study.published.claims]
+    page.page.table(
+        Table(
+            headings=["Claim", "In the paper", "Here", "On"],
+            rows=rows,
+            text_columns=frozenset({0, 1, 2, 3}),
+            caption="Claims of the paper in our words, each with its verdict on the means measured here. "
+            "“Does not hold” can be chance where the spread is as large as the difference.",
+        )
+    )
+
+
+def _claim_row(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str, float]]) -> list[str]:
+    numbers = [
+        f"{page.short(row)} {shown(value, metric)}"
+        for row, metric, value in claim.evidence(measured)
+        if value is not None
+    ]
+    text = claim.text + (f" (asked of {claim.asked_of})" if claim.asked_of else "")
+    few = "; ".join(numbers[:6]) + ("; …" if len(numbers) > 6 else "")
+    return [text, claim.where, claim.status(measured), few or wording.DASH]
+
+
+def add_comparison(page: StudyPage) -> None:
+    """Every row: what the paper says beside what was measured (A15)."""
+    page.page.section("comparison", "Published and measured")
+    metrics = _compared_metrics(page)
+    rows = []
+    for name in page.study.rows():
+        row = page.row(name)
+        says = [shown(page.published(name, metric), metric) for metric in metrics]
+        found = [page.value(row, metric) for metric in metrics]
+        if row is None or not row.runs():
+            found = ["not run", *[""] * (len(metrics) - 1)]
+        seeds = wording.count(len(row.runs())) if row and row.runs() else ""
+        if any(cell != wording.DASH for cell in says):
+            rows.append([page.label(name), "published", *says, ""])
+            rows.append(["", "measured", *found, seeds])
+        else:
+            rows.append([page.label(name), "measured", *found, seeds])
+    n = {run.metrics()["test"]["n"] for row in page.results.rows.values() for run in row.runs()}
+    counts = " or ".join(wording.count(value) for value in sorted(n))
+    unit = "Shares in percent. " if set(metrics) & set(PERCENT) else ""
+    page.page.table(
+        Table(
+            headings=["Row", "", *(_name(metric) for metric in metrics), "Seeds"],
+            rows=rows,
+            text_columns=frozenset({0, 1}),
+            caption=f"{unit}Measured on {counts or 'no'} held-out galaxies; mean ± standard deviation over "
+            "seeds where there are several. Rows with one line are not in the paper.",
+        )
+    )
+    _add_dots(page)
+
+
+def _add_dots(page: StudyPage) -> None:
+    from morphoscope.report.figures_studies import Compared, published_and_measured
+
+    names = list(page.study.rows())
+    printed = [
+        m for m in _compared_metrics(page) if any(page.published(name, m) is not None for name in names)
+    ]
+    metric = page.metric if page.metric in printed or not printed else printed[0]
+    rows = [
+        Compared(
+            label=page.label(name),
+            published=page.published(name, metric),
+            measured=() if row is None else tuple(row.all(metric)),
+        )
+        for name, row in ((name, page.row(name)) for name in names)
+    ]
+    page.page.chart(
+        "published_and_measured",
+        published_and_measured(rows, metric),
+        f"{_name(metric)}: the paper's value (open) and the measured one (filled; bar: standard deviation "
+        "over seeds, dots: single seeds).",
+    )
+
+
+def _compared_metrics(page: StudyPage) -> list[str]:
+    """Metrics of the paper's own tables that a run also has, the study's own first."""
+    own = [page.metric]
+    others = ("train_accuracy", "macro_precision", "macro_recall", "macro_f1", "train_loss", "test_loss")
+    rows = page.study.published.rows
+    return own + [name for name in others if any(name in row.metrics for row in rows)]
+
+
+def _name(metric: str) -> str:
+    names = {
+        "accuracy": "Test accuracy",
+        "train_accuracy": "Training accuracy",
+        "macro_precision": "Macro precision",
+        "macro_recall": "Macro recall",
+        "macro_f1": "Macro F1",
+        "rmse": "RMSE",
+        "train_loss": "Training loss",
+        "test_loss": "Test loss",
+    }
+    return names.get(metric, METRICS.get(metric, metric))
+
+
+def add_data(page: StudyPage) -> None:
+    """Class counts, examples, augmented samples (A1, A3, A5)."""
+    from morphoscope.report.sections import add_data as add_data_of_a_run
+
+    evidence = _evidence(page)
+    if evidence is not None:
+        add_data_of_a_run(page.page, evidence)
+        counts = evidence.metrics.get("counts")
+        if counts and isinstance(evidence.run.scheme, Classes):
+            page.page.table(split_table(counts))
+
+
+def _evidence(page: StudyPage) -> Evidence | None:
+    from morphoscope.report.evidence import Evidence
+
+    run = page.first_run()
+    return None if run is None else Evidence.of(run, page.store)
+
+
+def add_networks(page: StudyPage) -> None:
+    """Weights of every row, and what the main networks are made of (A9, A10)."""
+    from morphoscope.models.network import parameter_count, parameter_total
+
+    page.page.section("networks", "The networks")
+    rows = []
+    for name in page.study.rows():
+        network = page.network(name)
+        published = page.study.published.row(name)
+        rows.append(
+            [
+                page.short(name),
+                wording.count(parameter_count(network)),
+                wording.count(parameter_count(network, trainable_only=True)),
+                wording.count(parameter_total(network)),
+                shown(None if published is None else published.metrics.get("parameters"), "parameters"),
+            ]
+        )
+    page.page.table(
+        Table(
+            headings=["Row", "Weights", "Trainable", "With running statistics", "Published"],
+            rows=rows,
+            caption="At the paper's image size. Running means and variances of batch normalisation are "
+            "weights for Keras and not for torch.",
+        )
+    )
+
+
+def add_training(page: StudyPage) -> None:
+    """Curves of all networks and their run times (A11, A12)."""
+    from morphoscope.report.figures_comparison import runtime_bars
+    from morphoscope.report.figures_studies import all_curves
+
+    trained = {name: row for name, row in page.results.rows.items() if row.runs()}
+    if not trained:
+        return
+    page.page.section("training", "Training")
+    histories = {page.label(name): [run.history() for run in row.runs()] for name, row in trained.items()}
+    page.page.chart(
+        "all_curves",
+        all_curves(histories, page.metric),
+        "Loss and score against the epoch, all rows; the mean over seeds, and their range where there are "
+        "several.",
+    )
+    best = page.best()
+    if best is not None:
+        run = best.runs()[0]
+        page.page.chart(
+            "best_curves",
+            figures.training_curves(run.history(), page.metric, run.header.best_epoch),
+            f"{page.label(best.name)}, seed 0: loss, score and learning rate.",
+        )
+    page.page.chart(
+        "run_times",
+        runtime_bars(
+            {
+                page.label(name): (row.mean("seconds_per_epoch"), row.mean("images_per_second"))
+                for name, row in trained.items()
+            }
+        ),
+        f"Time of an epoch and training images a second on {_hardware(page)}.",
+    )
+    page.page.table(
+        Table(
+            headings=["Row", "Epochs", "Seconds an epoch", "Seconds in all", "Images/s", "Published s/epoch"],
+            rows=[
+                [
+                    page.label(name),
+                    shown(row.mean("epochs"), "epochs"),
+                    shown(row.mean("seconds_per_epoch"), "seconds_per_epoch"),
+                    shown(row.mean("seconds"), "seconds"),
+                    shown(row.mean("images_per_second"), "images_per_second"),
+                    shown(page.published(name, "seconds_per_epoch"), "seconds_per_epoch"),
+                ]
+                for name, row in trained.items()
+            ],
+        ),
+        folded="The same as a table",
+    )
+
+
+def _hardware(page: StudyPage) -> str:
+    run = page.first_run()
+    known: Mapping[str, Any] = {} if run is None else run.environment()
+    hardware = known.get("gpu") or known.get("processor") or "this machine"
+    return str(hardware)
+
+
+def add_words(page: StudyPage) -> None:
+    """Contradictions, open questions, and every deviation."""
+    published = page.study.published
+    page.page.section("contradictions", "Where the paper contradicts itself")
+    page.page.table(
+        Table(
+            headings=["In", "It says", "Against", "Taken here"],
+            rows=[[each.where, each.says, each.against, each.reading] for each in published.contradictions],
+            text_columns=frozenset({0, 1, 2, 3}),
+        )
+    )
+    page.page.section("readings", "What the paper leaves open")
+    page.page.table(
+        Table(
+            headings=["What", "Taken", "Why", "Other reading"],
+            rows=[[each.what, each.taken, each.why, _option(each.option)] for each in published.readings],
+            text_columns=frozenset({0, 1, 2, 3}),
+        )
+    )
+    page.page.section("deviations", "Deviations")
+    rows = [
+        [each.what, each.paper, each.here, each.why, _option(each.option)] for each in published.deviations
+    ]
+    page.page.table(
+        Table(
+            headings=["What", "The paper", "Here", "Why", "Literally"],
+            rows=[*_own_deviations(page), *rows],
+            text_columns=frozenset({0, 1, 2, 3, 4}),
+        )
+    )
+
+
+def _option(name: str) -> str:
+    return f"--literal {name}" if name else ""
+
+
+def _own_deviations(page: StudyPage) -> list[list[str]]:
+    """How this run of the study differs from the paper's protocol, whatever the paper."""
+    options, paper = page.options, page.study.published.paper
+    rows = [
+        [
+            "Galaxies",
+            f"{paper.data_set}, {wording.count(paper.galaxies)}",
+            _about_store(page),
+            "what was given",
+            "",
+        ]
+    ]
+    if options.quick:
+        told = ", ".join(f"{name} = {value}" for name, value in page.study.quick.items())
+        rows.append(["Size and length", "full protocol", told, "--quick", ""])
+    if options.from_scratch:
+        rows.append(["Start", "ImageNet weights in most rows", "random weights in all", "--from-scratch", ""])
+    for name in options.literal:
+        rows.append(["Literal reading", "", page.study.literal[name][0], f"--literal {name}", ""])
+    if options.settings:
+        rows.append(["Settings", "", ", ".join(options.settings), "--set", ""])
+    return rows
+
+
+def _about_store(page: StudyPage) -> str:
+    side = page.store.meta.image_shape[0]
+    source = page.store.meta.source or "unknown source"
+    return f"{page.store.path.resolve().name}: {wording.count(len(page.store))} of {source}, {side} px"

@@ -1,0 +1,139 @@
+"""What the rows of a study measured, over their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from morphoscope.recipe import Recipe
+from morphoscope.studies.published.paper import class_metric
+from morphoscope.training.run import Run
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One training of one row.
+
+    Attributes:
+        seed: of the training and of its split.
+        run: the finished run; None where it was not trained.
+        failure: why not, in a sentence.
+        same_as: the row whose training this is, where both recipes are the same.
+    """
+
+    seed: int
+    run: Run | None = None
+    failure: str = ""
+    same_as: str = ""
+
+    def values(self) -> dict[str, float]:
+        """The numbers of this training by name; those that were not measured are left out."""
+        if self.run is None:
+            return {}
+        metrics, history = self.run.metrics(), self.run.history()
+        test = metrics.get("test") or {}
+        found: dict[str, float] = {"parameters": float(self.run.header.parameters)}
+        for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "rmse"):
+            if isinstance(test.get(name), Mapping):
+                found[name] = float(test[name]["value"])
+        if isinstance(test.get("log_loss"), Mapping):
+            found["test_loss"] = float(test["log_loss"]["value"])
+        if len(history["epoch"]):
+            best = int(np.argmin(np.abs(history["epoch"] - (metrics.get("best_epoch") or np.inf))))
+            found[f"train_{self.run.scheme.metric}"] = float(history["train_metric"][best])
+            found[f"validation_{self.run.scheme.metric}"] = float(history["validation_metric"][best])
+            for name in ("train_loss", "validation_loss"):
+                found[name] = float(history[name][best])
+            found["epochs"] = float(len(history["epoch"]))
+            found["seconds"] = float(history["seconds"].sum())
+            found["seconds_per_epoch"] = float(np.median(history["seconds"]))
+            seen = sum(((metrics.get("counts") or {}).get("train") or {}).values())
+            if seen and found["seconds_per_epoch"] > 0:
+                limit = self.run.recipe.data.limit or seen
+                found["images_per_second"] = min(seen, limit) / found["seconds_per_epoch"]
+        for row in test.get("per_class") or []:
+            scores = {name: row.get(name) for name in ("precision", "recall", "f1")}
+            found |= {
+                class_metric(name, row["name"]): float(score)
+                for name, score in scores.items()
+                if score is not None
+            }
+        return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+@dataclass
+class Row:
+    """A row of the study: its recipe and its trainings."""
+
+    recipe: Recipe
+    trainings: list[Measured] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.name
+
+    def metrics(self) -> list[str]:
+        """The metrics that at least one training has."""
+        return list(dict.fromkeys(name for training in self.trainings for name in training.values()))
+
+    def runs(self) -> list[Run]:
+        """The finished trainings."""
+        return [training.run for training in self.trainings if training.run is not None]
+
+    def all(self, metric: str) -> np.ndarray:
+        """The values of all seeds that have one, (S,)."""
+        found = [training.values().get(metric) for training in self.trainings]
+        return np.array([value for value in found if value is not None], float)
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over the seeds; None where nothing was measured."""
+        values = self.all(metric)
+        return float(values.mean()) if len(values) else None
+
+    def deviation(self, metric: str) -> float | None:
+        """Sample standard deviation over the seeds; None below two."""
+        values = self.all(metric)
+        return float(values.std(ddof=1)) if len(values) > 1 else None
+
+    def why_not(self) -> str:
+        """Why there is no measurement; empty where there is one."""
+        if self.runs():
+            return ""
+        return next((training.failure for training in self.trainings if training.failure), "not asked for")
+
+
+@dataclass
+class Results:
+    """All rows of a study by name, in the order of its tables."""
+
+    rows: dict[str, Row]
+
+    def measured(self) -> dict[str, dict[str, float]]:
+        """Row → metric → mean over seeds, of the rows that were run."""
+        table = {
+            name: {metric: row.mean(metric) or 0.0 for metric in row.metrics()}
+            for name, row in self.rows.items()
+        }
+        return {name: values for name, values in table.items() if values}
+
+    def document(self) -> dict[str, Any]:
+        """The same with every seed's value, for ``results.json``."""
+        return {
+            name: {
+                "about": row.recipe.about,
+                "why_not": row.why_not() or None,
+                "seeds": [
+                    {"seed": t.seed, "failure": t.failure or None, "same_as": t.same_as or None} | t.values()
+                    for t in row.trainings
+                ],
+                "mean": {metric: row.mean(metric) for metric in row.metrics()},
+                "standard_deviation": {
+                    metric: row.deviation(metric) for metric in row.metrics() if len(row.all(metric)) > 1
+                },
+            }
+            for name, row in self.rows.items()
+        }

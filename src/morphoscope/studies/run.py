@@ -1,0 +1,245 @@
+"""Train the rows of a study, one after the other or one a GPU; go on where it stopped.
+
+The folder of a study::
+
+    study.yaml      which study, on which store, with which options
+    runs/ROW/N/     an ordinary run for each row and seed
+    results.json    every number of every training
+    study.html      the page; figures/ has its figures at print quality
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from morphoscope import files
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.progress import note
+from morphoscope.recipe import Recipe
+from morphoscope.studies.results import Measured, Results, Row
+from morphoscope.studies.study import Options, Study, resolved_rows
+from morphoscope.training.run import Run, open_run, write_json
+
+
+def run_study(study: Study, store: Store, out: Path, options: Options, *, progress: bool = True) -> Results:
+    """Train and measure every row; what is finished already is kept.
+
+    A row that cannot be trained (its pretrained weights are not to be had, it does not fit the memory) is
+    noted with the reason, and the others go on.
+
+    Args:
+        study: which.
+        store: galaxies with the study's labels.
+        out: the study's folder; one that was interrupted is continued.
+        options: how.
+        progress: show a bar over the steps of each training.
+
+    Raises:
+        UsageError: the store's labels are not the study's; ``out`` holds another study or other options.
+        MorphoscopeError: no row could be trained.
+    """
+    _check_store(study, store)
+    rows = {name: fitted_to(recipe, store) for name, recipe in resolved_rows(study, options).items()}
+    _begin(study, store, out, options)
+    jobs = [(name, seed) for seed in range(options.seeds) for name in rows]
+    twins = _twins(rows)
+    trained = _train_all(
+        [(name, seed, _seeded(rows[name], seed)) for name, seed in jobs if twins[name] == name],
+        store,
+        out,
+        progress=progress,
+    )
+    results = Results({name: Row(recipe) for name, recipe in rows.items()})
+    for name, seed in jobs:
+        found = trained[twins[name], seed]
+        same = twins[name] if twins[name] != name else ""
+        results.rows[name].trainings.append(Measured(seed, found.run, found.failure, same))
+    write_json(out / "results.json", results.document())
+    if not results.measured():
+        reasons = sorted({row.why_not() for row in results.rows.values()})
+        raise MorphoscopeError(f"no row of study {study.key} could be trained: {'; '.join(reasons)}")
+    return results
+
+
+def fitted_to(recipe: Recipe, store: Store) -> Recipe:
+    """A recipe whose crop is counted in the pixels of a store that was cut or scaled when it was made.
+
+    The papers count in pixels of the images as served (424 px of the Galaxy Challenge); a store made with
+    ``--crop 300 --size 200`` holds 1.5 of them in each of its own.
+    """
+    side = min(store.meta.image_shape[:2])
+    crop = recipe.augment.crop
+    if crop is None:
+        return recipe
+    served = store.meta.crop or (store.meta.size and 424) or side
+    scaled = round(crop * side / served)
+    if scaled == crop:
+        return recipe
+    return recipe.changed({"augment.crop": min(scaled, side)})
+
+
+def _check_store(study: Study, store: Store) -> None:
+    found = store.need_scheme()
+    if found.name != study.scheme:
+        raise UsageError(
+            f"study {study.key} needs a store with the scheme '{study.scheme}', and {store.path} holds "
+            f"'{found.name}'. Make one with: {study.how_to_get_data}"
+        )
+
+
+def _begin(study: Study, store: Store, out: Path, options: Options) -> None:
+    place = out / "study.yaml"
+    told: dict[str, Any] = {"study": study.key, "store": str(store.path.resolve())}
+    told |= {name: value for name, value in asdict(options).items() if name not in ("seeds", "rows")}
+    told = yaml.safe_load(
+        yaml.safe_dump({**told, "literal": list(options.literal), "settings": list(options.settings)})
+    )
+    if place.is_file():
+        begun = yaml.safe_load(place.read_text(encoding="utf-8"))
+        differing = [name for name in told if begun.get(name) != told[name]]
+        if differing:
+            words = ", ".join(f"{name}: {begun.get(name)} against {told[name]}" for name in differing)
+            raise UsageError(
+                f"{out} was begun otherwise ({words}); continue it as it was, or use another folder"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} exists and holds no study; give another folder")
+    with files.explained_os_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with files.atomic_file(place) as partial:
+            partial.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+
+
+def _twins(rows: dict[str, Recipe]) -> dict[str, str]:
+    """For every row the first one with the same recipe but for its name: it is trained once."""
+    first: dict[Recipe, str] = {}
+    return {name: first.setdefault(recipe.changed(name="", about=""), name) for name, recipe in rows.items()}
+
+
+def _seeded(recipe: Recipe, seed: int) -> Recipe:
+    return recipe.changed({"seed": seed, "data.split_seed": seed})
+
+
+Job = tuple[str, int, Recipe]
+
+
+def _train_all(
+    jobs: list[Job], store: Store, out: Path, *, progress: bool
+) -> dict[tuple[str, int], Measured]:
+    gpus = _gpus()
+    if gpus > 1 and len(jobs) > 1:
+        return _on_gpus(jobs, store, out, gpus)
+    done = {}
+    for number, job in enumerate(jobs):
+        note(f"[{number + 1}/{len(jobs)}] {job[0]}, seed {job[1]}")
+        done[job[:2]] = _one(job, store, out, progress=progress)
+    return done
+
+
+def _one(job: Job, store: Store, out: Path, *, progress: bool) -> Measured:
+    from morphoscope.evaluation.evaluate import evaluate
+    from morphoscope.training.fit import fit
+
+    name, seed, recipe = job
+    folder = run_folder(out, name, seed)
+    try:
+        run = finished(folder, recipe)
+        if run is None:
+            begun = (folder / "run.yaml").is_file()
+            run = fit(recipe, store, folder, resume=begun, progress=progress)
+        if not run.metrics():
+            evaluate(run, store)
+        return Measured(seed, run)
+    except MorphoscopeError as error:
+        note(f"{name}, seed {seed}: not run: {error}")
+        return Measured(seed, failure=str(error))
+
+
+def finished(folder: Path, recipe: Recipe) -> Run | None:
+    """The finished run in a folder.
+
+    Raises:
+        UsageError: it was trained by another recipe, of an older program for instance.
+    """
+    if not (folder / "run.yaml").is_file():
+        return None
+    run = open_run(folder, unfinished=True)
+    if run.recipe != recipe:
+        raise UsageError(f"{folder} holds a run of another recipe; remove it to train this row again")
+    return run if run.header.state == "finished" else None
+
+
+def run_folder(out: Path, name: str, seed: int) -> Path:
+    """Where a training of a row lies."""
+    return out / "runs" / name.split("/")[-1] / str(seed)
+
+
+def _on_gpus(jobs: list[Job], store: Store, out: Path, gpus: int) -> dict[tuple[str, int], Measured]:
+    """One process a GPU at a time, each an ordinary ``morphoscope train``; its log lies beside the run."""
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
+    done: dict[tuple[str, int], Measured] = {}
+
+    def work(gpu: int) -> None:
+        while True:
+            try:
+                job = waiting.get_nowait()
+            except queue.Empty:
+                return
+            note(f"GPU {gpu}: {job[0]}, seed {job[1]}")
+            done[job[:2]] = _in_process(job, store, out, {"CUDA_VISIBLE_DEVICES": str(gpu)})
+
+    _together([lambda gpu=gpu: work(gpu) for gpu in range(gpus)])
+    return done
+
+
+def _in_process(job: Job, store: Store, out: Path, environment: dict[str, str]) -> Measured:
+    name, seed, recipe = job
+    folder = run_folder(out, name, seed)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        run = finished(folder, recipe)
+        if run is None or not run.metrics():
+            place = folder.parent / f"{seed}.yaml"
+            place.write_text(recipe.to_yaml(), encoding="utf-8")
+            command = [sys.executable, "-m", "morphoscope", "train", str(place), "--no-report"]
+            command += ["--store", str(store.path), "--out", str(folder)]
+            command += ["--resume"] if (folder / "run.yaml").is_file() else []
+            with open(folder.parent / f"{seed}.log", "w", encoding="utf-8") as log:
+                ended = subprocess.run(command, stdout=log, stderr=log, env={**os.environ, **environment})
+            if ended.returncode:
+                said = (folder.parent / f"{seed}.log").read_text(encoding="utf-8").strip().splitlines()
+                raise MorphoscopeError(
+                    said[-1].removeprefix("morphoscope: ") if said else "the training died"
+                )
+        return Measured(seed, open_run(folder))
+    except MorphoscopeError as error:
+        note(f"{name}, seed {seed}: not run: {error}")
+        return Measured(seed, failure=str(error))
+
+
+def _together(works: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,158 @@
+"""What several studies put on their pages: structures, diagrams, differences, matrices, printed tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from morphoscope.labels.scheme import Classes
+from morphoscope.report import figures, wording
+from morphoscope.report.tables import Table, class_table
+from morphoscope.studies.wording import shown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from morphoscope.studies.page import StudyPage
+
+
+def add_structure(page: StudyPage, name: str, words: str) -> None:
+    """The layers of a row's network as a table (A9), from the network itself at the paper's image size."""
+    from morphoscope.report.structure import structure_table
+
+    table = structure_table(page.network(name), page.study.rows()[name].augment.size)
+    page.page.table(
+        Table(table.headings, table.rows, table.text_columns, f"{page.label(name)}: {words}.", table.totals)
+    )
+
+
+def add_diagram(page: StudyPage, name: str, words: str) -> None:
+    """The network drawn from its module tree (A10)."""
+    from morphoscope.report.figures_networks import network_diagram
+
+    size = page.study.rows()[name].augment.size
+    figure = network_diagram(page.network(name), size)
+    page.page.chart(
+        f"network_{page.short(name)}", figure, f"{page.label(name)}, drawn from its modules; {words}."
+    )
+
+
+def add_unit(page: StudyPage, kind: str, caption: str) -> None:
+    """A diagram of one building block (A10)."""
+    from morphoscope.report.figures_units import unit_diagram
+
+    page.page.chart(f"unit_{kind.replace('-', '_')}", unit_diagram(kind), caption)
+
+
+def add_differences(
+    page: StudyPage, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], caption: str
+) -> None:
+    """What one row has more than another: published and measured, seed by seed."""
+    rows = []
+    for better, base in pairs:
+        title = f"{page.label(better)} − {page.label(base)}"
+        says = [_signed(_gap(page, better, base, metric), metric) for metric in metrics]
+        found = [_paired(page, better, base, metric) for metric in metrics]
+        if any(cell != wording.DASH for cell in says):
+            rows.append([title, "published", *says])
+            title = ""
+        rows.append([title, "measured", *found])
+    headings = ["", "", *(shown_name(metric) for metric in metrics)]
+    page.page.table(Table(headings=headings, rows=rows, text_columns=frozenset({0, 1}), caption=caption))
+
+
+def _gap(page: StudyPage, better: str, base: str, metric: str) -> float | None:
+    first, second = page.published(better, metric), page.published(base, metric)
+    return None if first is None or second is None else first - second
+
+
+def shown_name(metric: str) -> str:
+    """A metric's name at the head of a column."""
+    return {"rmse": "RMSE", "accuracy": "Accuracy"}.get(metric, metric.replace("_", " ").capitalize())
+
+
+def _paired(page: StudyPage, better: str, base: str, metric: str) -> str:
+    """Mean ± standard deviation of the differences of trainings with the same seed and split."""
+    first, second = page.row(better), page.row(base)
+    if first is None or second is None:
+        return wording.DASH
+    gaps = [
+        a.values()[metric] - b.values()[metric]
+        for a, b in zip(first.trainings, second.trainings, strict=False)
+        if metric in a.values() and metric in b.values()
+    ]
+    if not gaps:
+        return wording.DASH
+    mean = sum(gaps) / len(gaps)
+    if len(gaps) < 2:
+        return _signed(mean, metric)
+    spread = (sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1)) ** 0.5
+    return f"{_signed(mean, metric)} ± {shown(spread, metric)}"
+
+
+def _signed(value: float | None, metric: str) -> str:
+    if value is None:
+        return wording.DASH
+    text = shown(value, metric)
+    return text if text.startswith("−") else f"+{text}"
+
+
+def multiply_adds(network: nn.Module, image_size: int) -> int:
+    """Multiplications with addition for one image, counted from shapes alone (no number is computed)."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad(), torch.device("meta"):
+        network.eval()(torch.empty(1, 3, image_size, image_size))
+    return counter.get_total_flops() // 2
+
+
+def class_report(page: StudyPage, name: str) -> None:
+    """The classification report of a row's first training (A16)."""
+    run = page.first_run(name)
+    if run is None:
+        return
+    test = run.metrics()["test"]
+    table = class_table(test)
+    caption = f"{page.label(name)}, seed 0, n = {wording.count(test['n'])}."
+    page.page.table(Table(table.headings, table.rows, table.text_columns, caption, table.totals))
+
+
+def confusion(page: StudyPage, name: str) -> None:
+    """The confusion matrix of a row, all seeds added up (A17)."""
+    matrix = confusion_of(page, name)
+    scheme = page.store.need_scheme()
+    if matrix is None or not isinstance(scheme, Classes):
+        return
+    page.page.chart(
+        f"confusion_{page.short(name)}",
+        figures.confusion_matrix(matrix.tolist(), scheme.classes),
+        f"{page.label(name)}: truth in rows, prediction in columns, n = {wording.count(int(matrix.sum()))} "
+        "(all seeds).",
+    )
+
+
+def confusion_of(page: StudyPage, name: str) -> np.ndarray | None:
+    """Counts, truth in rows, summed over the seeds of a row; None where it was not measured."""
+    row = page.row(name)
+    if row is None or not row.runs():
+        return None
+    return np.sum([np.asarray(run.metrics()["test"]["confusion"]) for run in row.runs()], axis=0)
+
+
+def published_table(page: StudyPage, name: str) -> None:
+    """A table as the paper prints it."""
+    table = page.study.published.table(name)
+    rows = [["" if cell is None else _cell(cell) for cell in row] for row in table.rows]
+    words = {n for n, cell in enumerate(table.rows[0]) if isinstance(cell, str)}
+    caption = f"{table.name} as published: {table.about}. {table.remark}".strip()
+    page.page.table(Table(list(table.columns), rows, frozenset(words), caption))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, int):
+        return wording.count(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,122 @@
+"""What a study is: its rows, the paper's protocol, what --quick changes, and named literal readings."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.recipe import Recipe
+
+if TYPE_CHECKING:
+    from morphoscope.studies.page import StudyPage
+    from morphoscope.studies.published.paper import Published
+
+NAMES = ("cheng", "tong", "yan", "ng", "fu")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One paper as a program: what is trained, on which labels, and what its page shows.
+
+    Attributes:
+        published: the paper's numbers, claims and contradictions.
+        recipes: one function a row, in the order of the tables.
+        scheme: name of the label scheme of its data.
+        how_to_get_data: the command that makes such a store.
+        quick: settings of every row with ``--quick``.
+        quick_rows: row → settings on top of those, such as a size the network can take.
+        literal: name → (about, settings) of the paper's literal readings that are off by default.
+        sections: adds what only this study shows to its page.
+    """
+
+    published: Published
+    recipes: tuple[Callable[[], Recipe], ...]
+    scheme: str
+    how_to_get_data: str
+    quick: Mapping[str, Any]
+    sections: Callable[[StudyPage], None]
+    quick_rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    literal: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The short name: cheng, tong, yan, ng or fu."""
+        return self.published.paper.key
+
+    def rows(self) -> dict[str, Recipe]:
+        """Recipes by name, in the order of the tables."""
+        return {recipe.name: recipe for recipe in (make() for make in self.recipes)}
+
+
+def find_study(name: str) -> Study:
+    """A study by its short name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in NAMES:
+        raise UsageError(f"no study '{name}'{did_you_mean(name, NAMES, 'studies')}")
+    study: Study = importlib.import_module(f"morphoscope.studies.{name}").STUDY
+    return study
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a study is asked to run.
+
+    Attributes:
+        quick: reduced size, epochs and number of galaxies.
+        seeds: trainings of each row, numbered from 0; each has its own split.
+        rows: names of the rows to run; empty: all.
+        weights: folder with pretrained weights by timm name.
+        from_scratch: no pretrained weights anywhere, which the page says.
+        literal: names of literal readings to take.
+        settings: ``field=value`` texts applied to every row last.
+    """
+
+    quick: bool = False
+    seeds: int = 1
+    rows: tuple[str, ...] = ()
+    weights: str | None = None
+    from_scratch: bool = False
+    literal: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+def resolved_rows(study: Study, options: Options) -> dict[str, Recipe]:
+    """The recipes a study trains under some options, by row, before their seeds.
+
+    Raises:
+        UsageError: an unknown row or literal reading, options that contradict each other.
+    """
+    if options.weights and options.from_scratch:
+        raise UsageError("--weights and --from-scratch contradict each other; give one")
+    if options.seeds < 1:
+        raise UsageError(f"--seeds {options.seeds}: at least one training of each row is needed")
+    known = study.rows()
+    for name in options.rows:
+        if name not in known:
+            raise UsageError(f"study {study.key} has no row '{name}'{did_you_mean(name, known, 'rows')}")
+    for name in options.literal:
+        if name not in study.literal:
+            near = did_you_mean(name, study.literal, "readings") if study.literal else "; it has none"
+            raise UsageError(f"study {study.key} has no literal reading '{name}'{near}")
+    wanted = options.rows or tuple(known)
+    return {name: _resolved(study, options, recipe) for name, recipe in known.items() if name in wanted}
+
+
+def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
+    changes: dict[str, Any] = {}
+    for name in options.literal:
+        changes |= study.literal[name][1]
+    if options.quick:
+        changes |= {**study.quick, **study.quick_rows.get(recipe.name, {}), "augment.train_size": ()}
+        changes["training.initial_epoch"] = 0
+    if options.from_scratch:
+        changes |= {"model.pretrained": False, "model.weights": None}
+    elif options.weights and recipe.model.pretrained:
+        changes["model.weights"] = options.weights
+    return recipe.changed(changes).with_settings(list(options.settings))

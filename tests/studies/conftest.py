@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
+from morphoscope.labels.five_class import FIVE_CLASS
+from morphoscope.labels.galaxy10 import GALAXY10
+from morphoscope.labels.scheme import Classes
+
+
+def _classes(place, scheme: Classes, count: int) -> Store:
+    draw = np.random.default_rng(3)
+    with StoreWriter(place, StoreMeta(scheme=scheme), image_shape=(32, 32, 3)) as writer:
+        for number in range(count):
+            label = number % scheme.outputs
+            image = draw.integers(0, 60, (32, 32, 3))
+            image[8:24, 8:24, label % 3] += 20 * (label + 1) % 190
+            row = {"id": f"g{number}", "label": label, "source": f"g{number}.png"}
+            writer.append(image.clip(0, 255).astype(np.uint8), row)
+    return open_store(place)
+
+
+@pytest.fixture(scope="session")
+def ten_classes(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A hundred small pictures with Galaxy10's labels."""
+    return _classes(tmp_path_factory.mktemp("stores") / "ten", GALAXY10, 100)
+
+
+@pytest.fixture(scope="session")
+def five_classes(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Seventy-five small pictures with `tong`'s labels."""
+    return _classes(tmp_path_factory.mktemp("stores") / "five", FIVE_CLASS, 75)
+
+
+@pytest.fixture(scope="session")
+def all_votes(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Forty small pictures with 37 fractions that obey the tree's sums."""
+    place = tmp_path_factory.mktemp("stores") / "votes"
+    draw = np.random.default_rng(4)
+    with StoreWriter(place, StoreMeta(scheme=GALAXY_ZOO_2_VOTES), image_shape=(32, 32, 3)) as writer:
+        for number in range(40):
+            conditional = np.concatenate(
+                [draw.dirichlet(np.ones(part.stop - part.start)) for part in GALAXY_ZOO_2.slices]
+            )
+            fractions = GALAXY_ZOO_2.cumulative(conditional[None])[0]
+            row = {"id": str(1000 + number), "source": f"{1000 + number}.jpg"}
+            row |= dict(zip(GALAXY_ZOO_2.columns, map(float, fractions), strict=True))
+            writer.append(draw.integers(0, 255, (32, 32, 3), dtype=np.uint8), row)
+    return open_store(place)

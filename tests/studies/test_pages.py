@@ -1,0 +1,51 @@
+"""The page of every study, from tiny trainings of its main rows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from markupsafe import escape
+
+from morphoscope import api
+from morphoscope.studies.study import Options, find_study
+
+ROWS = {
+    "cheng": ("cheng/resnet18", "cheng/plain18", "cheng/resnet18-scratch"),
+    "tong": ("tong/resnet50", "tong/cs-resnet50"),
+    "yan": ("yan/mobilenetv2", "yan/efficientnetv2s"),
+    "ng": ("ng/baseline", "ng/baseline-cbam"),
+    "fu": ("fu/efficientnet-lite0-0", "fu/efficientnet-lite0-40", "fu/efficientnet-lite0-100"),
+}
+STORES = {"cheng": "ten", "tong": "five", "yan": "ten", "ng": "votes", "fu": "ten"}
+SETTINGS = ("augment.size=32", "training.epochs=2", "training.batch=16", "augment.crop=24")
+EXPECTED = {
+    "cheng": ("improvement", "confusion_resnet18", "network_vgg16", "unit_basic"),
+    "tong": ("confusion_change", "processing", "unit_attention_unit", "network_cs-resnet50"),
+    "yan": ("unit_mbconv", "network_efficientnetv2s-cbam"),
+    "ng": ("decision_tree", "votes_per_question", "network_baseline-cbam"),
+    "fu": ("sweep", "oversampling", "unit_dense_block"),
+}
+
+
+@pytest.fixture(scope="module")
+def stores(ten_classes, five_classes, all_votes) -> dict:
+    return {"ten": ten_classes, "five": five_classes, "votes": all_votes}
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_page(name: str, stores: dict, tmp_path: Path) -> None:
+    options = Options(quick=True, from_scratch=True, rows=ROWS[name], settings=SETTINGS)
+    done = api.study(name, stores[STORES[name]], tmp_path / name, options, progress=False)
+    text = done.page.read_text()
+    for figure in EXPECTED[name]:
+        drawn = (tmp_path / name / "figures" / f"{figure}.png").is_file()
+        assert drawn or f'id="{figure}"' in text, figure
+    for number in ("all_curves", "best_curves", "run_times", "published_and_measured"):
+        assert (tmp_path / name / "figures" / f"{number}.png").is_file()
+    assert not re.search(r"<td[^>]*>\s*(nan|None|inf)\s*</td>", text)
+    published = find_study(name).published
+    assert all(escape(each.says) in text for each in published.contradictions)
+    for row in set(find_study(name).rows()) - set(ROWS[name]):
+        assert f"{row.split('/')[1]} was not asked for" in text

@@ -1,0 +1,212 @@
+"""Running a study: what is trained, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from morphoscope import api
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.studies.run import fitted_to, run_study
+from morphoscope.studies.study import NAMES, Options, find_study, resolved_rows
+
+TINY = ("augment.size=32", "training.epochs=1", "training.batch=16", "model.hidden=8")
+
+
+def _tiny(**changes: object) -> Options:
+    values: dict = {"quick": True, "from_scratch": True, "settings": TINY, "rows": ("cheng/resnet18",)}
+    return Options(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def done(ten_classes: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, api.StudyDone]:
+    """A whole study of three rows and two seeds, small in everything."""
+    out = tmp_path_factory.mktemp("studies") / "cheng"
+    rows = ("cheng/resnet18", "cheng/plain18", "cheng/resnet18-published")
+    return out, api.study("cheng", ten_classes, out, _tiny(rows=rows, seeds=2), progress=False)
+
+
+def test_every_row_and_seed_is_an_ordinary_run(done: tuple[Path, api.StudyDone]) -> None:
+    out, found = done
+    for row in ("resnet18", "plain18", "resnet18-published"):
+        for seed in (0, 1):
+            run = api.load(out / "runs" / row / str(seed)).run
+            assert (run.recipe.seed, run.recipe.data.split_seed) == (seed, seed)
+            assert run.metrics()["test"]["n"] == 20
+    assert found.not_run == []
+
+
+def test_numbers_of_all_seeds_are_kept(done: tuple[Path, api.StudyDone]) -> None:
+    out, found = done
+    kept = json.loads((out / "results.json").read_text())
+    row = kept["cheng/plain18"]
+    values = [seed["accuracy"] for seed in row["seeds"]]
+    assert row["mean"]["accuracy"] == pytest.approx(sum(values) / 2)
+    first, second = values
+    assert row["standard_deviation"]["accuracy"] == pytest.approx(abs(first - second) / 2**0.5)
+    assert found.results.rows["cheng/plain18"].mean("accuracy") == pytest.approx(sum(values) / 2)
+
+
+def test_the_page_tells_what_was_run_and_what_not(done: tuple[Path, api.StudyDone]) -> None:
+    out, found = done
+    text = found.page.read_text()
+    assert "Quick study at reduced size" in text
+    assert "No network had pretrained weights" in text
+    assert "vgg16 was not asked for and not run" in text
+    assert "27\u202f627\u202f210" in text  # VGG16's weights, counted here although it was not trained
+    assert "59.66" in text  # its published accuracy
+    assert (out / "figures" / "published_and_measured.png").stat().st_size > 10_000
+
+
+def test_a_finished_row_is_not_trained_again(done: tuple[Path, api.StudyDone], ten_classes: Store) -> None:
+    out, _ = done
+    weights = out / "runs" / "plain18" / "0" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    rows = ("cheng/plain18",)
+    run_study(find_study("cheng"), ten_classes, out, _tiny(rows=rows, seeds=2), progress=False)
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_a_study_goes_on_with_the_same_options_alone(
+    done: tuple[Path, api.StudyDone], ten_classes: Store
+) -> None:
+    out, _ = done
+    other = _tiny(settings=(*TINY, "optimiser.lr=0.01"))
+    with pytest.raises(UsageError, match=r"was begun otherwise \(settings"):
+        run_study(find_study("cheng"), ten_classes, out, other, progress=False)
+
+
+def test_rows_with_the_same_recipe_are_trained_once(ten_classes: Store, tmp_path: Path) -> None:
+    """Without pretrained weights `fu`'s 0 % of either reading is the same training."""
+    rows = ("yan/efficientnetv2s-cbam-published", "yan/fused-3")
+    settings = (*TINY[:3], "model.fused=none", "model.name=test_resnet", "model.attention=none")
+    options = _tiny(rows=rows, settings=settings)
+    results = run_study(find_study("yan"), ten_classes, tmp_path / "yan", options, progress=False)
+    twin = results.rows["yan/fused-3"].trainings[0]
+    assert twin.same_as == "yan/efficientnetv2s-cbam-published"
+    assert not (tmp_path / "yan" / "runs" / "fused-3").exists()
+    assert results.rows["yan/fused-3"].mean("accuracy") is not None
+
+
+def test_a_row_without_weights_is_noted_and_the_others_go_on(
+    ten_classes: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "weights").mkdir()
+    options = Options(
+        quick=True,
+        weights=str(tmp_path / "weights"),
+        rows=("cheng/vgg16", "cheng/plain18"),
+        settings=TINY,
+    )
+    done = api.study("cheng", ten_classes, tmp_path / "out", options, progress=False)
+    assert done.not_run == ["cheng/vgg16"]
+    assert "vgg16.tv_in1k.safetensors" in done.results.rows["cheng/vgg16"].why_not()
+    assert "vgg16 was not run" in done.page.read_text()
+    assert "vgg16, seed 0: not run" in capsys.readouterr().err
+
+
+def test_no_row_at_all_is_an_error(ten_classes: Store, tmp_path: Path) -> None:
+    options = Options(quick=True, weights=str(tmp_path / "none"), rows=("cheng/vgg16",), settings=TINY)
+    with pytest.raises(MorphoscopeError, match="no row of study cheng could be trained"):
+        run_study(find_study("cheng"), ten_classes, tmp_path / "out", options, progress=False)
+
+
+def test_an_unfinished_row_is_continued(ten_classes: Store, tmp_path: Path, monkeypatch) -> None:
+    from morphoscope.training import callbacks
+
+    study, out = find_study("cheng"), tmp_path / "out"
+    options = _tiny(settings=("augment.size=32", "training.epochs=2", "training.batch=16"))
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks, "note", interrupt)  # said at the end of the first epoch
+        with pytest.raises(KeyboardInterrupt):
+            run_study(study, ten_classes, out, options, progress=False)
+    results = run_study(study, ten_classes, out, options, progress=False)
+    assert len(results.rows["cheng/resnet18"].runs()[0].history()["epoch"]) == 2
+
+
+def test_the_labels_must_be_the_studys(five_classes: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs a store with the scheme 'galaxy10'"):
+        run_study(find_study("cheng"), five_classes, tmp_path / "out", _tiny(), progress=False)
+
+
+def test_a_folder_with_something_else_is_left_alone(ten_classes: Store, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="holds no study"):
+        run_study(find_study("cheng"), ten_classes, tmp_path, _tiny(), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rows": ("cheng/resnet19",)}, "no row 'cheng/resnet19'.*resnet18"),
+        ({"literal": ("adam",)}, "no literal reading 'adam'"),
+        ({"weights": "w"}, "contradict"),
+        ({"seeds": 0}, "at least one"),
+    ],
+)
+def test_options_that_cannot_be(changes: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolved_rows(find_study("cheng"), _tiny(**changes))
+
+
+def test_unknown_studies_are_named() -> None:
+    with pytest.raises(UsageError, match=r"no study 'tang'.*tong"):
+        find_study("tang")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_literal_readings_and_quick_settings_fit_every_row(name: str) -> None:
+    study = find_study(name)
+    plain = resolved_rows(study, Options())
+    for reading in study.literal:
+        changed = resolved_rows(study, Options(literal=(reading,)))
+        assert any(changed[row] != plain[row] for row in plain), reading
+    quick = resolved_rows(study, Options(quick=True))
+    assert all(recipe.training.epochs <= 10 for recipe in quick.values())
+
+
+def test_literal_readings_are_off_by_default() -> None:
+    rows = resolved_rows(find_study("cheng"), Options())
+    assert rows["cheng/resnet18"].training.initial_epoch == 0
+    literal = resolved_rows(find_study("cheng"), Options(literal=("initial-epoch",)))
+    assert literal["cheng/resnet18"].training.initial_epoch == 3
+
+
+def test_crops_follow_a_store_that_was_scaled(five_classes: Store) -> None:
+    recipe = find_study("tong").rows()["tong/resnet50"]
+    made = replace(five_classes, meta=five_classes.meta.model_copy(update={"crop": 48, "size": 32}))
+    assert fitted_to(recipe.changed({"augment.crop": 24}), made).augment.crop == 16
+
+
+def test_submission(all_votes: Store, tmp_path: Path) -> None:
+    import csv
+
+    import cv2
+    import numpy as np
+
+    images = tmp_path / "images_test_rev1"
+    images.mkdir()
+    for number in (200, 7, 30):
+        cv2.imwrite(str(images / f"{number}.jpg"), np.full((32, 32, 3), number, np.uint8))
+    options = Options(
+        quick=True,
+        from_scratch=True,
+        rows=("ng/efficientnet-lite0",),
+        settings=(*TINY[:3], "augment.crop=24", "model.name=test_resnet"),
+    )
+    done = api.study("ng", all_votes, tmp_path / "ng", options, test_images=images, progress=False)
+    run = done.results.rows["ng/efficientnet-lite0"].runs()[0]
+    with open(run.path / "submission.csv", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0][:2] == ["GalaxyID", "Class1.1"]
+    assert rows[0][-1] == "Class11.6"
+    assert [row[0] for row in rows[1:]] == ["7", "30", "200"]
+    assert all(0 <= float(value) <= 1 for row in rows[1:] for value in row[1:])
