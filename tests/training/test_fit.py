@@ -175,3 +175,18 @@ def test_patience_needs_a_validation_split(colours: Store, tiny: Recipe, tmp_pat
     with pytest.raises(UsageError, match="patience needs a validation split"):
         fit(recipe, colours, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_memory_that_does_not_suffice_names_the_setting(
+    colours: Store, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from morphoscope.training.task import GalaxyTask
+
+    def full(*_: object) -> None:
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"
+        )
+
+    monkeypatch.setattr(GalaxyTask, "training_step", full)
+    with pytest.raises(MorphoscopeError, match=r"set training\.batch lower"):
+        fit(tiny, colours, tmp_path / "run", progress=False)

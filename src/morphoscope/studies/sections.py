@@ -9,7 +9,8 @@ import numpy as np
 
 from morphoscope.labels.scheme import Classes
 from morphoscope.report import figures, wording
-from morphoscope.report.tables import Table, class_table
+from morphoscope.report.tables import Table
+from morphoscope.studies.published.paper import class_metric
 from morphoscope.studies.wording import shown
 
 if TYPE_CHECKING:
@@ -111,14 +112,40 @@ def multiply_adds(network: nn.Module, image_size: int) -> int:
 
 
 def class_report(page: StudyPage, name: str) -> None:
-    """The classification report of a row's first training (A16)."""
-    run = page.first_run(name)
-    if run is None:
+    """The classification report of a row (A16): published beside measured, means over seeds.
+
+    With the literal reading ``alphabetical`` classes are numbered and sorted as folders are.
+    """
+    row, scheme = page.row(name), page.store.need_scheme()
+    if row is None or not row.runs() or not isinstance(scheme, Classes):
         return
-    test = run.metrics()["test"]
-    table = class_table(test)
-    caption = f"{page.label(name)}, seed 0, n = {wording.count(test['n'])}."
-    page.page.table(Table(table.headings, table.rows, table.text_columns, caption, table.totals))
+    order = _class_order(page, scheme)
+    scores = ("precision", "recall", "f1")
+    printed = any(page.published(name, class_metric("f1", each)) is not None for each in scheme.classes)
+    rows = []
+    for number, each in enumerate(order):
+        title = f"{number} {each}" if order != scheme.classes else each
+        metrics = [class_metric(score, each) for score in scores]
+        says = [shown(page.published(name, metric), metric) for metric in metrics] if printed else []
+        rows.append([title, *says, *(page.value(row, metric) for metric in metrics)])
+    means = [f"macro_{score}" for score in scores]
+    says = [shown(page.published(name, metric), metric) for metric in means] if printed else []
+    rows.append(["Macro mean", *says, *(page.value(row, metric) for metric in means)])
+    heads = [f"{score.capitalize()}, published" for score in scores] if printed else []
+    n = row.runs()[0].metrics()["test"]["n"]
+    page.page.table(
+        Table(
+            headings=["Class", *heads, *(score.capitalize() for score in scores)],
+            rows=rows,
+            caption=f"{page.label(name)}, percent; n = {wording.count(n)} in each of "
+            f"{wording.plural(len(row.runs()), 'training')}.",
+            totals=1,
+        )
+    )
+
+
+def _class_order(page: StudyPage, scheme: Classes) -> tuple[str, ...]:
+    return tuple(sorted(scheme.classes)) if "alphabetical" in page.options.literal else scheme.classes
 
 
 def confusion(page: StudyPage, name: str) -> None:
@@ -127,9 +154,11 @@ def confusion(page: StudyPage, name: str) -> None:
     scheme = page.store.need_scheme()
     if matrix is None or not isinstance(scheme, Classes):
         return
+    order = _class_order(page, scheme)
+    places = [scheme.classes.index(each) for each in order]
     page.page.chart(
         f"confusion_{page.short(name)}",
-        figures.confusion_matrix(matrix.tolist(), scheme.classes),
+        figures.confusion_matrix(matrix[np.ix_(places, places)].tolist(), order),
         f"{page.label(name)}: truth in rows, prediction in columns, n = {wording.count(int(matrix.sum()))} "
         "(all seeds).",
     )

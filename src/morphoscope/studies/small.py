@@ -37,12 +37,12 @@ def five_class_scratch() -> Recipe:
     return Recipe(
         name="small/five-class-scratch",
         about="ResNet-18 from scratch at 112 px",
-        data=Data(validation=0.05),
+        data=Data(validation=0.05, balance="square-root"),
         augment=Augment(size=112, crop=144, zoom=(0.8, 1.25), shift=0.04),
         model=Model(name="resnet18", pretrained=False),
         optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
         schedule=Schedule(name="one-cycle", warmup=0.25),
-        training=Training(epochs=50, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
+        training=Training(epochs=40, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
         evaluation=Evaluation(views=16),
     )
 

@@ -26,6 +26,7 @@ LITERAL: dict[str, tuple[str, dict[str, object]]] = {
         "the progressive image sizes of the introduction, 128 to 224 px in four steps",
         {"augment.train_size": (128, 160, 192, 224)},
     ),
+    "alphabetical": ("classes numbered by the alphabet in the report, as folders are", {}),
 }
 
 

@@ -160,6 +160,14 @@ def _run_lightning(
         trainer.fit(task, training.batches, validation, ckpt_path=str(last) if last.is_file() else None)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from None
+    except (RuntimeError, MemoryError) as error:
+        if not _memory_is_full(error):
+            raise
+        raise MorphoscopeError(
+            f"{recipe.model.name} with training.batch={recipe.training.batch} at augment.size="
+            f"{recipe.augment.size} does not fit the memory of the {device.type}; set training.batch lower "
+            f"(the learning rate may want to follow it), or augment.size, then train again with --resume"
+        ) from error
 
 
 def _split(recipe: Recipe, store: Store, out: Path) -> Split:
@@ -278,6 +286,13 @@ def _traced(recipe: Recipe, epochs: Epochs, started: float) -> dict[str, Any]:
         "epochs": len(epochs.rows),
         "peak_memory_gib": peak_memory_gib(),
     }
+
+
+def _memory_is_full(error: BaseException) -> bool:
+    """Whether the GPU or the processor ran out of memory; the latter is a plain RuntimeError of torch's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
 
 
 def _disk_is_full(error: BaseException) -> bool:

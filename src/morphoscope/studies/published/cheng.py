@@ -303,6 +303,12 @@ READINGS = (
     ),
     Reading("Split", "a fifth of each class for the test, of the rest a fifth for validation, by seed"),
     Reading(
+        "Order of the classes",
+        "the data set's own, always by name",
+        "Reports number classes by the alphabet, as folders are read.",
+        option="alphabetical",
+    ),
+    Reading(
         "First epoch 3",
         "not used",
         "It leaves out three epochs and changes nothing else.",

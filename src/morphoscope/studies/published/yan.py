@@ -267,6 +267,12 @@ READINGS = (
         '"Over 0.01" destroys pretrained weights with Adam; the decay of 0.001 per step is kept.',
         option="adam-0.01",
     ),
+    Reading(
+        "Order of the classes",
+        "the data set's own, always by name",
+        "Reports number classes by the alphabet, as folders are read.",
+        option="alphabetical",
+    ),
     Reading("Reduction ratio of CBAM", "16", "That of Woo et al.; 8 fits the count almost as well."),
     Reading("From the last map to the head", "mean over the map", "Not stated."),
     Reading("Split", "that of `cheng`", "Not stated; the two pipelines are the same in many points."),
