@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from morphoscope.catalogue.predict import Summary
+    from morphoscope.explanation.explain import Maps
     from morphoscope.studies.results import Results
     from morphoscope.studies.study import Options, Study
 
-__all__ = ["LoadedRun", "StudyDone", "load", "open_store", "study", "train"]
+__all__ = ["LoadedRun", "StudyDone", "explain", "load", "open_store", "study", "train"]
 
 
 class LoadedRun:
@@ -125,6 +126,36 @@ class LoadedRun:
             return evaluate(self.run, self.run.store(), views=self.views, keep=False)
         return evaluate_elsewhere(self.run, store, views=self.views)
 
+    def explain(
+        self,
+        images: Sequence[np.ndarray] | np.ndarray,
+        *,
+        method: str = "gradcam",
+        target: str | int | Sequence[str | int] = "predicted",
+        layer: str | None = None,
+    ) -> Maps:
+        """Where the network looks in images in memory.
+
+        Args:
+            images: N images (H, W, 3) uint8, of any size.
+            method: saliency, smoothgrad, integrated, gradcam or ablationcam.
+            target: a class or vote column such as ``Class4.1``, by name or number; "predicted": each galaxy's
+                own; or one for each galaxy.
+            layer: dotted name of a module, for gradcam and ablationcam; None: the last feature map.
+
+        Returns:
+            ``values`` (N, H, W), zero or more, at the size of the network's input; ``images``, what it saw;
+            ``dead``, which maps are zero everywhere.
+
+        Raises:
+            UsageError: no such method, layer or target.
+        """
+        from morphoscope.catalogue.prepare import fitted
+        from morphoscope.explanation.explain import Explainer
+
+        stored = [fitted(image, self.run.header.store) for image in images]
+        return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
+
     def metrics(self) -> dict[str, Any]:
         """What was measured at the end of the training."""
         return self.run.metrics()
@@ -172,6 +203,77 @@ def train(
 
         write_report(run, store)
     return LoadedRun(run)
+
+
+def explain(
+    run: Path | str,
+    out: Path | str,
+    *,
+    store: Store | Path | str | None = None,
+    methods: Sequence[str] = ("saliency", "gradcam"),
+    which: str = "best-f1",
+    count: int = 9,
+    layer: str | None = None,
+    score: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Maps of what a run looks at, as a page, figures and numbers.
+
+    Args:
+        run: folder of a finished run.
+        out: the folder to make: ``explain.html``, ``figures/``, ``maps.npz`` and ``scores.json``.
+        store: labelled galaxies; None: the run's own test galaxies.
+        methods: of saliency, smoothgrad, integrated, gradcam, ablationcam.
+        which: a class or vote column; "best-f1": the class with the highest F1 of the test.
+        count: galaxies.
+        layer: for gradcam and ablationcam; None: the last feature map.
+        score: also measure how faithful the maps are.
+        overwrite: write into a folder that is there.
+
+    Returns:
+        The page.
+
+    Raises:
+        UsageError: no such method, layer or class, or ``out`` exists.
+        MorphoscopeError: the class has no galaxy.
+    """
+    from morphoscope import files
+    from morphoscope.explanation.choose import choose_galaxies
+    from morphoscope.explanation.explain import Explainer, check_method
+    from morphoscope.explanation.score import component_masks, sanity, score_maps
+    from morphoscope.report.maps_page import write_maps_page
+    from morphoscope.training.run import write_json
+
+    for method in methods:
+        check_method(method)
+    if count < 1:
+        raise UsageError(f"{count} galaxies to explain; at least one is needed")
+    files.refuse_existing(Path(out), overwrite=overwrite)
+    loaded = load(run)
+    galaxies = (
+        loaded.run.store() if store is None else open_store(store) if not isinstance(store, Store) else store
+    )
+    rows, target = choose_galaxies(loaded.run, galaxies, which, count)
+    images = [galaxies.images[row] for row in rows]
+    explainer = Explainer(loaded.predictor)
+    maps, scores, checks = [], {}, {}
+    for method in methods:
+        at = layer if method.endswith("cam") else None
+        maps.append(explainer(images, method=method, target=target, layer=at))
+        if score:
+            truth = component_masks(galaxies, rows, target, explainer)
+            scores[method] = score_maps(explainer, maps[-1], truth_NHW=truth)
+            checks[method] = sanity(explainer, images, maps[-1], layer=at)
+    page = write_maps_page(loaded.run, maps, Path(out), target=target, scores=scores, sanity=checks)
+    np.savez_compressed(
+        Path(out) / "maps.npz",
+        rows=rows,
+        images=maps[0].images,
+        **{each.method: each.values for each in maps},
+    )
+    if score:
+        write_json(Path(out) / "scores.json", {"target": target, "scores": scores, "sanity": checks})
+    return page
 
 
 @dataclass(frozen=True)

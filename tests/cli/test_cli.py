@@ -270,3 +270,25 @@ def test_ctrl_c_ends_in_one_sentence_and_resumes(made: Path, tmp_path: Path):
     assert process.returncode == 1
     assert "Traceback" not in err
     assert "--resume" in err.strip().splitlines()[-1]
+
+
+def test_explain_writes_maps_a_page_and_scores(cli: Callable[..., Answer], made: Path, tmp_path: Path):
+    said = cli(
+        "explain", made / "run", "--out", tmp_path / "maps", "--count", "2", "--method", "gradcam", "--score"
+    )
+    assert said.status == 0, said.err
+    assert (tmp_path / "maps" / "figures" / "maps_gradcam.png").stat().st_size > 5_000
+    assert "Centred Gaussian" in (tmp_path / "maps" / "explain.html").read_text()
+    scores = json.loads((tmp_path / "maps" / "scores.json").read_text())
+    assert set(scores["scores"]["gradcam"]) == {"gradcam", "gaussian", "light", "random"}
+    assert [row["random"] for row in scores["sanity"]["gradcam"]] == [0.25, 0.5, 0.75, 1.0]
+    for options, words in (
+        (("--method", "gradcm"), "did you mean 'gradcam'"),
+        (("--class", "Spirl"), "has no output 'Spirl'"),
+        (("--layer", "backbone.layer9"), "has no layer 'backbone.layer9'"),
+    ):
+        said = cli("explain", made / "run", "--out", tmp_path / "other", *options)
+        assert said.status == 2
+        assert words in said.err
+        assert not (tmp_path / "other").exists()
+    assert cli("explain", made / "run", "--out", tmp_path / "maps").status != 0  # it is there already

@@ -19,7 +19,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is al
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (demo, models, train, evaluate, compare, predict):
+    for command in (demo, models, train, evaluate, compare, explain, predict):
         app.command()(command)
 
 
@@ -122,6 +122,41 @@ def compare(
         [{"name": run.name, "predictions": run.predictions(), "metrics": run.metrics()} for run in opened]
     )
     print(_document(result) if as_json else compare_table(result))
+
+
+def explain(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="Folder to make: explain.html, figures, maps.npz.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Labelled galaxies. [default: the run's test split]")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(help="Comma between several: saliency, smoothgrad, integrated, gradcam, ablationcam."),
+    ] = "saliency,gradcam",
+    which: Annotated[
+        str, typer.Option("--class", help="A class, a vote column such as Class4.1, or best-f1.")
+    ] = "best-f1",
+    count: Annotated[int, typer.Option(help="Galaxies.", min=1)] = 9,
+    layer: Annotated[str | None, typer.Option(help="Layer by name. [default: the last feature map]")] = None,
+    score: Annotated[bool, typer.Option("--score", help="Measure how faithful the maps are.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show what a network looks at, and measure whether the maps are right."""
+    from morphoscope import api
+
+    page = api.explain(
+        run,
+        out,
+        store=store,
+        methods=[name.strip() for name in method.split(",") if name.strip()],
+        which=which,
+        count=count,
+        layer=layer,
+        score=score,
+        overwrite=overwrite,
+    )
+    note(f"maps → {page}")
 
 
 def predict(

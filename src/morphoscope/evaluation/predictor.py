@@ -77,8 +77,16 @@ class Predictor:
         answers = self.scheme.probabilities(outputs)
         return answers.view(len(self._views), len(images), -1).mean(dim=0).cpu().numpy()
 
+    def prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Images as the network sees them without augmentation, (N, size, size, C) uint8."""
+        return self._augmenter.evaluation(images)
+
+    def autocast(self) -> torch.autocast:
+        """The number format of the run's predictions, as a context."""
+        enabled = self.precision is not None
+        return torch.autocast(self.device.type, dtype=self.precision or torch.float32, enabled=enabled)
+
     @torch.inference_mode()
     def _outputs(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        enabled = self.precision is not None
-        with torch.autocast(self.device.type, dtype=self.precision or torch.float32, enabled=enabled):
+        with self.autocast():
             return self.network(images_NCHW).float()

@@ -1,0 +1,72 @@
+"""Which galaxies to show: of the class the network knows best, or of one that is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.explanation.targets import target_index
+from morphoscope.labels.scheme import Classes
+from morphoscope.training.run import Run
+
+BEST_F1 = "best-f1"
+
+
+def best_class(metrics: dict[str, Any]) -> str:
+    """The class with the highest F1 of the test, of equal ones the larger (`cheng`, section 3).
+
+    Raises:
+        MorphoscopeError: nothing was measured class by class.
+    """
+    rows = (metrics.get("test") or {}).get("per_class") or []
+    if not rows:
+        raise MorphoscopeError("the run was not measured class by class; name a class with --class")
+    best = max(rows, key=lambda row: (row.get("f1") or 0.0, row.get("support") or 0))
+    return str(best["name"])
+
+
+def choose_galaxies(run: Run, store: Store, which: str, count: int, seed: int = 0) -> tuple[np.ndarray, str]:
+    """Rows of a store to explain, and the output that is explained.
+
+    Args:
+        run: a measured run.
+        store: the run's own, of which test galaxies are taken, or another labelled one.
+        which: a class or vote column, or "best-f1".
+        count: how many; fewer where there are not as many.
+        seed: of the draw among the class's galaxies.
+
+    Returns:
+        Row numbers, and the name of the output. Of a vote column the galaxies with the highest fraction.
+
+    Raises:
+        UsageError: the scheme has no such output.
+        MorphoscopeError: the class has no galaxy here.
+    """
+    scheme = run.scheme
+    if which == BEST_F1:
+        which = best_class(run.metrics()) if isinstance(scheme, Classes) else scheme.output_names[0]
+    index = target_index(scheme, which)
+    name = scheme.output_names[index]
+    if store.need_scheme().output_names != scheme.output_names:
+        raise UsageError(f"{store.path} holds other labels than the run answers")
+    rows = _held_out(run, store)
+    targets = store.targets()[rows]
+    if not isinstance(scheme, Classes):
+        order = np.argsort(-targets[:, index], kind="stable")
+        return rows[order[:count]], name
+    members = rows[targets == index]
+    if not len(members):
+        raise MorphoscopeError(f"{store.path}: no galaxy of class '{name}' to explain")
+    chosen = np.random.default_rng(seed).permutation(members)[:count]
+    return np.sort(chosen), name
+
+
+def _held_out(run: Run, store: Store) -> np.ndarray:
+    """The test galaxies of the run's own store, all labelled galaxies of another."""
+    try:
+        return run.split(store).test
+    except MorphoscopeError:
+        return np.flatnonzero(store.labelled())

@@ -1,0 +1,185 @@
+"""Maps of what a trained run looks at, by name of the method.
+
+Shape letters: N galaxies, H × W pixels of the network's input, K outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.evaluation.predictor import Predictor
+from morphoscope.explanation import gradients
+from morphoscope.explanation.cam import ablation_cam, grad_cam
+from morphoscope.explanation.layers import Layer, find_layer
+from morphoscope.explanation.receptive import Centres, centres, over_the_image
+from morphoscope.explanation.targets import PREDICTED, target_index, target_indices
+from morphoscope.models.network import Network
+
+AT_PIXELS: dict[str, Callable[[Network, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "saliency": gradients.saliency,
+    "smoothgrad": gradients.smoothgrad,
+    "integrated": gradients.integrated,
+}
+AT_A_LAYER: dict[str, Callable[[Network, Layer, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "gradcam": grad_cam,
+    "ablationcam": ablation_cam,
+}
+METHODS = (*AT_PIXELS, *AT_A_LAYER)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps of some galaxies.
+
+    Attributes:
+        method: its name.
+        layer: dotted name of the layer; empty for maps at the pixels.
+        values: (N, H, W) float32, zero or more, at the size of the network's input.
+        images: (N, H, W, 3) uint8, what the network saw.
+        targets: (N,) names of the outputs explained.
+        answers: (N, K) float32 probabilities or fractions.
+        names: (K,) of the outputs.
+    """
+
+    method: str
+    layer: str
+    values: np.ndarray
+    images: np.ndarray
+    targets: tuple[str, ...]
+    answers: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def dead(self) -> np.ndarray:
+        """Which maps are zero everywhere, (N,) bool: they tell nothing (`fu`: "gradient diffusion")."""
+        largest = self.values.reshape(len(self.values), -1).max(axis=1)
+        return ~(largest > 0)
+
+    def scaled(self) -> np.ndarray:
+        """Each map from 0 to 1; a dead one stays 0."""
+        largest = self.values.reshape(len(self.values), -1).max(axis=1)[:, None, None]
+        return np.divide(self.values, largest, out=np.zeros_like(self.values), where=largest > 0)
+
+
+class Explainer:
+    """Makes maps with a run's network.
+
+    Args:
+        predictor: the run, loaded; its preparation of images and its device are used.
+        network: another network instead of the run's, such as one with random weights.
+    """
+
+    def __init__(self, predictor: Predictor, network: Network | None = None) -> None:
+        self.predictor = predictor
+        self.network = (network or predictor.network).eval()
+        self._known_centres: dict[tuple[str, int], Centres] = {}
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray] | np.ndarray,
+        *,
+        method: str = "gradcam",
+        target: str | int | Sequence[str | int] = PREDICTED,
+        layer: str | None = None,
+        batch: int = 32,
+    ) -> Maps:
+        """Maps for stored images.
+
+        Args:
+            images: N images (H, W, C) uint8 that look like the training store's.
+            method: one of :data:`METHODS`.
+            target: a class or vote column by name or number, "predicted", or one for each galaxy.
+            layer: dotted name, for ``gradcam`` and ``ablationcam``; None: the last feature map.
+            batch: galaxies at a time.
+
+        Raises:
+            UsageError: no such method, layer or target, or a layer without places.
+        """
+        check_method(method)
+        if method in AT_PIXELS and layer is not None:
+            raise UsageError(f"{method} is made at the pixels; a layer is for {' and '.join(AT_A_LAYER)}")
+        place = find_layer(self.network, layer) if method in AT_A_LAYER else None
+        wanted = self._wanted(target, len(images))
+        found = [
+            self._some([images[row] for row in rows], method, place, wanted[rows[0] : rows[-1] + 1])
+            for rows in np.array_split(np.arange(len(images)), max(1, -(-len(images) // batch)))
+            if len(rows)
+        ]
+        if not found:
+            raise UsageError("no galaxy to explain was given")
+        maps, seen, names, answers = (list(parts) for parts in zip(*found, strict=True))
+        return Maps(
+            method,
+            place.name if place else "",
+            np.concatenate(maps),
+            np.concatenate(seen),
+            tuple(name for part in names for name in part),
+            np.concatenate(answers),
+            self.predictor.scheme.output_names,
+        )
+
+    def _wanted(self, target: str | int | Sequence[str | int], count: int) -> list[int | str]:
+        each = [target] * count if isinstance(target, str | int) else list(target)
+        if len(each) != count:
+            raise UsageError(f"{len(each)} targets for {count} galaxies; give one for each, or one for all")
+        scheme = self.predictor.scheme
+        return [name if name == PREDICTED else target_index(scheme, name) for name in each]
+
+    def _some(
+        self, images: list[np.ndarray], method: str, place: Layer | None, wanted: list[int | str]
+    ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
+        predictor = self.predictor
+        seen = predictor.prepared(images)
+        pixels = torch.from_numpy(seen).permute(0, 3, 1, 2).to(predictor.device).float()
+        with predictor.autocast(), torch.no_grad():
+            outputs = self.network(pixels).float()
+        own = target_indices(predictor.scheme, PREDICTED, outputs)
+        fixed = [own[row].item() if index == PREDICTED else index for row, index in enumerate(wanted)]
+        target = torch.tensor(fixed, dtype=torch.int64, device=outputs.device)
+        with _weights_at_rest(self.network):
+            if place is not None:
+                with predictor.autocast():
+                    maps = AT_A_LAYER[method](self.network, place, pixels, target)
+            else:
+                maps = AT_PIXELS[method](self.network, pixels, target)
+        names = [predictor.scheme.output_names[index] for index in target.tolist()]
+        answers = predictor.scheme.probabilities(outputs)
+        if place is not None:
+            where = self._centres(place, seen.shape[1])
+            maps = over_the_image(maps.float(), where, seen.shape[1:3])
+        return maps.detach().float().cpu().numpy(), seen, names, answers.cpu().numpy()
+
+    def _centres(self, place: Layer, size: int) -> Centres:
+        key = (place.name, size)
+        if key not in self._known_centres:
+            self._known_centres[key] = centres(self.network, place, size)
+        return self._known_centres[key]
+
+
+def check_method(method: str) -> None:
+    """Refuse an unknown method with the nearest name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if method not in METHODS:
+        raise UsageError(f"no method '{method}' of making maps{did_you_mean(method, METHODS, 'methods')}")
+
+
+@contextlib.contextmanager
+def _weights_at_rest(network: Network) -> Iterator[None]:
+    """No gradients of the weights: only those of pixels and feature maps are asked for."""
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)

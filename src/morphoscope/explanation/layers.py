@@ -1,0 +1,176 @@
+"""Where a map is taken: the last feature map by default, any layer by name.
+
+Shape letters: N galaxies, C channels, h × w places of a feature map, T tokens, K outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.models.backbone import Backbone
+from morphoscope.models.network import Network
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place in a network whose output is a map.
+
+    Attributes:
+        name: dotted path of the module inside the network.
+        module: it.
+        prefix: tokens that are no place of the image (class and register tokens); 0 for feature maps.
+        tail: the layer's output → the network's outputs (N, K), where only what follows is computed; None
+            where the whole network must run.
+    """
+
+    name: str
+    module: nn.Module
+    prefix: int = 0
+    tail: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def as_map(self, output: torch.Tensor) -> torch.Tensor:
+        """The layer's output as (N, C, h, w): tokens (N, T, C) are put on their square grid.
+
+        Raises:
+            UsageError: the output has no places.
+        """
+        if output.ndim == 4:
+            return output
+        side = math.isqrt(max(output.shape[1] - self.prefix, 0)) if output.ndim == 3 else 0
+        if side == 0 or side * side != output.shape[1] - self.prefix:
+            raise UsageError(
+                f"layer '{self.name}' gives {tuple(output.shape[1:])} for each galaxy, which is no map "
+                "of places; choose an earlier one"
+            )
+        return output[:, self.prefix :].transpose(1, 2).unflatten(2, (side, side))
+
+    def masked(self, output: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+        """The output of one galaxy, (1, ...), repeated with one channel set to zero in each copy.
+
+        Args:
+            output: (1, C, h, w) or (1, T, C).
+            channels: (B,) which channel is zero in each copy.
+
+        Returns:
+            (B, ...) copies; class and register tokens keep their values.
+        """
+        copies = output.expand(len(channels), *output.shape[1:]).clone()
+        rows = torch.arange(len(channels), device=output.device)
+        if output.ndim == 4:
+            copies[rows, channels] = 0
+        else:
+            copies[rows, self.prefix :, channels] = 0
+        return copies
+
+
+def find_layer(network: Network, name: str | None = None) -> Layer:
+    """The layer for maps: the last feature map, or any module by its dotted name.
+
+    Of vision transformers the default is the output of the last block but one: after the last block the
+    class token alone decides, and patches have no gradient.
+
+    Raises:
+        UsageError: there is no such layer (near ones are named), or the network has no map of places.
+    """
+    modules = dict(network.named_modules())
+    if name is not None:
+        if name not in modules or not name:
+            inner = [each for each in modules if each]
+            raise UsageError(f"the network has no layer '{name}'{did_you_mean(name, inner, 'layers')}")
+        return Layer(name, modules[name], _prefix(network))
+    found = _last_map(network)
+    names = {id(module): path for path, module in modules.items()}
+    return Layer(names[id(found.module)], found.module, found.prefix, found.tail)
+
+
+def _prefix(network: Network) -> int:
+    return int(getattr(network.backbone, "num_prefix_tokens", 0))
+
+
+def _last_map(network: Network) -> Layer:
+    backbone: Any = network.backbone
+    if isinstance(backbone, Backbone):
+        plain = isinstance(backbone.attention, nn.Identity)
+        module = backbone.trunk if plain else backbone.attention
+        return Layer("", module, tail=lambda features: network.head(backbone.pool(features)))
+    if hasattr(backbone, "patch_embed") and hasattr(backbone, "blocks"):
+        return _transformer(network)
+    if not hasattr(backbone, "forward_features"):
+        raise UsageError(f"{type(backbone).__name__} tells nothing of its feature maps; name a layer")
+    return Layer(
+        "",
+        _last_called(backbone),
+        tail=lambda features: network.head(backbone.forward_head(features)),
+    )
+
+
+def _transformer(network: Network) -> Layer:
+    backbone: Any = network.backbone
+    last = backbone.blocks[-1]
+
+    def tail(tokens_NTC: torch.Tensor) -> torch.Tensor:
+        return network.head(backbone.forward_head(backbone.norm(last(tokens_NTC))))
+
+    return Layer("", backbone.blocks[-2], _prefix(network), tail)
+
+
+def _last_called(backbone: Any) -> nn.Module:
+    """The module whose output is that of ``forward_features``: the one that returns last."""
+    returned: list[nn.Module] = []
+    handles = [
+        module.register_forward_hook(lambda module, *_: returned.append(module))
+        for module in backbone.modules()
+        if module is not backbone
+    ]
+    weight = next(backbone.parameters())
+    try:
+        with torch.no_grad(), _evaluating(backbone):
+            backbone.forward_features(torch.zeros(1, 3, 96, 96, device=weight.device, dtype=weight.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return returned[-1]
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+@contextlib.contextmanager
+def output_of(layer: Layer, *, leaf: bool) -> Iterator[list[torch.Tensor]]:
+    """Collect what a layer returns while the network runs.
+
+    Args:
+        layer: which.
+        leaf: hand on a copy that begins a new graph, so that a gradient goes back to this layer and no
+            further; nothing before it is kept in memory.
+    """
+    kept: list[torch.Tensor] = []
+
+    def keep(module: nn.Module, given: Any, output: Any) -> Any:
+        if not isinstance(output, torch.Tensor):
+            raise UsageError(f"layer '{layer.name}' gives no single tensor; choose another")
+        if leaf:
+            output = output.detach().requires_grad_()
+        kept.append(output)
+        return output
+
+    handle = layer.module.register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        handle.remove()

@@ -1,0 +1,160 @@
+"""explain.html: maps of what a run looks at, and how faithful they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from morphoscope import files
+from morphoscope.report import wording
+from morphoscope.report.facts import Headline, Tile
+from morphoscope.report.figures_maps import METHOD_NAMES, faithfulness_bars, map_columns, map_panel
+from morphoscope.report.page import Page, Top, rendered
+from morphoscope.report.tables import Table
+
+if TYPE_CHECKING:
+    from morphoscope.explanation.explain import Maps
+    from morphoscope.training.run import Run
+
+SCORES = {
+    "deletion": "Deletion area",
+    "insertion": "Insertion area",
+    "pointing": "Pointing game",
+    "energy": "Energy inside",
+    "dead": "Dead maps",
+}
+
+
+def write_maps_page(
+    run: Run,
+    maps: Sequence[Maps],
+    out: Path,
+    *,
+    target: str,
+    scores: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    sanity: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> Path:
+    """Write ``explain.html`` and ``figures/*.png``.
+
+    Args:
+        run: whose network.
+        maps: one for each method, of the same galaxies.
+        out: the folder.
+        target: the explained output.
+        scores: method → as from :func:`morphoscope.explanation.score.score_maps`.
+        sanity: method → as from :func:`morphoscope.explanation.score.sanity`.
+    """
+    with files.explained_os_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        page = Page(out / "figures")
+        for each in maps:
+            _add_maps(page, each)
+        if len(maps) > 1:
+            page.section("together", "Side by side")
+            names = [METHOD_NAMES[each.method] for each in maps]
+            figure = map_columns(maps[0].images[:5], dict(zip(names, maps, strict=True)))
+            page.chart("maps_together", figure, "The same galaxies by every method.")
+        for method, scored in (scores or {}).items():
+            _add_scores(page, method, scored, (sanity or {}).get(method, ()))
+        text = rendered(page, _top(run, maps, target), notes=_notes(maps))
+        place = out / "explain.html"
+        with files.atomic_file(place) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return place
+
+
+def _top(run: Run, maps: Sequence[Maps], target: str) -> Top:
+    from morphoscope import __version__
+
+    layers = sorted({each.layer for each in maps if each.layer})
+    dead = sum(int(each.dead.sum()) for each in maps)
+    return Top(
+        kind="maps",
+        eyebrow=f"run {run.name}",
+        title=f"What {run.recipe.name} looks at",
+        about=f"{wording.plural(len(maps[0].images), 'galaxy', 'galaxies')}, explained: {target}.",
+        headline=Headline(
+            figure=str(len(maps)),
+            label="methods" if len(maps) > 1 else "method",
+            tiles=[
+                Tile("Layer", ", ".join(layers) or wording.DASH, "of the class activation maps"),
+                Tile("Dead maps", wording.count(dead), "zero everywhere"),
+            ],
+        ),
+        version=__version__,
+    )
+
+
+def _add_maps(page: Page, maps: Maps) -> None:
+    name = METHOD_NAMES[maps.method]
+    page.section(maps.method, name)
+    where = f" at layer {maps.layer}" if maps.layer else " at the pixels"
+    dead = int(maps.dead.sum())
+    died = (
+        f" {wording.plural(dead, 'map')} of {len(maps.dead)} zero everywhere (gradient diffusion)."
+        if dead
+        else ""
+    )
+    page.chart(
+        f"maps_{maps.method}",
+        map_panel(maps),
+        f"{name}{where}: each galaxy as the network sees it, and its map from 0 (nothing) to its own largest "
+        f"value over the galaxy in grey. The percentage is the network's answer.{died}",
+    )
+
+
+def _add_scores(
+    page: Page, method: str, scored: Mapping[str, Mapping[str, Any]], sanity: Sequence[Mapping[str, Any]]
+) -> None:
+    name = METHOD_NAMES[method]
+    page.section(f"scores-{method}", f"Is {name} right?")
+    page.chart(
+        f"scores_{method}",
+        faithfulness_bars(scored),
+        f"{name} beside maps that know nothing of the network; bars: 95 % bootstrap intervals over galaxies.",
+    )
+    keys = [key for key in SCORES if any(key in each for each in scored.values())]
+    page.table(
+        Table(
+            headings=["Map", *(SCORES[key] for key in keys), "n"],
+            rows=[
+                [
+                    METHOD_NAMES.get(label, label),
+                    *(_with_interval(each.get(key, {})) for key in keys),
+                    wording.count(each[keys[0]]["n"]),
+                ]
+                for label, each in scored.items()
+            ],
+            caption="Means over galaxies with 95 % bootstrap intervals. Deletion: the answer while the most "
+            "important pixels become sky, smaller is better; insertion: while they appear, larger is better.",
+        )
+    )
+    if sanity:
+        page.table(
+            Table(
+                headings=["Layers made random, from the output down", "Correlation with the trained map"],
+                rows=[
+                    [wording.percent(row["random"], 0), _with_interval(row["correlation"])] for row in sanity
+                ],
+                caption="Spearman's correlation, mean over galaxies. A map that stays like itself while the "
+                "network forgets is not about the network (Adebayo et al. 2018).",
+            )
+        )
+
+
+def _with_interval(score: Mapping[str, Any]) -> str:
+    between = wording.interval(score.get("low"), score.get("high"))
+    return wording.number(score.get("value")) + (f" ({between})" if between else "")
+
+
+def _notes(maps: Sequence[Maps]) -> list[str]:
+    return [
+        "A map shows where the answer is sensitive, not why it is right; compare it with the baselines "
+        "before drawing conclusions.",
+        *(
+            f"{METHOD_NAMES[each.method]}: {int(each.dead.sum())} of {len(each.dead)} maps are zero."
+            for each in maps
+            if each.dead.any()
+        ),
+    ]

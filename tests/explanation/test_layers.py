@@ -1,0 +1,131 @@
+"""The default layer of every network, and maps from all of them in one contract."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from morphoscope.errors import UsageError
+from morphoscope.explanation.cam import ablation_cam, grad_cam
+from morphoscope.explanation.layers import find_layer
+from morphoscope.models.build import build
+from morphoscope.recipe import Model, Recipe
+from morphoscope.studies.listing import scheme_outputs
+from morphoscope.studies.registry import recipes
+
+DEFAULTS = {
+    "cheng/vgg16": "backbone.trunk",
+    "cheng/resnet18": "backbone.layer4",
+    "cheng/plain50": "backbone.trunk",
+    "tong/cs-resnet50": "backbone.trunk",
+    "yan/efficientnetv2s-cbam": "backbone.attention",
+    "yan/efficientnetv2s": "backbone.trunk",
+    "yan/mobilenetv2": "backbone.trunk",
+    "ng/baseline": "backbone.trunk",
+    "ng/baseline-cbam": "backbone.trunk",
+    "ng/resnet50": "backbone.layer4",
+    "ng/dinov2-base": "backbone.blocks.10",
+    "ng/efficientnet-lite0": "backbone.bn2",
+    "fu/densenet121-20": "backbone.features",
+    "small/five-class-scratch": "backbone.layer4",
+}
+
+
+def _network(recipe: Recipe, size: int = 64):
+    torch.manual_seed(0)
+    model = recipe.model.model_copy(update={"pretrained": False, "rest": "pretrained"})
+    outputs = scheme_outputs(recipe.data.scheme) or 3
+    return build(model, outputs, image_size=size)[0].eval()
+
+
+@pytest.mark.parametrize("name", list(DEFAULTS))
+def test_the_default_layer(name: str) -> None:
+    size = 56 if "dinov2" in name else 64
+    layer = find_layer(_network(recipes()[name], size))
+    assert layer.name == DEFAULTS[name]
+    assert layer.tail is not None
+
+
+def _distinct() -> dict[str, Recipe]:
+    """One recipe for every different network; the largest are left to their smaller sisters."""
+    found: dict[str, Recipe] = {}
+    for recipe in recipes().values():
+        heavy = recipe.name in ("ng/convnext-large", "yan/fused-6")
+        key = repr(recipe.model.model_copy(update={"pretrained": False, "frozen": 0, "hidden_l2": 0}))
+        if not heavy:
+            found.setdefault(key, recipe)
+    return {recipe.name: recipe for recipe in found.values()}
+
+
+@pytest.mark.parametrize("recipe", _distinct().values(), ids=_distinct().keys())
+def test_every_model_gives_a_map_with_its_default_layer(recipe: Recipe) -> None:
+    size = {"ng/dinov2-base": 56, "yan/inception-resnet-v2": 80}.get(recipe.name, 64)
+    network = _network(recipe, size)
+    layer = find_layer(network)
+    images = torch.randint(0, 256, (2, 3, size, size)).float()
+    maps = grad_cam(network, layer, images, torch.tensor([0, 1]))
+    assert maps.ndim == 3
+    assert len(maps) == 2
+    assert torch.isfinite(maps).all()
+    assert (maps >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ({"name": "resnet18"}, 64),
+        ({"name": "residual50", "attention": "tiled-cbam", "hidden": (8,)}, 64),
+        ({"name": "vgg16", "pool": "flatten"}, 32),
+        ({"name": "test_efficientnet"}, 64),
+        ({"name": "resnet18", "classifier": True}, 64),
+        ({"name": "test_vit"}, 160),
+        ({"name": "baseline-cnn", "pool": "flatten", "attention": "cbam-residual", "reduction": 4}, 32),
+    ],
+)
+def test_the_tail_is_the_rest_of_the_network(model: dict, size: int) -> None:
+    """What Ablation-CAM reruns, given the layer's own output, gives the network's own outputs."""
+    from morphoscope.explanation.layers import output_of
+
+    torch.manual_seed(1)
+    network = build(Model(**model, pretrained=False), 4, image_size=size)[0].eval()
+    layer = find_layer(network)
+    images = torch.randint(0, 256, (3, 3, size, size)).float()
+    with torch.no_grad(), output_of(layer, leaf=False) as kept:
+        outputs = network(images)
+        assert layer.tail is not None
+        torch.testing.assert_close(layer.tail(kept[0]), outputs)
+
+
+def test_ablation_by_the_tail_is_ablation_of_the_whole_network() -> None:
+    from dataclasses import replace
+
+    torch.manual_seed(1)
+    network = build(Model(name="test_resnet", pretrained=False), 4, image_size=64)[0].eval()
+    layer = find_layer(network)
+    images, target = torch.randint(0, 256, (2, 3, 64, 64)).float(), torch.tensor([1, 3])
+    quick = ablation_cam(network, layer, images, target)
+    slow = ablation_cam(network, replace(layer, tail=None), images, target)
+    torch.testing.assert_close(quick, slow, rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_lie_on_their_grid_and_registers_are_left_out() -> None:
+    torch.manual_seed(0)
+    network = build(Model(name="test_vit", pretrained=False), 4, image_size=160)[0].eval()
+    layer = find_layer(network)
+    tokens = torch.arange(1 * 101 * 2).float().view(1, 101, 2)
+    grid = layer.as_map(tokens)
+    assert grid.shape == (1, 2, 10, 10)
+    assert grid[0, 0, 0, 0] == tokens[0, 1, 0]  # the class token comes first
+    assert grid[0, 1, 9, 9] == tokens[0, 100, 1]
+    masked = layer.masked(tokens, torch.tensor([1]))
+    assert torch.equal(masked[0, 0], tokens[0, 0])
+    assert (masked[0, 1:, 1] == 0).all()
+
+
+def test_layers_that_are_not_there_or_have_no_places() -> None:
+    network = build(Model(name="test_resnet", pretrained=False), 4, image_size=64)[0].eval()
+    with pytest.raises(UsageError, match=r"no layer 'backbone.layer5' \(did you mean 'backbone.layer"):
+        find_layer(network, "backbone.layer5")
+    images, target = torch.zeros(1, 3, 64, 64), torch.tensor([0])
+    with pytest.raises(UsageError, match="no map of places"):
+        grad_cam(network, find_layer(network, "head"), images, target)
