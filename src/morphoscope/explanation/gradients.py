@@ -21,7 +21,7 @@ def saliency(network: Network, images_NCHW: torch.Tensor, target_N: torch.Tensor
     """|∂y/∂x|, the largest over the channels (Simonyan et al. 2014, section 3.1), (N, H, W) float32."""
     from captum.attr import Saliency
 
-    found = Saliency(network).attribute(_leaf(images_NCHW), target=target_N)
+    found: Any = Saliency(network).attribute(_leaf(images_NCHW), target=target_N)
     return found.detach().amax(1)
 
 
@@ -34,7 +34,7 @@ def smoothgrad(network: Network, images_NCHW: torch.Tensor, target_N: torch.Tens
 
     with torch.random.fork_rng(devices=[images_NCHW.device] if images_NCHW.is_cuda else []):
         torch.manual_seed(0)
-        found = NoiseTunnel(Saliency(network)).attribute(
+        found: Any = NoiseTunnel(Saliency(network)).attribute(
             _leaf(images_NCHW),
             target=target_N,
             nt_type="smoothgrad",

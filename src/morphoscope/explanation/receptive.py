@@ -77,7 +77,7 @@ def centres(network: Network, layer: Layer, size: int) -> Centres:
 
 
 def over_the_image(maps_Nhw: torch.Tensor, where: Centres, size: tuple[int, int]) -> torch.Tensor:
-    """Maps laid over the image, (N, H, W): bilinear between the middles of the cells, constant beyond the last.
+    """Maps laid over the image, (N, H, W): bilinear between the middles of cells, constant beyond the last.
 
     Args:
         maps_Nhw: of a layer.
