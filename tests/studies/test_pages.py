@@ -21,11 +21,18 @@ ROWS = {
 STORES = {"cheng": "ten", "tong": "five", "yan": "ten", "ng": "votes", "fu": "ten"}
 SETTINGS = ("augment.size=32", "training.epochs=2", "training.batch=16", "augment.crop=24")
 EXPECTED = {
-    "cheng": ("improvement", "confusion_resnet18", "network_vgg16", "unit_basic"),
+    "cheng": (
+        "improvement",
+        "confusion_resnet18",
+        "network_vgg16",
+        "unit_basic",
+        "maps_saliency",
+        "maps_gradcam",
+    ),
     "tong": ("confusion_change", "processing", "unit_attention_unit", "network_cs-resnet50"),
-    "yan": ("unit_mbconv", "network_efficientnetv2s-cbam"),
-    "ng": ("decision_tree", "votes_per_question", "network_baseline-cbam"),
-    "fu": ("sweep", "oversampling", "unit_dense_block"),
+    "yan": ("unit_mbconv", "network_efficientnetv2s-cbam", "maps_gradcam"),
+    "ng": ("decision_tree", "votes_per_question", "network_baseline-cbam", "maps_ablationcam"),
+    "fu": ("sweep", "oversampling", "unit_dense_block", "frozen_maps_efficientnet-lite0"),
 }
 
 

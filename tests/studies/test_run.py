@@ -55,7 +55,7 @@ def test_the_page_tells_what_was_run_and_what_not(done: tuple[Path, api.StudyDon
     out, found = done
     text = found.page.read_text()
     assert "Quick study at reduced size" in text
-    assert "No network had pretrained weights" in text
+    assert "No network had pretrained weights but" in text
     assert "vgg16 was not asked for and not run" in text
     assert "27\u202f627\u202f210" in text  # VGG16's weights, counted here although it was not trained
     assert "59.66" in text  # its published accuracy
@@ -202,7 +202,7 @@ def test_submission(all_votes: Store, tmp_path: Path) -> None:
         quick=True,
         from_scratch=True,
         rows=("ng/efficientnet-lite0",),
-        settings=(*TINY[:3], "augment.crop=24", "model.name=test_resnet"),
+        settings=(*TINY[:3], "augment.crop=24", "model.name=test_resnet", "model.pretrained=false"),
     )
     done = api.study("ng", all_votes, tmp_path / "ng", options, test_images=images, progress=False)
     run = done.results.rows["ng/efficientnet-lite0"].runs()[0]

@@ -24,7 +24,8 @@ def study(
     row: Annotated[list[str] | None, typer.Option(help="Only this row; repeatable. [default: all]")] = None,
     weights: Annotated[str | None, typer.Option(help="Folder with pretrained weights by timm name.")] = None,
     from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="No pretrained weights; the page says so.")
+        bool,
+        typer.Option("--from-scratch", help="No pretrained weights but packaged ones; the page says so."),
     ] = False,
     literal: Annotated[
         list[str] | None,

@@ -9,6 +9,7 @@ import numpy as np
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.explanation.targets import target_index
+from morphoscope.labels.five_class import SPIRAL_COLUMN
 from morphoscope.labels.scheme import Classes
 from morphoscope.training.run import Run
 
@@ -47,7 +48,7 @@ def choose_galaxies(run: Run, store: Store, which: str, count: int, seed: int = 
     """
     scheme = run.scheme
     if which == BEST_F1:
-        which = best_class(run.metrics()) if isinstance(scheme, Classes) else scheme.output_names[0]
+        which = best_class(run.metrics()) if isinstance(scheme, Classes) else _telling(scheme.output_names)
     index = target_index(scheme, which)
     name = scheme.output_names[index]
     if store.need_scheme().output_names != scheme.output_names:
@@ -62,6 +63,11 @@ def choose_galaxies(run: Run, store: Store, which: str, count: int, seed: int = 
         raise MorphoscopeError(f"{store.path}: no galaxy of class '{name}' to explain")
     chosen = np.random.default_rng(seed).permutation(members)[:count]
     return np.sort(chosen), name
+
+
+def _telling(answers: tuple[str, ...]) -> str:
+    """The spirals of Galaxy Zoo, whose arms a map can follow; of other votes the first."""
+    return SPIRAL_COLUMN if SPIRAL_COLUMN in answers else answers[0]
 
 
 def _held_out(run: Run, store: Store) -> np.ndarray:

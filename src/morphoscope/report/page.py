@@ -21,7 +21,7 @@ from morphoscope.report.facts import (
     model_facts,
 )
 from morphoscope.report.gallery import Shelf
-from morphoscope.report.sections import add_data, add_evaluation, add_training
+from morphoscope.report.sections import add_data, add_evaluation, add_maps, add_training
 from morphoscope.report.tables import Table, changed_fields
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def write_report(run: Run, store: Store | None = None) -> Path:
         add_data(page, evidence)
         add_training(page, evidence)
         add_evaluation(page, evidence)
+        add_maps(page, evidence)
         _add_recipe(page, run)
         _add_environment(page, evidence)
         text = _rendered(page, evidence)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.report import choice, figures, style, wording
 from morphoscope.report.evidence import Evidence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = 7  # pictures in a row
 AUGMENTED = 4  # galaxies whose augmented draws are shown
 MISTAKES = 15
+SHOWN_MAPS = 9
 PANELS = 9  # answers in the figure of predicted against true fractions
 VOTE_ROWS = 8  # answers whose typical galaxies are shown
 
@@ -142,6 +144,40 @@ def add_training(page: Page, evidence: Evidence) -> None:
         f"Loss, {name} and learning rate over {epochs}{took}. Training values are means over an epoch's "
         f"augmented batches while the weights still move.{strict}{averaged}{kept}",
     )
+
+
+def add_maps(page: Page, evidence: Evidence) -> None:
+    """Saliency and Grad-CAM of held-out galaxies of the class with the best F1 (`cheng` Figs 8, 9)."""
+    from morphoscope.evaluation.predictor import Predictor
+    from morphoscope.explanation.choose import BEST_F1, choose_galaxies
+    from morphoscope.explanation.explain import Explainer
+    from morphoscope.report.figures_maps import METHOD_NAMES, map_panel
+
+    run, store = evidence.run, evidence.store
+    if store is None or not evidence.test:
+        return
+    try:
+        rows, target = choose_galaxies(run, store, BEST_F1, SHOWN_MAPS)
+        explain = Explainer(Predictor(run, views=1))
+        images = [store.images[row] for row in rows]
+        found = [explain(images, method=method, target=target) for method in ("saliency", "gradcam")]
+    except MorphoscopeError:  # whose words may name folders, which a page that is shared should not
+        evidence.missing.append(
+            "There are no maps of what the network looks at; 'morphoscope explain' says why not."
+        )
+        return
+    page.section("maps", "What it looks at")
+    why = "the class with the highest F1" if isinstance(run.scheme, Classes) else "the highest fractions"
+    for maps in found:
+        dead = int(maps.dead.sum())
+        died = f" {dead} of {len(maps.dead)} maps are zero everywhere (gradient diffusion)." if dead else ""
+        page.chart(
+            f"maps_{maps.method}",
+            map_panel(maps),
+            f"{METHOD_NAMES[maps.method]} for {target} ({why}): held-out galaxies, beside each its map from "
+            f"nothing to its own largest value; the percentage is the network's answer.{died}",
+        )
+    page.text("'morphoscope explain' makes more of them, and --score measures whether they are right.")
 
 
 def add_evaluation(page: Page, evidence: Evidence) -> None:

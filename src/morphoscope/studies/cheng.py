@@ -104,6 +104,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
 def _sections(page: StudyPage) -> None:
     """Tables 1 to 3, Figs 3 to 7, and depth with and without shortcuts."""
     from morphoscope.report.tables import Table
+    from morphoscope.studies.maps import add_best_maps
     from morphoscope.studies.published.arithmetic import relative_improvement
     from morphoscope.studies.sections import (
         add_diagram,
@@ -163,6 +164,7 @@ def _sections(page: StudyPage) -> None:
         if best.name != "cheng/resnet152":
             class_report(page, best.name)
         confusion(page, best.name)
+    add_best_maps(page, {"saliency": "Fig 8", "gradcam": "Fig 9"})
     page.page.section("structure", "Structure")
     add_unit(page, "basic", "The residual unit of two convolutions: y = relu(F(x) + x) (Fig 4, equation 1).")
     add_unit(page, "bottleneck", "The residual unit of three convolutions, of ResNet-50 and deeper.")
@@ -184,7 +186,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy10",
     how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
-    quick={"augment.size": 64, "training.epochs": 4, "training.batch": 32, "data.limit": 1200},
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32, "data.limit": 600},
     literal=LITERAL,
     sections=_sections,
 )

@@ -281,7 +281,15 @@ def _own_deviations(page: StudyPage) -> list[list[str]]:
         told = ", ".join(f"{name} = {value}" for name, value in page.study.quick.items())
         rows.append(["Size and length", "full protocol", told, "--quick", ""])
     if options.from_scratch:
-        rows.append(["Start", "ImageNet weights in most rows", "random weights in all", "--from-scratch", ""])
+        rows.append(
+            [
+                "Start",
+                "ImageNet weights in most rows",
+                "random weights in all but those of EfficientNet-Lite0",
+                "--from-scratch",
+                "",
+            ]
+        )
     for name in options.literal:
         rows.append(["Literal reading", "", page.study.literal[name][0], f"--literal {name}", ""])
     if options.settings:

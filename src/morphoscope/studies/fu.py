@@ -71,6 +71,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
 
 def _sections(page: StudyPage) -> None:
     """Table 1, Figs 2 and 3, and the sweep as a figure."""
+    from morphoscope.studies.maps import add_frozen_maps
     from morphoscope.studies.sections import add_diagram, add_unit, class_report, confusion
 
     page.page.section("sweep", "How much to freeze")
@@ -79,6 +80,11 @@ def _sections(page: StudyPage) -> None:
     if best is not None:
         class_report(page, best.name)
         confusion(page, best.name)
+    series = {
+        words: {f"{percent} %": f"fu/{kind}-{percent}" for percent in PERCENT}
+        for kind, words in (("densenet121", "DenseNet-121"), ("efficientnet-lite0", "EfficientNet-Lite0"))
+    }
+    add_frozen_maps(page, series, "Table 2")
     page.page.section("balance", "Oversampling")
     _add_balance(page)
     page.page.section("structure", "Structure")
@@ -178,7 +184,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy10",
     how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
-    quick={"augment.size": 64, "training.epochs": 4, "data.limit": 800},
+    quick={"augment.size": 64, "training.epochs": 3, "data.limit": 500},
     literal=LITERAL,
     sections=_sections,
 )

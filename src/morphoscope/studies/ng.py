@@ -144,6 +144,7 @@ def _sections(page: StudyPage) -> None:
     """Tables I and II, Figs 1, 2, 4 to 7; pretrained against scratch."""
     from morphoscope.report.figures_tree import decision_tree
     from morphoscope.report.figures_votes import votes_per_question
+    from morphoscope.studies.maps import add_beside
     from morphoscope.studies.sections import add_diagram, add_differences, add_structure, add_unit
 
     page.page.section("differences", "Attention and pretraining")
@@ -168,6 +169,7 @@ def _sections(page: StudyPage) -> None:
             votes_per_question(metrics),
             f"RMSE of each question, {page.label(best.name)}, seed 0.",
         )
+    add_beside(page, ["ng/baseline", "ng/baseline-cbam"], "Class4.1", "ablationcam", "Fig 8")
     page.page.section("tree", "The questions")
     page.page.chart(
         "decision_tree",
@@ -187,7 +189,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy-zoo-2",
     how_to_get_data="morphoscope data ingest galaxy-zoo KAGGLE_FOLDER STORE",
-    quick={"augment.size": 64, "training.epochs": 8, "training.batch": 32, "data.limit": 1000},
+    quick={"augment.size": 64, "training.epochs": 5, "training.batch": 32, "data.limit": 1000},
     quick_rows={"ng/dinov2-base": {"augment.size": 56}},
     literal=LITERAL,
     sections=_sections,

@@ -166,7 +166,7 @@ def _about(page: StudyPage) -> str:
             "the program runs and not how good the networks are."
         )
     if page.options.from_scratch:
-        words.append("No network had pretrained weights, whatever the paper says.")
+        words.append("No network had pretrained weights but those named EfficientNet-Lite0.")
     return " ".join(words)
 
 

@@ -72,7 +72,7 @@ class Options:
         seeds: trainings of each row, numbered from 0; each has its own split.
         rows: names of the rows to run; empty: all.
         weights: folder with pretrained weights by timm name.
-        from_scratch: no pretrained weights anywhere, which the page says.
+        from_scratch: no pretrained weights but those that a package carries, which the page says.
         literal: names of literal readings to take.
         settings: ``field=value`` texts applied to every row last.
     """
@@ -109,13 +109,15 @@ def resolved_rows(study: Study, options: Options) -> dict[str, Recipe]:
 
 
 def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
+    from morphoscope.models.pretrained import start_of
+
     changes: dict[str, Any] = {}
     for name in options.literal:
         changes |= study.literal[name][1]
     if options.quick:
         changes |= {**study.quick, **study.quick_rows.get(recipe.name, {}), "augment.train_size": ()}
         changes["training.initial_epoch"] = 0
-    if options.from_scratch:
+    if options.from_scratch and start_of(recipe.model) != "package":
         changes |= {"model.pretrained": False, "model.weights": None}
     elif options.weights and recipe.model.pretrained:
         changes["model.weights"] = options.weights

@@ -93,6 +93,7 @@ def _sections(page: StudyPage) -> None:
     """Tables I to V, Figs 1 to 7."""
     from morphoscope.report import wording
     from morphoscope.report.figures_comparison import confusion_change
+    from morphoscope.studies.maps import add_best_maps
     from morphoscope.studies.sections import (
         add_diagram,
         add_differences,
@@ -129,6 +130,7 @@ def _sections(page: StudyPage) -> None:
     published_table(page, "Table II")
     page.page.section("strip", "From the image to the network")
     _add_strip(page)
+    add_best_maps(page, {"gradcam": "not in the paper"})
     page.page.section("structure", "Structure")
     add_unit(page, "channel-attention", "Channel attention (Fig 1, equation 1).")
     add_unit(page, "spatial-attention", "Spatial attention (Fig 2, equation 2).")
@@ -201,7 +203,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="five-class",
     how_to_get_data="morphoscope data ingest galaxy-zoo KAGGLE_FOLDER STORE --scheme five-class",
-    quick={"augment.size": 64, "training.epochs": 5, "training.batch": 32},
+    quick={"augment.size": 64, "training.epochs": 4, "training.batch": 32, "data.limit": 1000},
     literal=LITERAL,
     sections=_sections,
 )

@@ -110,6 +110,7 @@ def _sections(page: StudyPage) -> None:
     from morphoscope.models.network import parameter_total
     from morphoscope.report import wording
     from morphoscope.report.tables import Table
+    from morphoscope.studies.maps import add_best_maps
     from morphoscope.studies.sections import (
         add_diagram,
         add_differences,
@@ -162,6 +163,7 @@ def _sections(page: StudyPage) -> None:
         )
     )
     published_table(page, "Table 2")
+    add_best_maps(page, {"saliency": "Fig 8, left", "gradcam": "Fig 8, right"})
     page.page.section("structure", "Structure")
     add_unit(page, "mbconv", "MBConv and its fused form (Fig 3).")
     add_unit(page, "channel-attention", "Channel attention of CBAM.")
@@ -181,7 +183,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy10",
     how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
-    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32, "data.limit": 900},
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32, "data.limit": 450},
     quick_rows={"yan/inception-resnet-v2": {"augment.size": 80}},
     literal=LITERAL,
     sections=_sections,
