@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from morphoscope.data.store import Store, open_store
     from morphoscope.errors import MorphoscopeError, UsageError
     from morphoscope.recipe import Recipe
+    from morphoscope.report.maps import explain
+    from morphoscope.studies.reproduce import study
 
 __version__ = "0.1.0"
 
@@ -21,9 +23,11 @@ _PUBLIC = {
     "Recipe": "morphoscope.recipe",
     "Store": "morphoscope.data.store",
     "UsageError": "morphoscope.errors",
+    "explain": "morphoscope.report.maps",
     "load": "morphoscope.api",
     "open_store": "morphoscope.data.store",
     "simulate": "morphoscope.data.simulate",
+    "study": "morphoscope.studies.reproduce",
     "train": "morphoscope.api",
 }
 __all__ = [
@@ -32,9 +36,11 @@ __all__ = [
     "Recipe",
     "Store",
     "UsageError",
+    "explain",
     "load",
     "open_store",
     "simulate",
+    "study",
     "train",
 ]
 

@@ -223,6 +223,9 @@ class Evaluation(Part):
 
     views: Literal[1, 2, 8, 16] = Field(default=1, description="test-time augmentation: rotations times flip")
     batch: int = Field(default=64, ge=1, description="images (times views) the network sees at once")
+    calibrate: bool = Field(
+        default=True, description="correct probabilities and votes on the validation galaxies"
+    )
 
 
 class Recipe(Part):

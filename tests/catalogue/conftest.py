@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from morphoscope.evaluation.calibration import Calibration
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.training.run import StoreFacts
 
@@ -28,7 +29,12 @@ class BrightnessPredictor:
             recipe=SimpleNamespace(name="small/brightness"),
             header=SimpleNamespace(store=facts, weights_sha256="f" * 64),
         )
+        self.calibration: Calibration | None = None
         self.sizes: list[int] = []
+
+    @property
+    def calibration_words(self) -> str:
+        return "none: not tried" if self.calibration is None else self.calibration.words
 
     @property
     def input_side(self) -> int:

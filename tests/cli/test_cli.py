@@ -27,7 +27,7 @@ FAST = [
     *("--set", "training.batch=16"),
     *("--set", "augment.size=32"),
 ]
-OTHER = ["--set", "seed=1"]
+OTHER = ["--set", "seed=1", "--set", "data.validation=0.3"]
 
 
 class Answer(NamedTuple):
@@ -72,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_the_verbs(cli: Callable[..., Answer]):
     said = cli("--help")
     assert said.status == 0
-    for verb in ("demo", "data", "models", "train", "evaluate", "compare", "predict"):
+    for verb in ("demo", "data", "models", "train", "calibrate", "evaluate", "compare", "predict"):
         assert verb in said.out
     assert "audit" in cli("data", "--help").out
 
@@ -98,6 +98,30 @@ def test_a_run_is_whole_and_evaluates_to_what_it_says(cli: Callable[..., Answer]
     kept = json.loads((made / "run" / "metrics.json").read_text())
     assert measured["accuracy"] == kept["test"]["accuracy"]
     assert "accuracy" in cli("evaluate", made / "run", "--tta").out
+
+
+def test_a_run_is_calibrated_and_gives_sets(cli: Callable[..., Answer], made: Path, tmp_path: Path):
+    other, out = made / "other", tmp_path / "sets.parquet"
+    kept = json.loads((other / "metrics.json").read_text())
+    assert kept["calibration"]["galaxies"] == 36
+    (other / "calibration.json").unlink()
+    said = cli("calibrate", other, "--no-report")
+    assert said.status == 0, said.err
+    assert "chosen on 36 validation galaxies" in said.out
+    assert json.loads((other / "metrics.json").read_text()) == kept
+    measured = json.loads(cli("evaluate", other, "--coverage", "0.8", "--json").out)
+    assert measured["sets"]["coverage"] == 0.8
+    assert measured["calibration"] == kept["calibration"]
+    own = json.loads(cli("evaluate", other, "--no-calibration", "--json").out)
+    assert own["calibration"] is None
+    assert own["log_loss"] == kept["calibration"]["before"]["log_loss"]
+    said = cli("predict", other, made / "galaxies", "--out", out, "--coverage", "0.9", "--per-class")
+    assert said.status == 0, said.err
+    assert all(pq.read_table(out)["set"].to_pylist())
+    new = tmp_path / "refused.csv"
+    refused = cli("predict", made / "run", made / "galaxies", "--out", new, "--coverage", "0.9")
+    assert refused.status == 2
+    assert "needs a calibrated run" in refused.err  # six validation galaxies are too few
 
 
 def test_runs_are_compared(cli: Callable[..., Answer], made: Path):

@@ -7,8 +7,10 @@ import pytest
 
 from morphoscope.data.simulate import block_of, simulate
 from morphoscope.data.simulation.galaxies import TRUTH
+from morphoscope.data.simulation.masks import COMPONENTS
 from morphoscope.data.simulation.row import Plan, class_of, render_rows
-from morphoscope.data.simulation.survey import DECALS
+from morphoscope.data.simulation.survey import DECALS, SURVEYS
+from morphoscope.data.simulation.votes import count_column
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.galaxy10 import COUNTS, GALAXY10
@@ -71,6 +73,10 @@ def test_votes_obey_the_tree(tmp_path: Path):
     assert fractions.shape == (20, 37)
     assert np.abs(GALAXY_ZOO_2.sum_errors(fractions)).max() < 1e-6
     assert store.column("volunteers").min() >= 30
+    counts = np.stack([store.column(count_column(answer)) for answer in GALAXY_ZOO_2.columns], 1)
+    assert counts[:, :3].sum(axis=1).tolist() == store.column("volunteers").tolist()
+    shares = counts[:, :3] / counts[:, :3].sum(axis=1, keepdims=True)
+    assert np.abs(shares - fractions[:, :3]).max() < 1e-6
     featured = fractions[:, 1]
     classes = store.column("morphology")
     smooth = np.isin(classes, GALAXY10.classes[2:4])
@@ -84,6 +90,44 @@ def test_sizes_show_the_same_field(store, tmp_path: Path):
     assert np.abs(shrunk - store.images[:2]).mean() < 1.0
 
 
+def test_masks_are_kept_and_change_nothing_else(store, tmp_path: Path):
+    masked = simulate(tmp_path / "masked", 4, 48, seed=3, masks=True, workers=2)
+    assert np.array_equal(masked.images, store.images[:4])
+    assert masked.masks is not None
+    assert masked.masks.shape == (4, 48, 48)
+    assert masked.meta.mask_components == COMPONENTS
+    assert store.masks is None
+    middle = masked.masks[:, 20:28, 20:28] & 0b11111  # bulge, disc, arms, bar, companion
+    assert (middle > 0).mean() > 0.9
+
+
+@pytest.mark.parametrize("survey", ["sdss", "euclid"])
+def test_other_surveys_picture_the_same_galaxies(store, tmp_path: Path, survey: str):
+    other = simulate(tmp_path / survey, 4, 48, seed=3, survey=survey)
+    assert other.meta.stretch == survey
+    assert other.column("morphology").tolist() == store.column("morphology")[:4].tolist()
+    assert not np.array_equal(other.images, store.images[:4])
+    smaller = other.column("half_light_radius") / store.column("half_light_radius")[:4]
+    assert smaller == pytest.approx(smaller[0], rel=0.05)  # radii end at the frame
+    assert smaller[0] == pytest.approx(1 / SURVEYS[survey].distance, rel=0.02)
+    assert (other.column("r_mag") > store.column("r_mag")[:4]).all()
+    seen = SURVEYS[survey].view
+    if seen:  # pictures of SDSS are scaled to their galaxies
+        largest = SURVEYS[survey].field
+        wanted = np.minimum(seen * other.column("light_radius_90"), largest) / 48
+        assert other.column("pixel_scale") == pytest.approx(wanted, rel=0.1)
+        assert other.meta.pixel_scale is None
+
+
+def test_a_simulated_store_goes_through_galaxy10s_own_layout(store, tmp_path: Path):
+    from morphoscope.data.export import export_hdf5
+    from morphoscope.data.galaxy10 import ingest_galaxy10
+
+    back = ingest_galaxy10(export_hdf5(store, tmp_path / "simulated.h5"), tmp_path / "back")
+    assert np.array_equal(back.images, store.images)
+    assert back.targets().tolist() == store.targets().tolist()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -94,6 +138,7 @@ def test_sizes_show_the_same_field(store, tmp_path: Path):
         ({"workers": 0}, "workers is 0"),
         ({"scheme": "vote"}, "did you mean 'votes'"),
         ({"proportions": "same"}, "equal"),
+        ({"survey": "euklid"}, "did you mean 'euclid'"),
     ],
 )
 def test_impossible_requests_are_refused(tmp_path: Path, changes: dict, words: str):

@@ -223,3 +223,20 @@ def test_unknown_methods_and_targets(tmp_path) -> None:
         target_index(FIVE_CLASS, "Spirl")
     with pytest.raises(UsageError, match="no output '5'"):
         target_index(FIVE_CLASS, 5)
+
+
+def test_maps_are_scaled_each_for_itself() -> None:
+    from morphoscope.explanation.explain import Maps
+
+    values = np.zeros((3, 20, 20), np.float32)
+    values[0, :10] = 2
+    values[1, :10] = 1
+    values[1, 0, 0] = 100  # a single pixel that stands out
+    images, answers = np.zeros((3, 20, 20, 3), np.uint8), np.ones((3, 1), np.float32)
+    pixels = Maps("saliency", "", values, images, ("a",) * 3, answers, ("a",))
+    assert pixels.scaled()[0].max() == 1
+    assert pixels.scaled()[1, 5, 5] == 1  # the rest is not hidden by it
+    assert pixels.dead.tolist() == [False, False, True]
+    cam = Maps("gradcam", "layer", values, images, ("a",) * 3, answers, ("a",))
+    assert cam.scaled()[1, 5, 5] == pytest.approx(0.01)
+    assert not cam.scaled()[2].any()

@@ -64,3 +64,9 @@ def test_how_the_training_ended_is_said(classes_run: Run) -> None:
 def test_a_changed_program_is_said(classes_run: Run) -> None:
     assert "(after 0db3b03)" in said(classes_run, environment={"git_revision": "0db3b03-dirty"})
     assert "revision" not in said(classes_run, environment={"git_revision": "0db3b03"})
+
+
+def test_a_calibration_on_the_validation_galaxies_is_said(classes_run: Run) -> None:
+    fitted = {"calibration": {"method": "temperature"}, "validation": {"n": 9}}
+    assert "The calibration was fitted on the validation galaxies" in said(classes_run, metrics=fitted)
+    assert "calibration was" not in said(classes_run, metrics={"calibration": {"method": "none"}})

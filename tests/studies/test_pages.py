@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from markupsafe import escape
 
-from morphoscope import api
+from morphoscope.studies.reproduce import study
 from morphoscope.studies.study import Options, find_study
 
 ROWS = {
@@ -44,7 +44,7 @@ def stores(ten_classes, five_classes, all_votes) -> dict:
 @pytest.mark.parametrize("name", list(ROWS))
 def test_page(name: str, stores: dict, tmp_path: Path) -> None:
     options = Options(quick=True, from_scratch=True, rows=ROWS[name], settings=SETTINGS)
-    done = api.study(name, stores[STORES[name]], tmp_path / name, options, progress=False)
+    done = study(name, stores[STORES[name]], tmp_path / name, options, progress=False)
     text = done.page.read_text()
     for figure in EXPECTED[name]:
         drawn = (tmp_path / name / "figures" / f"{figure}.png").is_file()

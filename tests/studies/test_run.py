@@ -11,6 +11,7 @@ import pytest
 from morphoscope import api
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.studies.reproduce import StudyDone, study
 from morphoscope.studies.run import fitted_to, run_study
 from morphoscope.studies.study import NAMES, Options, find_study, resolved_rows
 
@@ -23,14 +24,14 @@ def _tiny(**changes: object) -> Options:
 
 
 @pytest.fixture(scope="module")
-def done(ten_classes: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, api.StudyDone]:
+def done(ten_classes: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyDone]:
     """A whole study of three rows and two seeds, small in everything."""
     out = tmp_path_factory.mktemp("studies") / "cheng"
     rows = ("cheng/resnet18", "cheng/plain18", "cheng/resnet18-published")
-    return out, api.study("cheng", ten_classes, out, _tiny(rows=rows, seeds=2), progress=False)
+    return out, study("cheng", ten_classes, out, _tiny(rows=rows, seeds=2), progress=False)
 
 
-def test_every_row_and_seed_is_an_ordinary_run(done: tuple[Path, api.StudyDone]) -> None:
+def test_every_row_and_seed_is_an_ordinary_run(done: tuple[Path, StudyDone]) -> None:
     out, found = done
     for row in ("resnet18", "plain18", "resnet18-published"):
         for seed in (0, 1):
@@ -40,7 +41,7 @@ def test_every_row_and_seed_is_an_ordinary_run(done: tuple[Path, api.StudyDone])
     assert found.not_run == []
 
 
-def test_numbers_of_all_seeds_are_kept(done: tuple[Path, api.StudyDone]) -> None:
+def test_numbers_of_all_seeds_are_kept(done: tuple[Path, StudyDone]) -> None:
     out, found = done
     kept = json.loads((out / "results.json").read_text())
     row = kept["cheng/plain18"]
@@ -51,7 +52,7 @@ def test_numbers_of_all_seeds_are_kept(done: tuple[Path, api.StudyDone]) -> None
     assert found.results.rows["cheng/plain18"].mean("accuracy") == pytest.approx(sum(values) / 2)
 
 
-def test_the_page_tells_what_was_run_and_what_not(done: tuple[Path, api.StudyDone]) -> None:
+def test_the_page_tells_what_was_run_and_what_not(done: tuple[Path, StudyDone]) -> None:
     out, found = done
     text = found.page.read_text()
     assert "Quick study at reduced size" in text
@@ -62,7 +63,7 @@ def test_the_page_tells_what_was_run_and_what_not(done: tuple[Path, api.StudyDon
     assert (out / "figures" / "published_and_measured.png").stat().st_size > 10_000
 
 
-def test_a_finished_row_is_not_trained_again(done: tuple[Path, api.StudyDone], ten_classes: Store) -> None:
+def test_a_finished_row_is_not_trained_again(done: tuple[Path, StudyDone], ten_classes: Store) -> None:
     out, _ = done
     weights = out / "runs" / "plain18" / "0" / "weights.safetensors"
     before = weights.stat().st_mtime_ns
@@ -72,7 +73,7 @@ def test_a_finished_row_is_not_trained_again(done: tuple[Path, api.StudyDone], t
 
 
 def test_a_study_goes_on_with_the_same_options_alone(
-    done: tuple[Path, api.StudyDone], ten_classes: Store
+    done: tuple[Path, StudyDone], ten_classes: Store
 ) -> None:
     out, _ = done
     other = _tiny(settings=(*TINY, "optimiser.lr=0.01"))
@@ -102,7 +103,7 @@ def test_a_row_without_weights_is_noted_and_the_others_go_on(
         rows=("cheng/vgg16", "cheng/plain18"),
         settings=TINY,
     )
-    done = api.study("cheng", ten_classes, tmp_path / "out", options, progress=False)
+    done = study("cheng", ten_classes, tmp_path / "out", options, progress=False)
     assert done.not_run == ["cheng/vgg16"]
     assert "vgg16.tv_in1k.safetensors" in done.results.rows["cheng/vgg16"].why_not()
     assert "vgg16 was not run" in done.page.read_text()
@@ -204,7 +205,7 @@ def test_submission(all_votes: Store, tmp_path: Path) -> None:
         rows=("ng/efficientnet-lite0",),
         settings=(*TINY[:3], "augment.crop=24", "model.name=test_resnet", "model.pretrained=false"),
     )
-    done = api.study("ng", all_votes, tmp_path / "ng", options, test_images=images, progress=False)
+    done = study("ng", all_votes, tmp_path / "ng", options, test_images=images, progress=False)
     run = done.results.rows["ng/efficientnet-lite0"].runs()[0]
     with open(run.path / "submission.csv", encoding="utf-8") as file:
         rows = list(csv.reader(file))

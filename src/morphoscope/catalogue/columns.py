@@ -6,12 +6,14 @@ Shape letters: N galaxies, K outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError
+from morphoscope.evaluation.conformal import SEPARATOR, filled_sets, set_names
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 
 _PLACE = (
@@ -22,8 +24,33 @@ _PLACE = (
 )
 
 
-def catalogue_schema(scheme: Classes | VoteFractions) -> pa.Schema:
+@dataclass(frozen=True)
+class Sets:
+    """Which prediction sets a catalogue is to have.
+
+    Attributes:
+        coverage: share of galaxies whose set shall hold the truth.
+        per_class: within every class, and not only over all galaxies.
+        least_K: the probability from which a class belongs to the set.
+    """
+
+    coverage: float
+    per_class: bool
+    least_K: np.ndarray
+
+    @property
+    def words(self) -> str:
+        """What they are, for people."""
+        where = "within every class" if self.per_class else "over all galaxies"
+        return f"{self.coverage:g} {where}"
+
+
+def catalogue_schema(scheme: Classes | VoteFractions, sets: Sets | None = None) -> pa.Schema:
     """The columns of a catalogue made with ``scheme``; units and descriptions are in the fields' metadata.
+
+    Args:
+        scheme: what the answers mean.
+        sets: with a column of prediction sets.
 
     Raises:
         MorphoscopeError: an answer has the name of another column.
@@ -49,11 +76,24 @@ def catalogue_schema(scheme: Classes | VoteFractions) -> pa.Schema:
         for name in scheme.classes
     ]
     fields.append(_field("entropy", pa.float32(), "nat", "entropy of the class probabilities"))
+    if sets is not None:
+        fields.append(
+            _field(
+                "set",
+                pa.string(),
+                "",
+                f"classes that hold the truth for a share of {sets.words} like the training's, the most "
+                f"probable first, separated by {SEPARATOR}",
+            )
+        )
     return pa.schema(fields)
 
 
 def catalogue_table(
-    scheme: Classes | VoteFractions, items: Sequence[Item], answers_NK: np.ndarray
+    scheme: Classes | VoteFractions,
+    items: Sequence[Item],
+    answers_NK: np.ndarray,
+    sets: Sets | None = None,
 ) -> pa.Table:
     """N rows of a catalogue, with the columns of :func:`catalogue_schema`.
 
@@ -61,6 +101,7 @@ def catalogue_table(
         scheme: what the answers mean.
         items: the galaxies; their rows may have id, ra and dec.
         answers_NK: probabilities or vote fractions, finite.
+        sets: with a column of prediction sets.
     """
     columns: dict[str, pa.Array] = {
         "id": pa.array([str(item.row["id"]) for item in items], pa.string()),
@@ -78,7 +119,10 @@ def catalogue_table(
         for k, name in enumerate(scheme.classes):
             columns[probability_column(name)] = pa.array(answers_NK[:, k], pa.float32())
         columns["entropy"] = pa.array(entropy(answers_NK), pa.float32())
-    return pa.table(columns, schema=catalogue_schema(scheme))
+        if sets is not None:
+            chosen = filled_sets(answers_NK, sets.least_K)
+            columns["set"] = pa.array(set_names(answers_NK, chosen, scheme.classes), pa.string())
+    return pa.table(columns, schema=catalogue_schema(scheme, sets))
 
 
 def entropy(probabilities_NK: np.ndarray) -> np.ndarray:

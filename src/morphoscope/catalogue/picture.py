@@ -11,6 +11,7 @@ import pyarrow as pa
 from morphoscope.catalogue.columns import catalogue_table
 from morphoscope.catalogue.detect import Sources, cutout_sides, cutouts, detect_sources
 from morphoscope.catalogue.provenance import provenance_of
+from morphoscope.catalogue.sets import sets_of
 from morphoscope.catalogue.write import check_output, open_catalogue
 from morphoscope.data.images import read_image
 from morphoscope.data.ingest import Item
@@ -34,6 +35,8 @@ def classify_picture(
     factor: float = 2.0,
     min_area: int = 150,
     name: str = "",
+    coverage: float | None = None,
+    per_class: bool = False,
 ) -> tuple[pa.Table, Sources, np.ndarray]:
     """Detect the sources of a picture and classify each.
 
@@ -46,6 +49,8 @@ def classify_picture(
         factor: side of a cutout in units of the source's length.
         min_area: least pixels of a source. On fewer than some 14 across hardly any shape can be told.
         name: what the table's ``source`` column says; the file's name where there is one.
+        coverage: add the column ``set`` (see :func:`morphoscope.catalogue.predict.predict_catalogue`).
+        per_class: as there.
 
     Returns:
         The catalogue's table (its usual columns and x, y, radius, cutout in pixels, brightest source
@@ -55,6 +60,7 @@ def classify_picture(
         UsageError: no such file.
         MorphoscopeError: it cannot be read, or nothing was detected.
     """
+    sets = sets_of(predictor, coverage, per_class=per_class)
     if isinstance(picture, np.ndarray):
         image = picture
     else:
@@ -69,7 +75,7 @@ def classify_picture(
     squares = cutouts(image, sources, factor=factor, size=predictor.input_side)
     answers = predictor.probabilities(squares)
     items = [Item(name, lambda: image, {"id": str(number)}) for number in range(len(sources))]
-    table = catalogue_table(predictor.scheme, items, answers)
+    table = catalogue_table(predictor.scheme, items, answers, sets)
     for (column, unit, description), values in zip(
         PLACE, (sources.x, sources.y, sources.radius, sides), strict=True
     ):
@@ -79,11 +85,19 @@ def classify_picture(
 
 
 def write_picture_catalogue(
-    predictor: Predictor, table: pa.Table, out: Path | str, *, name: str, overwrite: bool = False
+    predictor: Predictor,
+    table: pa.Table,
+    out: Path | str,
+    *,
+    name: str,
+    overwrite: bool = False,
+    coverage: float | None = None,
+    per_class: bool = False,
 ) -> None:
     """Write the table of :func:`classify_picture` with its provenance."""
     out = Path(out)
     check_output(out, overwrite=overwrite)
-    provenance = provenance_of(predictor, name, stretch="as-served", crop=None)
+    sets = sets_of(predictor, coverage, per_class=per_class)
+    provenance = provenance_of(predictor, name, stretch="as-served", crop=None, sets=sets)
     with open_catalogue(out, table.schema, provenance) as writer:
         writer.write(table)

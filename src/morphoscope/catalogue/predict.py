@@ -11,7 +11,7 @@ however long the catalogue.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.catalogue.columns import catalogue_schema, catalogue_table
+from morphoscope.catalogue.columns import Sets, catalogue_schema, catalogue_table
 from morphoscope.catalogue.prepare import Way, check_request, follow, way_to_fit
 from morphoscope.catalogue.provenance import provenance_of
 from morphoscope.catalogue.read import open_input, stretch_like
+from morphoscope.catalogue.sets import sets_of
 from morphoscope.catalogue.write import UnreadableList, Writer, check_output, open_catalogue
 from morphoscope.data.images import is_fits_name
 from morphoscope.data.ingest import Item, in_order
@@ -72,13 +73,15 @@ def predict_catalogue(
     overwrite: bool = False,
     image_column: str | None = None,
     workers: int | None = None,
+    coverage: float | None = None,
+    per_class: bool = False,
 ) -> Summary:
     """Predict every image of ``source`` and write a catalogue.
 
     Columns: id, source, ra, dec (degrees, empty where unknown), then for classes ``predicted`` (a name),
     ``probability`` (of the predicted class), ``p_<class>`` each (see
-    :func:`morphoscope.labels.scheme.probability_column`) and ``entropy`` (nats); for votes one fraction an
-    answer. Rows are in the order of the input.
+    :func:`morphoscope.labels.scheme.probability_column`), ``entropy`` (nats) and, if asked for, ``set``;
+    for votes one fraction an answer. Rows are in the order of the input.
 
     Args:
         predictor: a run's network (see :mod:`morphoscope.evaluation.predictor`).
@@ -92,6 +95,9 @@ def predict_catalogue(
         overwrite: replace a catalogue that is already there.
         image_column: the table's column with the images; None: found by its name.
         workers: threads that decode; None: one a core.
+        coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
+            the training's (see :mod:`morphoscope.evaluation.conformal`); None: no such column.
+        per_class: the share holds within every class, and not only over all galaxies.
 
     Raises:
         UsageError: the request is wrong: nothing at ``source``, an unknown ending, ``out`` exists or
@@ -103,23 +109,27 @@ def predict_catalogue(
         raise UsageError(f"--batch {batch}: at least 1 image at a time was expected")
     out, facts = Path(out), predictor.run.header.store
     check_request(facts, crop, size)
+    sets = sets_of(predictor, coverage, per_class=per_class)
     check_output(out, overwrite=overwrite)
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"{out} is the input; choose another name for the catalogue")
     stretch = stretch_like(facts.stretch)
     images = open_input(source, image_column=image_column, stretch=stretch)
     notes = _Notes(facts, stretch)
-    provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop)
+    provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
+    if predictor.calibration is None:
+        note(f"calibration: {predictor.calibration_words}")
     fit = partial(_fit, facts=facts, crop=crop)
     start = time.monotonic()
     with (
-        open_catalogue(out, catalogue_schema(predictor.scheme), provenance) as writer,
+        open_catalogue(out, catalogue_schema(predictor.scheme, sets), provenance) as writer,
         UnreadableList(out) as unreadable,
         Bar("predicting", images.count, "galaxies") as bar,
         closing(in_order(fit, images.items, workers)) as fitted,
     ):
         ready = _readable(fitted, unreadable, notes, bar)
-        predicted = _write_predictions(predictor, _batches(ready, batch), writer, bar)
+        answer = partial(_answers, predictor, sets)
+        predicted = _write_predictions(answer, _batches(ready, batch), writer, bar)
         if not predicted:
             raise _nothing_predicted(images.name, unreadable)
     return Summary(
@@ -177,7 +187,7 @@ def _batches(images: Iterable[_Fitted], size: int) -> Iterator[list[_Fitted]]:
 
 
 def _write_predictions(
-    predictor: Predictor, batches: Iterable[list[_Fitted]], writer: Writer, bar: Bar
+    answer: Callable[[list[_Fitted]], pa.Table], batches: Iterable[list[_Fitted]], writer: Writer, bar: Bar
 ) -> int:
     """Ask the network in a thread of its own, and write its answers in order; returns how many galaxies."""
     predicted = 0
@@ -191,7 +201,7 @@ def _write_predictions(
 
     with ThreadPoolExecutor(1, thread_name_prefix="network") as network:
         for gathered in batches:
-            next_asked = network.submit(_answers, predictor, gathered)
+            next_asked = network.submit(answer, gathered)
             del gathered  # the images belong to the network's thread, which lets go of them when it is done
             if asked is not None:
                 predicted += write(asked)
@@ -201,7 +211,7 @@ def _write_predictions(
     return predicted
 
 
-def _answers(predictor: Predictor, batch: list[_Fitted]) -> pa.Table:
+def _answers(predictor: Predictor, sets: Sets | None, batch: list[_Fitted]) -> pa.Table:
     """The catalogue's rows for a batch.
 
     Raises:
@@ -214,7 +224,7 @@ def _answers(predictor: Predictor, batch: list[_Fitted]) -> pa.Table:
             f"{batch[wrong[0]].item.source}: the network of run '{predictor.run.name}' gives an answer that "
             "is not finite; nothing was kept. Train the run again"
         )
-    return catalogue_table(predictor.scheme, [fitted.item for fitted in batch], answers_NK)
+    return catalogue_table(predictor.scheme, [fitted.item for fitted in batch], answers_NK, sets)
 
 
 class _Notes:

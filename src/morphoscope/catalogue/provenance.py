@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from morphoscope import __version__, files
 
 if TYPE_CHECKING:
+    from morphoscope.catalogue.columns import Sets
     from morphoscope.evaluation.predictor import Predictor
 
 
-def provenance_of(predictor: Predictor, source: str, *, stretch: str, crop: int | None) -> dict[str, str]:
+def provenance_of(
+    predictor: Predictor, source: str, *, stretch: str, crop: int | None, sets: Sets | None = None
+) -> dict[str, str]:
     """What a reader must know to trust a catalogue, or to make it again.
 
     Args:
@@ -19,6 +22,7 @@ def provenance_of(predictor: Predictor, source: str, *, stretch: str, crop: int 
         source: what was predicted.
         stretch: of FITS images.
         crop: as asked; None: as the training's.
+        sets: the prediction sets in it.
     """
     run = predictor.run
     facts = run.header.store
@@ -32,6 +36,8 @@ def provenance_of(predictor: Predictor, source: str, *, stretch: str, crop: int 
         "recipe": run.recipe.name,
         "weights_sha256": run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors"),
         "views": str(predictor.views),
+        "calibration": predictor.calibration_words,
+        "sets": "none" if sets is None else sets.words,
         "scheme": predictor.scheme.model_dump_json(),
         "stretch": stretch,
         "crop": str(crop) if crop else "",

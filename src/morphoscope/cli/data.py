@@ -37,14 +37,18 @@ def register(app: typer.Typer) -> None:
 def simulate(
     out: Out,
     count: Annotated[int, typer.Option(help="Number of galaxies.")] = 1000,
-    size: Annotated[int, typer.Option(help="Pixels along a side; 67″ whatever the size.")] = 128,
+    size: Annotated[int, typer.Option(help="Pixels along a side; the same sky whatever the size.")] = 128,
     scheme: Annotated[str, typer.Option(help="galaxy10 (ten classes) or votes (37 fractions).")] = "galaxy10",
+    survey: Annotated[str, typer.Option(help="Whose pictures: decals, sdss or euclid.")] = "decals",
     proportions: Annotated[str, typer.Option(help="equal, or galaxy10's imbalance.")] = "equal",
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Keep where bulge, disc, arms, bar, companion, tail, stars are.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same galaxies.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes. [default: all cores]", min=1)] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Simulate labelled galaxies as the DECaLS survey would picture them."""
+    """Simulate labelled galaxies as a survey would picture them, with their true parameters."""
     from morphoscope.data.simulate import simulate as simulated
 
     _made(
@@ -57,6 +61,8 @@ def simulate(
             workers=workers,
             overwrite=overwrite,
             proportions=proportions,
+            survey=survey,
+            masks=masks,
         )
     )
 

@@ -1,4 +1,4 @@
-"""Commands around recipes and runs: models, train, evaluate, compare, predict, demo."""
+"""Commands around recipes and runs: models, train, calibrate, evaluate, compare, predict, demo."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from morphoscope.progress import note
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Views = Annotated[int | None, typer.Option(help="Views averaged: 1, 2, 8 or 16. [default: the recipe's]")]
+NoCalibration = Annotated[
+    bool, typer.Option("--no-calibration", help="The network's own answers, not corrected.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+HONESTY = ("calibration", "sets")  # what an evaluation says beside the metrics
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (demo, models, train, evaluate, compare, explain, predict):
+    for command in (demo, models, train, calibrate, evaluate, compare, explain, predict):
         app.command()(command)
 
 
@@ -84,6 +88,27 @@ def train(
     _say_result(done.metrics(), out, report=not no_report)
 
 
+def calibrate(
+    run: RunFolder,
+    store: Annotated[
+        Path | None, typer.Option(help="The store of the training. [default: where it was]")
+    ] = None,
+    views: Views = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html as it is.")] = False,
+) -> None:
+    """Fit the calibration of a run to its validation galaxies, and measure the run anew.
+
+    A training does it by itself; this is for runs of older programs, and for another number of views.
+    """
+    from morphoscope import api
+    from morphoscope.evaluation.text import calibration_lines
+
+    measured = api.load(run, views=views).calibrate(
+        None if store is None else api.open_store(store), report=not no_report
+    )
+    print("\n".join(calibration_lines(measured)))
+
+
 def evaluate(
     run: RunFolder,
     store: Annotated[
@@ -91,19 +116,22 @@ def evaluate(
     ] = None,
     views: Views = None,
     tta: Annotated[bool, typer.Option("--tta", help="The same as --views 16.")] = False,
+    coverage: Annotated[float, typer.Option(help="Coverage of the prediction sets, 0 to 1.")] = 0.9,
+    no_calibration: NoCalibration = False,
     as_json: Json = False,
 ) -> None:
     """Measure a run: on the galaxies it held out, or on another store with the same labels."""
     from morphoscope import api
 
-    loaded = api.load(run, views=_views(views, tta))
-    measured = loaded.evaluate(None if store is None else api.open_store(store))
+    loaded = api.load(run, views=_views(views, tta), calibrated=False if no_calibration else None)
+    other = None if store is None else api.open_store(store)
+    measured = loaded.evaluate(other, coverage=coverage)
     if as_json:
-        print(_document(measured["test"] | {"views": measured["views"]}))
+        print(_document(measured["test"] | {name: measured[name] for name in ("views", *HONESTY)}))
         return
-    from morphoscope.evaluation.text import summary_lines
+    from morphoscope.evaluation.text import calibration_lines, summary_lines
 
-    print("\n".join(summary_lines(measured["test"])))
+    print("\n".join(summary_lines(measured["test"]) + calibration_lines(measured)))
 
 
 def compare(
@@ -143,9 +171,9 @@ def explain(
     overwrite: Overwrite = False,
 ) -> None:
     """Show what a network looks at, and measure whether the maps are right."""
-    from morphoscope import api
+    from morphoscope.report.maps import explain as explained
 
-    page = api.explain(
+    page = explained(
         run,
         out,
         store=store,
@@ -171,6 +199,14 @@ def predict(
     ] = None,
     image_column: Annotated[str | None, typer.Option(help="Column of the table with the images.")] = None,
     batch: Annotated[int, typer.Option(help="Images at a time.", min=1)] = 256,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Add a column 'set': classes that hold the truth for this share of galaxies."),
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="With --coverage: within every class.")
+    ] = False,
+    no_calibration: NoCalibration = False,
     detect: Annotated[
         bool, typer.Option("--detect", help="INPUT is one picture of the sky: find the galaxies in it.")
     ] = False,
@@ -184,13 +220,14 @@ def predict(
 
     if picture is not None and not detect:
         raise UsageError("--picture draws what --detect has found; give both")
-    loaded = api.load(run, views=views)
+    loaded = api.load(run, views=views, calibrated=False if no_calibration else None)
+    sets: dict[str, Any] = {"coverage": coverage, "per_class": per_class}
     if detect:
-        found = loaded.sky(source, out, drawn=picture, overwrite=overwrite)
+        found = loaded.sky(source, out, drawn=picture, overwrite=overwrite, **sets)
         note(f"{found.num_rows} sources → {out}" + (f", picture → {picture}" if picture else ""))
         return
     summary = loaded.catalogue(
-        source, out, crop=crop, batch=batch, overwrite=overwrite, image_column=image_column
+        source, out, crop=crop, batch=batch, overwrite=overwrite, image_column=image_column, **sets
     )
     note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s)")
     if summary.unreadable:
@@ -199,10 +236,10 @@ def predict(
 
 
 def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
-    from morphoscope.evaluation.text import summary_lines
+    from morphoscope.evaluation.text import calibration_lines, summary_lines
 
     if metrics:
-        print("\n".join(summary_lines(metrics["test"])))
+        print("\n".join(summary_lines(metrics["test"]) + calibration_lines(metrics)))
     note(f"run → {out}" + (f", report → {out / 'report.html'}" if report else ""))
 
 

@@ -56,9 +56,9 @@ def study(
         literal=tuple(literal or ()),
         settings=tuple(settings or ()),
     )
-    from morphoscope import api
+    from morphoscope.studies.reproduce import study as reproduced
 
-    done = api.study(chosen, store, out, options, test_images=test_images)
+    done = reproduced(chosen, store, out, options, test_images=test_images)
     print("\n".join(done.lines))
     note(f"study → {out}, page → {done.page}")
     if done.not_run:

@@ -28,12 +28,16 @@ def simulate(
     workers: int | None = None,
     overwrite: bool = False,
     proportions: str = "equal",
+    survey: str = "decals",
+    masks: bool = False,
 ) -> Store:
-    """Simulate galaxies as the DECaLS survey would picture them and write them as a store.
+    """Simulate galaxies as a survey would picture them and write them as a store.
 
-    Every picture covers 67.07″ (256 pixels of 0.262″, rendered so and then scaled to ``size``). A galaxy
-    depends on the seed, its row and ``proportions`` alone: more rows or other workers change nothing.
-    The table has the galaxy's parameters beside its labels (``simulation.galaxies.TRUTH``).
+    Pictures are rendered at the survey's own sampling and then scaled to ``size``: of DECaLS 67.07″ (256
+    pixels of 0.262″), of Euclid 25.6″ (256 of 0.1″), of SDSS 8.48 radii with 90 % of the galaxy's light
+    each, as Galaxy Zoo 2 showed them. A galaxy depends on the seed, its row, ``proportions`` and the survey
+    alone: more rows or other workers change nothing. The table has the galaxy's parameters beside its labels
+    (``simulation.galaxies.TRUTH``) and its pixel scale; of votes, the counts and the number of volunteers.
 
     Args:
         out: folder of the store.
@@ -44,26 +48,31 @@ def simulate(
         workers: processes; as many as there are cores where it is not given.
         overwrite: replace a store that is already there.
         proportions: "equal", as many galaxies of every class, or "galaxy10", that data set's imbalance.
+        survey: "decals", "sdss" or "euclid".
+        masks: also keep which component shines where (``Store.masks``).
 
     Raises:
         UsageError: a name is unknown, a number impossible, or ``out`` exists already.
         MorphoscopeError: the disk is full or too small.
     """
-    _check(count, size, scheme, seed, workers, proportions)
+    _check_numbers(count, size, seed, workers)
+    _check_names(scheme, proportions, survey)
+    from morphoscope.data.simulation.masks import COMPONENTS
     from morphoscope.data.simulation.row import Job, Plan
-    from morphoscope.data.simulation.survey import DECALS
+    from morphoscope.data.simulation.survey import SURVEYS
     from morphoscope.data.simulation.workers import available_cores, render
     from morphoscope.progress import Bar
 
-    plan = Plan(DECALS, size, seed, scheme, block_of(proportions))
-    options = {"seed": seed, "survey": DECALS.name, "proportions": proportions}
+    chosen = SURVEYS[survey]
+    plan = Plan(chosen, size, seed, scheme, block_of(proportions), masks)
     meta = StoreMeta(
         scheme=_label_scheme(scheme),
         size=size,
-        pixel_scale=DECALS.field / size,
-        stretch=DECALS.name,
+        pixel_scale=chosen.field / size if chosen.view is None else None,
+        stretch=chosen.name,
         source="simulator",
-        options=options,
+        mask_components=COMPONENTS if masks else (),
+        options={"seed": seed, "survey": survey, "proportions": proportions},
     )
     writer = StoreWriter(
         out,
@@ -77,10 +86,10 @@ def simulate(
     if workers is None:
         workers = available_cores() if count > FEW else 1
     with writer, Bar("simulating", total=count, unit="galaxies") as bar:
-        for images, rows in render(jobs, min(workers, -(-count // CHUNK))):
-            for image_HWC, values in zip(images, rows, strict=True):
-                writer.append(image_HWC, values)
-            bar.advance(len(rows))
+        for chunk in render(jobs, min(workers, -(-count // CHUNK))):
+            for rendered in chunk:
+                writer.append(rendered.image_HWC, rendered.values, rendered.mask_HW)
+            bar.advance(len(chunk))
     return open_store(out)
 
 
@@ -111,17 +120,29 @@ def _truth_columns(scheme: str) -> dict[str, pa.DataType]:
     from morphoscope.data.simulation.galaxies import TRUTH
 
     arrow = {str: pa.string(), float: pa.float32(), int: pa.int32()}
-    columns = {name: arrow[kind] for name, kind in TRUTH.items()}
-    return columns | ({"volunteers": pa.int32()} if scheme == "votes" else {})
+    columns = {name: arrow[kind] for name, kind in TRUTH.items()} | {"pixel_scale": pa.float64()}
+    if scheme != "votes":
+        return columns
+    from morphoscope.data.simulation.votes import count_column
+    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+
+    counts = {count_column(answer): pa.int32() for answer in GALAXY_ZOO_2.columns}
+    return columns | counts | {"volunteers": pa.int32()}
 
 
-def _check(count: int, size: int, scheme: str, seed: int, workers: int | None, proportions: str) -> None:
-    if scheme not in SCHEMES:
-        raise UsageError(f"no scheme '{scheme}' to simulate{did_you_mean(scheme, SCHEMES, 'known')}")
-    if proportions not in PROPORTIONS:
-        raise UsageError(
-            f"no proportions '{proportions}' to simulate{did_you_mean(proportions, PROPORTIONS, 'known')}"
-        )
+def _check_names(scheme: str, proportions: str, survey: str) -> None:
+    from morphoscope.data.simulation.survey import SURVEYS
+
+    for what, name, known in (
+        ("scheme", scheme, SCHEMES),
+        ("proportions", proportions, PROPORTIONS),
+        ("survey", survey, tuple(SURVEYS)),
+    ):
+        if name not in known:
+            raise UsageError(f"no {what} '{name}' to simulate{did_you_mean(name, known, 'known')}")
+
+
+def _check_numbers(count: int, size: int, seed: int, workers: int | None) -> None:
     if count < 1:
         raise UsageError(f"count is {count}; at least one galaxy to simulate was expected")
     if not SMALLEST <= size <= LARGEST:

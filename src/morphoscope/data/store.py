@@ -3,6 +3,7 @@
 A store is a folder::
 
     images.npy      (N, H, W, C) uint8, memory-mapped
+    masks.npy       (N, H, W) uint8, memory-mapped; only where masks are known (see masks.py)
     table.parquet   id, ra, dec in degrees, label columns, truth columns, source, pixel_hash, sky_group
     store.yaml      label scheme, pixel scale in arcsec, intensity stretch, checksum of the source, ...
 
@@ -29,6 +30,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from morphoscope import files
+from morphoscope.data.masks import MASK_HASH, MaskWriter, component_plane, open_masks, write_npy_header
 from morphoscope.data.rows import STANDARD_COLUMNS, RowWriter
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
@@ -63,6 +65,9 @@ class StoreMeta(BaseModel):
         default=None, description="arcsec within which galaxies are kept together"
     )
     unreadable: int = Field(default=0, description="images that could not be read (listed in unreadable.csv)")
+    mask_components: tuple[str, ...] = Field(
+        default=(), max_length=8, description="what bits 0, 1, ... of masks.npy stand for; empty: no masks"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="how it was ingested or simulated")
     program_version: str = ""
     created: str = ""
@@ -70,12 +75,17 @@ class StoreMeta(BaseModel):
 
 @dataclass(frozen=True)
 class Store:
-    """An opened store. ``images`` is a read-only memory map: index it, never load it whole."""
+    """An opened store. ``images`` is a read-only memory map: index it, never load it whole.
+
+    ``masks`` is one, too: (N, H, W) uint8, whose bit k is set where ``meta.mask_components[k]`` shines; None
+    for a store without masks. :meth:`mask` takes one component out of it.
+    """
 
     path: Path
     meta: StoreMeta
     images: np.ndarray
     table: pa.Table
+    masks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.meta.count
@@ -94,6 +104,16 @@ class Store:
         if self.meta.scheme is None:
             raise UsageError(f"{self.path} holds images without labels; labels are needed here")
         return self.meta.scheme
+
+    def mask(self, row: int, component: str) -> np.ndarray:
+        """Where a component of a galaxy shines, (H, W) bool.
+
+        Raises:
+            UsageError: the store has no masks, or none of this component.
+        """
+        if self.masks is None:
+            raise UsageError(f"{self.path} has no masks; simulate it with --masks")
+        return component_plane(self.masks[row], component, self.meta.mask_components)
 
     def column(self, name: str) -> np.ndarray:
         """One column of the table as a numpy array, (N,)."""
@@ -140,6 +160,7 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
         # pq.read_table would make a column of the table from a folder called "split=train".
         with pq.ParquetFile(path / "table.parquet", memory_map=True) as file:
             table = file.read()
+        masks = open_masks(path, meta.mask_components, (meta.count, *meta.image_shape[:2]))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(step) for step in first["loc"])
@@ -153,11 +174,12 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
             f"store.yaml says {expected} uint8, images.npy holds {images.shape} {images.dtype}, "
             f"table.parquet {table.num_rows} rows",
         )
-    columns = (*STANDARD_COLUMNS, *(meta.scheme.columns if meta.scheme is not None else ()))
+    columns = [*STANDARD_COLUMNS, *(meta.scheme.columns if meta.scheme is not None else ())]
+    columns += [MASK_HASH] if masks is not None else []
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise _damaged(path, f"table.parquet lacks {', '.join(missing)}")
-    store = Store(path, meta, images, table)
+    store = Store(path, meta, images, table, masks)
     _check_pixels(store, every=verify)
     return store
 
@@ -173,6 +195,10 @@ def _check_pixels(store: Store, *, every: bool) -> None:
     for row in track(chosen, "verifying pixels", unit="images"):
         if pixel_hash(store.images[row]) != hashes[row].as_py():
             raise _damaged(store.path, f"the pixels of row {row} are not those that were written")
+        if store.masks is not None:
+            wanted = store.table.column(MASK_HASH)[row].as_py()
+            if pixel_hash(store.masks[row]) != wanted:
+                raise _damaged(store.path, f"the mask of row {row} is not the one that was written")
 
 
 def pixel_hash(image_HWC: np.ndarray) -> str:
@@ -193,7 +219,8 @@ class StoreWriter:
 
     Args:
         out: folder of the store.
-        meta: what is known beforehand; count, shape, date and version are filled in.
+        meta: what is known beforehand; count, shape, date and version are filled in. Where it names
+            ``mask_components``, every image comes with its mask.
         image_shape: (H, W, C) of every image.
         extra: further table columns beyond the scheme's, name → Arrow type.
         expected: how many images will come, to check for room on the disk beforehand.
@@ -220,8 +247,12 @@ class StoreWriter:
         self.overwrite = overwrite
         self.count = 0
         files.refuse_existing(self.out, overwrite=overwrite, mark="store.yaml")
-        files.ensure_room(self.out, int(1.02 * expected * int(np.prod(image_shape))) + 10_000_000)
-        self._table = RowWriter(meta.scheme, extra or {})
+        masked = bool(meta.mask_components)
+        bytes_each = image_shape[0] * image_shape[1] * (image_shape[2] + masked)
+        files.ensure_room(self.out, int(1.02 * expected * bytes_each) + 10_000_000)
+        extra = (extra or {}) | ({MASK_HASH: pa.string()} if masked else {})
+        self._table = RowWriter(meta.scheme, extra)
+        self._masks = MaskWriter(image_shape[:2]) if masked else None
         self._unreadable: list[tuple[str, str]] = []
 
     def __enter__(self) -> StoreWriter:
@@ -233,19 +264,23 @@ class StoreWriter:
             with contextlib.ExitStack() as undo:
                 undo.callback(shutil.rmtree, self.partial, ignore_errors=True)
                 self._images = undo.enter_context(open(self.partial / "images.npy", "wb"))
-                self._write_header()
+                write_npy_header(self._images, (self.count, *self.image_shape))
+                if self._masks is not None:
+                    self._masks.open(self.partial)
+                    undo.callback(self._masks.close)
                 self._table.open(self.partial)
                 undo.pop_all()
         return self
 
-    def append(self, image_HWC: np.ndarray, row: dict[str, Any]) -> None:
+    def append(self, image_HWC: np.ndarray, row: dict[str, Any], mask_HW: np.ndarray | None = None) -> None:
         """Add one galaxy; columns that ``row`` lacks are empty (NaN coordinates, label −1).
 
         ``row`` may bring the image's ``pixel_hash``, where other threads have the time to compute it.
+        ``mask_HW`` is its (H, W) uint8 bit mask, in a store with masks.
 
         Raises:
-            MorphoscopeError: the image is not of the store's shape, the labels do not fit its scheme, or
-                ``row`` has a column that the store has not.
+            MorphoscopeError: the image or the mask is not of the store's shape, the labels do not fit its
+                scheme, or ``row`` has a column that the store has not.
         """
         if image_HWC.shape != self.image_shape or image_HWC.dtype != np.uint8:
             raise MorphoscopeError(
@@ -253,11 +288,17 @@ class StoreWriter:
                 f"the store holds {self.image_shape} uint8; pass --size to scale all images alike"
             )
         self._table.check(row)
+        if (self._masks is None) != (mask_HW is None):
+            name = row.get("source", row.get("id"))
+            raise MorphoscopeError(f"{name}: either all images of a store have masks or none")
         image_HWC = np.ascontiguousarray(image_HWC)
         with files.explained_os_errors(self.out):
             self._images.write(image_HWC.data)
-            fingerprint = row.get("pixel_hash") or pixel_hash(image_HWC)
-            self._table.append({**row, "pixel_hash": fingerprint})
+            row = {**row, "pixel_hash": row.get("pixel_hash") or pixel_hash(image_HWC)}
+            if self._masks is not None and mask_HW is not None:
+                self._masks.append(mask_HW)
+                row[MASK_HASH] = pixel_hash(mask_HW)
+            self._table.append(row)
             self.count += 1
 
     def unreadable(self, source: str, reason: str) -> None:
@@ -271,6 +312,8 @@ class StoreWriter:
                     self._finish()
         finally:
             self._table.close()
+            if self._masks is not None:
+                self._masks.close()
             with contextlib.suppress(OSError):  # a full disk once more, while the last bytes are written out
                 self._images.close()
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -278,21 +321,17 @@ class StoreWriter:
             with files.explained_os_errors(self.out):
                 raise error
 
-    def _write_header(self) -> None:
-        # numpy reserves room in the header for the first axis to grow, so the final header fits.
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.image_shape)}
-        self._images.seek(0)
-        np.lib.format.write_array_header_1_0(self._images, header)
-
     def _finish(self) -> None:
         if not self.count:
             first = (
                 f"could be read; the first, {': '.join(self._unreadable[0])}" if self._unreadable else "came"
             )
             raise MorphoscopeError(f"{self.out}: no store was made, for no image {first}")
-        self._write_header()
+        write_npy_header(self._images, (self.count, *self.image_shape))
         self._images.flush()
         os.fsync(self._images.fileno())
+        if self._masks is not None:
+            self._masks.finish()
         radius = self._sky_group_radius()
         self._table.finish(radius)
         if self._unreadable:

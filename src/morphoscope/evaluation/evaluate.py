@@ -1,7 +1,11 @@
-"""Measure a run on held-out galaxies and keep every prediction."""
+"""Measure a run on held-out galaxies and keep every prediction.
+
+Shape letters: V views, N galaxies, K outputs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,57 +15,99 @@ import pyarrow.parquet as pq
 from morphoscope import files
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError
+from morphoscope.evaluation.calibrated import (
+    calibration_results,
+    fit_views,
+    set_results,
+)
+from morphoscope.evaluation.calibration import keep_calibrations
+from morphoscope.evaluation.conformal import check_coverage
 from morphoscope.evaluation.metrics import measure
-from morphoscope.evaluation.predictor import Predictor
+from morphoscope.evaluation.predictor import Predictor, mean_over_views
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 from morphoscope.progress import Bar
 from morphoscope.training.run import Run, write_json
 
 CHUNK = 1024  # galaxies between two movements of the progress bar
+COVERAGE = 0.9  # of prediction sets, where none was asked for
 
 
-def evaluate(run: Run, store: Store, *, views: int | None = None, keep: bool = True) -> dict[str, Any]:
+def evaluate(
+    run: Run,
+    store: Store,
+    *,
+    views: int | None = None,
+    calibrated: bool | None = None,
+    coverage: float = COVERAGE,
+    keep: bool = True,
+) -> dict[str, Any]:
     """Metrics of a run on the test split of the store it was trained on.
 
     Args:
         run: a finished run.
         store: the store of its training.
         views: test-time augmentation; None: as the recipe says.
-        keep: write ``metrics.json`` and ``predictions.parquet`` into the run.
+        calibrated: correct the answers first; None: as the recipe says.
+        coverage: share of galaxies that prediction sets are to hold the truth of.
+        keep: fit the calibration anew on the validation galaxies and write it, ``metrics.json`` and
+            ``predictions.parquet`` into the run. Otherwise the run's own calibration is used, if it has one.
 
     Returns:
         ``scheme``, ``views``, ``best_epoch``, ``test`` and ``validation`` (see evaluation/metrics.py;
-        None where that split is empty), ``counts`` per class and split.
+        None where that split is empty), ``counts`` per class and split, ``calibration`` and ``sets`` (see
+        evaluation/calibrated.py; None where there is none).
 
     Raises:
         MorphoscopeError: the store is not the one the run was trained on, or the test split is empty.
     """
+    check_coverage(coverage)
     split = run.split(store)
     if not len(split.test):
         raise MorphoscopeError(f"{run.path} holds no galaxy out for the test; set data.test above 0")
-    predictor = Predictor(run, views=views)
+    predictor = Predictor(run, views=views, calibrated=calibrated)
     targets = store.targets()
-    answers = predict_rows(predictor, store, split.test, "test galaxies")
+    validation_VNK = None
+    if len(split.validation):
+        validation_VNK = predict_views(predictor, store, split.validation, "validation galaxies")
+    if keep and predictor.calibrated:
+        fitted = {}
+        if validation_VNK is not None:
+            fitted = fit_views(predictor, split, targets, validation_VNK)
+            keep_calibrations(run, fitted)
+        predictor.calibration = fitted.get(predictor.views)
+    own_NK = predict_rows(predictor, store, split.test, "test galaxies")
+    answers_NK = predictor.corrected(own_NK)
     parts = {part: getattr(split, part) for part in ("train", "validation", "test")}
     result: dict[str, Any] = {
         "scheme": run.scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
-        "test": measure(run.scheme, targets[split.test], answers),
+        "test": measure(run.scheme, targets[split.test], answers_NK),
         "validation": None,
         "counts": counts(run.scheme, targets, parts),
+        "calibration": calibration_results(predictor, targets[split.test], own_NK, answers_NK),
+        "sets": set_results(predictor, targets[split.test], answers_NK, coverage),
     }
-    if len(split.validation):
-        steering = predict_rows(predictor, store, split.validation, "validation galaxies")
-        result["validation"] = measure(run.scheme, targets[split.validation], steering)
+    if validation_VNK is not None:
+        steering_NK = predictor.corrected(mean_over_views(validation_VNK))
+        result["validation"] = measure(run.scheme, targets[split.validation], steering_NK)
     if keep:
-        _keep_predictions(run, store, split.test, targets[split.test], answers)
+        _keep_predictions(run, store, split.test, targets[split.test], answers_NK)
         write_json(run.path / "metrics.json", result)
     return result
 
 
-def evaluate_elsewhere(run: Run, store: Store, *, views: int | None = None) -> dict[str, Any]:
+def evaluate_elsewhere(
+    run: Run,
+    store: Store,
+    *,
+    views: int | None = None,
+    calibrated: bool | None = None,
+    coverage: float = COVERAGE,
+) -> dict[str, Any]:
     """Metrics of a run on every labelled galaxy of another store with the same labels.
+
+    The calibration is the run's own: on another survey it may be wrong, and what is measured says how much.
 
     Returns:
         The same document as :func:`evaluate`, with all galaxies as ``test``; nothing is written.
@@ -77,28 +123,39 @@ def evaluate_elsewhere(run: Run, store: Store, *, views: int | None = None) -> d
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
         raise MorphoscopeError(f"{store.path} has no labelled galaxy to measure on")
-    predictor = Predictor(run, views=views)
-    targets = store.targets()
-    answers = predict_rows(predictor, store, rows, "galaxies")
+    check_coverage(coverage)
+    predictor = Predictor(run, views=views, calibrated=calibrated)
+    targets = store.targets()[rows]
+    own_NK = predict_rows(predictor, store, rows, "galaxies")
+    answers_NK = predictor.corrected(own_NK)
     return {
         "scheme": run.scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
-        "test": measure(run.scheme, targets[rows], answers),
+        "test": measure(run.scheme, targets, answers_NK),
         "validation": None,
-        "counts": counts(run.scheme, targets, {"test": rows}),
+        "counts": counts(run.scheme, store.targets(), {"test": rows}),
+        "calibration": calibration_results(predictor, targets, own_NK, answers_NK),
+        "sets": set_results(predictor, targets, answers_NK, coverage),
     }
 
 
 def predict_rows(predictor: Predictor, store: Store, rows: np.ndarray, what: str) -> np.ndarray:
-    """Answers for some rows of a store, (N, K) float32, behind a progress bar."""
-    answers = np.empty((len(rows), predictor.scheme.outputs), np.float32)
+    """The network's own answers for some rows of a store, averaged over the views, (N, K) float32."""
+    return np.concatenate([mean_over_views(part) for part in _chunks(predictor, store, rows, what)])
+
+
+def predict_views(predictor: Predictor, store: Store, rows: np.ndarray, what: str) -> np.ndarray:
+    """The same for each view, (V, N, K) float32."""
+    return np.concatenate(list(_chunks(predictor, store, rows, what)), axis=1)
+
+
+def _chunks(predictor: Predictor, store: Store, rows: np.ndarray, what: str) -> Iterator[np.ndarray]:
     with Bar(f"predicting {what}", len(rows), "galaxies") as bar:
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            answers[start : start + CHUNK] = predictor.probabilities([store.images[row] for row in part])
+            yield predictor.answers_by_view([store.images[row] for row in part])
             bar.advance(len(part))
-    return answers
 
 
 def counts(
@@ -138,6 +195,16 @@ def prediction_table(
     for k, name in enumerate(scheme.classes):
         columns[probability_column(name)] = pa.array(answers_NK[:, k], pa.float32())
     return pa.table(columns)
+
+
+def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
+    """Fit a run's calibration on its validation galaxies and keep it, for a run without test galaxies."""
+    split = run.split(store)
+    if not len(split.validation) or not run.recipe.evaluation.calibrate:
+        return
+    predictor = Predictor(run, views=views, calibrated=False)
+    answers_VNK = predict_views(predictor, store, split.validation, "validation galaxies")
+    keep_calibrations(run, fit_views(predictor, split, store.targets(), answers_VNK))
 
 
 def _keep_predictions(

@@ -1,10 +1,11 @@
 """From images to probabilities with a trained run, on whatever hardware there is.
 
-Shape letters: N galaxies, C channels, H × W pixels, K outputs.
+Shape letters: V views, N galaxies, C channels, H × W pixels, K outputs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ import torch
 
 from morphoscope.augment import Augmenter
 from morphoscope.augment import views as views_of
+from morphoscope.errors import UsageError
+from morphoscope.evaluation.calibration import Calibration, calibration_of, why_none
 from morphoscope.models.memory import keep_freed_memory
 from morphoscope.models.precision import autocast_type, best_device
 from morphoscope.training.run import Run
@@ -25,6 +28,8 @@ class Predictor:
         run: a finished run.
         views: test-time augmentation, 1, 2, 8 or 16 views whose probabilities are averaged (`ng`,
             section on test-time augmentation); None: as the recipe says.
+        calibrated: correct the answers by the run's calibration, where it has one for these views; False:
+            the network's own answers. None: as the recipe says.
         batch: images (times views) the network sees at once; None: as the recipe says.
         device: None: the GPU if there is one.
     """
@@ -34,6 +39,7 @@ class Predictor:
         run: Run,
         *,
         views: int | None = None,
+        calibrated: bool | None = None,
         batch: int | None = None,
         device: torch.device | None = None,
     ) -> None:
@@ -41,6 +47,8 @@ class Predictor:
         keep_freed_memory()
         self.scheme = run.scheme
         self.views = views or run.recipe.evaluation.views
+        self.calibrated = run.recipe.evaluation.calibrate if calibrated is None else calibrated
+        self.calibration: Calibration | None = calibration_of(run, self.views) if self.calibrated else None
         self.batch = batch or run.recipe.evaluation.batch
         self.device = device or best_device()
         self.precision = autocast_type(run.recipe.training.precision, self.device)
@@ -55,6 +63,13 @@ class Predictor:
         """Side in pixels of the stored images the run was trained on; other images are fitted to it."""
         return self.run.header.store.image_shape[0]
 
+    @property
+    def calibration_words(self) -> str:
+        """How the answers were corrected, or why not, for people and for provenance."""
+        if self.calibration is not None:
+            return self.calibration.words
+        return why_none(self.run, self.views) if self.calibrated else "none: the network's own answers"
+
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Answers for images that look like the training store's.
 
@@ -62,20 +77,39 @@ class Predictor:
             images: N images, (H, W, C) uint8.
 
         Returns:
-            (N, K) float32: class probabilities that sum to 1, or vote fractions.
+            (N, K) float32: class probabilities that sum to 1, or vote fractions; corrected by
+            ``calibration`` if there is one.
         """
-        answers = np.empty((len(images), self.scheme.outputs), np.float32)
+        return self.corrected(mean_over_views(self.answers_by_view(images)))
+
+    def corrected(self, answers_NK: np.ndarray) -> np.ndarray:
+        """The network's own answers, averaged over the views, after the calibration; (N, K) float32."""
+        return answers_NK if self.calibration is None else self.calibration(answers_NK)
+
+    def answers_by_view(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """The network's own answers for each view, (V, N, K) float32."""
+        answers = np.empty((self.views, len(images), self.scheme.outputs), np.float32)
         step = max(1, self.batch // self.views)
         for start in range(0, len(images), step):
             part = [images[row] for row in range(start, min(start + step, len(images)))]
-            answers[start : start + step] = self._mean_over_views(part)
+            answers[:, start : start + step] = self._one_batch(part)
         return answers
 
-    def _mean_over_views(self, images: list[np.ndarray]) -> np.ndarray:
+    def views_within(self) -> dict[int, list[int]]:
+        """Smaller numbers of views that are part of these, with their places among them; these included."""
+        found = {}
+        for number in (1, 2, 8, 16):
+            if number <= self.views:
+                with contextlib.suppress(UsageError):  # mirror images where handedness is kept
+                    some = views_of(self.run.recipe.augment, number)
+                    found[number] = [self._views.index(view) for view in some]
+        return found
+
+    def _one_batch(self, images: list[np.ndarray]) -> np.ndarray:
         prepared = np.concatenate([self._augmenter.evaluation(images, view=view) for view in self._views])
         outputs = self._outputs(torch.from_numpy(prepared).permute(0, 3, 1, 2).to(self.device))
         answers = self.scheme.probabilities(outputs)
-        return answers.view(len(self._views), len(images), -1).mean(dim=0).cpu().numpy()
+        return answers.view(len(self._views), len(images), -1).cpu().numpy()
 
     def prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images as the network sees them without augmentation, (N, size, size, C) uint8."""
@@ -90,3 +124,8 @@ class Predictor:
     def _outputs(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         with self.autocast():
             return self.network(images_NCHW).float()
+
+
+def mean_over_views(answers_VNK: np.ndarray) -> np.ndarray:
+    """The mean of the views' answers, (N, K) float32; one view's come back as they are."""
+    return answers_VNK.mean(axis=0, dtype=np.float64).astype(np.float32)

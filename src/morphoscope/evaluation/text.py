@@ -52,6 +52,26 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
     return lines + [f"note: {note}" for note in metrics.get("notes", [])]
 
 
+def calibration_lines(measured: dict[str, Any]) -> list[str]:
+    """What the calibration did and how the prediction sets do, from an evaluation's document."""
+    lines = []
+    if calibration := measured.get("calibration"):
+        lines.append(f"calibration: {calibration['words']}")
+        before, after = calibration["before"], calibration["after"]
+        for key, name in (("ece", "calibration error"), ("log_loss", "log loss"), ("brier", "Brier score")):
+            lines.append(f"{name} {plain(before[key])} before, {plain(after[key])} after")
+    else:
+        lines.append("calibration: none")
+    if sets := measured.get("sets"):
+        for key, name in (("marginal", "over all galaxies"), ("per_class", "within every class")):
+            kind = sets[key]
+            lines.append(
+                f"sets for {100 * sets['coverage']:g} % {name}: {percent(kind['covered'])} hold the truth, "
+                f"n = {kind['n']}; {kind['mean_size']:.2f} classes on average"
+            )
+    return lines
+
+
 def _weakest(rows: Sequence[dict[str, Any]]) -> str:
     known = [row for row in rows if row["recall"] is not None]
     worst = min(known, key=lambda row: row["recall"])

@@ -31,6 +31,7 @@ AT_A_LAYER: dict[str, Callable[[Network, Layer, torch.Tensor, torch.Tensor], tor
     "ablationcam": ablation_cam,
 }
 METHODS = (*AT_PIXELS, *AT_A_LAYER)
+BRIGHTEST = 99.5
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,16 @@ class Maps:
         return ~(largest > 0)
 
     def scaled(self) -> np.ndarray:
-        """Each map from 0 to 1; a dead one stays 0."""
-        largest = self.values.reshape(len(self.values), -1).max(axis=1)[:, None, None]
-        return np.divide(self.values, largest, out=np.zeros_like(self.values), where=largest > 0)
+        """Each map from 0 to 1; a dead one stays 0.
+
+        1 is the map's largest value; at the pixels, where a handful of values stand far out, the 99.5th
+        percentile, and what lies above is cut.
+        """
+        flat = self.values.reshape(len(self.values), -1)
+        largest = flat.max(axis=1) if self.layer else np.percentile(flat, BRIGHTEST, axis=1)
+        largest = np.where(largest > 0, largest, flat.max(axis=1)).astype(np.float32)[:, None, None]
+        scaled = np.divide(self.values, largest, out=np.zeros_like(self.values), where=largest > 0)
+        return np.minimum(scaled, 1)
 
 
 class Explainer:

@@ -116,6 +116,11 @@ def _about_training(run: Run, metrics: Mapping[str, Any], history: Mapping[str, 
             "The kept epoch was chosen by the validation galaxies, so their scores are slightly too good; "
             "the test galaxies chose nothing."
         )
+    if (metrics.get("calibration") or {}).get("method", "none") != "none":
+        notes.append(
+            "The calibration was fitted on the validation galaxies, so their calibration error and log loss "
+            "are too good."
+        )
     views = metrics.get("views")
     if wording.known(views) and views > 1:
         notes.append(f"Every answer is the mean over {views} turned and mirrored views of the galaxy.")

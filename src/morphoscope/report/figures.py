@@ -3,6 +3,7 @@
 Save one with :func:`morphoscope.report.style.save` (PNG, PDF or SVG).
 """
 
+from morphoscope.report.figures_calibration import reliability, reliability_before_and_after
 from morphoscope.report.figures_data import (
     GridRow,
     augmented_draws,
@@ -12,7 +13,7 @@ from morphoscope.report.figures_data import (
     image_cards,
     image_grid,
 )
-from morphoscope.report.figures_evaluation import confusion_matrix, most_wrong, reliability
+from morphoscope.report.figures_evaluation import confusion_matrix, most_wrong
 from morphoscope.report.figures_training import training_curves
 from morphoscope.report.figures_votes import votes_per_answer, votes_per_question, votes_scatter
 
@@ -27,6 +28,7 @@ __all__ = [
     "image_grid",
     "most_wrong",
     "reliability",
+    "reliability_before_and_after",
     "training_curves",
     "votes_per_answer",
     "votes_per_question",

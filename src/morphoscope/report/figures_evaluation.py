@@ -5,7 +5,7 @@ Shape letters: K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,71 +82,6 @@ def _cell(axes: Axes, truth: int, called: int, count: float, share: float, size:
     axes.text(x, y - 0.13, wording.count(count), ha="center", va="center", fontsize=8, color=ink)
     percent = f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
     axes.text(x, y + 0.22, percent, ha="center", va="center", fontsize=6, color=ink, alpha=0.85)
-
-
-@style.styled
-def reliability(metrics: Mapping[str, Any]) -> Figure:
-    """Share that is right against the stated confidence, above how many galaxies have it.
-
-    Args:
-        metrics: as from ``classification_metrics``: ``reliability`` (bins with ``lower``, ``upper``,
-            ``count``, ``confidence``, ``accuracy``, ``accuracy_low``, ``accuracy_high``), ``ece``, ``n``.
-            Empty bins are not drawn.
-    """
-    bins = [entry for entry in metrics.get("reliability") or [] if entry.get("count")]
-    figure = style.new_figure(style.COLUMN, 3.9)
-    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
-    axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-    confidence = np.array([entry["confidence"] for entry in bins], float)
-    accuracy = np.array([entry["accuracy"] for entry in bins], float)
-    low = np.array([entry.get("accuracy_low", entry["accuracy"]) for entry in bins], float)
-    high = np.array([entry.get("accuracy_high", entry["accuracy"]) for entry in bins], float)
-    axes.errorbar(
-        confidence,
-        accuracy,
-        yerr=np.abs([accuracy - low, high - accuracy]),
-        fmt="o",
-        color=style.SERIES[0],
-        markersize=4,
-        elinewidth=0.9,
-        capsize=0,
-    )
-    axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share that is right")
-    axes.grid()
-    axes.set_title(_calibration_words(metrics), fontsize=7.5, fontweight="normal")
-    edges = [(entry["lower"], entry["upper"], entry["count"]) for entry in bins]
-    for lower, upper, count in edges:
-        below.bar((lower + upper) / 2, count, width=0.88 * (upper - lower), color=style.SERIES[0], alpha=0.55)
-    below.set(xlabel="stated confidence in the chosen class", ylabel="galaxies")
-    below.yaxis.set_major_locator(_whole_numbers())
-    below.grid(axis="y")
-    for each in (axes, below):
-        each.xaxis.set_major_formatter(_percent_ticks())
-    axes.yaxis.set_major_formatter(_percent_ticks())
-    axes.text(0.97, 0.05, "too sure", ha="right", color=style.MUTED, fontsize=7, transform=axes.transAxes)
-    figure.align_ylabels()
-    return figure
-
-
-def _calibration_words(metrics: Mapping[str, Any]) -> str:
-    error = wording.value_of(metrics, "ece")
-    low, high = wording.bounds_of(metrics, "ece")
-    words = f"ECE {wording.number(error)}"
-    if between := wording.interval(low, high):
-        words += f" ({between})"
-    return words + (f", n = {wording.count(metrics['n'])}" if wording.known(metrics.get("n")) else "")
-
-
-def _percent_ticks() -> Any:
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(1.0, decimals=0, symbol=" %")
-
-
-def _whole_numbers() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=3, integer=True, min_n_ticks=1)
 
 
 def most_wrong(images: Sequence[np.ndarray], mistakes: Sequence[Mistake]) -> Figure:

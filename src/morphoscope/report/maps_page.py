@@ -99,8 +99,8 @@ def _add_maps(page: Page, maps: Maps) -> None:
     page.chart(
         f"maps_{maps.method}",
         map_panel(maps),
-        f"{name}{where}: each galaxy as the network sees it, and its map from 0 (nothing) to its own largest "
-        f"value over the galaxy in grey. The percentage is the network's answer.{died}",
+        f"{name}{where}: each galaxy as the network sees it, and its map, from nothing to its own largest "
+        f"values, over the galaxy in grey. The percentage is the network's answer.{died}",
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.report import choice, figures, style, wording
+from morphoscope.report.calibration import add_calibration
 from morphoscope.report.evidence import Evidence
 from morphoscope.report.facts import data_facts
 from morphoscope.report.figures_votes import FEW
@@ -175,7 +176,7 @@ def add_maps(page: Page, evidence: Evidence) -> None:
             f"maps_{maps.method}",
             map_panel(maps),
             f"{METHOD_NAMES[maps.method]} for {target} ({why}): held-out galaxies, beside each its map from "
-            f"nothing to its own largest value; the percentage is the network's answer.{died}",
+            f"nothing to its own largest values; the percentage is the network's answer.{died}",
         )
     page.text("'morphoscope explain' makes more of them, and --score measures whether they are right.")
 
@@ -208,14 +209,7 @@ def _add_classes(page: Page, evidence: Evidence, scheme: Classes) -> None:
     if test.get("per_class"):
         page.section("classes", "Class by class")
         page.table(class_table(test))
-    if test.get("reliability"):
-        page.section("calibration", "Calibration")
-        caption = (
-            "Of the galaxies that were answered with some confidence, the share that is right, with 95 % "
-            "Wilson intervals; below, how many there are. On the diagonal confidence is honest; below it the "
-            f"network is too sure. ECE: expected calibration error. Test split, {n}."
-        )
-        page.chart("reliability", figures.reliability(test), caption)
+    add_calibration(page, evidence)
     _add_mistakes(page, evidence, scheme)
 
 
@@ -275,6 +269,7 @@ def _add_votes(page: Page, evidence: Evidence, scheme: VoteFractions) -> None:
         )
         page.chart("votes_per_answer", figures.votes_per_answer(test, texts), caption)
         page.table(vote_table(test["per_answer"], texts), folded="The same as a table")
+    add_calibration(page, evidence)
     if evidence.predictions is None:
         return
     truth, predicted = choice.vote_arrays(evidence.predictions, scheme.answers)

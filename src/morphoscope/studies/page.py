@@ -105,13 +105,13 @@ class StudyPage:
 def write_study_page(study: Study, results: Results, store: Store, out: Path, options: Options) -> Path:
     """Write ``study.html`` and ``figures/*.png`` into the study's folder; returns the page's path."""
     from morphoscope import __version__
+    from morphoscope.studies.run import fitted_to
     from morphoscope.studies.study import resolved_rows
 
-    everything = replace(options, rows=())
+    every = resolved_rows(study, replace(options, rows=()))
+    recipes = {name: fitted_to(recipe, store) for name, recipe in every.items()}
     with files.explained_os_errors(out):
-        page = StudyPage(
-            study, results, store, options, Page(out / "figures"), resolved_rows(study, everything)
-        )
+        page = StudyPage(study, results, store, options, Page(out / "figures"), recipes)
         add_claims(page)
         add_comparison(page)
         study.sections(page)
@@ -138,7 +138,7 @@ def _top(page: StudyPage, version: str) -> Top:
         Tile("Rows trained", f"{len(trained)} of {len(page.study.rows())}", "of the paper and beyond"),
         Tile("Trainings", wording.count(runs), wording.plural(page.options.seeds, "seed")),
         Tile("Galaxies", wording.count(len(page.store)), f"the paper: {wording.count(paper.galaxies)}"),
-        Tile("Source", page.store.meta.source or wording.DASH, "of the images"),
+        Tile("Tested on", _tested(page), "held-out galaxies"),
     ]
     return Top(
         kind="study",
@@ -154,6 +154,11 @@ def _top(page: StudyPage, version: str) -> Top:
         ),
         version=version,
     )
+
+
+def _tested(page: StudyPage) -> str:
+    n = {run.metrics()["test"]["n"] for row in page.results.rows.values() for run in row.runs()}
+    return " or ".join(wording.count(value) for value in sorted(n)) or wording.DASH
 
 
 def _about(page: StudyPage) -> str:

@@ -111,7 +111,7 @@ def resolved_rows(study: Study, options: Options) -> dict[str, Recipe]:
 def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
     from morphoscope.models.pretrained import start_of
 
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"evaluation.calibrate": False}  # the papers' numbers are the networks' own
     for name in options.literal:
         changes |= study.literal[name][1]
     if options.quick:

@@ -7,6 +7,7 @@
     split.json            which galaxies were trained on, validated on, held out
     weights.safetensors   the network
     history.csv           one row an epoch
+    calibration.json      how the answers are corrected, fitted on the validation galaxies
     metrics.json          test and validation results
     predictions.parquet   every test galaxy
     environment.json      versions, hardware, seed, git revision, duration

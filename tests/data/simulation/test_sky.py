@@ -5,14 +5,16 @@ import pytest
 
 from morphoscope.data.simulation import sky
 from morphoscope.data.simulation.light import frame_of
-from morphoscope.data.simulation.survey import DECALS
+from morphoscope.data.simulation.scene import Light
+from morphoscope.data.simulation.survey import DECALS, EUCLID, SDSS
 
 FRAME = frame_of(DECALS)
 
 
 def _empty(seed: int) -> np.ndarray:
     nothing = np.zeros((3, FRAME.side, FRAME.side), np.float32)
-    return sky.observe(nothing, FRAME, np.random.default_rng(seed)).astype(float)
+    flux = sky.observe(nothing, FRAME, np.random.default_rng(seed))
+    return sky.serve(DECALS, flux, DECALS.side).astype(float)
 
 
 def test_empty_sky_looks_like_the_survey():
@@ -52,13 +54,48 @@ def test_stretch_of_known_fluxes():
 
 def test_field_leaves_the_galaxy_alone():
     """No bright neighbour within five arcsec of the centre, some elsewhere."""
-    cube = np.zeros((3, FRAME.side, FRAME.side), np.float32)
+    light = Light(np.zeros((3, FRAME.side, FRAME.side), np.float32), {})
+    total = light.total_3PP[1]
     for seed in range(12):
-        sky.add_field(cube, FRAME, np.random.default_rng(seed))
+        before = total.copy()
+        sky.add_field(light, FRAME, np.random.default_rng(seed))
+        both = light.layers["star"] + light.layers["neighbour"]
+        assert both == pytest.approx(total - before, rel=1e-4, abs=1e-4)
     radius = np.hypot(FRAME.x_PP, FRAME.y_PP)
-    assert cube[1][radius > 5].max() > 1
-    assert cube[1][radius < 3].max() < 0.5
-    assert np.isfinite(cube).all()
+    assert total[radius > 5].max() > 1
+    assert total[radius < 3].max() < 0.5
+    assert np.isfinite(light.total_3PP).all()
+
+
+def test_bright_stars_have_wings_and_keep_their_flux(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sky, "STAR_MAGNITUDES", (16.0, 16.001))
+    monkeypatch.setattr(sky, "_places", lambda magnitudes, frame, rng: np.zeros((len(magnitudes), 2)))
+    cube = np.zeros((3, FRAME.side, FRAME.side), np.float32)
+    sky._add_stars(cube, FRAME, 1, np.random.default_rng(1))
+    wide = np.hypot(FRAME.x_PP, FRAME.y_PP) > 2
+    assert cube[1][wide].sum() / cube[1].sum() == pytest.approx(sky.WINGS, rel=0.3)
+    assert cube[1].sum() == pytest.approx(10 ** (0.4 * 6.5), rel=0.01)
+
+
+def test_a_picture_shows_the_middle_at_the_surveys_size():
+    flux = np.zeros((3, SDSS.side, SDSS.side), np.float32)
+    flux[:, 120:136, 120:136] = 1.0
+    picture = sky.serve(SDSS, flux, 64)
+    assert picture.shape == (424, 424, 3)
+    bright = (picture[..., 1] > 100).mean()
+    assert bright == pytest.approx((16 / 64) ** 2, rel=0.1)
+
+
+def test_surveys_mix_their_bands_and_see_farther():
+    light = np.stack([np.full((2, 2), value, np.float32) for value in (1.0, 2.0, 4.0)])
+    assert DECALS.observed(light) is light
+    i_over_r = SDSS.observed(light)[2] / SDSS.observed(light)[1]
+    assert i_over_r == pytest.approx(1.5)
+    vis = EUCLID.observed(light)[0]
+    assert vis == pytest.approx(3.0 * 10**-0.8)
+    assert SDSS.pixels_shown(5.0) * SDSS.frame_scale == pytest.approx(8.48 * 5, rel=0.05)
+    assert SDSS.pixels_shown(100.0) == SDSS.side
+    assert DECALS.pixels_shown(5.0) == 256
 
 
 def test_source_noise_grows_with_the_light():

@@ -27,8 +27,8 @@ def test_results_come_in_order_and_breaking_off_ends_the_processes():
     assert len(_children() - before) == 2
     stream.close()
     assert _children() == before
-    assert [rows[0]["id"][-7:] for _, rows in results] == [f"{n:07d}" for n in range(6)]
-    assert np.array_equal(results[5][0], render_rows(Job(PLAN, 5, 6))[0])
+    assert [chunk[0].values["id"][-7:] for chunk in results] == [f"{n:07d}" for n in range(6)]
+    assert np.array_equal(results[5][0].image_HWC, render_rows(Job(PLAN, 5, 6))[0].image_HWC)
 
 
 def test_a_lost_process_is_reported():

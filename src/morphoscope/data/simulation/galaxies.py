@@ -110,6 +110,18 @@ class Shell:
 
 
 @dataclass(frozen=True)
+class Bridge:
+    """Tidal light between this galaxy and another, slightly bowed."""
+
+    x: float  # place of the other
+    y: float
+    width: float  # standard deviation across it
+    bow: float  # height of the arc over the straight line, share of its length
+    share: float
+    colour: Colour = (-0.05, -0.03)
+
+
+@dataclass(frozen=True)
 class Disturbance:
     """What interactions do to a galaxy's body."""
 
@@ -118,11 +130,13 @@ class Disturbance:
     clumps: int = 0
     tails: tuple[Tail, ...] = ()
     shells: tuple[Shell, ...] = ()
+    bridge: Bridge | None = None
 
     @property
     def strength(self) -> float:
         """How odd a person would find the galaxy, 0 to about 1."""
-        light = sum(part.share for part in (*self.tails, *self.shells))
+        bridges = (self.bridge,) if self.bridge else ()
+        light = sum(part.share for part in (*self.tails, *self.shells, *bridges))
         return min(1.0, 0.9 * self.lopsidedness + 0.8 * self.bend + 0.03 * self.clumps + 3 * light)
 
 
@@ -159,6 +173,7 @@ TRUTH = {
     "g_r": float,
     "r_z": float,
     "half_light_radius": float,
+    "light_radius_90": float,
     "axis_ratio": float,
     "position_angle": float,
     "sersic_index": float,
@@ -168,29 +183,49 @@ TRUTH = {
     "pitch_angle": float,
     "winding": int,
     "arm_contrast": float,
+    "flocculence": float,
+    "knots": int,
     "bar_length": float,
     "bar_fraction": float,
+    "bar_angle": float,
+    "ring_radius": float,
+    "thickness": float,
     "dust_depth": float,
     "disturbance": float,
+    "tails": int,
+    "shells": int,
     "companions": int,
     "companion_distance": float,
 }
 
 
-def truth(galaxy: Galaxy, half_light_radius: float) -> dict[str, str | float | int]:
+# Columns that are lengths in arcsec: they shrink where a survey's galaxies are farther than DECaLS's.
+LENGTHS = (
+    "half_light_radius",
+    "light_radius_90",
+    "disc_scale_length",
+    "bar_length",
+    "ring_radius",
+    "companion_distance",
+)
+
+
+def truth(galaxy: Galaxy, radii: tuple[float, float]) -> dict[str, str | float | int]:
     """The parameters worth a column in the table, named as in :data:`TRUTH`; NaN or 0 where absent.
 
-    ``half_light_radius`` is that of the rendered light (arcsec, circular aperture, r band, without PSF).
+    ``radii`` hold 50 and 90 % of the rendered light (arcsec, circular apertures, r band, without PSF).
     """
     nan = float("nan")
     spheroid, disc, arms, bar = galaxy.spheroid, galaxy.disc, galaxy.arms, galaxy.bar
     distances = [((c.x - galaxy.x) ** 2 + (c.y - galaxy.y) ** 2) ** 0.5 for c in galaxy.companions]
+    debris = [member.disturbance for member in (galaxy, *galaxy.companions)]
     return {
         "morphology": galaxy.morphology,
         "r_mag": galaxy.r_mag,
         "g_r": galaxy.colour[0],
         "r_z": galaxy.colour[1],
-        "half_light_radius": half_light_radius,
+        "half_light_radius": radii[0],
+        "light_radius_90": radii[1],
         "axis_ratio": galaxy.axis_ratio,
         "position_angle": galaxy.angle % 180,
         "sersic_index": spheroid.n if spheroid else 1.0,
@@ -200,10 +235,17 @@ def truth(galaxy: Galaxy, half_light_radius: float) -> dict[str, str | float | i
         "pitch_angle": arms.pitch if arms else nan,
         "winding": arms.winding if arms else 0,
         "arm_contrast": arms.contrast if arms else 0.0,
+        "flocculence": arms.flocculence if arms else 0.0,
+        "knots": arms.knots if arms else 0,
         "bar_length": bar.length if bar else 0.0,
         "bar_fraction": bar.share if bar else 0.0,
+        "bar_angle": bar.turn if bar else nan,
+        "ring_radius": galaxy.ring.radius if galaxy.ring else nan,
+        "thickness": disc.thickness if disc and disc.thickness else nan,
         "dust_depth": galaxy.dust.depth if galaxy.dust else 0.0,
         "disturbance": galaxy.disturbance.strength,
+        "tails": sum(len(part.tails) for part in debris),
+        "shells": sum(len(part.shells) for part in debris),
         "companions": len(galaxy.companions),
         "companion_distance": min(distances, default=nan),
     }

@@ -24,7 +24,10 @@ MOFFAT_BETAS = (2.5, 3.0, 3.5, 4.5)  # the smaller, the wider the wings
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Pixel coordinates: arcsec from the centre, x to the right and y upwards as displayed."""
+    """Pixel coordinates: arcsec from the centre, x to the right and y upwards as displayed.
+
+    Where the survey's galaxies are farther than those of DECaLS, arcsec are those that DECaLS would see.
+    """
 
     survey: Survey
     side: int
@@ -32,9 +35,9 @@ class Frame:
     x_PP: np.ndarray
     y_PP: np.ndarray
 
-    def cut(self, cube_3PP: np.ndarray) -> np.ndarray:
-        """The cutout without the margin, (3, H, W)."""
-        return cube_3PP[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+    def cut(self, light_PP: np.ndarray) -> np.ndarray:
+        """The cutout without the margin: (..., P, P) → (..., H, W)."""
+        return light_PP[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
         """Row and column of a place in arcsec."""
@@ -46,9 +49,9 @@ class Frame:
 def frame_of(survey: Survey) -> Frame:
     """The padded frame of a survey's cutout."""
     side = survey.side + 2 * MARGIN
-    step = ((np.arange(side) - (side - 1) / 2) * survey.pixel_scale).astype(np.float32)
+    step = ((np.arange(side) - (side - 1) / 2) * survey.frame_scale).astype(np.float32)
     x_PP = np.ascontiguousarray(np.broadcast_to(step, (side, side)))
-    return Frame(survey, side, survey.pixel_scale, x_PP, np.ascontiguousarray(-x_PP.T))
+    return Frame(survey, side, survey.frame_scale, x_PP, np.ascontiguousarray(-x_PP.T))
 
 
 def sersic(

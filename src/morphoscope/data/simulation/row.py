@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 
-from morphoscope.data.simulation.galaxies import truth
-from morphoscope.data.simulation.light import frame_of
+from morphoscope.data.simulation.galaxies import LENGTHS, Galaxy, truth
+from morphoscope.data.simulation.light import Frame, frame_of
+from morphoscope.data.simulation.masks import component_mask, scaled_mask
 from morphoscope.data.simulation.populations import draw_galaxy
-from morphoscope.data.simulation.scene import half_light_radius, system_light
-from morphoscope.data.simulation.sky import add_field, observe
+from morphoscope.data.simulation.scene import Light, light_radii, system_light
+from morphoscope.data.simulation.sky import add_field, observe, resample, serve
 from morphoscope.data.simulation.survey import Survey
 
 # Purposes of the random generators of one row; never renumber them.
@@ -33,6 +33,7 @@ class Plan:
     seed: int
     scheme: str
     block: tuple[int, ...]  # classes of consecutive rows, shuffled anew in every block
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,38 +45,73 @@ class Job:
     stop: int
 
 
-def render_rows(job: Job) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Render a job's rows: (N, size, size, 3) uint8 and what the table says of each."""
-    rendered = [render_row(job.plan, row) for row in range(job.start, job.stop)]
-    return np.stack([image for image, _ in rendered]), [values for _, values in rendered]
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """A row's picture, (size, size, 3) uint8 RGB, its table row, and its bit mask where one was asked for."""
+
+    image_HWC: np.ndarray
+    values: dict[str, Any]
+    mask_HW: np.ndarray | None = None
 
 
-def render_row(plan: Plan, row: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """One galaxy: (size, size, 3) uint8 RGB and its row of the table."""
-    from morphoscope.labels.galaxy10 import GALAXY10
+def render_rows(job: Job) -> list[Rendered]:
+    """Render a job's rows in their order."""
+    return [render_row(job.plan, row) for row in range(job.start, job.stop)]
 
-    frame = frame_of(plan.survey)
-    label = class_of(plan, row)
-    galaxy = draw_galaxy(GALAXY10.classes[label], _generator(plan, row, GALAXY))
-    light_3PP = system_light(frame, galaxy)
-    radius = half_light_radius(frame, light_3PP, galaxy.x, galaxy.y)
-    add_field(light_3PP, frame, _generator(plan, row, FIELD))
-    image_HWC = observe(light_3PP, frame, _generator(plan, row, OBSERVATION))
-    values: dict[str, Any] = {
+
+def render_row(plan: Plan, row: int) -> Rendered:
+    """One galaxy; everything follows from the plan and the row."""
+    survey = plan.survey
+    frame = frame_of(survey)
+    galaxy = galaxy_of(plan, row)
+    light = system_light(frame, galaxy)
+    radii = light_radii(frame, light.total_3PP[1], galaxy.x, galaxy.y)
+    add_field(light, frame, _generator(plan, row, FIELD))
+    shown = survey.pixels_shown(radii[1])
+    flux_3HW = observe(light.total_3PP, frame, _generator(plan, row, OBSERVATION))
+    image_HWC = resample(serve(survey, flux_3HW, shown), plan.size)
+    values = {
         "id": f"simulated-{plan.seed}-{row:07d}",
         "source": f"simulation {plan.seed}, row {row}",
-        **truth(galaxy, radius),
+        "pixel_scale": shown * survey.pixel_scale / plan.size,
+        **as_observed(truth(galaxy, radii), survey),
+        **_labels(plan, row, galaxy, radii[0]),
     }
-    if plan.scheme == "votes":
-        from morphoscope.data.simulation.votes import draw_votes
-        from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+    return Rendered(image_HWC, values, _mask(plan, light, frame, shown) if plan.masks else None)
 
-        fractions_K, volunteers = draw_votes(galaxy, radius, _generator(plan, row, VOTES))
-        values |= dict(zip(GALAXY_ZOO_2.columns, fractions_K.tolist(), strict=True))
-        values["volunteers"] = volunteers
-    else:
-        values["label"] = label
-    return resample(image_HWC, plan.size), values
+
+def as_observed(values: dict[str, Any], survey: Survey) -> dict[str, Any]:
+    """A galaxy's parameters at the distance of the survey's galaxies: fainter and smaller."""
+    smaller = {name: values[name] / survey.distance for name in LENGTHS}
+    return values | smaller | {"r_mag": values["r_mag"] + survey.dimming}
+
+
+def galaxy_of(plan: Plan, row: int) -> Galaxy:
+    """The galaxy of a row, before it is drawn."""
+    from morphoscope.labels.galaxy10 import GALAXY10
+
+    return draw_galaxy(GALAXY10.classes[class_of(plan, row)], _generator(plan, row, GALAXY))
+
+
+def _labels(plan: Plan, row: int, galaxy: Galaxy, half_light_radius: float) -> dict[str, Any]:
+    if plan.scheme != "votes":
+        return {"label": class_of(plan, row)}
+    from morphoscope.data.simulation.votes import count_column, draw_votes
+    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+
+    votes = draw_votes(galaxy, half_light_radius, _generator(plan, row, VOTES))
+    columns = GALAXY_ZOO_2.columns
+    fractions = dict(zip(columns, votes.fractions_K.tolist(), strict=True))
+    counts = dict(zip(map(count_column, columns), votes.counts_K.tolist(), strict=True))
+    return fractions | counts | {"volunteers": votes.volunteers}
+
+
+def _mask(plan: Plan, light: Light, frame: Frame, shown: int) -> np.ndarray:
+    survey = plan.survey
+    faintest = survey.noise[1] * 10 ** (0.4 * survey.dimming)
+    mask_HW = component_mask(light.layers, frame, faintest)
+    edge = (survey.side - shown) // 2
+    return scaled_mask(mask_HW[edge : edge + shown, edge : edge + shown], plan.size)
 
 
 def class_of(plan: Plan, row: int) -> int:
@@ -91,11 +127,3 @@ def _shuffled(block: tuple[int, ...], seed: int, number: int) -> tuple[int, ...]
 
 def _generator(plan: Plan, row: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([plan.seed, row, purpose])
-
-
-def resample(image_HWC: np.ndarray, size: int) -> np.ndarray:
-    """The survey's cutout at another number of pixels, as one would scale the downloaded picture."""
-    if size == image_HWC.shape[0]:
-        return image_HWC
-    method = cv2.INTER_AREA if size < image_HWC.shape[0] else cv2.INTER_CUBIC
-    return cv2.resize(image_HWC, (size, size), interpolation=method)

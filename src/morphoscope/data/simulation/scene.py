@@ -6,6 +6,8 @@ Shape letters: P side of the padded frame, 3 the bands g, r, z.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from morphoscope.data.simulation.structure import (
     Plane,
     arm_pattern,
     bar_pattern,
+    bridge_pattern,
     clumpy,
     dust_lane,
     knots,
@@ -29,38 +32,64 @@ from morphoscope.data.simulation.survey import ZERO_POINT
 
 KNOT_COLOUR = (-0.45, -0.35)
 KNOT_SIZE = 0.45  # arcsec, standard deviation
+RINGS = 4  # rings along a pixel's side in which light is summed for radii
+
+Parts = dict[str, np.ndarray]  # component → light in any unit, (3, P, P)
 
 
-def system_light(frame: Frame, galaxy: Galaxy) -> np.ndarray:
-    """The galaxy and what it merges with, nanomaggies per pixel, (3, P, P) float32."""
-    light_3PP = galaxy_light(frame, galaxy)
+@dataclass(frozen=True, eq=False)
+class Light:
+    """Light before the PSF, nanomaggies per pixel.
+
+    ``total_3PP`` is all of it; ``layers`` holds the r-band light of each component that the masks name,
+    (P, P).
+    """
+
+    total_3PP: np.ndarray
+    layers: dict[str, np.ndarray]
+
+    def add(self, component: str, layer_PP: np.ndarray) -> None:
+        """Add r-band light to a layer (the total is the caller's)."""
+        here = self.layers.get(component)
+        self.layers[component] = layer_PP if here is None else here + layer_PP
+
+
+def system_light(frame: Frame, galaxy: Galaxy) -> Light:
+    """The galaxy and what it merges with; a companion is one layer, but for its tails."""
+    light = galaxy_light(frame, galaxy)
     for companion in galaxy.companions:
-        light_3PP += galaxy_light(frame, companion)
-    return light_3PP
+        other = galaxy_light(frame, companion)
+        light.total_3PP[...] += other.total_3PP
+        for component, layer_PP in other.layers.items():
+            light.add("tail" if component == "tail" else "companion", layer_PP)
+    return light
 
 
-def galaxy_light(frame: Frame, galaxy: Galaxy) -> np.ndarray:
-    """One galaxy, nanomaggies per pixel, (3, P, P) float32.
+def galaxy_light(frame: Frame, galaxy: Galaxy) -> Light:
+    """One galaxy.
 
     The parts' shares and colours are relative; the sum in each band is set by the galaxy's magnitude and
     colours. Light that falls beyond the frame counts as inside it.
     """
     rng = np.random.default_rng(galaxy.texture)
-    parts_3PP = np.zeros((3, frame.side, frame.side), np.float32)
-    if galaxy.spheroid:
-        parts_3PP += _spheroid(frame, galaxy, galaxy.spheroid)
-    if galaxy.halo:
-        parts_3PP += _spheroid(frame, galaxy, galaxy.halo)
+    parts: Parts = {}
+    for spheroid in (galaxy.spheroid, galaxy.halo):
+        if spheroid:
+            _put(parts, "bulge", _spheroid(frame, galaxy, spheroid))
     if galaxy.disc:
         if galaxy.disc.thickness is None:
-            parts_3PP += _inclined_disc(frame, galaxy, galaxy.disc, rng)
+            _add_inclined_disc(frame, galaxy, galaxy.disc, parts, rng)
         else:
-            parts_3PP = _edge_on_disc(frame, galaxy, galaxy.disc, parts_3PP, rng)
-    _add_debris(frame, galaxy, parts_3PP)
+            _add_edge_on_disc(frame, galaxy, galaxy.disc, parts, rng)
+    _add_debris(frame, galaxy, parts)
+    total_3PP = np.zeros((3, frame.side, frame.side), np.float32)
+    for part_3PP in parts.values():
+        total_3PP += part_3PP
     r_flux = galaxy.flux_share * 10 ** (0.4 * (ZERO_POINT - galaxy.r_mag))
     wanted_3 = r_flux * band_ratios(galaxy.colour)
-    total_3 = parts_3PP.sum(axis=(1, 2), dtype=np.float64)
-    return parts_3PP * (wanted_3 / total_3).astype(np.float32)[:, None, None]
+    scale_3 = (wanted_3 / total_3PP.sum(axis=(1, 2), dtype=np.float64)).astype(np.float32)
+    total_3PP *= scale_3[:, None, None]
+    return Light(total_3PP, {name: part_3PP[1] * scale_3[1] for name, part_3PP in parts.items()})
 
 
 def band_ratios(colour: Colour) -> np.ndarray:
@@ -68,15 +97,29 @@ def band_ratios(colour: Colour) -> np.ndarray:
     return 10 ** (0.4 * np.array([-colour[0], 0.0, colour[1]]))
 
 
-def half_light_radius(frame: Frame, light_3PP: np.ndarray, x: float, y: float) -> float:
-    """Radius in arcsec of the circle around (x, y) that holds half of the frame's r-band light."""
+def light_radii(frame: Frame, light_PP: np.ndarray, x: float, y: float) -> tuple[float, float]:
+    """Radii in arcsec of the circles around (x, y) that hold 50 and 90 % of the frame's light."""
+    growth = np.cumsum(np.bincount(_rings(frame, x, y), weights=light_PP.ravel()))
+    inner, outer = (_crossing(growth, share) * frame.scale / RINGS for share in (0.5, 0.9))
+    return inner, outer
+
+
+@lru_cache(maxsize=8)  # nearly all galaxies lie in the middle
+def _rings(frame: Frame, x: float, y: float) -> np.ndarray:
     radius_PP = np.hypot(frame.x_PP - np.float32(x), frame.y_PP - np.float32(y))
-    ring = (radius_PP * (4 / frame.scale)).astype(np.int32).ravel()
-    growth = np.cumsum(np.bincount(ring, weights=light_3PP[1].ravel()))
-    inner = int(np.searchsorted(growth, growth[-1] / 2))
-    below = growth[inner - 1] if inner else 0.0
-    fraction = (growth[-1] / 2 - below) / (growth[inner] - below)
-    return float((inner + fraction) * frame.scale / 4)
+    return (radius_PP * (RINGS / frame.scale)).astype(np.int32).ravel()
+
+
+def _crossing(growth: np.ndarray, share: float) -> float:
+    wanted = share * growth[-1]
+    ring = int(np.searchsorted(growth, wanted))
+    below = growth[ring - 1] if ring else 0.0
+    return float(ring + (wanted - below) / (growth[ring] - below))
+
+
+def _put(parts: Parts, component: str, light_3PP: np.ndarray) -> None:
+    here = parts.get(component)
+    parts[component] = light_3PP if here is None else here + light_3PP
 
 
 def _coloured(image_PP: np.ndarray, share: float, colour: Colour) -> np.ndarray:
@@ -96,7 +139,10 @@ def _band_lengths(disc: Disc) -> tuple[float, float, float]:
     return length + change, length, length - change
 
 
-def _inclined_disc(frame: Frame, galaxy: Galaxy, disc: Disc, rng: np.random.Generator) -> np.ndarray:
+def _add_inclined_disc(
+    frame: Frame, galaxy: Galaxy, disc: Disc, parts: Parts, rng: np.random.Generator
+) -> None:
+    """Disc, ring and arms, which share the disc's light, and the bar."""
     plane = plane_of(frame, galaxy, galaxy.axis_ratio)
     smooth_3PP = np.stack([np.exp(plane.radius_PP * np.float32(-1 / h)) for h in _band_lengths(disc)])
     lopsidedness = galaxy.disturbance.lopsidedness
@@ -104,21 +150,26 @@ def _inclined_disc(frame: Frame, galaxy: Galaxy, disc: Disc, rng: np.random.Gene
         smooth_3PP = 0.55 * smooth_3PP + 0.3 * _outer_disc(plane, disc, lopsidedness, rng)
     if disc.clumpiness:
         smooth_3PP *= clumpy(frame.side, disc.clumpiness, rng)
-    total_3PP = smooth_3PP * band_ratios(disc.colour).astype(np.float32)[:, None, None]
+    smooth_3PP *= band_ratios(disc.colour).astype(np.float32)[:, None, None]
     norm = float(smooth_3PP[1].sum(dtype=np.float64))
+    arms_3PP = np.zeros_like(smooth_3PP) if galaxy.arms is None else None
+    if galaxy.arms:
+        arms_3PP = _arms(frame, galaxy, disc, plane, norm, rng)
+    assert arms_3PP is not None
     if galaxy.ring:
         ring_PP = ring_pattern(plane, galaxy.ring) * smooth_3PP[1] * galaxy.ring.contrast
-        total_3PP += band_ratios(galaxy.ring.colour).astype(np.float32)[:, None, None] * ring_PP
-    if galaxy.arms:
-        total_3PP += _arms(frame, galaxy, disc, plane, norm, rng)
+        smooth_3PP += band_ratios(galaxy.ring.colour).astype(np.float32)[:, None, None] * ring_PP
     if galaxy.disturbance.clumps:
         where_PP = smooth_3PP[1] * clumpy(frame.side, 1.0, rng)
         clumps_PP = knots(frame, where_PP, galaxy.disturbance.clumps, 1.6 * KNOT_SIZE, rng)
-        total_3PP += _coloured(clumps_PP, 0.015 * galaxy.disturbance.clumps * norm, KNOT_COLOUR)
-    total_3PP *= disc.share / float(total_3PP[1].sum(dtype=np.float64))
+        smooth_3PP += _coloured(clumps_PP, 0.015 * galaxy.disturbance.clumps * norm, KNOT_COLOUR)
+    light = smooth_3PP[1].sum(dtype=np.float64) + arms_3PP[1].sum(dtype=np.float64)
+    scale = np.float32(disc.share / light)
+    _put(parts, "disc", smooth_3PP * scale)
+    if galaxy.arms:
+        _put(parts, "arms", arms_3PP * scale)
     if galaxy.bar:
-        total_3PP += _coloured(bar_pattern(plane, galaxy.bar), galaxy.bar.share, galaxy.bar.colour)
-    return total_3PP
+        _put(parts, "bar", _coloured(bar_pattern(plane, galaxy.bar), galaxy.bar.share, galaxy.bar.colour))
 
 
 def _outer_disc(plane: Plane, disc: Disc, lopsidedness: float, rng: np.random.Generator) -> np.ndarray:
@@ -147,10 +198,10 @@ def _arms(
     return light_3PP
 
 
-def _edge_on_disc(
-    frame: Frame, galaxy: Galaxy, disc: Disc, behind_3PP: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """The disc and what shines through its dust (the bulge), (3, P, P)."""
+def _add_edge_on_disc(
+    frame: Frame, galaxy: Galaxy, disc: Disc, parts: Parts, rng: np.random.Generator
+) -> None:
+    """The disc from its edge; its dust dims what is there already (the bulge), too."""
     plane = plane_of(frame, galaxy, 1.0)
     assert disc.thickness is not None
     height = disc.thickness * disc.scale_length
@@ -164,20 +215,25 @@ def _edge_on_disc(
     if disc.clumpiness:
         bands_3PP *= clumpy(frame.side, disc.clumpiness, rng)
     ratios = band_ratios(disc.colour) * disc.share / bands_3PP.sum(axis=(1, 2), dtype=np.float64)
-    light_3PP = behind_3PP + bands_3PP * ratios.astype(np.float32)[:, None, None]
+    _put(parts, "disc", bands_3PP * ratios.astype(np.float32)[:, None, None])
     if galaxy.dust:
-        light_3PP *= dust_lane(plane_from(plane.x_PP, across_PP), galaxy.dust, disc.scale_length, height, rng)
-    return light_3PP
+        own_plane = plane_from(plane.x_PP, across_PP)
+        lane_3PP = dust_lane(own_plane, galaxy.dust, disc.scale_length, height, rng)
+        for component in parts:
+            parts[component] = parts[component] * lane_3PP
 
 
-def _add_debris(frame: Frame, galaxy: Galaxy, light_3PP: np.ndarray) -> None:
-    """Add tails and shells, shares of the light that is there."""
+def _add_debris(frame: Frame, galaxy: Galaxy, parts: Parts) -> None:
+    """Add tails, shells and a bridge, shares of the light that is there."""
     debris = galaxy.disturbance
-    if not (debris.tails or debris.shells):
+    if not (debris.tails or debris.shells or debris.bridge):
         return
-    norm = float(light_3PP[1].sum(dtype=np.float64))
+    norm = sum(float(part_3PP[1].sum(dtype=np.float64)) for part_3PP in parts.values())
     plane = plane_of(frame, galaxy, max(galaxy.axis_ratio, 0.7))
     for tail in debris.tails:
-        light_3PP += _coloured(tail_pattern(plane, tail), tail.share * norm, tail.colour)
+        _put(parts, "tail", _coloured(tail_pattern(plane, tail), tail.share * norm, tail.colour))
     for shell in debris.shells:
-        light_3PP += _coloured(shell_pattern(plane, shell), shell.share * norm, (0.0, 0.0))
+        _put(parts, "tail", _coloured(shell_pattern(plane, shell), shell.share * norm, (0.0, 0.0)))
+    if debris.bridge:
+        bridge_PP = bridge_pattern(frame, galaxy, debris.bridge)
+        _put(parts, "tail", _coloured(bridge_PP, debris.bridge.share * norm, debris.bridge.colour))

@@ -17,9 +17,14 @@ SMALLEST = {"barred_spiral": 3.5, "tight_spiral": 4.4, "loose_spiral": 3.0}
 
 
 def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A round elliptical: axis ratio 0.84 to 1."""
-    q = rng.uniform(0.84, 1.0)
-    return elliptical(galaxy, radius, q, rng.uniform(0.8, 3.8), rng)
+    """A round body: axis ratio 0.82 to 1; blue ones are discs (n near 1), red ones ellipticals.
+
+    Sérsic indices: Blanton et al. 2003 (ApJ 594, 186), figure 7: n rises with colour.
+    """
+    q = rng.uniform(0.82, 1.0)
+    redness = np.clip((galaxy.colour[0] - 0.45) / 0.45, 0, 1)
+    n = float(np.clip(rng.normal(0.8 + 1.4 * redness, 0.4), 0.6, 4.0))
+    return elliptical(galaxy, radius, q, n, rng)
 
 
 def in_between_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
@@ -31,14 +36,18 @@ def in_between_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -
 def cigar_shaped(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A smooth body of axis ratio 0.24 to 0.38, rounder than an edge-on disc."""
     q = rng.uniform(0.24, 0.38)
-    return elliptical(galaxy, radius * 1.35, q, rng.uniform(1.0, 2.0), rng)
+    return elliptical(galaxy, radius * 1.35, q, rng.uniform(0.8, 1.8), rng)
 
 
 def elliptical(
     galaxy: Galaxy, radius: float, axis_ratio: float, n: float, rng: np.random.Generator
 ) -> Galaxy:
-    """A Sérsic body in a rounder, larger and bluer halo: colours grow bluer outwards."""
-    halo = rng.uniform(0.0, 0.25)
+    """A Sérsic body in a rounder, larger and bluer halo: colours grow bluer outwards.
+
+    Outer components: Huang et al. 2013 (ApJ 766, 47). Bluer outwards: La Barbera et al.
+    2010 (AJ 140, 1528).
+    """
+    halo = rng.uniform(0.0, 0.25) if n > 1.5 else rng.uniform(0.0, 0.1)
     body = Spheroid(1 - halo, n, radius * 0.85, axis_ratio, colour=(0.03, 0.02))
     outer = Spheroid(halo, 1.0, radius * 1.7, axis_ratio**0.8, colour=(-0.06, -0.03), turn=rng.normal(0, 4))
     return replace(galaxy, axis_ratio=axis_ratio, spheroid=body, halo=outer)
@@ -58,14 +67,16 @@ def disc_galaxy(
     MNRAS 393, 1531; Graham & Worley 2008, MNRAS 388, 1708); redder than the disc.
     """
     length = radius / EXPONENTIAL_HALF_LIGHT * (1 + 0.5 * bulge)
+    redder = rng.uniform(0.1, 0.35)  # bulge against disc: MacArthur et al. 2004 (ApJS 152, 175)
     part = Spheroid(
         bulge,
         rng.uniform(1.0, 3.0),
         max(0.35, length * (0.15 + 0.5 * bulge) * rng.lognormal(0, 0.2)),
         max(axis_ratio, rng.uniform(0.75, 1.0)),
-        colour=(0.15, 0.1),
+        colour=(redder, 0.6 * redder),
     )
-    disc = Disc(1 - bulge, length, clumpiness=0.06, gradient=rng.uniform(0.0, 0.12))
+    # Discs shrink with wavelength by about a tenth from g to z: Fathi et al. 2010 (MNRAS 406, 1595).
+    disc = Disc(1 - bulge, length, clumpiness=rng.uniform(0.04, 0.12), gradient=rng.uniform(0.02, 0.14))
     return replace(galaxy, axis_ratio=axis_ratio, spheroid=part, disc=disc)
 
 
@@ -78,13 +89,17 @@ def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Ga
     # Bars of the longer and stronger half, which a person sees: Erwin 2005 (MNRAS 364, 283) for half-lengths
     # in scale lengths, Gadotti 2011 (MNRAS 415, 3308) for axis ratios and shares of the light.
     bar = Bar(
-        rng.uniform(0.1, 0.22), length * rng.uniform(1.0, 1.9), rng.uniform(0.15, 0.28), rng.uniform(0, 180)
+        rng.uniform(0.12, 0.25),
+        length * rng.uniform(1.0, 1.9),
+        rng.uniform(0.15, 0.28),
+        rng.uniform(0, 180),
+        colour=(0.14, 0.08),
     )
     arms = Arms(
         count=2,
-        pitch=rng.uniform(11, 28),
+        pitch=rng.uniform(9, 26),
         winding=int(rng.choice([-1, 1])),
-        contrast=rng.uniform(0.5, 1.6),
+        contrast=rng.uniform(0.4, 1.5),
         sharpness=rng.uniform(1.5, 3.5),
         start=bar.length * 0.95,
         end=length * rng.uniform(2.8, 4.2),
@@ -93,7 +108,8 @@ def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Ga
         imbalance=rng.uniform(0, 0.3),
         knots=int(rng.integers(0, 20)),
     )
-    ring = Ring(bar.length, 0.18 * bar.length, rng.uniform(0.4, 1.0)) if rng.uniform() < 0.35 else None
+    # Rings lie at the bar's ends: Comerón et al. 2014 (A&A 562, A121), who find them in many barred discs.
+    ring = Ring(bar.length, 0.16 * bar.length, rng.uniform(0.5, 1.4)) if rng.uniform() < 0.35 else None
     return replace(galaxy, bar=bar, arms=arms, ring=ring)
 
 
@@ -105,19 +121,22 @@ def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
     length = galaxy.disc.scale_length
     # Pitch angles: Sa–Sb about 6 to 14° (Kennicutt 1981, AJ 86, 1847).
     arms = Arms(
-        count=int(rng.choice([2, 2, 2, 3])),
+        count=int(rng.choice([2, 2, 2, 3, 4])),
         pitch=rng.uniform(6, 13),
         winding=int(rng.choice([-1, 1])),
         contrast=rng.uniform(0.8, 1.9),
         sharpness=rng.uniform(1.4, 3.0),
         start=length * rng.uniform(0.4, 0.7),
-        end=length * rng.uniform(2.8, 4.0),
-        irregularity=rng.uniform(0.1, 0.4),
-        flocculence=rng.uniform(0.15, 0.45),
+        end=length * rng.uniform(2.4, 3.6),
+        irregularity=rng.uniform(0.1, 0.5),
+        flocculence=rng.uniform(0.2, 0.6),
         imbalance=rng.uniform(0, 0.3),
         knots=int(rng.integers(0, 14)),
     )
-    return replace(galaxy, arms=arms)
+    ring = None
+    if rng.uniform() < 0.2:  # tightly wound arms often close to a ring
+        ring = Ring(length * rng.uniform(1.0, 2.2), 0.2 * length, rng.uniform(0.3, 0.9))
+    return replace(galaxy, arms=arms, ring=ring)
 
 
 def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
@@ -131,25 +150,25 @@ def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
         count=int(rng.choice([1, 2, 2, 2, 2, 3, 4])),
         pitch=rng.uniform(18, 36),
         winding=int(rng.choice([-1, 1])),
-        contrast=rng.uniform(0.9, 2.8),
+        contrast=rng.uniform(1.0, 3.0),
         sharpness=rng.uniform(1.5, 4.0),
         start=length * rng.uniform(0.3, 0.6),
         end=length * rng.uniform(2.8, 4.5),
-        irregularity=rng.uniform(0.2, 0.7),
+        irregularity=rng.uniform(0.3, 0.9),
         flocculence=rng.uniform(0.3, 0.8),
-        imbalance=rng.uniform(0, 0.6),
+        imbalance=rng.uniform(0, 0.8),
         knots=int(rng.integers(5, 40)),
     )
     return replace(galaxy, arms=arms)
 
 
 def _edge_on_disc(galaxy: Galaxy, radius: float, bulge: Spheroid | None, rng: np.random.Generator) -> Galaxy:
-    """A disc from its edge: z₀/h of 0.1 to 0.25 (Kregel et al. 2002, MNRAS 334, 646), usually dusty."""
-    thickness = rng.uniform(0.12, 0.24)
+    """A disc from its edge: z₀/h of 0.13 to 0.27 (Kregel et al. 2002, MNRAS 334, 646), usually dusty."""
+    thickness = rng.uniform(0.13, 0.27)
     disc = Disc(
         1 - (bulge.share if bulge else 0.0),
         radius / 1.25,
-        gradient=rng.uniform(0.0, 0.12),
+        gradient=rng.uniform(0.04, 0.24),
         truncation=rng.uniform(2.6, 4.0),
         thickness=thickness,
         clumpiness=rng.uniform(0.05, 0.2),
@@ -169,12 +188,12 @@ def edge_on_without_bulge(galaxy: Galaxy, radius: float, rng: np.random.Generato
 def edge_on_with_bulge(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A disc from its edge with a bulge that stands out of it."""
     radius = radius * 1.25
-    share = rng.uniform(0.25, 0.5)
+    share = rng.uniform(0.27, 0.52)
     bulge = Spheroid(
         share,
         rng.uniform(1.0, 3.0),
-        radius * rng.uniform(0.28, 0.42),
-        rng.uniform(0.6, 0.9),
+        radius * rng.uniform(0.22, 0.40),
+        rng.uniform(0.55, 0.9),
         colour=(0.08, 0.05),
     )
     return _edge_on_disc(galaxy, radius, bulge, rng)

@@ -11,14 +11,17 @@ import cv2
 import numpy as np
 
 from morphoscope.data.simulation.light import MOFFAT_BETAS, Frame, add_point, add_stamp, blur
-from morphoscope.data.simulation.scene import band_ratios
+from morphoscope.data.simulation.scene import Light, band_ratios
 from morphoscope.data.simulation.survey import ZERO_POINT, Survey
 
-GALAXIES, STARS = 32.0, 4.0  # mean number in a cutout, to the faintest magnitudes below
-GALAXY_MAGNITUDES, GALAXY_SLOPE = (17.5, 24.0), 0.33  # d log N / dm, r band
-STAR_MAGNITUDES, STAR_SLOPE = (15.0, 23.0), 0.15
+GALAXIES, STARS = 30.0, 3.2  # mean number in a cutout, to the faintest magnitudes below
+GALAXY_MAGNITUDES, GALAXY_SLOPE = (17.5, 24.0), 0.42  # d log N / dm, r band
+STAR_MAGNITUDES, STAR_SLOPE = (15.0, 23.5), 0.19
 CLEAR_RADIUS = 5.0  # arcsec around the centre where no bright neighbour may lie
 BRIGHT = 21.0  # magnitude from which a neighbour counts as bright
+# Wings of a star's PSF beyond the Moffat core: some percent of its light over several arcsec (King 1971,
+# PASP 83, 199); only seen around bright stars.
+WINGS, WINGS_RADIUS, WINGS_SEEN = 0.05, 4.0, 18.0
 
 
 def _magnitudes(
@@ -29,11 +32,18 @@ def _magnitudes(
     return np.log10(rng.uniform(low, high, count)) / slope
 
 
-def add_field(cube_3PP: np.ndarray, frame: Frame, rng: np.random.Generator) -> None:
-    """Add the other galaxies and the stars of the field to unblurred light (nanomaggies)."""
+def add_field(light: Light, frame: Frame, rng: np.random.Generator) -> None:
+    """Add the other galaxies and the stars of the field to unblurred light (nanomaggies).
+
+    They become the layers "neighbour" and "star".
+    """
     area = (frame.side / frame.survey.side) ** 2
-    _add_galaxies(cube_3PP, frame, rng.poisson(GALAXIES * area * rng.lognormal(0, 0.2)), rng)
-    _add_stars(cube_3PP, frame, rng.poisson(STARS * area * rng.lognormal(0, 0.5)), rng)
+    before_PP = light.total_3PP[1].copy()
+    _add_galaxies(light.total_3PP, frame, rng.poisson(GALAXIES * area * rng.lognormal(0, 0.2)), rng)
+    between_PP = light.total_3PP[1].copy()
+    light.layers["neighbour"] = between_PP - before_PP
+    _add_stars(light.total_3PP, frame, rng.poisson(STARS * area * rng.lognormal(0, 0.5)), rng)
+    light.layers["star"] = light.total_3PP[1] - between_PP
 
 
 def _places(magnitudes: np.ndarray, frame: Frame, rng: np.random.Generator) -> np.ndarray:
@@ -69,7 +79,8 @@ def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Ge
     magnitudes = _magnitudes(count, STAR_MAGNITUDES, STAR_SLOPE, rng)
     for magnitude, place in zip(magnitudes, _places(magnitudes, frame, rng), strict=True):
         # The stellar locus from turn-off to M dwarfs: r−z rises steeply where g−r saturates near 1.5.
-        temperature = rng.uniform()
+        # Faint ones are mostly M dwarfs (Covey et al. 2007, AJ 134, 2398).
+        temperature = rng.beta(2.5 if magnitude > 19 else 1.2, 1.0)
         g_r = 0.25 + 1.2 * min(1.0, 1.4 * temperature)
         r_z = 0.1 + 0.45 * temperature + 1.3 * max(0.0, temperature - 0.55) + rng.normal(0, 0.05)
         flux_3 = 10 ** (0.4 * (ZERO_POINT - magnitude)) * band_ratios((g_r, r_z))
@@ -77,7 +88,10 @@ def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Ge
             # Saturated cores are masked band by band in the coadds, which gives stars odd colours.
             flux_3 *= rng.lognormal(0, 0.5, 3)
         if np.isfinite(place[0]):
-            add_point(cube_3PP, *frame.pixel(place[0], place[1]), flux_3)
+            core = 1 - (WINGS if magnitude < WINGS_SEEN else 0)
+            add_point(cube_3PP, *frame.pixel(place[0], place[1]), core * flux_3)
+            if core < 1:
+                add_stamp(cube_3PP, frame, WINGS * flux_3, 1.5, WINGS_RADIUS, 1.0, 0.0, place[0], place[1])
 
 
 @lru_cache(maxsize=4)
@@ -92,22 +106,25 @@ def _noise_taps(correlation: float) -> np.ndarray:
 
 
 def observe(light_3PP: np.ndarray, frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Blur, add noise, stretch and compress as the survey does.
+    """Blur to the survey's seeing and add its noise.
 
     Args:
-        light_3PP: nanomaggies per pixel before the PSF.
+        light_3PP: g, r, z in nanomaggies per pixel before the PSF.
         frame: the frame it is drawn on.
         rng: seeing, depth and noise of this cutout.
 
     Returns:
-        (H, W, 3) uint8 RGB at the survey's own sampling.
+        (3, H, W) float32 in the survey's bands and at its own sampling.
     """
     survey = frame.survey
     spread = rng.normal(0, survey.seeing_spread) + rng.normal(0, 0.4 * survey.seeing_spread, 3)
-    seeing_3 = np.asarray(survey.seeing) * np.exp(spread)
+    seeing_3 = np.asarray(survey.seeing) * survey.distance * np.exp(spread)
     beta = MOFFAT_BETAS[rng.integers(len(MOFFAT_BETAS))]
-    flux_3HW = frame.cut(blur(light_3PP, frame, seeing_3, beta))
-    return _serve(survey, flux_3HW + _noise(survey, flux_3HW, rng))
+    flux_3HW = frame.cut(blur(survey.observed(light_3PP), frame, seeing_3, beta))
+    flux_3HW = flux_3HW + _noise(survey, flux_3HW, rng)
+    if survey.middle_from_outer:
+        flux_3HW[1] = 0.5 * (flux_3HW[0] + flux_3HW[2])
+    return flux_3HW
 
 
 def _noise(survey: Survey, flux_3HW: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -126,9 +143,24 @@ def _noise(survey: Survey, flux_3HW: np.ndarray, rng: np.random.Generator) -> np
     )
 
 
-def _serve(survey: Survey, flux_3HW: np.ndarray) -> np.ndarray:
-    """The picture as the survey's server sends it: stretched and through JPEG, (H, W, 3) uint8."""
-    image_HWC = survey.stretch(flux_3HW)
+def serve(survey: Survey, flux_3HW: np.ndarray, shown: int) -> np.ndarray:
+    """The picture as the survey's server sends it: stretched, cropped and through JPEG.
+
+    ``shown`` is the side of the middle part of the cutout that the picture shows, pixels. The picture is
+    (S, S, 3) uint8 RGB, S being the survey's ``picture``, or ``shown`` where it has none.
+    """
+    edge = (survey.side - shown) // 2
+    image_HWC = survey.stretch(flux_3HW[:, edge : edge + shown, edge : edge + shown])
+    if survey.picture is not None:
+        image_HWC = resample(image_HWC, survey.picture)
     quality = [cv2.IMWRITE_JPEG_QUALITY, survey.jpeg_quality]
     data = cv2.imencode(".jpg", cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR), quality)[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
+
+
+def resample(image_HWC: np.ndarray, size: int) -> np.ndarray:
+    """A picture at another number of pixels, as one would scale the downloaded one."""
+    if size == image_HWC.shape[0]:
+        return image_HWC
+    method = cv2.INTER_AREA if size < image_HWC.shape[0] else cv2.INTER_CUBIC
+    return cv2.resize(image_HWC, (size, size), interpolation=method)

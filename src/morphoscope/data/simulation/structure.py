@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from morphoscope.data.simulation.galaxies import Arms, Bar, Dust, Galaxy, Ring, Shell, Tail
+from morphoscope.data.simulation.galaxies import Arms, Bar, Bridge, Dust, Galaxy, Ring, Shell, Tail
 from morphoscope.data.simulation.light import Frame, add_point, smooth_field
 
 TEXTURE = 128  # side of the log-polar texture in cells
@@ -162,3 +162,14 @@ def shell_pattern(plane: Plane, shell: Shell) -> np.ndarray:
     edge = step(depth, 0.0, 0.012) * np.exp(-np.maximum(depth, 0) / 0.12)
     away = (plane.angle_PP - math.radians(shell.turn) + math.pi) % (2 * math.pi) - math.pi
     return edge * np.exp(-0.5 * (away / math.radians(shell.opening / 2)) ** 2)
+
+
+def bridge_pattern(frame: Frame, galaxy: Galaxy, bridge: Bridge) -> np.ndarray:
+    """A bowed strip of light between the galaxy and the bridge's other end (unnormalised)."""
+    dx, dy = bridge.x - galaxy.x, bridge.y - galaxy.y
+    length = max(math.hypot(dx, dy), 1e-3)
+    from_x, from_y = frame.x_PP - np.float32(galaxy.x), frame.y_PP - np.float32(galaxy.y)
+    along = (from_x * np.float32(dx) + from_y * np.float32(dy)) / np.float32(length**2)
+    across = (from_y * np.float32(dx) - from_x * np.float32(dy)) / np.float32(length)
+    across = across - np.float32(4 * bridge.bow * length) * along * (1 - along)
+    return np.exp(-0.5 * (across / bridge.width) ** 2) * step(along, 0.0, 0.06) * step(-along, -1.0, 0.06)

@@ -1,6 +1,7 @@
 """What a survey makes of the sky: sampling, seeing, depth and the stretch of its pictures.
 
-Bands are g, r, z everywhere, in this order; fluxes are in nanomaggies (magnitude 22.5 is flux 1).
+Galaxies shine in g, r, z, in this order; fluxes are in nanomaggies (magnitude 22.5 is flux 1). A survey
+observes three bands of its own, from blue to red, which are mixtures of these.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Survey:
 
     Attributes:
         name: as on the command line.
-        side: pixels along the side of a cutout.
+        side: pixels along the side of a cutout, as observed.
         pixel_scale: arcsec per pixel of the survey's own cutouts.
         seeing: median full width at half maximum of the PSF per band, arcsec.
         seeing_spread: standard deviation of ln(seeing) from cutout to cutout.
@@ -31,6 +32,13 @@ class Survey:
         stretch_floor: m of the stretch, what an empty sky becomes.
         stretch_softening: Q of the stretch.
         jpeg_quality: 0 to 100, quality of the pictures as they are served.
+        bands: names of the observed bands.
+        mixture: each observed band as weights of g, r and z; none: observed in g, r, z.
+        middle_from_outer: the middle band is no observation but the mean of the other two.
+        view: side of the picture in radii that hold 90 % of the galaxy's light; none: the whole cutout.
+        picture: pixels along the side of the picture that is served; none: as observed.
+        distance: how many times farther than in DECaLS the galaxies are.
+        dimming: magnitudes by which that makes them fainter.
     """
 
     name: str
@@ -46,14 +54,42 @@ class Survey:
     stretch_floor: float
     stretch_softening: float
     jpeg_quality: int
+    bands: tuple[str, str, str] = BANDS
+    mixture: tuple[tuple[float, float, float], ...] | None = None
+    middle_from_outer: bool = False
+    view: float | None = None
+    picture: int | None = None
+    distance: float = 1.0
+    dimming: float = 0.0
 
     @property
     def field(self) -> float:
         """Side of a cutout in arcsec."""
         return self.side * self.pixel_scale
 
+    @property
+    def frame_scale(self) -> float:
+        """Pixel scale in arcsec of the galaxies as DECaLS would see them, in which all lengths are drawn."""
+        return self.pixel_scale * self.distance
+
+    def observed(self, light_3HW: np.ndarray) -> np.ndarray:
+        """Light in g, r, z as light in the survey's own bands and at its distance, same shape."""
+        if self.mixture is not None:
+            light_3HW = np.tensordot(np.asarray(self.mixture, np.float32), light_3HW, axes=1)
+        return light_3HW * np.float32(10 ** (-0.4 * self.dimming)) if self.dimming else light_3HW
+
+    def pixels_shown(self, light_radius: float) -> int:
+        """Pixels along the side of what the picture shows of the cutout.
+
+        Args:
+            light_radius: radius with 90 % of the galaxy's light, arcsec.
+        """
+        if self.view is None:
+            return self.side
+        return int(np.clip(2 * round(self.view * light_radius / self.frame_scale / 2), 48, self.side))
+
     def stretch(self, bands_3HW: np.ndarray) -> np.ndarray:
-        """Fluxes in g, r, z to the survey's RGB picture.
+        """Fluxes in the survey's bands to its RGB picture.
 
         The mean I of the scaled bands is compressed to arcsinh(Q·I)/√Q and every channel keeps its
         share of it (Lupton et al. 2004, PASP 116, 133, in the form the DESI Legacy Surveys' viewer
@@ -94,3 +130,57 @@ DECALS = Survey(
     stretch_softening=20.0,
     jpeg_quality=70,
 )
+
+# Sampling 0.396″ and seeing (g, r, i): York et al. 2000 (AJ 120, 1579); DR7's medians. i is taken as the mean
+# of r and z, between which it lies. Depth: 95 % complete to g, r, i 22.2, 22.2, 21.3. Galaxy Zoo 2 showed
+# 424 pixels of 0.02 Petrosian 90 % radii each (Willett et al. 2013, MNRAS 435, 2835, section 2.2). Noise and
+# stretch (arcsinh, Lupton et al. 2004) so that sky, noise and mean profile are those of the Galaxy
+# Challenge's pictures.
+SDSS = Survey(
+    name="sdss",
+    side=256,
+    pixel_scale=0.396,
+    seeing=(1.44, 1.32, 1.26),
+    seeing_spread=0.10,
+    noise=(0.0055, 0.0105, 0.0115),
+    noise_spread=0.12,
+    noise_correlation=0.0,
+    sky=(0.25, 0.68, 1.30),
+    stretch_scales=(0.94, 0.56, 0.49),
+    stretch_floor=0.0032,
+    stretch_softening=20.0,
+    jpeg_quality=92,
+    bands=("g", "r", "i"),
+    mixture=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.5, 0.5)),
+    view=8.48,
+    picture=424,
+    distance=1.3,
+    dimming=0.3,
+)
+
+# VIS (0.55 to 0.92 µm, here the mean of r and z) at 0.1″ with a PSF of 0.16″, and NISP's Y at 0.3″ resampled
+# to it; 5σ for a point source at VIS 26.2 and Y 24.3 (Euclid Wide: Scaramella et al. 2022, A&A 662, A112).
+# Blue is VIS, red Y, green their mean. The galaxies are those of DECaLS twice as far: two magnitudes
+# fainter, half a magnitude of it cosmological dimming. A doubt: nothing here was compared with real pictures.
+EUCLID = Survey(
+    name="euclid",
+    side=256,
+    pixel_scale=0.1,
+    seeing=(0.16, 0.30, 0.48),
+    seeing_spread=0.03,
+    noise=(0.0011, 0.0011, 0.0013),
+    noise_spread=0.1,
+    noise_correlation=0.20,
+    sky=(0.02, 0.02, 0.03),
+    stretch_scales=(20.0, 16.5, 13.0),
+    stretch_floor=0.03,
+    stretch_softening=20.0,
+    jpeg_quality=90,
+    bands=("VIS", "VIS+Y", "Y"),
+    mixture=((0.0, 0.5, 0.5), (0.0, 0.25, 0.75), (0.0, 0.0, 1.05)),
+    middle_from_outer=True,
+    distance=2.0,
+    dimming=2.0,
+)
+
+SURVEYS = {survey.name: survey for survey in (DECALS, SDSS, EUCLID)}

@@ -18,14 +18,9 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
-import numpy as np
-
-from morphoscope.data.simulation.row import Job, render_rows
+from morphoscope.data.simulation.row import Job, Rendered, render_rows
 from morphoscope.errors import MorphoscopeError
-
-Rendered = tuple[np.ndarray, list[dict[str, Any]]]
 
 
 def available_cores() -> int:
@@ -35,7 +30,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def render(jobs: Iterable[Job], workers: int) -> Iterator[Rendered]:
+def render(jobs: Iterable[Job], workers: int) -> Iterator[list[Rendered]]:
     """Render jobs in their order, a few ahead of the consumer; one worker means this process.
 
     Raises:
@@ -51,7 +46,7 @@ def render(jobs: Iterable[Job], workers: int) -> Iterator[Rendered]:
         for _ in range(workers):
             idle.put(stack.enter_context(_worker()))
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        ahead: deque[Future[Rendered]] = deque()
+        ahead: deque[Future[list[Rendered]]] = deque()
         for job in jobs:
             ahead.append(threads.submit(_ask, idle, job))
             if len(ahead) >= 2 * workers:
@@ -79,7 +74,7 @@ def _worker() -> Iterator[subprocess.Popen[bytes]]:
                 pipe.close()  # type: ignore[union-attr]
 
 
-def _ask(idle: queue.SimpleQueue[subprocess.Popen[bytes]], job: Job) -> Rendered:
+def _ask(idle: queue.SimpleQueue[subprocess.Popen[bytes]], job: Job) -> list[Rendered]:
     process = idle.get()
     assert process.stdin is not None
     assert process.stdout is not None
@@ -100,7 +95,7 @@ def _ask(idle: queue.SimpleQueue[subprocess.Popen[bytes]], job: Job) -> Rendered
 
 
 def _serve() -> None:
-    """The life of a worker: job in, images and rows out, until the input closes."""
+    """The life of a worker: job in, rendered rows out, until the input closes."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
@@ -113,7 +108,7 @@ def _serve() -> None:
         except EOFError:
             return
         try:
-            answer: Rendered | Exception = render_rows(job)
+            answer: list[Rendered] | Exception = render_rows(job)
         except Exception as error:
             answer = error
         try:

@@ -1,0 +1,189 @@
+"""Sets of classes that hold the truth for a chosen share of galaxies, however good the network is.
+
+Shape letters: N galaxies, K classes.
+
+Split conformal prediction with the score 1 − p(true class) of Sadinle, Lei & Wasserman 2019 (JASA 114, 223;
+"least ambiguous set-valued classifiers"): of all scores it gives the smallest sets. A set holds every class
+whose probability is at least a threshold that galaxies with known classes have set. One threshold for all
+classes holds the chosen coverage over all galaxies together (marginal); one for each class holds it within
+every class. Both assume that new galaxies are drawn as those galaxies were.
+
+A network that is right more often than the chosen coverage leaves its hardest galaxies without any class.
+Such a set is filled with the most probable class, which can only cover more (the "accretive completion" of
+the same paper); both coverages are measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.evaluation.intervals import LEVEL, wilson_interval
+
+SEPARATOR = "|"
+SCORE = "1 − probability of the class (Sadinle, Lei & Wasserman 2019)"
+Scores = Mapping[str, Sequence[float]]
+
+
+def truth_probabilities(
+    labels_N: np.ndarray, probabilities_NK: np.ndarray, classes: Sequence[str]
+) -> dict[str, list[float]]:
+    """What thresholds are made from: the probability of the true class of every galaxy, class by class."""
+    return {
+        name: sorted(np.asarray(probabilities_NK)[np.asarray(labels_N) == k, k].astype(np.float64).tolist())
+        for k, name in enumerate(classes)
+    }
+
+
+def check_coverage(coverage: float) -> float:
+    """The coverage itself.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if not 0 < coverage < 1:
+        hint = f"; {coverage:g} % is {coverage / 100:g}" if 1 < coverage < 100 else ""
+        raise UsageError(f"coverage {coverage:g}: a share between 0 and 1, such as 0.9, was expected{hint}")
+    return coverage
+
+
+def rank_of(count: int, coverage: float) -> int:
+    """Which of ``count`` scores, from the smallest, is the threshold: ⌈(count + 1) · coverage⌉.
+
+    Vovk, Gammerman & Shafer 2005; Sadinle et al. 2019. Beyond ``count`` there are too few
+    galaxies for the coverage, and every class belongs to every set.
+    """
+    return math.ceil(round((count + 1) * coverage, 9))  # 0.9 · 10 is 9, not a ninth digit above it
+
+
+def least_probabilities(
+    scores: Scores, classes: Sequence[str], coverage: float, *, per_class: bool
+) -> np.ndarray:
+    """The probability from which a class belongs to the set, (K,) float64; 0: it always does.
+
+    Args:
+        scores: class → probabilities of the truth, from :func:`truth_probabilities`.
+        classes: K names in the order of the columns.
+        coverage: share of galaxies whose set shall hold the truth.
+        per_class: a threshold for each class instead of one for all.
+
+    Raises:
+        MorphoscopeError: ``scores`` are of other classes.
+        UsageError: ``coverage`` is not between 0 and 1.
+    """
+    check_coverage(coverage)
+    if set(scores) != set(classes):
+        raise MorphoscopeError(
+            f"the conformal scores are of the classes {', '.join(scores)}; {', '.join(classes)} were expected"
+        )
+    if per_class:
+        return np.array([_threshold(scores[name], coverage) for name in classes])
+    together = [value for name in classes for value in scores[name]]
+    return np.full(len(classes), _threshold(together, coverage))
+
+
+def _threshold(truth_probabilities: Sequence[float], coverage: float) -> float:
+    rank = rank_of(len(truth_probabilities), coverage)
+    if rank > len(truth_probabilities):
+        return 0.0
+    return float(sorted(truth_probabilities, reverse=True)[rank - 1])
+
+
+def bare_sets(probabilities_NK: np.ndarray, least_K: np.ndarray) -> np.ndarray:
+    """Which classes are probable enough, (N, K) bool; rows may be empty."""
+    return np.asarray(probabilities_NK, np.float64) >= least_K
+
+
+def filled_sets(probabilities_NK: np.ndarray, least_K: np.ndarray) -> np.ndarray:
+    """The same, (N, K) bool; an empty set holds the most probable class."""
+    sets = bare_sets(probabilities_NK, least_K)
+    empty = np.flatnonzero(~sets.any(axis=1))
+    sets[empty, np.asarray(probabilities_NK)[empty].argmax(axis=1)] = True
+    return sets
+
+
+def set_names(probabilities_NK: np.ndarray, sets_NK: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Each set as text, the most probable class first: ``Spiral|Edge-on``."""
+    return [SEPARATOR.join(names) for names in ranked_sets(probabilities_NK, sets_NK, classes)]
+
+
+def ranked_sets(
+    probabilities_NK: np.ndarray, sets_NK: np.ndarray, classes: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """The classes of each set, the most probable first."""
+    order = np.argsort(-np.asarray(probabilities_NK), axis=1, kind="stable")
+    return [
+        tuple(classes[int(k)] for k in ranked if row[k]) for ranked, row in zip(order, sets_NK, strict=True)
+    ]
+
+
+def measured_sets(
+    scores: Scores,
+    labels_N: np.ndarray,
+    probabilities_NK: np.ndarray,
+    classes: Sequence[str],
+    coverage: float,
+    *,
+    per_class: bool,
+) -> dict[str, Any]:
+    """How a kind of set does on galaxies with known classes, JSON-able.
+
+    Returns:
+        ``n``; ``covered`` and ``bare_covered`` (before empty sets were filled), each ``{"value", "low",
+        "high"}`` with the 95 % Wilson interval of a share; ``expected`` (``{"low", "high"}``: where
+        ``bare_covered`` lies in 95 of 100 cases if all is well, of one threshold for all classes, else
+        None: Vovk 2012; the share covered is beta-binomial, Angelopoulos & Bates 2023, section 3.2);
+        ``mean_size``; ``filled`` (share of sets that were empty); ``sizes`` (galaxies by size of their set,
+        from 0 to K); ``least`` (class → threshold); ``by_class``, a list of ``{name, n, covered, low,
+        high}``.
+    """
+    labels_N = np.asarray(labels_N)
+    least_K = least_probabilities(scores, classes, coverage, per_class=per_class)
+    bare, sets = bare_sets(probabilities_NK, least_K), filled_sets(probabilities_NK, least_K)
+    rows = np.arange(len(labels_N))
+    hit_N = sets[rows, labels_N]
+    known = sum(len(values) for values in scores.values())
+    return {
+        "n": len(labels_N),
+        "covered": _share(int(hit_N.sum()), len(hit_N)),
+        "bare_covered": _share(int(bare[rows, labels_N].sum()), len(hit_N)),
+        "expected": None if per_class else expected_coverage(known, len(hit_N), coverage),
+        "mean_size": float(sets.sum(axis=1).mean()),
+        "filled": float(np.mean(~bare.any(axis=1))),
+        "sizes": np.bincount(sets.sum(axis=1), minlength=len(classes) + 1).tolist(),
+        "least": dict(zip(classes, least_K.tolist(), strict=True)),
+        "by_class": [
+            {"name": name, "n": int((labels_N == k).sum()), **_covered(hit_N[labels_N == k])}
+            for k, name in enumerate(classes)
+        ],
+    }
+
+
+def expected_coverage(known: int, count: int, coverage: float) -> dict[str, float] | None:
+    """Between which shares the coverage of ``count`` new galaxies lies in 95 of 100 cases.
+
+    ``known`` galaxies set the threshold; with few of them it varies more than a binomial says. None where
+    they are too few for the coverage, so that every set holds every class.
+    """
+    from scipy.stats import betabinom
+
+    rank = rank_of(known, coverage)
+    if rank > known:
+        return None
+    spread = betabinom(count, rank, known + 1 - rank)
+    low, high = spread.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2]) / count
+    return {"low": float(low), "high": float(high)}
+
+
+def _share(hits: int, count: int) -> dict[str, Any]:
+    low, high = wilson_interval(hits, count) or (None, None)
+    return {"value": hits / count if count else None, "low": low, "high": high}
+
+
+def _covered(hit_N: np.ndarray) -> dict[str, Any]:
+    share = _share(int(hit_N.sum()), len(hit_N))
+    return {"covered": share["value"], "low": share["low"], "high": share["high"]}

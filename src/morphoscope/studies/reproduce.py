@@ -1,0 +1,69 @@
+"""A study in one call: its rows are trained, its page is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from morphoscope.data.store import Store, open_store
+from morphoscope.errors import UsageError
+from morphoscope.studies.page import summary, write_study_page
+from morphoscope.studies.results import Results
+from morphoscope.studies.run import run_study
+from morphoscope.studies.study import Options, Study, find_study
+from morphoscope.studies.submission import write_submission
+
+
+@dataclass(frozen=True)
+class StudyDone:
+    """What a study left.
+
+    Attributes:
+        results: every number.
+        page: ``study.html``.
+        lines: published and measured as text.
+        not_run: rows without a measurement.
+    """
+
+    results: Results
+    page: Path
+    lines: list[str]
+    not_run: list[str]
+
+
+def study(
+    which: Study | str,
+    store: Store | Path | str,
+    out: Path | str,
+    options: Options | None = None,
+    *,
+    test_images: Path | str | None = None,
+    progress: bool = True,
+) -> StudyDone:
+    """Train every row of a paper and write its page; a study that was interrupted goes on.
+
+    Args:
+        which: the study or its short name: cheng, tong, yan, ng or fu.
+        store: galaxies with the study's labels.
+        out: the study's folder.
+        options: see :class:`morphoscope.studies.study.Options`.
+        test_images: of ``ng``: Kaggle's test images; a ``submission.csv`` is written for each row.
+        progress: show a bar over the steps of each training.
+
+    Raises:
+        UsageError: the store's labels are not the study's, an unknown row, or ``out`` was begun otherwise.
+        MorphoscopeError: no row could be trained.
+    """
+    which = find_study(which) if isinstance(which, str) else which
+    store = store if isinstance(store, Store) else open_store(store)
+    options = options or Options()
+    if test_images is not None and which.key != "ng":
+        raise UsageError("test images and a submission are for study ng alone")
+    results = run_study(which, store, Path(out), options, progress=progress)
+    if test_images is not None:
+        for row in results.rows.values():
+            for run in row.runs()[:1]:
+                write_submission(run, test_images, run.path / "submission.csv")
+    page = write_study_page(which, results, store, Path(out), options)
+    not_run = [name for name, row in results.rows.items() if not row.runs()]
+    return StudyDone(results, page, summary(which, results), not_run)
