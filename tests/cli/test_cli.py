@@ -285,12 +285,22 @@ def test_ctrl_c_ends_in_one_sentence_and_resumes(made: Path, tmp_path: Path):
     out = tmp_path / "run"
     words = ["train", "small/simulated", "--store", str(made / "galaxies"), "--out", str(out), *FAST]
     command = [sys.executable, "-m", "morphoscope", *words, "--set", "training.epochs=500", "--no-report"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (out / "resume" / "last.ckpt").is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has told its children to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "resume" / "last.ckpt").is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert "Traceback" not in err
     assert "--resume" in err.strip().splitlines()[-1]
