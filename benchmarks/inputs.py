@@ -41,7 +41,8 @@ import numpy as np
 from morphoscope.augment import Augmenter
 from morphoscope.data.images import fit_image, read_image
 from morphoscope.data.loader import Batches
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import Store, StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.progress import track
 from morphoscope.recipe import Augment
 

@@ -10,7 +10,8 @@ import pytest
 
 from morphoscope.catalogue import read
 from morphoscope.catalogue.read import Images, open_input, stretch_like
-from morphoscope.data.store import StoreMeta, StoreWriter
+from morphoscope.data.store import StoreMeta
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
 
 Save = Callable[..., Path]

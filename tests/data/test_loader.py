@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from morphoscope.augment import Augmenter
 from morphoscope.data.loader import Batches, occurrences
-from morphoscope.data.store import StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipe import Augment
 

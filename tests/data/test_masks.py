@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from morphoscope.data.store import StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
 
 NAMES = ("bulge", "disc", "arms")

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store, pixel_hash
+from morphoscope.data.store import Store, StoreMeta, open_store, pixel_hash
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Classes, VoteFractions
 
@@ -285,7 +286,8 @@ def test_a_killed_writer_leaves_no_store_and_the_next_one_clears_up(tmp_path):
         """
         import sys, time
         import numpy as np
-        from morphoscope.data.store import StoreMeta, StoreWriter
+        from morphoscope.data.store import StoreMeta
+        from morphoscope.data.store_writer import StoreWriter
 
         with StoreWriter(sys.argv[1], StoreMeta(), image_shape=(6, 6, 3)) as writer:
             for row in range(3000):

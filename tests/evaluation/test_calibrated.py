@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import morphoscope as ms
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import Store, StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import UsageError
 from morphoscope.evaluation.calibrated import fit_views
 from morphoscope.evaluation.calibration import calibration_of, read_calibration

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import Store, StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
 from morphoscope.evaluation.predictor import Predictor

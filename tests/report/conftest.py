@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from morphoscope.data.split import make_split
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import Store, StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.evaluation.metrics import measure
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 from morphoscope.recipe import Recipe

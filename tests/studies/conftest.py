@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import Store, StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
 from morphoscope.labels.five_class import FIVE_CLASS
 from morphoscope.labels.galaxy10 import GALAXY10

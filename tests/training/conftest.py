@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import Store, StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.recipe import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
 

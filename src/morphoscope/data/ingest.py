@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from morphoscope import files
 from morphoscope.data.images import check_fit, fit_image
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store, pixel_hash
+from morphoscope.data.store import Store, StoreMeta, open_store, pixel_hash
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar, note
 

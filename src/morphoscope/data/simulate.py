@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.data.store import Store, StoreMeta, StoreWriter, open_store
+from morphoscope.data.store import Store, StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import UsageError, did_you_mean
 
 SCHEMES = ("galaxy10", "votes")

@@ -202,6 +202,14 @@ def _picture(axes: Axes, image: np.ndarray, left: float, top: float, side: float
     )
 
 
+def dead_words(*maps: Maps) -> str:
+    """A sentence for a caption that says how many maps are zero everywhere; empty where none is."""
+    dead, count = sum(int(each.dead.sum()) for each in maps), sum(len(each.dead) for each in maps)
+    if not dead:
+        return ""
+    return f" {wording.plural(dead, 'map')} of {count} zero everywhere (gradient diffusion)."
+
+
 def _say_dead(axes: Axes, x: float, y: float, side: float) -> None:
     axes.text(
         x,

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from morphoscope import files
 from morphoscope.report import wording
 from morphoscope.report.facts import Headline, Tile
-from morphoscope.report.figures_maps import METHOD_NAMES, faithfulness_bars, map_columns, map_panel
+from morphoscope.report.figures_maps import (
+    METHOD_NAMES,
+    dead_words,
+    faithfulness_bars,
+    map_columns,
+    map_panel,
+)
 from morphoscope.report.page import Page, Top, rendered
 from morphoscope.report.tables import Table
 
@@ -90,17 +96,11 @@ def _add_maps(page: Page, maps: Maps) -> None:
     name = METHOD_NAMES[maps.method]
     page.section(maps.method, name)
     where = f" at layer {maps.layer}" if maps.layer else " at the pixels"
-    dead = int(maps.dead.sum())
-    died = (
-        f" {wording.plural(dead, 'map')} of {len(maps.dead)} zero everywhere (gradient diffusion)."
-        if dead
-        else ""
-    )
     page.chart(
         f"maps_{maps.method}",
         map_panel(maps),
         f"{name}{where}: each galaxy as the network sees it, and its map, from nothing to its own largest "
-        f"values, over the galaxy in grey. The percentage is the network's answer.{died}",
+        f"values, over the galaxy in grey. The percentage is the network's answer.{dead_words(maps)}",
     )
 
 

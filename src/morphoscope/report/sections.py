@@ -152,7 +152,7 @@ def add_maps(page: Page, evidence: Evidence) -> None:
     from morphoscope.evaluation.predictor import Predictor
     from morphoscope.explanation.choose import BEST_F1, choose_galaxies
     from morphoscope.explanation.explain import Explainer
-    from morphoscope.report.figures_maps import METHOD_NAMES, map_panel
+    from morphoscope.report.figures_maps import METHOD_NAMES, dead_words, map_panel
 
     run, store = evidence.run, evidence.store
     if store is None or not evidence.test:
@@ -170,13 +170,11 @@ def add_maps(page: Page, evidence: Evidence) -> None:
     page.section("maps", "What it looks at")
     why = "the class with the highest F1" if isinstance(run.scheme, Classes) else "the highest fractions"
     for maps in found:
-        dead = int(maps.dead.sum())
-        died = f" {dead} of {len(maps.dead)} maps are zero everywhere (gradient diffusion)." if dead else ""
         page.chart(
             f"maps_{maps.method}",
             map_panel(maps),
             f"{METHOD_NAMES[maps.method]} for {target} ({why}): held-out galaxies, beside each its map from "
-            f"nothing to its own largest values; the percentage is the network's answer.{died}",
+            f"nothing to its own largest values; the percentage is the network's answer.{dead_words(maps)}",
         )
     page.text("'morphoscope explain' makes more of them, and --score measures whether they are right.")
 

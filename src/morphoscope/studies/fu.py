@@ -119,7 +119,7 @@ def _by_seed(page: StudyPage, rows: list[Row | None], metric: str) -> list[list[
     """(S, F) values, NaN where a row was not run."""
 
     def value(row: Row | None, seed: int) -> float:
-        values = row.trainings[seed].values() if row is not None else {}
+        values = row.trainings[seed].values if row is not None else {}
         return values.get(metric, math.nan)
 
     return [[value(row, seed) for row in rows] for seed in range(page.options.seeds)]

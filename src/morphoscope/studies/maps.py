@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from morphoscope.report import wording
-from morphoscope.report.figures_maps import METHOD_NAMES, frozen_grid, map_columns, map_panel
+from morphoscope.report.figures_maps import METHOD_NAMES, dead_words, frozen_grid, map_columns, map_panel
 
 if TYPE_CHECKING:
     from morphoscope.explanation.explain import Maps
@@ -39,7 +38,7 @@ def add_best_maps(page: StudyPage, figures: Mapping[str, str]) -> None:
             f"maps_{method}",
             map_panel(maps),
             f"{METHOD_NAMES[method]} of {page.label(best.name)} for {target}, the class with its highest F1 "
-            f"({figure}): held-out galaxies, each with its map and the network's answer.{_dead(maps)}",
+            f"({figure}): held-out galaxies, each with its map and the network's answer.{dead_words(maps)}",
         )
 
 
@@ -87,7 +86,7 @@ def add_frozen_maps(page: StudyPage, series: Mapping[str, Mapping[str, str]], fi
             f"frozen_maps_{network.lower()}",
             frozen_grid(maps),
             f"Grad-CAM of {network} by the share of frozen layers, for {target} ({figure}); two galaxies. "
-            f"The maps run from zero to their own largest value.{_dead(*maps.values())}",
+            f"The maps run from zero to their own largest value.{dead_words(*maps.values())}",
         )
 
 
@@ -97,10 +96,3 @@ def _explained(page: StudyPage, run: Run, rows: np.ndarray, target: str, method:
 
     images = [page.store.images[row] for row in rows]
     return Explainer(Predictor(run, views=1))(images, method=method, target=target)
-
-
-def _dead(*maps: Maps) -> str:
-    dead, count = sum(int(each.dead.sum()) for each in maps), sum(len(each.dead) for each in maps)
-    if not dead:
-        return ""
-    return f" {wording.plural(dead, 'map')} of {count} zero everywhere (gradient diffusion)."

@@ -7,15 +7,9 @@ from pathlib import Path
 
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.recipe import Recipe
+from morphoscope.studies.published import PAPERS
 
-STUDIES = (
-    "small",
-    "cheng",
-    "tong",
-    "yan",
-    "ng",
-    "fu",
-)  # modules of this package; each lists its recipes as RECIPES: name → function
+STUDIES = ("small", *PAPERS)  # modules of this package; each lists its recipes as RECIPES
 
 
 def recipes() -> dict[str, Recipe]:

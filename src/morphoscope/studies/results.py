@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class Measured:
     failure: str = ""
     same_as: str = ""
 
+    @cached_property
     def values(self) -> dict[str, float]:
         """The numbers of this training by name; those that were not measured are left out."""
         if self.run is None:
@@ -78,7 +80,7 @@ class Row:
 
     def metrics(self) -> list[str]:
         """The metrics that at least one training has."""
-        return list(dict.fromkeys(name for training in self.trainings for name in training.values()))
+        return list(dict.fromkeys(name for training in self.trainings for name in training.values))
 
     def runs(self) -> list[Run]:
         """The finished trainings."""
@@ -86,7 +88,7 @@ class Row:
 
     def all(self, metric: str) -> np.ndarray:
         """The values of all seeds that have one, (S,)."""
-        found = [training.values().get(metric) for training in self.trainings]
+        found = [training.values.get(metric) for training in self.trainings]
         return np.array([value for value in found if value is not None], float)
 
     def mean(self, metric: str) -> float | None:
@@ -127,7 +129,7 @@ class Results:
                 "about": row.recipe.about,
                 "why_not": row.why_not() or None,
                 "seeds": [
-                    {"seed": t.seed, "failure": t.failure or None, "same_as": t.same_as or None} | t.values()
+                    {"seed": t.seed, "failure": t.failure or None, "same_as": t.same_as or None} | t.values
                     for t in row.trainings
                 ],
                 "mean": {metric: row.mean(metric) for metric in row.metrics()},

@@ -80,9 +80,9 @@ def _paired(page: StudyPage, better: str, base: str, metric: str) -> str:
     if first is None or second is None:
         return wording.DASH
     gaps = [
-        a.values()[metric] - b.values()[metric]
+        a.values[metric] - b.values[metric]
         for a, b in zip(first.trainings, second.trainings, strict=False)
-        if metric in a.values() and metric in b.values()
+        if metric in a.values and metric in b.values
     ]
     if not gaps:
         return wording.DASH

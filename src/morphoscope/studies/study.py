@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.recipe import Recipe
+from morphoscope.studies.published import PAPERS
 
 if TYPE_CHECKING:
     from morphoscope.studies.page import StudyPage
     from morphoscope.studies.published.paper import Published
 
-NAMES = ("cheng", "tong", "yan", "ng", "fu")
+NAMES = PAPERS
 
 
 @dataclass(frozen=True)
