@@ -85,10 +85,10 @@ def main() -> int:
     given = parser.parse_args()
     cv2.setNumThreads(1)
     block = block_of("equal")
-    plan = row.Plan(SURVEYS[given.survey], given.size, 0, "galaxy10", block, given.masks)
+    plan = row.Plan((SURVEYS[given.survey],), given.size, 0, "galaxy10", block, given.masks)
     spent, total = profile(plan, given.count)
     each = 1000 * total / given.count
-    side = light.frame_of(plan.survey).side
+    side = light.frame_of(plan.surveys[0]).side
     print(f"{given.survey}, {given.size} px, n = {given.count}, drawn on {side} px")
     print(f"{'stage':<38}{'ms a galaxy':>12}{'share':>8}")
     rest = total - sum(spent.values())

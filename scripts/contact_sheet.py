@@ -38,7 +38,7 @@ def read_real(folder: Path) -> dict[int, list[np.ndarray]]:
 
 def simulated(survey: str, seed: int, each: int, size: int) -> dict[int, list[np.ndarray]]:
     """As many simulated galaxies of each class, by class index."""
-    plan = Plan(SURVEYS[survey], size, seed, "galaxy10", block_of("equal"))
+    plan = Plan((SURVEYS[survey],), size, seed, "galaxy10", block_of("equal"))
     images: dict[int, list[np.ndarray]] = {}
     for row in range(each * len(GALAXY10.classes)):
         images.setdefault(class_of(plan, row), []).append(render_row(plan, row).image_HWC)

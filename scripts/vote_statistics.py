@@ -26,7 +26,7 @@ from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 
 def simulated(count: int, seed: int) -> np.ndarray:
     """Cumulative fractions of simulated volunteers, (N, K)."""
-    plan, frame = Plan(SDSS, 64, seed, "votes", block_of("galaxy10")), frame_of(SDSS)
+    plan, frame = Plan((SDSS,), 64, seed, "votes", block_of("galaxy10")), frame_of(SDSS)
     rows = []
     for row in range(count):
         galaxy = galaxy_of(plan, row)

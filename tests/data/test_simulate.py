@@ -41,7 +41,7 @@ def test_equal_proportions_give_as_many_of_every_class(store):
 
 
 def test_galaxy10_proportions_are_within_one_in_a_block():
-    plan = Plan(DECALS, 32, 5, "galaxy10", block_of("galaxy10"))
+    plan = Plan((DECALS,), 32, 5, "galaxy10", block_of("galaxy10"))
     counts = np.bincount([class_of(plan, row) for row in range(2 * len(plan.block))], minlength=10)
     expected = np.array(COUNTS) / sum(COUNTS) * 2 * len(plan.block)
     assert np.abs(counts - expected).max() < 2
@@ -165,3 +165,14 @@ def test_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         simulate(tmp_path / "out", 40, 32)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mixture_pictures_each_galaxy_as_its_own_survey_does(tmp_path: Path):
+    mixed = simulate(tmp_path / "mixed", 12, 32, seed=3, survey="decals, sdss")
+    names = mixed.table["survey"].to_pylist()
+    assert set(names) == {"decals", "sdss"}
+    assert (mixed.meta.stretch, mixed.meta.pixel_scale) == ("mixed", None)
+    for survey in ("decals", "sdss"):
+        alone = simulate(tmp_path / survey, 12, 32, seed=3, survey=survey)
+        for row in (row for row in range(12) if names[row] == survey):
+            assert np.array_equal(mixed.images[row], alone.images[row])

@@ -39,7 +39,9 @@ def simulate(
     count: Annotated[int, typer.Option(help="Number of galaxies.")] = 1000,
     size: Annotated[int, typer.Option(help="Pixels along a side; the same sky whatever the size.")] = 128,
     scheme: Annotated[str, typer.Option(help="galaxy10 (ten classes) or votes (37 fractions).")] = "galaxy10",
-    survey: Annotated[str, typer.Option(help="Whose pictures: decals, sdss or euclid.")] = "decals",
+    survey: Annotated[
+        str, typer.Option(help="Whose pictures: decals, sdss, euclid, or several: sdss,euclid.")
+    ] = "decals",
     proportions: Annotated[str, typer.Option(help="equal, or galaxy10's imbalance.")] = "equal",
     masks: Annotated[
         bool, typer.Option("--masks", help="Keep where bulge, disc, arms, bar, companion, tail, stars are.")

@@ -36,9 +36,10 @@ def simulate(
 
     Pictures are rendered at the survey's own sampling and then scaled to ``size``: of DECaLS 67.07″ (256
     pixels of 0.262″), of Euclid 25.6″ (256 of 0.1″), of SDSS 8.48 radii with 90 % of the galaxy's light
-    each, as Galaxy Zoo 2 showed them. A galaxy depends on the seed, its row, ``proportions`` and the survey
-    alone: more rows or other workers change nothing. The table has the galaxy's parameters beside its labels
-    (``simulation.galaxies.TRUTH``) and its pixel scale; of votes, the counts and the number of volunteers.
+    each, as Galaxy Zoo 2 showed them. Of several surveys every row is drawn one. A galaxy depends on the
+    seed, its row, ``proportions`` and the surveys alone: more rows or other workers change nothing. The table
+    has the galaxy's parameters beside its labels (``simulation.galaxies.TRUTH``), its survey and its pixel
+    scale; of votes, the counts and the number of volunteers.
 
     Args:
         out: folder of the store.
@@ -49,7 +50,7 @@ def simulate(
         workers: processes; as many as there are cores where it is not given.
         overwrite: replace a store that is already there.
         proportions: "equal", as many galaxies of every class, or "galaxy10", that data set's imbalance.
-        survey: "decals", "sdss" or "euclid".
+        survey: "decals", "sdss" or "euclid", or several with commas between them.
         masks: also keep which component shines where (``Store.masks``).
 
     Raises:
@@ -64,13 +65,14 @@ def simulate(
     from morphoscope.data.simulation.workers import available_cores, render
     from morphoscope.progress import Bar
 
-    chosen = SURVEYS[survey]
+    chosen = tuple(SURVEYS[name] for name in survey_names(survey))
+    alike = chosen[0] if len(chosen) == 1 else None
     plan = Plan(chosen, size, seed, scheme, block_of(proportions), masks)
     meta = StoreMeta(
         scheme=_label_scheme(scheme),
         size=size,
-        pixel_scale=chosen.field / size if chosen.view is None else None,
-        stretch=chosen.name,
+        pixel_scale=alike.field / size if alike and alike.view is None else None,
+        stretch=alike.name if alike else "mixed",
         source="simulator",
         mask_components=COMPONENTS if masks else (),
         options={"seed": seed, "survey": survey, "proportions": proportions},
@@ -107,6 +109,11 @@ def block_of(proportions: str) -> tuple[int, ...]:
     return tuple(np.repeat(np.arange(len(counts)), counts).tolist())
 
 
+def survey_names(survey: str) -> tuple[str, ...]:
+    """The surveys of a list with commas, each once, in the order given."""
+    return tuple(dict.fromkeys(name.strip() for name in survey.split(",")))
+
+
 def _label_scheme(scheme: str):
     if scheme == "votes":
         from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
@@ -121,7 +128,10 @@ def _truth_columns(scheme: str) -> dict[str, pa.DataType]:
     from morphoscope.data.simulation.galaxies import TRUTH
 
     arrow = {str: pa.string(), float: pa.float32(), int: pa.int32()}
-    columns = {name: arrow[kind] for name, kind in TRUTH.items()} | {"pixel_scale": pa.float64()}
+    columns = {name: arrow[kind] for name, kind in TRUTH.items()} | {
+        "survey": pa.string(),
+        "pixel_scale": pa.float64(),
+    }
     if scheme != "votes":
         return columns
     from morphoscope.data.simulation.votes import count_column
@@ -137,7 +147,7 @@ def _check_names(scheme: str, proportions: str, survey: str) -> None:
     for what, name, known in (
         ("scheme", scheme, SCHEMES),
         ("proportions", proportions, PROPORTIONS),
-        ("survey", survey, tuple(SURVEYS)),
+        *(("survey", name, tuple(SURVEYS)) for name in survey_names(survey)),
     ):
         if name not in known:
             raise UsageError(f"no {what} '{name}' to simulate{did_you_mean(name, known, 'known')}")

@@ -74,7 +74,7 @@ def test_classes_have_the_masks_of_their_parts(morphology: str, has: set[str], l
 
 
 def test_rendered_rows_carry_their_masks_at_any_size():
-    plan = Plan(DECALS, 256, 3, "galaxy10", block_of("equal"), masks=True)
+    plan = Plan((DECALS,), 256, 3, "galaxy10", block_of("equal"), masks=True)
     row = next(n for n in range(10) if GALAXY10.classes[class_of(plan, n)] == "Barred Spiral")
     full = render_row(plan, row)
     small = render_row(replace(plan, size=64), row)

@@ -11,7 +11,7 @@ from morphoscope.data.simulation.row import Job, Plan, render_rows
 from morphoscope.data.simulation.survey import DECALS
 from morphoscope.errors import MorphoscopeError
 
-PLAN = Plan(DECALS, 32, 0, "galaxy10", tuple(range(10)))
+PLAN = Plan((DECALS,), 32, 0, "galaxy10", tuple(range(10)))
 
 
 def _children() -> set[int]:
@@ -42,6 +42,6 @@ def test_a_lost_process_is_reported():
 
 
 def test_an_error_in_a_process_reaches_the_caller():
-    broken = Plan(DECALS, 0, 0, "galaxy10", tuple(range(10)))
+    broken = Plan((DECALS,), 0, 0, "galaxy10", tuple(range(10)))
     with pytest.raises(Exception, match="resize"):
         list(workers.render([Job(broken, 0, 1), Job(broken, 1, 2)], 2))

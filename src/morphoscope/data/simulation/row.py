@@ -21,14 +21,14 @@ from morphoscope.data.simulation.sky import add_field, observe, resample, serve
 from morphoscope.data.simulation.survey import Survey
 
 # Purposes of the random generators of one row; never renumber them.
-GALAXY, FIELD, OBSERVATION, VOTES, ORDER = range(5)
+GALAXY, FIELD, OBSERVATION, VOTES, ORDER, SURVEY = range(6)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a whole simulation shares."""
 
-    survey: Survey
+    surveys: tuple[Survey, ...]  # one is drawn for each row
     size: int
     seed: int
     scheme: str
@@ -61,7 +61,7 @@ def render_rows(job: Job) -> list[Rendered]:
 
 def render_row(plan: Plan, row: int) -> Rendered:
     """One galaxy; everything follows from the plan and the row."""
-    survey = plan.survey
+    survey = survey_of(plan, row)
     frame = frame_of(survey)
     galaxy = galaxy_of(plan, row)
     light = system_light(frame, galaxy)
@@ -73,17 +73,25 @@ def render_row(plan: Plan, row: int) -> Rendered:
     values = {
         "id": f"simulated-{plan.seed}-{row:07d}",
         "source": f"simulation {plan.seed}, row {row}",
+        "survey": survey.name,
         "pixel_scale": shown * survey.pixel_scale / plan.size,
         **as_observed(truth(galaxy, radii), survey),
         **_labels(plan, row, galaxy, radii[0]),
     }
-    return Rendered(image_HWC, values, _mask(plan, light, frame, shown) if plan.masks else None)
+    return Rendered(image_HWC, values, _mask(plan, survey, light, frame, shown) if plan.masks else None)
 
 
 def as_observed(values: dict[str, Any], survey: Survey) -> dict[str, Any]:
     """A galaxy's parameters at the distance of the survey's galaxies: fainter and smaller."""
     smaller = {name: values[name] / survey.distance for name in LENGTHS}
     return values | smaller | {"r_mag": values["r_mag"] + survey.dimming}
+
+
+def survey_of(plan: Plan, row: int) -> Survey:
+    """Whose picture a row is; of one survey, that one."""
+    if len(plan.surveys) == 1:
+        return plan.surveys[0]
+    return plan.surveys[int(_generator(plan, row, SURVEY).integers(len(plan.surveys)))]
 
 
 def galaxy_of(plan: Plan, row: int) -> Galaxy:
@@ -106,8 +114,7 @@ def _labels(plan: Plan, row: int, galaxy: Galaxy, half_light_radius: float) -> d
     return fractions | counts | {"volunteers": votes.volunteers}
 
 
-def _mask(plan: Plan, light: Light, frame: Frame, shown: int) -> np.ndarray:
-    survey = plan.survey
+def _mask(plan: Plan, survey: Survey, light: Light, frame: Frame, shown: int) -> np.ndarray:
     faintest = survey.noise[1] * 10 ** (0.4 * survey.dimming)
     mask_HW = component_mask(light.layers, frame, faintest)
     edge = (survey.side - shown) // 2
