@@ -211,12 +211,35 @@ def test_images_of_several_sizes_share_a_batch():
         ({"contrast": np.array([2.0])}, [32.5, 72.5, 112.5]),
         ({"channel_shift": np.array([[10.0, 0.0, -100.0, 0.0]])}, [90, 100, 20]),
         ({"brightness": np.array([4.0])}, [255, 255, 255]),
+        ({"channel_gain": np.array([[0.5, 1.0, 2.0, 1.0]])}, [40, 100, 240]),
+        ({"gamma": np.array([2.0])}, [80**2 / 255, 100**2 / 255, 120**2 / 255]),
+        ({"saturation": np.array([0.0])}, [0.299 * 80 + 0.587 * 100 + 0.114 * 120] * 3),
+        ({"saturation": np.array([2.0])}, [160 - 96.3, 200 - 96.3, 240 - 96.3]),
     ],
 )
 def test_colour_changes_as_documented(change, expected):
     image = np.tile(np.array([80, 100, 120], np.uint8), (16, 16, 1))
     got = Augmenter(Augment(size=16)).apply([image], with_draws(**change))
     assert np.abs(got - np.array(expected)).max() <= 0.5
+
+
+def test_a_blur_has_the_drawn_deviation_and_keeps_the_light():
+    image = np.zeros((2, 65, 65, 3), np.uint8)
+    image[:, 28:37, 28:37] = 200
+    got = Augmenter(Augment(size=65)).apply(image, with_draws(2, blur=np.array([3.0, 0.1]))).astype(float)
+    profile = got[0, :, :, 0].sum(axis=0)
+    steps = np.arange(65) - 32.0
+    assert profile.sum() == pytest.approx(200 * 81, rel=0.01)
+    assert np.sqrt((profile * steps**2).sum() / profile.sum()) == pytest.approx(
+        np.sqrt(3.0**2 + (9**2 - 1) / 12), rel=0.03
+    )
+    np.testing.assert_array_equal(got[1], image[1])  # a tenth of a pixel is no blur
+
+
+def test_pictures_without_colour_have_no_saturation():
+    image = np.full((1, 16, 16, 1), 80, np.uint8)
+    got = Augmenter(Augment(size=16)).apply(image, with_draws(saturation=np.array([0.0])))
+    np.testing.assert_array_equal(got, image)
 
 
 def test_noise_has_the_drawn_deviation_and_no_bias():

@@ -59,6 +59,10 @@ def test_draws_stay_within_the_recipe():
         brightness=0.3,
         contrast=0.2,
         channel_shift=12,
+        channel_gain=0.1,
+        gamma=0.25,
+        saturation=0.5,
+        blur=1.5,
         noise=4,
     )
     draws = draw(config, 1, 2, range(2000))
@@ -70,6 +74,10 @@ def test_draws_stay_within_the_recipe():
         (draws.brightness, 0.7, 1.3),
         (draws.contrast, 0.8, 1.2),
         (draws.channel_shift, -12, 12),
+        (draws.channel_gain, 0.9, 1.1),
+        (np.log(draws.gamma), -np.log(1.25), np.log(1.25)),
+        (draws.saturation, 0.5, 1.5),
+        (draws.blur, 0, 1.5),
         (draws.noise, 0, 4),
     ]:
         spread = high - low

@@ -44,6 +44,8 @@ BORDERS = {
     "replicate": cv2.BORDER_REPLICATE,
     "reflect": cv2.BORDER_REFLECT,
 }
+LUMA = (0.299, 0.587, 0.114)
+LEAST_BLUR = 0.25  # pixels; a neighbour gets less than a part in a thousand
 NOISE_VALUES = 1 << 20  # a table of normal deviates: 4 MiB, some twenty times a 128-pixel image
 
 
@@ -85,19 +87,44 @@ def reduction(side: float, size: int, source_hw: Sequence[int]) -> int:
 
 
 def colour_tables(draws: Draws, channels: int) -> np.ndarray:
-    """Brightness, contrast and channel shift as tables, (N, 256, C) uint8: new level of every level."""
-    levels = np.arange(256, dtype=np.float32)[None, :, None]
-    gain = (draws.brightness * draws.contrast).astype(np.float32)[:, None, None]
+    """Gamma, then gains, contrast and channel shift, (N, 256, C) uint8: the new level of every level."""
+    levels = np.linspace(0, 1, 256)[None, :, None] ** draws.gamma[:, None, None] * 255
+    gain = (draws.brightness * draws.contrast)[:, None, None] * draws.channel_gain[:, None, :channels]
     offset = (127.5 - 127.5 * draws.contrast)[:, None] + draws.channel_shift[:, :channels]
-    changed = levels * gain + offset.astype(np.float32)[:, None, :]
+    changed = levels * gain + offset[:, None, :]
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
 def is_plain(draws: Draws) -> bool:
-    """Whether no draw changes a colour."""
-    return bool(
-        (draws.brightness == 1).all() and (draws.contrast == 1).all() and not draws.channel_shift.any()
-    )
+    """Whether no draw changes a level by itself, whatever the levels beside it."""
+    factors = (draws.brightness, draws.contrast, draws.channel_gain, draws.gamma)
+    return all(bool((factor == 1).all()) for factor in factors) and not draws.channel_shift.any()
+
+
+def saturation_matrices(draws: Draws, channels: int) -> np.ndarray | None:
+    """(N, 3, 3) that move red, green and blue away from grey or towards it; None where none moves.
+
+    Grey is the luma of ITU-R BT.601. Pictures of one or two channels have no colour to change.
+    """
+    if channels != len(LUMA) or bool((draws.saturation == 1).all()):
+        return None
+    factor = draws.saturation[:, None, None]
+    return factor * np.eye(channels) + (1 - factor) * np.array(LUMA)[None, None, :]
+
+
+def blur_kernels(draws: Draws) -> np.ndarray | None:
+    """(N, L) weights of a Gaussian along one axis; None where no image is blurred visibly.
+
+    L is odd and the same for all, enough for three standard deviations of the widest.
+    """
+    widest = float(draws.blur.max(initial=0.0))
+    if widest < LEAST_BLUR:
+        return None
+    reach = int(np.ceil(3 * widest))
+    steps = np.arange(-reach, reach + 1)
+    deviation = np.maximum(draws.blur, LEAST_BLUR / 2)[:, None]  # of which the neighbours get nothing
+    weights = np.exp(-0.5 * (steps / deviation) ** 2)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def noise_table(values: int) -> np.ndarray:
@@ -169,6 +196,7 @@ class Augmenter:
         out = np.empty((count, size, size, channels), np.uint8)
         unit = _unit_matrices(draws, size)
         colours = None if is_plain(draws) else colour_tables(draws, channels)
+        hues, kernels = saturation_matrices(draws, channels), blur_kernels(draws)
         noise = None
         if draws.noise.any():
             noise = noise_table(out[0].size), noise_starts(draws, out[0].size)
@@ -177,6 +205,10 @@ class Augmenter:
             for index in part:
                 image = first if index == 0 else _checked(images[index], index, channels)
                 self._warp(image, unit[index], out[index])
+                if kernels is not None and draws.blur[index] >= LEAST_BLUR:
+                    _blur(out[index], kernels[index])
+                if hues is not None:
+                    cv2.transform(out[index], hues[index], dst=out[index])
                 if colours is not None:
                     cv2.LUT(out[index], colours[index, None], dst=out[index])
                 if noise is not None:
@@ -266,6 +298,11 @@ def _part_seen(
         return part.copy(), matrix
     small = (high[0] - low[0], high[1] - low[1])
     return cv2.resize(part, small, interpolation=cv2.INTER_AREA), matrix
+
+
+def _blur(image: np.ndarray, kernel: np.ndarray) -> None:
+    blurred = cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
+    image[...] = np.rint(blurred).reshape(image.shape)
 
 
 def _add_noise(image: np.ndarray, table: np.ndarray, start: int, deviation: float) -> None:

@@ -38,6 +38,10 @@ class Draws:
     brightness: np.ndarray  # (N,) factor
     contrast: np.ndarray  # (N,) factor about mid-grey
     channel_shift: np.ndarray  # (N, 4) grey levels added to each channel
+    channel_gain: np.ndarray  # (N, 4) factor on each channel
+    gamma: np.ndarray  # (N,) power of the grey levels, in units of 255
+    saturation: np.ndarray  # (N,) factor on the distance from grey
+    blur: np.ndarray  # (N,) standard deviation of a Gaussian, output pixels
     noise: np.ndarray  # (N,) standard deviation, grey levels
     noise_key: np.ndarray  # (N,) uint64: where in the table of normal deviates the noise begins
 
@@ -70,7 +74,7 @@ def draw(
         occurrences: (N,) how often the row came before in the epoch's list; none: 0 for all.
     """
     keys = _keys(seed, epoch, rows, occurrences)
-    uniform = _uniforms(keys, 15)  # (15, N) in [0, 1)
+    uniform = _uniforms(keys, 23)  # (23, N) in [0, 1); the sixteenth is the place of the noise
     signed = 2 * uniform - 1
     strength = config.strength
     low, high = (limit**strength for limit in config.zoom)
@@ -84,6 +88,10 @@ def draw(
         brightness=np.maximum(1 + signed[7] * (config.brightness * strength), 0.0),
         contrast=np.maximum(1 + signed[8] * (config.contrast * strength), 0.0),
         channel_shift=signed[9:13].T * (config.channel_shift * strength),
+        channel_gain=np.maximum(1 + signed[19:23].T * (config.channel_gain * strength), 0.0),
+        gamma=(1 + config.gamma * strength) ** signed[17],
+        saturation=np.maximum(1 + signed[16] * (config.saturation * strength), 0.0),
+        blur=uniform[18] * (config.blur * strength),
         noise=uniform[13] * (config.noise * strength),
         noise_key=_mixed(keys + np.uint64(15 * GOLDEN & MASK)),
     )
@@ -103,6 +111,10 @@ def still(count: int, view: View | None = None) -> Draws:
         brightness=ones,
         contrast=ones,
         channel_shift=np.zeros((count, MAX_CHANNELS)),
+        channel_gain=np.ones((count, MAX_CHANNELS)),
+        gamma=ones,
+        saturation=ones,
+        blur=zeros,
         noise=zeros,
         noise_key=np.zeros(count, np.uint64),
     )

@@ -1,7 +1,7 @@
 """The warp of :mod:`morphoscope.augment` on a whole batch of tensors, for training on a GPU.
 
 The draws and the matrices are the same, and so is the picture to within a grey level: both round to
-whole levels after the reduction, after the warp, after colour and after noise. (At a rounding tie OpenCV
+whole levels after the reduction, the warp, the blur, saturation, colour and noise. (At a rounding tie OpenCV
 and torch may choose different neighbours; strong contrast multiplies that one level.)
 
 Shape letters: N images, C channels, H × W stored pixels, S the side of the output.
@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool2d, grid_sample
+from torch.nn.functional import avg_pool2d, conv2d, grid_sample, pad
 
 from morphoscope import recipe
 from morphoscope.augment import (
+    blur_kernels,
     colour_tables,
     crop_side,
     is_plain,
@@ -24,6 +25,7 @@ from morphoscope.augment import (
     noise_starts,
     noise_table,
     reduction,
+    saturation_matrices,
 )
 from morphoscope.augment_draws import Draws, View, draw, still
 from morphoscope.errors import MorphoscopeError
@@ -79,6 +81,13 @@ class DeviceAugmenter:
             )
         size = size or self.config.size
         levels = self._warped(images_NCHW, draws, size)
+        kernels = blur_kernels(draws)
+        if kernels is not None:
+            levels = _blurred(levels, kernels)
+        hues = saturation_matrices(draws, levels.shape[1])
+        if hues is not None:
+            turn = torch.from_numpy(hues).float().to(levels.device)
+            levels = torch.einsum("nij,njhw->nihw", turn, levels).round_().clamp_(0, 255)
         if not is_plain(draws):
             levels = _recoloured(levels, colour_tables(draws, levels.shape[1]))
         if draws.noise.any():
@@ -122,6 +131,19 @@ def _grid(theta: np.ndarray, source_hw: Sequence[int], size: int, device: torch.
     steps = torch.arange(size, device=device, dtype=torch.float32)
     x, y = steps[None, None, :, None], steps[None, :, None, None]
     return turn[..., 0] * x + turn[..., 1] * y + turn[..., 2]
+
+
+def _blurred(levels_NCSS: torch.Tensor, kernels_NL: np.ndarray) -> torch.Tensor:
+    """Every image with its own kernel: images and channels as the channels of one grouped convolution."""
+    count, channels, size, _ = levels_NCSS.shape
+    weights = torch.from_numpy(kernels_NL).to(levels_NCSS.device).repeat_interleave(channels, 0)
+    reach = kernels_NL.shape[1] // 2
+    planes = pad(levels_NCSS, (reach, reach, reach, reach), "reflect").view(
+        1, count * channels, size + 2 * reach, -1
+    )
+    planes = conv2d(planes, weights[:, None, None, :], groups=count * channels)
+    planes = conv2d(planes, weights[:, None, :, None], groups=count * channels)
+    return planes.view(levels_NCSS.shape).round_().clamp_(0, 255)
 
 
 def _recoloured(levels_NCSS: torch.Tensor, tables_N256C: np.ndarray) -> torch.Tensor:

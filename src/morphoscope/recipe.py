@@ -90,6 +90,14 @@ class Augment(Part):
     brightness: float = Field(default=0.0, ge=0, description="factor 1 ± brightness")
     contrast: float = Field(default=0.0, ge=0, description="factor 1 ± contrast about mid-grey")
     channel_shift: float = Field(default=0.0, ge=0, description="±grey levels (of 255) added to each channel")
+    channel_gain: float = Field(default=0.0, ge=0, description="factor 1 ± channel_gain on each channel")
+    gamma: float = Field(
+        default=0.0, ge=0, description="grey levels to a power between 1 / (1 + gamma) and 1 + gamma"
+    )
+    saturation: float = Field(
+        default=0.0, ge=0, description="distance from grey times 1 ± saturation; of three channels"
+    )
+    blur: float = Field(default=0.0, ge=0, description="Gaussian of up to this deviation, output pixels")
     noise: float = Field(default=0.0, ge=0, description="standard deviation up to this, grey levels")
     strength: float = Field(default=1.0, ge=0, description="one factor on all magnitudes (RandAugment-style)")
     train_size: tuple[int, ...] = Field(
