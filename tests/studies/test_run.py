@@ -235,3 +235,12 @@ def run_study_quietly(store: Store, out: Path, options: Options) -> str:
     with pytest.raises(MorphoscopeError) as caught:
         run_study(find_study("cheng"), store, out, options, progress=False)
     return str(caught.value)
+
+
+def test_rows_for_any_labels_run_on_other_labels(five_classes: Store, tmp_path: Path) -> None:
+    study, name = find_study("fu"), "fu/efficientnet-lite0-100"
+    options = Options(
+        rows=(name,), quick=True, settings=("training.epochs=1", "augment.size=32", "data.limit=20")
+    )
+    results = run_study(study, five_classes, tmp_path / "out", options, progress=False)
+    assert results.rows[name].runs()[0].scheme.name == "five-class"

@@ -25,6 +25,7 @@ from morphoscope.evaluation.conformal import check_coverage
 from morphoscope.evaluation.metrics import measure
 from morphoscope.evaluation.predictor import Predictor, mean_over_views
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
+from morphoscope.labels.translate import translated, translation
 from morphoscope.progress import Bar
 from morphoscope.training.run import Run, write_json
 
@@ -105,19 +106,24 @@ def evaluate_elsewhere(
     calibrated: bool | None = None,
     coverage: float = COVERAGE,
 ) -> dict[str, Any]:
-    """Metrics of a run on every labelled galaxy of another store with the same labels.
+    """Metrics of a run on every labelled galaxy of another store.
 
-    The calibration is the run's own: on another survey it may be wrong, and what is measured says how much.
+    The store has the run's labels, or others that they can be translated to: ten classes of Galaxy10 to
+    the five of `tong` (see :mod:`morphoscope.labels.translate`). The calibration is the run's own: on
+    another survey it may be wrong, and what is measured says how much.
 
     Returns:
-        The same document as :func:`evaluate`, with all galaxies as ``test``; nothing is written.
+        The same document as :func:`evaluate`, with all galaxies as ``test``; nothing is written. Of
+        translated answers neither calibration nor sets are measured.
 
     Raises:
-        MorphoscopeError: the store's labels are not the run's, or no galaxy has one.
+        MorphoscopeError: the store has other labels, or no galaxy has one.
     """
-    if store.need_scheme().output_names != run.scheme.output_names:
+    scheme = store.need_scheme()
+    matrix_KL = translation(run.scheme, scheme)
+    if matrix_KL is None and scheme.output_names != run.scheme.output_names:
         raise MorphoscopeError(
-            f"{store.path} has the labels {', '.join(store.need_scheme().output_names[:5])}, ...; the run "
+            f"{store.path} has the labels {', '.join(scheme.output_names[:5])}, ...; the run "
             f"answers {', '.join(run.scheme.output_names[:5])}, ..."
         )
     rows = np.flatnonzero(store.labelled())
@@ -128,15 +134,17 @@ def evaluate_elsewhere(
     targets = store.targets()[rows]
     own_NK = predict_rows(predictor, store, rows, "galaxies")
     answers_NK = predictor.corrected(own_NK)
+    same = matrix_KL is None
+    asked_NL = answers_NK if same else translated(answers_NK, matrix_KL)
     return {
-        "scheme": run.scheme.kind,
+        "scheme": scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
-        "test": measure(run.scheme, targets, answers_NK),
+        "test": measure(scheme, targets, asked_NL),
         "validation": None,
-        "counts": counts(run.scheme, store.targets(), {"test": rows}),
-        "calibration": calibration_results(predictor, targets, own_NK, answers_NK),
-        "sets": set_results(predictor, targets, answers_NK, coverage),
+        "counts": counts(scheme, store.targets(), {"test": rows}),
+        "calibration": calibration_results(predictor, targets, own_NK, answers_NK) if same else None,
+        "sets": set_results(predictor, targets, answers_NK, coverage) if same else None,
     }
 
 

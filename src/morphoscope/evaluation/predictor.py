@@ -102,7 +102,8 @@ class Predictor:
             if number <= self.views:
                 with contextlib.suppress(UsageError):  # mirror images where handedness is kept
                     some = views_of(self.run.recipe.augment, number)
-                    found[number] = [self._views.index(view) for view in some]
+                    if set(some) <= set(self._views):  # 8 views have no mirror image, 2 have
+                        found[number] = [self._views.index(view) for view in some]
         return found
 
     def _one_batch(self, images: list[np.ndarray]) -> np.ndarray:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.packaged import NETWORKS, run_folder
 from morphoscope.recipe import Model
 
 PACKAGED = "tf_efficientnet_lite0"
@@ -132,12 +133,15 @@ def _from_file(backbone: nn.Module, path: Path, name: str) -> str:
 
 
 def _from_run(backbone: nn.Module, run: Path) -> str:
+    run = run_folder(run)
     weights = read_weights(run / "weights.safetensors" if run.is_dir() else run)
     prefix = "backbone."
     inner = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
     if not inner:
         raise MorphoscopeError(f"{run} holds no backbone; a run folder of this program was expected")
     fit_weights(backbone, inner, str(run))
+    if run.parent == NETWORKS:
+        return f"backbone of the packaged network '{run.name}', which learned from simulated galaxies"
     return f"backbone of the run {run.name}"
 
 

@@ -41,7 +41,7 @@ def training_curves(
     scaled, unit = _in_powers_of_ten(history.get("lr", ()))
     _line(rate, {**history, "lr": scaled}, "lr", style.MUTED, "-", "")
     rate.set_title(f"Learning rate{unit}")
-    rate.set_ylim(bottom=0)
+    rate.set_ylim(0, 1.08 * float(np.nanmax(scaled, initial=1e-9)))  # a constant rate has no range of its own
     _finish(rate, history, best_epoch)
     handles, labels = loss.get_legend_handles_labels()
     if handles:

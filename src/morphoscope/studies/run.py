@@ -15,7 +15,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,11 @@ def run_study(study: Study, store: Store, out: Path, options: Options, *, progre
         progress: show a bar over the steps of each training.
 
     Raises:
-        UsageError: the store's labels are not the study's; ``out`` holds another study or other options.
+        UsageError: no row is for the store's labels; ``out`` holds another study or other options.
         MorphoscopeError: no row could be trained.
     """
-    _check_store(study, store)
     rows = {name: fitted_to(recipe, store) for name, recipe in resolved_rows(study, options).items()}
+    _check_store(study, store, rows)
     _begin(study, store, out, options)
     jobs = [(name, seed) for seed in range(options.seeds) for name in rows]
     twins = _twins(rows)
@@ -89,9 +89,9 @@ def fitted_to(recipe: Recipe, store: Store) -> Recipe:
     return recipe.changed({"augment.crop": min(scaled, side)})
 
 
-def _check_store(study: Study, store: Store) -> None:
+def _check_store(study: Study, store: Store, rows: Mapping[str, Recipe]) -> None:
     found = store.need_scheme()
-    if found.name != study.scheme:
+    if not any(recipe.data.scheme in (None, found.name) for recipe in rows.values()):
         raise UsageError(
             f"study {study.key} needs a store with the scheme '{study.scheme}', and {store.path} holds "
             f"'{found.name}'. Make one with: {study.how_to_get_data}"

@@ -8,6 +8,43 @@ from __future__ import annotations
 from morphoscope.recipe import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
 
 
+def default() -> Recipe:
+    """The network that the program brings along: simulated galaxies of three surveys, nothing else.
+
+    ::
+
+        morphoscope data simulate STORE --count 30000 --size 128 --survey decals,sdss,euclid --seed 1 --masks
+        morphoscope train default --store STORE --out RUN
+
+    What is varied is what differs between simulated and real pictures, and between surveys: levels, colours,
+    sharpness, noise, and how large a galaxy is in its picture.
+    """
+    return Recipe(
+        name="default",
+        about="ten classes from simulated galaxies of three surveys alone; what 'default' is",
+        data=Data(scheme="galaxy10", test=0.05, validation=0.05),
+        augment=Augment(
+            size=128,
+            train_size=(96, 128),
+            zoom=(0.6, 1.3),
+            border="reflect",
+            brightness=0.25,
+            contrast=0.25,
+            channel_shift=20.0,
+            channel_gain=0.15,
+            gamma=0.3,
+            saturation=0.6,
+            blur=1.0,
+            noise=10.0,
+        ),
+        model=Model(name="regnetx_004", pretrained=False),
+        optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
+        schedule=Schedule(name="one-cycle", warmup=0.2),
+        training=Training(epochs=24, batch=64, label_smoothing=0.05, ema=0.999, restore_best=False),
+        evaluation=Evaluation(views=16),
+    )
+
+
 def five_class() -> Recipe:
     """Five classes of the Galaxy Zoo votes from ImageNet weights that a package carries.
 
@@ -95,4 +132,4 @@ def votes() -> Recipe:
     )
 
 
-RECIPES = (five_class, five_class_scratch, own_labels, simulated, votes)
+RECIPES = (default, five_class, five_class_scratch, own_labels, simulated, votes)

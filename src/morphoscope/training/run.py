@@ -35,6 +35,7 @@ from morphoscope.data.split_file import Split, load_split
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
+from morphoscope.packaged import DEFAULT, run_folder
 from morphoscope.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -184,18 +185,20 @@ def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
     """Open a run folder.
 
     Args:
-        path: the folder.
+        path: the folder, or ``default`` for the network that the program brings along.
         unfinished: also accept a training that has not ended.
 
     Raises:
         UsageError: there is no run at ``path``.
         MorphoscopeError: it is damaged, unfinished, or was made by a newer program.
     """
-    path = Path(path)
+    path = run_folder(path)
     place = path / "run.yaml"
     if not place.is_file():
         what = "is not a run: it has no run.yaml" if path.exists() else "does not exist"
-        raise UsageError(f"{path} {what}. Make a run with 'morphoscope train'")
+        raise UsageError(
+            f"{path} {what}. Make a run with 'morphoscope train', or use the packaged one: '{DEFAULT}'"
+        )
     try:
         values = yaml.safe_load(place.read_text(encoding="utf-8"))
         version = values["format_version"]
