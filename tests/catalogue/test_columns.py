@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from morphoscope.catalogue.columns import catalogue_schema, catalogue_table, entropy
+from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table, entropy
 from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 
 CLASSES = Classes(name="three", classes=("Round Smooth", "In-between", "Edge-on with Bulge"))
@@ -55,10 +56,56 @@ def test_votes_have_one_column_an_answer() -> None:
 
 def test_units_and_descriptions_are_in_the_schema() -> None:
     schema = catalogue_schema(CLASSES)
-    assert schema.field("ra").metadata == {b"description": b"right ascension", b"unit": b"deg"}
+    assert schema.field("ra").metadata == {
+        b"description": b"right ascension",
+        b"unit": b"deg",
+        b"ucd": b"pos.eq.ra;meta.main",
+    }
     assert schema.field("entropy").metadata[b"unit"] == b"nat"
-    assert schema.field("p_In-between").metadata == {b"description": b"probability of class In-between"}
+    assert schema.field("p_In-between").metadata[b"description"] == b"probability of class In-between"
     assert schema.field("p_In-between").type == pa.float32()
+
+
+def test_content_descriptors_are_words_of_the_virtual_observatory() -> None:
+    from astropy.io.votable.ucd import check_ucd
+
+    sets = Sets(0.9, False, np.zeros(3))
+    for schema in (catalogue_schema(CLASSES, sets), catalogue_schema(GALAXY_ZOO_2_VOTES)):
+        words = {field.name: field.metadata[b"ucd"].decode() for field in schema if b"ucd" in field.metadata}
+        assert {"id", "ra", "dec"} < set(words)
+        assert [ucd for ucd in words.values() if not check_ucd(ucd, check_controlled_vocabulary=True)] == []
+
+
+def test_votes_of_a_tree_have_the_way_through_it() -> None:
+    answers = np.zeros((3, 37), np.float32)
+    columns = list(GALAXY_ZOO_2_VOTES.answers)
+    for row, way in enumerate((("Class1.1", "Class7.2", "Class6.2"), ("Class1.3",))):
+        answers[row, [columns.index(name) for name in way]] = 0.75
+    answers[2, columns.index("Class1.3")] = 0.5
+    table = catalogue_table(GALAXY_ZOO_2_VOTES, _items(), answers)
+    assert table["path"].to_pylist() == ["Class1.1|Class7.2|Class6.2", "Class1.3", "Class1.3"]
+    assert table.column_names[-1] == "path"
+
+
+def test_extra_columns_come_with_the_answers_or_with_the_galaxy() -> None:
+    extras = (
+        Extra("strangeness", pa.float32(), "how unlike the training", ucd="stat.value"),
+        Extra("features", pa.list_(pa.float32(), 2), "of the last layer"),
+        Extra("side", pa.float64(), "of the cutout", "arcsec"),
+    )
+    items = _items()
+    items[1].row["side"] = 12.5
+    answers = np.full((3, 3), 1 / 3, np.float32)
+    values = {"strangeness": np.array([1, 2, 3.5]), "features": np.arange(6.0).reshape(3, 2)}
+    table = catalogue_table(CLASSES, items, answers, None, extras, values)
+    assert table.schema == catalogue_schema(CLASSES, None, extras)
+    assert table.column_names[-3:] == ["strangeness", "features", "side"]
+    assert table["strangeness"].to_pylist() == [1.0, 2.0, 3.5]
+    assert table["features"].to_pylist() == [[0, 1], [2, 3], [4, 5]]
+    assert table["side"].to_pylist() == [None, 12.5, None]
+    assert table.schema.field("side").metadata[b"unit"] == b"arcsec"
+    with pytest.raises(MorphoscopeError, match="called entropy"):
+        catalogue_schema(CLASSES, None, (Extra("entropy", pa.float32(), "another"),))
 
 
 def test_an_answer_cannot_hide_another_column() -> None:

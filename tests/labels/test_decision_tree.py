@@ -168,6 +168,11 @@ def test_leaf_paths_of_a_smooth_and_of_a_spiral_galaxy() -> None:
     for column in path:
         spiral = chosen(spiral, column)
     assert GALAXY_ZOO_2.leaf_path(GALAXY_ZOO_2.cumulative(spiral)[0]) == path
+    unasked = np.full((1, 37), np.nan)
+    all_three = np.concatenate([GALAXY_ZOO_2.cumulative(spiral), unasked, GALAXY_ZOO_2.cumulative(smooth)])
+    assert GALAXY_ZOO_2.leaf_paths(all_three) == [path, (), ("Class1.1", "Class7.3", "Class6.2")]
+    all_three[0, 9] = np.nan  # Class5.1, after some of the way
+    assert GALAXY_ZOO_2.leaf_paths(all_three)[0] == ()
 
 
 def chosen(conditional: np.ndarray, column: str) -> np.ndarray:

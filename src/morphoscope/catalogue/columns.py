@@ -1,11 +1,14 @@
 """What a catalogue says of each galaxy: its columns, with units and descriptions.
 
+A column beyond the usual ones is an :class:`Extra`: its name, type and meaning stand there once, and its
+values come with the network's answers (:mod:`morphoscope.catalogue.answering`) or with the galaxy's row.
+
 Shape letters: N galaxies, K outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +17,47 @@ import pyarrow as pa
 from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError
 from morphoscope.evaluation.conformal import SEPARATOR, filled_sets, set_names
+from morphoscope.labels.decision_tree import tree_of
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 
+
+@dataclass(frozen=True)
+class Extra:
+    """One column of a catalogue.
+
+    Attributes:
+        name: of the column.
+        kind: string, a number, or ``pa.list_(pa.float32(), D)`` for a vector; every format can hold these.
+        description: one line for people.
+        unit: as FITS and the VO write it ("deg", "pixel"); empty for pure numbers and texts.
+        ucd: unified content descriptor of the Virtual Observatory (UCD1+); empty where none is evident.
+    """
+
+    name: str
+    kind: pa.DataType
+    description: str
+    unit: str = ""
+    ucd: str = ""
+
+    @property
+    def field(self) -> pa.Field:
+        """The column with what it means in its metadata."""
+        said = {"description": self.description, "unit": self.unit, "ucd": self.ucd}
+        return pa.field(self.name, self.kind, metadata={name: text for name, text in said.items() if text})
+
+
 _PLACE = (
-    ("id", pa.string(), "", "identifier of the galaxy"),
-    ("source", pa.string(), "", "where its image comes from"),
-    ("ra", pa.float64(), "deg", "right ascension"),
-    ("dec", pa.float64(), "deg", "declination"),
+    Extra("id", pa.string(), "identifier of the galaxy", ucd="meta.id;meta.main"),
+    Extra("source", pa.string(), "where its image comes from", ucd="meta.ref"),
+    Extra("ra", pa.float64(), "right ascension", "deg", "pos.eq.ra;meta.main"),
+    Extra("dec", pa.float64(), "declination", "deg", "pos.eq.dec;meta.main"),
+)
+_PATH = Extra(
+    "path",
+    pa.string(),
+    f"answers on the most voted way through the decision tree, from the first question, separated by "
+    f"{SEPARATOR}",
+    ucd="src.morph.type",
 )
 
 
@@ -45,48 +82,56 @@ class Sets:
         return f"{self.coverage:g} {where}"
 
 
-def catalogue_schema(scheme: Classes | VoteFractions, sets: Sets | None = None) -> pa.Schema:
+def catalogue_schema(
+    scheme: Classes | VoteFractions, sets: Sets | None = None, extras: Sequence[Extra] = ()
+) -> pa.Schema:
     """The columns of a catalogue made with ``scheme``; units and descriptions are in the fields' metadata.
 
     Args:
         scheme: what the answers mean.
         sets: with a column of prediction sets.
+        extras: further columns, which come last.
 
     Raises:
-        MorphoscopeError: an answer has the name of another column.
+        MorphoscopeError: an answer or an extra column has the name of another column.
     """
-    fields = [_field(*column) for column in _PLACE]
-    if isinstance(scheme, VoteFractions):
-        clash = {field.name for field in fields} & set(scheme.answers)
-        if clash:
-            raise MorphoscopeError(
-                f"scheme '{scheme.name}': an answer called {', '.join(sorted(clash))} cannot be a column "
-                "of a catalogue, which has one of that name already"
-            )
-        fields += [
-            _field(answer, pa.float32(), "", "fraction of volunteers, predicted") for answer in scheme.answers
-        ]
-        return pa.schema(fields)
-    fields += [
-        _field("predicted", pa.string(), "", "most probable class"),
-        _field("probability", pa.float32(), "", "probability of the predicted class"),
+    columns = [*_PLACE, *(_votes(scheme) if isinstance(scheme, VoteFractions) else _classes(scheme, sets))]
+    columns += extras
+    names = [column.name for column in columns]
+    clash = sorted({name for name in names if names.count(name) > 1})
+    if clash:
+        raise MorphoscopeError(
+            f"scheme '{scheme.name}': an answer called {', '.join(clash)} cannot be a column "
+            "of a catalogue, which has one of that name already"
+        )
+    return pa.schema([column.field for column in columns])
+
+
+def _votes(scheme: VoteFractions) -> list[Extra]:
+    columns = [
+        Extra(answer, pa.float32(), "fraction of volunteers, predicted", ucd="src.morph.type;stat.value")
+        for answer in scheme.answers
     ]
-    fields += [
-        _field(probability_column(name), pa.float32(), "", f"probability of class {name}")
+    return [*columns, _PATH] if tree_of(scheme) is not None else columns
+
+
+def _classes(scheme: Classes, sets: Sets | None) -> list[Extra]:
+    columns = [
+        Extra("predicted", pa.string(), "most probable class", ucd="src.morph.type;meta.main"),
+        Extra("probability", pa.float32(), "probability of the predicted class", ucd="stat.probability"),
+    ]
+    columns += [
+        Extra(probability_column(name), pa.float32(), f"probability of class {name}", ucd="stat.probability")
         for name in scheme.classes
     ]
-    fields.append(_field("entropy", pa.float32(), "nat", "entropy of the class probabilities"))
+    columns.append(Extra("entropy", pa.float32(), "entropy of the class probabilities", "nat"))
     if sets is not None:
-        fields.append(
-            _field(
-                "set",
-                pa.string(),
-                "",
-                f"classes that hold the truth for a share of {sets.words} like the training's, the most "
-                f"probable first, separated by {SEPARATOR}",
-            )
+        meaning = (
+            f"classes that hold the truth for a share of {sets.words} like the training's, the most "
+            f"probable first, separated by {SEPARATOR}"
         )
-    return pa.schema(fields)
+        columns.append(Extra("set", pa.string(), meaning, ucd="src.morph.type"))
+    return columns
 
 
 def catalogue_table(
@@ -94,14 +139,19 @@ def catalogue_table(
     items: Sequence[Item],
     answers_NK: np.ndarray,
     sets: Sets | None = None,
+    extras: Sequence[Extra] = (),
+    values: Mapping[str, np.ndarray] | None = None,
 ) -> pa.Table:
     """N rows of a catalogue, with the columns of :func:`catalogue_schema`.
 
     Args:
         scheme: what the answers mean.
-        items: the galaxies; their rows may have id, ra and dec.
+        items: the galaxies; their rows may have id, ra and dec, and the values of extra columns.
         answers_NK: probabilities or vote fractions, finite.
         sets: with a column of prediction sets.
+        extras: further columns.
+        values: of extra columns, (N,) or, for vectors, (N, D) each. A column that is not here is taken from
+            the items' rows; what is missing there is empty.
     """
     columns: dict[str, pa.Array] = {
         "id": pa.array([str(item.row["id"]) for item in items], pa.string()),
@@ -111,26 +161,48 @@ def catalogue_table(
         degrees = np.array([item.row.get(name, np.nan) for item in items], np.float64)
         columns[name] = pa.array(degrees, mask=~np.isfinite(degrees))
     if isinstance(scheme, VoteFractions):
-        for k, answer in enumerate(scheme.answers):
-            columns[answer] = pa.array(answers_NK[:, k], pa.float32())
+        columns |= _vote_columns(scheme, answers_NK)
     else:
-        columns["predicted"] = pa.array([scheme.classes[k] for k in answers_NK.argmax(axis=1)], pa.string())
-        columns["probability"] = pa.array(answers_NK.max(axis=1), pa.float32())
-        for k, name in enumerate(scheme.classes):
-            columns[probability_column(name)] = pa.array(answers_NK[:, k], pa.float32())
-        columns["entropy"] = pa.array(entropy(answers_NK), pa.float32())
-        if sets is not None:
-            chosen = filled_sets(answers_NK, sets.least_K)
-            columns["set"] = pa.array(set_names(answers_NK, chosen, scheme.classes), pa.string())
-    return pa.table(columns, schema=catalogue_schema(scheme, sets))
+        columns |= _class_columns(scheme, answers_NK, sets)
+    for extra in extras:
+        columns[extra.name] = _extra_column(extra, items, values or {})
+    return pa.table(columns, schema=catalogue_schema(scheme, sets, extras))
+
+
+def _vote_columns(scheme: VoteFractions, answers_NK: np.ndarray) -> dict[str, pa.Array]:
+    columns = {answer: pa.array(answers_NK[:, k], pa.float32()) for k, answer in enumerate(scheme.answers)}
+    tree = tree_of(scheme)
+    if tree is not None:
+        paths = tree.leaf_paths(answers_NK)
+        columns[_PATH.name] = pa.array([SEPARATOR.join(path) for path in paths], pa.string())
+    return columns
+
+
+def _class_columns(scheme: Classes, answers_NK: np.ndarray, sets: Sets | None) -> dict[str, pa.Array]:
+    columns = {
+        "predicted": pa.array([scheme.classes[k] for k in answers_NK.argmax(axis=1)], pa.string()),
+        "probability": pa.array(answers_NK.max(axis=1), pa.float32()),
+    }
+    for k, name in enumerate(scheme.classes):
+        columns[probability_column(name)] = pa.array(answers_NK[:, k], pa.float32())
+    columns["entropy"] = pa.array(entropy(answers_NK), pa.float32())
+    if sets is not None:
+        chosen = filled_sets(answers_NK, sets.least_K)
+        columns["set"] = pa.array(set_names(answers_NK, chosen, scheme.classes), pa.string())
+    return columns
+
+
+def _extra_column(extra: Extra, items: Sequence[Item], values: Mapping[str, np.ndarray]) -> pa.Array:
+    if extra.name not in values:
+        return pa.array([item.row.get(extra.name) for item in items], extra.kind)
+    found = np.asarray(values[extra.name])
+    if isinstance(extra.kind, pa.FixedSizeListType):
+        flat = pa.array(np.ascontiguousarray(found).reshape(-1), extra.kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(flat, type=extra.kind)
+    return pa.array(found, extra.kind)
 
 
 def entropy(probabilities_NK: np.ndarray) -> np.ndarray:
     """−Σ p ln p of each row in nats, (N,) float64: 0 for certainty, ln K for no idea; 0 ln 0 is 0."""
     p = np.asarray(probabilities_NK, np.float64)
     return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1) + 0.0  # no negative zero
-
-
-def _field(name: str, kind: pa.DataType, unit: str, description: str) -> pa.Field:
-    metadata = {"description": description} | ({"unit": unit} if unit else {})
-    return pa.field(name, kind, metadata=metadata)

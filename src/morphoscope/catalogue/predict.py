@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from morphoscope.catalogue.answering import Answering, PlainAnswering
 from morphoscope.catalogue.columns import Sets, catalogue_schema, catalogue_table
 from morphoscope.catalogue.prepare import Way, check_request, follow, way_to_fit
 from morphoscope.catalogue.provenance import provenance_of
@@ -75,6 +76,7 @@ def predict_catalogue(
     workers: int | None = None,
     coverage: float | None = None,
     per_class: bool = False,
+    answering: Answering | None = None,
 ) -> Summary:
     """Predict every image of ``source`` and write a catalogue.
 
@@ -98,6 +100,8 @@ def predict_catalogue(
         coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
             the training's (see :mod:`morphoscope.evaluation.conformal`); None: no such column.
         per_class: the share holds within every class, and not only over all galaxies.
+        answering: asks the network, and may add columns (see :mod:`morphoscope.catalogue.answering`); None:
+            the predictor's answers alone.
 
     Raises:
         UsageError: the request is wrong: nothing at ``source``, an unknown ending, ``out`` exists or
@@ -116,19 +120,22 @@ def predict_catalogue(
     stretch = stretch_like(facts.stretch)
     images = open_input(source, image_column=image_column, stretch=stretch)
     notes = _Notes(facts, stretch)
-    provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
+    answering = answering or PlainAnswering(predictor)
+    provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets) | dict(
+        answering.provenance
+    )
     if predictor.calibration is None:
         note(f"calibration: {predictor.calibration_words}")
     fit = partial(_fit, facts=facts, crop=crop)
     start = time.monotonic()
     with (
-        open_catalogue(out, catalogue_schema(predictor.scheme, sets), provenance) as writer,
+        open_catalogue(out, catalogue_schema(predictor.scheme, sets, answering.extras), provenance) as writer,
         UnreadableList(out) as unreadable,
         Bar("predicting", images.count, "galaxies") as bar,
         closing(in_order(fit, images.items, workers)) as fitted,
     ):
         ready = _readable(fitted, unreadable, notes, bar)
-        answer = partial(_answers, predictor, sets)
+        answer = partial(_answers, predictor, answering, sets)
         predicted = _write_predictions(answer, _batches(ready, batch), writer, bar)
         if not predicted:
             raise _nothing_predicted(images.name, unreadable)
@@ -211,20 +218,21 @@ def _write_predictions(
     return predicted
 
 
-def _answers(predictor: Predictor, sets: Sets | None, batch: list[_Fitted]) -> pa.Table:
+def _answers(predictor: Predictor, answering: Answering, sets: Sets | None, batch: list[_Fitted]) -> pa.Table:
     """The catalogue's rows for a batch.
 
     Raises:
         MorphoscopeError: an answer is not finite: the network is broken, and no row of it can be trusted.
     """
-    answers_NK = predictor.probabilities([fitted.image for fitted in batch if fitted.image is not None])
+    answers_NK, values = answering([fitted.image for fitted in batch if fitted.image is not None])
     wrong = np.flatnonzero(~np.isfinite(answers_NK).all(axis=1))
     if len(wrong):
         raise MorphoscopeError(
             f"{batch[wrong[0]].item.source}: the network of run '{predictor.run.name}' gives an answer that "
             "is not finite; nothing was kept. Train the run again"
         )
-    return catalogue_table(predictor.scheme, [fitted.item for fitted in batch], answers_NK, sets)
+    items = [fitted.item for fitted in batch]
+    return catalogue_table(predictor.scheme, items, answers_NK, sets, answering.extras, values)
 
 
 class _Notes:

@@ -198,16 +198,36 @@ class DecisionTree:
 
         The first of equal answers is taken; a galaxy without votes (NaN on its way) has no path: ().
         """
-        fractions = self._as_fractions(np.asarray(fractions_K)[None])[0]
-        path: list[str] = []
-        question: Question | None = self.questions[0]
-        while question is not None:
-            piece = self.slices[self._number(question.key)]
-            if not np.isfinite(fractions[piece]).all():
-                return ()
-            path.append(self.columns[piece.start + int(np.argmax(fractions[piece]))])
-            question = self.next_question(path[-1])
-        return tuple(path)
+        return self.leaf_paths(np.asarray(fractions_K)[None])[0]
+
+    def leaf_paths(self, fractions_NK: np.ndarray) -> list[tuple[str, ...]]:
+        """:meth:`leaf_path` of N galaxies at once."""
+        fractions = self._as_fractions(fractions_NK)
+        voted_NQ = np.stack([np.isfinite(fractions[:, piece]).all(axis=1) for piece in self.slices], axis=1)
+        comparable = np.nan_to_num(fractions, nan=-1.0)
+        winner_NQ = np.stack(
+            [piece.start + comparable[:, piece].argmax(axis=1) for piece in self.slices], axis=1
+        )
+        paths: list[list[str]] = [[] for _ in fractions]
+        walking, question = np.arange(len(fractions)), np.zeros(len(fractions), int)
+        while len(walking):
+            lost = ~voted_NQ[walking, question]
+            for galaxy in walking[lost]:
+                paths[galaxy] = []
+            walking, question = walking[~lost], question[~lost]
+            answers = winner_NQ[walking, question]
+            for galaxy, answer in zip(walking.tolist(), answers.tolist(), strict=True):
+                paths[galaxy].append(self.columns[answer])
+            question = self._leads_to[answers]
+            walking, question = walking[question >= 0], question[question >= 0]
+        return [tuple(path) for path in paths]
+
+    @cached_property
+    def _leads_to(self) -> np.ndarray:
+        """The number of the question after each answer, (K,) int64; −1 at the end."""
+        return np.array(
+            [-1 if answer.next is None else self._number(answer.next) for answer in self.answers], np.int64
+        )
 
     def check(self, fractions_NK: np.ndarray, ids: Sequence[object], tolerance: float = TOLERANCE) -> None:
         """Refuse votes that break the tree; galaxies without any votes (all NaN) are passed over.
