@@ -96,10 +96,16 @@ class LoadedRun:
         return ranked_sets(answers, filled_sets(answers, sets.least_K), self.classes)
 
     def catalogue(self, source: Path | str, out: Path | str, **options: Any) -> Summary:
-        """Answers for a folder, glob, table or store, streamed into a Parquet or CSV file."""
+        """Answers for a folder, glob, table or store, streamed into a file.
+
+        Args:
+            source: of the images.
+            out: Parquet, FITS, VOTable, ECSV or CSV by its ending; a folder of Parquet files without one.
+            options: of :func:`morphoscope.catalogue.predict.predict_catalogue`, such as ``resume=True``.
+        """
         from morphoscope.catalogue.predict import predict_catalogue
 
-        return predict_catalogue(self.predictor, source, Path(out), **options)
+        return predict_catalogue(self.predictor, source, out, **options)
 
     def sky(
         self,
@@ -115,7 +121,7 @@ class LoadedRun:
 
         Args:
             picture: an image file, or (H, W, 3) uint8.
-            out: the catalogue to write, .parquet or .csv.
+            out: the catalogue to write; its format as in :meth:`catalogue`.
             drawn: also draw the picture with its labels, PNG.
             overwrite: replace a catalogue that is there.
             coverage: add the column ``set`` (see :meth:`predict_sets`).

@@ -83,10 +83,18 @@ def put_in_place(partial: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def explained_os_errors(target: Path) -> Iterator[None]:
+def explained_os_errors(
+    target: Path,
+    when_full: str = "nothing was kept. Free some room or choose another folder, then run the same command "
+    "again",
+) -> Iterator[None]:
     """Turn a full disk or a refused permission into one sentence that says what to do.
 
     Errors about files that lie elsewhere, such as a source that may not be read, pass unchanged.
+
+    Args:
+        target: what is being written.
+        when_full: what becomes of it when the disk is full.
     """
     try:
         yield
@@ -94,10 +102,7 @@ def explained_os_errors(target: Path) -> Iterator[None]:
         if not _concerns(error, target):
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise MorphoscopeError(
-                f"{target}: the disk is full; nothing was kept. Free some room or choose another "
-                "folder, then run the same command again"
-            ) from error
+            raise MorphoscopeError(f"{target}: the disk is full; {when_full}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise MorphoscopeError(f"{target}: no permission to write here; choose another folder") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST) and not target.parent.is_dir():

@@ -38,14 +38,17 @@ def _length(items: Iterable[object]) -> int | None:
 
 
 class Bar:
-    """A progress bar to advance by hand: ``with Bar("writing", total=n) as bar: bar.advance(k)``."""
+    """A progress bar to advance by hand: ``with Bar("writing", total=n) as bar: bar.advance(k)``.
+
+    ``done`` of the total were done before, and do not count for the rate.
+    """
 
     patience = 2.0  # seconds before anything is shown: short work stays silent
     silence = 30.0  # seconds after which a log gets a line however little was done
 
-    def __init__(self, what: str, total: int | None = None, unit: str = "") -> None:
+    def __init__(self, what: str, total: int | None = None, unit: str = "", *, done: int = 0) -> None:
         self.what, self.total, self.unit = what, total, unit
-        self.done = 0
+        self.done = self._before = done
 
     def __enter__(self) -> Bar:
         import time
@@ -73,7 +76,7 @@ class Bar:
         tenth = 10 * self.done // self.total if self.total else 0
         if tenth > self._tenth or elapsed - self._spoke >= self.silence:
             self._tenth, self._spoke = tenth, elapsed
-            note(self._line(self.done / elapsed))
+            note(self._line((self.done - self._before) / elapsed))
 
     def _line(self, rate: float) -> str:
         unit = f" {self.unit}" if self.unit else ""
@@ -105,5 +108,5 @@ class Bar:
             )
             self._bar.start()
             self._task = self._bar.add_task(self.what, total=self.total, rate="")
-        rate = self.done / max(self._clock() - self._start, 1e-9)
+        rate = (self.done - self._before) / max(self._clock() - self._start, 1e-9)
         self._bar.update(self._task, completed=self.done, rate=f"{rate:.0f} {self.unit}/s".replace(" /", "/"))

@@ -61,7 +61,9 @@ def test_units_and_descriptions_are_in_the_schema() -> None:
         b"unit": b"deg",
         b"ucd": b"pos.eq.ra;meta.main",
     }
-    assert schema.field("entropy").metadata[b"unit"] == b"nat"
+    assert schema.field("entropy").metadata == {
+        b"description": b"entropy of the class probabilities, in nats"
+    }
     assert schema.field("p_In-between").metadata[b"description"] == b"probability of class In-between"
     assert schema.field("p_In-between").type == pa.float32()
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from morphoscope import __version__
+from morphoscope.catalogue.journal import Journal
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.catalogue.write import CsvCatalogue, read_provenance
+from morphoscope.catalogue.write import read_provenance
 from morphoscope.data import table
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import VoteFractions, scheme_from
@@ -230,7 +230,7 @@ def test_reading_and_writing_go_on_while_the_network_works(
     """The network waits in its first call until the next batch is read, in its last until one is written."""
     (tmp_path / "t.csv").write_text("id,image\n" + f"1,{folder / '7.jpg'}\n" * 60)
     read, written = threading.Semaphore(0), threading.Event()
-    answer, load, write = predictor.probabilities, table.read_image, CsvCatalogue.write
+    answer, load, keep = predictor.probabilities, table.read_image, Journal.add
     overlapped: list[bool] = []
 
     def network(images: list[np.ndarray]) -> np.ndarray:
@@ -244,13 +244,13 @@ def test_reading_and_writing_go_on_while_the_network_works(
         read.release()
         return load(*arguments, **options)
 
-    def writing(self: CsvCatalogue, rows: pa.Table) -> None:
-        write(self, rows)
+    def keeping(self: Journal, *arguments: Any) -> None:
+        keep(self, *arguments)
         written.set()
 
     monkeypatch.setattr(predictor, "probabilities", network)
     monkeypatch.setattr(table, "read_image", loading)
-    monkeypatch.setattr(CsvCatalogue, "write", writing)
+    monkeypatch.setattr(Journal, "add", keeping)
     predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "c.csv", batch=20, workers=1)
     assert predictor.sizes == [20, 20, 20]
     assert overlapped == [True, True]

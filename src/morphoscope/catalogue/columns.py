@@ -124,7 +124,7 @@ def _classes(scheme: Classes, sets: Sets | None) -> list[Extra]:
         Extra(probability_column(name), pa.float32(), f"probability of class {name}", ucd="stat.probability")
         for name in scheme.classes
     ]
-    columns.append(Extra("entropy", pa.float32(), "entropy of the class probabilities", "nat"))
+    columns.append(Extra("entropy", pa.float32(), "entropy of the class probabilities, in nats"))
     if sets is not None:
         meaning = (
             f"classes that hold the truth for a share of {sets.words} like the training's, the most "

@@ -12,7 +12,7 @@ from morphoscope.catalogue.columns import catalogue_table
 from morphoscope.catalogue.detect import Sources, cutout_sides, cutouts, detect_sources
 from morphoscope.catalogue.provenance import provenance_of
 from morphoscope.catalogue.sets import sets_of
-from morphoscope.catalogue.write import check_output, open_catalogue
+from morphoscope.catalogue.write import check_output, target_of, write_catalogue
 from morphoscope.data.images import read_image
 from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -95,9 +95,8 @@ def write_picture_catalogue(
     per_class: bool = False,
 ) -> None:
     """Write the table of :func:`classify_picture` with its provenance."""
-    out = Path(out)
-    check_output(out, overwrite=overwrite)
+    target = target_of(out)
+    check_output(target, overwrite=overwrite)
     sets = sets_of(predictor, coverage, per_class=per_class)
     provenance = provenance_of(predictor, name, stretch="as-served", crop=None, sets=sets)
-    with open_catalogue(out, table.schema, provenance) as writer:
-        writer.write(table)
+    write_catalogue(target, table, provenance)

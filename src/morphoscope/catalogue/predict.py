@@ -1,38 +1,47 @@
-"""Images in, a catalogue out: reading, the network and writing overlap, and memory stays flat.
+"""Images in, a catalogue out, with flat memory and nothing lost by a kill.
 
-Shape letters: N galaxies of a batch, K outputs.
-
-Threads decode images and fit them to the training's size, in order and a bounded number ahead. The
-caller's thread gathers them into batches and hands each to one thread that asks the network; while that
-one works, the next batch is gathered and the last one written. So two batches of images are in memory,
-however long the catalogue.
+Rows are kept in parts beside the catalogue (:mod:`morphoscope.catalogue.journal`) while the network works
+(:mod:`morphoscope.catalogue.pipeline`); when the last galaxy is done the catalogue is put together from them,
+in the format of its ending, and put in place by one rename.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from morphoscope import files
+from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.answering import Answering, PlainAnswering
 from morphoscope.catalogue.columns import Sets, catalogue_schema, catalogue_table
-from morphoscope.catalogue.prepare import Way, check_request, follow, way_to_fit
+from morphoscope.catalogue.journal import Journal, was_placed
+from morphoscope.catalogue.pipeline import Digest, Fitted
+from morphoscope.catalogue.prepare import check_request
 from morphoscope.catalogue.provenance import provenance_of
-from morphoscope.catalogue.read import open_input, stretch_like
+from morphoscope.catalogue.read import Images, open_input, stretch_like
 from morphoscope.catalogue.sets import sets_of
-from morphoscope.catalogue.write import UnreadableList, Writer, check_output, open_catalogue
+from morphoscope.catalogue.write import (
+    Target,
+    check_output,
+    remove,
+    target_of,
+    write_unreadable,
+    written,
+)
 from morphoscope.data.images import is_fits_name
 from morphoscope.data.ingest import Item, in_order
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.progress import Bar, note
+from morphoscope.progress import Bar, note, track
 
 if TYPE_CHECKING:
     from morphoscope.evaluation.predictor import Predictor
@@ -48,7 +57,8 @@ class Summary:
         predicted: galaxies in it.
         unreadable: images that could not be read.
         unreadable_list: where they are listed with the reason; None if there are none.
-        seconds: from the first image to the last row.
+        seconds: from the first image to the last row, of this session.
+        resumed: galaxies that an earlier, interrupted session had answered.
     """
 
     out: Path
@@ -56,11 +66,12 @@ class Summary:
     unreadable: int
     unreadable_list: Path | None
     seconds: float
+    resumed: int = 0
 
     @property
     def rate(self) -> float:
-        """Galaxies per second."""
-        return self.predicted / max(self.seconds, 1e-9)
+        """Galaxies per second, in this session."""
+        return (self.predicted - self.resumed) / max(self.seconds, 1e-9)
 
 
 def predict_catalogue(
@@ -77,19 +88,22 @@ def predict_catalogue(
     coverage: float | None = None,
     per_class: bool = False,
     answering: Answering | None = None,
+    resume: bool = False,
+    shard_rows: int | None = None,
 ) -> Summary:
     """Predict every image of ``source`` and write a catalogue.
 
     Columns: id, source, ra, dec (degrees, empty where unknown), then for classes ``predicted`` (a name),
     ``probability`` (of the predicted class), ``p_<class>`` each (see
     :func:`morphoscope.labels.scheme.probability_column`), ``entropy`` (nats) and, if asked for, ``set``;
-    for votes one fraction an answer. Rows are in the order of the input.
+    for votes one fraction an answer and, where they follow a decision tree, ``path``. Rows are in the order
+    of the input.
 
     Args:
         predictor: a run's network (see :mod:`morphoscope.evaluation.predictor`).
         source: a folder, a glob, an image, a table with an image column, or a store
             (see :func:`morphoscope.catalogue.read.open_input`).
-        out: the catalogue; its ending says the format (see :mod:`morphoscope.catalogue.write`).
+        out: the catalogue; its ending says the format (see :func:`morphoscope.catalogue.write.target_of`).
         crop: side of the centre crop of each image that the network is to see as it saw the training's
             images, pixels; None: as :func:`morphoscope.catalogue.prepare.way_to_fit` says.
         size: side of the training's images, which is the only one that fits; checked if given.
@@ -102,132 +116,142 @@ def predict_catalogue(
         per_class: the share holds within every class, and not only over all galaxies.
         answering: asks the network, and may add columns (see :mod:`morphoscope.catalogue.answering`); None:
             the predictor's answers alone.
+        resume: go on with an interrupted catalogue of the same name and request, if there is one.
+        shard_rows: rows of each file of a catalogue in shards.
 
     Raises:
         UsageError: the request is wrong: nothing at ``source``, an unknown ending, ``out`` exists or
-            cannot be written. Said before any image is read.
-        MorphoscopeError: no image could be read, or the network's answers are not finite. No catalogue is
-            left behind.
+            cannot be written, an interrupted catalogue is there and ``resume`` was not asked for, or it
+            was and the request or the input is another. Said before any image is read.
+        MorphoscopeError: no image could be read, or the network's answers are not finite: nothing is left
+            behind. Or the disk is full: what is done is kept for ``resume``, as after any other end.
     """
     if batch < 1:
         raise UsageError(f"--batch {batch}: at least 1 image at a time was expected")
-    out, facts = Path(out), predictor.run.header.store
+    facts, target = predictor.run.header.store, target_of(out, shard_rows)
+    out = target.path
     check_request(facts, crop, size)
     sets = sets_of(predictor, coverage, per_class=per_class)
-    check_output(out, overwrite=overwrite)
+    check_output(target, overwrite=overwrite or (resume and was_placed(out)))
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"{out} is the input; choose another name for the catalogue")
     stretch = stretch_like(facts.stretch)
     images = open_input(source, image_column=image_column, stretch=stretch)
-    notes = _Notes(facts, stretch)
     answering = answering or PlainAnswering(predictor)
-    provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets) | dict(
-        answering.provenance
-    )
-    if predictor.calibration is None:
-        note(f"calibration: {predictor.calibration_words}")
-    fit = partial(_fit, facts=facts, crop=crop)
+    provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
+    schema = catalogue_schema(predictor.scheme, sets, answering.extras)
+    journal = Journal(out, schema, provenance | dict(answering.provenance))
     start = time.monotonic()
-    with (
-        open_catalogue(out, catalogue_schema(predictor.scheme, sets, answering.extras), provenance) as writer,
-        UnreadableList(out) as unreadable,
-        Bar("predicting", images.count, "galaxies") as bar,
-        closing(in_order(fit, images.items, workers)) as fitted,
-    ):
-        ready = _readable(fitted, unreadable, notes, bar)
-        answer = partial(_answers, predictor, answering, sets)
-        predicted = _write_predictions(answer, _batches(ready, batch), writer, bar)
-        if not predicted:
-            raise _nothing_predicted(images.name, unreadable)
+    with files.explained_os_errors(out, "what was done is kept. Free some room, then go on with --resume"):
+        journal.open(resume=resume, afresh=overwrite)
+        with _kept_if_broken_off(journal):
+            resumed, items = journal.extent.rows, _not_yet_done(images, journal)
+            if predictor.calibration is None:
+                note(f"calibration: {predictor.calibration_words}")
+            fit = partial(pipeline.fit, facts=facts, crop=crop)
+            ask = partial(_answers, predictor, answering, sets)
+            with closing(in_order(fit, items[0], workers)) as fitted:
+                look = _Notes(facts, stretch).about
+                gathered = pipeline.batches(fitted, batch, items[1], look)
+                with closing(pipeline.answered(ask, gathered)) as answers:
+                    _fill(journal, answers, images.count)
+            listed = _put_together(journal, target, images.name)
     return Summary(
         out=out,
-        predicted=predicted,
-        unreadable=unreadable.count,
-        unreadable_list=unreadable.path if unreadable.count else None,
+        predicted=journal.extent.rows,
+        unreadable=journal.failed,
+        unreadable_list=listed,
         seconds=time.monotonic() - start,
+        resumed=resumed,
     )
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """An image as the network takes it, or the reason why there is none."""
-
-    item: Item
-    image: np.ndarray | None = None
-    way: Way | None = None
-    shape: tuple[int, ...] = ()
-    reason: str = ""
+class _NotFinite(MorphoscopeError):
+    """The network is broken, and no row of it can be trusted."""
 
 
-def _fit(item: Item, *, facts: StoreFacts, crop: int | None) -> _Fitted:
-    """Read one image and make it like the training's (in a worker thread)."""
+@contextlib.contextmanager
+def _kept_if_broken_off(journal: Journal) -> Iterator[None]:
+    """Whatever ends the block early, its finished galaxies stay for a continuation."""
     try:
-        image = item.load()
-        way = way_to_fit(image, facts, crop=crop)
-        return _Fitted(item, follow(way, image), way, image.shape)
-    except MorphoscopeError as error:
-        return _Fitted(item, reason=str(error).removeprefix(f"{item.source}: "))
+        yield
+    except (_NotFinite, _NothingPredicted):
+        journal.discard()
+        raise
+    except BaseException:
+        with contextlib.suppress(OSError, pa.ArrowException):  # a full disk must not hide the first error
+            journal.commit()
+        remove(journal.result)
+        journal.release()
+        if journal.kept:
+            note(f"{journal.out}: {journal.kept} galaxies are done and kept; go on with --resume")
+        raise
 
 
-def _readable(
-    fitted: Iterable[_Fitted], unreadable: UnreadableList, notes: _Notes, bar: Bar
-) -> Iterator[_Fitted]:
-    """Pass on what can be predicted; list the rest."""
-    for image in fitted:
-        if image.image is None:
-            unreadable.add(str(image.item.row["id"]), image.item.source, image.reason)
-            bar.advance()
-        else:
-            notes.about(image)
-            yield image
+def _not_yet_done(images: Images, journal: Journal) -> tuple[Iterator[Item], Digest]:
+    """The galaxies after those of the journal, whose images are not looked at again.
+
+    Raises:
+        UsageError: the input does not begin with the journal's galaxies.
+    """
+    items, digest = iter(images.items), Digest()
+    for item in islice(items, journal.done):
+        digest.add(item)
+    if journal.done and (digest.count, digest.words) != (journal.done, journal.digest):
+        raise UsageError(
+            f"{images.name}: has changed since the catalogue was interrupted: its first {journal.done} "
+            "galaxies differ in id, source, coordinates or order; bring it back as it was, or begin anew "
+            "with --overwrite and without --resume"
+        )
+    if journal.done:
+        note(f"going on after {journal.done} galaxies")
+    return items, digest
 
 
-def _batches(images: Iterable[_Fitted], size: int) -> Iterator[list[_Fitted]]:
-    gathered: list[_Fitted] = []
-    for image in images:
-        gathered.append(image)
-        if len(gathered) == size:
-            yield gathered
-            gathered = []
-    if gathered:
-        yield gathered
+def _fill(
+    journal: Journal, answers: Iterable[tuple[pipeline.Batch, pa.Table | None]], count: int | None
+) -> None:
+    """Keep the answers as they come."""
+    with Bar("predicting", count, "galaxies", done=journal.done) as bar:
+        for batch, table in answers:
+            before = journal.done
+            journal.add(table, batch.failures, batch.stop, batch.digest)
+            bar.advance(journal.done - before)
+    journal.commit()
 
 
-def _write_predictions(
-    answer: Callable[[list[_Fitted]], pa.Table], batches: Iterable[list[_Fitted]], writer: Writer, bar: Bar
-) -> int:
-    """Ask the network in a thread of its own, and write its answers in order; returns how many galaxies."""
-    predicted = 0
-    asked: Future[pa.Table] | None = None
+def _put_together(journal: Journal, target: Target, name: str) -> Path | None:
+    """Make the catalogue of the parts and put it in place; returns the list of unreadable images.
 
-    def write(answers: Future[pa.Table]) -> int:
-        table = answers.result()
-        writer.write(table)
-        bar.advance(table.num_rows)
-        return table.num_rows
-
-    with ThreadPoolExecutor(1, thread_name_prefix="network") as network:
-        for gathered in batches:
-            next_asked = network.submit(answer, gathered)
-            del gathered  # the images belong to the network's thread, which lets go of them when it is done
-            if asked is not None:
-                predicted += write(asked)
-            asked = next_asked
-        if asked is not None:
-            predicted += write(asked)
-    return predicted
+    The list comes first, so that a catalogue that is there has everything that belongs to it.
+    """
+    if not journal.extent.rows:
+        raise _nothing_predicted(name, journal)
+    remove(journal.result)
+    provenance, rows = journal.provenance, 0
+    with written(target, journal.result, journal.schema, provenance, journal.extent) as writer:
+        for table in track(journal.tables(), f"writing {journal.out.name}", unit="blocks"):
+            writer.write(table)
+            rows += table.num_rows
+    if rows != journal.extent.rows:
+        raise MorphoscopeError(f"{journal.folder} is damaged: {rows} rows of {journal.extent.rows} are there")
+    listed = write_unreadable(target.path, journal.failures())
+    journal.announce()
+    target.put_in_place(journal.result)
+    journal.discard()
+    return listed
 
 
-def _answers(predictor: Predictor, answering: Answering, sets: Sets | None, batch: list[_Fitted]) -> pa.Table:
+def _answers(predictor: Predictor, answering: Answering, sets: Sets | None, batch: list[Fitted]) -> pa.Table:
     """The catalogue's rows for a batch.
 
     Raises:
-        MorphoscopeError: an answer is not finite: the network is broken, and no row of it can be trusted.
+        MorphoscopeError: an answer is not finite.
     """
     answers_NK, values = answering([fitted.image for fitted in batch if fitted.image is not None])
     wrong = np.flatnonzero(~np.isfinite(answers_NK).all(axis=1))
     if len(wrong):
-        raise MorphoscopeError(
+        raise _NotFinite(
             f"{batch[wrong[0]].item.source}: the network of run '{predictor.run.name}' gives an answer that "
             "is not finite; nothing was kept. Train the run again"
         )
@@ -242,7 +266,7 @@ class _Notes:
         self.facts, self.stretch = facts, stretch
         self._said: set[str] = set()
 
-    def about(self, fitted: _Fitted) -> None:
+    def about(self, fitted: Fitted) -> None:
         assert fitted.way is not None
         self._once(fitted.way.kind, fitted.way.words(*fitted.shape[:2]))
         if is_fits_name(fitted.item.source) and self.stretch != self.facts.stretch:
@@ -258,10 +282,15 @@ class _Notes:
             note(words)
 
 
-def _nothing_predicted(name: str, unreadable: UnreadableList) -> MorphoscopeError:
-    if not unreadable.count:
-        return MorphoscopeError(f"{name}: holds no images, so no catalogue was written")
-    return MorphoscopeError(
-        f"{name}: none of {unreadable.count} images could be read, so no catalogue was written "
-        f"(the first, {unreadable.first})"
+class _NothingPredicted(MorphoscopeError):
+    """There is not one row."""
+
+
+def _nothing_predicted(name: str, journal: Journal) -> _NothingPredicted:
+    if journal.first_failure is None:
+        return _NothingPredicted(f"{name}: holds no images, so no catalogue was written")
+    _, source, reason = journal.first_failure
+    return _NothingPredicted(
+        f"{name}: none of {journal.failed} images could be read, so no catalogue was written "
+        f"(the first, {source}: {reason})"
     )

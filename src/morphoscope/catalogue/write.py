@@ -1,4 +1,4 @@
-"""Catalogue files: the format by the ending, written batch by batch, whole or not there.
+"""Catalogue files: the format by the ending, written block by block, whole or not there.
 
 A new format is one class with ``write`` and ``close`` and one line in :data:`FORMATS`.
 """
@@ -6,89 +6,93 @@ A new format is one class with ``write`` and ``close`` and one line in :data:`FO
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import csv as arrow_csv
 
 from morphoscope import files
-from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.catalogue.described import Extent
+from morphoscope.catalogue.fits_table import FitsCatalogue, fits_provenance
+from morphoscope.catalogue.formats import (
+    METADATA_PREFIX,
+    CsvCatalogue,
+    EcsvCatalogue,
+    ParquetCatalogue,
+    Writer,
+    ecsv_provenance,
+)
+from morphoscope.catalogue.shards import MARK, SHARD_ROWS, ShardedCatalogue
+from morphoscope.catalogue.votable import VotableCatalogue, votable_provenance
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 
-METADATA_PREFIX = "morphoscope."
-ROW_GROUP = 4096  # rows of a Parquet row group: about a megabyte is held back
-UNREADABLE_SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("reason", pa.string())])
+UNREADABLE_COLUMNS = ("id", "source", "reason")
 
-
-class Writer(Protocol):
-    """What a format must do."""
-
-    def write(self, table: pa.Table) -> None:
-        """Add some rows."""
-        ...
-
-    def close(self) -> None:
-        """Finish the file."""
-        ...
-
-
-class ParquetCatalogue:
-    """Parquet: provenance in the file's key-value metadata, units and descriptions in the columns'.
-
-    Batches are gathered into larger row groups: each group costs a line in the footer, which stays in
-    memory until the end.
-    """
-
-    def __init__(self, place: Path, schema: pa.Schema, provenance: dict[str, str]) -> None:
-        metadata = {f"{METADATA_PREFIX}{name}": value for name, value in provenance.items()}
-        self._schema = schema.with_metadata(metadata)
-        self._file = pq.ParquetWriter(place, self._schema, compression="zstd")
-        self._waiting: list[pa.Table] = []
-
-    def write(self, table: pa.Table) -> None:
-        """Add some rows."""
-        self._waiting.append(table)
-        if sum(part.num_rows for part in self._waiting) >= ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            rows = pa.concat_tables(self._waiting).replace_schema_metadata(self._schema.metadata)
-            self._waiting.clear()
-            self._file.write_table(rows, row_group_size=rows.num_rows)
-
-    def close(self) -> None:
-        """Write the last rows and the footer."""
-        try:
-            self._flush()
-        finally:
-            self._file.close()
-
-
-class CsvCatalogue:
-    """CSV: UTF-8, a header line, unknown values empty. The format has no place for provenance."""
-
-    def __init__(self, place: Path, schema: pa.Schema, provenance: dict[str, str]) -> None:
-        del provenance
-        options = arrow_csv.WriteOptions(quoting_style="needed")
-        self._file = arrow_csv.CSVWriter(place, schema, write_options=options)
-
-    def write(self, table: pa.Table) -> None:
-        """Add some rows."""
-        self._file.write_table(table)
-
-    def close(self) -> None:
-        """Write what is still held back."""
-        self._file.close()
-
-
-FORMATS: dict[str, Callable[[Path, pa.Schema, dict[str, str]], Writer]] = {
+FORMATS: dict[str, Callable[[Path, pa.Schema, Mapping[str, str], Extent], Writer]] = {
     ".parquet": ParquetCatalogue,
     ".csv": CsvCatalogue,
+    ".ecsv": EcsvCatalogue,
+    ".fits": FitsCatalogue,
+    ".vot": VotableCatalogue,
+    ".xml": VotableCatalogue,
 }
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a catalogue goes, and in which form.
+
+    Attributes:
+        path: a file, or the folder of a catalogue in shards.
+        shard_rows: rows of each file in the folder; None: one file in the format of its ending.
+    """
+
+    path: Path
+    shard_rows: int | None = None
+
+    def writer(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> Writer:
+        """Something that writes the catalogue at ``place``, which is not there yet."""
+        if self.shard_rows is not None:
+            return ShardedCatalogue(place, schema, provenance, extent, rows=self.shard_rows)
+        return FORMATS[self.path.suffix.lower()](place, schema, provenance, extent)
+
+    def put_in_place(self, place: Path) -> None:
+        """Let what was written at ``place`` become the catalogue; an older one goes."""
+        if self.shard_rows is not None:
+            files.put_in_place(place, self.path)
+        else:
+            os.replace(place, self.path)
+
+
+def target_of(out: Path | str, shard_rows: int | None = None) -> Target:
+    """The form of a catalogue by its name.
+
+    Args:
+        out: an ending of :data:`FORMATS`: one file. No ending, or a slash at the end of a text: a folder
+            of Parquet files.
+        shard_rows: rows of each Parquet file; makes a folder of a name with the ending .parquet, too.
+
+    Raises:
+        UsageError: the ending is unknown, or other files than Parquet were to be shards.
+    """
+    path = Path(out)
+    if shard_rows is not None and shard_rows < 1:
+        raise UsageError(f"--shard-rows {shard_rows}: at least 1 row a file was expected")
+    if not path.suffix or str(out).endswith(("/", os.sep)):
+        return Target(path, shard_rows or SHARD_ROWS)
+    if path.suffix.lower() not in FORMATS:
+        near = did_you_mean(path.suffix, FORMATS, "endings")
+        raise UsageError(
+            f"{path}: the ending says how the catalogue is written; '{path.suffix}' is unknown{near}"
+        )
+    if shard_rows is not None and path.suffix.lower() != ".parquet":
+        raise UsageError(f"{path}: --shard-rows makes a folder of Parquet files; leave the ending out")
+    return Target(path, shard_rows)
 
 
 def unreadable_path(out: Path) -> Path:
@@ -96,21 +100,18 @@ def unreadable_path(out: Path) -> Path:
     return out.with_suffix(".unreadable.csv")
 
 
-def check_output(out: Path, *, overwrite: bool = False) -> None:
+def check_output(target: Target, *, overwrite: bool = False) -> None:
     """Refuse a catalogue that could not be written, before any work.
 
     Raises:
-        UsageError: the ending is unknown, something is there already and may not be replaced, or the
-            folder takes no files.
+        UsageError: something is there already and may not be replaced, or the folder takes no files.
     """
-    if out.suffix.lower() not in FORMATS:
-        near = did_you_mean(out.suffix, FORMATS, "endings")
-        raise UsageError(
-            f"{out}: the ending says how the catalogue is written; '{out.suffix}' is unknown{near}"
-        )
-    if out.is_dir():
+    out = target.path
+    if target.shard_rows is not None:
+        files.refuse_existing(out, overwrite=overwrite, mark=MARK)
+    elif out.is_dir():
         raise UsageError(f"{out} is a folder; a file to write was expected")
-    if out.exists() and not overwrite:
+    elif out.exists() and not overwrite:
         raise UsageError(f"{out} exists already; choose another name or pass --overwrite")
     _check_folder(out)
 
@@ -128,70 +129,100 @@ def _check_folder(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_catalogue(out: Path, schema: pa.Schema, provenance: dict[str, str]) -> Iterator[Writer]:
-    """A writer for ``out``, in the format of its ending; the file appears when the block ends without error.
+def written(
+    target: Target, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent
+) -> Iterator[Writer]:
+    """A writer whose file at ``place`` is finished at the end of the block, and gone after an error."""
+    writer = target.writer(place, schema, provenance, extent)
+    try:
+        yield writer
+        writer.close()
+    except BaseException:
+        # A full disk must not hide the first error by a second.
+        with contextlib.suppress(OSError):
+            writer.close()
+        remove(place)
+        raise
+
+
+def remove(place: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def write_catalogue(target: Target, table: pa.Table, provenance: Mapping[str, str]) -> None:
+    """Write a table that is in memory; the file appears when it is whole.
 
     Args:
-        out: the catalogue.
-        schema: its columns; every table written must have them.
+        target: where, and in which form.
+        table: the rows.
         provenance: where the numbers come from, name → text; kept where the format has a place for it.
 
     Raises:
         MorphoscopeError: the disk is full, or writing is not permitted.
     """
-    with files.atomic_file(out) as place:
-        writer = FORMATS[out.suffix.lower()](place, schema, provenance)
-        try:
-            yield writer
-        except BaseException:
-            # The file is thrown away; a full disk must not hide the first error by a second.
-            with contextlib.suppress(OSError):
-                writer.close()
-            raise
-        writer.close()
+    with files.explained_os_errors(target.path):
+        target.path.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_stale_partials(target.path)
+        place = files.partial_name(target.path)
+        with written(target, place, table.schema, provenance, Extent.of(table)) as writer:
+            writer.write(table)
+        target.put_in_place(place)
 
 
-class UnreadableList:
-    """The images that could not be read, with the reason; a file only if there are any.
+def write_unreadable(out: Path, rows: Iterable[tuple[str, str, str]]) -> Path | None:
+    """List the images that could not be read, with the reason, beside the catalogue.
 
-    ::
+    A list of an earlier catalogue of the same name goes away.
 
-        with UnreadableList(out) as unreadable:
-            unreadable.add("17", "folder/17.jpg", "the file is empty")
+    Args:
+        out: the catalogue.
+        rows: id, source and reason of each.
 
-    An error inside the block leaves no list. A list of an earlier catalogue of the same name goes away.
+    Returns:
+        The list; None, and no file, if there are none.
     """
-
-    def __init__(self, out: Path) -> None:
-        self.path = unreadable_path(out)
-        self.count = 0
-        self.first = ""
-        self._stack = contextlib.ExitStack()
-        self._writer: Writer | None = None
-
-    def __enter__(self) -> UnreadableList:
-        return self
-
-    def add(self, identity: str, source: str, reason: str) -> None:
-        """List one image."""
-        if self._writer is None:
-            self._writer = self._stack.enter_context(open_catalogue(self.path, UNREADABLE_SCHEMA, {}))
-            self.first = f"{source}: {reason}"
-        row = {"id": [identity], "source": [source], "reason": [reason]}
-        self._writer.write(pa.table(row, schema=UNREADABLE_SCHEMA))
-        self.count += 1
-
-    def __exit__(self, *exc: object) -> None:
-        if not self.count and exc[0] is None:
-            self.path.unlink(missing_ok=True)
-        self._stack.__exit__(*exc)  # type: ignore[arg-type]
+    place = unreadable_path(out)
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        place.unlink(missing_ok=True)
+        return None
+    with files.atomic_file(place) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(UNREADABLE_COLUMNS)
+        writer.writerow(first)
+        writer.writerows(rows)
+    return place
 
 
-def read_provenance(catalogue: Path) -> dict[str, str]:
-    """Where a Parquet catalogue's numbers come from, as :func:`open_catalogue` wrote it."""
-    metadata = pq.read_schema(catalogue).metadata or {}
-    return {
-        name.decode().removeprefix(METADATA_PREFIX): value.decode()
-        for name, value in metadata.items()
-        if name.startswith(METADATA_PREFIX.encode())
-    }
+def read_provenance(catalogue: Path | str) -> dict[str, str]:
+    """Where a catalogue's numbers come from, as its file says.
+
+    Args:
+        catalogue: Parquet, a folder of Parquet files, ECSV, FITS or VOTable.
+
+    Raises:
+        MorphoscopeError: the format has no place for it (CSV).
+    """
+    catalogue = Path(catalogue)
+    suffix = catalogue.suffix.lower()
+    if catalogue.is_dir():
+        catalogue, suffix = catalogue / MARK, ".parquet"
+    if suffix == ".fits":
+        return fits_provenance(catalogue)
+    if suffix in (".vot", ".xml"):
+        return votable_provenance(catalogue)
+    if suffix == ".ecsv":
+        return ecsv_provenance(catalogue)
+    if suffix == ".parquet":
+        metadata = pq.read_schema(catalogue).metadata or {}
+        return {
+            name.decode().removeprefix(METADATA_PREFIX): value.decode()
+            for name, value in metadata.items()
+            if name.startswith(METADATA_PREFIX.encode())
+        }
+    raise MorphoscopeError(f"{catalogue}: a '{suffix}' file does not say where its numbers come from")

@@ -1,6 +1,6 @@
 """The command line: one thin command a verb. Data goes to stdout, progress and notes to stderr.
 
-Exit status: 0 done, 1 the work failed, 2 wrong usage.
+Exit status: 0 done, 1 the work failed or a part of it (an image that could not be read), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def main() -> None:
     except SystemExit as end:
         if end.code != 130:
             raise
-        note("morphoscope: interrupted; nothing half-written is left. A training goes on with --resume")
+        note(
+            "morphoscope: interrupted; nothing half-written is left. A training or a catalogue goes on "
+            "with --resume"
+        )
         status = 1
     sys.exit(status)
 

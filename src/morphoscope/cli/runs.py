@@ -192,7 +192,13 @@ def predict(
     source: Annotated[
         str, typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, table or store.")
     ],
-    out: Annotated[Path, typer.Option(help="Catalogue to write: .parquet or .csv.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Catalogue to write: .parquet, .fits, .vot, .ecsv or .csv; without an ending a folder of "
+            "Parquet files."
+        ),
+    ],
     views: Views = None,
     crop: Annotated[
         int | None, typer.Option(help="Side of the centre crop of each image, pixels. [default: as trained]")
@@ -213,25 +219,50 @@ def predict(
     picture: Annotated[
         Path | None, typer.Option(help="With --detect: also draw the labelled picture (PNG).")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with this catalogue where it was interrupted.")
+    ] = False,
+    shard_rows: Annotated[
+        int | None, typer.Option(help="Rows of each file of a folder of Parquet files.", min=1)
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Classify galaxies: a streaming catalogue of answers, memory does not grow with its length."""
+    """Classify galaxies: a streaming catalogue of answers, memory does not grow with its length.
+
+    An interrupted catalogue goes on with --resume. The exit status is 1 if some images could not be read;
+    the others are in the catalogue all the same.
+    """
     from morphoscope import api
 
     if picture is not None and not detect:
         raise UsageError("--picture draws what --detect has found; give both")
     loaded = api.load(run, views=views, calibrated=False if no_calibration else None)
     sets: dict[str, Any] = {"coverage": coverage, "per_class": per_class}
+    if detect and (resume or shard_rows):
+        raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")
     if detect:
         found = loaded.sky(source, out, drawn=picture, overwrite=overwrite, **sets)
         note(f"{found.num_rows} sources → {out}" + (f", picture → {picture}" if picture else ""))
         return
     summary = loaded.catalogue(
-        source, out, crop=crop, batch=batch, overwrite=overwrite, image_column=image_column, **sets
+        source,
+        out,
+        crop=crop,
+        batch=batch,
+        overwrite=overwrite,
+        image_column=image_column,
+        resume=resume,
+        shard_rows=shard_rows,
+        **sets,
     )
-    note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s)")
+    again = f", {summary.resumed} of them before" if summary.resumed else ""
+    note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s{again})")
     if summary.unreadable:
-        note(f"{summary.unreadable} images could not be read; the reasons are in {summary.unreadable_list}")
+        total = summary.predicted + summary.unreadable
+        note(
+            f"{summary.unreadable} of {total} images could not be read; the reasons are in "
+            f"{summary.unreadable_list}"
+        )
         raise typer.Exit(1)
 
 

@@ -1,0 +1,124 @@
+"""Catalogues as VOTables: the frame by astropy, the rows (TABLEDATA) streamed into it."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from morphoscope.catalogue.described import Extent, metadata_of, number_type, shape_of
+from morphoscope.catalogue.formats import METADATA_PREFIX, vector_texts
+
+if TYPE_CHECKING:
+    from astropy.io.votable.tree import VOTableFile
+
+_TYPES = {"f4": "float", "f8": "double", "i2": "short", "i4": "int", "i8": "long", "u1": "unsignedByte"}
+_END = "</TABLE>"
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # what XML 1.0 cannot hold at all
+
+
+class VotableCatalogue:
+    """VOTable 1.4 in its TABLEDATA form; the provenance is in INFO elements of the resource.
+
+    An unknown value is an empty cell.
+    """
+
+    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+        del extent
+        content = io.BytesIO()
+        _frame(schema, provenance).to_xml(content)
+        self._head, self._tail = content.getvalue().decode().rsplit(_END, 1)
+        self._schema = schema
+        self._file = open(place, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
+        try:
+            self._file.write(f"{self._head} <DATA>\n    <TABLEDATA>\n")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def write(self, table: pa.Table) -> None:
+        """Add some rows."""
+        columns = [_cells(table[column.name]) for column in self._schema]
+        self._file.writelines(f"<TR>{''.join(row)}</TR>\n" for row in zip(*columns, strict=True))
+
+    def close(self) -> None:
+        """Finish the file."""
+        with self._file as file:
+            file.write(f"    </TABLEDATA>\n   </DATA>\n  {_END}{self._tail}")
+
+
+def _frame(schema: pa.Schema, provenance: Mapping[str, str]) -> VOTableFile:
+    """A VOTable with one table without rows."""
+    from astropy.io.votable import tree
+    from astropy.io.votable.exceptions import VOWarning
+
+    frame = tree.VOTableFile(version="1.4")
+    resource = tree.Resource()
+    frame.resources.append(resource)
+    for name, value in provenance.items():
+        resource.infos.append(tree.Info(name=f"{METADATA_PREFIX}{name}", value=_legal(value)))
+    table = tree.TableElement(frame, name="catalogue")
+    resource.tables.append(table)
+    for column in schema:
+        said = metadata_of(column)
+        form: dict[str, str] = {"datatype": "unicodeChar", "arraysize": "*"}
+        if not pa.types.is_string(column.type):
+            form = {"datatype": _TYPES[number_type(column).str[1:]]}
+            if shape_of(column):
+                form["arraysize"] = str(shape_of(column)[0])
+        with warnings.catch_warnings(category=VOWarning, action="ignore"):
+            # An ID must be ASCII; astropy makes one from a name that is not, and says so.
+            field = tree.Field(frame, name=column.name, unit=said.get("unit"), ucd=said.get("ucd"), **form)
+        field.description = said.get("description")
+        table.fields.append(field)
+    table.create_arrays(0)
+    return frame
+
+
+def _cells(column: pa.ChunkedArray) -> list[str]:
+    """A column's values as ``<TD>`` elements; numbers to the last digit."""
+    if isinstance(column.type, pa.FixedSizeListType):
+        return [f"<TD>{numbers}</TD>" for numbers in _numbers(vector_texts(column, " ", "NaN"))]
+    if pa.types.is_string(column.type):
+        texts = [None if text is None else escape(_legal(text)) for text in column.to_pylist()]
+    else:
+        texts = _numbers(pc.cast(column, pa.string()).to_pylist())
+    return ["<TD/>" if text is None else f"<TD>{text}</TD>" for text in texts]
+
+
+def _numbers(texts: list) -> list:
+    """Not-a-numbers and infinities as VOTable spells them."""
+    odd = re.compile("nan|inf")
+    spelt = {"nan": "NaN", "inf": "+Inf"}
+    return [odd.sub(lambda m: spelt[m[0]], text).replace("-+", "-") if text else text for text in texts]
+
+
+def _legal(text: str) -> str:
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
+def votable_provenance(catalogue: Path) -> dict[str, str]:
+    """The provenance in a VOTable catalogue; reads its head only."""
+    from astropy.io.votable import parse
+
+    head = io.BytesIO()
+    with open(catalogue, "rb") as file:
+        for line in file:
+            if b"<DATA>" in line:
+                break
+            head.write(line)
+    head.write(b"</TABLE></RESOURCE></VOTABLE>")
+    head.seek(0)
+    infos = parse(head).resources[0].infos
+    return {
+        info.name.removeprefix(METADATA_PREFIX): info.value
+        for info in infos
+        if info.name.startswith(METADATA_PREFIX)
+    }
