@@ -92,14 +92,7 @@ def _keyword(name: str, header: Header) -> str:
     taken = {*header, *_KEYWORDS.values(), _NAMES, "", "DATE", "COMMENT", "HISTORY"}
     for number in range(1, 10_000):
         keyword = letters[:8] if number == 1 else f"{letters[: 8 - len(str(number))]}{number}"
-        if keyword not in header and keyword not in (
-            *_KEYWORDS.values(),
-            _NAMES,
-            "",
-            "DATE",
-            "COMMENT",
-            "HISTORY",
-        ):
+        if keyword not in taken:
             return keyword
     raise AssertionError("more entries of one name than a header holds")
 

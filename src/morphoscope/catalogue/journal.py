@@ -9,10 +9,11 @@
       result                     the catalogue while it is put together
       placed.json                shortly before the catalogue is put in place: which file that is
 
-A part is written under another name, flushed to the disk and renamed, so it is there with all it says or not
-at all, and the list of the files is the journal: no second record can contradict it. Parts follow each other
-without a gap, so no galaxy is there twice and none is missing. A catalogue in any format is put together
-from the parts when the last galaxy is done.
+A part is written under another name and renamed, so it is there with all it says or not at all, and the list
+of the files is the journal: no second record can contradict it. Parts follow each other without a gap, so no
+galaxy is there twice and none is missing. Only a machine that loses its power can leave a damaged part (parts
+are not forced to the disk: that takes seconds on a busy one); its galaxies and those after it are done again.
+A catalogue in any format is put together from the parts when the last galaxy is done.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import pyarrow.parquet as pq
 from morphoscope import files
 from morphoscope.catalogue.described import Extent
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.progress import note
 
 PART_SECONDS = 30.0  # a kill loses no more work than this
 PART_BYTES = 32 << 20  # and no more rows than this wait in memory
@@ -104,7 +106,7 @@ class Journal:
         Raises:
             UsageError: an interrupted catalogue is there and neither was said, it was asked for otherwise,
                 or another process is writing it.
-            MorphoscopeError: what is there is damaged.
+            MorphoscopeError: it does not say how it was asked for.
         """
         parts = self._parts()
         if parts and not resume and not afresh:
@@ -116,8 +118,12 @@ class Journal:
         self._take_lock()
         if parts and resume:
             self._check_request()
-            for part in parts:
-                self._take_up(*part)
+            for number, part in enumerate(parts):
+                if not self._take_up(*part):
+                    for _, _, place in parts[number:]:
+                        place.unlink()
+                    note(f"{part[2]} is damaged; galaxies from the {part[0] + 1}th on are done again")
+                    break
         else:
             self._clear()
             _write_json(self.folder / _REQUEST, self.provenance)
@@ -154,7 +160,7 @@ class Journal:
             "digest": self.digest,
         }
         place = self.folder / f"{self._kept:09d}-{self.done:09d}.parquet"
-        with self._durable(place) as partial:
+        with self._whole(place) as partial:
             pq.write_table(
                 rows.replace_schema_metadata({_SAID: json.dumps(said)}), partial, compression="zstd"
             )
@@ -173,7 +179,7 @@ class Journal:
     def failures(self) -> Iterator[Failure]:
         """All images that could not be read, in the order of the input."""
         for _, _, place in self._parts():
-            yield from map(tuple, _said_by(place)["failures"])
+            yield from map(tuple, (_said_by(place) or {})["failures"])
 
     def announce(self) -> None:
         """Note which file is about to become the catalogue."""
@@ -200,13 +206,15 @@ class Journal:
             found.append((int(start), int(stop), place))
         return sorted(found)
 
-    def _take_up(self, start: int, stop: int, place: Path) -> None:
-        if start != self.done:
-            raise self._damaged(f"the galaxies from {self.done} to {start - 1} are missing")
-        said = _said_by(place)
+    def _take_up(self, start: int, stop: int, place: Path) -> bool:
+        """Count a part in; whether it is whole and follows the last."""
+        said = _said_by(place) if start == self.done else None
+        if said is None:
+            return False
         self._count([tuple(failure) for failure in said["failures"]])
         self.extent += Extent(said["rows"], said["widths"])
         self.done, self.digest = stop, said["digest"]
+        return True
 
     def _count(self, failures: list) -> None:
         self.failed += len(failures)
@@ -217,7 +225,10 @@ class Journal:
         try:
             before = json.loads((self.folder / _REQUEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise self._damaged(f"{_REQUEST} cannot be read") from error
+            raise MorphoscopeError(
+                f"{self.folder / _REQUEST} cannot be read; begin the catalogue anew with --overwrite and "
+                "without --resume"
+            ) from error
         changed = [
             f"{name} was '{before.get(name, '')}' and is '{self.provenance.get(name, '')}' now"
             for name in sorted(before.keys() | self.provenance.keys())
@@ -229,11 +240,6 @@ class Journal:
                 "repeat its options with --resume, or begin anew with --overwrite and without --resume"
             )
         self.provenance = before
-
-    def _damaged(self, reason: str) -> MorphoscopeError:
-        return MorphoscopeError(
-            f"{self.folder} is damaged: {reason}; delete that folder and begin the catalogue anew"
-        )
 
     def _clear(self) -> None:
         for place in self.folder.iterdir():
@@ -258,24 +264,21 @@ class Journal:
         self._lock = lock
 
     @contextlib.contextmanager
-    def _durable(self, place: Path) -> Iterator[Path]:
+    def _whole(self, place: Path) -> Iterator[Path]:
         partial = place.with_suffix(".writing")
         try:
             yield partial
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
             os.replace(partial, place)
         finally:
             partial.unlink(missing_ok=True)
 
 
-def _said_by(part: Path) -> dict:
+def _said_by(part: Path) -> dict | None:
+    """What a part says of itself; None if it is damaged."""
     try:
         return json.loads(pq.read_schema(part).metadata[_SAID])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise MorphoscopeError(
-            f"{part} is damaged; delete the folder {part.parent} and begin the catalogue anew"
-        ) from error
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return None
 
 
 def _write_json(place: Path, values: Mapping[str, object]) -> None:
