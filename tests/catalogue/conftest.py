@@ -32,6 +32,8 @@ class BrightnessPredictor:
         self.calibration: Calibration | None = None
         self.sizes: list[int] = []
 
+    number_format = "fp32 on cpu"
+
     @property
     def calibration_words(self) -> str:
         return "none: not tried" if self.calibration is None else self.calibration.words

@@ -36,6 +36,7 @@ def provenance_of(
         "recipe": run.recipe.name,
         "weights_sha256": run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors"),
         "views": str(predictor.views),
+        "number_format": predictor.number_format,
         "calibration": predictor.calibration_words,
         "sets": "none" if sets is None else sets.words,
         "scheme": predictor.scheme.model_dump_json(),

@@ -70,6 +70,13 @@ class Predictor:
             return self.calibration.words
         return why_none(self.run, self.views) if self.calibrated else "none: the network's own answers"
 
+    @property
+    def number_format(self) -> str:
+        """In which numbers the network works, for provenance: they move probabilities in the third digit."""
+        precision = "bf16" if self.precision is torch.bfloat16 else "fp32"
+        order = ", channels_last" if self.run.recipe.training.channels_last else ""
+        return f"{precision}{order} on {self.device.type}"
+
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Answers for images that look like the training store's.
 
