@@ -38,7 +38,7 @@ format: setup ## let ruff format and mend what it can
 docs: setup ## write the tables in docs/ from the program itself
 	@$(BIN)/python scripts/write_docs.py
 
-bench: setup ## measure: start-up, inputs, memory
+bench: setup ## measure: start-up, inputs, memory, predict
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 constraints: setup ## pin what pyproject.toml asks for in constraints.txt (UPGRADE=1: the newest)

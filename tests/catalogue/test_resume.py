@@ -96,13 +96,21 @@ def stop_after(predictor, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], No
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path, listed: Path, predictor, stop_after: Callable[[int], None]) -> Path:
+def interrupted(
+    tmp_path: Path,
+    listed: Path,
+    predictor,
+    stop_after: Callable[[int], None],
+    capsys: pytest.CaptureFixture[str],
+) -> Path:
     """A catalogue whose network failed after 3 batches of 8."""
     out = tmp_path / "catalogue.parquet"
     stop_after(3)
     with pytest.raises(_Stopped):
         predict_catalogue(predictor, listed, out, batch=8)
     stop_after(0)
+    # 24 and 3 that could not be read
+    assert "27 galaxies are done and kept; go on with --resume" in capsys.readouterr().err
     return out
 
 
@@ -116,8 +124,6 @@ def test_what_was_done_is_kept_and_not_done_again(
 ) -> None:
     assert not interrupted.exists()
     assert not unreadable_path(interrupted).exists()
-    said = capsys.readouterr().err
-    assert "27 galaxies are done and kept; go on with --resume" in said  # 24 and 3 that could not be read
     read, load = [], data_table.read_image
     monkeypatch.setattr(
         data_table, "read_image", lambda source, **k: (read.append(source), load(source, **k))[1]

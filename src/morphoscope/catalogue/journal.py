@@ -116,17 +116,24 @@ class Journal:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         self._take_lock()
-        if parts and resume:
-            self._check_request()
-            for number, part in enumerate(parts):
-                if not self._take_up(*part):
-                    for _, _, place in parts[number:]:
-                        place.unlink()
-                    note(f"{part[2]} is damaged; galaxies from the {part[0] + 1}th on are done again")
-                    break
-        else:
-            self._clear()
-            _write_json(self.folder / _REQUEST, self.provenance)
+        try:
+            if parts and resume:
+                self._go_on(parts)
+            else:
+                self._clear()
+                _write_json(self.folder / _REQUEST, self.provenance)
+        except BaseException:
+            self.release()
+            raise
+
+    def _go_on(self, parts: list[tuple[int, int, Path]]) -> None:
+        self._check_request()
+        for number, (start, stop, place) in enumerate(parts):
+            if not self._take_up(start, stop, place):
+                for _, _, later in parts[number:]:
+                    later.unlink()
+                note(f"{place} is damaged; galaxies from the {start + 1}th on are done again")
+                break
         self._kept = self.done
 
     def add(self, table: pa.Table | None, failures: list[Failure], stop: int, digest: str) -> None:
