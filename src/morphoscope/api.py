@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.data.store import Store, open_store
+from morphoscope.errors import UsageError
 from morphoscope.evaluation.predictor import Predictor
 from morphoscope.recipe import Recipe
 from morphoscope.studies.registry import find_recipe
@@ -27,32 +28,72 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from morphoscope.catalogue.predict import Summary
+    from morphoscope.catalogue.similar import Neighbour
+    from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.explanation.explain import Maps
 
 __all__ = ["LoadedRun", "load", "open_store", "train"]
 
 
 class LoadedRun:
-    """A finished run, ready to answer.
+    """A finished run, or several that answer as one, ready to answer.
 
     Args:
-        run: the opened folder.
+        run: the opened folder, or several.
         views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
         calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
             recipe says.
+        dropout_samples: answer as so many networks with other units left out in each; 0: the whole network.
     """
 
-    def __init__(self, run: Run, views: int | None = None, calibrated: bool | None = None) -> None:
-        self.run = run
+    def __init__(
+        self,
+        run: Run | Sequence[Run],
+        views: int | None = None,
+        calibrated: bool | None = None,
+        dropout_samples: int = 0,
+    ) -> None:
+        self.runs = (run,) if isinstance(run, Run) else tuple(run)
+        self.run = self.runs[0]
         self.views = views
         self.calibrated = calibrated
-        self._predictor: Predictor | None = None
+        self.dropout_samples = dropout_samples
+        if len(self.runs) > 1:
+            from morphoscope.evaluation.ensemble import check_members
+
+            check_members(self.runs)
+        self._predictor: Predictor | Ensemble | None = None
 
     @property
     def predictor(self) -> Predictor:
-        """The network and its preparation of images; loaded when first asked for."""
+        """The network and its preparation of images; loaded when first asked for.
+
+        Raises:
+            UsageError: there are several.
+        """
+        if len(self.runs) > 1:
+            raise UsageError(
+                "this takes one run; several answer together in predict, catalogue, sky and evaluate"
+            )
+        assert isinstance(self.answering, Predictor)
+        return self.answering
+
+    @property
+    def answering(self) -> Predictor | Ensemble:
+        """The network, or all of them together; loaded when first asked for."""
         if self._predictor is None:
-            self._predictor = Predictor(self.run, views=self.views, calibrated=self.calibrated)
+            members = [
+                Predictor(
+                    run, views=self.views, calibrated=self.calibrated, dropout_samples=self.dropout_samples
+                )
+                for run in self.runs
+            ]
+            if len(members) > 1:
+                from morphoscope.evaluation.ensemble import Ensemble
+
+                self._predictor = Ensemble(members)
+            else:
+                self._predictor = members[0]
         return self._predictor
 
     @property
@@ -72,7 +113,49 @@ class LoadedRun:
         """
         from morphoscope.catalogue.prepare import fitted
 
-        return self.predictor.probabilities([fitted(image, self.run.header.store) for image in images])
+        facts = self.answering.run.header.store
+        return self.answering.probabilities([fitted(image, facts) for image in images])
+
+    def embed(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Features of images in memory before the network's head, averaged over the views.
+
+        Args:
+            images: as for :meth:`predict`.
+
+        Returns:
+            (N, D) float32. Of a network that keeps every place of its last map, the mean over the places.
+
+        Raises:
+            UsageError: of several runs, whose features differ in meaning.
+        """
+        from morphoscope.catalogue.prepare import fitted
+
+        stored = [fitted(image, self.run.header.store) for image in images]
+        features = self.predictor.look(stored).features_ND
+        assert features is not None
+        return features
+
+    def similar(
+        self, catalogue: Path | str, to: str | Path | np.ndarray, *, count: int = 20
+    ) -> list[Neighbour]:
+        """The galaxies of a catalogue that look most like one, the most similar first.
+
+        Args:
+            catalogue: Parquet, made by this run with ``embeddings=True``.
+            to: id or source of a galaxy of the catalogue, an image file, or (H, W, 3) uint8. The galaxy
+                itself is left out.
+            count: how many.
+
+        Raises:
+            UsageError: the catalogue has no features or another network's, or there is no such galaxy.
+        """
+        from morphoscope.catalogue.similar import EmbeddedCatalogue, galaxies_like
+
+        def embed(image: np.ndarray, views: int | None) -> np.ndarray:
+            asked = self if views in (None, self.views) else LoadedRun(self.run, views, self.calibrated)
+            return asked.embed([image])[0]
+
+        return galaxies_like(EmbeddedCatalogue(catalogue), to, count, run=self.run, embed=embed)
 
     def predict_sets(
         self, images: Sequence[np.ndarray] | np.ndarray, coverage: float = 0.9, *, per_class: bool = False
@@ -95,17 +178,23 @@ class LoadedRun:
         answers = self.predict(images)
         return ranked_sets(answers, filled_sets(answers, sets.least_K), self.classes)
 
-    def catalogue(self, source: Path | str, out: Path | str, **options: Any) -> Summary:
+    def catalogue(
+        self, source: Path | str, out: Path | str, *, embeddings: bool = False, **options: Any
+    ) -> Summary:
         """Answers for a folder, glob, table or store, streamed into a file.
 
         Args:
             source: of the images.
             out: Parquet, FITS, VOTable, ECSV or CSV by its ending; a folder of Parquet files without one.
+            embeddings: with the features before the head, for :meth:`similar`.
             options: of :func:`morphoscope.catalogue.predict.predict_catalogue`, such as ``resume=True``.
         """
         from morphoscope.catalogue.predict import predict_catalogue
+        from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
 
-        return predict_catalogue(self.predictor, source, out, **options)
+        full = FullAnswering(self.answering, embeddings=embeddings, out=Path(out))
+        say_what_lacks(self.answering)
+        return predict_catalogue(self.answering, source, out, answering=full, **options)
 
     def sky(
         self,
@@ -134,8 +223,8 @@ class LoadedRun:
 
         name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
         wanted: dict[str, Any] = {"coverage": coverage, "per_class": per_class}
-        table, sources, image = classify_picture(self.predictor, picture, name=name, **wanted)
-        write_picture_catalogue(self.predictor, table, out, name=name, overwrite=overwrite, **wanted)
+        table, sources, image = classify_picture(self.answering, picture, name=name, **wanted)
+        write_picture_catalogue(self.answering, table, out, name=name, overwrite=overwrite, **wanted)
         if drawn is not None:
             from morphoscope.report.sky_picture import labelled_picture
 
@@ -158,13 +247,20 @@ class LoadedRun:
         """
         from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
 
+        if len(self.runs) > 1:
+            from morphoscope.evaluation.ensemble import Ensemble
+            from morphoscope.evaluation.ensemble_evaluate import evaluate_ensemble
+
+            assert isinstance(self.answering, Ensemble)
+            return evaluate_ensemble(self.answering, store)
         wanted: dict[str, Any] = {"views": self.views, "calibrated": self.calibrated, "coverage": coverage}
         if store is None:
             return evaluate(self.run, self.run.store(), keep=False, **wanted)
         return evaluate_elsewhere(self.run, store, **wanted)
 
     def calibrate(self, store: Store | None = None, *, report: bool = True) -> dict[str, Any]:
-        """Fit the calibration on the run's validation galaxies, measure the run anew, and keep both.
+        """Fit the calibration and the reference on the run's own galaxies, measure the run anew, and keep
+        all.
 
         Args:
             store: of the training, if it has moved.
@@ -219,20 +315,29 @@ class LoadedRun:
         return self.run.metrics()
 
 
-def load(run: Path | str, *, views: int | None = None, calibrated: bool | None = None) -> LoadedRun:
-    """Load a finished run.
+def load(
+    run: Path | str | Sequence[Path | str],
+    *,
+    views: int | None = None,
+    calibrated: bool | None = None,
+    dropout_samples: int = 0,
+) -> LoadedRun:
+    """Load a finished run, or several that are to answer as one.
 
     Args:
-        run: its folder.
+        run: its folder, or a list of folders: the answers are the mean of theirs.
         views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
         calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
             recipe says.
+        dropout_samples: Monte-Carlo dropout, answers averaged over so many networks with other units of the
+            head left out in each; 0: the whole network.
 
     Raises:
-        UsageError: there is no run.
+        UsageError: there is no run, or several do not go together.
         MorphoscopeError: it is damaged, unfinished, or was made by a newer program.
     """
-    return LoadedRun(open_run(run), views, calibrated)
+    folders = [run] if isinstance(run, Path | str) else run
+    return LoadedRun([open_run(folder) for folder in folders], views, calibrated, dropout_samples)
 
 
 def train(
@@ -256,13 +361,14 @@ def train(
     """
     from morphoscope.evaluation.calibration import read_calibration
     from morphoscope.evaluation.evaluate import calibrate, evaluate
+    from morphoscope.evaluation.reference import read_reference
     from morphoscope.training.fit import fit
 
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     store = store if isinstance(store, Store) else open_store(store)
     run = fit(recipe, store, out, resume=resume, progress=progress)
     if recipe.data.test == 0:
-        if read_calibration(run) is None:
+        if read_calibration(run) is None or read_reference(run) is None:
             calibrate(run, store)
     elif not run.metrics():
         evaluate(run, store)

@@ -12,12 +12,14 @@ from morphoscope.catalogue.columns import catalogue_table
 from morphoscope.catalogue.detect import Sources, cutout_sides, cutouts, detect_sources
 from morphoscope.catalogue.provenance import provenance_of
 from morphoscope.catalogue.sets import sets_of
+from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
 from morphoscope.catalogue.write import check_output, target_of, write_catalogue
 from morphoscope.data.images import read_image
 from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError, UsageError
 
 if TYPE_CHECKING:
+    from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.evaluation.predictor import Predictor
 
 PLACE = (
@@ -29,7 +31,7 @@ PLACE = (
 
 
 def classify_picture(
-    predictor: Predictor,
+    predictor: Predictor | Ensemble,
     picture: Path | str | np.ndarray,
     *,
     factor: float = 2.0,
@@ -73,9 +75,11 @@ def classify_picture(
         raise MorphoscopeError(f"{name or 'the picture'}: no source was detected")
     sides = cutout_sides(sources, factor=factor)
     squares = cutouts(image, sources, factor=factor, size=predictor.input_side)
-    answers = predictor.probabilities(squares)
+    answering = FullAnswering(predictor)
+    say_what_lacks(predictor)
+    answers, values = answering(squares)
     items = [Item(name, lambda: image, {"id": str(number)}) for number in range(len(sources))]
-    table = catalogue_table(predictor.scheme, items, answers, sets)
+    table = catalogue_table(predictor.scheme, items, answers, sets, answering.extras, values)
     for (column, unit, description), values in zip(
         PLACE, (sources.x, sources.y, sources.radius, sides), strict=True
     ):
@@ -85,7 +89,7 @@ def classify_picture(
 
 
 def write_picture_catalogue(
-    predictor: Predictor,
+    predictor: Predictor | Ensemble,
     table: pa.Table,
     out: Path | str,
     *,
@@ -99,4 +103,5 @@ def write_picture_catalogue(
     check_output(target, overwrite=overwrite)
     sets = sets_of(predictor, coverage, per_class=per_class)
     provenance = provenance_of(predictor, name, stretch="as-served", crop=None, sets=sets)
+    provenance |= FullAnswering(predictor).provenance
     write_catalogue(target, table, provenance)

@@ -44,6 +44,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar, note, track
 
 if TYPE_CHECKING:
+    from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.evaluation.predictor import Predictor
     from morphoscope.training.run import StoreFacts
 
@@ -75,7 +76,7 @@ class Summary:
 
 
 def predict_catalogue(
-    predictor: Predictor,
+    predictor: Predictor | Ensemble,
     source: Path | str,
     out: Path | str,
     *,
@@ -242,7 +243,9 @@ def _put_together(journal: Journal, target: Target, name: str) -> Path | None:
     return listed
 
 
-def _answers(predictor: Predictor, answering: Answering, sets: Sets | None, batch: list[Fitted]) -> pa.Table:
+def _answers(
+    predictor: Predictor | Ensemble, answering: Answering, sets: Sets | None, batch: list[Fitted]
+) -> pa.Table:
     """The catalogue's rows for a batch.
 
     Raises:

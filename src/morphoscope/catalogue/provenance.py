@@ -9,11 +9,12 @@ from morphoscope import __version__, files
 
 if TYPE_CHECKING:
     from morphoscope.catalogue.columns import Sets
+    from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.evaluation.predictor import Predictor
 
 
 def provenance_of(
-    predictor: Predictor, source: str, *, stretch: str, crop: int | None, sets: Sets | None = None
+    predictor: Predictor | Ensemble, source: str, *, stretch: str, crop: int | None, sets: Sets | None = None
 ) -> dict[str, str]:
     """What a reader must know to trust a catalogue, or to make it again.
 

@@ -10,10 +10,13 @@ from morphoscope.evaluation.conformal import check_coverage, least_probabilities
 from morphoscope.labels.scheme import Classes
 
 if TYPE_CHECKING:
+    from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.evaluation.predictor import Predictor
 
 
-def sets_of(predictor: Predictor, coverage: float | None, *, per_class: bool = False) -> Sets | None:
+def sets_of(
+    predictor: Predictor | Ensemble, coverage: float | None, *, per_class: bool = False
+) -> Sets | None:
     """Thresholds for a coverage from the run's calibration; None where no sets were asked for.
 
     Raises:

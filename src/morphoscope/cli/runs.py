@@ -1,4 +1,4 @@
-"""Commands around recipes and runs: models, train, calibrate, evaluate, compare, predict, demo."""
+"""Commands around recipes and runs: models, train, calibrate, evaluate, compare, predict, similar, demo."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ NoCalibration = Annotated[
     bool, typer.Option("--no-calibration", help="The network's own answers, not corrected.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
-HONESTY = ("calibration", "sets")  # what an evaluation says beside the metrics
+RunFolders = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN[,RUN...]",
+        help="Folder of a finished run; of several, with commas between them, the mean answer.",
+        show_default=False,
+    ),
+]
+HONESTY = ("calibration", "sets", "out_of_distribution")  # what an evaluation says beside the metrics
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (demo, models, train, calibrate, evaluate, compare, explain, predict):
+    for command in (demo, models, train, calibrate, evaluate, compare, explain, predict, similar):
         app.command()(command)
 
 
@@ -110,7 +118,7 @@ def calibrate(
 
 
 def evaluate(
-    run: RunFolder,
+    run: RunFolders,
     store: Annotated[
         Path | None, typer.Option(help="Another labelled store. [default: the run's test split]")
     ] = None,
@@ -123,14 +131,19 @@ def evaluate(
     """Measure a run: on the galaxies it held out, or on another store with the same labels."""
     from morphoscope import api
 
-    loaded = api.load(run, views=_views(views, tta), calibrated=False if no_calibration else None)
+    loaded = api.load(_folders(run), views=_views(views, tta), calibrated=False if no_calibration else None)
     other = None if store is None else api.open_store(store)
     measured = loaded.evaluate(other, coverage=coverage)
+    together = ("members", "mutual_information")
     if as_json:
-        print(_document(measured["test"] | {name: measured[name] for name in ("views", *HONESTY)}))
+        names = ("views", *HONESTY, *together)
+        print(_document(measured["test"] | {name: measured[name] for name in names if name in measured}))
         return
-    from morphoscope.evaluation.text import calibration_lines, summary_lines
+    from morphoscope.evaluation.text import calibration_lines, ensemble_lines, summary_lines
 
+    if "members" in measured:
+        print("\n".join(summary_lines(measured["test"]) + ensemble_lines(measured)))
+        return
     print("\n".join(summary_lines(measured["test"]) + calibration_lines(measured)))
 
 
@@ -188,7 +201,7 @@ def explain(
 
 
 def predict(
-    run: RunFolder,
+    run: RunFolders,
     source: Annotated[
         str, typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, table or store.")
     ],
@@ -213,6 +226,12 @@ def predict(
         bool, typer.Option("--per-class", help="With --coverage: within every class.")
     ] = False,
     no_calibration: NoCalibration = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Add the features, for 'morphoscope similar'.")
+    ] = False,
+    dropout_samples: Annotated[
+        int, typer.Option(help="Monte-Carlo dropout: networks with other units left out, 2 or more.", min=0)
+    ] = 0,
     detect: Annotated[
         bool, typer.Option("--detect", help="INPUT is one picture of the sky: find the galaxies in it.")
     ] = False,
@@ -236,7 +255,14 @@ def predict(
 
     if picture is not None and not detect:
         raise UsageError("--picture draws what --detect has found; give both")
-    loaded = api.load(run, views=views, calibrated=False if no_calibration else None)
+    if embeddings and detect:
+        raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
+    loaded = api.load(
+        _folders(run),
+        views=views,
+        calibrated=False if no_calibration else None,
+        dropout_samples=dropout_samples,
+    )
     sets: dict[str, Any] = {"coverage": coverage, "per_class": per_class}
     if detect and (resume or shard_rows):
         raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")
@@ -253,6 +279,7 @@ def predict(
         image_column=image_column,
         resume=resume,
         shard_rows=shard_rows,
+        embeddings=embeddings,
         **sets,
     )
     again = f", {summary.resumed} of them before" if summary.resumed else ""
@@ -264,6 +291,48 @@ def predict(
             f"{summary.unreadable_list}"
         )
         raise typer.Exit(1)
+
+
+def similar(
+    run: RunFolder,
+    catalogue: Annotated[
+        Path, typer.Argument(help="Parquet catalogue of this run, made with 'predict --embeddings'.")
+    ],
+    to: Annotated[str, typer.Option(metavar="ID|IMAGE", help="A galaxy of the catalogue, or an image file.")],
+    count: Annotated[int, typer.Option(help="Galaxies to find.", min=1)] = 20,
+    out: Annotated[Path | None, typer.Option(help="Also draw their images side by side (PNG).")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Find the galaxies of a catalogue that look most like one."""
+    from morphoscope import api
+    from morphoscope.evaluation.text import columns
+    from morphoscope.report.contact_sheet import check_sheet, draw_neighbours
+
+    if out is not None:
+        check_sheet(out, overwrite=overwrite)
+    found = api.load(run).similar(catalogue, to, count=count)
+    if as_json:
+        print(_document([neighbour.document for neighbour in found]))
+    else:
+        names = [name for name in ("id", "predicted", "source") if found and name in found[0].values]
+        rows = [["", *names, "similarity"]]
+        for place, neighbour in enumerate(found, start=1):
+            shown = [str(neighbour.values[name]) for name in names]
+            rows.append([str(place), *shown, f"{neighbour.similarity:.4f}"])
+        print(columns(rows))
+    if out is not None:
+        draw_neighbours(catalogue, found, out)
+
+
+def _folders(runs: str) -> list[Path]:
+    """The folders of a list with commas; a folder that has a comma in its name is itself."""
+    if Path(runs).exists():
+        return [Path(runs)]
+    folders = [Path(name.strip()) for name in runs.split(",") if name.strip()]
+    if not folders:
+        raise UsageError("the folder of a finished run was expected")
+    return folders
 
 
 def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:

@@ -5,7 +5,7 @@ Shape letters: V views, N galaxies, K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,13 @@ from morphoscope.evaluation.calibration import keep_calibrations
 from morphoscope.evaluation.conformal import check_coverage
 from morphoscope.evaluation.metrics import measure
 from morphoscope.evaluation.predictor import Predictor, mean_over_views
+from morphoscope.evaluation.strangeness import finish, held_out_of, strangeness_results
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 from morphoscope.labels.translate import translated, translation
 from morphoscope.progress import Bar
 from morphoscope.training.run import Run, write_json
 
-CHUNK = 1024  # galaxies between two movements of the progress bar
+CHUNK = 512  # galaxies between two movements of the progress bar
 COVERAGE = 0.9  # of prediction sets, where none was asked for
 
 
@@ -50,13 +51,15 @@ def evaluate(
         views: test-time augmentation; None: as the recipe says.
         calibrated: correct the answers first; None: as the recipe says.
         coverage: share of galaxies that prediction sets are to hold the truth of.
-        keep: fit the calibration anew on the validation galaxies and write it, ``metrics.json`` and
-            ``predictions.parquet`` into the run. Otherwise the run's own calibration is used, if it has one.
+        keep: fit the calibration anew on the validation galaxies and write it, the reference of what the
+            training's galaxies look like, ``metrics.json`` and ``predictions.parquet`` into the run.
+            Otherwise the run's own are used, if it has them.
 
     Returns:
         ``scheme``, ``views``, ``best_epoch``, ``test`` and ``validation`` (see evaluation/metrics.py;
         None where that split is empty), ``counts`` per class and split, ``calibration`` and ``sets`` (see
-        evaluation/calibrated.py; None where there is none).
+        evaluation/calibrated.py; None where there is none), ``out_of_distribution`` (see
+        evaluation/strangeness.py; likewise).
 
     Raises:
         MorphoscopeError: the store is not the one the run was trained on, or the test split is empty.
@@ -67,16 +70,19 @@ def evaluate(
         raise MorphoscopeError(f"{run.path} holds no galaxy out for the test; set data.test above 0")
     predictor = Predictor(run, views=views, calibrated=calibrated)
     targets = store.targets()
+    held_out = held_out_of(predictor, store, split) if keep else None
     validation_VNK = None
     if len(split.validation):
-        validation_VNK = predict_views(predictor, store, split.validation, "validation galaxies")
+        validation_VNK = predict_views(predictor, store, split.validation, "validation galaxies", held_out)
     if keep and predictor.calibrated:
         fitted = {}
         if validation_VNK is not None:
             fitted = fit_views(predictor, split, targets, validation_VNK)
             keep_calibrations(run, fitted)
         predictor.calibration = fitted.get(predictor.views)
-    own_NK = predict_rows(predictor, store, split.test, "test galaxies")
+    if held_out is not None:
+        finish(predictor, held_out, split)
+    own_NK, distances_N = predict_rows(predictor, store, split.test, "test galaxies")
     answers_NK = predictor.corrected(own_NK)
     parts = {part: getattr(split, part) for part in ("train", "validation", "test")}
     result: dict[str, Any] = {
@@ -88,6 +94,7 @@ def evaluate(
         "counts": counts(run.scheme, targets, parts),
         "calibration": calibration_results(predictor, targets[split.test], own_NK, answers_NK),
         "sets": set_results(predictor, targets[split.test], answers_NK, coverage),
+        "out_of_distribution": strangeness_results(predictor, distances_N, store),
     }
     if validation_VNK is not None:
         steering_NK = predictor.corrected(mean_over_views(validation_VNK))
@@ -132,7 +139,7 @@ def evaluate_elsewhere(
     check_coverage(coverage)
     predictor = Predictor(run, views=views, calibrated=calibrated)
     targets = store.targets()[rows]
-    own_NK = predict_rows(predictor, store, rows, "galaxies")
+    own_NK, distances_N = predict_rows(predictor, store, rows, "galaxies")
     answers_NK = predictor.corrected(own_NK)
     same = matrix_KL is None
     asked_NL = answers_NK if same else translated(answers_NK, matrix_KL)
@@ -145,24 +152,48 @@ def evaluate_elsewhere(
         "counts": counts(scheme, store.targets(), {"test": rows}),
         "calibration": calibration_results(predictor, targets, own_NK, answers_NK) if same else None,
         "sets": set_results(predictor, targets, answers_NK, coverage) if same else None,
+        "out_of_distribution": strangeness_results(predictor, distances_N),
     }
 
 
-def predict_rows(predictor: Predictor, store: Store, rows: np.ndarray, what: str) -> np.ndarray:
-    """The network's own answers for some rows of a store, averaged over the views, (N, K) float32."""
-    return np.concatenate([mean_over_views(part) for part in _chunks(predictor, store, rows, what)])
+def predict_rows(
+    predictor: Predictor, store: Store, rows: np.ndarray, what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of some rows of a store the network's own answers, averaged over the views, (N, K) float32, and
+    distances from the training's galaxies, (N,): of a run without reference, NaN.
+    """
+    answers, distances = [], []
+    for answers_VNK, features_VND in _chunks(predictor, store, rows, what):
+        answers.append(mean_over_views(answers_VNK))
+        distances.append(predictor.distances(mean_over_views(features_VND)))
+    return np.concatenate(answers), np.concatenate(distances)
 
 
-def predict_views(predictor: Predictor, store: Store, rows: np.ndarray, what: str) -> np.ndarray:
-    """The same for each view, (V, N, K) float32."""
-    return np.concatenate(list(_chunks(predictor, store, rows, what)), axis=1)
+def predict_views(
+    predictor: Predictor,
+    store: Store,
+    rows: np.ndarray,
+    what: str,
+    watch: Callable[[np.ndarray], None] | None = None,
+) -> np.ndarray:
+    """The network's own answers for each view, (V, N, K) float32; ``watch`` is shown the features (V, N,
+    D).
+    """
+    answers = []
+    for answers_VNK, features_VND in _chunks(predictor, store, rows, what):
+        answers.append(answers_VNK)
+        if watch is not None:
+            watch(features_VND)
+    return np.concatenate(answers, axis=1)
 
 
-def _chunks(predictor: Predictor, store: Store, rows: np.ndarray, what: str) -> Iterator[np.ndarray]:
+def _chunks(
+    predictor: Predictor, store: Store, rows: np.ndarray, what: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     with Bar(f"predicting {what}", len(rows), "galaxies") as bar:
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            yield predictor.answers_by_view([store.images[row] for row in part])
+            yield predictor.views_of([store.images[row] for row in part])
             bar.advance(len(part))
 
 
@@ -206,13 +237,21 @@ def prediction_table(
 
 
 def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
-    """Fit a run's calibration on its validation galaxies and keep it, for a run without test galaxies."""
+    """Fit a run's calibration and its reference on its validation galaxies, for a run without test
+    galaxies.
+    """
     split = run.split(store)
-    if not len(split.validation) or not run.recipe.evaluation.calibrate:
+    if not len(split.validation):
         return
     predictor = Predictor(run, views=views, calibrated=False)
-    answers_VNK = predict_views(predictor, store, split.validation, "validation galaxies")
-    keep_calibrations(run, fit_views(predictor, split, store.targets(), answers_VNK))
+    held_out = held_out_of(predictor, store, split)
+    if held_out is None and not run.recipe.evaluation.calibrate:
+        return
+    answers_VNK = predict_views(predictor, store, split.validation, "validation galaxies", held_out)
+    if run.recipe.evaluation.calibrate:
+        keep_calibrations(run, fit_views(predictor, split, store.targets(), answers_VNK))
+    if held_out is not None:
+        finish(predictor, held_out, split)
 
 
 def _keep_predictions(

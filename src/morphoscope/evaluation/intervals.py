@@ -17,7 +17,7 @@ import numpy as np
 
 LEVEL = 0.95
 _CHUNK = 2_000_000  # multiplicities held at once: 16 MB, so that memory does not grow with R·N
-_Z = 1.959963984540054  # the normal distribution's 97.5 % point
+Z = 1.959963984540054  # the normal distribution's 97.5 % point
 
 
 def resample_counts(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -75,9 +75,9 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float] | None:
     """
     if count == 0:
         return None
-    share, weight = hits / count, _Z**2 / count
+    share, weight = hits / count, Z**2 / count
     centre = (share + weight / 2) / (1 + weight)
-    half = _Z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    half = Z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
     return (0.0 if hits == 0 else centre - half), (1.0 if hits == count else centre + half)
 
 

@@ -1,13 +1,16 @@
 """From images to probabilities with a trained run, on whatever hardware there is.
 
-Shape letters: V views, N galaxies, C channels, H × W pixels, K outputs.
+Shape letters: V views, N galaxies, C channels, H × W pixels, D features, K outputs, S samples of dropout, O
+opinions.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,9 +19,33 @@ from morphoscope.augment import Augmenter
 from morphoscope.augment import views as views_of
 from morphoscope.errors import UsageError
 from morphoscope.evaluation.calibration import Calibration, calibration_of, why_none
+from morphoscope.evaluation.dropout import DropoutSamples
+from morphoscope.evaluation.reference import Reference, read_reference
 from morphoscope.models.memory import keep_freed_memory
 from morphoscope.models.precision import autocast_type, best_device
 from morphoscope.training.run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """All that a network makes of N galaxies.
+
+    Attributes:
+        answers_NK: class probabilities or vote fractions, corrected by the calibration; the mean of the
+            opinions.
+        opinions_ONK: the corrected answers of every opinion: one of a single network, one a sample of
+            dropout, one a member of an ensemble.
+        features_ND: averaged over the views; None of an ensemble, whose members have their own.
+        strangeness_N: distance from the training's galaxies in units of that within which 99 % of held-out
+            ones lie; None where the run has no reference for these views.
+        typicality_N: share of held-out galaxies at least as far out; None likewise.
+    """
+
+    answers_NK: np.ndarray
+    opinions_ONK: np.ndarray
+    features_ND: np.ndarray | None = None
+    strangeness_N: np.ndarray | None = None
+    typicality_N: np.ndarray | None = None
 
 
 class Predictor:
@@ -32,6 +59,11 @@ class Predictor:
             the network's own answers. None: as the recipe says.
         batch: images (times views) the network sees at once; None: as the recipe says.
         device: None: the GPU if there is one.
+        dropout_samples: answer as so many networks, with other units of the head left out in each
+            (Monte-Carlo dropout, :mod:`morphoscope.evaluation.dropout`); 0: the whole network.
+
+    Raises:
+        UsageError: views that the recipe rules out, or samples of a network without dropout.
     """
 
     def __init__(
@@ -42,6 +74,7 @@ class Predictor:
         calibrated: bool | None = None,
         batch: int | None = None,
         device: torch.device | None = None,
+        dropout_samples: int = 0,
     ) -> None:
         self.run = run
         keep_freed_memory()
@@ -55,6 +88,12 @@ class Predictor:
         self.network = run.network().to(self.device)
         if run.recipe.training.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
+        self.dropout = None
+        if dropout_samples:
+            self.dropout = DropoutSamples(
+                self.network.head, dropout_samples, seed=run.recipe.seed, name=run.name
+            )
+        self.reference: Reference | None = read_reference(run)
         self._augmenter = Augmenter(run.recipe.augment, threads=os.cpu_count() or 1)
         self._views = views_of(run.recipe.augment, self.views)
 
@@ -77,6 +116,21 @@ class Predictor:
         order = ", channels_last" if self.run.recipe.training.channels_last else ""
         return f"{precision}{order} on {self.device.type}"
 
+    @property
+    def opinions(self) -> int:
+        """O: how many answers an answer is the mean of, the views aside."""
+        return self.dropout.samples if self.dropout is not None else 1
+
+    @property
+    def feature_count(self) -> int:
+        """D."""
+        return self.network.described_width
+
+    @property
+    def knows_strangeness(self) -> bool:
+        """Whether it can say how unlike the training a galaxy is: the run has a reference for these views."""
+        return self.reference is not None and self.views in self.reference.held_out
+
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Answers for images that look like the training store's.
 
@@ -87,20 +141,62 @@ class Predictor:
             (N, K) float32: class probabilities that sum to 1, or vote fractions; corrected by
             ``calibration`` if there is one.
         """
-        return self.corrected(mean_over_views(self.answers_by_view(images)))
+        return self.look(images).answers_NK
+
+    def look(self, images: Sequence[np.ndarray] | np.ndarray) -> Look:
+        """Answers, and what else a network can say of galaxies, from one pass through it.
+
+        Args:
+            images: N images, (H, W, C) uint8.
+        """
+        answers_SVNK, features_VND = self._passes(images)
+        opinions_ONK = np.stack(
+            [self.corrected(mean_over_views(answers_VNK)) for answers_VNK in answers_SVNK]
+        )
+        features_ND = mean_over_views(features_VND)
+        strangeness_N = typicality_N = None
+        if self.reference is not None and self.knows_strangeness:
+            distances_N = self.distances(features_ND)
+            strangeness_N = distances_N / self.reference.rare_distance(self.views)
+            typicality_N = self.reference.typicality(distances_N, self.views)
+        answers_NK = opinions_ONK[0] if self.dropout is None else mean_over_views(opinions_ONK)
+        return Look(answers_NK, opinions_ONK, features_ND, strangeness_N, typicality_N)
+
+    def distances(self, features_ND: np.ndarray) -> np.ndarray:
+        """How far galaxies are from the training's, (N,) float32; NaN without a reference."""
+        if self.reference is None:
+            return np.full(len(features_ND), np.nan, np.float32)
+        return self.reference.distances(features_ND)
 
     def corrected(self, answers_NK: np.ndarray) -> np.ndarray:
         """The network's own answers, averaged over the views, after the calibration; (N, K) float32."""
         return answers_NK if self.calibration is None else self.calibration(answers_NK)
 
     def answers_by_view(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """The network's own answers for each view, (V, N, K) float32."""
-        answers = np.empty((self.views, len(images), self.scheme.outputs), np.float32)
+        """The network's own answers for each view, (V, N, K) float32; the mean over samples of dropout."""
+        return self.views_of(images)[0]
+
+    def views_of(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The network's own answers (V, N, K) and the features (V, N, D) of each view, float32."""
+        answers_SVNK, features_VND = self._passes(images)
+        return (answers_SVNK[0] if self.dropout is None else mean_over_views(answers_SVNK)), features_VND
+
+    def _passes(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Answers (S, V, N, K) and features (V, N, D)."""
+        answers = np.empty((self.opinions, self.views, len(images), self.scheme.outputs), np.float32)
+        features = np.empty((self.views, len(images), self.feature_count), np.float32)
         step = max(1, self.batch // self.views)
         for start in range(0, len(images), step):
             part = [images[row] for row in range(start, min(start + step, len(images)))]
-            answers[:, start : start + step] = self._one_batch(part)
-        return answers
+            answers[:, :, start : start + step], features[:, start : start + step] = self._one_batch(part)
+        return answers, features
+
+    def in_one_view(self) -> Predictor:
+        """The same network, asked in one view and whole."""
+        one = copy.copy(self)
+        one.views, one.dropout = 1, None
+        one._views = views_of(self.run.recipe.augment, 1)
+        return one
 
     def views_within(self) -> dict[int, list[int]]:
         """Smaller numbers of views that are part of these, with their places among them; these included."""
@@ -113,11 +209,12 @@ class Predictor:
                         found[number] = [self._views.index(view) for view in some]
         return found
 
-    def _one_batch(self, images: list[np.ndarray]) -> np.ndarray:
+    def _one_batch(self, images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         prepared = np.concatenate([self._augmenter.evaluation(images, view=view) for view in self._views])
-        outputs = self._outputs(torch.from_numpy(prepared).permute(0, 3, 1, 2).to(self.device))
-        answers = self.scheme.probabilities(outputs)
-        return answers.view(len(self._views), len(images), -1).cpu().numpy()
+        outputs, features = self._outputs(torch.from_numpy(prepared).permute(0, 3, 1, 2).to(self.device))
+        views, count = len(self._views), len(images)
+        answers = self.scheme.probabilities(outputs).view(self.opinions, views, count, -1)
+        return answers.cpu().numpy(), features.view(views, count, -1).cpu().numpy()
 
     def prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images as the network sees them without augmentation, (N, size, size, C) uint8."""
@@ -129,9 +226,15 @@ class Predictor:
         return torch.autocast(self.device.type, dtype=self.precision or torch.float32, enabled=enabled)
 
     @torch.inference_mode()
-    def _outputs(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Outputs, those of each sample of dropout one after the other, and features of a batch."""
         with self.autocast():
-            return self.network(images_NCHW).float()
+            features = self.network.embed(images_NCHW)
+            if self.dropout is None:
+                outputs = self.network.head(features)
+            else:
+                outputs = self.dropout(features).flatten(0, 1)
+            return outputs.float(), self.network.described(features).float()
 
 
 def mean_over_views(answers_VNK: np.ndarray) -> np.ndarray:

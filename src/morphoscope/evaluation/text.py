@@ -69,7 +69,34 @@ def calibration_lines(measured: dict[str, Any]) -> list[str]:
                 f"sets for {100 * sets['coverage']:g} % {name}: {percent(kind['covered'])} hold the truth, "
                 f"n = {kind['n']}; {kind['mean_size']:.2f} classes on average"
             )
+    if strangeness := measured.get("out_of_distribution"):
+        lines.append(_strangeness_line(strangeness))
     return lines
+
+
+def ensemble_lines(measured: dict[str, Any]) -> list[str]:
+    """The members beside the ensemble, one a line, for a terminal."""
+    lines = []
+    for name, metrics in measured["members"].items():
+        shown = (
+            f"RMSE {plain(metrics['rmse'], 5)}"
+            if "rmse" in metrics
+            else f"accuracy {percent(metrics['accuracy'])}"
+        )
+        lines.append(f"{name} alone: {shown}")
+    return [*lines, f"mutual information {measured['mutual_information']:.3f} nats on average"]
+
+
+def _strangeness_line(done: dict[str, Any]) -> str:
+    test = done["test"]
+    line = (
+        f"unlike the training: {percent(test['stranger'])} of galaxies, n = {test['n']}, are stranger than "
+        f"99 % of {done['held_out']} held-out ones"
+    )
+    if done["non_galaxies"]:
+        told = ", ".join(f"{row['name']} {row['auroc']['value']:.2f}" for row in done["non_galaxies"])
+        line += f"; simulated non-galaxies are told from them with AUROC {told}"
+    return line
 
 
 def _weakest(rows: Sequence[dict[str, Any]]) -> str:

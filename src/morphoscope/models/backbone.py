@@ -40,6 +40,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.attention = attention
+        self.places = places
         mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.pool = nn.Flatten() if places > 1 else mean
         self.num_features: int = trunk.num_features * places

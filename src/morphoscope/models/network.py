@@ -63,6 +63,24 @@ class Network(nn.Module):
         """Pooled features, (N, D), of images in grey levels 0..255 (uint8 or floating point)."""
         return self.backbone((images_NCHW.to(self.mean.dtype) - self.mean) / self.std)
 
+    def described(self, features_ND: torch.Tensor) -> torch.Tensor:
+        """Features by which galaxies are compared, (N, C): those of :meth:`embed`, (N, D).
+
+        Where a backbone keeps every place of its last map (``model.pool=flatten``), the mean over the places
+        is
+        taken: the others say where in the picture something lies, and there are tens of thousands of them.
+        """
+        places = getattr(self.backbone, "places", 1)
+        if places == 1:
+            return features_ND
+        return features_ND.reshape(len(features_ND), -1, places).mean(dim=2)
+
+    @property
+    def described_width(self) -> int:
+        """C of :meth:`described`."""
+        first = next(module for module in self.head.modules() if isinstance(module, nn.Linear))
+        return first.in_features // getattr(self.backbone, "places", 1)
+
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """Outputs before the scheme makes probabilities of them, (N, K)."""
         return self.head(self.embed(images_NCHW))

@@ -14,6 +14,7 @@ from morphoscope.report.figures_data import (
     image_grid,
 )
 from morphoscope.report.figures_evaluation import confusion_matrix, most_wrong
+from morphoscope.report.figures_strangeness import strangeness
 from morphoscope.report.figures_training import training_curves
 from morphoscope.report.figures_votes import votes_per_answer, votes_per_question, votes_scatter
 
@@ -29,6 +30,7 @@ __all__ = [
     "most_wrong",
     "reliability",
     "reliability_before_and_after",
+    "strangeness",
     "training_curves",
     "votes_per_answer",
     "votes_per_question",

@@ -14,6 +14,7 @@ from morphoscope.report.evidence import Evidence
 from morphoscope.report.facts import data_facts
 from morphoscope.report.figures_votes import FEW
 from morphoscope.report.gallery import Picture, Shelf, data_uri
+from morphoscope.report.strangeness import add_strangeness
 from morphoscope.report.tables import class_table, score_table, split_table, vote_table
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ def _add_classes(page: Page, evidence: Evidence, scheme: Classes) -> None:
         page.section("classes", "Class by class")
         page.table(class_table(test))
     add_calibration(page, evidence)
+    add_strangeness(page, evidence)
     _add_mistakes(page, evidence, scheme)
 
 
@@ -268,6 +270,7 @@ def _add_votes(page: Page, evidence: Evidence, scheme: VoteFractions) -> None:
         page.chart("votes_per_answer", figures.votes_per_answer(test, texts), caption)
         page.table(vote_table(test["per_answer"], texts), folded="The same as a table")
     add_calibration(page, evidence)
+    add_strangeness(page, evidence)
     if evidence.predictions is None:
         return
     truth, predicted = choice.vote_arrays(evidence.predictions, scheme.answers)

@@ -8,6 +8,7 @@
     weights.safetensors   the network
     history.csv           one row an epoch
     calibration.json      how the answers are corrected, fitted on the validation galaxies
+    reference.safetensors what the training's galaxies look like to the network
     metrics.json          test and validation results
     predictions.parquet   every test galaxy
     environment.json      versions, hardware, seed, git revision, duration

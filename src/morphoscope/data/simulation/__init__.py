@@ -14,5 +14,6 @@
     survey.py       the numbers of one survey
     votes.py        Galaxy → answers of simulated volunteers
     row.py          one row of a store
+    nongalaxies.py  stars, artefacts and empty sky: what no galaxy catalogue should call a galaxy
     workers.py      processes that render chunks of rows
 """

@@ -78,12 +78,7 @@ def _add_galaxies(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random
 def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Generator) -> None:
     magnitudes = _magnitudes(count, STAR_MAGNITUDES, STAR_SLOPE, rng)
     for magnitude, place in zip(magnitudes, _places(magnitudes, frame, rng), strict=True):
-        # The stellar locus from turn-off to M dwarfs: r−z rises steeply where g−r saturates near 1.5.
-        # Faint ones are mostly M dwarfs (Covey et al. 2007, AJ 134, 2398).
-        temperature = rng.beta(2.5 if magnitude > 19 else 1.2, 1.0)
-        g_r = 0.25 + 1.2 * min(1.0, 1.4 * temperature)
-        r_z = 0.1 + 0.45 * temperature + 1.3 * max(0.0, temperature - 0.55) + rng.normal(0, 0.05)
-        flux_3 = 10 ** (0.4 * (ZERO_POINT - magnitude)) * band_ratios((g_r, r_z))
+        flux_3 = star_flux(magnitude, rng)
         if magnitude < 18 and rng.uniform() < 0.3:
             # Saturated cores are masked band by band in the coadds, which gives stars odd colours.
             flux_3 *= rng.lognormal(0, 0.5, 3)
@@ -92,6 +87,18 @@ def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Ge
             add_point(cube_3PP, *frame.pixel(place[0], place[1]), core * flux_3)
             if core < 1:
                 add_stamp(cube_3PP, frame, WINGS * flux_3, 1.5, WINGS_RADIUS, 1.0, 0.0, place[0], place[1])
+
+
+def star_flux(magnitude: float, rng: np.random.Generator) -> np.ndarray:
+    """Flux of a star of some r magnitude in g, r, z, nanomaggies, (3,).
+
+    The stellar locus from turn-off to M dwarfs: r−z rises steeply where g−r saturates near 1.5. Faint ones
+    are mostly M dwarfs (Covey et al. 2007, AJ 134, 2398).
+    """
+    temperature = rng.beta(2.5 if magnitude > 19 else 1.2, 1.0)
+    g_r = 0.25 + 1.2 * min(1.0, 1.4 * temperature)
+    r_z = 0.1 + 0.45 * temperature + 1.3 * max(0.0, temperature - 0.55) + rng.normal(0, 0.05)
+    return 10 ** (0.4 * (ZERO_POINT - magnitude)) * band_ratios((g_r, r_z))
 
 
 @lru_cache(maxsize=4)

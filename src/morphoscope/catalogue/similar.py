@@ -1,0 +1,260 @@
+"""The galaxies of a catalogue that look most like one: the nearest features by their angle.
+
+The catalogue is read in pieces, so memory does not grow with its length.
+
+Shape letters: N galaxies of a piece, D features.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from morphoscope.catalogue.unknown import EMBEDDING
+from morphoscope.data.images import read_image
+from morphoscope.errors import MorphoscopeError, UsageError
+
+if TYPE_CHECKING:
+    from morphoscope.training.run import Run
+
+PIECE = 4096  # rows read at once
+_PLACE = ("id", "source", "ra", "dec")
+_PREFIX = "morphoscope."
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A galaxy of a catalogue.
+
+    Attributes:
+        row: in the catalogue, from 0.
+        similarity: cosine of the angle between its features and those it was compared with, −1 to 1.
+        values: what the catalogue says of it: id, source, ra, dec (None where unknown) and, of classes,
+            predicted.
+    """
+
+    row: int
+    similarity: float
+    values: Mapping[str, Any]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**self.values, "similarity": self.similarity, "row": self.row}
+
+
+class EmbeddedCatalogue:
+    """A Parquet catalogue with features, or a folder of its parts, opened.
+
+    Args:
+        path: as ``morphoscope predict --embeddings`` wrote it.
+
+    Raises:
+        UsageError: nothing is there, it is no Parquet file, or it has no features.
+        MorphoscopeError: it cannot be read.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.parts = _parts(self.path)
+        schema = _schema(self.parts[0])
+        if EMBEDDING not in schema.names or not pa.types.is_fixed_size_list(schema.field(EMBEDDING).type):
+            raise UsageError(
+                f"{self.path} has no column '{EMBEDDING}'; make the catalogue with 'morphoscope predict ... "
+                "--embeddings'"
+            )
+        self.width: int = schema.field(EMBEDDING).type.list_size
+        self._columns = [name for name in (*_PLACE, "predicted") if name in schema.names]
+        metadata = schema.metadata or {}
+        self.provenance = {
+            name.decode().removeprefix(_PREFIX): value.decode()
+            for name, value in metadata.items()
+            if name.startswith(_PREFIX.encode())
+        }
+
+    def find(self, name: str) -> tuple[int, np.ndarray] | None:
+        """The row of the galaxy with this id, or with this source, and its features (D,); None if there is
+        none.
+
+        Raises:
+            UsageError: several have it.
+        """
+        found: dict[str, list[tuple[int, str]]] = {"id": [], "source": []}
+        for start, table in self._pieces(["id", "source"]):
+            for column, rows in found.items():
+                for place in np.flatnonzero(np.asarray(pc.equal(table[column], name))):
+                    rows.append((start + int(place), table["source"][int(place)].as_py()))
+        rows = found["id"] or found["source"]
+        if not rows:
+            return None
+        if len(rows) > 1:
+            sources = ", ".join(source for _, source in rows[:3])
+            raise UsageError(
+                f"{self.path}: {len(rows)} galaxies are called '{name}' ({sources}); give a source"
+            )
+        row = rows[0][0]
+        for start, table in self._pieces([EMBEDDING]):
+            if start <= row < start + table.num_rows:
+                return row, _features(table.slice(row - start, 1))[0]
+        raise MorphoscopeError(f"{self.path} changed while it was read; run the command again")
+
+    def nearest(
+        self, features_D: np.ndarray, count: int, *, without: int | None = None, sources: Container[str] = ()
+    ) -> list[Neighbour]:
+        """The galaxies with the most similar features, the most similar first.
+
+        Args:
+            features_D: what to compare with.
+            count: how many; fewer where the catalogue has no more.
+            without: a row to leave out, the galaxy itself.
+            sources: leave out galaxies whose image is one of these.
+        """
+        wanted = _unit(np.asarray(features_D, np.float32)[None])[0]
+        best: list[tuple[float, int, dict[str, Any]]] = []
+        for start, table in self._pieces([*self._columns, EMBEDDING]):
+            similarity_N = _unit(_features(table)) @ wanted
+            # One more of each piece than are wanted: the galaxy itself may be among them.
+            for place in np.argsort(-similarity_N, kind="stable")[: count + 1]:
+                values = {name: table[name][int(place)].as_py() for name in self._columns}
+                if start + place == without or values.get("source") in sources:
+                    continue
+                heapq.heappush(best, (float(similarity_N[place]), -(start + int(place)), values))
+                if len(best) > count:
+                    heapq.heappop(best)
+        ordered = sorted(best, key=lambda entry: entry[:2], reverse=True)
+        return [Neighbour(-row, similarity, values) for similarity, row, values in ordered]
+
+    def _pieces(self, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
+        start = 0
+        for part in self.parts:
+            with _opened(part) as file:
+                for batch in file.iter_batches(PIECE, columns=columns, use_threads=False):
+                    yield start, pa.Table.from_batches([batch])
+                    start += batch.num_rows
+
+
+def galaxies_like(
+    catalogue: EmbeddedCatalogue,
+    to: str | Path | np.ndarray,
+    count: int,
+    *,
+    run: Run,
+    embed: Callable[[np.ndarray, int | None], np.ndarray],
+) -> list[Neighbour]:
+    """The galaxies of a catalogue that look most like one of its own, or like an image.
+
+    Args:
+        catalogue: with features.
+        to: id or source of one of its galaxies, which is left out; an image file; or (H, W, 3) uint8.
+        count: how many.
+        run: that made the catalogue.
+        embed: features (D,) of an image over a number of views, by that run.
+
+    Raises:
+        UsageError: the catalogue is another network's, or there is no such galaxy.
+    """
+    if count < 1:
+        raise UsageError(f"--count {count}: at least 1 galaxy was expected")
+    _check_same_network(catalogue, run)
+    said = catalogue.provenance
+    views = int(said["views"]) if "views" in said else None
+    if isinstance(to, np.ndarray):
+        return catalogue.nearest(embed(to, views), count)
+    found = catalogue.find(str(to))
+    if found is not None:
+        return catalogue.nearest(found[1], count, without=found[0])
+    if not Path(to).is_file():
+        raise UsageError(
+            f"--to {to}: {catalogue.path} has no galaxy of this id or source, and no image is there"
+        )
+    image = read_image(Path(to), stretch=said.get("stretch", "lupton"))
+    return catalogue.nearest(embed(image, views), count, sources=_names_of_image(catalogue, Path(to)))
+
+
+def _check_same_network(catalogue: EmbeddedCatalogue, run: Run) -> None:
+    made_with = catalogue.provenance.get("weights_sha256", "")
+    if made_with and made_with != run.header.weights_sha256:
+        raise UsageError(
+            f"{catalogue.path} was made with the run '{catalogue.provenance.get('run', '?')}' and other "
+            f"weights than '{run.name}' has; features of different networks cannot be compared"
+        )
+
+
+def _names_of_image(catalogue: EmbeddedCatalogue, image: Path) -> set[str]:
+    """What the catalogue would call an image file, if it is one of its own."""
+    names = {str(image), image.as_posix()}
+    place = Path(catalogue.provenance.get("source", ""))
+    base = place if place.is_dir() else place.parent
+    if image.resolve().is_relative_to(base.resolve()):
+        names.add(image.resolve().relative_to(base.resolve()).as_posix())
+    return names
+
+
+def pictures_of(catalogue: EmbeddedCatalogue, neighbours: Sequence[Neighbour]) -> list[np.ndarray | None]:
+    """The galaxies' images, from where the catalogue was made of them; None for those that are there no
+    more.
+    """
+    from morphoscope.catalogue.read import open_input
+
+    wanted = {(str(n.values["id"]), n.values["source"]): place for place, n in enumerate(neighbours)}
+    found: list[np.ndarray | None] = [None] * len(neighbours)
+    said = catalogue.provenance
+    try:
+        for item in open_input(said.get("source", ""), stretch=said.get("stretch", "lupton")).items:
+            place = wanted.pop((str(item.row.get("id")), item.source), None)
+            if place is not None:
+                with contextlib.suppress(MorphoscopeError):
+                    found[place] = item.load()
+            if not wanted:
+                break
+    except MorphoscopeError:  # the folder, the table or the store has moved
+        pass
+    return found
+
+
+def _parts(path: Path) -> list[Path]:
+    if path.is_dir():
+        parts = sorted(path.glob("*.parquet"))
+        if not parts:
+            raise UsageError(f"{path} is a folder without Parquet files; a catalogue was expected")
+        return parts
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist; a catalogue made with --embeddings was expected")
+    if path.suffix.lower() != ".parquet":
+        raise UsageError(f"{path}: a Parquet catalogue was expected, made with --embeddings")
+    return [path]
+
+
+def _opened(part: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(part)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise MorphoscopeError(f"{part} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+
+
+def _schema(part: Path) -> pa.Schema:
+    with _opened(part) as file:
+        return file.schema_arrow
+
+
+def _features(table: pa.Table) -> np.ndarray:
+    """The features of a table's rows, (N, D) float32."""
+    column = table[EMBEDDING].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(column), column.type.list_size).astype(np.float32)
+
+
+def _unit(features_ND: np.ndarray) -> np.ndarray:
+    """Features of length 1; those that are all zero stay so, and are like nothing."""
+    return features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
