@@ -193,7 +193,7 @@ def _chunks(
     with Bar(f"predicting {what}", len(rows), "galaxies") as bar:
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            yield predictor.views_of([store.images[row] for row in part])
+            yield predictor.answers_and_features([store.images[row] for row in part])
             bar.advance(len(part))
 
 

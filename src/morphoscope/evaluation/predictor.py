@@ -174,9 +174,11 @@ class Predictor:
 
     def answers_by_view(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The network's own answers for each view, (V, N, K) float32; the mean over samples of dropout."""
-        return self.views_of(images)[0]
+        return self.answers_and_features(images)[0]
 
-    def views_of(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answers_and_features(
+        self, images: Sequence[np.ndarray] | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The network's own answers (V, N, K) and the features (V, N, D) of each view, float32."""
         answers_SVNK, features_VND = self._passes(images)
         return (answers_SVNK[0] if self.dropout is None else mean_over_views(answers_SVNK)), features_VND
@@ -202,11 +204,10 @@ class Predictor:
         """Smaller numbers of views that are part of these, with their places among them; these included."""
         found = {}
         for number in (1, 2, 8, 16):
-            if number <= self.views:
-                with contextlib.suppress(UsageError):  # mirror images where handedness is kept
-                    some = views_of(self.run.recipe.augment, number)
-                    if set(some) <= set(self._views):  # 8 views have no mirror image, 2 have
-                        found[number] = [self._views.index(view) for view in some]
+            with contextlib.suppress(UsageError):  # mirror images where handedness is kept
+                some = views_of(self.run.recipe.augment, number)
+                if set(some) <= set(self._views):  # two views have a mirror image, eight have none
+                    found[number] = [self._views.index(view) for view in some]
         return found
 
     def _one_batch(self, images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

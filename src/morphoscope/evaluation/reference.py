@@ -13,6 +13,7 @@ Shape letters: N galaxies, D features, E eigenvectors, H held-out galaxies.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -90,22 +91,20 @@ def fit_reference(features_ND: np.ndarray, *, largest: int = LARGEST) -> Referen
     Returns:
         None for fewer than twenty galaxies, and for features that are all alike or not finite.
     """
-    from scipy.linalg import eigh
-
     count, width = features_ND.shape
     if count < FEWEST or not np.isfinite(features_ND).all():
         return None
     mean_D = features_ND.mean(axis=0, dtype=np.float64)
     centred_ND = features_ND - mean_D
-    covariance_DD = centred_ND.T @ centred_ND / count
-    sphere = float(np.trace(covariance_DD)) / width
+    sphere = float(np.square(centred_ND).sum()) / (count * width)
     if sphere <= 0:
         return None
     kept = min(width, count - 1, max(1, largest // (4 * width)))
-    values_E, vectors_DE = eigh(covariance_DD, subset_by_index=(width - kept, width - 1))
+    values_E, vectors_DE = _largest_eigenvectors(centred_ND, kept)
+    others = (sphere * width - float(values_E.sum())) / (width - kept) if kept < width else 0.0
     values_E = (1 - SHRINKAGE) * values_E + SHRINKAGE * sphere
-    others = (1 - SHRINKAGE) * _rest(covariance_DD, values_E, sphere, kept) + SHRINKAGE * sphere
-    floor = min(others, float(values_E.min()))  # rounding alone may put one below the others
+    floor = (1 - SHRINKAGE) * max(others, 0.0) + SHRINKAGE * sphere
+    floor = min(floor, float(values_E.min()))  # rounding alone may put one below the others
     # Σ_i (u_i·z)²/λ_i + (‖z‖² − Σ_i (u_i·z)²)/f = ‖z‖²/f − Σ_i (u_i·z)² (1/f − 1/λ_i)
     weights_E = np.sqrt(np.maximum(1 / floor - 1 / values_E, 0))
     return Reference(
@@ -113,13 +112,23 @@ def fit_reference(features_ND: np.ndarray, *, largest: int = LARGEST) -> Referen
     )
 
 
-def _rest(covariance_DD: np.ndarray, shrunk_E: np.ndarray, sphere: float, kept: int) -> float:
-    """Mean eigenvalue of the directions that are not kept, before shrinkage; 0 where all are."""
-    width = len(covariance_DD)
-    if kept == width:
-        return 0.0
-    inside = float(((shrunk_E - SHRINKAGE * sphere) / (1 - SHRINKAGE)).sum())
-    return max(0.0, (sphere * width - inside) / (width - kept))
+def _largest_eigenvectors(centred_ND: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues (E,) of the covariance, ascending, and their vectors (D, E)."""
+    count, width = centred_ND.shape
+    if count <= width:  # those of the galaxies' products are the same, and there are fewer
+        values_N, vectors_NN = np.linalg.eigh(centred_ND @ centred_ND.T / count)
+        values_E, vectors_NE = np.maximum(values_N[-kept:], 0), vectors_NN[:, -kept:]
+        lengths_E = np.sqrt(np.maximum(values_E * count, np.finfo(float).tiny))
+        return values_E, centred_ND.T @ vectors_NE / lengths_E
+    covariance_DD = centred_ND.T @ centred_ND / count
+    if 4 * kept > width:
+        values_D, vectors_DD = np.linalg.eigh(covariance_DD)
+        return values_D[-kept:], vectors_DD[:, -kept:]
+    from scipy.sparse.linalg import eigsh
+
+    start_D = np.random.default_rng(0).standard_normal(width)  # the same file every time
+    values_E, vectors_DE = eigsh(covariance_DD, k=kept, which="LA", v0=start_D)
+    return values_E, vectors_DE
 
 
 def kept_distances(distances_H: np.ndarray) -> np.ndarray:
@@ -141,14 +150,14 @@ def keep_reference(run: Run, reference: Reference) -> None:
     }
     tensors |= {f"held_out.{views}": distances for views, distances in reference.held_out.items()}
     said = {
-        "kind": KIND,
-        "format_version": str(FORMAT_VERSION),
+        "format_version": FORMAT_VERSION,
         "method": METHOD,
-        "galaxies": str(reference.galaxies),
+        "galaxies": reference.galaxies,
         "weights_sha256": run.header.weights_sha256,
     }
+    note = {KIND: json.dumps(said)}  # one entry: safetensors writes several in any order
     with files.atomic_file(run.path / FILE) as place:
-        save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, place, said)
+        save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, place, note)
         place.chmod(0o644)  # safetensors leaves its files to their owner alone
 
 
@@ -165,7 +174,7 @@ def read_reference(run: Run) -> Reference | None:
         return None
     try:
         with safe_open(place, framework="numpy") as file:
-            said = file.metadata() or {}
+            said = json.loads((file.metadata() or {})[KIND])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         version, galaxies = int(said["format_version"]), int(said["galaxies"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:

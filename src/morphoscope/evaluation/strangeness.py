@@ -104,7 +104,7 @@ def training_features(predictor: Predictor, store: Store, split: Split) -> np.nd
         def chunks() -> Iterator[np.ndarray]:
             for start in range(0, len(rows), CHUNK):
                 part = [store.images[row] for row in rows[start : start + CHUNK]]
-                yield one.views_of(part)[1][0]
+                yield one.answers_and_features(part)[1][0]
                 bar.advance(len(part))
 
         return np.concatenate(list(chunks()))

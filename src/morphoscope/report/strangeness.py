@@ -1,6 +1,4 @@
-"""The report's section on galaxies unlike the training's: how many there are, and how well strangers are
-told.
-"""
+"""The report's section on what is unlike the training: how much there is, and how well strangers are told."""
 
 from __future__ import annotations
 
@@ -16,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def add_strangeness(page: Page, evidence: Evidence) -> None:
-    """What out_of_distribution means, its distribution, and the strangers it was tried on."""
+    """What out_of_distribution means, its distribution, and the strangers it was tried "
+    "on.
+    """
     done = evidence.metrics.get("out_of_distribution")
     if not done:
         return
@@ -36,9 +36,10 @@ def strangeness_words(done: Mapping[str, Any]) -> str:
     share = wording.percent(wording.value_of(test, "stranger"))
     between = wording.interval(low, high, as_percent=True)
     return (
-        f"Every galaxy is compared with {galaxies} by the {done['method']}. The unit is the distance within which "
-        f"99 % of {held_out} lie, so that a galaxy above 1 is stranger than they. Of the test galaxies {share}"
-        f"{f' ({between})' if between else ''} are; 1 % is expected of galaxies of the same kind."
+        f"Every galaxy is compared with {galaxies} by the {done['method']}. The unit is the distance within "
+        f"which 99 % of {held_out} lie, so that a galaxy above 1 is stranger than they. Of the test "
+        f"galaxies {share}{f' ({between})' if between else ''} are; 1 % is expected of galaxies of the same "
+        "kind."
     )
 
 
@@ -60,8 +61,8 @@ def strangers_table(done: Mapping[str, Any]) -> Table:
         headings=["Simulated", "Pictures", "AUROC", "95 % interval", "Above 1"],
         rows=rows,
         caption=(
-            f"Non-galaxies against {wording.count(done['test']['n'])} test galaxies: the share of pairs in which "
-            "the non-galaxy is the stranger one, and the share that is stranger than 99 % of galaxies."
+            f"Non-galaxies against {wording.count(done['test']['n'])} test galaxies: the share of pairs in "
+            "which the non-galaxy is the stranger one, and the share that is stranger than 99 % of galaxies."
         ),
     )
 
@@ -72,7 +73,7 @@ def _caption(done: Mapping[str, Any]) -> str:
         pictures = sum(row["n"] for row in done["non_galaxies"])
         others = f" and of {wording.count(pictures)} simulated pictures without a galaxy"
     return (
-        f"How unlike the training's galaxies: distances of {wording.count(done['test']['n'])} test galaxies{others}, "
-        "as shares of each; the line is the distance within which 99 % of validation galaxies lie. What lies beyond "
-        "an end is in the last bin."
+        f"How unlike the training's galaxies: distances of {wording.count(done['test']['n'])} test "
+        f"galaxies{others}, as shares of each; the line is the distance within which 99 % of validation "
+        "galaxies lie. What lies beyond an end is in the last bin."
     )
