@@ -17,7 +17,7 @@ from morphoscope import __version__
 from morphoscope.catalogue.journal import Journal
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.write import read_provenance
-from morphoscope.data import table
+from morphoscope.data import image_table as table
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import VoteFractions, scheme_from
 

@@ -9,7 +9,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
-from morphoscope.data.columns import column_names, iterate_table, numbers, read_csv, read_table, texts
+from morphoscope.data.cells import numbers, texts
+from morphoscope.data.columns import column_names, iterate_table, read_csv, read_table
 from morphoscope.errors import MorphoscopeError, UsageError
 
 COUNT = 10

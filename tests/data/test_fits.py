@@ -200,7 +200,7 @@ def test_the_first_image_is_found_wherever_it_is():
 
 
 def test_bad_files_are_named():
-    with pytest.raises(MorphoscopeError, match=r"a\.fits: the image is 5×8×8; one or three planes"):
+    with pytest.raises(MorphoscopeError, match=r"a\.fits: the image is 5×8×8; one to three planes"):
         read_fits(primary(np.zeros((5, 8, 8))), name="a.fits")
     with pytest.raises(MorphoscopeError, match=r"a\.fits: holds no image"):
         read_fits(file_of(fits.PrimaryHDU()), name="a.fits")

@@ -10,8 +10,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from morphoscope.data.image_table import is_table, open_table
 from morphoscope.data.store import Store
-from morphoscope.data.table import ingest_table, is_table, open_table
+from morphoscope.data.table import ingest_table
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
 from morphoscope.labels.scheme import Classes, VoteFractions
@@ -221,8 +222,8 @@ def test_three_band_columns_become_colours(folder: Path):
     assert store.meta.stretch == "lupton"
     red, green, blue = store.images[0, 16 - 1 - 8, 8].astype(int)
     assert red > green > blue
-    with pytest.raises(UsageError, match="2 image columns were given"):
-        ingest_table(path, folder / "t", image_column=["file_z", "file_r"])
+    with pytest.raises(UsageError, match="4 image columns were given"):
+        ingest_table(path, folder / "t", image_column=["file_z", "file_r", "file_g", "id"])
 
 
 def test_opened_tables_give_items_in_pieces(folder: Path):

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from morphoscope.data.columns import TABLE_SUFFIXES
 from morphoscope.data.fits import STRETCHES
+from morphoscope.data.image_table import ImageTable, is_table, open_table
 from morphoscope.data.images import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
 from morphoscope.data.ingest import Item
 from morphoscope.data.store import Store, open_store
-from morphoscope.data.table import ImageTable, is_table, open_table
 from morphoscope.errors import UsageError
 
 _CHUNK = 4096  # rows of a store's table taken at once

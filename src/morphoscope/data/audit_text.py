@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from morphoscope.data.audit import RADII, audit, audit_coordinates
-from morphoscope.data.columns import is_table_name, need_columns, numbers, read_table
+from morphoscope.data.cells import numbers
+from morphoscope.data.columns import is_table_name, need_columns, read_table
 from morphoscope.data.split import SPLITS, make_split
 from morphoscope.data.split_file import Split, load_split
 from morphoscope.data.store import Store, open_store

@@ -1,4 +1,4 @@
-"""Tables of any kind as Arrow columns: CSV, Parquet, FITS and VOTable."""
+"""Tables of any kind as Arrow columns: CSV, ECSV, Parquet, FITS and VOTable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
@@ -19,6 +18,7 @@ from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 
 _KINDS = {
     ".csv": "csv",
+    ".ecsv": "ascii.ecsv",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".fits": "fits",
@@ -53,11 +53,22 @@ def column_names(path: Path) -> list[str]:
     return read_table(path).column_names
 
 
+def column_types(path: Path) -> dict[str, pa.DataType]:
+    """The types of a Parquet table's columns.
+
+    Raises:
+        as :func:`column_names`.
+    """
+    with _explained(path):
+        schema = pq.read_schema(path)
+    return dict(zip(schema.names, schema.types, strict=True))
+
+
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A whole table, by its file's suffix; columns with several numbers a row are left out.
 
     Args:
-        path: CSV, Parquet, FITS or VOTable.
+        path: CSV, ECSV, Parquet, FITS or VOTable.
         columns: only these; none: all.
 
     Raises:
@@ -77,7 +88,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 with pq.ParquetFile(path) as file:
                     table = file.read(columns=None if columns is None else list(columns))
             else:
-                table = _read_astropy(path, kind)
+                table = _read_astropy(path, kind, columns)
     if columns is not None:
         need_columns(table.column_names, columns, str(path))
         table = table.select(list(columns))
@@ -85,7 +96,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.Table]:
-    """A table in pieces of about ``rows`` rows; FITS and VOTable are read whole first.
+    """A table in pieces of about ``rows`` rows; of FITS, ECSV and VOTable the columns are read whole first.
 
     Every column of a CSV comes as text, because a type guessed from its first rows may not fit the rest.
 
@@ -165,51 +176,18 @@ def need_columns(there: Sequence[str], names: Iterable[str], where: str) -> None
             raise UsageError(f"{where}: has no column '{name}'{did_you_mean(name, there, 'columns')}")
 
 
-def numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
-    """A column as float64, (N,); null becomes NaN.
-
-    Raises:
-        MorphoscopeError: the column holds something else; the first such row is named.
-    """
-    column = table.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    try:
-        column = column.cast(pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        row, value = _first_not_a_number(column)
-        raise MorphoscopeError(
-            f"{where}: row {row + 1} of column '{name}' is '{value}'; a number was expected"
-        ) from error
-    return pc.fill_null(column, float("nan")).to_numpy()
-
-
-def texts(table: pa.Table, name: str) -> list[str | None]:
-    """A column as text without blanks around it; null or blank becomes None. Whole numbers stay whole."""
-    column = table.column(name)
-    if pa.types.is_floating(column.type):
-        return [
-            None if v is None or v != v else str(int(v) if v == int(v) else v) for v in column.to_pylist()
-        ]
-    return [None if v is None or not str(v).strip() else str(v).strip() for v in column.to_pylist()]
-
-
-def _first_not_a_number(column: pa.ChunkedArray) -> tuple[int, Any]:
-    for row, value in enumerate(column.to_pylist()):
-        try:
-            float(value if value is not None else "nan")
-        except (TypeError, ValueError):
-            return row, value
-    return 0, column[0].as_py()
-
-
-def _read_astropy(path: Path, kind: str) -> pa.Table:
+def _read_astropy(path: Path, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
     from astropy.table import Table
 
+    options = {"memmap": True} if kind == "fits" else {}
     with warnings.catch_warnings():  # about units and headers that bend the standard
         warnings.simplefilter("ignore")
-        table = Table.read(path, format=kind)
-    return pa.table({name: _arrow(table[name]) for name in table.colnames if table[name].ndim == 1})
+        table = Table.read(path, format=kind, **options)
+    single = [name for name in table.colnames if table[name].ndim == 1]
+    if columns is not None:
+        need_columns(single, columns, str(path))
+        single = list(dict.fromkeys(columns))
+    return pa.table({name: _arrow(table[name]) for name in single})
 
 
 def _arrow(column: Any) -> pa.Array:

@@ -1,6 +1,6 @@
-"""FITS images to RGB: one band to grey, three bands to colour, by a stretch with a name.
+"""FITS images to RGB: one band to grey, two or three bands to colour, by a stretch with a name.
 
-Shape letters: B bands (1 or 3; three are red, green, blue), H, W pixels.
+Shape letters: B bands (1 to 3, red first), H, W pixels.
 
 A stretch needs to know where the sky lies and how bright is bright. Both are measured in each image,
 because cutouts come in counts, in electrons and in nanomaggies alike.
@@ -8,21 +8,13 @@ because cutouts come in counts, in electrons and in nanomaggies alike.
 
 from __future__ import annotations
 
-import gzip
-import io
-import threading
-import warnings
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from morphoscope.data.fits_bands import read_planes
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 STRETCHES = ("lupton", "asinh", "linear", "as-served")
 
@@ -31,9 +23,6 @@ STRETCHES = ("lupton", "asinh", "linear", "as-served")
 SKY_LEVEL = 0.03
 SKY_NOISE = 0.01
 SOFTENING = 20.0  # Q of Lupton et al. (2004), PASP 116, 133
-
-_WAVELENGTH_ORDER = "ugrizyjhk"
-_LOCK = threading.Lock()  # silencing warnings is not safe in two threads at once
 
 
 def check_stretch(stretch: str) -> None:
@@ -46,32 +35,34 @@ def check_stretch(stretch: str) -> None:
         raise UsageError(f"no stretch '{stretch}'{did_you_mean(stretch, STRETCHES, 'stretches')}")
 
 
-def read_fits(content: bytes, *, name: str, stretch: str = "lupton") -> np.ndarray:
-    """The first image of a FITS file as RGB.
+def read_fits(content: bytes, *, name: str, stretch: str = "lupton", bands: Sequence[str] = ()) -> np.ndarray:
+    """An image of a FITS file as RGB.
 
-    One plane becomes grey. Three planes, (3, H, W) or (H, W, 3), are red, green and blue in this order,
-    unless the header's BANDS (as in Legacy Surveys cutouts, "grz") says otherwise: then the longest
-    wavelength is red.
+    Without ``bands``, the first image of the file is taken: one plane becomes grey, two are red and blue,
+    three red, green and blue, (B, H, W) or (H, W, B), in this order, unless the header's BANDS (as in
+    Legacy Surveys cutouts, "grz") says otherwise: then the longest wavelength is red. Extensions that are
+    named as bands (EXTNAME or FILTER) are taken together. See :mod:`morphoscope.data.fits_bands` for
+    ``bands``.
 
     Args:
         content: the file, gzipped or not.
         name: what messages call it.
         stretch: one of :data:`STRETCHES`.
+        bands: one to three bands to take out of the file, in any order; none: all that there are.
 
     Returns:
         (H, W, 3) uint8; row 0 is the top (FITS counts rows from the bottom). NaN and infinite pixels are
         black.
 
     Raises:
-        MorphoscopeError: damaged, no image in it, or neither one nor three planes.
+        MorphoscopeError: damaged, no image in it, more than three planes, or a band is not there.
     """
     check_stretch(stretch)
-    data, header = _first_image(content, name)
-    return stretched(_ordered(_planes(data, name), header), stretch, name=name)[::-1].copy()
+    return stretched(read_planes(content, name, bands), stretch, name=name)[::-1].copy()
 
 
-def read_bands(paths: Sequence[Path], *, stretch: str = "lupton", name: str = "") -> np.ndarray:
-    """Three FITS files of one band each as RGB, in the order red, green, blue.
+def read_bands(sources: Sequence[Path | bytes], *, stretch: str = "lupton", name: str = "") -> np.ndarray:
+    """FITS files or contents of one band each as RGB: one, two (red, blue) or three (red, green, blue).
 
     Returns:
         (H, W, 3) uint8, row 0 at the top.
@@ -83,19 +74,25 @@ def read_bands(paths: Sequence[Path], *, stretch: str = "lupton", name: str = ""
 
     check_stretch(stretch)
     bands = []
-    for path in paths:
-        planes = _planes(_first_image(read_bytes(path, str(path)), str(path))[0], str(path))
+    names = [name or "image" if isinstance(source, bytes) else str(source) for source in sources]
+    for source, called in zip(sources, names, strict=True):
+        content = source if isinstance(source, bytes) else read_bytes(source, called)
+        planes = read_planes(content, called)
         if len(planes) != 1:
-            raise MorphoscopeError(f"{path}: has {len(planes)} planes; one band a file was expected here")
+            raise MorphoscopeError(f"{called}: has {len(planes)} planes; one band a file was expected here")
         bands += planes
-    return stretched(bands, stretch, name=name or str(paths[0]))[::-1].copy()
+    return stretched(
+        bands, stretch, name=name or (str(sources[0]) if isinstance(sources[0], Path) else called)
+    )[::-1].copy()
 
 
 def stretched(bands: Sequence[np.ndarray], stretch: str, *, name: str) -> np.ndarray:
     """Measured values to 0..255.
 
     Args:
-        bands: one or three arrays (H, W) of any number type and byte order.
+        bands: one, two or three arrays (H, W) of any number type and byte order, the reddest first. Of two,
+            the middle channel is the mean, taken after sky and noise (or the percentiles) of each are
+            brought to the same level and before the curve.
         stretch: "lupton": asinh of the mean intensity that keeps colours (Lupton et al. 2004), sky and
             noise of each band brought to those of the survey's pictures; "asinh" (softening 0.1) and
             "linear": each band from its 1st to its 99.5th percentile; "as-served": values are grey levels
@@ -116,13 +113,18 @@ def stretched(bands: Sequence[np.ndarray], stretch: str, *, name: str) -> np.nda
     finite_BHW = np.isfinite(planes_BHW)
     if not finite_BHW.any(axis=(1, 2)).all():
         raise MorphoscopeError(f"{name}: no pixel has a finite value")
-    scaled_BHW = _scale(planes_BHW, finite_BHW, stretch, name)
+    levels_BHW = _levels(planes_BHW, finite_BHW, stretch, name)
+    if len(levels_BHW) == 2:
+        levels_BHW = _with_mean_between(levels_BHW)
+        finite_BHW = np.stack([finite_BHW[0], finite_BHW.all(axis=0), finite_BHW[1]])
+    scaled_BHW = _curved(levels_BHW, stretch)
     grey_BHW = np.rint(255.0 * np.clip(scaled_BHW, 0.0, 1.0)).astype(np.uint8)
     grey_BHW[~finite_BHW] = 0
     return np.ascontiguousarray(np.broadcast_to(grey_BHW, (3, *grey_BHW.shape[1:])).transpose(1, 2, 0))
 
 
-def _scale(planes_BHW: np.ndarray, finite_BHW: np.ndarray, stretch: str, name: str) -> np.ndarray:
+def _levels(planes_BHW: np.ndarray, finite_BHW: np.ndarray, stretch: str, name: str) -> np.ndarray:
+    """Each band in the units of the stretch's curve: linear in the flux."""
     values = [plane[finite] for plane, finite in zip(planes_BHW, finite_BHW, strict=True)]
     filled_BHW = np.where(finite_BHW, planes_BHW, 0.0)
     if stretch == "as-served":
@@ -135,11 +137,20 @@ def _scale(planes_BHW: np.ndarray, finite_BHW: np.ndarray, stretch: str, name: s
         return filled_BHW / 255.0
     if stretch == "lupton":
         sky, noise = np.array([_sky(v) for v in values], np.float32).T[:, :, None, None]
-        return _lupton(SKY_LEVEL + SKY_NOISE * (filled_BHW - sky) / noise)
+        return SKY_LEVEL + SKY_NOISE * (filled_BHW - sky) / noise
     limits = np.array([np.percentile(v, (1.0, 99.5)) for v in values], np.float32)
     low, high = limits.T[:, :, None, None]
-    share_BHW = np.clip((filled_BHW - low) / np.maximum(high - low, np.finfo(np.float32).tiny), 0.0, 1.0)
-    return np.arcsinh(10.0 * share_BHW) / np.arcsinh(10.0) if stretch == "asinh" else share_BHW
+    return np.clip((filled_BHW - low) / np.maximum(high - low, np.finfo(np.float32).tiny), 0.0, 1.0)
+
+
+def _curved(levels_BHW: np.ndarray, stretch: str) -> np.ndarray:
+    if stretch == "lupton":
+        return _lupton(levels_BHW)
+    return np.arcsinh(10.0 * levels_BHW) / np.arcsinh(10.0) if stretch == "asinh" else levels_BHW
+
+
+def _with_mean_between(levels_BHW: np.ndarray) -> np.ndarray:
+    return np.stack([levels_BHW[0], levels_BHW.mean(axis=0), levels_BHW[1]])
 
 
 def _sky(values: np.ndarray) -> tuple[float, float]:
@@ -170,59 +181,3 @@ def _lupton(flux_BHW: np.ndarray) -> np.ndarray:
     factor_HW = np.arcsinh(SOFTENING * intensity_HW) / (np.sqrt(SOFTENING) * intensity_HW)
     picture_BHW = np.maximum(flux_BHW * factor_HW, 0.0)
     return picture_BHW / np.maximum(picture_BHW.max(axis=0), 1.0)
-
-
-def _first_image(content: bytes, name: str) -> tuple[np.ndarray, Header]:
-    """The first two- or three-dimensional image of a file, as numbers in this machine's byte order."""
-    from astropy.io import fits
-
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise MorphoscopeError(f"{name}: is damaged ({error})") from error
-    if not content.startswith(b"SIMPLE  ="):
-        raise MorphoscopeError(f"{name}: is not an image (JPEG, PNG, TIFF or FITS)")
-    try:
-        # Warnings here are about headers that bend the standard; what cannot be read raises.
-        with _LOCK, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with fits.open(io.BytesIO(content), memmap=False, output_verify="ignore") as units:
-                unit: Any
-                for unit in units:
-                    if unit.is_image and (found := _image_of(unit)) is not None:
-                        return found, unit.header
-    except Exception as error:  # astropy raises anything at all on bytes that are not what it expects
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise MorphoscopeError(f"{name}: is damaged or cut off ({reason})") from error
-    raise MorphoscopeError(f"{name}: holds no image; a FITS image of one or three planes was expected")
-
-
-def _image_of(unit: Any) -> np.ndarray | None:
-    data = unit.data  # BSCALE, BZERO and BLANK are applied by astropy
-    if data is None or data.ndim < 2:
-        return None
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
-
-
-def _planes(data: np.ndarray, name: str) -> list[np.ndarray]:
-    shape = data.shape
-    while data.ndim > 2 and data.shape[0] == 1:
-        data = data[0]
-    if data.ndim == 2:
-        return [data]
-    if data.ndim == 3 and data.shape[0] == 3:
-        return list(data)
-    if data.ndim == 3 and data.shape[2] == 3:
-        return list(data.transpose(2, 0, 1))
-    raise MorphoscopeError(
-        f"{name}: the image is {'×'.join(map(str, shape))}; one or three planes were expected"
-    )
-
-
-def _ordered(planes: list[np.ndarray], header: Header) -> list[np.ndarray]:
-    bands = str(header.get("BANDS", "")).strip().lower()
-    if len(planes) != 3 or len(bands) != 3 or not set(bands) <= set(_WAVELENGTH_ORDER):
-        return planes
-    reddest_first = sorted(range(3), key=lambda plane: -_WAVELENGTH_ORDER.index(bands[plane]))
-    return [planes[plane] for plane in reddest_first]

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from morphoscope.data.archives import Files, Zip, open_files
-from morphoscope.data.columns import need_columns, numbers, read_csv, read_table, texts
+from morphoscope.data.cells import numbers, texts
+from morphoscope.data.columns import need_columns, read_csv, read_table
 from morphoscope.data.images import read_image
 from morphoscope.data.ingest import Item, refuse_out, write_store
 from morphoscope.data.store import Store, StoreMeta

@@ -6,6 +6,7 @@ Shape letters: H, W pixels, C = 3 channels (red, green, blue).
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,16 +36,19 @@ def is_fits_name(name: str) -> bool:
     return is_image_name(name) and name.lower().endswith(FITS_SUFFIXES)
 
 
-def read_image(source: Path | bytes, *, name: str = "", stretch: str = "lupton") -> np.ndarray:
+def read_image(
+    source: Path | bytes, *, name: str = "", stretch: str = "lupton", bands: Sequence[str] = ()
+) -> np.ndarray:
     """Read a JPEG, PNG, TIFF or FITS image; what it is, its content says, not its name.
 
-    Grey images get three equal channels; transparent pixels become black sky; 16-bit grey is scaled by
-    its full range. Measured values (FITS, 32-bit TIFF) become 0..255 by ``stretch``.
+    Grey images get three equal channels; transparent pixels become black sky; 16-bit images are scaled by
+    their full range, 65535 to 255. Measured values (FITS, 32-bit TIFF) become 0..255 by ``stretch``.
 
     Args:
         source: a file, or its content.
         name: what messages call it; the file's path if left out.
         stretch: a name of :data:`morphoscope.data.fits.STRETCHES`; JPEG and PNG are taken as served.
+        bands: to take out of a FITS file, see :mod:`morphoscope.data.fits_bands`.
 
     Returns:
         (H, W, 3) uint8. FITS rows are turned over so that row 0 is the top, as in the surveys' JPEGs.
@@ -59,7 +63,9 @@ def read_image(source: Path | bytes, *, name: str = "", stretch: str = "lupton")
     if content.startswith((_FITS_START, _GZIP_START)):
         from morphoscope.data.fits import read_fits
 
-        return read_fits(content, name=name, stretch=stretch)
+        return read_fits(content, name=name, stretch=stretch, bands=bands)
+    if bands:
+        raise MorphoscopeError(f"{name}: is no FITS file, and --bands chooses bands of FITS files")
     image = _decode_whole_jpeg(content)
     return image if image is not None else _decode(content, name, stretch)
 
