@@ -62,6 +62,7 @@ def detect_sources(
     contrast: float = 0.005,
     box: int = 64,
     edge: int = 2,
+    floor: float = FLOOR,
 ) -> Sources:
     """Find stars and galaxies on a picture.
 
@@ -78,6 +79,8 @@ def detect_sources(
         contrast: share of the light that a component needs to be parted from its neighbour; 1: never.
         box: side of the mesh on which the background is estimated, pixels.
         edge: a source whose segment comes closer than this to the border is left out, pixels.
+        floor: least noise that is believed, in units of the picture's range; 0 for measured fluxes, whose
+            range one bright star may set.
 
     Returns:
         Sources, brightest first; none on an empty or constant picture.
@@ -96,7 +99,7 @@ def detect_sources(
         return _none(colour)
     # Zeros would pull the smoothed picture down beside a blank region, and not-a-numbers would spread.
     grey_HW = np.where(blank_HW, np.nanmean(colour), channels.mean(axis=2, dtype=np.float64))
-    light_HW, noise_HW = _above_background(grey_HW, blank_HW, box)
+    light_HW, noise_HW = _above_background(grey_HW, blank_HW, box, floor)
     segments = _segments(light_HW, threshold * noise_HW, blank_HW, min_area, contrast)
     if segments is None:
         return _none(colour)
@@ -175,7 +178,9 @@ def _sky_colour(channels_HWC: np.ndarray, blank_HW: np.ndarray) -> np.ndarray:
     return np.median(channels_HWC[~blank_HW], axis=0)
 
 
-def _above_background(grey_HW: np.ndarray, blank_HW: np.ndarray, box: int) -> tuple[np.ndarray, np.ndarray]:
+def _above_background(
+    grey_HW: np.ndarray, blank_HW: np.ndarray, box: int, floor: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The smoothed picture without its background, and the noise of the smoothed sky, both (H, W)."""
     from photutils.background import Background2D, MedianBackground
 
@@ -194,7 +199,7 @@ def _above_background(grey_HW: np.ndarray, blank_HW: np.ndarray, box: int) -> tu
         )
     noise_HW = np.asarray(background.background_rms)
     # A noiseless sky (a simulation, a constant picture) would make every pixel a source.
-    least = max(FLOOR * float(np.ptp(smooth_HW)), np.finfo(np.float64).tiny)
+    least = max(floor * float(np.ptp(smooth_HW)), np.finfo(np.float64).tiny)
     return smooth_HW - np.asarray(background.background), np.maximum(noise_HW, least)
 
 

@@ -64,6 +64,24 @@ def column_types(path: Path) -> dict[str, pa.DataType]:
     return dict(zip(schema.names, schema.types, strict=True))
 
 
+def row_count(table: Path) -> int | None:
+    """How many rows a table has, where that costs little; for the progress bar."""
+    suffix = table.suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        return pq.read_metadata(table).num_rows
+    return _lines(table) - 1 if suffix == ".csv" else None
+
+
+def _lines(path: Path) -> int:
+    """Lines of a text file; a CSV with line breaks inside its cells has fewer rows."""
+    count, last = 0, b"\n"
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            count += block.count(b"\n")
+            last = block[-1:]
+    return count + (last != b"\n")
+
+
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A whole table, by its file's suffix; columns with several numbers a row are left out.
 

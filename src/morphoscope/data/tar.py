@@ -54,6 +54,8 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
                     content = partial(bytes, data)
                 whole += 1
                 yield member.name.removeprefix("./"), content
+        if not packed and size % tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("unexpected end of a header")
     except _READ_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         after = f" after {whole} whole files" if whole else ""
