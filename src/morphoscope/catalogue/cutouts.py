@@ -86,16 +86,19 @@ def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) ->
                 f"{table.path} cannot be found on it"
             )
     columns = _Columns.of(table)
-    rows = total = 0
+    rows = total = lying = 0
     spread = [np.inf, -np.inf, np.inf, -np.inf]
     for piece in columns.pieces():
         total += len(piece.ra)
         rows += int(_wanted(piece, mosaics).sum())
+        lying += int(_touching(piece, mosaics).sum())
         for values, at in ((piece.ra, 0), (piece.dec, 2)):
             finite = values[np.isfinite(values)]
             if len(finite):
                 spread[at : at + 2] = min(spread[at], finite.min()), max(spread[at + 1], finite.max())
-    if not rows or not np.isfinite(spread).all():
+    if not np.isfinite(spread).all():
+        raise UsageError(f"{table.path}: no source has an angle in degrees in both {columns.ra} and {columns.dec}")
+    if not lying:
         raise UsageError(
             f"none of the {total} sources of {table.path} lie on {mosaics[0].name}, which is "
             f"{mosaics[0].words()}; they have RA {spread[0]:.4f}° to {spread[1]:.4f}° and Dec "
@@ -166,13 +169,19 @@ class _Columns:
         return _Piece(ids, values["ra"], values["dec"], arcsec, reasons)
 
 
-def _wanted(piece: _Piece, mosaics: Sequence[Mosaic]) -> np.ndarray:
-    """Which rows touch a mosaic, or cannot be placed at all, (S,)."""
+def _touching(piece: _Piece, mosaics: Sequence[Mosaic]) -> np.ndarray:
+    """Which rows' cutouts touch a mosaic, (S,)."""
     touching = np.zeros(len(piece.ra), bool)
     for mosaic in mosaics:
         touching |= _Places.of(mosaic, piece).touching(mosaic, piece.arcsec)
-    touching[list(piece.reasons)] = True
     return touching
+
+
+def _wanted(piece: _Piece, mosaics: Sequence[Mosaic]) -> np.ndarray:
+    """Which rows touch a mosaic, or cannot be placed at all, (S,)."""
+    wanted = _touching(piece, mosaics)
+    wanted[list(piece.reasons)] = True
+    return wanted
 
 
 @dataclass(frozen=True)

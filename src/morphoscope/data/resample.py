@@ -26,7 +26,8 @@ def sky_square(
 
     Args:
         mosaic: one band.
-        x, y: of the middle, pixels from 0 at the centre of the first.
+        x: column of the middle, pixels from 0 at the centre of the first.
+        y: row of the middle.
         steps: [[x to the east, x to the north], [y …, y …]], pixels an arcsec, (2, 2).
         arcsec: side of the square on the sky.
         side: S.
