@@ -97,7 +97,9 @@ def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) ->
             if len(finite):
                 spread[at : at + 2] = min(spread[at], finite.min()), max(spread[at + 1], finite.max())
     if not np.isfinite(spread).all():
-        raise UsageError(f"{table.path}: no source has an angle in degrees in both {columns.ra} and {columns.dec}")
+        raise UsageError(
+            f"{table.path}: no source has an angle in degrees in both {columns.ra} and {columns.dec}"
+        )
     if not lying:
         raise UsageError(
             f"none of the {total} sources of {table.path} lie on {mosaics[0].name}, which is "
