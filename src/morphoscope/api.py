@@ -178,6 +178,27 @@ class LoadedRun:
         answers = self.predict(images)
         return ranked_sets(answers, filled_sets(answers, sets.least_K), self.classes)
 
+    def adapt(self, images: Sequence[np.ndarray] | np.ndarray | Path | str, count: int = 512) -> None:
+        """Give the network's batch normalisation the statistics of images without labels.
+
+        For images of another survey; where classes come in other shares than in the training it does harm,
+        so measure it on some labelled ones. It holds for this object and is not written anywhere.
+
+        Args:
+            images: N images (H, W, 3) uint8, or what :meth:`catalogue` takes: a folder, glob, table or store.
+            count: of a folder, glob, table or store the first so many readable images.
+
+        Raises:
+            UsageError: there are fewer than 32 images, or the network has no batch normalisation.
+        """
+        from morphoscope.catalogue.prepare import fitted
+        from morphoscope.catalogue.read import first_images
+        from morphoscope.evaluation.adapt import adapt_batch_norm
+
+        facts = self.predictor.run.header.store
+        shown = first_images(images, count, facts.stretch) if isinstance(images, Path | str) else images
+        adapt_batch_norm(self.predictor, [fitted(image, facts) for image in shown])
+
     def catalogue(
         self, source: Path | str, out: Path | str, *, embeddings: bool = False, **options: Any
     ) -> Summary:

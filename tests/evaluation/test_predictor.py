@@ -11,36 +11,8 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
 from morphoscope.evaluation.predictor import Predictor
 from morphoscope.labels.scheme import Classes
-from morphoscope.recipe import Recipe
 from morphoscope.training.fit import fit
 from morphoscope.training.run import Run
-
-FAST = {
-    "model.name": "test_resnet",
-    "model.pretrained": False,
-    "augment.size": 32,
-    "training.epochs": 1,
-    "training.batch": 16,
-    "training.precision": "fp32",
-}
-
-
-@pytest.fixture(scope="module")
-def noise(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    place = tmp_path_factory.mktemp("predictor") / "noise"
-    draw = np.random.default_rng(1)
-    with StoreWriter(
-        place, StoreMeta(scheme=Classes(name="two", classes=("a", "b"))), image_shape=(40, 40, 3)
-    ) as writer:
-        for number in range(40):
-            image = draw.integers(0, 256, (40, 40, 3), np.uint8)
-            writer.append(image, {"id": str(number), "label": number % 2, "source": f"{number}.png"})
-    return open_store(place)
-
-
-@pytest.fixture(scope="module")
-def run(noise: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return fit(Recipe().changed(FAST), noise, tmp_path_factory.mktemp("predictor") / "run", progress=False)
 
 
 def test_answers_are_probabilities_and_do_not_depend_on_the_batch(noise: Store, run: Run):
@@ -69,8 +41,8 @@ def test_views_are_the_mean_of_single_answers(noise: Store, run: Run):
     assert np.allclose(Predictor(run, views=2).probabilities(images), expected, atol=1e-5)
 
 
-def test_mirror_views_are_refused_where_handedness_matters(noise: Store, tmp_path: Path):
-    handed = Recipe().changed(FAST, augment={"flip_horizontal": False, "flip_vertical": False, "size": 32})
+def test_mirror_views_are_refused_where_handedness_matters(noise: Store, run: Run, tmp_path: Path):
+    handed = run.recipe.changed(augment={"flip_horizontal": False, "flip_vertical": False})
     kept = fit(handed, noise, tmp_path / "run", progress=False)
     Predictor(kept, views=8)
     with pytest.raises(UsageError, match="mirror"):

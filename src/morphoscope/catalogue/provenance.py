@@ -28,6 +28,7 @@ def provenance_of(
     run = predictor.run
     facts = run.header.store
     crop = crop or facts.crop
+    adapted = getattr(predictor, "adapted_to", 0)
     return {
         "program": "morphoscope",
         "program_version": __version__,
@@ -39,6 +40,7 @@ def provenance_of(
         "views": str(predictor.views),
         "number_format": predictor.number_format,
         "calibration": predictor.calibration_words,
+        "adapted": f"batch normalisation to {adapted} images of the input" if adapted else "no",
         "sets": "none" if sets is None else sets.words,
         "scheme": predictor.scheme.model_dump_json(),
         "stretch": stretch,

@@ -6,6 +6,7 @@ those a glob finds), the list of members at the end of a zip, and eight bytes an
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ from morphoscope.data.images import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name
 from morphoscope.data.ingest import Item
 from morphoscope.data.shards import ARCHIVE_SUFFIXES, archive_items, expand_braces, is_archive_name
 from morphoscope.data.store import Store, open_store
-from morphoscope.errors import UsageError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import note
 
 _CHUNK = 4096  # rows of a store's table taken at once
@@ -126,6 +127,17 @@ class Reading:
     def load(self, path: Path, name: str) -> Callable[[], np.ndarray]:
         """What reads one file."""
         return partial(read_image, path, name=name, stretch=self.stretch, bands=self.bands)
+
+
+def first_images(source: Path | str, count: int, training: str) -> list[np.ndarray]:
+    """The first readable images of an input, (H, W, C) uint8 each, with the stretch of the training."""
+    found: list[np.ndarray] = []
+    for item in open_input(source, stretch=stretch_like(training)).items:
+        with contextlib.suppress(MorphoscopeError):  # the catalogue lists them with the reason
+            found.append(item.load())
+        if len(found) == count:
+            break
+    return found
 
 
 def stretch_like(training: str) -> str:

@@ -226,6 +226,9 @@ def predict(
         bool, typer.Option("--per-class", help="With --coverage: within every class.")
     ] = False,
     no_calibration: NoCalibration = False,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Batch normalisation by the input's first 512 images.")
+    ] = False,
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Add the features, for 'morphoscope similar'.")
     ] = False,
@@ -263,6 +266,10 @@ def predict(
         calibrated=False if no_calibration else None,
         dropout_samples=dropout_samples,
     )
+    if adapt and detect:
+        raise UsageError("--adapt is for catalogues of cutouts, not for --detect")
+    if adapt:
+        loaded.adapt(source)
     sets: dict[str, Any] = {"coverage": coverage, "per_class": per_class}
     if detect and (resume or shard_rows):
         raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")

@@ -95,6 +95,7 @@ class Predictor:
             )
         self.reference: Reference | None = read_reference(run)
         self._augmenter = Augmenter(run.recipe.augment, threads=os.cpu_count() or 1)
+        self.adapted_to = 0  # images whose statistics the batch normalisation has; 0: the training's
         self._views = views_of(run.recipe.augment, self.views)
 
     @property
@@ -216,6 +217,11 @@ class Predictor:
         views, count = len(self._views), len(images)
         answers = self.scheme.probabilities(outputs).view(self.opinions, views, count, -1)
         return answers.cpu().numpy(), features.view(views, count, -1).cpu().numpy()
+
+    def pass_through(self, images: Sequence[np.ndarray]) -> None:
+        """Show images to the network, one view each, and let go of its answers."""
+        prepared = torch.from_numpy(self._augmenter.evaluation(images)).permute(0, 3, 1, 2)
+        self._outputs(prepared.to(self.device))
 
     def prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images as the network sees them without augmentation, (N, size, size, C) uint8."""
