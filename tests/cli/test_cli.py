@@ -158,7 +158,7 @@ def test_predict_writes_what_could_be_read_and_says_what_could_not(
     (images / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     said = cli("predict", made / "run", images, "--out", tmp_path / "part.csv")
     assert said.status == 1
-    assert "1 images could not be read" in said.err
+    assert "1 of 6 images could not be read" in said.err
     assert pyarrow.csv.read_csv(tmp_path / "part.csv").num_rows == 5
     assert "broken" in (tmp_path / "part.unreadable.csv").read_text()
 

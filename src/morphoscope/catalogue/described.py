@@ -36,12 +36,13 @@ class Extent:
         widths = {}
         for column in table.schema:
             if pa.types.is_string(column.type):
-                longest = pc.max(pc.binary_length(table[column.name])).as_py()
+                lengths = pc.call_function("binary_length", [table[column.name]])
+                longest = pc.call_function("max", [lengths]).as_py()
                 widths[column.name] = longest or 0
         return cls(table.num_rows, widths)
 
     def __add__(self, other: Extent) -> Extent:
-        names = self.widths | other.widths
+        names = {*self.widths, *other.widths}
         widths = {name: max(self.widths.get(name, 0), other.widths.get(name, 0)) for name in names}
         return Extent(self.rows + other.rows, widths)
 

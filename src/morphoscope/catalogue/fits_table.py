@@ -63,9 +63,9 @@ def _header(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) ->
     widths = {_ascii(name): width for name, width in extent.widths.items()}
     described(plain, {}, widths).write(content, format="fits")
     content.seek(0)
-    with fits.open(content) as file:
-        header = file[1].header.copy()
-        rows = file[1].data.dtype
+    header = fits.getheader(content, 1)
+    content.seek(0)
+    rows = np.asarray(fits.getdata(content, 1)).dtype
     header["NAXIS2"] = extent.rows
     for number, column in enumerate(plain, start=1):
         said = metadata_of(column)
@@ -122,8 +122,7 @@ def fits_provenance(catalogue: Path) -> dict[str, str]:
     """The provenance in a FITS catalogue."""
     from astropy.io import fits
 
-    with fits.open(catalogue) as file:
-        header = file[1].header
+    header = fits.getheader(catalogue, 1)
     return {
         name: str(header[keyword]).encode("ascii").decode("unicode_escape")
         for keyword, name in json.loads(header.get(_NAMES, "{}")).items()
