@@ -211,10 +211,9 @@ class LoadedRun:
             options: of :func:`morphoscope.catalogue.predict.predict_catalogue`, such as ``resume=True``.
         """
         from morphoscope.catalogue.predict import predict_catalogue
-        from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
+        from morphoscope.catalogue.unknown import FullAnswering
 
         full = FullAnswering(self.answering, embeddings=embeddings, out=Path(out))
-        say_what_lacks(self.answering)
         return predict_catalogue(self.answering, source, out, answering=full, **options)
 
     def sky(

@@ -20,7 +20,7 @@ from morphoscope.catalogue import journal, predict
 from morphoscope.catalogue.journal import Journal, partial_folder
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.write import Target, read_provenance, unreadable_path
-from morphoscope.data import table as data_table
+from morphoscope.data import image_table as data_table
 from morphoscope.errors import MorphoscopeError, UsageError
 
 Save = Callable[..., Path]

@@ -216,7 +216,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
         file = builtins.open(path, mode, *args, **kwargs)  # noqa: SIM115
         return Full(file) if str(path).endswith("images.npy") and "w" in mode else file
 
-    monkeypatch.setattr("morphoscope.data.store.open", limited, raising=False)
+    monkeypatch.setattr("morphoscope.data.store_writer.open", limited, raising=False)
     with pytest.raises(MorphoscopeError, match="the disk is full; nothing was kept"):
         write_store(map(item, range(200)), tmp_path / "s", StoreMeta(scheme=SCHEME))
     monkeypatch.undo()

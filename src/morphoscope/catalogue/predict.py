@@ -30,6 +30,7 @@ from morphoscope.catalogue.prepare import check_request
 from morphoscope.catalogue.provenance import provenance_of
 from morphoscope.catalogue.read import Images, open_input, stretch_like
 from morphoscope.catalogue.sets import sets_of
+from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
 from morphoscope.catalogue.write import (
     Target,
     check_output,
@@ -149,6 +150,8 @@ def predict_catalogue(
             resumed, items = journal.extent.rows, _not_yet_done(images, journal)
             if predictor.calibration is None:
                 note(f"calibration: {predictor.calibration_words}")
+            if isinstance(answering, FullAnswering):
+                say_what_lacks(predictor)
             fit = partial(pipeline.fit, facts=facts, crop=crop)
             ask = partial(_answers, predictor, answering, sets)
             with closing(in_order(fit, items[0], workers)) as fitted:

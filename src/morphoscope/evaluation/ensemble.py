@@ -81,6 +81,11 @@ class Ensemble:
         words = [f"{member.run.name}: {member.calibration_words}" for member in self.members]
         return f"of each member, then averaged ({'; '.join(words)})"
 
+    @property
+    def number_format(self) -> str:
+        """In which numbers the members' networks work."""
+        return "; ".join(dict.fromkeys(member.number_format for member in self.members))
+
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The mean of the members' calibrated answers, (N, K) float32.
 
