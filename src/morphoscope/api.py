@@ -221,15 +221,17 @@ class LoadedRun:
         picture: Path | str | np.ndarray,
         out: Path | str,
         *,
+        bands: str | Sequence[str] | None = None,
         drawn: Path | str | None = None,
         overwrite: bool = False,
         coverage: float | None = None,
         per_class: bool = False,
     ) -> pa.Table:
-        """Find the sources of one picture of the sky and classify each.
+        """Find the sources of one picture of the sky, or of a FITS mosaic, and classify each.
 
         Args:
-            picture: an image file, or (H, W, 3) uint8.
+            picture: an image file, (H, W, 3) uint8, or a FITS mosaic, with ``{band}`` in its name one a band.
+            bands: of a FITS mosaic, such as ``"g,r,z"``.
             out: the catalogue to write; its format as in :meth:`catalogue`.
             drawn: also draw the picture with its labels, PNG.
             overwrite: replace a catalogue that is there.
@@ -239,24 +241,30 @@ class LoadedRun:
         Returns:
             The catalogue's table, brightest source first.
         """
-        from morphoscope.catalogue.picture import classify_picture, write_picture_catalogue
+        from morphoscope.catalogue.sky import classify_sky
 
-        name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
-        wanted: dict[str, Any] = {"coverage": coverage, "per_class": per_class}
-        table, sources, image = classify_picture(self.answering, picture, name=name, **wanted)
-        write_picture_catalogue(self.answering, table, out, name=name, overwrite=overwrite, **wanted)
+        seen = classify_sky(
+            self.answering,
+            picture,
+            out,
+            bands=bands,
+            overwrite=overwrite,
+            coverage=coverage,
+            per_class=per_class,
+            drawn=drawn is not None,
+        )
         if drawn is not None:
             from morphoscope.report.sky_picture import labelled_picture
 
             labelled_picture(
-                image,
-                np.stack([sources.x, sources.y, np.asarray(table["cutout"]) / 2], axis=1),
-                table["predicted"].to_pylist(),
-                np.asarray(table["probability"]),
+                seen.image(),
+                seen.boxes(),
+                seen.table["predicted"].to_pylist(),
+                np.asarray(seen.table["probability"]),
                 Path(drawn),
                 classes=self.classes,
             )
-        return table
+        return seen.table
 
     def evaluate(self, store: Store | None = None, *, coverage: float = 0.9) -> dict[str, Any]:
         """Metrics on the run's own test split, or on all labelled galaxies of another store.

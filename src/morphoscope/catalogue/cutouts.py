@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from morphoscope.catalogue.columns import Extra
 from morphoscope.data.cells import degrees, texts
 from morphoscope.data.columns import column_names, iterate_table, need_columns
 from morphoscope.data.fits import stretched
@@ -25,13 +26,9 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import note
 
 LEAST_SHARE = 0.5  # of a cutout that the mosaic must cover
-EXTRA = (
-    pa.field("cutout", pa.float32(), metadata={"unit": "arcsec", "description": "side of the cutout"}),
-    pa.field(
-        "on_mosaic",
-        pa.float32(),
-        metadata={"description": "share of the cutout that the mosaic covers; the rest is filled with sky"},
-    ),
+CUTOUT = Extra("cutout", pa.float32(), "side of the cutout on the sky", "arcsec", "phys.angSize")
+ON_MOSAIC = Extra(
+    "on_mosaic", pa.float32(), "share of the cutout that the mosaic covers; the rest is filled with sky"
 )
 _SOURCE_IDS = (*ID_NAMES, "number", "name")
 
@@ -220,7 +217,7 @@ def _items(columns: _Columns, mosaics: Sequence[Mosaic], frame: Frame) -> Iterat
         wanted = _wanted(piece, mosaics)
         for row in np.flatnonzero(wanted).tolist():
             identity = piece.ids[row]
-            source = f"{mosaics[0].name} at {identity}"
+            source = f"{identity} in {mosaics[0].name}"
             values: dict[str, Any] = {"id": identity, "ra": piece.ra[row], "dec": piece.dec[row]}
             if row in piece.reasons:
                 yield Item(source, partial(_fail, piece.reasons[row]), values)

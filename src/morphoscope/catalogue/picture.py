@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.columns import catalogue_table
+from morphoscope.catalogue.cutouts import Frame
 from morphoscope.catalogue.detect import Sources, cutout_sides, cutouts, detect_sources
+from morphoscope.catalogue.field import find_sources, source_items
 from morphoscope.catalogue.provenance import provenance_of
+from morphoscope.catalogue.read import stretch_like
 from morphoscope.catalogue.sets import sets_of
 from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
 from morphoscope.catalogue.write import check_output, target_of, write_catalogue
 from morphoscope.data.images import read_image
-from morphoscope.data.ingest import Item
+from morphoscope.data.ingest import Item, in_order
+from morphoscope.data.mosaic import Mosaic, open_mosaics
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.progress import note
 
 if TYPE_CHECKING:
     from morphoscope.evaluation.ensemble import Ensemble
@@ -80,12 +90,74 @@ def classify_picture(
     answers, values = answering(squares)
     items = [Item(name, lambda: image, {"id": str(number)}) for number in range(len(sources))]
     table = catalogue_table(predictor.scheme, items, answers, sets, answering.extras, values)
-    for (column, unit, description), values in zip(
-        PLACE, (sources.x, sources.y, sources.radius, sides), strict=True
-    ):
-        field = pa.field(column, pa.float32(), metadata={"unit": unit, "description": description})
-        table = table.append_column(field, pa.array(values, pa.float32()))
+    table = _with_places(table, (sources.x, sources.y, sources.radius, sides))
     return table, sources, image
+
+
+def classify_mosaic(
+    predictor: Predictor | Ensemble,
+    mosaic: Path | str,
+    *,
+    bands: Sequence[str] = (),
+    factor: float = 2.0,
+    min_area: int = 150,
+    batch: int = 256,
+    coverage: float | None = None,
+    per_class: bool = False,
+) -> tuple[pa.Table, list[Mosaic]]:
+    """Detect the sources of a FITS mosaic and classify each, in memory that its size does not change.
+
+    Args:
+        predictor: a run's network.
+        mosaic: a FITS file, or a pattern with ``{band}``.
+        bands: see :func:`morphoscope.data.mosaic.open_mosaics`.
+        factor: side of a cutout in units of the source's length.
+        min_area: least pixels of a source.
+        batch: cutouts at a time.
+        coverage: as for :func:`classify_picture`.
+        per_class: as there.
+
+    Returns:
+        The table as of :func:`classify_picture`, with ``ra`` and ``dec`` where the header has world
+        coordinates, and the opened bands. Sources whose cutout lies half off the mosaic are left out, and a
+        note says so.
+
+    Raises:
+        UsageError: no such file or band.
+        MorphoscopeError: it cannot be read, or nothing was detected.
+    """
+    sets = sets_of(predictor, coverage, per_class=per_class)
+    mosaics = open_mosaics(mosaic, bands)
+    found = find_sources(mosaics, factor=factor, min_area=min_area)
+    facts = predictor.run.header.store
+    frame = Frame(facts.image_shape[0], stretch_like(facts.stretch))
+    fit = partial(pipeline.fit, facts=facts, crop=None)
+    places = (found.x, found.y, found.radius, found.side)
+    answering = FullAnswering(predictor)
+    say_what_lacks(predictor)
+    tables, left_out, row = [], 0, 0
+    with closing(in_order(fit, source_items(mosaics, found, frame))) as fitted:
+        while part := list(islice(fitted, batch)):
+            rows = [row + offset for offset, one in enumerate(part) if one.image is not None]
+            kept = [one for one in part if one.image is not None]
+            row, left_out = row + len(part), left_out + len(part) - len(kept)
+            if kept:
+                answers, seen = answering([one.image for one in kept if one.image is not None])
+                items = [one.item for one in kept]
+                table = catalogue_table(predictor.scheme, items, answers, sets, answering.extras, seen)
+                tables.append(_with_places(table, [values[rows] for values in places]))
+    if left_out:
+        note(f"{mosaics[0].name}: {left_out} sources are left out, for half of their cutout has no pixels")
+    if not tables:
+        raise MorphoscopeError(f"{mosaics[0].name}: no source was detected")
+    return pa.concat_tables(tables), mosaics
+
+
+def _with_places(table: pa.Table, values: Sequence[np.ndarray]) -> pa.Table:
+    for (column, unit, description), numbers in zip(PLACE, values, strict=True):
+        field = pa.field(column, pa.float32(), metadata={"unit": unit, "description": description})
+        table = table.append_column(field, pa.array(numbers, pa.float32()))
+    return table
 
 
 def write_picture_catalogue(
@@ -95,13 +167,14 @@ def write_picture_catalogue(
     *,
     name: str,
     overwrite: bool = False,
+    stretch: str = "as-served",
     coverage: float | None = None,
     per_class: bool = False,
 ) -> None:
-    """Write the table of :func:`classify_picture` with its provenance."""
+    """Write the table of :func:`classify_picture` or :func:`classify_mosaic` with its provenance."""
     target = target_of(out)
     check_output(target, overwrite=overwrite)
     sets = sets_of(predictor, coverage, per_class=per_class)
-    provenance = provenance_of(predictor, name, stretch="as-served", crop=None, sets=sets)
+    provenance = provenance_of(predictor, name, stretch=stretch, crop=None, sets=sets)
     provenance |= FullAnswering(predictor).provenance
     write_catalogue(target, table, provenance)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,12 +23,13 @@ import pyarrow as pa
 from morphoscope import files
 from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.answering import Answering, PlainAnswering
-from morphoscope.catalogue.columns import Sets, catalogue_schema, catalogue_table
+from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
 from morphoscope.catalogue.journal import Journal, was_placed
 from morphoscope.catalogue.pipeline import Digest, Fitted
 from morphoscope.catalogue.prepare import check_request
 from morphoscope.catalogue.provenance import provenance_of
-from morphoscope.catalogue.read import Images, open_input, stretch_like
+from morphoscope.catalogue.read import Images, stretch_like
+from morphoscope.catalogue.request import Request
 from morphoscope.catalogue.sets import sets_of
 from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
 from morphoscope.catalogue.write import (
@@ -39,6 +40,7 @@ from morphoscope.catalogue.write import (
     write_unreadable,
     written,
 )
+from morphoscope.data.bands import parse_bands
 from morphoscope.data.images import is_fits_name
 from morphoscope.data.ingest import Item, in_order
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -86,6 +88,10 @@ def predict_catalogue(
     batch: int = 256,
     overwrite: bool = False,
     image_column: str | None = None,
+    bands: str | Sequence[str] | None = None,
+    sources: Path | str | None = None,
+    cutout_arcsec: float | None = None,
+    size_column: str | None = None,
     workers: int | None = None,
     coverage: float | None = None,
     per_class: bool = False,
@@ -103,8 +109,8 @@ def predict_catalogue(
 
     Args:
         predictor: a run's network (see :mod:`morphoscope.evaluation.predictor`).
-        source: a folder, a glob, an image, a table with an image column, or a store
-            (see :func:`morphoscope.catalogue.read.open_input`).
+        source: a folder, a glob, an image, an archive, a table with an image column, or a store
+            (see :func:`morphoscope.catalogue.read.open_input`); with ``sources``, a FITS mosaic.
         out: the catalogue; its ending says the format (see :func:`morphoscope.catalogue.write.target_of`).
         crop: side of the centre crop of each image that the network is to see as it saw the training's
             images, pixels; None: as :func:`morphoscope.catalogue.prepare.way_to_fit` says.
@@ -112,6 +118,13 @@ def predict_catalogue(
         batch: images handed to the network at once.
         overwrite: replace a catalogue that is already there.
         image_column: the table's column with the images; None: found by its name.
+        bands: names of one to three bands of FITS images, such as ``"g,r,z"``: one file a band, or parts of
+            each file.
+        sources: a table with ``ra`` and ``dec``: ``source`` is then a mosaic (with ``{band}`` in its name:
+            one a band), and cutouts around them are predicted. Two more columns: ``cutout`` (its side,
+            arcsec) and ``on_mosaic``.
+        cutout_arcsec: side of these cutouts; None: what the training's images show.
+        size_column: column of ``sources`` with each cutout's own side, arcsec.
         workers: threads that decode; None: one a core.
         coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
             the training's (see :mod:`morphoscope.evaluation.conformal`); None: no such column.
@@ -138,11 +151,20 @@ def predict_catalogue(
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"{out} is the input; choose another name for the catalogue")
     stretch = stretch_like(facts.stretch)
-    images = open_input(source, image_column=image_column, stretch=stretch)
+    request = Request(
+        str(source),
+        image_column=image_column,
+        bands=parse_bands(bands),
+        sources=None if sources is None else Path(sources),
+        cutout_arcsec=cutout_arcsec,
+        size_column=size_column,
+    )
+    images = request.open(facts, stretch=stretch, crop=crop)
     answering = answering or PlainAnswering(predictor)
     provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
-    schema = catalogue_schema(predictor.scheme, sets, answering.extras)
-    journal = Journal(out, schema, provenance | dict(answering.provenance))
+    extras = (*images.extras, *answering.extras)
+    schema = catalogue_schema(predictor.scheme, sets, extras)
+    journal = Journal(out, schema, provenance | request.provenance | dict(answering.provenance))
     start = time.monotonic()
     with files.explained_os_errors(out, "what was done is kept. Free some room, then go on with --resume"):
         journal.open(resume=resume, afresh=overwrite)
@@ -153,7 +175,7 @@ def predict_catalogue(
             if isinstance(answering, FullAnswering):
                 say_what_lacks(predictor)
             fit = partial(pipeline.fit, facts=facts, crop=crop)
-            ask = partial(_answers, predictor, answering, sets)
+            ask = partial(_answers, predictor, answering, sets, extras)
             with closing(in_order(fit, items[0], workers)) as fitted:
                 look = _Notes(facts, stretch).about
                 gathered = pipeline.batches(fitted, batch, items[1], look)
@@ -247,7 +269,11 @@ def _put_together(journal: Journal, target: Target, name: str) -> Path | None:
 
 
 def _answers(
-    predictor: Predictor | Ensemble, answering: Answering, sets: Sets | None, batch: list[Fitted]
+    predictor: Predictor | Ensemble,
+    answering: Answering,
+    sets: Sets | None,
+    extras: Sequence[Extra],
+    batch: list[Fitted],
 ) -> pa.Table:
     """The catalogue's rows for a batch.
 
@@ -262,7 +288,7 @@ def _answers(
             "is not finite; nothing was kept. Train the run again"
         )
     items = [fitted.item for fitted in batch]
-    return catalogue_table(predictor.scheme, items, answers_NK, sets, answering.extras, values)
+    return catalogue_table(predictor.scheme, items, answers_NK, sets, extras, values)
 
 
 class _Notes:

@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from morphoscope.catalogue.bands import band_pattern_of, from_pattern
+from morphoscope.catalogue.columns import Extra
 from morphoscope.catalogue.names import distinct_ids, image_names
 from morphoscope.catalogue.repeated import watched
 from morphoscope.data.bands import is_pattern
@@ -42,23 +42,16 @@ class Images:
     Attributes:
         name: what messages and the catalogue's provenance call them.
         items: one a galaxy, always in the same order for the same files; ``row`` has its ``id`` and, where
-            known, ``ra`` and ``dec`` in degrees. Read lazily, once.
+            known, ``ra`` and ``dec`` in degrees. Read lazily, once. Going by an item costs no image: names,
+            table rows and the heads of members are read; only a compressed tar must be unpacked.
         count: how many there are; None if that is not known beforehand.
-        extra: further columns for the catalogue, which the items' rows have once they are loaded.
+        extras: further columns for the catalogue; the items' rows have them once they are loaded.
     """
 
     name: str
     items: Iterable[Item]
     count: int | None = None
-    extra: tuple[pa.Field, ...] = ()
-
-    def after(self, number: int) -> Iterator[Item]:
-        """The items without the first ``number``, of which no image is read; to go on after a stop.
-
-        Names, table rows and members' heads are gone through: some 10⁵ a second or more. Of a compressed tar
-        everything before must be unpacked, but no image is decoded.
-        """
-        return islice(iter(self.items), number, None)
+    extras: tuple[Extra, ...] = ()
 
 
 def open_input(

@@ -203,7 +203,8 @@ def explain(
 def predict(
     run: RunFolders,
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, table or store.")
+        str,
+        typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, archive, table, store or mosaic."),
     ],
     out: Annotated[
         str,
@@ -216,7 +217,22 @@ def predict(
     crop: Annotated[
         int | None, typer.Option(help="Side of the centre crop of each image, pixels. [default: as trained]")
     ] = None,
-    image_column: Annotated[str | None, typer.Option(help="Column of the table with the images.")] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="Column of the table with the images; with commas, one a band.")
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Bands of FITS images, such as g,r,z: '{id}_{band}.fits', or parts of each file."),
+    ] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="Table with ra and dec: INPUT is a FITS mosaic to cut them out of.")
+    ] = None,
+    cutout_arcsec: Annotated[
+        float | None, typer.Option(help="Side of these cutouts, arcsec. [default: as the training's images]")
+    ] = None,
+    size_column: Annotated[
+        str | None, typer.Option(help="Column of --sources with each cutout's side, arcsec.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Images at a time.", min=1)] = 256,
     coverage: Annotated[
         float | None,
@@ -236,7 +252,7 @@ def predict(
         int, typer.Option(help="Monte-Carlo dropout: networks with other units left out, 2 or more.", min=0)
     ] = 0,
     detect: Annotated[
-        bool, typer.Option("--detect", help="INPUT is one picture of the sky: find the galaxies in it.")
+        bool, typer.Option("--detect", help="INPUT is one picture or FITS mosaic: find its galaxies.")
     ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="With --detect: also draw the labelled picture (PNG).")
@@ -273,8 +289,10 @@ def predict(
     sets: dict[str, Any] = {"coverage": coverage, "per_class": per_class}
     if detect and (resume or shard_rows):
         raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")
+    if detect and (sources or cutout_arcsec or size_column or image_column):
+        raise UsageError("--detect finds the sources itself; leave the options about tables and cutouts out")
     if detect:
-        found = loaded.sky(source, out, drawn=picture, overwrite=overwrite, **sets)
+        found = loaded.sky(source, out, bands=bands, drawn=picture, overwrite=overwrite, **sets)
         note(f"{found.num_rows} sources → {out}" + (f", picture → {picture}" if picture else ""))
         return
     summary = loaded.catalogue(
@@ -284,6 +302,10 @@ def predict(
         batch=batch,
         overwrite=overwrite,
         image_column=image_column,
+        bands=bands,
+        sources=sources,
+        cutout_arcsec=cutout_arcsec,
+        size_column=size_column,
         resume=resume,
         shard_rows=shard_rows,
         embeddings=embeddings,

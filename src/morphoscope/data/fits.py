@@ -136,7 +136,7 @@ def _levels(planes_BHW: np.ndarray, finite_BHW: np.ndarray, stretch: str, name: 
             )
         return filled_BHW / 255.0
     if stretch == "lupton":
-        sky, noise = np.array([_sky(v) for v in values], np.float32).T[:, :, None, None]
+        sky, noise = np.array([sky_of(v) for v in values], np.float32).T[:, :, None, None]
         return SKY_LEVEL + SKY_NOISE * (filled_BHW - sky) / noise
     limits = np.array([np.percentile(v, (1.0, 99.5)) for v in values], np.float32)
     low, high = limits.T[:, :, None, None]
@@ -153,7 +153,7 @@ def _with_mean_between(levels_BHW: np.ndarray) -> np.ndarray:
     return np.stack([levels_BHW[0], levels_BHW.mean(axis=0), levels_BHW[1]])
 
 
-def _sky(values: np.ndarray) -> tuple[float, float]:
+def sky_of(values: np.ndarray) -> tuple[float, float]:
     """Level and noise of the sky: the median after clipping at 3σ, and σ from the pixels below it."""
     # The sky of a cutout is smooth: a sample of its pixels gives the same answer in a tenth of the time.
     values = values[:: max(1, values.size // 20_000)]
