@@ -84,8 +84,8 @@ class Request:
         if self.cutout_arcsec is None:
             if field is None:
                 raise UsageError(
-                    "the run does not know the pixel scale of its training; pass --cutout-arcsec, the side of "
-                    "the cutouts in arcsec"
+                    "the run does not know the pixel scale of its training; pass --cutout-arcsec, the side "
+                    "of the cutouts in arcsec"
                 )
             note(f"cutouts of {field:.4g}″, as the training's images")
             return field

@@ -81,9 +81,7 @@ def read_bands(sources: Sequence[Path | bytes], *, stretch: str = "lupton", name
         if len(planes) != 1:
             raise MorphoscopeError(f"{called}: has {len(planes)} planes; one band a file was expected here")
         bands += planes
-    return stretched(
-        bands, stretch, name=name or (str(sources[0]) if isinstance(sources[0], Path) else called)
-    )[::-1].copy()
+    return stretched(bands, stretch, name=name or names[0])[::-1].copy()
 
 
 def stretched(bands: Sequence[np.ndarray], stretch: str, *, name: str) -> np.ndarray:

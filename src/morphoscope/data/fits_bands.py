@@ -135,7 +135,7 @@ def _named(images: list[Any], bands: Sequence[str], name: str) -> list[np.ndarra
     if len(letters) == len(planes) > 1:
         if all(label in letters for label in labels):
             return [planes[letters.index(label)] for label in labels]
-    elif len(planes) == len(bands):
+    elif len(planes) == len(bands) and (len(planes) > 1 or len(images) == 1):
         return [planes[band] for band in order]
     elif len(planes) == 1 and len(images) == len(bands) and not any(labels_of(unit) for unit in images):
         return [_planes(_pixels(images[band]), name)[0] for band in order]

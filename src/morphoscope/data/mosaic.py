@@ -122,21 +122,28 @@ def _open_band(path: Path, band: str, bands: tuple[str, ...]) -> Mosaic:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             units = fits.open(path, memmap=True, output_verify="ignore")
-            images = [unit for unit in units if is_image(unit)]
-            if not images:
-                raise MorphoscopeError(f"{path}: holds no image; a FITS mosaic was expected")
-            unit, plane = _unit_of(images, band, bands, path)
-            read = _reader(path, unit, plane)
-            height, width = unit.shape[-2:]
-            mosaic = Mosaic(path.name, (height, width), _celestial(unit.header, units), read)
-            # Compressed tiles are read from the open file as long as the mosaic is used.
-            weakref.finalize(mosaic, units.close)
-            return mosaic
+            try:
+                mosaic = _mosaic(path, units, band, bands)
+            except BaseException:
+                units.close()
+                raise
     except MorphoscopeError:
         raise
     except Exception as error:  # astropy raises anything at all on bytes that are not what it expects
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MorphoscopeError(f"{path}: cannot be read as a FITS mosaic ({reason})") from error
+    # Compressed tiles are read from the open file as long as the mosaic is used.
+    weakref.finalize(mosaic, units.close)
+    return mosaic
+
+
+def _mosaic(path: Path, units: Any, band: str, bands: tuple[str, ...]) -> Mosaic:
+    images = [unit for unit in units if is_image(unit)]
+    if not images:
+        raise MorphoscopeError(f"{path}: holds no image; a FITS mosaic was expected")
+    unit, plane = _unit_of(images, band, bands, path)
+    height, width = unit.shape[-2:]
+    return Mosaic(path.name, (height, width), _celestial(unit.header, units), _reader(path, unit, plane))
 
 
 def _unit_of(images: list[Any], band: str, bands: tuple[str, ...], path: Path) -> tuple[Any, int]:
@@ -149,7 +156,7 @@ def _unit_of(images: list[Any], band: str, bands: tuple[str, ...], path: Path) -
         found, plane = named[0], 0
     elif label and len(letters) == depth and label in letters:
         found, plane = first, letters.index(label)
-    elif label and depth == len(bands):
+    elif label and not letters and depth == len(bands) and (depth > 1 or len(images) == 1):
         found, plane = first, bands.index(band)
     elif label and depth == 1 and len(images) == len(bands) and not any(map(labels_of, images)):
         found, plane = images[bands.index(band)], 0
