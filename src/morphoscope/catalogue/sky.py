@@ -20,6 +20,7 @@ from morphoscope.data.mosaic import Mosaic, open_mosaics
 from morphoscope.errors import UsageError
 
 if TYPE_CHECKING:
+    from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.evaluation.predictor import Predictor
 
 MOST_TO_DRAW = 40_000_000  # pixels
@@ -55,7 +56,7 @@ class Seen:
 
 
 def classify_sky(
-    predictor: Predictor,
+    predictor: Predictor | Ensemble,
     picture: Path | str | np.ndarray,
     out: Path | str,
     *,
