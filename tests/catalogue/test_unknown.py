@@ -126,7 +126,7 @@ def test_a_catalogue_has_strangeness_and_features_and_says_what_they_are(
     look = run.predictor.look(images)
     assert table["out_of_distribution"].to_numpy()[:9] == pytest.approx(look.strangeness_N, rel=1e-3)
     assert table["typicality"].to_numpy()[:9] == pytest.approx(look.typicality_N, abs=0.04)
-    assert b"99 %" in table.schema.field("out_of_distribution").metadata[b"description"]
+    assert b"95 %" in table.schema.field("out_of_distribution").metadata[b"description"]
     said = read_provenance(embedded)
     assert said["reference"].startswith("Mahalanobis")
     assert "embedding" in said

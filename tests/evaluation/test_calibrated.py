@@ -113,7 +113,8 @@ def test_metrics_say_what_the_calibration_and_the_sets_do(run: Run):
 
 def test_an_old_run_answers_uncalibrated_and_says_so(run: Run, blobs: Store, tmp_path: Path):
     old = _copy(run, tmp_path / "run")
-    (old.path / "calibration.json").unlink()
+    for name in ("calibration.json", "reference.safetensors"):
+        (old.path / name).unlink()
     images = [blobs.images[row] for row in range(3)]
     predictor = Predictor(old)
     assert predictor.calibration_words == "none: the run was not calibrated"

@@ -15,6 +15,7 @@ import numpy as np
 from morphoscope.catalogue.columns import Extra
 
 if TYPE_CHECKING:
+    from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.evaluation.predictor import Predictor
 
 
@@ -44,7 +45,7 @@ class PlainAnswering:
 
     extras: Sequence[Extra] = ()
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor | Ensemble) -> None:
         self.predictor = predictor
         self.provenance: Mapping[str, str] = {}
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from morphoscope.catalogue.unknown import EMBEDDING
@@ -91,7 +90,7 @@ class EmbeddedCatalogue:
         found: dict[str, list[tuple[int, str]]] = {"id": [], "source": []}
         for start, table in self._pieces(["id", "source"]):
             for column, rows in found.items():
-                for place in np.flatnonzero(np.asarray(pc.equal(table[column], name))):
+                for place in np.flatnonzero(table[column].to_numpy() == name):
                     rows.append((start + int(place), table["source"][int(place)].as_py()))
         rows = found["id"] or found["source"]
         if not rows:
@@ -125,7 +124,7 @@ class EmbeddedCatalogue:
             # One more of each piece than are wanted: the galaxy itself may be among them.
             for place in np.argsort(-similarity_N, kind="stable")[: count + 1]:
                 values = {name: table[name][int(place)].as_py() for name in self._columns}
-                if start + place == without or values.get("source") in sources:
+                if start + place == without or str(values.get("source")) in sources:
                     continue
                 heapq.heappush(best, (float(similarity_N[place]), -(start + int(place)), values))
                 if len(best) > count:

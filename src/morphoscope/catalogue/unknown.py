@@ -25,14 +25,13 @@ EMBEDDING = "embedding"
 STRANGENESS = Extra(
     "out_of_distribution",
     pa.float32(),
-    "how unlike the training's galaxies: distance of the features in units of that within which 99 % of "
+    "how unlike the training's galaxies: distance of the features in units of that within which 95 % of "
     "held-out galaxies lie; above 1 is stranger than they",
 )
 TYPICALITY = Extra(
     "typicality",
     pa.float32(),
-    "share of held-out galaxies of the training's kind that are at least as unlike it; below 0.01 is hardly "
-    "one of them",
+    "share of held-out galaxies of the training's kind that are at least as unlike it; below 0.05 is strange",
     ucd="stat.probability",
 )
 
@@ -126,7 +125,9 @@ def say_what_lacks(predictor: Predictor | Ensemble) -> None:
 
 
 def _members(predictor: Predictor | Ensemble) -> Sequence[Predictor]:
-    return getattr(predictor, "members", None) or (predictor,)
+    from morphoscope.evaluation.ensemble import Ensemble
+
+    return predictor.members if isinstance(predictor, Ensemble) else (predictor,)
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -135,8 +136,10 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _information(predictor: Predictor | Ensemble) -> Extra:
     per = ", mean over the answers" if isinstance(predictor.scheme, VoteFractions) else ""
-    meaning = f"mutual information: how much {predictor.opinions} opinions disagree{per}; 0 if not at all"
-    return Extra("mutual_information", pa.float32(), meaning, "nat")
+    meaning = (
+        f"mutual information in nats: how much {predictor.opinions} opinions disagree{per}; 0 if not at all"
+    )
+    return Extra("mutual_information", pa.float32(), meaning)
 
 
 def _embedding(predictor: Predictor | Ensemble, out: Path | None) -> Extra:

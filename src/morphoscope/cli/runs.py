@@ -1,4 +1,4 @@
-"""Commands around recipes and runs: models, train, calibrate, evaluate, compare, predict, similar, demo."""
+"""Commands around recipes and runs: models, train, calibrate, evaluate, compare, predict, demo."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HONESTY = ("calibration", "sets", "out_of_distribution")  # what an evaluation s
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (demo, models, train, calibrate, evaluate, compare, explain, predict, similar):
+    for command in (demo, models, train, calibrate, evaluate, compare, explain, predict):
         app.command()(command)
 
 
@@ -60,7 +60,7 @@ def models(
         print("\n".join(field_lines()))
         return
     described = describe_recipes()
-    print(_document(described) if as_json else "\n".join(recipe_lines(described)))
+    print(document(described) if as_json else "\n".join(recipe_lines(described)))
 
 
 def train(
@@ -137,7 +137,7 @@ def evaluate(
     together = ("members", "mutual_information")
     if as_json:
         names = ("views", *HONESTY, *together)
-        print(_document(measured["test"] | {name: measured[name] for name in names if name in measured}))
+        print(document(measured["test"] | {name: measured[name] for name in names if name in measured}))
         return
     from morphoscope.evaluation.text import calibration_lines, ensemble_lines, summary_lines
 
@@ -162,7 +162,7 @@ def compare(
     result = compared(
         [{"name": run.name, "predictions": run.predictions(), "metrics": run.metrics()} for run in opened]
     )
-    print(_document(result) if as_json else compare_table(result))
+    print(document(result) if as_json else compare_table(result))
 
 
 def explain(
@@ -322,38 +322,6 @@ def predict(
         raise typer.Exit(1)
 
 
-def similar(
-    run: RunFolder,
-    catalogue: Annotated[
-        Path, typer.Argument(help="Parquet catalogue of this run, made with 'predict --embeddings'.")
-    ],
-    to: Annotated[str, typer.Option(metavar="ID|IMAGE", help="A galaxy of the catalogue, or an image file.")],
-    count: Annotated[int, typer.Option(help="Galaxies to find.", min=1)] = 20,
-    out: Annotated[Path | None, typer.Option(help="Also draw their images side by side (PNG).")] = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Find the galaxies of a catalogue that look most like one."""
-    from morphoscope import api
-    from morphoscope.evaluation.text import columns
-    from morphoscope.report.contact_sheet import check_sheet, draw_neighbours
-
-    if out is not None:
-        check_sheet(out, overwrite=overwrite)
-    found = api.load(run).similar(catalogue, to, count=count)
-    if as_json:
-        print(_document([neighbour.document for neighbour in found]))
-    else:
-        names = [name for name in ("id", "predicted", "source") if found and name in found[0].values]
-        rows = [["", *names, "similarity"]]
-        for place, neighbour in enumerate(found, start=1):
-            shown = [str(neighbour.values[name]) for name in names]
-            rows.append([str(place), *shown, f"{neighbour.similarity:.4f}"])
-        print(columns(rows))
-    if out is not None:
-        draw_neighbours(catalogue, found, out)
-
-
 def _folders(runs: str) -> list[Path]:
     """The folders of a list with commas; a folder that has a comma in its name is itself."""
     if Path(runs).exists():
@@ -376,5 +344,6 @@ def _views(views: int | None, tta: bool) -> int | None:
     return 16 if tta and views is None else views
 
 
-def _document(values: Any) -> str:
+def document(values: Any) -> str:
+    """A JSON document as it is printed."""
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

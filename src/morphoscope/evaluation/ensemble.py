@@ -83,7 +83,7 @@ class Ensemble:
 
     @property
     def number_format(self) -> str:
-        """In which numbers the members' networks work."""
+        """In which numbers the networks work, for provenance."""
         return "; ".join(dict.fromkeys(member.number_format for member in self.members))
 
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ class Look:
         opinions_ONK: the corrected answers of every opinion: one of a single network, one a sample of
             dropout, one a member of an ensemble.
         features_ND: averaged over the views; None of an ensemble, whose members have their own.
-        strangeness_N: distance from the training's galaxies in units of that within which 99 % of held-out
+        strangeness_N: distance from the training's galaxies in units of that within which 95 % of held-out
             ones lie; None where the run has no reference for these views.
         typicality_N: share of held-out galaxies at least as far out; None likewise.
     """

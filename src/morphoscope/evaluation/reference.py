@@ -27,11 +27,11 @@ FILE = "reference.safetensors"
 KIND = "morphoscope-reference"
 FORMAT_VERSION = 1
 METHOD = "Mahalanobis distance of the features"
-SHRINKAGE = 0.01  # α
+SHRINKAGE = 0.1  # α
 FEWEST = 20  # galaxies below which there is no reference, in training and held out
 LARGEST = 1_400_000  # bytes of eigenvectors
 MOST_HELD_OUT = 5_000  # distances kept for each number of views
-RARE = 0.99  # share of held-out galaxies within the distance that counts as 1
+RARE = 0.95  # share of held-out galaxies within the distance that counts as 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Reference:
         return np.where(np.isfinite(squared_N), np.sqrt(squared_N), np.inf).astype(np.float32)
 
     def rare_distance(self, views: int) -> float:
-        """The distance within which 99 % of held-out galaxies lie; of fewer than 99, the largest."""
+        """The distance within which 95 % of held-out galaxies lie; of nineteen, the largest."""
         distances_H = self.held_out[views]
         rank = int(np.ceil(round(RARE * (len(distances_H) + 1), 9)))
         return float(distances_H[min(rank, len(distances_H)) - 1])

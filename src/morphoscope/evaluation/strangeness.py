@@ -123,7 +123,7 @@ def strangeness_results(
 
     Returns:
         ``method``, ``galaxies`` (training), ``held_out`` (validation galaxies), ``test``: ``n`` and
-        ``stranger``, the share beyond the distance within which 99 % of held-out galaxies lie, with its
+        ``stranger``, the share beyond the distance within which 95 % of held-out galaxies lie, with its
         Wilson interval; ``histogram``: ``edges`` of strangeness, ``test`` and ``non_galaxies`` counts, what
         lies beyond an end being in the last bin; ``non_galaxies``: for each kind ``name``, ``n``,
         ``stranger``, ``auroc`` with its interval.

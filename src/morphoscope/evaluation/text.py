@@ -91,7 +91,7 @@ def _strangeness_line(done: dict[str, Any]) -> str:
     test = done["test"]
     line = (
         f"unlike the training: {percent(test['stranger'])} of galaxies, n = {test['n']}, are stranger than "
-        f"99 % of {done['held_out']} held-out ones"
+        f"95 % of {done['held_out']} held-out ones"
     )
     if done["non_galaxies"]:
         told = ", ".join(f"{row['name']} {row['auroc']['value']:.2f}" for row in done["non_galaxies"])

@@ -37,9 +37,9 @@ def strangeness_words(done: Mapping[str, Any]) -> str:
     between = wording.interval(low, high, as_percent=True)
     return (
         f"Every galaxy is compared with {galaxies} by the {done['method']}. The unit is the distance within "
-        f"which 99 % of {held_out} lie, so that a galaxy above 1 is stranger than they. Of the test "
-        f"galaxies {share}{f' ({between})' if between else ''} are; 1 % is expected of galaxies of the same "
-        "kind."
+        f"which 95 % of {held_out} lie, so that a galaxy above 1 is stranger than they. Of the test "
+        f"galaxies {share}{f' ({between})' if between else ''} are; about 5 % are expected of galaxies of "
+        "the same kind."
     )
 
 
@@ -62,7 +62,7 @@ def strangers_table(done: Mapping[str, Any]) -> Table:
         rows=rows,
         caption=(
             f"Non-galaxies against {wording.count(done['test']['n'])} test galaxies: the share of pairs in "
-            "which the non-galaxy is the stranger one, and the share that is stranger than 99 % of galaxies."
+            "which the non-galaxy is the stranger one, and the share that is stranger than 95 % of galaxies."
         ),
     )
 
@@ -74,6 +74,6 @@ def _caption(done: Mapping[str, Any]) -> str:
         others = f" and of {wording.count(pictures)} simulated pictures without a galaxy"
     return (
         f"How unlike the training's galaxies: distances of {wording.count(done['test']['n'])} test "
-        f"galaxies{others}, as shares of each; the line is the distance within which 99 % of validation "
+        f"galaxies{others}, as shares of each; the line is the distance within which 95 % of validation "
         "galaxies lie. What lies beyond an end is in the last bin."
     )
