@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.data.store import Store, open_store
-from morphoscope.errors import UsageError
+from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.evaluation.predictor import Predictor
+from morphoscope.models.hub import HUB
 from morphoscope.recipe import Recipe
 from morphoscope.studies.registry import find_recipe
 from morphoscope.training.run import Run, open_run
@@ -34,16 +35,22 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedRun", "load", "open_store", "train"]
 
+ENGINES = ("torch", "onnx", "ray")
+
 
 class LoadedRun:
     """A finished run, or several that answer as one, ready to answer.
 
     Args:
-        run: the opened folder, or several.
+        run: the opened folder or exported file, or several.
         views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
         calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
             recipe says.
         dropout_samples: answer as so many networks with other units left out in each; 0: the whole network.
+        engine: "torch", "onnx", or "ray" (see :func:`load`).
+
+    Raises:
+        UsageError: several that do not go together, or samples of dropout from an ONNX file.
     """
 
     def __init__(
@@ -52,8 +59,14 @@ class LoadedRun:
         views: int | None = None,
         calibrated: bool | None = None,
         dropout_samples: int = 0,
+        engine: str = "torch",
     ) -> None:
+        if engine == "onnx" and dropout_samples:
+            raise UsageError(
+                "--dropout-samples: an ONNX file is the whole network, without its dropout; use --engine torch"
+            )
         self.runs = (run,) if isinstance(run, Run) else tuple(run)
+        self.engine = engine
         self.run = self.runs[0]
         self.views = views
         self.calibrated = calibrated
@@ -82,19 +95,18 @@ class LoadedRun:
     def answering(self) -> Predictor | Ensemble:
         """The network, or all of them together; loaded when first asked for."""
         if self._predictor is None:
-            members = [
-                Predictor(
-                    run, views=self.views, calibrated=self.calibrated, dropout_samples=self.dropout_samples
-                )
-                for run in self.runs
-            ]
-            if len(members) > 1:
-                from morphoscope.evaluation.ensemble import Ensemble
-
-                self._predictor = Ensemble(members)
-            else:
-                self._predictor = members[0]
+            self._predictor = _answering(
+                [self._computed(run) for run in self.runs], self.views, self.calibrated, self.dropout_samples
+            )
         return self._predictor
+
+    def _computed(self, run: Run) -> Run:
+        """The run, with the network that the engine asks."""
+        if self.engine != "onnx":
+            return run
+        from morphoscope.sharing.onnx_run import through_onnx
+
+        return through_onnx(run)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -152,8 +164,9 @@ class LoadedRun:
         from morphoscope.catalogue.similar import EmbeddedCatalogue, galaxies_like
 
         def embed(image: np.ndarray, views: int | None) -> np.ndarray:
-            asked = self if views in (None, self.views) else LoadedRun(self.run, views, self.calibrated)
-            return asked.embed([image])[0]
+            if views in (None, self.views):
+                return self.embed([image])[0]
+            return LoadedRun(self.run, views, self.calibrated, engine=self.engine).embed([image])[0]
 
         return galaxies_like(EmbeddedCatalogue(catalogue), to, count, run=self.run, embed=embed)
 
@@ -215,6 +228,42 @@ class LoadedRun:
 
         full = FullAnswering(self.answering, embeddings=embeddings, out=Path(out))
         return predict_catalogue(self.answering, source, out, answering=full, **options)
+
+    def export(self, out: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the network as ONNX, and a JSON beside it that says how images are prepared.
+
+        See :func:`morphoscope.sharing.onnx_graph.export_onnx`.
+        """
+        from morphoscope.sharing.onnx_graph import export_onnx
+
+        return export_onnx(self._folder("exported"), out, overwrite=overwrite)
+
+    def publish(
+        self,
+        to: Path | str,
+        *,
+        licence: str = "",
+        authors: str = "",
+        private: bool = False,
+        overwrite: bool = False,
+    ) -> str:
+        """Make a folder that others can load, with a model card, or put it on a hub.
+
+        Args:
+            to: a folder to make, or ``hf-hub:owner/name``.
+            licence: of the weights, by its short name such as ``cc-by-4.0``.
+            authors: whom the card names.
+            private: on the hub: only its owner sees it.
+            overwrite: replace a published folder that is there.
+
+        Returns:
+            The folder, or the address of the hub's page.
+        """
+        from morphoscope.sharing.card import Wording
+        from morphoscope.sharing.publish import publish
+
+        wording = Wording(licence=licence, authors=authors)
+        return publish(self._folder("published"), to, wording=wording, private=private, overwrite=overwrite)
 
     def sky(
         self,
@@ -282,9 +331,10 @@ class LoadedRun:
             assert isinstance(self.answering, Ensemble)
             return evaluate_ensemble(self.answering, store)
         wanted: dict[str, Any] = {"views": self.views, "calibrated": self.calibrated, "coverage": coverage}
+        run = self._computed(self.run)
         if store is None:
-            return evaluate(self.run, self.run.store(), keep=False, **wanted)
-        return evaluate_elsewhere(self.run, store, **wanted)
+            return evaluate(run, run.store(), keep=False, **wanted)
+        return evaluate_elsewhere(run, store, **wanted)
 
     def calibrate(self, store: Store | None = None, *, report: bool = True) -> dict[str, Any]:
         """Fit the calibration and the reference on the run's own galaxies, measure the run anew, and keep
@@ -299,13 +349,14 @@ class LoadedRun:
         """
         from morphoscope.evaluation.evaluate import evaluate
 
-        store = self.run.store() if store is None else store
-        measured = evaluate(self.run, store, views=self.views, calibrated=True)
+        run = self._folder("calibrated")
+        store = run.store() if store is None else store
+        measured = evaluate(run, store, views=self.views, calibrated=True)
         self._predictor = None
         if report:
             from morphoscope.report.page import write_report
 
-            write_report(self.run, store)
+            write_report(run, store)
         return measured
 
     def explain(
@@ -335,8 +386,24 @@ class LoadedRun:
         from morphoscope.catalogue.prepare import fitted
         from morphoscope.explanation.explain import Explainer
 
+        if self.engine == "onnx":
+            raise UsageError("maps need gradients, which an ONNX file does not give; load the run itself")
         stored = [fitted(image, self.run.header.store) for image in images]
         return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
+
+    def _folder(self, done: str) -> Run:
+        """The one run, which has a folder.
+
+        Raises:
+            UsageError: there are several, or it is an exported file.
+        """
+        if len(self.runs) > 1:
+            raise UsageError(f"one run after the other is {done}; {len(self.runs)} were given")
+        if self.run.path.is_file():
+            raise UsageError(
+                f"{self.run.path} is an exported file; give the run's folder, which can be {done}"
+            )
+        return self.run
 
     def metrics(self) -> dict[str, Any]:
         """What was measured at the end of the training."""
@@ -349,23 +416,66 @@ def load(
     views: int | None = None,
     calibrated: bool | None = None,
     dropout_samples: int = 0,
+    engine: str | None = None,
 ) -> LoadedRun:
     """Load a finished run, or several that are to answer as one.
 
     Args:
-        run: its folder, or a list of folders: the answers are the mean of theirs.
+        run: its folder; ``default`` for the network that the program brings along; ``hf-hub:owner/name``
+            (``@revision``) of a published one; or an exported ``.onnx`` file. Of a list of them the answers
+            are the mean of theirs.
         views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
         calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
             recipe says.
         dropout_samples: Monte-Carlo dropout, answers averaged over so many networks with other units of the
-            head left out in each; 0: the whole network.
+            head left out in each; 0: the whole network. Not with "onnx".
+        engine: what computes the answers: "torch"; "onnx", onnxruntime on the processor, for which a run is
+            exported once; "ray", for catalogues alone, a cluster. None: "onnx" for a file, else "torch".
 
     Raises:
-        UsageError: there is no run, or several do not go together.
-        MorphoscopeError: it is damaged, unfinished, or was made by a newer program.
+        UsageError: there is no run or no such engine, or several runs do not go together.
+        MorphoscopeError: it is damaged, unfinished, or was made by a newer program; or the hub cannot be
+            reached.
     """
-    folders = [run] if isinstance(run, Path | str) else run
-    return LoadedRun([open_run(folder) for folder in folders], views, calibrated, dropout_samples)
+    if engine not in (None, *ENGINES):
+        raise UsageError(f"there is no engine '{engine}'{did_you_mean(engine or '', ENGINES, 'engines')}")
+    places = [run] if isinstance(run, Path | str) else list(run)
+    for place in places:
+        if _is_exported(place) and engine not in (None, "onnx"):
+            raise UsageError(f"{place} is an ONNX file, which the engine {engine} does not read")
+    if engine is None:
+        engine = "onnx" if any(_is_exported(place) for place in places) else "torch"
+    return LoadedRun([_opened(place) for place in places], views, calibrated, dropout_samples, engine)
+
+
+def _is_exported(place: Path | str) -> bool:
+    return Path(place).suffix.lower() == ".onnx"
+
+
+def _opened(place: Path | str) -> Run:
+    if _is_exported(place):
+        from morphoscope.sharing.onnx_run import open_exported
+
+        return open_exported(place)
+    if str(place).startswith(HUB):
+        from morphoscope.sharing.hub import fetch
+
+        place = fetch(str(place))
+    return open_run(place)
+
+
+def _answering(
+    runs: Sequence[Run], views: int | None, calibrated: bool | None, dropout_samples: int
+) -> Predictor | Ensemble:
+    """The network of one run, or those of several together."""
+    members = [
+        Predictor(run, views=views, calibrated=calibrated, dropout_samples=dropout_samples) for run in runs
+    ]
+    if len(members) == 1:
+        return members[0]
+    from morphoscope.evaluation.ensemble import Ensemble
+
+    return Ensemble(members)
 
 
 def train(

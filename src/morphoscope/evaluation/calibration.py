@@ -124,10 +124,11 @@ def read_calibration(run: Run) -> CalibrationFile | None:
         MorphoscopeError: the file is damaged, from a newer program, or of other weights.
     """
     place = run.path / FILE
-    if not place.is_file():
-        return None
     try:
-        values = json.loads(place.read_text(encoding="utf-8"))
+        text = run.text_of(FILE)
+        if text is None:
+            return None
+        values = json.loads(text)
         version = values["format_version"]
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
         raise MorphoscopeError(f"{place} is damaged: it is not the calibration of a run") from error

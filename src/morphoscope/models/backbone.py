@@ -18,6 +18,7 @@ from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.models.attention import attention
 from morphoscope.models.baseline import BaselineTrunk
 from morphoscope.models.efficientnet import STAGES, fused_efficientnet
+from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
 from morphoscope.models.residual import DEPTHS, ResidualTrunk, Units
 from morphoscope.recipe import Model
 
@@ -63,19 +64,24 @@ class ConvolutionalPart(nn.Module):
         return self.features(images_NCHW)
 
 
-def backbone(model: Model, image_size: int) -> Any:
+def backbone(model: Model, image_size: int, hub: HubBackbone | None = None) -> Any:
     """The backbone of a recipe, with random weights.
+
+    Args:
+        model: the recipe's part about the network.
+        image_size: side of the input, pixels.
+        hub: what is known of a backbone from a hub; None: asked there.
 
     Raises:
         UsageError: no such model, options that do not go together, or an image too small for it.
     """
     _check_options(model)
     if _is_whole(model):
-        return _timm_whole(model, image_size)
-    trunk = _trunk(model, image_size)
+        return _timm_whole(model, image_size, hub)
+    trunk = _trunk(model, image_size, hub)
     inside = model.name in OWN  # their attention is part of the trunk
     gates = attention("none" if inside else model.attention, trunk.num_features, model.reduction)
-    places = math.prod(feature_shape(model, image_size)[2:]) if model.pool == "flatten" else 1
+    places = math.prod(feature_shape(model, image_size, hub)[2:]) if model.pool == "flatten" else 1
     return Backbone(trunk, gates, places)
 
 
@@ -102,11 +108,12 @@ def _is_whole(model: Model) -> bool:
     return not changed and model.name not in OWN
 
 
-def _timm_whole(model: Model, image_size: int) -> Any:
-    return _timm(model.name, image_size, _IMAGENET_CLASSES if model.classifier else 0, model.drop_path)
+def _timm_whole(model: Model, image_size: int, hub: HubBackbone | None) -> Any:
+    classes = _IMAGENET_CLASSES if model.classifier else 0
+    return _timm(model.name, image_size, classes, model.drop_path, hub)
 
 
-def _trunk(model: Model, image_size: int) -> Any:
+def _trunk(model: Model, image_size: int, hub: HubBackbone | None) -> Any:
     if model.name == "baseline-cnn":
         return BaselineTrunk(model.attention, model.reduction)
     if model.name in OWN:
@@ -115,13 +122,18 @@ def _trunk(model: Model, image_size: int) -> Any:
     if model.fused is not None:
         return fused_efficientnet(model.fused)
     if model.name.startswith("vgg"):
-        return ConvolutionalPart(_timm(model.name, 224, 0, model.drop_path))
-    return _timm(model.name, image_size, 0, model.drop_path, global_pool="")
+        return ConvolutionalPart(_timm(model.name, 224, 0, model.drop_path, hub))
+    return _timm(model.name, image_size, 0, model.drop_path, hub, global_pool="")
 
 
-def _timm(name: str, image_size: int, classes: int, drop_path: float, **options: Any) -> Any:
-    on_a_hub = ":" in name  # such as hf-hub:owner/name
-    if not on_a_hub and not timm.is_model(name):
+def _timm(
+    name: str, image_size: int, classes: int, drop_path: float, hub: HubBackbone | None, **options: Any
+) -> Any:
+    if is_on_hub(name):
+        hub = hub or hub_backbone(name)
+        options = hub.model_args | {"pretrained_cfg": dict(hub.pretrained_cfg)} | options
+        name = hub.architecture
+    elif not timm.is_model(name):
         near = did_you_mean(name, [*OWN, *timm.list_models()])
         raise UsageError(f"model.name: neither timm nor this program has a model '{name}'{near}")
     if drop_path:
@@ -161,14 +173,15 @@ def _check_options(model: Model) -> None:
         raise UsageError("model.classifier keeps a timm model whole; leave attention, pool and fused out")
 
 
-def feature_shape(model: Model, image_size: int) -> tuple[int, ...]:
+def feature_shape(model: Model, image_size: int, hub: HubBackbone | None = None) -> tuple[int, ...]:
     """Shape of what the trunk (or the whole timm model) gives for one image; nothing is computed.
 
     Raises:
         UsageError: the image is too small for the network.
     """
     with torch.device("meta"):
-        shadow = _timm_whole(model, image_size) if _is_whole(model) else _trunk(model, image_size)
+        whole = _is_whole(model)
+        shadow = _timm_whole(model, image_size, hub) if whole else _trunk(model, image_size, hub)
         try:
             with torch.no_grad():
                 return tuple(shadow.eval()(torch.empty(1, 3, image_size, image_size)).shape)

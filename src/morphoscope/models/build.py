@@ -10,6 +10,7 @@ import torch
 from morphoscope.models.backbone import backbone, feature_shape, weights_name, weights_part, width
 from morphoscope.models.freeze import frozen_layers, reinitialise_rest
 from morphoscope.models.heads import head
+from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
 from morphoscope.models.network import Network
 from morphoscope.models.pretrained import load_start, start_of
 from morphoscope.recipe import Model
@@ -24,6 +25,7 @@ def build(
     image_size: int,
     start: bool = True,
     statistics: tuple[Sequence[float], Sequence[float]] | None = None,
+    hub: HubBackbone | None = None,
 ) -> tuple[Network, str]:
     """Build the network of a recipe.
 
@@ -34,6 +36,7 @@ def build(
         start: load the starting weights the recipe asks for; false when trained weights follow.
         statistics: mean and standard deviation per channel of the training galaxies (0..1), for
             ``model.normalise=data``; trained weights bring them along.
+        hub: what is known of a backbone from a hub; None: asked there.
 
     Returns:
         The network and a sentence that says where its weights come from.
@@ -42,9 +45,11 @@ def build(
         UsageError: no such model, an option this model does not have, an image too small for it.
         MorphoscopeError: the starting weights are not to be had or do not fit.
     """
+    if hub is None and is_on_hub(model.name):
+        hub = hub_backbone(model.name)
     if start:
-        feature_shape(model, image_size)
-    made = backbone(model, image_size)
+        feature_shape(model, image_size, hub)
+    made = backbone(model, image_size, hub)
     frozen = frozen_layers(made, model.frozen)
     origin = _started(made, model, frozen) if start else "not loaded"
     mean, std = _normalisation(made, model, statistics)

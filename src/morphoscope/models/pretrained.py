@@ -5,19 +5,17 @@ Never a silent random start: what the recipe asks for is loaded, or the error sa
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.models.hub import hub_weights, is_on_hub, offline_when_unreachable, portable_name
 from morphoscope.packaged import NETWORKS, run_folder
 from morphoscope.recipe import Model
 
@@ -160,6 +158,9 @@ def _from_hub(backbone: nn.Module, name: str) -> str:
     import timm
     from timm.models import load_pretrained
 
+    if is_on_hub(name):
+        fit_weights(backbone, hub_weights(name), name)
+        return f"weights of {portable_name(name)}"
     own_layout = not hasattr(backbone, "pretrained_cfg")
     if own_layout and not timm.is_model(name):
         raise MorphoscopeError(f"there are no pretrained weights for '{name}'. {_WAYS_OUT}")
@@ -168,7 +169,7 @@ def _from_hub(backbone: nn.Module, name: str) -> str:
     if not (config.get("hf_hub_id") or config.get("url") or config.get("file")):
         raise MorphoscopeError(f"timm has no pretrained weights for '{name}'. {_WAYS_OUT}")
     try:
-        with _offline_when_unreachable():
+        with offline_when_unreachable():
             load_pretrained(source, num_classes=int(getattr(source, "num_classes", 0)))
     except Exception as error:  # timm raises whatever the hub's client raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -178,19 +179,3 @@ def _from_hub(backbone: nn.Module, name: str) -> str:
     if own_layout:
         fit_weights(backbone, source.state_dict(), name)
     return f"timm's pretrained weights {config.get('hf_hub_id') or config.get('url')}"
-
-
-@contextlib.contextmanager
-def _offline_when_unreachable() -> Iterator[None]:
-    """Let the hub's client use its cache alone where the hub has no address: it would retry for a minute."""
-    from huggingface_hub import constants
-
-    was_offline = constants.HF_HUB_OFFLINE
-    try:
-        socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = was_offline

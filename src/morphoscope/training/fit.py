@@ -30,6 +30,7 @@ from morphoscope.data.statistics import channel_statistics
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.build import build
+from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
 from morphoscope.models.memory import keep_freed_memory
 from morphoscope.models.network import Network, parameter_count
 from morphoscope.models.precision import autocast_type, best_device
@@ -97,15 +98,17 @@ def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
     device = best_device()
     torch.manual_seed(recipe.seed)
     with _calm():
+        hub = hub_backbone(recipe.model.name) if is_on_hub(recipe.model.name) else None
         network, origin = build(
             recipe.model,
             scheme.outputs,
             image_size=recipe.augment.size,
             statistics=_statistics(recipe, store, split),
+            hub=hub,
         )
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    header = _begin(recipe, store, split, network, origin, out)
+    header = _begin(recipe, store, split, network, out, origin=origin, hub=hub)
     note(
         f"{recipe.name}: {recipe.model.name}, {header.parameters:,} weights ({origin}); "
         f"{len(rows)} training and {len(split.validation)} validation galaxies, {device}"
@@ -234,7 +237,16 @@ def _class_labels(store: Store) -> np.ndarray:
     return store.targets()
 
 
-def _begin(recipe: Recipe, store: Store, split: Split, network: Network, origin: str, out: Path) -> Header:
+def _begin(
+    recipe: Recipe,
+    store: Store,
+    split: Split,
+    network: Network,
+    out: Path,
+    *,
+    origin: str,
+    hub: HubBackbone | None,
+) -> Header:
     from morphoscope import __version__
 
     out.mkdir(parents=True, exist_ok=True)
@@ -243,6 +255,7 @@ def _begin(recipe: Recipe, store: Store, split: Split, network: Network, origin:
         store=store_facts(store),
         parameters=parameter_count(network),
         start=origin,
+        backbone=hub,
         program_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -36,6 +36,7 @@ from morphoscope.data.split_file import Split, load_split
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
+from morphoscope.models.hub import HubBackbone
 from morphoscope.packaged import DEFAULT, run_folder
 from morphoscope.recipe import Recipe
 
@@ -82,6 +83,7 @@ class Header(BaseModel):
     store: StoreFacts
     parameters: int = 0
     start: str = Field(default="", description="where the first weights came from")
+    backbone: HubBackbone | None = Field(default=None, description="of a backbone that came from a hub")
     best_epoch: int | None = None
     weights_sha256: str = ""
     program_version: str = ""
@@ -126,7 +128,11 @@ class Run:
                 "restore it from a copy"
             )
         network, _ = build(
-            self.recipe.model, self.scheme.outputs, image_size=self.recipe.augment.size, start=False
+            self.recipe.model,
+            self.scheme.outputs,
+            image_size=self.recipe.augment.size,
+            start=False,
+            hub=self.header.backbone,
         )
         try:
             network.load_state_dict(load_file(place))
@@ -168,18 +174,26 @@ class Run:
         """The store this run was trained on, if it is still where it was.
 
         Raises:
-            UsageError: it is not there any more.
+            UsageError: it is not there any more, or the run was published, which leaves its place out.
         """
+        if not self.header.store.path:
+            raise UsageError(
+                f"{self.path} does not say where the galaxies of its training are, as published runs do not; "
+                "give them with --store"
+            )
         return open_store(self.header.store.path)
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def text_of(self, name: str) -> str | None:
+        """The text of one of the run's small files; None where there is none."""
         place = self.path / name
-        if not place.is_file():
-            return {}
+        return place.read_text(encoding="utf-8") if place.is_file() else None
+
+    def _json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads(place.read_text(encoding="utf-8"))
+            text = self.text_of(name)
+            return {} if text is None else json.loads(text)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise MorphoscopeError(f"{place} is damaged: it is not JSON") from error
+            raise MorphoscopeError(f"{self.path / name} is damaged: it is not JSON") from error
 
 
 def open_run(path: Path | str, *, unfinished: bool = False) -> Run:

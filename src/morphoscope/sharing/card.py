@@ -1,0 +1,240 @@
+"""The card of a published run (README.md): what it is, how well it does, and what not to use it for.
+
+Every number is the run's own; what a run does not know is not said. The head is the YAML that model hubs read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from morphoscope import __version__
+from morphoscope.evaluation.calibration import Calibration, read_calibration
+from morphoscope.evaluation.text import percent, plain
+from morphoscope.labels.scheme import Classes
+from morphoscope.sharing.citations import citations
+
+if TYPE_CHECKING:
+    from morphoscope.training.run import Run
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What a card says that a run does not know.
+
+    Attributes:
+        licence: of the weights, by its short name such as ``mit`` or ``cc-by-4.0``; empty: not stated.
+        authors: who to ask; empty: not stated.
+    """
+
+    licence: str = ""
+    authors: str = ""
+
+
+def model_card(run: Run, *, name: str, digest: str, wording: Wording) -> str:
+    """The card as Markdown with a YAML head.
+
+    Args:
+        run: the run.
+        name: by which it is loaded: the folder's name, or ``hf-hub:owner/name``.
+        digest: SHA-256 of the weights.
+        wording: what the run does not know.
+    """
+    metrics = run.metrics()
+    parts = [
+        _head(run, metrics, wording),
+        f"# {run.name}",
+        _about(run, wording),
+        _loading(name, run.scheme.outputs),
+        _data(run, metrics),
+        _results(run, metrics),
+        _calibration(run, metrics),
+        _use(run),
+        _papers(run),
+        _technical(run, digest),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(run: Run, metrics: dict[str, Any], wording: Wording) -> str:
+    classes = isinstance(run.scheme, Classes)
+    head: dict[str, Any] = {
+        "library_name": "morphoscope",
+        "tags": ["morphoscope", "astronomy", "galaxies", "galaxy-morphology"],
+    }
+    if wording.licence:
+        head["license"] = wording.licence
+    if classes:
+        head["pipeline_tag"] = "image-classification"
+    if metrics.get("test"):
+        key, title = ("accuracy", "accuracy") if classes else ("rmse", "RMSE of the vote fractions")
+        task = "image-classification" if classes else "other"
+        result = {
+            "task": {"type": task},
+            "dataset": {"name": run.header.store.name, "type": run.header.store.name},
+            "metrics": [{"type": key, "name": title, "value": metrics["test"][key]["value"]}],
+        }
+        head["model-index"] = [{"name": run.name, "results": [result]}]
+    text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+    return f"---\n{text}---"
+
+
+def _about(run: Run, wording: Wording) -> str:
+    recipe, header = run.recipe, run.header
+    kind = "the probability of each class" if isinstance(run.scheme, Classes) else "the fraction of votes"
+    lines = [
+        f"A `{recipe.model.name}` of {header.parameters:,} weights that gives a galaxy's image {kind}: "
+        f"{', '.join(run.scheme.output_names)}.",
+        f"Trained with the recipe `{recipe.name}` of morphoscope {header.program_version or __version__}; "
+        f"start: {header.start or 'not recorded'}.",
+    ]
+    if wording.authors:
+        lines.append(f"By {wording.authors}.")
+    return "\n".join(lines)
+
+
+def _loading(name: str, outputs: int) -> str:
+    return f"""## How to use it
+
+With morphoscope installed:
+
+```
+morphoscope predict {name} new-images --out catalogue.parquet
+```
+
+```python
+import morphoscope as ms
+
+galaxies = ms.load("{name}")
+probabilities = galaxies.predict(images)  # (N, H, W, 3) uint8 → (N, {outputs}) float32
+```"""
+
+
+def _data(run: Run, metrics: dict[str, Any]) -> str:
+    facts, counts = run.header.store, metrics.get("counts", {})
+    side = facts.image_shape[0]
+    scale = f", {facts.pixel_scale:g} arcsec a pixel as served" if facts.pixel_scale else ""
+    lines = [
+        "## Data",
+        "",
+        f"{facts.count:,} galaxies of `{facts.name}` ({facts.source or 'source not recorded'}), images of "
+        f"{side} × {side} pixels{scale}, stretch: {facts.stretch}. No image is part of this folder.",
+    ]
+    if facts.crop:
+        lines.append(f"The central {facts.crop} pixels of each original were scaled to {side}.")
+    if counts:
+        names = list(next(iter(counts.values())))
+        lines += ["", f"| part | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        lines += [
+            f"| {part} | {' | '.join(f'{count[each]:,}' for each in names)} |" for part, count in counts.items()
+        ]
+    return "\n".join(lines)
+
+
+def _results(run: Run, metrics: dict[str, Any]) -> str:
+    test = metrics.get("test")
+    if not test:
+        return "## Results\n\nNot measured: no galaxies were held out."
+    views = metrics.get("views", 1)
+    lines = [
+        "## Results",
+        "",
+        f"On {test['n']} galaxies held out of the training, {views} view{'s' if views > 1 else ''} of each, with "
+        "95 % intervals:",
+        "",
+    ]
+    if isinstance(run.scheme, Classes):
+        lines += [
+            f"- accuracy {percent(test['accuracy'])}, n = {test['n']}",
+            f"- macro F1 {plain(test['macro_f1'])}",
+            f"- log loss {plain(test['log_loss'])}, Brier score {plain(test['brier'])}",
+            "",
+            "| class | precision | recall | F1 | n |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {row['name']} | {_number(row['precision'])} | {_number(row['recall'])} "
+            f"({_number(row['recall_low'])}–{_number(row['recall_high'])}) | {_number(row['f1'])} | "
+            f"{row['support']} |"
+            for row in test["per_class"]
+        ]
+    else:
+        lines += [f"- RMSE {plain(test['rmse'], 5)}, n = {test['n']}", "", "| answer | RMSE |", "|---|---|"]
+        lines += [f"| {row['name']} | {row['rmse']:.4f} |" for row in test["per_answer"]]
+    return "\n".join(lines + [f"\n{note}" for note in test.get("notes", [])])
+
+
+def _calibration(run: Run, metrics: dict[str, Any]) -> str:
+    lines = ["## Calibration", ""]
+    measured = metrics.get("calibration")
+    if measured:
+        before, after = measured["before"], measured["after"]
+        lines += [
+            f"{measured['words']}; applied unless told otherwise.",
+            "",
+            "| | before | after |",
+            "|---|---|---|",
+        ]
+        for key, name in (("ece", "calibration error"), ("log_loss", "log loss"), ("brier", "Brier score")):
+            lines.append(f"| {name} | {plain(before[key])} | {plain(after[key])} |")
+    else:
+        fitted = _fitted(run)
+        words = "; ".join(f"{views} views: {each.words}" for views, each in fitted.items())
+        lines.append(words or "None: the answers are the network's own, and may be too sure.")
+    if sets := metrics.get("sets"):
+        covered = sets["marginal"]
+        lines += [
+            "",
+            f"Sets of classes for {100 * sets['coverage']:g} % hold the truth for {percent(covered['covered'])} "
+            f"of them, n = {covered['n']}, with {covered['mean_size']:.2f} classes on average.",
+        ]
+    return "\n".join(lines)
+
+
+def _use(run: Run) -> str:
+    facts = run.header.store
+    scale = f" at {facts.pixel_scale:g} arcsec a pixel" if facts.pixel_scale else ""
+    few = [row["name"] for row in run.metrics().get("test", {}).get("per_class", []) if row["support"] < 20]
+    lines = [
+        "## Intended use and limits",
+        "",
+        f"For cutouts of single galaxies like those of `{facts.name}`{scale}, centred, in three colours, with the "
+        "stretch above. Measured on galaxies of the same source alone: on another survey, depth, seeing, pixel "
+        "scale or stretch, measure first (`morphoscope evaluate … --store other-galaxies`). Every image gets an "
+        "answer, stars and artefacts too. The labels are people's judgements and carry their biases with "
+        "distance, size and brightness.",
+    ]
+    if few:
+        lines.append(f"Fewer than 20 test galaxies, so hardly measured: {', '.join(few)}.")
+    return "\n".join(lines)
+
+
+def _papers(run: Run) -> str:
+    methods = {each.correction.method for each in _fitted(run).values()}
+    found = citations(run, methods)
+    return "## Papers\n\n" + "\n".join(f"- {each}" for each in found) if found else ""
+
+
+def _technical(run: Run, digest: str) -> str:
+    recipe, versions = run.recipe, run.environment().get("versions", {})
+    used = ", ".join(f"{name} {version}" for name, version in versions.items())
+    lines = [
+        "## Technical",
+        "",
+        f"- input: {recipe.augment.size} × {recipe.augment.size} pixels; normalisation is in the network",
+        f"- seed {recipe.seed}, {recipe.training.epochs} epochs at most, best epoch {run.header.best_epoch}",
+        f"- weights: SHA-256 `{digest}`",
+        f"- made {run.header.created or 'at an unknown time'}" + (f" with {used}" if used else ""),
+    ]
+    return "\n".join(lines)
+
+
+def _fitted(run: Run) -> dict[int, Calibration]:
+    kept = read_calibration(run)
+    return {} if kept is None else kept.views
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

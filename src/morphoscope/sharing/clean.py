@@ -1,0 +1,36 @@
+"""What a run says of the machine it was made on stays there."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath, PureWindowsPath
+
+from morphoscope.models.hub import portable_name
+from morphoscope.recipe import Recipe
+from morphoscope.training.run import StoreFacts
+
+
+def portable_store(facts: StoreFacts) -> StoreFacts:
+    """The facts about the training's store, without the folder it was in."""
+    return facts.model_copy(update={"path": "", "source": last_part(facts.source)})
+
+
+def portable_recipe(recipe: Recipe) -> Recipe:
+    """The recipe, with the names alone of the files and folders it started from."""
+    changes: dict[str, str] = {}
+    for field in ("weights", "start"):
+        value = getattr(recipe.model, field)
+        if value:
+            changes[f"model.{field}"] = last_part(value)
+    changes["model.name"] = portable_name(recipe.model.name)
+    return recipe.changed(changes)
+
+
+def last_part(text: str) -> str:
+    """The last name of an absolute path or of one from the home folder; other text as it is.
+
+    >>> last_part("/data/me/weights.pth"), last_part("simulator"), last_part("Galaxy10.h5")
+    ('weights.pth', 'simulator', 'Galaxy10.h5')
+    """
+    if PurePosixPath(text).is_absolute() or text.startswith(("~", "../", "./")):
+        return PurePosixPath(text).name
+    return PureWindowsPath(text).name if PureWindowsPath(text).is_absolute() else text

@@ -1,0 +1,210 @@
+"""A run's network as an ONNX file, compared with itself before it is kept.
+
+Shape letters: N galaxies, C channels, S × S pixels of the network's input, K outputs, D features.
+
+The graph takes images as the network sees them (after the one warp) in grey levels 0 to 255; normalisation is
+part of it. Its outputs are the answers before calibration, the logits, and the pooled features.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from morphoscope import __version__, files
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.progress import note
+from morphoscope.sharing.packages import need
+from morphoscope.sharing.preparation import INPUT, OUTPUTS, preparation_of, sidecar, write_preparation
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from morphoscope.labels.scheme import Classes, VoteFractions
+    from morphoscope.models.network import Network
+    from morphoscope.training.run import Run
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability that is taken for the arithmetic's rounding."""
+
+_LARGEST = 2 * 10**9  # bytes; a protocol buffer cannot be longer
+
+
+def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
+    """Write ``out`` (.onnx) and, beside it, a JSON that says how images are prepared.
+
+    The file is compared with the network on noise and on drawn galaxies, in batches of several sizes; it
+    appears only when every probability agrees to :data:`TOLERANCE`.
+
+    Args:
+        run: a finished run.
+        out: the file to write.
+        overwrite: replace files that are there.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        UsageError: the ending is another, or something is there already.
+        MorphoscopeError: a package is missing, the network has a part that ONNX cannot express, or the
+            file answers otherwise than the network.
+    """
+    need(("onnx", "onnxscript", "onnxruntime"), "onnx", "ONNX export")
+    out = Path(out)
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(f"{out}: a name that ends in .onnx was expected")
+    for place in (out, sidecar(out)):
+        if place.exists() and not overwrite:
+            raise UsageError(f"{place} exists already; choose another name or pass --overwrite")
+    network = run.network()
+    side, channels = run.recipe.augment.size, run.header.store.image_shape[2]
+    with files.atomic_file(sidecar(out)) as description, files.atomic_file(out) as place:
+        write_graph(network, run.scheme, place, side=side, channels=channels)
+        parity = compared(network, run.scheme, place, side=side, channels=channels)
+        if not parity["largest_difference"] <= TOLERANCE:
+            raise MorphoscopeError(
+                f"{out}: the exported network differs from the run's by {parity['largest_difference']:.1e} "
+                f"in a probability, and {TOLERANCE:.0e} is allowed; nothing was written"
+            )
+        preparation = preparation_of(
+            run,
+            out,
+            features=parity.pop("features"),
+            parity=parity,
+            versions=_versions(),
+            digest=files.sha256_of(place),
+        )
+        write_preparation(description, preparation)
+    return out
+
+
+def write_graph(
+    network: Network, scheme: Classes | VoteFractions, place: Path, *, side: int, channels: int = 3
+) -> None:
+    """Write a network in evaluation mode as ONNX, for any number of galaxies at once.
+
+    Args:
+        network: images (N, C, S, S) in grey levels → (N, K).
+        scheme: what the outputs mean.
+        place: the file.
+        side: S.
+        channels: C.
+
+    Raises:
+        MorphoscopeError: it is too large for one file, or has a part that ONNX cannot express.
+    """
+    import torch
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    if weights > _LARGEST:
+        raise MorphoscopeError(
+            f"the network's {weights / 1e9:.1f} GB of weights are more than the 2 GB of one ONNX file"
+        )
+    example = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0)) * 255
+    note("exporting the network to ONNX")
+    try:
+        with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+            warnings.simplefilter("ignore")  # the exporter's own: of torch's internals, not of this network
+            program = torch.onnx.export(
+                _with_outputs(network, scheme).eval(),
+                (example,),
+                dynamo=True,
+                external_data=False,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=({0: torch.export.Dim("galaxies")},),
+                verbose=False,
+            )
+    except Exception as error:  # whatever the exporter raises
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise MorphoscopeError(f"this network cannot be exported to ONNX: {reason.strip()}") from error
+    assert program is not None
+    ClearMetadataAndDocStringPass()(program.model)  # the exporter notes the folders of the source code
+    program.save(str(place), external_data=False)
+
+
+def compared(
+    network: Network, scheme: Classes | VoteFractions, place: Path, *, side: int, channels: int = 3
+) -> dict[str, Any]:
+    """How far an ONNX file's answers are from those of the network, both in fp32.
+
+    Returns:
+        ``images``, how many were compared; ``largest_difference`` of a probability or fraction;
+        ``features``, D.
+    """
+    import torch
+
+    from morphoscope.sharing.onnx_network import OnnxNetwork
+
+    exported = OnnxNetwork(place)
+    largest, count, features = 0.0, 0, 0
+    for batch in _trial_images(side, channels):
+        images = torch.from_numpy(batch).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            expected = scheme.probabilities(network(images)).numpy()
+        answers, _, embedded = exported.outputs(images, OUTPUTS)
+        difference = np.abs(answers - expected).max()
+        # Not-a-number must not pass for agreement.
+        largest = max(largest, float(difference) if np.isfinite(difference) else np.inf)
+        count, features = count + len(batch), embedded.shape[1]
+    return {"images": count, "largest_difference": largest, "features": features}
+
+
+def _with_outputs(network: Network, scheme: Classes | VoteFractions) -> nn.Module:
+    import torch
+
+    class WithOutputs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            features = self.network.embed(images)
+            logits = self.network.head(features)
+            return scheme.probabilities(logits), logits, features
+
+    return WithOutputs()
+
+
+def _trial_images(side: int, channels: int) -> list[np.ndarray]:
+    """Batches of one, two and four: noise, black and white, and discs with a bulge on a noisy sky; uint8."""
+    rng = np.random.default_rng(20261121)
+    noise = rng.integers(0, 256, (1, side, side, channels), np.uint8)
+    flat = np.stack([np.full((side, side, channels), level, np.uint8) for level in (0, 255)])
+    y, x = (np.mgrid[:side, :side] - (side - 1) / 2) / side
+    discs = []
+    for angle, ratio, length in ((0.0, 1.0, 0.06), (0.7, 0.5, 0.1), (2.1, 0.2, 0.15), (1.2, 0.8, 0.2)):
+        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        disc = 180 * np.exp(-np.hypot(along, across / ratio) / length)
+        bulge = 120 * np.exp(-((x**2 + y**2) ** 0.25) / 0.12)
+        colours = np.linspace(0.8, 1.1, channels)
+        light = (disc + bulge)[:, :, None] * colours + rng.normal(12, 4, (side, side, channels))
+        discs.append(np.clip(light, 0, 255).astype(np.uint8))
+    return [noise, flat, np.stack(discs)]
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "timm", "onnx", "onnxscript", "onnxruntime")
+    return {"morphoscope": __version__} | {name: importlib.metadata.version(name) for name in packages}
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Only errors of some loggers are said."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,109 @@
+"""Runs that answer through onnxruntime: beside their folder, or from an exported file alone."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.evaluation.calibration import FILE as CALIBRATION
+from morphoscope.sharing.onnx_graph import export_onnx
+from morphoscope.sharing.preparation import read_preparation
+from morphoscope.training.run import Header, Run
+
+if TYPE_CHECKING:
+    from morphoscope.models.network import Network
+
+CACHE = Path("onnx", "network.onnx")  # within a run
+
+
+@dataclass(frozen=True)
+class OnnxRun(Run):
+    """A run whose network is an ONNX file."""
+
+    onnx: Path = field(kw_only=True)
+
+    def network(self) -> Network:
+        """The ONNX file, called as the run's own network is."""
+        from morphoscope.sharing.onnx_network import OnnxNetwork
+
+        return OnnxNetwork(self.onnx)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class ExportedRun(OnnxRun):
+    """An exported file and the JSON beside it, without the run's folder."""
+
+    texts: dict[str, str] = field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.onnx.stem
+
+    def text_of(self, name: str) -> str | None:
+        """Of the run's small files, what the JSON kept."""
+        return self.texts.get(name)
+
+    def store(self) -> Any:
+        """There is none: an exported file does not know its galaxies."""
+        raise UsageError(f"{self.onnx} does not know the galaxies of its training; give the run, or --store")
+
+
+def open_exported(onnx: Path | str) -> ExportedRun:
+    """An exported file, without its run.
+
+    Raises:
+        UsageError: it, or the JSON beside it, is missing.
+        MorphoscopeError: one of them is damaged, or was made by a newer program.
+    """
+    onnx = Path(onnx)
+    said = read_preparation(onnx)
+    header = Header(
+        state="finished",
+        scheme=said.scheme,
+        store=said.store,
+        parameters=said.parameters,
+        start=said.start,
+        weights_sha256=said.weights_sha256,
+        program_version=said.versions.get("morphoscope", ""),
+        created=said.created,
+    )
+    texts = {} if said.calibration is None else {CALIBRATION: said.calibration.model_dump_json()}
+    return ExportedRun(onnx, said.recipe, header, onnx=onnx, texts=texts)
+
+
+def through_onnx(run: Run) -> OnnxRun:
+    """A run that answers through onnxruntime; exported once, into ``onnx/`` of its folder.
+
+    Where that folder takes no files the export goes to a temporary one that lasts as long as the program.
+
+    Raises:
+        MorphoscopeError: as :func:`morphoscope.sharing.onnx_graph.export_onnx`.
+    """
+    if isinstance(run, OnnxRun):
+        return run
+    onnx = run.path / CACHE
+    with contextlib.suppress(MorphoscopeError):  # absent, damaged, or of an older export: made anew
+        said = read_preparation(onnx)
+        if said.weights_sha256 == run.header.weights_sha256:
+            return OnnxRun(run.path, run.recipe, run.header, onnx=onnx)
+    if not _takes_files(run.path):
+        folder = tempfile.mkdtemp(prefix="morphoscope-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        onnx = Path(folder) / CACHE.name
+    export_onnx(run, onnx, overwrite=True)
+    return OnnxRun(run.path, run.recipe, run.header, onnx=onnx)
+
+
+def _takes_files(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,184 @@
+"""What must be known to use an ONNX file: how images are prepared, what the outputs mean.
+
+``FILE.json`` beside ``FILE.onnx``. Its first part is for people and for other programs; ``recipe``, ``store``,
+``scheme`` and ``calibration`` are this program's own forms, from which it predicts without the run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from morphoscope import files
+from morphoscope.augment import views
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.evaluation.calibration import CalibrationFile, read_calibration
+from morphoscope.labels.scheme import Classes, Scheme
+from morphoscope.recipe import Recipe
+from morphoscope.sharing.clean import portable_recipe, portable_store
+from morphoscope.training.run import Run, StoreFacts, write_json
+
+FORMAT_VERSION = 1
+INPUT = "images"
+OUTPUTS = ("probabilities", "logits", "features")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Steps(_Part):
+    """What is done to a picture before it is the network's input, in this order."""
+
+    channels: str = "red, green, blue"
+    stored_crop: int | None = Field(
+        description="1. centre crop of the original, pixels; null: the largest square; images that have "
+        "stored_side already are taken as they are"
+    )
+    stored_side: int = Field(description="2. scaled to this side, pixels; 8 bits a channel")
+    stretch: str = Field(description="how FITS values became grey levels before that")
+    crop: int | None = Field(description="3. centre crop of the stored image, pixels; null: all of it")
+    size: int = Field(description="4. scaled to this side, the network's input")
+    border: str = Field(description="what lies outside the image: constant is black")
+    resampling: str = (
+        "averaged over blocks of whole pixels while a reduction of two or more is left, then bilinear; pixel "
+        "centres are whole numbers, the middle of the image stays the middle"
+    )
+    values: str = "grey levels 0 to 255 as float32; the normalisation is inside the network"
+    views: list[dict[str, float | bool]] = Field(
+        description="the probabilities are the mean over these: turned counter-clockwise by an angle in "
+        "degrees about the middle in step 4, mirrored"
+    )
+
+
+class Preparation(_Part):
+    """What ``FILE.json`` says."""
+
+    kind: Literal["morphoscope-onnx"] = "morphoscope-onnx"
+    format_version: int = FORMAT_VERSION
+    name: str = Field(description="of the run")
+    onnx: str = Field(description="the file it belongs to")
+    onnx_sha256: str
+    weights_sha256: str = Field(description="of the run's weights.safetensors")
+    input: dict[str, Any]
+    outputs: dict[str, dict[str, Any]]
+    names: tuple[str, ...] = Field(description="classes or answers, in the order of the outputs")
+    images: Steps
+    parity: dict[str, Any] = Field(description="largest difference to the run's own network")
+    versions: dict[str, str]
+    created: str = Field(default="", description="when the run was made")
+    start: str = ""
+    parameters: int = 0
+    scheme: Scheme
+    store: StoreFacts
+    recipe: Recipe
+    calibration: CalibrationFile | None = Field(description="by the number of views; see docs/catalogues.md")
+
+
+def sidecar(onnx: Path) -> Path:
+    """``model.json`` beside ``model.onnx``."""
+    return onnx.with_suffix(".json")
+
+
+def preparation_of(
+    run: Run, onnx: Path, *, features: int, parity: dict[str, Any], versions: dict[str, str], digest: str
+) -> Preparation:
+    """What must be known to use a run's network elsewhere.
+
+    Args:
+        run: the run.
+        onnx: name of the file to be.
+        features: D, the length of the network's features.
+        parity: what was compared, and the largest difference.
+        versions: of the packages that wrote the file.
+        digest: SHA-256 of the ONNX file.
+    """
+    recipe, facts, scheme = run.recipe, run.header.store, run.scheme
+    side, channels = recipe.augment.size, facts.image_shape[2]
+    meaning = "class probabilities that sum to 1" if isinstance(scheme, Classes) else "fractions of volunteers"
+    return Preparation(
+        name=run.name,
+        onnx=onnx.name,
+        onnx_sha256=digest,
+        weights_sha256=run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors"),
+        input={
+            "name": INPUT,
+            "type": "float32",
+            "shape": ["galaxies", channels, side, side],
+            "layout": "NCHW",
+            "range": [0, 255],
+        },
+        outputs={
+            "probabilities": {
+                "shape": ["galaxies", scheme.outputs],
+                "meaning": f"{meaning}, before calibration",
+            },
+            "logits": {"shape": ["galaxies", scheme.outputs], "meaning": "what they are computed from"},
+            "features": {"shape": ["galaxies", features], "meaning": "pooled features before the head"},
+        },
+        names=scheme.output_names,
+        images=Steps(
+            stored_crop=facts.crop,
+            stored_side=facts.image_shape[0],
+            stretch=facts.stretch,
+            crop=recipe.augment.crop,
+            size=side,
+            border=recipe.augment.border,
+            views=[view._asdict() for view in views(recipe.augment, recipe.evaluation.views)],
+        ),
+        parity=parity,
+        versions=versions,
+        created=run.header.created,
+        start=run.header.start,
+        parameters=run.header.parameters,
+        scheme=scheme,
+        store=portable_store(facts),
+        recipe=portable_recipe(recipe),
+        calibration=read_calibration(run),
+    )
+
+
+def write_preparation(place: Path, preparation: Preparation) -> None:
+    """Write it as JSON, at one stroke."""
+    write_json(place, preparation.model_dump(mode="json"))
+
+
+def read_preparation(onnx: Path) -> Preparation:
+    """What is written beside an ONNX file.
+
+    Raises:
+        UsageError: there is no such file, or nothing beside it.
+        MorphoscopeError: it is damaged, from a newer program, or belongs to another ONNX file.
+    """
+    place = sidecar(onnx)
+    if not onnx.is_file():
+        raise UsageError(f"{onnx} does not exist; make one with 'morphoscope export RUN --onnx {onnx}'")
+    if not place.is_file():
+        raise UsageError(
+            f"{place} is missing: it lies beside {onnx.name} and says how images are prepared; copy both, or "
+            "make both with 'morphoscope export'"
+        )
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+        version = values["format_version"]
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+        raise MorphoscopeError(f"{place} is damaged: it does not describe an ONNX file") from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise MorphoscopeError(
+            f"{place} has format {version}, made by a newer morphoscope; this one reads up to "
+            f"{FORMAT_VERSION}. Upgrade morphoscope"
+        )
+    try:
+        preparation = Preparation.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(step) for step in first["loc"])
+        raise MorphoscopeError(f"{place} is damaged: {field}: {first['msg']}") from error
+    if files.sha256_of(onnx) != preparation.onnx_sha256:
+        raise MorphoscopeError(
+            f"{onnx} is not the file that {place.name} describes (its checksum differs); export the run again"
+        )
+    return preparation
