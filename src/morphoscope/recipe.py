@@ -120,7 +120,8 @@ class Model(Part):
 
     name: str = Field(
         default="resnet18",
-        description="timm name, or residual18/34/50/101/152, baseline-cnn (layouts of this program)",
+        description="timm name, hf-hub:owner/name or local-dir:FOLDER (see docs/sharing.md), or "
+        "residual18/34/50/101/152, baseline-cnn (layouts of this program)",
     )
     pretrained: bool = Field(default=True, description="start from ImageNet weights; false: from scratch")
     weights: str | None = Field(default=None, description="local file or folder with the pretrained weights")

@@ -22,7 +22,8 @@ RunFolders = Annotated[
     str,
     typer.Argument(
         metavar="RUN[,RUN...]",
-        help="Folder of a finished run; of several, with commas between them, the mean answer.",
+        help="A finished run: folder, 'default', hf-hub:owner/name, or an exported .onnx file; of several, "
+        "with commas between them, the mean answer.",
         show_default=False,
     ),
 ]
@@ -131,7 +132,7 @@ def evaluate(
     """Measure a run: on the galaxies it held out, or on another store with the same labels."""
     from morphoscope import api
 
-    loaded = api.load(_folders(run), views=_views(views, tta), calibrated=False if no_calibration else None)
+    loaded = api.load(_several(run), views=_views(views, tta), calibrated=False if no_calibration else None)
     other = None if store is None else api.open_store(store)
     measured = loaded.evaluate(other, coverage=coverage)
     together = ("members", "mutual_information")
@@ -251,6 +252,9 @@ def predict(
     dropout_samples: Annotated[
         int, typer.Option(help="Monte-Carlo dropout: networks with other units left out, 2 or more.", min=0)
     ] = 0,
+    engine: Annotated[
+        str | None, typer.Option(help="What computes: torch, onnx or ray (a cluster). [default: torch]")
+    ] = None,
     detect: Annotated[
         bool, typer.Option("--detect", help="INPUT is one picture or FITS mosaic: find its galaxies.")
     ] = False,
@@ -277,10 +281,11 @@ def predict(
     if embeddings and detect:
         raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     loaded = api.load(
-        _folders(run),
+        _several(run),
         views=views,
         calibrated=False if no_calibration else None,
         dropout_samples=dropout_samples,
+        engine=engine,
     )
     if adapt and detect:
         raise UsageError("--adapt is for catalogues of cutouts, not for --detect")
@@ -322,14 +327,14 @@ def predict(
         raise typer.Exit(1)
 
 
-def _folders(runs: str) -> list[Path]:
-    """The folders of a list with commas; a folder that has a comma in its name is itself."""
+def _several(runs: str) -> list[str]:
+    """The runs of a list with commas; a folder that has a comma in its name is itself."""
     if Path(runs).exists():
-        return [Path(runs)]
-    folders = [Path(name.strip()) for name in runs.split(",") if name.strip()]
-    if not folders:
+        return [runs]
+    names = [name.strip() for name in runs.split(",") if name.strip()]
+    if not names:
         raise UsageError("the folder of a finished run was expected")
-    return folders
+    return names
 
 
 def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:

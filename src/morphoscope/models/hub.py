@@ -1,8 +1,8 @@
 """Backbones that timm takes from a model hub or a folder: what they are, and their weights.
 
 ``hf-hub:owner/name`` (``hf-hub:owner/name@revision``) and ``local-dir:FOLDER`` are timm's forms; both hold a
-``config.json`` with the architecture and ``model.safetensors``. Encoders trained on galaxies come this way, such
-as ``hf-hub:mwalmsley/zoobot-encoder-convnext_nano``.
+``config.json`` with the architecture and ``model.safetensors``. Encoders trained on galaxies come this way,
+such as ``hf-hub:mwalmsley/zoobot-encoder-convnext_nano``.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def hub_reason(error: Exception) -> str:
         return "this is no name of a model on the hub, which has the form owner/name"
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | ConnectionError):
         return (
-            "the hub cannot be reached and the model is not in the cache; connect to the network, or copy its "
-            "folder from a machine that is connected"
+            "the hub cannot be reached and the model is not in the cache; connect to the network, or copy "
+            "its folder from a machine that is connected"
         )
     if isinstance(error, errors.EntryNotFoundError):
         return "the hub's model lacks a file that was expected"

@@ -1,6 +1,7 @@
 """The card of a published run (README.md): what it is, how well it does, and what not to use it for.
 
-Every number is the run's own; what a run does not know is not said. The head is the YAML that model hubs read.
+Every number is the run's own; what a run does not know is not said. The head is the YAML that model
+hubs read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from morphoscope.sharing.citations import citations
 
 if TYPE_CHECKING:
     from morphoscope.training.run import Run
+
+
+_SIMULATED = "The labels are the simulator's own: how well it does on real galaxies was not measured."
+_JUDGED = "The labels are people's judgements and carry their biases with distance, size and brightness."
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,8 @@ def _data(run: Run, metrics: dict[str, Any]) -> str:
         names = list(next(iter(counts.values())))
         lines += ["", f"| part | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
         lines += [
-            f"| {part} | {' | '.join(f'{count[each]:,}' for each in names)} |" for part, count in counts.items()
+            f"| {part} | {' | '.join(f'{count[each]:,}' for each in names)} |"
+            for part, count in counts.items()
         ]
     return "\n".join(lines)
 
@@ -141,8 +147,8 @@ def _results(run: Run, metrics: dict[str, Any]) -> str:
     lines = [
         "## Results",
         "",
-        f"On {test['n']} galaxies held out of the training, {views} view{'s' if views > 1 else ''} of each, with "
-        "95 % intervals:",
+        f"On {test['n']} galaxies held out of the training, {views} view{'s' if views > 1 else ''} of each, "
+        "with 95 % intervals:",
         "",
     ]
     if isinstance(run.scheme, Classes):
@@ -187,8 +193,9 @@ def _calibration(run: Run, metrics: dict[str, Any]) -> str:
         covered = sets["marginal"]
         lines += [
             "",
-            f"Sets of classes for {100 * sets['coverage']:g} % hold the truth for {percent(covered['covered'])} "
-            f"of them, n = {covered['n']}, with {covered['mean_size']:.2f} classes on average.",
+            f"Sets of classes for {100 * sets['coverage']:g} % hold the truth for "
+            f"{percent(covered['covered'])} of them, n = {covered['n']}, with {covered['mean_size']:.2f} "
+            "classes on average.",
         ]
     return "\n".join(lines)
 
@@ -200,11 +207,11 @@ def _use(run: Run) -> str:
     lines = [
         "## Intended use and limits",
         "",
-        f"For cutouts of single galaxies like those of `{facts.name}`{scale}, centred, in three colours, with the "
-        "stretch above. Measured on galaxies of the same source alone: on another survey, depth, seeing, pixel "
-        "scale or stretch, measure first (`morphoscope evaluate … --store other-galaxies`). Every image gets an "
-        "answer, stars and artefacts too. The labels are people's judgements and carry their biases with "
-        "distance, size and brightness.",
+        f"For cutouts of single galaxies like those of `{facts.name}`{scale}, centred, in three colours, "
+        "with the stretch above. Measured on galaxies of the same source alone: on another survey, depth, "
+        "seeing, pixel scale or stretch, measure first (`morphoscope evaluate … --store other-galaxies`). "
+        "Every image gets an answer, stars and artefacts too. "
+        + (_SIMULATED if facts.source == "simulator" else _JUDGED),
     ]
     if few:
         lines.append(f"Fewer than 20 test galaxies, so hardly measured: {', '.join(few)}.")

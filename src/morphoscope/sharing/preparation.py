@@ -1,7 +1,7 @@
 """What must be known to use an ONNX file: how images are prepared, what the outputs mean.
 
-``FILE.json`` beside ``FILE.onnx``. Its first part is for people and for other programs; ``recipe``, ``store``,
-``scheme`` and ``calibration`` are this program's own forms, from which it predicts without the run.
+``FILE.json`` beside ``FILE.onnx``. Its first part is for people and for other programs; ``recipe``,
+``store``, ``scheme`` and ``calibration`` are this program's own forms: it predicts from them without the run.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def preparation_of(
     """
     recipe, facts, scheme = run.recipe, run.header.store, run.scheme
     side, channels = recipe.augment.size, facts.image_shape[2]
-    meaning = "class probabilities that sum to 1" if isinstance(scheme, Classes) else "fractions of volunteers"
+    meaning = (
+        "class probabilities that sum to 1" if isinstance(scheme, Classes) else "fractions of volunteers"
+    )
     return Preparation(
         name=run.name,
         onnx=onnx.name,

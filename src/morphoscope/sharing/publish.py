@@ -1,7 +1,7 @@
 """A run as a folder that others can load: weights, recipe, scheme, calibration, metrics, and a model card.
 
-The folder is a run: ``ms.load(folder)`` and every command read it back, with the same answers to the last bit.
-Left out is what shows galaxies or names files of this machine: predictions, figures, the report, the split.
+The folder is a run: ``ms.load(folder)`` and every command read it back, with the same answers to the last
+bit. Left out is what shows galaxies or names files of this machine: predictions, figures, report, split.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ SHARED = ("calibration.json", "metrics.json", "history.csv", "reference.json", "
 
 
 def publish(
-    run: Run, to: Path | str, *, wording: Wording | None = None, private: bool = False, overwrite: bool = False
+    run: Run,
+    to: Path | str,
+    *,
+    wording: Wording | None = None,
+    private: bool = False,
+    overwrite: bool = False,
 ) -> str:
     """Make a folder to share, or put it on the model hub.
 
@@ -81,6 +86,7 @@ def _checked(run: Run, weights: Path) -> str:
     digest = files.sha256_of(weights)
     if run.header.weights_sha256 not in ("", digest):
         raise MorphoscopeError(
-            f"{weights} is not the file that the training wrote (its checksum differs); restore it from a copy"
+            f"{weights} is not the file that the training wrote (its checksum differs); restore it from a "
+            "copy"
         )
     return digest

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from morphoscope import api
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.models.build import build
+from morphoscope.models.network import Network
+from morphoscope.sharing import onnx_graph, packages
+from morphoscope.sharing.onnx_graph import TOLERANCE, compared, write_graph
+from morphoscope.sharing.preparation import read_preparation
+from morphoscope.studies.registry import find_recipe
+from morphoscope.training.run import Run
+
+pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+import onnx
+import onnxruntime
+
+FIVE = Classes(name="five", classes=tuple("abcde"))
+VOTES = VoteFractions(name="five-votes", answers=tuple("abcde"))
+
+
+def lively(network: Network, side: int) -> Network:
+    """With logits that differ by a few between images, as a trained network's do."""
+    draw = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            torch.nn.init.kaiming_normal_(module.weight, generator=draw)
+    network.eval()
+    images = torch.cat(
+        [torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in onnx_graph._trial_images(side, 3)]
+    )
+    last = network.head[-1]
+    with torch.no_grad():
+        logits = network(images)
+        last.weight *= 3 / logits.std(dim=0).mean()
+        last.bias -= network(images).mean(dim=0)
+        assert network(images).std(dim=0).min() > 0.1
+    return network
+
+
+@pytest.mark.parametrize(
+    ("recipe", "side", "scheme"),
+    [
+        ("cheng/vgg16", 32, FIVE),
+        ("tong/resnet50", 32, FIVE),
+        ("fu/densenet121-0", 32, FIVE),
+        ("yan/efficientnetv2s-cbam", 32, FIVE),
+        ("ng/baseline", 48, VOTES),
+        ("ng/dinov2-base", 28, VOTES),
+    ],
+)
+def test_every_kind_of_network_answers_alike(
+    recipe: str, side: int, scheme: Classes | VoteFractions, tmp_path: Path
+):
+    chosen = find_recipe(recipe).changed(model={"pretrained": False}, augment={"size": side, "crop": None})
+    network, _ = build(chosen.model, scheme.outputs, image_size=side)
+    lively(network, side)
+    place = tmp_path / "network.onnx"
+    write_graph(network, scheme, place, side=side)
+    parity = compared(network, scheme, place, side=side)
+    assert parity["images"] == 7
+    assert 0 < parity["largest_difference"] <= TOLERANCE
+
+
+def test_the_file_answers_as_the_run_does_for_any_number_of_galaxies(run: Run, exported: Path, images):
+    predictor = api.load(run.path, views=1, calibrated=False).predictor
+    stored = [image[:40, :40] for image in images]
+    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
+    for count in (1, 2, 12):
+        prepared = predictor.prepared(stored[:count]).transpose(0, 3, 1, 2).astype(np.float32)
+        probabilities, logits, features = session.run(None, {"images": prepared})
+        np.testing.assert_allclose(probabilities, predictor.probabilities(stored[:count]), atol=1e-5)
+        shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(probabilities, shares, atol=1e-6)
+        expected = predictor.network.embed(torch.from_numpy(prepared)).detach().numpy()
+        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_json_says_how_to_prepare_images(run: Run, exported: Path):
+    said = json.loads(exported.with_suffix(".json").read_text())
+    assert said["input"] == {
+        "name": "images",
+        "type": "float32",
+        "shape": ["galaxies", 3, 32, 32],
+        "layout": "NCHW",
+        "range": [0, 255],
+    }
+    steps = said["images"]
+    assert (steps["stored_crop"], steps["stored_side"], steps["crop"], steps["size"]) == (48, 40, 36, 32)
+    assert (steps["border"], steps["stretch"]) == ("constant", "as-served")
+    assert [view["flip_horizontal"] for view in steps["views"]] == [False, True]
+    assert said["names"] == ["red", "green", "blue"]
+    assert said["weights_sha256"] == run.header.weights_sha256
+    assert set(said["calibration"]["views"]) == {"1", "2"}
+    assert said["outputs"]["features"]["shape"][0] == "galaxies"
+    assert 0 <= said["parity"]["largest_difference"] <= TOLERANCE
+    assert set(said["versions"]) == {"morphoscope", "torch", "timm", "onnx", "onnxscript", "onnxruntime"}
+
+
+def test_neither_file_names_a_folder_of_this_machine(run: Run, exported: Path):
+    for place in (exported, exported.with_suffix(".json")):
+        content = place.read_bytes()
+        for folder in (run.path.parent, Path(run.header.store.path).parent, Path(onnx_graph.__file__).parent):
+            assert str(folder).encode() not in content
+    onnx.checker.check_model(onnx.load(exported))
+
+
+def test_a_file_that_answers_otherwise_is_not_left_behind(run: Run, tmp_path: Path, monkeypatch):
+    def slightly_wrong(network: Network, *arguments: object, **options: object) -> None:
+        with torch.no_grad():
+            network.head[-1].bias[0] += 1e-3
+        write_graph(network, *arguments, **options)  # type: ignore[arg-type]
+        with torch.no_grad():
+            network.head[-1].bias[0] -= 1e-3
+
+    monkeypatch.setattr(onnx_graph, "write_graph", slightly_wrong)
+    with pytest.raises(MorphoscopeError, match=r"differs from the run's by .*e-04.*nothing was written"):
+        onnx_graph.export_onnx(run, tmp_path / "out" / "wrong.onnx")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_onnx_cannot_express_is_said(tmp_path: Path):
+    class Uneven(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images if float(images.sum()) > 0 else -images
+
+    network = Network(Uneven(), torch.nn.Flatten(), (0.5,) * 3, (0.5,) * 3)
+    with pytest.raises(MorphoscopeError, match="cannot be exported to ONNX: "):
+        write_graph(network, FIVE, tmp_path / "x.onnx", side=8)
+
+
+def test_requests_that_cannot_be_met_are_refused_first(run: Run, exported: Path, tmp_path: Path, monkeypatch):
+    with pytest.raises(UsageError, match=r"ends in \.onnx was expected"):
+        onnx_graph.export_onnx(run, tmp_path / "x.pt")
+    with pytest.raises(UsageError, match="exists already"):
+        onnx_graph.export_onnx(run, exported)
+    with pytest.raises(UsageError, match="is an exported file"):
+        api.load(exported).export(tmp_path / "again.onnx")
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MorphoscopeError, match=r"pip install 'morphoscope\[onnx\]'"):
+        onnx_graph.export_onnx(run, tmp_path / "x.onnx")
+
+
+def test_a_damaged_description_is_refused(exported: Path, tmp_path: Path):
+    place = tmp_path / "m.onnx"
+    place.write_bytes(exported.read_bytes())
+    with pytest.raises(UsageError, match=r"m\.json is missing"):
+        read_preparation(place)
+    said = json.loads(exported.with_suffix(".json").read_text())
+    for change, message in (
+        ({"format_version": 99}, "newer morphoscope"),
+        ({"names": 3}, "is damaged: names"),
+        ({"onnx_sha256": "0" * 64}, "is not the file that m.json describes"),
+    ):
+        place.with_suffix(".json").write_text(json.dumps(said | change))
+        with pytest.raises(MorphoscopeError, match=message):
+            read_preparation(place)
+    place.with_suffix(".json").write_text("[]")
+    with pytest.raises(MorphoscopeError, match="does not describe an ONNX file"):
+        read_preparation(place)

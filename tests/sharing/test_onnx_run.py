@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from morphoscope import api
+from morphoscope.catalogue.write import read_provenance
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.sharing import onnx_run
+from morphoscope.training.run import Run
+
+pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+
+
+def same_rows(first: pa.Table, second: pa.Table, tolerance: float) -> None:
+    assert first.schema.names == second.schema.names
+    assert first.num_rows == second.num_rows > 0
+    for name in first.schema.names:
+        if pa.types.is_floating(first.schema.field(name).type):
+            one, other = (np.asarray(table[name].fill_null(-1)) for table in (first, second))
+            np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+        else:
+            assert first[name].to_pylist() == second[name].to_pylist()
+
+
+@pytest.fixture
+def own_run(run: Run, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run.path, tmp_path / "own-run"))
+
+
+def test_a_run_through_onnx_gives_the_same_catalogue(
+    own_run: Path, pictures: Path, tmp_path: Path, monkeypatch
+):
+    wanted = {"coverage": 0.9}
+    plain = api.load(own_run).catalogue(pictures, tmp_path / "plain.parquet", **wanted)
+    through = api.load(own_run, engine="onnx").catalogue(pictures, tmp_path / "onnx.parquet", **wanted)
+    assert (through.predicted, through.unreadable) == (plain.predicted, plain.unreadable) == (12, 1)
+    same_rows(pq.read_table(plain.out), pq.read_table(through.out), 1e-5)
+
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("exported a second time")
+
+    monkeypatch.setattr(onnx_run, "export_onnx", again)
+    loaded = api.load(own_run, engine="onnx")
+    assert isinstance(loaded.predictor.run, onnx_run.OnnxRun)
+
+
+def test_an_export_of_other_weights_is_made_anew(own_run: Path, monkeypatch):
+    made: list[Path] = []
+    monkeypatch.setattr(onnx_run, "export_onnx", lambda run, onnx, overwrite: made.append(onnx))
+    onnx = own_run / "onnx" / "network.onnx"
+    run = api.open_run(own_run)
+    onnx_run.through_onnx(run)
+    onnx.parent.mkdir()
+    onnx.write_bytes(b"damaged")
+    onnx_run.through_onnx(run)
+    assert made == [onnx, onnx]
+    monkeypatch.setattr(onnx_run, "_takes_files", lambda folder: False)
+    elsewhere = onnx_run.through_onnx(run).onnx
+    assert elsewhere == made[-1] != onnx
+    assert elsewhere.parent.is_dir()
+
+
+def test_an_exported_file_predicts_without_its_run(
+    run: Run, exported: Path, pictures: Path, images: np.ndarray, tmp_path: Path
+):
+    alone = tmp_path / "elsewhere" / "colours.onnx"
+    alone.parent.mkdir()
+    for ending in (".onnx", ".json"):
+        shutil.copy(exported.with_suffix(ending), alone.with_suffix(ending))
+    loaded, original = api.load(alone), api.load(run.path)
+    assert loaded.classes == original.classes
+    np.testing.assert_allclose(loaded.predict(images), original.predict(images), rtol=0, atol=1e-5)
+    own = api.load(alone, views=1, calibrated=False).predict(images)
+    np.testing.assert_allclose(own, api.load(run.path, views=1, calibrated=False).predict(images), atol=1e-5)
+    assert loaded.predict_sets(images, 0.9) == original.predict_sets(images, 0.9)
+    assert np.abs(own - loaded.predict(images)).max() > 1e-4  # so the calibration and the views came along
+
+    catalogues = [
+        each.catalogue(pictures, tmp_path / f"{k}.parquet").out for k, each in enumerate((loaded, original))
+    ]
+    same_rows(*(pq.read_table(out) for out in catalogues), 1e-5)
+    said, expected = (read_provenance(out) for out in catalogues)
+    assert said.pop("run") == "colours"
+    for name in ("weights_sha256", "calibration", "views", "scheme", "stretch", "crop", "size", "recipe"):
+        assert said[name] == expected[name]
+
+
+def test_what_an_exported_file_cannot_do_is_said(exported: Path, images: np.ndarray, tmp_path: Path):
+    with pytest.raises(UsageError, match="maps need gradients"):
+        api.load(exported).explain(images)
+    with pytest.raises(UsageError, match="does not know the galaxies of its training"):
+        api.load(exported).evaluate()
+    with pytest.raises(UsageError, match="the engine torch does not read"):
+        api.load(exported, engine="torch")
+    with pytest.raises(UsageError, match=r"no engine 'onx'.*did you mean 'onnx'"):
+        api.load(exported, engine="onx")
+    with pytest.raises(UsageError, match="does not exist; make one with"):
+        api.load(tmp_path / "none.onnx")
+
+
+def test_an_edited_onnx_file_is_refused(
+    exported: Path, tmp_path: Path, unreadable_onnx: Callable[[Path], None]
+):
+    for ending in (".onnx", ".json"):
+        shutil.copy(exported.with_suffix(ending), tmp_path / f"c{ending}")
+    unreadable_onnx(tmp_path / "c.onnx")
+    with pytest.raises(MorphoscopeError, match="its checksum differs"):
+        api.load(tmp_path / "c.onnx")
+
+
+@pytest.fixture
+def unreadable_onnx() -> Callable[[Path], None]:
+    def edit(place: Path) -> None:
+        content = bytearray(place.read_bytes())
+        content[len(content) // 2] ^= 1
+        place.write_bytes(bytes(content))
+
+    return edit

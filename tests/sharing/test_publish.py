@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+import pytest
+import yaml
+
+from morphoscope import api
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.sharing.clean import last_part, portable_recipe
+from morphoscope.training.run import Run, open_run
+
+
+@pytest.fixture(scope="module")
+def published(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    to = tmp_path_factory.mktemp("published") / "colour-model"
+    return Path(api.load(run.path).publish(to, licence="cc-by-4.0", authors="A. Student"))
+
+
+def test_a_published_folder_answers_to_the_last_bit(run: Run, published: Path, images: np.ndarray):
+    loaded = api.load(published)
+    np.testing.assert_array_equal(loaded.predict(images), api.load(run.path).predict(images))
+    assert loaded.predict_sets(images, 0.9) == api.load(run.path).predict_sets(images, 0.9)
+    assert loaded.metrics() == run.metrics()
+    assert loaded.run.header.weights_sha256 == run.header.weights_sha256
+
+
+def test_it_holds_no_images_and_no_folders_of_this_machine(run: Run, published: Path):
+    assert sorted(place.name for place in published.iterdir()) == [
+        "README.md",
+        "calibration.json",
+        "history.csv",
+        "metrics.json",
+        "recipe.yaml",
+        "run.yaml",
+        "weights.safetensors",
+    ]
+    for place in published.iterdir():
+        content = place.read_bytes()
+        assert str(run.path.parents[1]).encode() not in content, place.name
+        assert str(Path.home()).encode() + b"/" not in content, place.name
+    with pytest.raises(UsageError, match="as published runs do not; give them with --store"):
+        api.load(published).evaluate()
+
+
+def test_it_is_measured_on_another_store(run: Run, published: Path, colours: Any):
+    measured = api.load(published).evaluate(colours)["test"]
+    assert measured == api.load(run.path).evaluate(colours)["test"]
+
+
+def test_the_card_has_the_runs_own_numbers(run: Run, published: Path):
+    text = (published / "README.md").read_text(encoding="utf-8")
+    _, head, body = text.split("---\n", 2)
+    said = yaml.safe_load(head)
+    test = run.metrics()["test"]
+    assert said["license"] == "cc-by-4.0"
+    assert said["library_name"] == "morphoscope"
+    (result,) = said["model-index"][0]["results"]
+    assert result["metrics"][0] == {
+        "type": "accuracy",
+        "name": "accuracy",
+        "value": test["accuracy"]["value"],
+    }
+    accuracy = test["accuracy"]
+    shown = "–".join(f"{100 * accuracy[end]:.1f}" for end in ("low", "high"))
+    assert f"accuracy {100 * accuracy['value']:.1f} % ({shown}), n = {test['n']}" in body.replace(" %)", ")")
+    for row in test["per_class"]:
+        assert f"| {row['name']} |" in body
+        assert f"| {row['support']} |" in body
+    calibration = json.loads((run.path / "metrics.json").read_text())["calibration"]
+    assert calibration["words"] in body
+    assert f"{calibration['after']['ece']['value']:.3f}" in body
+    assert 'ms.load("colour-model")' in body
+    assert "morphoscope predict colour-model" in body
+    assert "multi-attention" in body  # the study that the recipe is named after
+    assert "By A. Student." in body
+    assert run.header.weights_sha256 in body
+    assert "Fewer than 20 test galaxies, so hardly measured" in body
+
+
+def test_votes_and_runs_without_numbers_have_cards(run: Run, tmp_path: Path):
+    bare = Path(shutil.copytree(run.path, tmp_path / "bare"))
+    for name in ("metrics.json", "calibration.json"):
+        (bare / name).unlink()
+    card = (Path(api.load(bare).publish(tmp_path / "to")) / "README.md").read_text(encoding="utf-8")
+    assert "Not measured" in card
+    assert "None: the answers are the network's own" in card
+    assert "license" not in card
+
+
+def test_edited_weights_are_refused(run: Run, published: Path, tmp_path: Path, images: np.ndarray):
+    for original in (run.path, published):
+        edited = Path(shutil.copytree(original, tmp_path / original.name))
+        weights = edited / "weights.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1  # a bit of the last tensor; the file itself stays sound
+        weights.write_bytes(bytes(content))
+        with pytest.raises(
+            MorphoscopeError, match=r"weights\.safetensors is not the file .*checksum differs"
+        ):
+            api.load(edited).predict(images)
+        with pytest.raises(MorphoscopeError, match="checksum differs"):
+            api.load(edited).publish(tmp_path / "to")
+        assert not (tmp_path / "to").exists()
+
+
+def test_nothing_else_is_overwritten(run: Run, published: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="is the run itself"):
+        api.load(run.path).publish(run.path, overwrite=True)
+    with pytest.raises(UsageError, match="exists already"):
+        api.load(run.path).publish(published)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(UsageError, match=r"has no run\.yaml"):
+        api.load(run.path).publish(tmp_path / "photos", overwrite=True)
+
+
+def test_a_recipe_loses_the_folders_it_started_from(run: Run):
+    recipe = run.recipe.changed(
+        model={"weights": "/home/me/zoo/resnet.pth", "name": "local-dir:/home/me/enc"}
+    )
+    shared = portable_recipe(recipe).model
+    assert (shared.weights, shared.name) == ("resnet.pth", "local-dir:enc")
+    assert portable_recipe(run.recipe) == run.recipe
+    assert last_part(r"C:\data\table.csv") == "table.csv"
+
+
+def test_a_run_on_a_hub_is_loaded_by_name(published: Path, images: np.ndarray, hub, unreachable):
+    root, asked = hub
+    shutil.copytree(published, root / "owner" / "colours")
+    (root / "owner" / "colours" / "huge.bin").write_bytes(b"something else")
+    expected = api.load(published).predict(images)
+    np.testing.assert_array_equal(api.load("hf-hub:owner/colours").predict(images), expected)
+    assert not [path for path in asked if path.endswith("huge.bin")]
+    unreachable()
+    np.testing.assert_array_equal(api.load("hf-hub:owner/colours").predict(images), expected)
+
+
+def test_what_the_hub_has_not_is_said(hub, unreachable):
+    with pytest.raises(
+        MorphoscopeError, match="hf-hub:owner/none: the hub has no such model, or it is private"
+    ):
+        api.load("hf-hub:owner/none")
+    with pytest.raises(MorphoscopeError, match="the form owner/name"):
+        api.load("hf-hub:a/b/c")
+    unreachable()
+    with pytest.raises(MorphoscopeError, match="the hub cannot be reached and the model is not in the cache"):
+        api.load("hf-hub:owner/none")
+
+
+def test_uploading_needs_a_token_and_sends_the_folder(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with pytest.raises(UsageError, match="needs your token; run 'hf auth login'"):
+        api.load(run.path).publish("hf-hub:owner/colours")
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_x")
+    sent: dict[str, Any] = {}
+
+    def create_repo(self: object, name: str, *, private: bool, exist_ok: bool) -> huggingface_hub.RepoUrl:
+        sent.update(private=private, exist_ok=exist_ok)
+        return huggingface_hub.RepoUrl(f"https://huggingface.co/{name}")
+
+    def upload_folder(self: object, *, repo_id: str, folder_path: Path, **_: object) -> None:
+        sent.update(
+            repo_id=repo_id, loaded=open_run(folder_path), card=(folder_path / "README.md").read_text()
+        )
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
+    where = api.load(run.path).publish("hf-hub:owner/colours", private=True)
+    assert where == "https://huggingface.co/owner/colours"
+    assert (sent["repo_id"], sent["private"], sent["exist_ok"]) == ("owner/colours", True, True)
+    assert sent["loaded"].header.store.path == ""
+    assert 'ms.load("hf-hub:owner/colours")' in sent["card"]
+
+
+def test_uploading_without_a_network_is_one_sentence(run: Run, monkeypatch, unreachable):
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_x")
+    unreachable()
+    with pytest.raises(MorphoscopeError, match="hf-hub:owner/colours: the hub cannot be reached"):
+        api.load(run.path).publish("hf-hub:owner/colours")
