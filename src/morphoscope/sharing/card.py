@@ -155,7 +155,6 @@ def _results(run: Run, metrics: dict[str, Any]) -> str:
         lines += [
             f"- accuracy {percent(test['accuracy'])}, n = {test['n']}",
             f"- macro F1 {plain(test['macro_f1'])}",
-            f"- log loss {plain(test['log_loss'])}, Brier score {plain(test['brier'])}",
             "",
             "| class | precision | recall | F1 | n |",
             "|---|---|---|---|---|",
@@ -194,8 +193,8 @@ def _calibration(run: Run, metrics: dict[str, Any]) -> str:
         lines += [
             "",
             f"Sets of classes for {100 * sets['coverage']:g} % hold the truth for "
-            f"{percent(covered['covered'])} of them, n = {covered['n']}, with {covered['mean_size']:.2f} "
-            "classes on average.",
+            f"{percent(covered['covered'])} of the test galaxies, n = {covered['n']}; "
+            f"{covered['mean_size']:.2f} classes on average.",
         ]
     return "\n".join(lines)
 
