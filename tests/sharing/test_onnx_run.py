@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from morphoscope import api
 from morphoscope.catalogue.write import read_provenance
@@ -103,6 +104,19 @@ def test_what_an_exported_file_cannot_do_is_said(exported: Path, images: np.ndar
         api.load(exported, engine="onx")
     with pytest.raises(UsageError, match="does not exist; make one with"):
         api.load(tmp_path / "none.onnx")
+
+
+def test_features_and_answers_come_from_one_pass(run: Run, exported: Path):
+    network, own = api.load(exported).run.network(), run.network()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        features = network.embed(images)
+        torch.testing.assert_close(features, own.embed(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.head(features), own(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network(images), own(images), rtol=1e-4, atol=1e-4)
+        with pytest.raises(MorphoscopeError, match="answers images alone"):
+            network.head(features)
+    assert network.described_width == features.shape[1]  # type: ignore[attr-defined]
 
 
 def test_an_edited_onnx_file_is_refused(

@@ -29,6 +29,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, place: Path) -> None:
         super().__init__()
+        self.head = _Head()
         need(("onnxruntime",), "onnx", "the engine onnx")
         import onnxruntime
 
@@ -49,12 +50,33 @@ class OnnxNetwork(nn.Module):
         return self._session.run(list(names), {INPUT: images})  # type: ignore[return-value]
 
     def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Pooled features, (N, D)."""
-        return self._tensor(images_NCHW, "features")
+        """Pooled features, (N, D); ``head`` then has the outputs that belong to them."""
+        features, logits = self.outputs(images_NCHW, ("features", "logits"))
+        tensors = [torch.from_numpy(each).to(images_NCHW.device) for each in (features, logits)]
+        self.head.known = tensors[0], tensors[1]
+        return tensors[0]
+
+    def described(self, features_ND: torch.Tensor) -> torch.Tensor:
+        """Features by which galaxies are compared: those of :meth:`embed`."""
+        return features_ND
+
+    @property
+    def described_width(self) -> int:
+        """D."""
+        return next(each.shape[1] for each in self._session.get_outputs() if each.name == "features")
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """Outputs before the scheme makes probabilities of them, (N, K)."""
-        return self._tensor(images_NCHW, "logits")
+        return self.head(self.embed(images_NCHW))
 
-    def _tensor(self, images_NCHW: torch.Tensor, name: str) -> torch.Tensor:
-        return torch.from_numpy(self.outputs(images_NCHW, (name,))[0]).to(images_NCHW.device)
+
+class _Head(nn.Module):
+    """Gives the outputs that were computed together with the features: the file has no head apart."""
+
+    known: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def forward(self, features_ND: torch.Tensor) -> torch.Tensor:
+        known, self.known = self.known, None
+        if known is None or features_ND is not known[0]:
+            raise MorphoscopeError("an ONNX file answers images alone, and no features; load the run itself")
+        return known[1]
