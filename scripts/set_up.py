@@ -129,7 +129,7 @@ def _install():
         uv.append("--quiet")
     _run(
         "installing the packages of constraints.txt (the first time: about 3 GB to download)",
-        uv + ["--group", "dev", "--requirement", "pyproject.toml", "--extra", "imagenet", "--extra", "onnx"],
+        uv + ["--group", "dev", "--requirement", "pyproject.toml", "--extra", "imagenet", "--extra", "onnx", "--extra", "ray"],
     )
     # The dev group brings the build backend, so building needs no second environment and no network.
     _run(

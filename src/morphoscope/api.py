@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from morphoscope.training.run import Run, open_run
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from morphoscope.catalogue.answering import Answering
     from morphoscope.catalogue.predict import Summary
     from morphoscope.catalogue.similar import Neighbour
     from morphoscope.evaluation.ensemble import Ensemble
@@ -226,7 +229,15 @@ class LoadedRun:
         from morphoscope.catalogue.predict import predict_catalogue
         from morphoscope.catalogue.unknown import FullAnswering
 
-        full = FullAnswering(self.answering, embeddings=embeddings, out=Path(out))
+        asked = partial(FullAnswering, embeddings=embeddings, out=Path(out))
+        if self.engine == "ray":
+            from morphoscope.sharing.packages import need
+
+            need(("ray",), "ray", "the engine ray")
+            runs = [replace(run, path=run.path.resolve()) for run in self.runs]
+            load = partial(_answering, runs, self.views, self.calibrated, self.dropout_samples)
+            options["cluster"] = partial(_asked, asked, load)
+        full = asked(self.answering)
         return predict_catalogue(self.answering, source, out, answering=full, **options)
 
     def export(self, out: Path | str, *, overwrite: bool = False) -> Path:
@@ -476,6 +487,13 @@ def _answering(
     from morphoscope.evaluation.ensemble import Ensemble
 
     return Ensemble(members)
+
+
+def _asked(
+    asked: Callable[[Predictor | Ensemble], Answering], load: Callable[[], Predictor | Ensemble]
+) -> Answering:
+    """What a worker of a cluster asks."""
+    return asked(load())
 
 
 def train(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ import pyarrow as pa
 from morphoscope import files
 from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.answering import Answering, PlainAnswering
+from morphoscope.catalogue.cluster import Ask, Work, answered_by_cluster
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
 from morphoscope.catalogue.journal import Journal, was_placed
 from morphoscope.catalogue.pipeline import Digest, Fitted
@@ -49,6 +50,7 @@ from morphoscope.progress import Bar, note, track
 if TYPE_CHECKING:
     from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.evaluation.predictor import Predictor
+    from morphoscope.labels.scheme import Classes, VoteFractions
     from morphoscope.training.run import StoreFacts
 
 
@@ -98,6 +100,7 @@ def predict_catalogue(
     answering: Answering | None = None,
     resume: bool = False,
     shard_rows: int | None = None,
+    cluster: Callable[[], Answering] | None = None,
 ) -> Summary:
     """Predict every image of ``source`` and write a catalogue.
 
@@ -133,6 +136,8 @@ def predict_catalogue(
             the predictor's answers alone.
         resume: go on with an interrupted catalogue of the same name and request, if there is one.
         shard_rows: rows of each file of a catalogue in shards.
+        cluster: makes ``answering`` on a worker; the answers then come from a Ray cluster (see
+            :mod:`morphoscope.catalogue.cluster`), whose machines must see input and run. None: from here.
 
     Raises:
         UsageError: the request is wrong: nothing at ``source``, an unknown ending, ``out`` exists or
@@ -159,7 +164,8 @@ def predict_catalogue(
         cutout_arcsec=cutout_arcsec,
         size_column=size_column,
     )
-    images = request.open(facts, stretch=stretch, crop=crop)
+    opened = partial(request.open, facts, stretch=stretch, crop=crop)
+    images = opened()
     answering = answering or PlainAnswering(predictor)
     provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
     extras = (*images.extras, *answering.extras)
@@ -174,13 +180,18 @@ def predict_catalogue(
                 note(f"calibration: {predictor.calibration_words}")
             if isinstance(answering, FullAnswering):
                 say_what_lacks(predictor)
-            fit = partial(pipeline.fit, facts=facts, crop=crop)
-            ask = partial(_answers, predictor, answering, sets, extras)
-            with closing(in_order(fit, items[0], workers)) as fitted:
-                look = _Notes(facts, stretch).about
-                gathered = pipeline.batches(fitted, batch, items[1], look)
-                with closing(pipeline.answered(ask, gathered)) as answers:
+            fit, look = partial(pipeline.fit, facts=facts, crop=crop), _Notes(facts, stretch).about
+            ask = partial(_answers, predictor.scheme, predictor.run.name, sets, extras)
+            if cluster is not None:
+                work = Work(partial(_items_of, opened), partial(_ask_on_worker, ask, cluster), fit, batch)
+                answered = answered_by_cluster(work, *items, look, start=journal.done, count=images.count)
+                with closing(answered) as answers:
                     _fill(journal, answers, images.count)
+            else:
+                with closing(in_order(fit, items[0], workers)) as fitted:
+                    gathered = pipeline.batches(fitted, batch, items[1], look)
+                    with closing(pipeline.answered(partial(ask, answering), gathered)) as answers:
+                        _fill(journal, answers, images.count)
             listed = _put_together(journal, target, images.name)
     return Summary(
         out=out,
@@ -190,6 +201,14 @@ def predict_catalogue(
         seconds=time.monotonic() - start,
         resumed=resumed,
     )
+
+
+def _items_of(opened: Callable[[], Images]) -> Iterable[Item]:
+    return opened().items
+
+
+def _ask_on_worker(ask: Callable[..., pa.Table], cluster: Callable[[], Answering]) -> Ask:
+    return partial(ask, cluster())
 
 
 class _NotFinite(MorphoscopeError):
@@ -269,10 +288,11 @@ def _put_together(journal: Journal, target: Target, name: str) -> Path | None:
 
 
 def _answers(
-    predictor: Predictor | Ensemble,
-    answering: Answering,
+    scheme: Classes | VoteFractions,
+    run: str,
     sets: Sets | None,
     extras: Sequence[Extra],
+    answering: Answering,
     batch: list[Fitted],
 ) -> pa.Table:
     """The catalogue's rows for a batch.
@@ -284,11 +304,11 @@ def _answers(
     wrong = np.flatnonzero(~np.isfinite(answers_NK).all(axis=1))
     if len(wrong):
         raise _NotFinite(
-            f"{batch[wrong[0]].item.source}: the network of run '{predictor.run.name}' gives an answer that "
+            f"{batch[wrong[0]].item.source}: the network of run '{run}' gives an answer that "
             "is not finite; nothing was kept. Train the run again"
         )
     items = [fitted.item for fitted in batch]
-    return catalogue_table(predictor.scheme, items, answers_NK, sets, extras, values)
+    return catalogue_table(scheme, items, answers_NK, sets, extras, values)
 
 
 class _Notes:
