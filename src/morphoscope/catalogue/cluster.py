@@ -15,6 +15,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -221,8 +222,8 @@ def _rows(ray: Any, work: Work, dealt: list[_Dealt]) -> Iterator[dict[str, Any]]
     from ray.data import ActorPoolStrategy, DataContext, ExecutionOptions
 
     context = DataContext.get_current()
-    context.execution_options = ExecutionOptions(preserve_order=True)
-    context.enable_progress_bars = False
+    before = context.execution_options, context.enable_progress_bars
+    context.execution_options, context.enable_progress_bars = ExecutionOptions(preserve_order=True), False
     workers, resources = _shares(ray.nodes(), len(dealt))
     note(f"Ray: {workers} worker{'s' if workers > 1 else ''}, {len(dealt)} parts of the input")
     tasks = [
@@ -242,6 +243,8 @@ def _rows(ray: Any, work: Work, dealt: list[_Dealt]) -> Iterator[dict[str, Any]]
     except ray.exceptions.RayError as error:
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
         raise MorphoscopeError(f"the Ray cluster failed: {reason.strip()}") from error
+    finally:
+        context.execution_options, context.enable_progress_bars = before
 
 
 def _shares(nodes: list[dict[str, Any]], tasks: int) -> tuple[int, dict[str, float]]:
@@ -269,7 +272,9 @@ def _cluster() -> Iterator[Any]:
     polite = signal.getsignal(signal.SIGTERM)
     if not found:
         try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what Ray will do otherwise one day
+                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises plain ones, too, as when a busy machine starts it too slowly
             ray.shutdown()
             where = os.environ.get("RAY_ADDRESS", "on this machine")
