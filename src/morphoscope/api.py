@@ -66,7 +66,8 @@ class LoadedRun:
     ) -> None:
         if engine == "onnx" and dropout_samples:
             raise UsageError(
-                "--dropout-samples: an ONNX file is the whole network, without its dropout; use --engine torch"
+                "--dropout-samples: an ONNX file is the whole network, without its dropout; "
+                "use --engine torch"
             )
         self.runs = (run,) if isinstance(run, Run) else tuple(run)
         self.engine = engine
@@ -255,6 +256,7 @@ class LoadedRun:
         *,
         licence: str = "",
         authors: str = "",
+        half: bool = False,
         private: bool = False,
         overwrite: bool = False,
     ) -> str:
@@ -264,6 +266,7 @@ class LoadedRun:
             to: a folder to make, or ``hf-hub:owner/name``.
             licence: of the weights, by its short name such as ``cc-by-4.0``.
             authors: whom the card names.
+            half: weights of two or more dimensions in half precision, for a folder half as large.
             private: on the hub: only its owner sees it.
             overwrite: replace a published folder that is there.
 
@@ -274,7 +277,9 @@ class LoadedRun:
         from morphoscope.sharing.publish import publish
 
         wording = Wording(licence=licence, authors=authors)
-        return publish(self._folder("published"), to, wording=wording, private=private, overwrite=overwrite)
+        return publish(
+            self._folder("published"), to, wording=wording, half=half, private=private, overwrite=overwrite
+        )
 
     def sky(
         self,

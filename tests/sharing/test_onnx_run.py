@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from morphoscope import api
+from morphoscope import api, packaged
 from morphoscope.catalogue.write import read_provenance
+from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.recipe import Recipe
 from morphoscope.sharing import onnx_run
 from morphoscope.training.run import Run
 
@@ -38,11 +40,16 @@ def own_run(run: Run, tmp_path: Path) -> Path:
 def test_a_run_through_onnx_gives_the_same_catalogue(
     own_run: Path, pictures: Path, tmp_path: Path, monkeypatch
 ):
-    wanted = {"coverage": 0.9}
+    wanted = {"coverage": 0.9, "embeddings": True}
     plain = api.load(own_run).catalogue(pictures, tmp_path / "plain.parquet", **wanted)
     through = api.load(own_run, engine="onnx").catalogue(pictures, tmp_path / "onnx.parquet", **wanted)
     assert (through.predicted, through.unreadable) == (plain.predicted, plain.unreadable) == (12, 1)
-    same_rows(pq.read_table(plain.out), pq.read_table(through.out), 1e-5)
+    tables = [pq.read_table(each.out) for each in (plain, through)]
+    features = [np.stack(table["embedding"].to_numpy()).astype(np.float32) for table in tables]
+    np.testing.assert_allclose(*features, rtol=2e-3, atol=1e-3)  # kept in half precision
+    assert np.abs(features[0]).max() > 0.1
+    assert {"out_of_distribution", "typicality"} <= set(tables[1].schema.names)
+    same_rows(*(table.drop_columns(["embedding"]) for table in tables), 1e-4)
 
     def again(*_: object, **__: object) -> None:
         raise AssertionError("exported a second time")
@@ -69,7 +76,7 @@ def test_an_export_of_other_weights_is_made_anew(own_run: Path, monkeypatch):
 
 
 def test_an_exported_file_predicts_without_its_run(
-    run: Run, exported: Path, pictures: Path, images: np.ndarray, tmp_path: Path
+    run: Run, exported: Path, pictures: Path, images: np.ndarray, tmp_path: Path, capsys
 ):
     alone = tmp_path / "elsewhere" / "colours.onnx"
     alone.parent.mkdir()
@@ -86,16 +93,52 @@ def test_an_exported_file_predicts_without_its_run(
     catalogues = [
         each.catalogue(pictures, tmp_path / f"{k}.parquet").out for k, each in enumerate((loaded, original))
     ]
-    same_rows(*(pq.read_table(out) for out in catalogues), 1e-5)
+    assert "an exported file does not carry the reference" in capsys.readouterr().err
+    tables = [pq.read_table(out) for out in catalogues]
+    same_rows(tables[0], tables[1].drop_columns(["out_of_distribution", "typicality"]), 1e-5)
     said, expected = (read_provenance(out) for out in catalogues)
     assert said.pop("run") == "colours"
     for name in ("weights_sha256", "calibration", "views", "scheme", "stretch", "crop", "size", "recipe"):
         assert said[name] == expected[name]
 
 
+def test_an_ensemble_answers_through_onnx(
+    recipe: Recipe, colours: Store, run: Run, exported: Path, images: np.ndarray, tmp_path: Path
+):
+    other = recipe.changed({"seed": 1, "training.epochs": 1})
+    second = api.train(other, colours, tmp_path / "second", report=False, progress=False).run
+    expected = api.load([run.path, second.path]).answering.look(images)
+    for members in ([run.path, second.path], [exported, second.path]):
+        loaded = api.load(members, engine="onnx" if members[0] == run.path else None)
+        look = loaded.answering.look(images)
+        np.testing.assert_allclose(look.opinions_ONK, expected.opinions_ONK, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(look.answers_NK, expected.answers_NK, rtol=0, atol=1e-5)
+        assert all(isinstance(member.run, onnx_run.OnnxRun) for member in loaded.answering.members)  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="one run after the other is published; 2 were given"):
+        api.load([run.path, second.path]).publish(tmp_path / "both")
+
+
+def test_a_packaged_network_is_not_exported_into_the_package(
+    own_run: Path, images: np.ndarray, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(packaged, "NETWORKS", own_run.parent)
+    monkeypatch.setattr(onnx_run, "NETWORKS", own_run.parent)
+    monkeypatch.chdir(tmp_path.parent)
+    loaded = api.load(own_run.name, engine="onnx")
+    expected = api.load(own_run).predict(images)
+    np.testing.assert_allclose(loaded.predict(images), expected, rtol=0, atol=1e-5)
+    assert not (own_run / "onnx").exists()
+
+
 def test_what_an_exported_file_cannot_do_is_said(exported: Path, images: np.ndarray, tmp_path: Path):
     with pytest.raises(UsageError, match="maps need gradients"):
         api.load(exported).explain(images)
+    with pytest.raises(UsageError, match="--dropout-samples: an ONNX file is the whole network"):
+        api.load(exported, dropout_samples=4)
+    with pytest.raises(
+        UsageError, match="is an exported file; give the run's folder, which can be calibrated"
+    ):
+        api.load(exported).calibrate()
     with pytest.raises(UsageError, match="does not know the galaxies of its training"):
         api.load(exported).evaluate()
     with pytest.raises(UsageError, match="the engine torch does not read"):

@@ -8,12 +8,14 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
-from morphoscope import api
+from morphoscope import api, files
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.sharing.clean import last_part, portable_recipe
-from morphoscope.training.run import Run, open_run
+from morphoscope.sharing.clean import last_part, portable_recipe, portable_values
+from morphoscope.training.run import Run, open_run, write_header
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,7 @@ def test_it_holds_no_images_and_no_folders_of_this_machine(run: Run, published: 
         "history.csv",
         "metrics.json",
         "recipe.yaml",
+        "reference.safetensors",
         "run.yaml",
         "weights.safetensors",
     ]
@@ -46,6 +49,55 @@ def test_it_holds_no_images_and_no_folders_of_this_machine(run: Run, published: 
         assert str(Path.home()).encode() + b"/" not in content, place.name
     with pytest.raises(UsageError, match="as published runs do not; give them with --store"):
         api.load(published).evaluate()
+
+
+def test_the_reference_comes_along(run: Run, published: Path, images: np.ndarray):
+    own, shared = api.load(run.path).predictor.look(images), api.load(published).predictor.look(images)
+    assert own.strangeness_N is not None
+    np.testing.assert_array_equal(shared.strangeness_N, own.strangeness_N)
+    np.testing.assert_array_equal(shared.typicality_N, own.typicality_N)
+
+
+def test_half_precision_is_half_as_large_and_answers_nearly_alike(
+    run: Run, published: Path, images: np.ndarray, tmp_path: Path
+):
+    halved = Path(api.load(run.path).publish(tmp_path / "halved", half=True))
+    weights, whole = load_file(halved / "weights.safetensors"), load_file(run.path / "weights.safetensors")
+    for name, tensor in whole.items():
+        half = tensor.ndim >= 2 and tensor.is_floating_point()
+        assert weights[name].dtype == (torch.float16 if half else tensor.dtype), name
+    sizes = [(folder / "weights.safetensors").stat().st_size for folder in (halved, published)]
+    assert sizes[0] < 0.55 * sizes[1]
+    loaded, own = api.load(halved), api.load(run.path)
+    assert {weight.dtype for weight in loaded.run.network().parameters()} == {torch.float32}
+    assert loaded.run.header.weights_sha256 == files.sha256_of(halved / "weights.safetensors")
+    assert loaded.predictor.calibration == own.predictor.calibration is not None
+    difference = np.abs(loaded.predict(images) - own.predict(images)).max()
+    assert 0 < difference < 5e-3
+    strange, expected = (each.predictor.look(images).strangeness_N for each in (loaded, own))
+    np.testing.assert_allclose(strange, expected, rtol=0.01)
+    assert "half precision" in (halved / "README.md").read_text(encoding="utf-8")
+    assert "half precision" not in (published / "README.md").read_text(encoding="utf-8")
+
+
+def test_weights_too_large_for_half_precision_are_refused(run: Run, tmp_path: Path):
+    folder = Path(shutil.copytree(run.path, tmp_path / "large"))
+    weights = load_file(folder / "weights.safetensors")
+    name = next(name for name, tensor in weights.items() if tensor.ndim == 4)
+    weights[name][0, 0, 0, 0] = 1e5
+    save_file(weights, folder / "weights.safetensors")
+    digest = files.sha256_of(folder / "weights.safetensors")
+    write_header(folder, run.header.model_copy(update={"weights_sha256": digest}))
+    for named in ("calibration.json", "reference.safetensors"):
+        (folder / named).unlink()
+    with pytest.raises(MorphoscopeError, match=rf"{name} reach 1e\+05.*publish without --half"):
+        api.load(folder).publish(tmp_path / "halved", half=True)
+    assert not (tmp_path / "halved").exists()
+
+
+def test_metrics_lose_the_folders_they_name():
+    said = {"test": {"n": 3, "notes": ["all", "/data/me/galaxies"]}, "store": "~/me/store"}
+    assert portable_values(said) == {"test": {"n": 3, "notes": ["all", "galaxies"]}, "store": "store"}
 
 
 def test_it_is_measured_on_another_store(run: Run, published: Path, colours: Any):

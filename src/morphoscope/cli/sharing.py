@@ -43,11 +43,16 @@ def publish(
     to: Annotated[str, typer.Argument(metavar="TO", help="Folder to make, or hf-hub:owner/name.")],
     licence: Annotated[str, typer.Option(help="Of the weights, such as mit or cc-by-4.0.")] = "",
     authors: Annotated[str, typer.Option(help="Whom the model card names.")] = "",
+    half: Annotated[
+        bool, typer.Option("--half", help="Weights in half precision, for a folder half as large.")
+    ] = False,
     private: Annotated[bool, typer.Option("--private", help="On the hub: only you see it.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a folder of a run that others can load, with a model card, or put it on a model hub."""
     from morphoscope import api
 
-    where = api.load(run).publish(to, licence=licence, authors=authors, private=private, overwrite=overwrite)
+    where = api.load(run).publish(
+        to, licence=licence, authors=authors, half=half, private=private, overwrite=overwrite
+    )
     note(f"published → {where}" + ("" if licence else "; it names no licence (--licence)"))

@@ -49,7 +49,7 @@ class Mosaic:
         centre, radius = self._extent()
         near = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90))
         places = SkyCoord(ra[near], dec[near], unit="deg")
-        within = places.separation(centre).deg <= radius
+        within = np.asarray(places.separation(centre).deg, float) <= radius
         near = near[within]
         if len(near):
             x[near], y[near] = _world_to_pixel(self.wcs, places[within])

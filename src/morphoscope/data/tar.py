@@ -39,7 +39,7 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     try:
         with tarfile.open(path, "r|*" if packed else "r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members = []  # tarfile keeps every member it has seen
+                setattr(archive, "members", [])  # noqa: B010 - tarfile keeps every member it has seen
                 if not member.isfile():
                     continue
                 if not packed:

@@ -206,6 +206,8 @@ def read_reference(run: Run) -> Reference | None:
 def why_no_reference(run: Run, views: int) -> str:
     """Why a run cannot say how unlike its training a galaxy is, for people."""
     reference = read_reference(run)
+    if run.path.is_file():
+        return "an exported file does not carry the reference; predict with the run and --engine onnx"
     if reference is None:
         return f"the run has no {FILE}; 'morphoscope calibrate {run.path}' makes it"
     known = " and ".join(str(number) for number in sorted(reference.held_out)) or "no"

@@ -38,7 +38,7 @@ class Wording:
     authors: str = ""
 
 
-def model_card(run: Run, *, name: str, digest: str, wording: Wording) -> str:
+def model_card(run: Run, *, name: str, digest: str, wording: Wording, half: bool = False) -> str:
     """The card as Markdown with a YAML head.
 
     Args:
@@ -46,6 +46,7 @@ def model_card(run: Run, *, name: str, digest: str, wording: Wording) -> str:
         name: by which it is loaded: the folder's name, or ``hf-hub:owner/name``.
         digest: SHA-256 of the weights.
         wording: what the run does not know.
+        half: the weights were rounded to half precision after all measurements.
     """
     metrics = run.metrics()
     parts = [
@@ -58,7 +59,7 @@ def model_card(run: Run, *, name: str, digest: str, wording: Wording) -> str:
         _calibration(run, metrics),
         _use(run),
         _papers(run),
-        _technical(run, digest),
+        _technical(run, digest, half),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -223,7 +224,7 @@ def _papers(run: Run) -> str:
     return "## Papers\n\n" + "\n".join(f"- {each}" for each in found) if found else ""
 
 
-def _technical(run: Run, digest: str) -> str:
+def _technical(run: Run, digest: str, half: bool) -> str:
     recipe, versions = run.recipe, run.environment().get("versions", {})
     used = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines = [
@@ -232,6 +233,7 @@ def _technical(run: Run, digest: str) -> str:
         f"- input: {recipe.augment.size} × {recipe.augment.size} pixels; normalisation is in the network",
         f"- seed {recipe.seed}, {recipe.training.epochs} epochs at most, best epoch {run.header.best_epoch}",
         f"- weights: SHA-256 `{digest}`",
+        *(["- weights rounded to half precision for this folder; measured before that"] if half else []),
         f"- made {run.header.created or 'at an unknown time'}" + (f" with {used}" if used else ""),
     ]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
 
 from morphoscope.models.hub import portable_name
 from morphoscope.recipe import Recipe
@@ -23,6 +24,15 @@ def portable_recipe(recipe: Recipe) -> Recipe:
             changes[f"model.{field}"] = last_part(value)
     changes["model.name"] = portable_name(recipe.model.name)
     return recipe.changed(changes)
+
+
+def portable_values(values: Any) -> Any:
+    """A JSON document, with the names alone of the files and folders in it."""
+    if isinstance(values, dict):
+        return {name: portable_values(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [portable_values(value) for value in values]
+    return last_part(values) if isinstance(values, str) else values
 
 
 def last_part(text: str) -> str:

@@ -169,7 +169,7 @@ def _with_outputs(network: Network, scheme: Classes | VoteFractions) -> nn.Modul
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
             features = self.network.embed(images)
             logits = self.network.head(features)
-            return scheme.probabilities(logits), logits, features
+            return scheme.probabilities(logits), logits, self.network.described(features)
 
     return WithOutputs()
 

@@ -50,14 +50,14 @@ class OnnxNetwork(nn.Module):
         return self._session.run(list(names), {INPUT: images})  # type: ignore[return-value]
 
     def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Pooled features, (N, D); ``head`` then has the outputs that belong to them."""
+        """Features to compare galaxies by, (N, D); ``head`` then has the outputs that belong to them."""
         features, logits = self.outputs(images_NCHW, ("features", "logits"))
         tensors = [torch.from_numpy(each).to(images_NCHW.device) for each in (features, logits)]
         self.head.known = tensors[0], tensors[1]
         return tensors[0]
 
     def described(self, features_ND: torch.Tensor) -> torch.Tensor:
-        """Features by which galaxies are compared: those of :meth:`embed`."""
+        """Those of :meth:`embed`, which the file has averaged over the places already."""
         return features_ND
 
     @property

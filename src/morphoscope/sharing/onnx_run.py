@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.calibration import FILE as CALIBRATION
+from morphoscope.packaged import NETWORKS
 from morphoscope.sharing.onnx_graph import export_onnx
 from morphoscope.sharing.preparation import read_preparation
 from morphoscope.training.run import Header, Run
@@ -81,7 +82,8 @@ def open_exported(onnx: Path | str) -> ExportedRun:
 def through_onnx(run: Run) -> OnnxRun:
     """A run that answers through onnxruntime; exported once, into ``onnx/`` of its folder.
 
-    Where that folder takes no files the export goes to a temporary one that lasts as long as the program.
+    Where that folder takes no files, or is the program's own, the export goes to a temporary one that
+    lasts as long as the program.
 
     Raises:
         MorphoscopeError: as :func:`morphoscope.sharing.onnx_graph.export_onnx`.
@@ -93,7 +95,7 @@ def through_onnx(run: Run) -> OnnxRun:
         said = read_preparation(onnx)
         if said.weights_sha256 == run.header.weights_sha256:
             return OnnxRun(run.path, run.recipe, run.header, onnx=onnx)
-    if not _takes_files(run.path):
+    if run.path.parent == NETWORKS or not _takes_files(run.path):
         folder = tempfile.mkdtemp(prefix="morphoscope-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         onnx = Path(folder) / CACHE.name

@@ -1,7 +1,9 @@
-"""A run as a folder that others can load: weights, recipe, scheme, calibration, metrics, and a model card.
+"""A run as a folder that others can load: weights, recipe, scheme, calibration, reference, metrics, and a
+model card.
 
 The folder is a run: ``ms.load(folder)`` and every command read it back, with the same answers to the last
-bit. Left out is what shows galaxies or names files of this machine: predictions, figures, report, split.
+bit unless the weights are halved. Left out is what shows galaxies or names files of this machine:
+predictions, figures, report, split.
 """
 
 from __future__ import annotations
@@ -13,17 +15,18 @@ from typing import TYPE_CHECKING
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.evaluation.calibration import FILE as CALIBRATION
+from morphoscope.evaluation.calibration import read_calibration
+from morphoscope.evaluation.reference import keep_reference, read_reference
 from morphoscope.sharing.card import Wording, model_card
-from morphoscope.sharing.clean import portable_recipe, portable_store
+from morphoscope.sharing.clean import portable_recipe, portable_store, portable_values
 from morphoscope.sharing.hub import is_hub_name, upload
-from morphoscope.training.run import write_header
+from morphoscope.training.run import Run, write_header, write_json
 
 if TYPE_CHECKING:
-    from morphoscope.training.run import Run
+    import torch
 
 WEIGHTS = "weights.safetensors"
-SHARED = ("calibration.json", "metrics.json", "history.csv", "reference.json", "reference.safetensors")
-"""What of a run is published beside its weights, where it is there."""
 
 
 def publish(
@@ -31,6 +34,7 @@ def publish(
     to: Path | str,
     *,
     wording: Wording | None = None,
+    half: bool = False,
     private: bool = False,
     overwrite: bool = False,
 ) -> str:
@@ -40,6 +44,8 @@ def publish(
         run: a finished run.
         to: a folder to make, or ``hf-hub:owner/name``.
         wording: what the card says that the run does not know: licence, its authors.
+        half: weights of two or more dimensions in half precision, so the folder is half as large; the network
+            computes in the same format as before.
         private: on the hub: only its owner sees it.
         overwrite: replace a published folder that is there.
 
@@ -48,39 +54,85 @@ def publish(
 
     Raises:
         UsageError: something else is there already, or the hub needs a token.
-        MorphoscopeError: the weights are not those that the training wrote, or the hub cannot be reached.
+        MorphoscopeError: the weights are not those that the training wrote or do not fit half precision, or
+            the hub cannot be reached.
     """
     if is_hub_name(str(to)):
         with tempfile.TemporaryDirectory(prefix="morphoscope-") as made:
             folder = Path(made) / "run"
-            _write(run, folder, wording or Wording(), name=str(to), overwrite=False)
+            _write(run, folder, wording or Wording(), name=str(to), half=half, overwrite=False)
             return upload(folder, str(to), private=private)
     folder = Path(to)
     if folder.resolve() == run.path.resolve():
         raise UsageError(f"{folder} is the run itself; choose another folder to publish it in")
-    _write(run, folder, wording or Wording(), name=folder.name, overwrite=overwrite)
+    _write(run, folder, wording or Wording(), name=folder.name, half=half, overwrite=overwrite)
     return str(folder)
 
 
-def _write(run: Run, folder: Path, wording: Wording, *, name: str, overwrite: bool) -> None:
+def _write(run: Run, folder: Path, wording: Wording, *, name: str, half: bool, overwrite: bool) -> None:
     weights = run.path / WEIGHTS
-    digest = _checked(run, weights)
-    header = run.header.model_copy(
-        update={"store": portable_store(run.header.store), "weights_sha256": digest}
-    )
+    _check(run, weights)
     with files.atomic_folder(folder, overwrite=overwrite, mark="run.yaml") as place:
-        shutil.copyfile(weights, place / WEIGHTS)
-        for shared in SHARED:
-            if (run.path / shared).is_file():
-                shutil.copyfile(run.path / shared, place / shared)
+        if half:
+            _write_halved(weights, place / WEIGHTS)
+        else:
+            shutil.copyfile(weights, place / WEIGHTS)
+        digest = files.sha256_of(place / WEIGHTS)
+        header = run.header.model_copy(
+            update={"store": portable_store(run.header.store), "weights_sha256": digest}
+        )
+        recipe = portable_recipe(run.recipe)
         write_header(place, header)
-        (place / "recipe.yaml").write_text(portable_recipe(run.recipe).to_yaml(), encoding="utf-8")
-        card = model_card(run, name=name, digest=digest, wording=wording)
+        (place / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        _share_measured(run, Run(place, recipe, header))
+        card = model_card(run, name=name, digest=digest, wording=wording, half=half)
         (place / "README.md").write_text(card, encoding="utf-8")
 
 
-def _checked(run: Run, weights: Path) -> str:
-    """The checksum of the weights, if they are the training's."""
+def _share_measured(run: Run, published: Run) -> None:
+    """Calibration and reference, which name the weights they belong to, and what was measured."""
+    calibration, reference, metrics = read_calibration(run), read_reference(run), run.metrics()
+    if calibration is not None:
+        own = calibration.model_copy(update={"weights_sha256": published.header.weights_sha256})
+        write_json(published.path / CALIBRATION, own.model_dump(mode="json"))
+    if reference is not None:
+        keep_reference(published, reference)
+    if metrics:
+        write_json(published.path / "metrics.json", portable_values(metrics))
+    history = run.path / "history.csv"
+    if history.is_file():
+        shutil.copyfile(history, published.path / history.name)
+
+
+def _write_halved(weights: Path, place: Path) -> None:
+    """The weights of two or more dimensions in half precision: they are nearly all of them.
+
+    The others, biases and the statistics of normalisation, can be larger than half precision's 65504.
+
+    Raises:
+        MorphoscopeError: a weight is larger.
+    """
+    from safetensors.torch import load_file, save_file
+
+    halved = {name: _halved(name, tensor) for name, tensor in load_file(weights).items()}
+    save_file(halved, place)
+    place.chmod(0o644)  # safetensors leaves its files to their owner alone
+
+
+def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.ndim < 2 or not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not half.isfinite().all():
+        raise MorphoscopeError(
+            f"--half: the weights {name} reach {tensor.abs().max():.3g}, more than half precision holds; "
+            "publish without --half"
+        )
+    return half
+
+
+def _check(run: Run, weights: Path) -> None:
+    """Refuse weights that are not the training's."""
     if not weights.is_file():
         raise MorphoscopeError(f"{weights} is missing; the run cannot be published without its weights")
     digest = files.sha256_of(weights)
@@ -89,4 +141,3 @@ def _checked(run: Run, weights: Path) -> str:
             f"{weights} is not the file that the training wrote (its checksum differs); restore it from a "
             "copy"
         )
-    return digest
