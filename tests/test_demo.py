@@ -19,7 +19,13 @@ def test_the_demo_goes_all_the_way_and_again_at_once(
     said = capsys.readouterr().out
     assert "sources of the Hubble Deep Field classified" in said
     assert "morphoscope train small/own-labels" in said
-    for name in ("galaxies/store.yaml", "run/report.html", "run/weights.safetensors", "deep-field.png"):
+    for name in (
+        "galaxies/store.yaml",
+        "run/report.html",
+        "run/weights.safetensors",
+        "deep-field.png",
+        "deep-field-default.png",
+    ):
         assert (tmp_path / "demo" / name).stat().st_size > 0, name
     assert pq.read_table(tmp_path / "demo" / "deep-field.parquet").num_rows > 50
     weights = (tmp_path / "demo" / "run" / "weights.safetensors").stat().st_mtime_ns

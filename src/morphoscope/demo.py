@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 
 from morphoscope import files
 from morphoscope.errors import UsageError
+from morphoscope.packaged import DEFAULT
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from morphoscope.api import LoadedRun
+
 SIZE = 64  # pixels: enough for ten classes, and minutes of training on two cores
 MIB = 2**20
+PICTURES = ("deep-field-default", "deep-field")  # what the packaged network says, and the one trained here
 
 
 def run_demo(out: Path, *, count: int = 4000, seed: int = 0, overwrite: bool = False) -> None:
-    """Simulate, train, measure, report, and classify the Hubble Deep Field.
+    """Classify the Hubble Deep Field with the packaged network, then simulate, train, measure and report.
 
     Each part that is there from an earlier call is used again, so a demo that was stopped goes on.
 
@@ -39,12 +43,19 @@ def run_demo(out: Path, *, count: int = 4000, seed: int = 0, overwrite: bool = F
     if out.is_file():
         raise UsageError(f"{out} is a file; a folder to make was expected")
     if overwrite:
-        for part in ("galaxies", "run", "deep-field.parquet", "deep-field.png"):
+        for part in (
+            "galaxies",
+            "run",
+            *(f"{name}{end}" for name in PICTURES for end in (".parquet", ".png")),
+        ):
             place = out / part
             shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
     files.ensure_room(out, count * SIZE * SIZE * 3 + 200 * MIB)
 
-    note(f"1/4  {count} simulated galaxies of ten classes → {out / 'galaxies'}")
+    note("1/5  the packaged network on the Hubble Deep Field (a picture that scikit-image carries)")
+    _sky(api.load(DEFAULT), out / PICTURES[0])
+
+    note(f"2/5  {count} simulated galaxies of ten classes → {out / 'galaxies'}")
     galaxies = out / "galaxies"
     store = (
         api.open_store(galaxies)
@@ -52,26 +63,35 @@ def run_demo(out: Path, *, count: int = 4000, seed: int = 0, overwrite: bool = F
         else simulate(galaxies, count, SIZE, seed=seed)
     )
 
-    note(f"2/4  a small network learns from them → {out / 'run'}")
+    note(f"3/5  a small network learns from them → {out / 'run'}")
     recipe = find_recipe("small/simulated").changed(seed=seed)
     begun = (out / "run" / "run.yaml").is_file()
     run = api.train(recipe, store, out / "run", resume=begun)
 
-    note("3/4  measured on the held-out fifth:")
+    note("4/5  measured on the held-out fifth:")
     print("\n".join(summary_lines(run.metrics()["test"])))
 
-    note("4/4  the Hubble Deep Field (a picture that scikit-image carries)")
-    table = run.sky(deep_field(), out / "deep-field.parquet", drawn=out / "deep-field.png", overwrite=True)
-    print(f"{table.num_rows} sources of the Hubble Deep Field classified")
+    note("5/5  the Hubble Deep Field again, by the network that was just trained")
+    _sky(run, out / PICTURES[1])
 
     print(f"\nDone in {time.monotonic() - started:.0f} s. Look at:")
     print(f"  {out / 'run' / 'report.html'}    how good the network is, and why")
-    print(f"  {out / 'deep-field.png'}    a real piece of sky with its labels")
-    print(f"  {out / 'deep-field.parquet'}    the same as a catalogue")
+    print(f"  {out / PICTURES[0]}.png    a real piece of sky with the packaged network's labels")
+    print(f"  {out / PICTURES[1]}.png    and with the labels of the network trained here")
+    print(f"  {out / PICTURES[0]}.parquet    the same as a catalogue")
     print("Then try:")
+    print("  morphoscope predict default YOUR-IMAGES --out catalogue.parquet")
     print("  morphoscope data ingest folder YOUR-IMAGES my-galaxies --size 128")
     print("  morphoscope train small/own-labels --store my-galaxies --out my-run")
     print("  morphoscope predict my-run MORE-IMAGES --out catalogue.parquet")
+
+
+def _sky(run: LoadedRun, place: Path) -> None:
+    """A catalogue and a labelled picture of the Deep Field, ``place`` with the endings of both."""
+    table = run.sky(
+        deep_field(), f"{place}.parquet", drawn=place.with_name(place.name + ".png"), overwrite=True
+    )
+    print(f"{table.num_rows} sources of the Hubble Deep Field classified")
 
 
 def deep_field() -> np.ndarray:

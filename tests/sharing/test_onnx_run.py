@@ -121,6 +121,7 @@ def test_an_ensemble_answers_through_onnx(
 def test_a_packaged_network_is_not_exported_into_the_package(
     own_run: Path, images: np.ndarray, tmp_path: Path, monkeypatch
 ):
+    shutil.rmtree(own_run / "onnx", ignore_errors=True)  # of a test before
     monkeypatch.setattr(packaged, "NETWORKS", own_run.parent)
     monkeypatch.setattr(onnx_run, "NETWORKS", own_run.parent)
     monkeypatch.chdir(tmp_path.parent)

@@ -5,6 +5,7 @@ The numbers to expect are measured; EXPERIMENTS.md has the runs they come from.
 
 from __future__ import annotations
 
+from morphoscope.packaged import DEFAULT
 from morphoscope.recipe import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
 
 
@@ -85,10 +86,14 @@ def five_class_scratch() -> Recipe:
 
 
 def own_labels() -> Recipe:
-    """A start for one's own few hundred labels; the same network as ``small/five-class``."""
+    """A start for one's own few hundred labels: from the packaged network, which has seen simulated galaxies.
+
+    ``model.start=none`` and ``model.name=tf_efficientnet_lite0`` begin with ImageNet weights instead.
+    """
     return five_class().changed(
         name="small/own-labels",
-        about="fine-tune on your own classes or votes; a few hundred images are enough to begin",
+        about="fine-tune on your own classes or votes; a hundred images are enough to begin",
+        model={"name": "regnetx_004", "start": DEFAULT},
         data={"validation": 0.1},
         augment={"size": 128, "crop": None, "border": "reflect"},
         training={"epochs": 15},

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import morphoscope as ms
+from morphoscope.labels.galaxy10 import GALAXY10
+from morphoscope.models.build import build
+from morphoscope.packaged import DEFAULT, NETWORKS, run_folder
+from morphoscope.studies.registry import find_recipe
+from morphoscope.training.run import open_run
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ms.api.Store:
+    from morphoscope.data.simulate import simulate
+
+    return simulate(tmp_path_factory.mktemp("packaged") / "galaxies", 60, 128, seed=77)
+
+
+def test_it_knows_simulated_galaxies_it_has_not_seen(store):
+    answers = ms.load(DEFAULT).predict([store.images[row] for row in range(60)])
+    assert answers.shape == (60, 10)
+    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+    assert (answers.argmax(axis=1) == store.targets()).mean() > 0.8
+
+
+def test_it_says_that_noise_is_no_galaxy(store):
+    predictor = ms.load(DEFAULT).predictor
+    noise = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)
+    seen = predictor.look(list(noise)).typicality_N
+    known = predictor.look([store.images[row] for row in range(20)]).typicality_N
+    assert seen.max() < 0.05
+    assert np.median(known) > 0.2
+
+
+def test_the_folder_is_small_and_says_what_it_is():
+    folder = NETWORKS / DEFAULT
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6
+    run = open_run(DEFAULT)
+    assert run.scheme == GALAXY10
+    assert "/" not in run.header.store.path
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "real galaxies" in card
+    made, packed = find_recipe(DEFAULT), run.recipe
+    assert packed.changed(evaluation={"views": made.evaluation.views}, about=made.about) == made
+
+
+def test_a_training_begins_with_it_and_says_so():
+    recipe = find_recipe("small/own-labels")
+    network, origin = build(recipe.model, 3, image_size=64)
+    assert "packaged network 'default'" in origin
+    ours, theirs = network.backbone.state_dict(), open_run(DEFAULT).network().backbone.state_dict()
+    assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
+
+
+def test_an_own_run_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_folder(DEFAULT) == NETWORKS / DEFAULT
+    (tmp_path / DEFAULT).mkdir()
+    assert run_folder(DEFAULT) == NETWORKS / DEFAULT  # a folder of images, say
+    (tmp_path / DEFAULT / "run.yaml").write_text("kind: morphoscope-run")
+    assert run_folder(DEFAULT) == Path(DEFAULT)
