@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +20,8 @@ from morphoscope.evaluation.calibration import (
 from morphoscope.evaluation.calibration_scores import calibration_scores, log_loss_change
 from morphoscope.evaluation.corrections import Temperature
 from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.recipe import Recipe
+from morphoscope.training.run import Header, Run, StoreFacts
 
 CLASSES = Classes(name="three", classes=("a", "b", "c"))
 VOTES = VoteFractions(name="own", answers=("bar", "ring"))
@@ -41,8 +41,9 @@ def _fractions(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.binomial(40, honest) / 40, honest**2
 
 
-def _run(path: Path, weights: str = "f" * 64) -> Any:
-    return SimpleNamespace(path=path, header=SimpleNamespace(weights_sha256=weights))
+def _run(path: Path, weights: str = "f" * 64) -> Run:
+    store = StoreFacts(name="s", path="", image_shape=(32, 32, 3))
+    return Run(path, Recipe(), Header(scheme=CLASSES, store=store, weights_sha256=weights))
 
 
 def test_log_losses_by_hand():
