@@ -33,6 +33,7 @@ class BrightnessPredictor:
         self.sizes: list[int] = []
 
     number_format = "fp32 on cpu"
+    knows_strangeness, opinions, dropout, reference = False, 1, None, None
 
     @property
     def calibration_words(self) -> str:
@@ -41,6 +42,9 @@ class BrightnessPredictor:
     @property
     def input_side(self) -> int:
         return self.run.header.store.image_shape[0]
+
+    def look(self, images: Sequence[np.ndarray]) -> SimpleNamespace:
+        return SimpleNamespace(answers_NK=self.probabilities(images))
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         self.sizes.append(len(images))

@@ -67,13 +67,12 @@ class Network(nn.Module):
         """Features by which galaxies are compared, (N, C): those of :meth:`embed`, (N, D).
 
         Where a backbone keeps every place of its last map (``model.pool=flatten``), the mean over the places
-        is
-        taken: the others say where in the picture something lies, and there are tens of thousands of them.
+        is taken: the others say where in the picture something lies, and there are tens of thousands of them.
         """
         places = getattr(self.backbone, "places", 1)
         if places == 1:
             return features_ND
-        return features_ND.reshape(len(features_ND), -1, places).mean(dim=2)
+        return features_ND.unflatten(1, (-1, places)).mean(dim=2)
 
     @property
     def described_width(self) -> int:
