@@ -151,6 +151,31 @@ def test_frozen_layers_keep_their_weights_and_their_statistics() -> None:
     assert not torch.equal(after["head.1.weight"], before["head.1.weight"])
 
 
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "regnetx_004", "test_convnext", "test_vit", "densenet121", "residual18"]
+)
+def test_all_layers_frozen_leaves_the_head_alone(name: str) -> None:
+    network, _ = build(Model(name=name, pretrained=False, frozen=1.0), 3, image_size=64)
+    learning = {part for part, tensor in network.named_parameters() if tensor.requires_grad}
+    assert learning == {part for part, _ in network.named_parameters() if part.startswith("head.")}
+    network.train()
+    before = {part: tensor.clone() for part, tensor in network.backbone.state_dict().items()}
+    if name not in ("test_convnext", "test_vit"):  # which have sizes of their own
+        network(_images())
+    assert all(torch.equal(before[part], tensor) for part, tensor in network.backbone.state_dict().items())
+
+
+def test_normalisation_with_an_activation_is_frozen_with_its_convolution() -> None:
+    """timm's ``BatchNormAct2d`` has a child, and is a layer all the same."""
+    network, _ = build(Model(name="tf_efficientnet_lite0", pretrained=False, frozen=0.4), 3, image_size=64)
+    trunk = network.backbone
+    assert not trunk.get_submodule("bn1").weight.requires_grad
+    convolution, normalisation = (trunk.get_submodule(f"blocks.1.0.{part}") for part in ("conv_pw", "bn1"))
+    assert not convolution.weight.requires_grad
+    assert not normalisation.weight.requires_grad
+    assert trunk.get_submodule("blocks.6.0.bn3").weight.requires_grad
+
+
 def test_the_rest_starts_random_where_the_recipe_says_so(tmp_path: Path) -> None:
     reference, place = _seeded("densenet121", tmp_path)
     model = Model(name="densenet121", weights=str(place), frozen=0.2, rest="random")

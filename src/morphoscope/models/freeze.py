@@ -14,12 +14,13 @@ def layers_in_order(backbone: nn.Module) -> list[nn.Module | None]:
     """The layers of a backbone from input to output; None for one without a module of its own.
 
     DenseNets are listed layer by layer as Keras lists them. Of any other network these are the innermost
-    modules in the order of their definition, which for timm's convolutional networks is that of the data.
+    modules and all that have weights of their own, in the order of their definition, which for timm's
+    convolutional networks is that of the data.
     """
     if hasattr(backbone, "features") and hasattr(backbone.features, "denseblock1"):
         return _densenet_as_keras(backbone)
     trunk = getattr(backbone, "trunk", backbone)
-    return [module for module in trunk.modules() if not list(module.children()) and _is_layer(module)]
+    return [module for module in trunk.modules() if _is_layer(module)]
 
 
 def frozen_layers(backbone: nn.Module, share: float) -> list[nn.Module]:
@@ -29,6 +30,8 @@ def frozen_layers(backbone: nn.Module, share: float) -> list[nn.Module]:
         backbone: without its head.
         share: from 0 (all learn) to 1 (only the head learns).
     """
+    if share >= 1:  # with what no layer has by itself, such as the scales of ConvNeXt's blocks
+        return [getattr(backbone, "trunk", backbone)]
     layers = layers_in_order(backbone)
     first = layers[: int(len(layers) * share + 1e-9)]
     return [layer for layer in first if layer is not None and list(layer.parameters())]
@@ -52,7 +55,13 @@ def reinitialise_rest(backbone: nn.Module, fresh: dict[str, torch.Tensor], froze
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return not isinstance(module, nn.Identity | nn.Dropout)
+    """Whether it does something itself: timm's normalisation with an activation has weights and a child."""
+    if isinstance(module, nn.Identity | nn.Dropout):
+        return False
+    children = list(module.children())
+    if not children:
+        return True
+    return bool(module._parameters) and not any(list(child.parameters()) for child in children)
 
 
 def _densenet_as_keras(backbone: nn.Module) -> list[nn.Module | None]:
