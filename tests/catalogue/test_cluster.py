@@ -154,3 +154,16 @@ def test_without_ray_the_sentence_says_what_to_install(tmp_path: Path, monkeypat
     loaded = api.LoadedRun([object()], engine="ray")  # type: ignore[arg-type]
     with pytest.raises(MorphoscopeError, match=r"the engine ray needs ray.*pip install 'morphoscope\[ray\]'"):
         loaded.catalogue(tmp_path, tmp_path / "c.parquet")
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_worker_in_a_process_with_others_leaves_its_threads_alone(tmp_path: Path):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        _worker(_items(2), [], tmp_path)(pa.table({"number": [0], "start": [0], "stop": [2]}))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

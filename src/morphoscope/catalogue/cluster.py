@@ -70,10 +70,15 @@ class Stretch:
 
 
 class Worker:
-    """Answers stretches of the input, with one GPU or all cores of one machine of the cluster."""
+    """Answers stretches of the input, with one GPU or all cores of one machine of the cluster.
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    Args:
+        work: what to do.
+        alone: the process is the worker's own, which may then take all cores of the machine.
+    """
+
+    def __init__(self, work: Work, *, alone: bool = False) -> None:
+        self.work, self.alone = work, alone
         self._ask: Ask | None = None
         self._items: Iterator[Item] = iter(())
         self._next: int | None = None
@@ -89,12 +94,13 @@ class Worker:
             return {"number": number, "said": pickle.dumps(error)}
 
     def _stretch(self, start: int, stop: int) -> Stretch:
-        import torch
-
         if self._ask is None:
             self._go_inside()
-            # Ray gives a process as many threads as the cores it claims, which is one.
-            torch.set_num_threads(cores())
+            if self.alone:
+                import torch
+
+                # Ray gives a process as many threads as the cores it claims, which is one.
+                torch.set_num_threads(cores())
             self._ask = self.work.make_ask()
         digest, tables, failures = Digest(), [], []
         looks: dict[tuple[str, str], Fitted] = {}
@@ -233,6 +239,7 @@ def _rows(ray: Any, work: Work, dealt: list[_Dealt]) -> Iterator[dict[str, Any]]
     answers = ray.data.from_arrow(tasks).map_batches(
         Worker,
         fn_constructor_args=(work,),
+        fn_constructor_kwargs={"alone": True},
         batch_size=1,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=workers),
