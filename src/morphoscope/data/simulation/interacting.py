@@ -15,6 +15,9 @@ from morphoscope.data.simulation.single import (
 )
 
 
+SMALLEST_SPIRAL = 3.0  # arcsec, half-light radius of a merger's disc
+
+
 def _tail(radius: float, rng: np.random.Generator, share: float) -> Tail:
     """A narrow tail that leaves the body: straighter than any arm (Toomre & Toomre 1972, ApJ 178, 623)."""
     return Tail(
@@ -126,4 +129,4 @@ def _member(
         member = elliptical(galaxy, radius, rng.uniform(0.55, 1.0), rng.uniform(2.5, 4.5), rng)
         return replace(member, disturbance=Disturbance(tails=tails))
     debris = Disturbance(lopsidedness=rng.uniform(0, 0.7), tails=tails)
-    return replace(loose_spiral(galaxy, radius, rng), disturbance=debris)
+    return replace(loose_spiral(galaxy, max(radius, SMALLEST_SPIRAL), rng), disturbance=debris)

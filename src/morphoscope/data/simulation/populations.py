@@ -25,7 +25,19 @@ BUILDERS: dict[str, Callable[[Galaxy, float, np.random.Generator], Galaxy]] = {
 }
 
 
-def draw_galaxy(morphology: str, rng: np.random.Generator) -> Galaxy:
-    """A galaxy of one of the ten classes, named as in :data:`BUILDERS`."""
+# A class is what people saw: where the PSF hides arms or a bar, a galaxy is called smooth. Half-light radii
+# in arcsec, at the median seeing of DECaLS.
+SMALLEST = {"Barred Spiral": 3.5, "Unbarred Tight Spiral": 4.4, "Unbarred Loose Spiral": 3.0}
+
+
+def draw_galaxy(morphology: str, rng: np.random.Generator, seeing: float = 1.0) -> Galaxy:
+    """A galaxy of one of the ten classes, named as in :data:`BUILDERS`.
+
+    Args:
+        morphology: the class.
+        rng: of the galaxy.
+        seeing: the survey's over that of DECaLS (:attr:`Survey.blur`); a worse one hides larger spirals.
+    """
     galaxy = plain_galaxy(morphology, rng)
-    return BUILDERS[morphology](galaxy, draw_radius(galaxy, rng), rng)
+    radius = max(draw_radius(galaxy, rng), SMALLEST.get(morphology, 0.0) * seeing)
+    return BUILDERS[morphology](galaxy, radius, rng)

@@ -6,6 +6,7 @@ it is the same galaxy however many rows there are and whoever renders them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,9 +17,11 @@ from morphoscope.data.simulation.galaxies import LENGTHS, Galaxy, truth
 from morphoscope.data.simulation.light import Frame, frame_of
 from morphoscope.data.simulation.masks import component_mask, scaled_mask
 from morphoscope.data.simulation.populations import draw_galaxy
-from morphoscope.data.simulation.scene import Light, light_radii, system_light
+from morphoscope.data.simulation.scene import Light, light_radii, petrosian_radius_90, system_light
 from morphoscope.data.simulation.sky import add_field, observe, resample, serve
 from morphoscope.data.simulation.survey import Survey
+
+PSF_RADIUS_90 = 0.91  # radius with 90 % of a Gaussian's light over its full width at half maximum
 
 # Purposes of the random generators of one row; never renumber them.
 GALAXY, FIELD, OBSERVATION, VOTES, ORDER, SURVEY = range(6)
@@ -66,8 +69,8 @@ def render_row(plan: Plan, row: int) -> Rendered:
     galaxy = galaxy_of(plan, row)
     light = system_light(frame, galaxy)
     radii = light_radii(frame, light.total_3PP[1], galaxy.x, galaxy.y)
+    shown = _pixels_shown(survey, light, frame, galaxy)
     add_field(light, frame, _generator(plan, row, FIELD))
-    shown = survey.pixels_shown(radii[1])
     flux_3HW = observe(light.total_3PP, frame, _generator(plan, row, OBSERVATION))
     image_HWC = resample(serve(survey, flux_3HW, shown), plan.size)
     values = {
@@ -79,6 +82,14 @@ def render_row(plan: Plan, row: int) -> Rendered:
         **_labels(plan, row, galaxy, radii[0]),
     }
     return Rendered(image_HWC, values, _mask(plan, survey, light, frame, shown) if plan.masks else None)
+
+
+def _pixels_shown(survey: Survey, light: Light, frame: Frame, galaxy: Galaxy) -> int:
+    """Side of the part of the cutout that the picture shows, pixels."""
+    if survey.view is None:
+        return survey.side
+    radius = petrosian_radius_90(frame, light.total_3PP[1], galaxy.x, galaxy.y)
+    return survey.pixels_shown(math.hypot(radius, PSF_RADIUS_90 * survey.seeing[1] * survey.distance))
 
 
 def as_observed(values: dict[str, Any], survey: Survey) -> dict[str, Any]:
@@ -98,7 +109,8 @@ def galaxy_of(plan: Plan, row: int) -> Galaxy:
     """The galaxy of a row, before it is drawn."""
     from morphoscope.labels.galaxy10 import GALAXY10
 
-    return draw_galaxy(GALAXY10.classes[class_of(plan, row)], _generator(plan, row, GALAXY))
+    name = GALAXY10.classes[class_of(plan, row)]
+    return draw_galaxy(name, _generator(plan, row, GALAXY), seeing=survey_of(plan, row).blur)
 
 
 def _labels(plan: Plan, row: int, galaxy: Galaxy, half_light_radius: float) -> dict[str, Any]:

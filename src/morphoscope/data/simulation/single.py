@@ -11,17 +11,21 @@ import numpy as np
 
 from morphoscope.data.simulation.galaxies import Arms, Bar, Disc, Dust, Galaxy, Ring, Spheroid
 
+# Spirals of many short arms: about 30 % (Elmegreen & Elmegreen 1982, MNRAS 201, 1021).
+FLOCCULENT = 0.3
 EXPONENTIAL_HALF_LIGHT = 1.678  # half-light radius over scale length of an exponential disc
-# A class is what people saw: where the PSF hides arms or a bar, a galaxy is called smooth. Arcsec.
-SMALLEST = {"barred_spiral": 3.5, "tight_spiral": 4.4, "loose_spiral": 3.0}
 
 
 def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A round body: axis ratio 0.82 to 1; blue ones are discs (n near 1), red ones ellipticals.
 
-    Sérsic indices: Blanton et al. 2003 (ApJ 594, 186), figure 7: n rises with colour.
+    Most are red: the colours of galaxies have two peaks, about 0.3 apart in g−r (Blanton et al.
+    2003, ApJ 594, 186, figures 7 and 8, also for the Sérsic index, which rises with colour).
     """
     q = rng.uniform(0.82, 1.0)
+    if rng.uniform() < 0.6:
+        redder = (galaxy.colour[0] + 0.22, galaxy.colour[1] + 0.12)
+        return elliptical(replace(galaxy, colour=redder), 1.15 * radius, q, rng.uniform(2.2, 5.0), rng)
     redness = np.clip((galaxy.colour[0] - 0.45) / 0.45, 0, 1)
     n = float(np.clip(rng.normal(0.8 + 1.4 * redness, 0.4), 0.6, 4.0))
     return elliptical(galaxy, radius, q, n, rng)
@@ -30,7 +34,7 @@ def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
 def in_between_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """An elliptical neither round nor cigar-shaped."""
     q = rng.uniform(0.48, 0.70)
-    return elliptical(galaxy, radius / q**0.3, q, rng.uniform(1.0, 3.8), rng)
+    return elliptical(galaxy, radius / q**0.3, q, rng.uniform(1.0, 4.5), rng)
 
 
 def cigar_shaped(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
@@ -82,7 +86,6 @@ def disc_galaxy(
 
 def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A bar with two arms that leave its ends, often with a ring around it."""
-    radius = max(radius, SMALLEST["barred_spiral"])
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.02, 0.14), face_on(rng, 0.62), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
@@ -115,7 +118,6 @@ def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Ga
 
 def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A disc with tightly wound arms and a large bulge."""
-    radius = max(radius, SMALLEST["tight_spiral"])
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.12, 0.35), face_on(rng, 0.5), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
@@ -141,7 +143,6 @@ def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
 
 def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A blue disc with open, irregular arms and a small bulge."""
-    radius = max(radius, SMALLEST["loose_spiral"])
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.03, 0.15), face_on(rng, 0.5), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
@@ -159,6 +160,17 @@ def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
         imbalance=rng.uniform(0, 0.8),
         knots=int(rng.integers(5, 40)),
     )
+    if rng.uniform() < FLOCCULENT:
+        arms = replace(
+            arms,
+            count=int(rng.integers(4, 8)),
+            contrast=rng.uniform(0.6, 1.5),
+            sharpness=rng.uniform(1.0, 2.0),
+            irregularity=rng.uniform(0.9, 1.6),
+            flocculence=rng.uniform(0.8, 1.2),
+            imbalance=rng.uniform(0, 0.3),
+            knots=int(rng.integers(15, 50)),
+        )
     return replace(galaxy, arms=arms)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from morphoscope.data.simulation.light import MOFFAT_BETAS, Frame, add_point, add_stamp, blur
 from morphoscope.data.simulation.scene import Light, band_ratios
-from morphoscope.data.simulation.survey import ZERO_POINT, Survey
+from morphoscope.data.simulation.survey import DECALS, ZERO_POINT, Survey
 
-GALAXIES, STARS = 30.0, 3.2  # mean number in a cutout, to the faintest magnitudes below
+GALAXIES, STARS = 30.0, 3.2  # mean number in a cutout of DECaLS, to the faintest magnitudes below
 GALAXY_MAGNITUDES, GALAXY_SLOPE = (17.5, 24.0), 0.42  # d log N / dm, r band
 STAR_MAGNITUDES, STAR_SLOPE = (15.0, 23.5), 0.19
 CLEAR_RADIUS = 5.0  # arcsec around the centre where no bright neighbour may lie
@@ -25,10 +25,10 @@ WINGS, WINGS_RADIUS, WINGS_SEEN = 0.05, 4.0, 18.0
 
 
 def _magnitudes(
-    count: int, limits: tuple[float, float], slope: float, rng: np.random.Generator
+    count: int, limits: tuple[float, float], slope: float, survey: Survey, rng: np.random.Generator
 ) -> np.ndarray:
     """Magnitudes whose counts grow as 10^(slope·m), (count,)."""
-    low, high = (10 ** (slope * limit) for limit in limits)
+    low, high = (10 ** (slope * min(limit, survey.faintest)) for limit in limits)
     return np.log10(rng.uniform(low, high, count)) / slope
 
 
@@ -37,13 +37,26 @@ def add_field(light: Light, frame: Frame, rng: np.random.Generator) -> None:
 
     They become the layers "neighbour" and "star".
     """
-    area = (frame.side / frame.survey.side) ** 2
     before_PP = light.total_3PP[1].copy()
-    _add_galaxies(light.total_3PP, frame, rng.poisson(GALAXIES * area * rng.lognormal(0, 0.2)), rng)
+    galaxies = expected(GALAXIES, GALAXY_MAGNITUDES, GALAXY_SLOPE, frame)
+    _add_galaxies(light.total_3PP, frame, rng.poisson(galaxies * rng.lognormal(0, 0.2)), rng)
     between_PP = light.total_3PP[1].copy()
     light.layers["neighbour"] = between_PP - before_PP
-    _add_stars(light.total_3PP, frame, rng.poisson(STARS * area * rng.lognormal(0, 0.5)), rng)
+    stars = expected(STARS, STAR_MAGNITUDES, STAR_SLOPE, frame)
+    _add_stars(light.total_3PP, frame, rng.poisson(stars * rng.lognormal(0, 0.5)), rng)
     light.layers["star"] = light.total_3PP[1] - between_PP
+
+
+def expected(count: float, limits: tuple[float, float], slope: float, frame: Frame) -> float:
+    """Mean number of sources in a frame, from that in a cutout of DECaLS.
+
+    It grows with the area of sky, and, where magnitudes stand for fainter ones, with the counts towards these;
+    a shallower survey's stop at its own faintest.
+    """
+    survey = frame.survey
+    sky = (frame.side / survey.side * survey.field / DECALS.field) ** 2
+    last = min(limits[1], survey.faintest)
+    return count * sky * 10 ** (slope * (survey.dimming + last - limits[1]))
 
 
 def _places(magnitudes: np.ndarray, frame: Frame, rng: np.random.Generator) -> np.ndarray:
@@ -56,7 +69,7 @@ def _places(magnitudes: np.ndarray, frame: Frame, rng: np.random.Generator) -> n
 
 
 def _add_galaxies(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Generator) -> None:
-    magnitudes = _magnitudes(count, GALAXY_MAGNITUDES, GALAXY_SLOPE, rng)
+    magnitudes = _magnitudes(count, GALAXY_MAGNITUDES, GALAXY_SLOPE, frame.survey, rng)
     places_N2 = _places(magnitudes, frame, rng)
     # Sizes: r-band half-light radius about 0.5″ at magnitude 22, larger where brighter (log-normal).
     radii = 0.5 * 10 ** (-0.13 * (magnitudes - 22)) * rng.lognormal(0, 0.35, count)
@@ -76,7 +89,7 @@ def _add_galaxies(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random
 
 
 def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Generator) -> None:
-    magnitudes = _magnitudes(count, STAR_MAGNITUDES, STAR_SLOPE, rng)
+    magnitudes = _magnitudes(count, STAR_MAGNITUDES, STAR_SLOPE, frame.survey, rng)
     for magnitude, place in zip(magnitudes, _places(magnitudes, frame, rng), strict=True):
         flux_3 = star_flux(magnitude, rng)
         if magnitude < 18 and rng.uniform() < 0.3:

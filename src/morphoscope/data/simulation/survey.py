@@ -35,10 +35,11 @@ class Survey:
         bands: names of the observed bands.
         mixture: each observed band as weights of g, r and z; none: observed in g, r, z.
         middle_from_outer: the middle band is no observation but the mean of the other two.
-        view: side of the picture in radii that hold 90 % of the galaxy's light; none: the whole cutout.
+        view: side of the picture in Petrosian 90 % radii of the galaxy; none: the whole cutout.
         picture: pixels along the side of the picture that is served; none: as observed.
         distance: how many times farther than in DECaLS the galaxies are.
         dimming: magnitudes by which that makes them fainter.
+        faintest: r magnitude of the faintest neighbours worth drawing.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Survey:
     picture: int | None = None
     distance: float = 1.0
     dimming: float = 0.0
+    faintest: float = 24.0
 
     @property
     def field(self) -> float:
@@ -72,6 +74,11 @@ class Survey:
         """Pixel scale in arcsec of the galaxies as DECaLS would see them, in which all lengths are drawn."""
         return self.pixel_scale * self.distance
 
+    @property
+    def blur(self) -> float:
+        """Median seeing in r on the scale of the galaxies, over that of DECaLS."""
+        return self.seeing[1] * self.distance / DECALS.seeing[1]
+
     def observed(self, light_3HW: np.ndarray) -> np.ndarray:
         """Light in g, r, z as light in the survey's own bands and at its distance, same shape."""
         if self.mixture is not None:
@@ -82,7 +89,7 @@ class Survey:
         """Pixels along the side of what the picture shows of the cutout.
 
         Args:
-            light_radius: radius with 90 % of the galaxy's light, arcsec.
+            light_radius: the galaxy's Petrosian 90 % radius, arcsec.
         """
         if self.view is None:
             return self.side
@@ -133,29 +140,29 @@ DECALS = Survey(
 
 # Sampling 0.396″ and seeing (g, r, i): York et al. 2000 (AJ 120, 1579); DR7's medians. i is taken as the mean
 # of r and z, between which it lies. Depth: 95 % complete to g, r, i 22.2, 22.2, 21.3. Galaxy Zoo 2 showed
-# 424 pixels of 0.02 Petrosian 90 % radii each (Willett et al. 2013, MNRAS 435, 2835, section 2.2). Noise and
-# stretch (arcsinh, Lupton et al. 2004) so that sky, noise and mean profile are those of the Galaxy
-# Challenge's pictures.
+# 424 pixels of 0.02 Petrosian 90 % radii each (Willett et al. 2013, MNRAS 435, 2835, section 2.2); the
+# stars in the Galaxy Challenge's pictures are about 8 pixels wide, so these radii are about 8″ and the galaxies
+# as near as those of DECaLS. Noise and stretch (arcsinh, Lupton et al. 2004) so that sky, noise and mean
+# profile are those of the Challenge's pictures.
 SDSS = Survey(
     name="sdss",
     side=256,
     pixel_scale=0.396,
     seeing=(1.44, 1.32, 1.26),
     seeing_spread=0.10,
-    noise=(0.0055, 0.0105, 0.0115),
-    noise_spread=0.12,
+    noise=(0.0095, 0.0170, 0.0190),
+    noise_spread=0.30,
     noise_correlation=0.0,
     sky=(0.25, 0.68, 1.30),
-    stretch_scales=(0.94, 0.56, 0.49),
-    stretch_floor=0.0032,
-    stretch_softening=20.0,
+    stretch_scales=(0.73, 0.456, 0.407),
+    stretch_floor=0.0010,
+    stretch_softening=39.0,
     jpeg_quality=92,
     bands=("g", "r", "i"),
     mixture=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.5, 0.5)),
     view=8.48,
     picture=424,
-    distance=1.3,
-    dimming=0.3,
+    faintest=22.8,
 )
 
 # VIS (0.55 to 0.92 µm, here the mean of r and z) at 0.1″ with a PSF of 0.16″, and NISP's Y at 0.3″ resampled
