@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import gammaincinv
 
 from morphoscope.data.simulation.galaxies import (
     TRUTH,
@@ -20,7 +21,13 @@ from morphoscope.data.simulation.galaxies import (
 from morphoscope.data.simulation.light import frame_of
 from morphoscope.data.simulation.masks import COMPONENTS
 from morphoscope.data.simulation.populations import BUILDERS, draw_galaxy
-from morphoscope.data.simulation.scene import Light, galaxy_light, light_radii, system_light
+from morphoscope.data.simulation.scene import (
+    Light,
+    galaxy_light,
+    light_radii,
+    petrosian_radius_90,
+    system_light,
+)
 from morphoscope.data.simulation.survey import DECALS, ZERO_POINT
 from morphoscope.labels.galaxy10 import GALAXY10
 
@@ -81,6 +88,31 @@ def test_radii_of_known_profiles():
     assert light_radii(FRAME, light, 0.0, 0.0) == pytest.approx((1.678 * 2.0, 3.890 * 2.0), rel=0.01)
     light = galaxy_light(FRAME, _galaxy(x=5.0, y=-3.0, spheroid=Spheroid(1.0, 1.0, 2.5, 1.0))).total_3PP[1]
     assert light_radii(FRAME, light, 5.0, -3.0)[0] == pytest.approx(2.5, rel=0.01)
+
+
+@pytest.mark.parametrize(("n", "share"), [(1.0, 0.994), (4.0, 0.824)])
+def test_petrosian_radii_of_known_profiles(n: float, share: float):
+    """Within two Petrosian radii lie 99.4 % of an exponential's and 82.4 % of de Vaucouleurs' light."""
+    light = galaxy_light(FRAME, _galaxy(x=2.0, y=1.0, spheroid=Spheroid(1.0, n, 2.0, 1.0))).total_3PP[1]
+    coefficient = gammaincinv(2 * n, 0.5)
+    expected = 2.0 * (gammaincinv(2 * n, 0.9 * share) / coefficient) ** n
+    assert petrosian_radius_90(FRAME, light, 2.0, 1.0) == pytest.approx(expected, rel=0.04)
+
+
+def test_petrosian_radius_is_the_disc_s_where_a_bulge_stands_out():
+    parts = {"spheroid": Spheroid(0.3, 1.0, 0.3, 1.0), "disc": Disc(0.7, 3.0, gradient=0.0)}
+    light = galaxy_light(FRAME, _galaxy(**parts)).total_3PP[1]
+    assert petrosian_radius_90(FRAME, light, 0.0, 0.0) > 8.0
+
+
+def test_a_worse_seeing_hides_small_spirals():
+    def radii(seeing: float) -> list[float]:
+        drawn = (draw_galaxy("Unbarred Tight Spiral", np.random.default_rng(s), seeing) for s in range(40))
+        return [galaxy.disc.scale_length for galaxy in drawn]
+
+    sharp, soft = radii(1.0), radii(1.5)
+    assert min(soft) > 1.4 * min(sharp)
+    assert max(soft) == max(sharp)
 
 
 @pytest.mark.parametrize("morphology", BUILDERS)

@@ -6,7 +6,7 @@ import pytest
 from morphoscope.data.simulation import sky
 from morphoscope.data.simulation.light import frame_of
 from morphoscope.data.simulation.scene import Light
-from morphoscope.data.simulation.survey import DECALS, EUCLID, SDSS
+from morphoscope.data.simulation.survey import DECALS, EUCLID, SDSS, Survey
 
 FRAME = frame_of(DECALS)
 
@@ -65,6 +65,20 @@ def test_field_leaves_the_galaxy_alone():
     assert total[radius > 5].max() > 1
     assert total[radius < 3].max() < 0.5
     assert np.isfinite(light.total_3PP).all()
+
+
+@pytest.mark.parametrize(
+    ("survey", "brightest", "faintest"), [(DECALS, 17.5, 24.0), (SDSS, 17.5, 22.8), (EUCLID, 17.5, 24.0)]
+)
+def test_neighbours_have_one_density_in_the_sky(survey: Survey, brightest: float, faintest: float):
+    """As many in a square arcsec to one apparent magnitude, whatever the sampling and distance."""
+    frame = frame_of(survey)
+    count = sky.expected(sky.GALAXIES, sky.GALAXY_MAGNITUDES, sky.GALAXY_SLOPE, frame)
+    area = (frame.side * survey.pixel_scale) ** 2
+    to_24 = count / area * 10 ** (sky.GALAXY_SLOPE * (24.0 - faintest - survey.dimming))
+    assert to_24 == pytest.approx(sky.GALAXIES / DECALS.field**2, rel=1e-6)
+    magnitudes = sky._magnitudes(2000, (brightest, 24.0), sky.GALAXY_SLOPE, survey, np.random.default_rng(0))
+    assert magnitudes.max() == pytest.approx(faintest, abs=0.02)
 
 
 def test_bright_stars_have_wings_and_keep_their_flux(monkeypatch: pytest.MonkeyPatch):

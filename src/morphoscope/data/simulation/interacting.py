@@ -14,7 +14,6 @@ from morphoscope.data.simulation.single import (
     loose_spiral,
 )
 
-
 SMALLEST_SPIRAL = 3.0  # arcsec, half-light radius of a merger's disc
 
 

@@ -108,10 +108,10 @@ def light_radii(frame: Frame, light_PP: np.ndarray, x: float, y: float) -> tuple
 def petrosian_radius_90(frame: Frame, light_PP: np.ndarray, x: float, y: float) -> float:
     """Radius in arcsec with 90 % of the Petrosian flux around (x, y).
 
-    The Petrosian radius is where the mean brightness between 0.8 r and 1.25 r falls to a fifth of that within
-    r, the outermost where there are several; the flux is what lies within two of them (Blanton et al. 2001, AJ
-    121, 2358; Strauss et al. 2002, AJ 124, 1810, section 3.2). Of a steep profile that is less than all: of de
-    Vaucouleurs' 82 %.
+    The Petrosian radius is where the mean brightness between 0.8 r and 1.25 r falls to a fifth of that
+    within r, the outermost where there are several; the flux is what lies within two of them (Blanton et
+    al. 2001, AJ 121, 2358; Strauss et al. 2002, AJ 124, 1810, section 3.2). Of a steep profile that is
+    less than all: of de Vaucouleurs' 82 %.
     """
     growth = _growth(frame, light_PP, x, y)
     radius = np.arange(1.0, len(growth) + 1)  # in rings: growth[k] is the light within k + 1

@@ -50,8 +50,8 @@ def add_field(light: Light, frame: Frame, rng: np.random.Generator) -> None:
 def expected(count: float, limits: tuple[float, float], slope: float, frame: Frame) -> float:
     """Mean number of sources in a frame, from that in a cutout of DECaLS.
 
-    It grows with the area of sky, and, where magnitudes stand for fainter ones, with the counts towards these;
-    a shallower survey's stop at its own faintest.
+    It grows with the area of sky, and, where magnitudes stand for fainter ones, with the counts towards
+    these; a shallower survey's stop at its own faintest.
     """
     survey = frame.survey
     sky = (frame.side / survey.side * survey.field / DECALS.field) ** 2
