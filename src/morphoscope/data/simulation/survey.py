@@ -140,10 +140,10 @@ DECALS = Survey(
 
 # Sampling 0.396″ and seeing (g, r, i): York et al. 2000 (AJ 120, 1579); DR7's medians. i is taken as the mean
 # of r and z, between which it lies. Depth: 95 % complete to g, r, i 22.2, 22.2, 21.3. Galaxy Zoo 2 showed
-# 424 pixels of 0.02 Petrosian 90 % radii each (Willett et al. 2013, MNRAS 435, 2835, section 2.2); stars in the
-# Galaxy Challenge's pictures are about 8 pixels wide, so these radii are about 8″ and the galaxies as near as
-# those of DECaLS. Noise and stretch (arcsinh, Lupton et al. 2004) so that sky, noise and mean profile are
-# those of the Challenge's pictures.
+# 424 pixels of 0.02 Petrosian 90 % radii each (Willett et al. 2013, MNRAS 435, 2835, section 2.2); stars in
+# the Galaxy Challenge's pictures are about 8 pixels wide, so these radii are about 8″ and the galaxies as
+# near as those of DECaLS. Noise and stretch (arcsinh, Lupton et al. 2004) so that sky, noise and mean profile
+# are those of the Challenge's pictures.
 SDSS = Survey(
     name="sdss",
     side=256,
