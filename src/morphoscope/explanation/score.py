@@ -13,7 +13,7 @@ import torch
 
 from morphoscope.data.store import Store
 from morphoscope.evaluation.intervals import resample_counts, with_interval
-from morphoscope.explanation import faithfulness
+from morphoscope.explanation import ellipse, faithfulness
 from morphoscope.explanation.explain import Explainer, Maps
 
 RESAMPLES = 1000
@@ -46,12 +46,14 @@ def score_maps(
 
     Returns:
         Name of the method or baseline → score → ``{"value", "low", "high"}`` and ``n``. Scores: ``deletion``
-        (smaller is better), ``insertion`` (larger is better), ``pointing``, ``energy``, and ``dead``, the
-        share of maps that are zero everywhere.
+        (smaller is better), ``insertion`` (larger is better), ``pointing``, ``energy``, ``on_galaxy``, the
+        share of the map's energy on the galaxy, ``alignment`` with its long axis, and ``dead``, the share of
+        maps that are zero everywhere.
     """
     images = maps.images
     every = {maps.method: maps.values}
     every |= {name: faithfulness.baseline(name, images) for name in faithfulness.BASELINES}
+    galaxies_NHW = ellipse.galaxies(images)
     answer = _answer(explainer, maps)
     scored = {}
     for name, values in every.items():
@@ -60,6 +62,8 @@ def score_maps(
         if truth_NHW is not None:
             found["pointing"] = faithfulness.pointing(values, truth_NHW)
             found["energy"] = faithfulness.energy_inside(values, truth_NHW)
+        found["on_galaxy"] = faithfulness.energy_inside(values, galaxies_NHW)
+        found["alignment"] = ellipse.alignment(values, galaxies_NHW)
         largest = values.reshape(len(values), -1).max(axis=1)
         found["dead"] = (largest <= 0).astype(float)
         scored[name] = {score: mean_with_interval(per_galaxy) for score, per_galaxy in found.items()}

@@ -31,6 +31,7 @@ METHOD_NAMES = {
     "light": "The light itself",
     "random": "Random map",
 }
+_PANELS_IN_A_LINE = 4
 _GAP = 0.05  # inches
 _TITLE = 0.2
 _MARGIN = 0.04
@@ -142,10 +143,16 @@ def faithfulness_bars(scored: Mapping[str, Mapping[str, Any]]) -> Figure:
         "insertion": "Insertion area\n(larger is better)",
         "pointing": "Pointing game, hits",
         "energy": "Energy inside\nthe component",
+        "on_galaxy": "Energy on\nthe galaxy",
+        "alignment": "Along the galaxy\n(0 by chance)",
     }
     shown = [key for key in names if any(each.get(key, {}).get("n") for each in scored.values())]
-    figure = style.new_figure(style.WIDTH, 0.75 + 0.24 * len(scored))
-    panels = np.atleast_1d(figure.subplots(1, max(len(shown), 1), sharey=True))
+    lines = -(-len(shown) // _PANELS_IN_A_LINE) or 1
+    figure = style.new_figure(style.WIDTH, lines * (0.75 + 0.24 * len(scored)))
+    columns = max(1, -(-len(shown) // lines))
+    panels = np.atleast_1d(figure.subplots(lines, columns, sharey=True)).ravel()
+    for spare in panels[len(shown) :]:
+        spare.set_axis_off()
     place = np.arange(len(scored))
     for axes, key in zip(panels, shown, strict=False):
         for row, scores in enumerate(scored.values()):
@@ -158,11 +165,12 @@ def faithfulness_bars(scored: Mapping[str, Mapping[str, Any]]) -> Figure:
                 axes.plot([score["low"], score["high"]], [row, row], color=colour, linewidth=1.4)
         axes.set_title(names[key], fontsize=8)
         axes.grid(axis="x")
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=None if key == "alignment" else 0)
         axes.set_ylim(len(scored) - 0.5, -0.5)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    panels[0].set_yticks(place, [METHOD_NAMES.get(name, name) for name in scored])
+    for first in panels[::columns]:
+        first.set_yticks(place, [METHOD_NAMES.get(name, name) for name in scored])
     return figure
 
 

@@ -28,6 +28,8 @@ SCORES = {
     "insertion": "Insertion area",
     "pointing": "Pointing game",
     "energy": "Energy inside",
+    "on_galaxy": "Energy on the galaxy",
+    "alignment": "Along the galaxy",
     "dead": "Dead maps",
 }
 
