@@ -5,7 +5,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.demo import run_demo
+from morphoscope.data.store import open_store
+from morphoscope.demo import PARTS, run_demo
 from morphoscope.errors import UsageError
 from morphoscope.studies import small
 
@@ -13,24 +14,27 @@ from morphoscope.studies import small
 def test_the_demo_goes_all_the_way_and_again_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    short = small.simulated().changed(training={"epochs": 2}, model={"name": "test_resnet"})
+    short = small.own_labels().changed(training={"epochs": 2})
     monkeypatch.setattr(small, "RECIPES", (lambda: short,))
-    run_demo(tmp_path / "demo", count=200)
+    out = tmp_path / "demo"
+    run_demo(out, count=120)
     said = capsys.readouterr().out
     assert "sources of the Hubble Deep Field classified" in said
     assert "morphoscope train small/own-labels" in said
-    for name in (
-        "galaxies/store.yaml",
-        "run/report.html",
-        "run/weights.safetensors",
-        "deep-field.png",
-        "deep-field-default.png",
-    ):
-        assert (tmp_path / "demo" / name).stat().st_size > 0, name
-    assert pq.read_table(tmp_path / "demo" / "deep-field.parquet").num_rows > 50
-    weights = (tmp_path / "demo" / "run" / "weights.safetensors").stat().st_mtime_ns
-    run_demo(tmp_path / "demo", count=200)
-    assert (tmp_path / "demo" / "run" / "weights.safetensors").stat().st_mtime_ns == weights
+    for name in (*PARTS, "run/report.html"):
+        assert (out / name).stat().st_size > 0, name
+    assert pq.read_table(out / "deep-field.parquet").num_rows > 50
+
+    galaxies, own = open_store(out / "galaxies"), open_store(out / "own")
+    assert own.scheme.classes == ("no arms", "counter-clockwise", "clockwise")
+    assert pq.read_table(out / "pictures.parquet").num_rows == len(own) >= 30
+    winding = galaxies.table["winding"].to_pylist()
+    for name, label in zip(own.table["id"].to_pylist(), own.targets(), strict=True):
+        assert winding[int(name)] == (0, 1, -1)[label]
+
+    weights = (out / "run" / "weights.safetensors").stat().st_mtime_ns
+    run_demo(out, count=120)
+    assert (out / "run" / "weights.safetensors").stat().st_mtime_ns == weights
 
 
 def test_a_file_in_the_way_is_left_alone(tmp_path: Path):

@@ -38,11 +38,11 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("morphoscope-demo"),
-    count: Annotated[int, typer.Option(help="Galaxies to simulate.", min=200)] = 4000,
+    count: Annotated[int, typer.Option(help="Galaxies to simulate.", min=200)] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Simulate, train, measure, report, and classify a real picture of the sky: offline, in minutes."""
+    """Classify real sky with the packaged network, teach it a new question, report: offline, in minutes."""
     from morphoscope.demo import run_demo
 
     run_demo(out, count=count, seed=seed, overwrite=overwrite)
