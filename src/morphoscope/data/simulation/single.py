@@ -11,8 +11,8 @@ import numpy as np
 
 from morphoscope.data.simulation.galaxies import Arms, Bar, Disc, Dust, Galaxy, Ring, Spheroid
 
-# Share of spirals with many short arms: half of all (Elmegreen et al. 2011, ApJ 737, 32), fewer among those whose
-# arms a person sees.
+# Share of spirals with many short arms: half of all (Elmegreen et al. 2011, ApJ 737, 32), fewer among those
+# whose arms a person sees.
 FLOCCULENT = 0.3
 EXPONENTIAL_HALF_LIGHT = 1.678  # half-light radius over scale length of an exponential disc
 
