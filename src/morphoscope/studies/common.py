@@ -41,7 +41,7 @@ def _claim_row(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str
     ]
     text = claim.text + (f" (asked of {claim.asked_of})" if claim.asked_of else "")
     few = "; ".join(numbers[:6]) + ("; …" if len(numbers) > 6 else "")
-    return [text, claim.where, claim.status(measured), few or wording.DASH]
+    return [text, claim.where, claim.status(measured, page.options.literal), few or wording.DASH]
 
 
 def add_comparison(page: StudyPage) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from morphoscope.recipe import Augment, Data, Model, Optimiser, Recipe, Schedule, Training
-from morphoscope.studies.published.fu import PUBLISHED
+from morphoscope.studies.published.fu import IMAGENET_EVERYWHERE, PUBLISHED
 from morphoscope.studies.study import Study
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PERCENT = (0, 20, 40, 60, 80, 100)
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {
-    "rest-imagenet": (
+    IMAGENET_EVERYWHERE: (
         "layers that learn start from ImageNet weights too, so that 0 % is full fine-tuning",
         {"model.rest": "pretrained"},
     ),

@@ -64,6 +64,20 @@ def test_each_claim_fails_where_its_ordering_is_turned_round() -> None:
     assert all(claim.verdict(measured("densenet121", ACCURACY)) is None for claim in claims)
 
 
+def test_claims_about_no_weights_are_void_where_all_layers_begin_with_imagenet() -> None:
+    claims = claims_of("efficientnet-lite0")
+    numbers = measured("efficientnet-lite0", ACCURACY)
+    everywhere = [claim.status(numbers, ("rest-imagenet",)) for claim in claims]
+    assert everywhere == [
+        "holds",
+        "holds",
+        "not asked by rest-imagenet",
+        "holds",
+        "not asked by rest-imagenet",
+    ]
+    assert [claim.status(numbers, ("something-else",)) for claim in claims] == ["holds"] * 5
+
+
 def test_rows_of_the_study_are_the_table() -> None:
     for percent in PERCENT:
         row = PUBLISHED.row(f"fu/densenet121-{percent}")

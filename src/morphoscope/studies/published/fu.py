@@ -26,6 +26,7 @@ PAPER = Paper(
 )
 
 PERCENT = (0, 20, 40, 60, 80, 100)
+IMAGENET_EVERYWHERE = "rest-imagenet"  # with it, 0 % is full fine-tuning, not "no ImageNet weights"
 TABLE_1 = Table(
     name="Table 1",
     about="DenseNet-121 by the share of ImageNet's weights",
@@ -111,6 +112,7 @@ def claims_of(network: str, asked_of: str = "") -> tuple[Claim, ...]:
             where,
             Every(tuple(above("accuracy", row[percent], row[0]) for percent in (20, 40, 60))),
             asked_of,
+            void_with=IMAGENET_EVERYWHERE,
         ),
         Claim("60 % is better than 40 %.", "Table 1", above("accuracy", row[60], row[40]), asked_of),
         Claim(
@@ -118,6 +120,7 @@ def claims_of(network: str, asked_of: str = "") -> tuple[Claim, ...]:
             "Table 1",
             Every((above("accuracy", row[60], row[80]), above("accuracy", row[80], row[0]))),
             asked_of,
+            void_with=IMAGENET_EVERYWHERE,
         ),
     )
 
@@ -183,7 +186,7 @@ READINGS = (
         "Start of the other layers",
         "random",
         "With ImageNet's weights everywhere 0 % would be full fine-tuning, hardly far worse than 20 %.",
-        option="rest-imagenet",
+        option=IMAGENET_EVERYWHERE,
     ),
     Reading(
         "What is counted",

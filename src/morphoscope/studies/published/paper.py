@@ -6,7 +6,7 @@ of the paper. Accuracies of rows are shares of 1; tables keep what is printed: p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -115,15 +115,24 @@ class Claim:
     """None: no number of this study decides it."""
     asked_of: str = ""
     """A network that is not the paper's, of which the same is asked here."""
+    void_with: str = ""
+    """A named option of the study with which its rows are no longer what the claim is about."""
 
-    def verdict(self, measured: Measured) -> bool | None:
-        """True: holds; False: does not; None: not measured, or not to be decided by a number."""
-        return None if self.check is None else self.check(measured)
+    def verdict(self, measured: Measured, literal: Collection[str] = ()) -> bool | None:
+        """True: holds; False: does not; None: not measured, or not to be decided by these numbers.
 
-    def status(self, measured: Measured) -> str:
+        Args:
+            measured: the study's numbers.
+            literal: named options that its rows were trained with.
+        """
+        return None if self.check is None or self.void_with in literal else self.check(measured)
+
+    def status(self, measured: Measured, literal: Collection[str] = ()) -> str:
         """The verdict in words."""
         if self.check is None:
             return "not decided by a number"
+        if self.void_with in literal:
+            return f"not asked by {self.void_with}"
         return {True: "holds", False: "does not hold", None: "not measured"}[self.check(measured)]
 
     def evidence(self, measured: Measured) -> tuple[tuple[str, str, float | None], ...]:
