@@ -50,7 +50,8 @@ def simulate(
         workers: processes; as many as there are cores where it is not given.
         overwrite: replace a store that is already there.
         proportions: "equal", as many galaxies of every class, or "galaxy10", that data set's imbalance.
-        survey: "decals", "sdss" or "euclid", or several with commas between them.
+        survey: "decals", "sdss" or "euclid", or several with commas between them; one named twice comes twice
+            as often.
         masks: also keep which component shines where (``Store.masks``).
 
     Raises:
@@ -110,8 +111,8 @@ def block_of(proportions: str) -> tuple[int, ...]:
 
 
 def survey_names(survey: str) -> tuple[str, ...]:
-    """The surveys of a list with commas, each once, in the order given."""
-    return tuple(dict.fromkeys(name.strip() for name in survey.split(",")))
+    """The surveys of a list with commas, in the order given; one named twice comes twice as often."""
+    return tuple(name.strip() for name in survey.split(","))
 
 
 def _label_scheme(scheme: str):

@@ -53,7 +53,7 @@ def test_stretch_of_known_fluxes():
 
 
 def test_field_leaves_the_galaxy_alone():
-    """No bright neighbour within five arcsec of the centre, some elsewhere."""
+    """No bright neighbour within four arcsec of the centre, some elsewhere."""
     light = Light(np.zeros((3, FRAME.side, FRAME.side), np.float32), {})
     total = light.total_3PP[1]
     for seed in range(12):

@@ -26,7 +26,7 @@ def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
     q = rng.uniform(0.82, 1.0)
     if rng.uniform() < 0.6:
         redder = (galaxy.colour[0] + 0.22, galaxy.colour[1] + 0.12)
-        return elliptical(replace(galaxy, colour=redder), 1.15 * radius, q, rng.uniform(2.2, 5.0), rng)
+        return elliptical(replace(galaxy, colour=redder), 1.15 * radius, q, rng.uniform(2.2, 6.0), rng)
     redness = np.clip((galaxy.colour[0] - 0.45) / 0.45, 0, 1)
     n = float(np.clip(rng.normal(0.8 + 1.4 * redness, 0.4), 0.6, 4.0))
     return elliptical(galaxy, radius, q, n, rng)
@@ -35,7 +35,8 @@ def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
 def in_between_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """An elliptical neither round nor cigar-shaped."""
     q = rng.uniform(0.48, 0.70)
-    return elliptical(galaxy, radius / q**0.3, q, rng.uniform(1.0, 4.5), rng)
+    n = rng.uniform(2.5, 6.0) if rng.uniform() < 0.5 else rng.uniform(1.0, 3.0)
+    return elliptical(galaxy, radius / q**0.3, q, n, rng)
 
 
 def cigar_shaped(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
@@ -52,9 +53,10 @@ def elliptical(
     Outer components: Huang et al. 2013 (ApJ 766, 47). Bluer outwards: La Barbera et al.
     2010 (AJ 140, 1528).
     """
-    halo = rng.uniform(0.0, 0.25) if n > 1.5 else rng.uniform(0.0, 0.1)
+    halo = rng.uniform(0.0, 0.3) if n > 1.5 else rng.uniform(0.0, 0.1)
     body = Spheroid(1 - halo, n, radius * 0.85, axis_ratio, colour=(0.03, 0.02))
-    outer = Spheroid(halo, 1.0, radius * 1.7, axis_ratio**0.8, colour=(-0.06, -0.03), turn=rng.normal(0, 4))
+    wider = radius * rng.uniform(1.5, 2.3)
+    outer = Spheroid(halo, 1.0, wider, axis_ratio**0.8, colour=(-0.06, -0.03), turn=rng.normal(0, 4))
     return replace(galaxy, axis_ratio=axis_ratio, spheroid=body, halo=outer)
 
 
@@ -122,10 +124,12 @@ def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.12, 0.35), face_on(rng, 0.5), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
-    # Pitch angles: Sa–Sb about 6 to 14° (Kennicutt 1981, AJ 86, 1847).
+    # Pitch angles: Sa–Sb about 6 to 14° (Kennicutt 1981, AJ 86, 1847). Arms are 2πr·tan(pitch)/count apart; here,
+    # 1.5 scale lengths out, at least 1.4 times the seeing: closer ones are seen as a smooth disc.
+    count = int(rng.choice([2, 2, 2, 3]))
     arms = Arms(
-        count=int(rng.choice([2, 2, 2, 3, 4])),
-        pitch=rng.uniform(6, 13),
+        count=count,
+        pitch=rng.uniform(7 if count == 2 else 10, 14),
         winding=int(rng.choice([-1, 1])),
         contrast=rng.uniform(0.8, 1.9),
         sharpness=rng.uniform(1.4, 3.0),

@@ -17,8 +17,8 @@ from morphoscope.data.simulation.survey import DECALS, ZERO_POINT, Survey
 GALAXIES, STARS = 30.0, 3.2  # mean number in a cutout of DECaLS, to the faintest magnitudes below
 GALAXY_MAGNITUDES, GALAXY_SLOPE = (17.5, 24.0), 0.42  # d log N / dm, r band
 STAR_MAGNITUDES, STAR_SLOPE = (15.0, 23.5), 0.19
-CLEAR_RADIUS = 5.0  # arcsec around the centre where no bright neighbour may lie
-BRIGHT = 21.0  # magnitude from which a neighbour counts as bright
+CLEAR_RADIUS = 4.0  # arcsec around the centre where no bright neighbour may lie
+BRIGHT = 20.5  # magnitude from which a neighbour counts as bright
 # Wings of a star's PSF beyond the Moffat core: some percent of its light over several arcsec (King 1971,
 # PASP 83, 199); only seen around bright stars.
 WINGS, WINGS_RADIUS, WINGS_SEEN = 0.05, 4.0, 18.0
