@@ -108,14 +108,17 @@ def test_other_surveys_picture_the_same_galaxies(store, tmp_path: Path, survey: 
     assert other.column("morphology").tolist() == store.column("morphology")[:4].tolist()
     assert not np.array_equal(other.images, store.images[:4])
     smaller = other.column("half_light_radius") / store.column("half_light_radius")[:4]
-    assert smaller == pytest.approx(smaller[0], rel=0.05)  # radii end at the frame
-    assert smaller[0] == pytest.approx(1 / SURVEYS[survey].distance, rel=0.02)
-    assert (other.column("r_mag") > store.column("r_mag")[:4]).all()
+    # Radii end at the frame, and frames differ: of steep profiles it cuts some light off.
+    assert smaller == pytest.approx(1 / SURVEYS[survey].distance, rel=0.12)
+    fainter = other.column("r_mag") - store.column("r_mag")[:4]
+    assert fainter == pytest.approx(SURVEYS[survey].dimming, abs=1e-4)
     seen = SURVEYS[survey].view
-    if seen:  # pictures of SDSS are scaled to their galaxies
-        largest = SURVEYS[survey].field
-        wanted = np.minimum(seen * other.column("light_radius_90"), largest) / 48
-        assert other.column("pixel_scale") == pytest.approx(wanted, rel=0.1)
+    if seen:  # pictures of SDSS are scaled to their galaxies, by Petrosian radii with the PSF in them
+        radius = other.column("pixel_scale") * 48 / seen
+        blurred = np.hypot(other.column("light_radius_90"), SURVEYS[survey].seeing[1])
+        assert (radius <= 1.05 * blurred).all()
+        assert (radius >= 0.3 * blurred).all()
+        assert np.ptp(radius) > 0.1
         assert other.meta.pixel_scale is None
 
 

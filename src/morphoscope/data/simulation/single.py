@@ -124,8 +124,8 @@ def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.12, 0.35), face_on(rng, 0.5), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
-    # Pitch angles: Sa–Sb about 6 to 14° (Kennicutt 1981, AJ 86, 1847). Arms are 2πr·tan(pitch)/count apart; here,
-    # 1.5 scale lengths out, at least 1.4 times the seeing: closer ones are seen as a smooth disc.
+    # Pitch angles: Sa–Sb about 6 to 14° (Kennicutt 1981, AJ 86, 1847). Arms are 2πr·tan(pitch)/count apart,
+    # here at least 1.4 times the seeing 1.5 scale lengths out: closer ones are seen as a smooth disc.
     count = int(rng.choice([2, 2, 2, 3]))
     arms = Arms(
         count=count,
