@@ -105,6 +105,7 @@ def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
             image_size=recipe.augment.size,
             statistics=_statistics(recipe, store, split),
             hub=hub,
+            other_sizes=recipe.augment.train_size,
         )
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
