@@ -201,8 +201,8 @@ def check_other_sizes(
         if model.pool == "flatten" and shape != last:
             raise UsageError(
                 f"augment.train_size: model.pool=flatten keeps every place of the last map, {_by(shape)} of "
-                f"them at {side} px and {_by(last)} at {image_size} px, and the head takes one number of them; "
-                "set model.pool=average, or leave augment.train_size out"
+                f"them at {side} px and {_by(last)} at {image_size} px, and the head takes one number of "
+                "them; set model.pool=average, or leave augment.train_size out"
             )
 
 
