@@ -205,7 +205,12 @@ class Training(Part):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
     cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the weights' moving average; 0: off")
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of the weights' moving average, less in the first steps; 0: off",
+    )
     patience: int | None = Field(default=None, ge=1, description="epochs without a better monitor; none: off")
     monitor: Literal["loss", "metric"] = Field(
         default="loss", description="validation loss, or the scheme's metric"
