@@ -192,7 +192,11 @@ class Training(Part):
         default="loss", description="validation loss, or the scheme's metric"
     )
     restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto",
+        description="auto: bf16 where the hardware has it; on processors fp32 to train networks with many "
+        "depthwise convolutions",
+    )
     channels_last: bool = True
     compile: bool | None = Field(default=None, description="torch.compile; none: on GPUs alone")
     workers: int | None = Field(

@@ -24,7 +24,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.build import build
 from morphoscope.models.hub import hub_backbone, is_on_hub
 from morphoscope.models.memory import keep_freed_memory
-from morphoscope.models.precision import autocast_type, best_device
+from morphoscope.models.precision import best_device, training_type
 from morphoscope.progress import note
 from morphoscope.recipe import Recipe
 from morphoscope.training.batches import training_batches, validation_batches
@@ -136,10 +136,11 @@ def _run_lightning(
         dirpath=out / "resume", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     training = training_batches(recipe, store, rows, device)
+    number_type = training_type(recipe.training.precision, device, task.network, recipe.augment.size)
     trainer = lightning.Trainer(
         accelerator=device.type,
         devices=1,
-        precision="bf16-mixed" if autocast_type(recipe.training.precision, device) else "32-true",
+        precision="bf16-mixed" if number_type else "32-true",
         max_epochs=recipe.training.epochs - recipe.training.initial_epoch,
         callbacks=[
             training.callback,
