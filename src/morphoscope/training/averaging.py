@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -28,12 +28,11 @@ def decay_after(updates: int, decay: float) -> float:
     return min(decay, (1 + updates) / (10 + updates))
 
 
-def _warmed_up(
-    decay: float,
-) -> Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], torch.Tensor | int], None]:
-    def average(
-        averages: Sequence[torch.Tensor], currents: Sequence[torch.Tensor], updates: torch.Tensor | int
-    ) -> None:
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
+
+def _warmed_up(decay: float) -> Callable[[Tensors, Tensors, torch.Tensor | int], None]:
+    def average(averages: Tensors, currents: Tensors, updates: torch.Tensor | int) -> None:
         get_ema_multi_avg_fn(decay_after(int(updates), decay))(averages, currents, updates)
 
     return average
