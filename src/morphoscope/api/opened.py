@@ -14,19 +14,7 @@ if TYPE_CHECKING:
 
 
 class Opened:
-    """A finished run, or several that answer as one, ready to answer.
-
-    Args:
-        run: the opened folder or exported file, or several.
-        views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
-        calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
-            recipe says.
-        dropout_samples: answer as so many networks with other units left out in each; 0: the whole network.
-        engine: "torch", "onnx", or "ray" (see :func:`load`).
-
-    Raises:
-        UsageError: several that do not go together, or samples of dropout from an ONNX file.
-    """
+    """What all that a loaded run can do rests on; its arguments are those of :class:`LoadedRun`."""
 
     def __init__(
         self,
