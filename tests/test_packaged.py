@@ -14,7 +14,7 @@ from morphoscope.training.run import open_run
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> ms.api.Store:
+def store(tmp_path_factory: pytest.TempPathFactory) -> ms.Store:
     from morphoscope.data.simulate import simulate
 
     return simulate(tmp_path_factory.mktemp("packaged") / "galaxies", 60, 128, seed=77)

@@ -18,6 +18,20 @@ _PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
 
 
+def read_bytes(path: Path, name: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        MorphoscopeError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise MorphoscopeError(f"{name}: no such file") from error
+    except OSError as error:
+        raise MorphoscopeError(f"{name}: cannot be read ({error.strerror})") from error
+
+
 def partial_name(target: Path) -> Path:
     """A hidden sibling of ``target`` to write into before the rename: ``.NAME.partial-PID-xxxx``."""
     return _sibling(target, _PARTIAL)

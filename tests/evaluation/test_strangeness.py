@@ -19,8 +19,8 @@ from morphoscope.evaluation.reference import FILE, fit_reference, read_reference
 from morphoscope.evaluation.text import calibration_lines
 from morphoscope.labels.scheme import Classes
 from morphoscope.recipe import Recipe
+from morphoscope.report.document import Page
 from morphoscope.report.evidence import Evidence
-from morphoscope.report.page import Page
 from morphoscope.report.strangeness import add_strangeness
 from morphoscope.training.fit import fit
 from morphoscope.training.run import Run, open_run

@@ -7,7 +7,8 @@ import torch
 
 from morphoscope.errors import UsageError
 from morphoscope.explanation.cam import ablation_cam, grad_cam
-from morphoscope.explanation.layers import find_layer
+from morphoscope.explanation.layers import find_layer, output_of
+from morphoscope.explanation.receptive import Centres, centres
 from morphoscope.models.build import build
 from morphoscope.recipe import Model, Recipe
 from morphoscope.studies.listing import scheme_outputs
@@ -84,8 +85,6 @@ def test_every_model_gives_a_map_with_its_default_layer(recipe: Recipe) -> None:
 )
 def test_the_tail_is_the_rest_of_the_network(model: dict, size: int) -> None:
     """What Ablation-CAM reruns, given the layer's own output, gives the network's own outputs."""
-    from morphoscope.explanation.layers import output_of
-
     torch.manual_seed(1)
     network = build(Model(**model, pretrained=False), 4, image_size=size)[0].eval()
     layer = find_layer(network)
@@ -120,6 +119,24 @@ def test_tokens_lie_on_their_grid_and_registers_are_left_out() -> None:
     masked = layer.masked(tokens, torch.tensor([1]))
     assert torch.equal(masked[0, 0], tokens[0, 0])
     assert (masked[0, 1:, 1] == 0).all()
+
+
+def test_a_network_that_takes_one_size_and_keeps_its_channels_last() -> None:
+    """Swin: maps at its own size, by the tail or not, laid over the image in equal stripes."""
+    torch.manual_seed(0)
+    network = build(Model(name="swin_tiny_patch4_window7_224", pretrained=False), 4, image_size=64)[0].eval()
+    layer = find_layer(network, size=64)
+    images, target = torch.randint(0, 256, (1, 3, 64, 64)).float(), torch.tensor([1])
+    with torch.no_grad(), output_of(layer, leaf=False) as kept:
+        outputs = network(images)
+    assert layer.as_map(kept[0]).shape == (1, 768, 2, 2)
+    masked = layer.masked(kept[0], torch.tensor([0, 5]))
+    assert (layer.as_map(masked)[1, 5] == 0).all()
+    assert layer.tail is not None
+    torch.testing.assert_close(layer.tail(kept[0]), outputs)
+    assert grad_cam(network, layer, images, target).shape == (1, 2, 2)
+    assert centres(network, layer, 64) == Centres(15.5, 32.0)
+    assert centres(network, find_layer(network, "backbone.patch_embed.proj"), 64) == Centres(1.5, 4.0)
 
 
 def test_layers_that_are_not_there_or_have_no_places() -> None:

@@ -225,6 +225,47 @@ def test_an_image_too_small_for_the_network(name: str, size: int) -> None:
         build(Model(name=name, pretrained=False, pool="model"), 3, image_size=size)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "vit_tiny_patch16_224"},
+        {"name": "swin_tiny_patch4_window7_224"},
+        {"name": "resnet10t"},
+    ],
+    ids=lambda model: model["name"],
+)
+def test_growing_images_go_through_the_network_of_the_last_size(model: dict) -> None:
+    """A transformer fits its grid to each image; weights, and answers at its own size, stay the same."""
+    torch.manual_seed(0)
+    growing = build(Model(**model, pretrained=False), 3, image_size=64, other_sizes=(32, 64))[0].eval()
+    plain = build(Model(**model, pretrained=False), 3, image_size=64, start=False)[0].eval()
+    plain.load_state_dict(growing.state_dict())
+    images = torch.randint(0, 256, (2, 3, 64, 64)).float()
+    with torch.no_grad():
+        torch.testing.assert_close(growing(images), plain(images))
+        small = growing(images[:, :, ::2, ::2])
+    assert small.shape == (2, 3)
+    assert torch.isfinite(small).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"name": "resnet10t", "pool": "flatten"}, "1 × 1 of them at 32 px and 2 × 2 at 64 px"),
+        ({"name": "cait_xxs24_224"}, r"augment.train_size: 32 px do not go .*; leave train_size out"),
+        ({"name": "vit_small_patch14_dinov2"}, r"augment.train_size: 32 px .*divisible by patch size"),
+    ],
+)
+def test_growing_images_that_a_network_does_not_take(model: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        build(
+            Model(**model, pretrained=False),
+            3,
+            image_size=64 if "dino" not in model["name"] else 56,
+            other_sizes=(32,),
+        )
+
+
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
     _, place = _seeded("resnet18", tmp_path)
     with pytest.raises(MorphoscopeError, match="does not fit"):

@@ -160,6 +160,15 @@ def test_progressive_sizes_end_at_the_full_size(tiny: Recipe):
     assert sizes == [16, 16, 16, 24, 24, 32, 32]
 
 
+def test_a_transformer_learns_from_growing_images(colours: Store, tiny: Recipe, tmp_path: Path):
+    growing = {"size": 32, "train_size": (16, 32)}
+    model = {"name": "vit_tiny_patch16_224", "dropout": 0.0}
+    recipe = tiny.changed(augment=growing, model=model, training={"epochs": 2})
+    run = fit(recipe, colours, tmp_path / "run", progress=False)
+    assert len(run.history()["epoch"]) == 2
+    assert torch.isfinite(run.network()(torch.zeros(1, 3, 32, 32))).all()
+
+
 def test_an_existing_folder_is_not_touched(colours: Store, tiny: Recipe, tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("data")

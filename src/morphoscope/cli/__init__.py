@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from morphoscope import __version__
-from morphoscope.cli import data, runs, sharing, similar, studies
+from morphoscope.cli import data, measuring, runs, sharing, similar, studies, training
 from morphoscope.errors import MorphoscopeError
 from morphoscope.progress import note
 
@@ -26,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data.register(app)
+training.register(app)
+measuring.register(app)
 runs.register(app)
 similar.register(app)
 sharing.register(app)

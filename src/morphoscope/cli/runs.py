@@ -1,204 +1,20 @@
-"""Commands around recipes and runs: models, train, calibrate, evaluate, compare, predict, demo."""
+"""The command that asks runs: predict."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from morphoscope.cli.options import NoCalibration, Overwrite, RunFolders, Views, several
 from morphoscope.errors import UsageError
 from morphoscope.progress import note
 
-RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Views = Annotated[int | None, typer.Option(help="Views averaged: 1, 2, 8 or 16. [default: the recipe's]")]
-NoCalibration = Annotated[
-    bool, typer.Option("--no-calibration", help="The network's own answers, not corrected.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
-RunFolders = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN[,RUN...]",
-        help="A finished run: folder, 'default', hf-hub:owner/name, or an exported .onnx file; of several, "
-        "with commas between them, the mean answer.",
-        show_default=False,
-    ),
-]
-HONESTY = ("calibration", "sets", "out_of_distribution")  # what an evaluation says beside the metrics
-
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    for command in (demo, models, train, calibrate, evaluate, compare, explain, predict):
-        app.command()(command)
-
-
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("morphoscope-demo"),
-    count: Annotated[int, typer.Option(help="Galaxies to simulate.", min=200)] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
-    overwrite: Overwrite = False,
-) -> None:
-    """Classify real sky with the packaged network, teach it a new question, report: offline, in minutes."""
-    from morphoscope.demo import run_demo
-
-    run_demo(out, count=count, seed=seed, overwrite=overwrite)
-
-
-def models(
-    show_fields: Annotated[
-        bool, typer.Option("--fields", help="List the fields of a recipe with their defaults instead.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """List the recipes to train by, with their networks."""
-    from morphoscope.studies.listing import describe_recipes, field_lines, recipe_lines
-
-    if show_fields:
-        print("\n".join(field_lines()))
-        return
-    described = describe_recipes()
-    print(document(described) if as_json else "\n".join(recipe_lines(described)))
-
-
-def train(
-    recipe: Annotated[str, typer.Argument(help="Name from 'morphoscope models', or a YAML file.")],
-    store: Annotated[Path, typer.Option(help="Labelled store to learn from.")],
-    out: Annotated[Path, typer.Option(help="Run folder to make.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; repeatable.")
-    ] = None,
-    weights: Annotated[str | None, typer.Option(help="Local file or folder with pretrained weights.")] = None,
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html out.")] = False,
-) -> None:
-    """Train a network, measure it on held-out galaxies, and write its report.
-
-    The recipes: 'morphoscope models'. The fields for --set: 'morphoscope models --fields'.
-    """
-    from morphoscope.studies.registry import find_recipe
-
-    chosen = find_recipe(recipe).with_settings(settings or [])
-    if weights and from_scratch:
-        raise UsageError("--weights and --from-scratch contradict each other; give one")
-    if weights:
-        chosen = chosen.changed({"model.weights": weights})
-    if from_scratch:
-        chosen = chosen.changed({"model.pretrained": False})
-
-    from morphoscope import api
-    from morphoscope.data.store import open_store
-
-    done = api.train(chosen, open_store(store), out, resume=resume, report=not no_report)
-    _say_result(done.metrics(), out, report=not no_report)
-
-
-def calibrate(
-    run: RunFolder,
-    store: Annotated[
-        Path | None, typer.Option(help="The store of the training. [default: where it was]")
-    ] = None,
-    views: Views = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html as it is.")] = False,
-) -> None:
-    """Fit the calibration of a run to its validation galaxies, and measure the run anew.
-
-    A training does it by itself; this is for runs of older programs, and for another number of views.
-    """
-    from morphoscope import api
-    from morphoscope.evaluation.text import calibration_lines
-
-    measured = api.load(run, views=views).calibrate(
-        None if store is None else api.open_store(store), report=not no_report
-    )
-    print("\n".join(calibration_lines(measured)))
-
-
-def evaluate(
-    run: RunFolders,
-    store: Annotated[
-        Path | None, typer.Option(help="Another labelled store. [default: the run's test split]")
-    ] = None,
-    views: Views = None,
-    tta: Annotated[bool, typer.Option("--tta", help="The same as --views 16.")] = False,
-    coverage: Annotated[float, typer.Option(help="Coverage of the prediction sets, 0 to 1.")] = 0.9,
-    no_calibration: NoCalibration = False,
-    as_json: Json = False,
-) -> None:
-    """Measure a run: on the galaxies it held out, or on another store with the same labels."""
-    from morphoscope import api
-
-    loaded = api.load(_several(run), views=_views(views, tta), calibrated=False if no_calibration else None)
-    other = None if store is None else api.open_store(store)
-    measured = loaded.evaluate(other, coverage=coverage)
-    together = ("members", "mutual_information")
-    if as_json:
-        names = ("views", *HONESTY, *together)
-        print(document(measured["test"] | {name: measured[name] for name in names if name in measured}))
-        return
-    from morphoscope.evaluation.text import calibration_lines, ensemble_lines, summary_lines
-
-    if "members" in measured:
-        print("\n".join(summary_lines(measured["test"]) + ensemble_lines(measured)))
-        return
-    print("\n".join(summary_lines(measured["test"]) + calibration_lines(measured)))
-
-
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two or more runs; the first is the baseline.")],
-    as_json: Json = False,
-) -> None:
-    """Put runs side by side, galaxy by galaxy."""
-    if len(runs) < 2:
-        raise UsageError("compare needs at least two runs")
-    from morphoscope.evaluation.compare import compare as compared
-    from morphoscope.evaluation.text import compare_table
-    from morphoscope.training.run import open_run
-
-    opened = [open_run(run) for run in runs]
-    result = compared(
-        [{"name": run.name, "predictions": run.predictions(), "metrics": run.metrics()} for run in opened]
-    )
-    print(document(result) if as_json else compare_table(result))
-
-
-def explain(
-    run: RunFolder,
-    out: Annotated[Path, typer.Option(help="Folder to make: explain.html, figures, maps.npz.")],
-    store: Annotated[
-        Path | None, typer.Option(help="Labelled galaxies. [default: the run's test split]")
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(help="Comma between several: saliency, smoothgrad, integrated, gradcam, ablationcam."),
-    ] = "saliency,gradcam",
-    which: Annotated[
-        str, typer.Option("--class", help="A class, a vote column such as Class4.1, or best-f1.")
-    ] = "best-f1",
-    count: Annotated[int, typer.Option(help="Galaxies.", min=1)] = 9,
-    layer: Annotated[str | None, typer.Option(help="Layer by name. [default: the last feature map]")] = None,
-    score: Annotated[bool, typer.Option("--score", help="Measure how faithful the maps are.")] = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Show what a network looks at, and measure whether the maps are right."""
-    from morphoscope.report.maps import explain as explained
-
-    page = explained(
-        run,
-        out,
-        store=store,
-        methods=[name.strip() for name in method.split(",") if name.strip()],
-        which=which,
-        count=count,
-        layer=layer,
-        score=score,
-        overwrite=overwrite,
-    )
-    note(f"maps → {page}")
+    """Add the command of this module."""
+    app.command()(predict)
 
 
 def predict(
@@ -281,7 +97,7 @@ def predict(
     if embeddings and detect:
         raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     loaded = api.load(
-        _several(run),
+        several(run),
         views=views,
         calibrated=False if no_calibration else None,
         dropout_samples=dropout_samples,
@@ -325,30 +141,3 @@ def predict(
             f"{summary.unreadable_list}"
         )
         raise typer.Exit(1)
-
-
-def _several(runs: str) -> list[str]:
-    """The runs of a list with commas; a folder that has a comma in its name is itself."""
-    if Path(runs).exists():
-        return [runs]
-    names = [name.strip() for name in runs.split(",") if name.strip()]
-    if not names:
-        raise UsageError("the folder of a finished run was expected")
-    return names
-
-
-def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
-    from morphoscope.evaluation.text import calibration_lines, summary_lines
-
-    if metrics:
-        print("\n".join(summary_lines(metrics["test"]) + calibration_lines(metrics)))
-    note(f"run → {out}" + (f", report → {out / 'report.html'}" if report else ""))
-
-
-def _views(views: int | None, tta: bool) -> int | None:
-    return 16 if tta and views is None else views
-
-
-def document(values: Any) -> str:
-    """A JSON document as it is printed."""
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

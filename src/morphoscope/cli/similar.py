@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from morphoscope.cli.runs import Json, Overwrite, RunFolder, document
+from morphoscope.cli.options import Json, Overwrite, RunFolder, document
 
 
 def register(app: typer.Typer) -> None:

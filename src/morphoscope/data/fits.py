@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from morphoscope import files
 from morphoscope.data.fits_bands import read_planes
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 
@@ -70,13 +71,11 @@ def read_bands(sources: Sequence[Path | bytes], *, stretch: str = "lupton", name
     Raises:
         MorphoscopeError: a file is damaged or has more than one plane, or their sizes differ.
     """
-    from morphoscope.data.images import read_bytes
-
     check_stretch(stretch)
     bands = []
     names = [name or "image" if isinstance(source, bytes) else str(source) for source in sources]
     for source, called in zip(sources, names, strict=True):
-        content = source if isinstance(source, bytes) else read_bytes(source, called)
+        content = source if isinstance(source, bytes) else files.read_bytes(source, called)
         planes = read_planes(content, called)
         if len(planes) != 1:
             raise MorphoscopeError(f"{called}: has {len(planes)} planes; one band a file was expected here")

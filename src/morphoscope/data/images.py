@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def read_image(
         MorphoscopeError: the file is missing, empty, cut off or no image; it is named, with the reason.
     """
     name = name or (str(source) if isinstance(source, Path) else "image")
-    content = source if isinstance(source, bytes) else read_bytes(source, name)
+    content = source if isinstance(source, bytes) else files.read_bytes(source, name)
     if not content:
         raise MorphoscopeError(f"{name}: the file is empty")
     if content.startswith((_FITS_START, _GZIP_START)):
@@ -68,20 +69,6 @@ def read_image(
         raise MorphoscopeError(f"{name}: is no FITS file, and --bands chooses bands of FITS files")
     image = _decode_whole_jpeg(content)
     return image if image is not None else _decode(content, name, stretch)
-
-
-def read_bytes(path: Path, name: str) -> bytes:
-    """The content of a file.
-
-    Raises:
-        MorphoscopeError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise MorphoscopeError(f"{name}: no such file") from error
-    except OSError as error:
-        raise MorphoscopeError(f"{name}: cannot be read ({error.strerror})") from error
 
 
 def _decode_whole_jpeg(content: bytes) -> np.ndarray | None:

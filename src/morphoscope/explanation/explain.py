@@ -112,7 +112,8 @@ class Explainer:
         check_method(method)
         if method in AT_PIXELS and layer is not None:
             raise UsageError(f"{method} is made at the pixels; a layer is for {' and '.join(AT_A_LAYER)}")
-        place = find_layer(self.network, layer) if method in AT_A_LAYER else None
+        side = self.predictor.run.recipe.augment.size
+        place = find_layer(self.network, layer, size=side) if method in AT_A_LAYER else None
         wanted = self._wanted(target, len(images))
         found = [
             self._some([images[row] for row in rows], method, place, wanted[rows[0] : rows[-1] + 1])

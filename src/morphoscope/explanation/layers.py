@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class Layer:
         name: dotted path of the module inside the network.
         module: it.
         prefix: tokens that are no place of the image (class and register tokens); 0 for feature maps.
+        channels_last: maps are (N, h, w, C), as Swin transformers keep them.
         tail: the layer's output → the network's outputs (N, K), where only what follows is computed; None
             where the whole network must run.
     """
@@ -35,6 +36,7 @@ class Layer:
     module: nn.Module
     prefix: int = 0
     tail: Callable[[torch.Tensor], torch.Tensor] | None = None
+    channels_last: bool = False
 
     def as_map(self, output: torch.Tensor) -> torch.Tensor:
         """The layer's output as (N, C, h, w): tokens (N, T, C) are put on their square grid.
@@ -43,7 +45,7 @@ class Layer:
             UsageError: the output has no places.
         """
         if output.ndim == 4:
-            return output
+            return output.movedim(-1, 1) if self.channels_last else output
         side = math.isqrt(max(output.shape[1] - self.prefix, 0)) if output.ndim == 3 else 0
         if side == 0 or side * side != output.shape[1] - self.prefix:
             raise UsageError(
@@ -56,7 +58,7 @@ class Layer:
         """The output of one galaxy, (1, ...), repeated with one channel set to zero in each copy.
 
         Args:
-            output: (1, C, h, w) or (1, T, C).
+            output: as the layer gives it, (1, C, h, w), (1, h, w, C) or (1, T, C).
             channels: (B,) which channel is zero in each copy.
 
         Returns:
@@ -64,18 +66,25 @@ class Layer:
         """
         copies = output.expand(len(channels), *output.shape[1:]).clone()
         rows = torch.arange(len(channels), device=output.device)
-        if output.ndim == 4:
+        if output.ndim == 4 and self.channels_last:
+            copies[rows, :, :, channels] = 0
+        elif output.ndim == 4:
             copies[rows, channels] = 0
         else:
             copies[rows, self.prefix :, channels] = 0
         return copies
 
 
-def find_layer(network: Network, name: str | None = None) -> Layer:
+def find_layer(network: Network, name: str | None = None, *, size: int = 96) -> Layer:
     """The layer for maps: the last feature map, or any module by its dotted name.
 
     Of vision transformers the default is the output of the last block but one: after the last block the
     class token alone decides, and patches have no gradient.
+
+    Args:
+        network: any.
+        name: dotted path of a module; None: the last feature map.
+        size: side of the input in pixels; some transformers take no other than their own.
 
     Raises:
         UsageError: there is no such layer (near ones are named), or the network has no map of places.
@@ -85,17 +94,23 @@ def find_layer(network: Network, name: str | None = None) -> Layer:
         if name not in modules or not name:
             inner = [each for each in modules if each]
             raise UsageError(f"the network has no layer '{name}'{did_you_mean(name, inner, 'layers')}")
-        return Layer(name, modules[name], _prefix(network))
-    found = _last_map(network)
+        return Layer(name, modules[name], _prefix(network), channels_last=_last(network, modules[name]))
+    found = _last_map(network, size)
     names = {id(module): path for path, module in modules.items()}
-    return Layer(names[id(found.module)], found.module, found.prefix, found.tail)
+    return replace(found, name=names[id(found.module)])
 
 
 def _prefix(network: Network) -> int:
     return int(getattr(network.backbone, "num_prefix_tokens", 0))
 
 
-def _last_map(network: Network) -> Layer:
+def _last(network: Network, module: nn.Module) -> bool:
+    """Whether a module's maps have their channels last; convolutions inside such a network do not."""
+    kept_last = str(getattr(network.backbone, "output_fmt", "NCHW")).endswith("NHWC")
+    return kept_last and not isinstance(module, nn.Conv2d)
+
+
+def _last_map(network: Network, size: int) -> Layer:
     backbone: Any = network.backbone
     if isinstance(backbone, Backbone):
         plain = isinstance(backbone.attention, nn.Identity)
@@ -105,10 +120,12 @@ def _last_map(network: Network) -> Layer:
         return _transformer(network)
     if not hasattr(backbone, "forward_features"):
         raise UsageError(f"{type(backbone).__name__} tells nothing of its feature maps; name a layer")
+    module = _last_called(backbone, size)
     return Layer(
         "",
-        _last_called(backbone),
+        module,
         tail=lambda features: network.head(backbone.forward_head(features)),
+        channels_last=_last(network, module),
     )
 
 
@@ -122,7 +139,7 @@ def _transformer(network: Network) -> Layer:
     return Layer("", backbone.blocks[-2], _prefix(network), tail)
 
 
-def _last_called(backbone: Any) -> nn.Module:
+def _last_called(backbone: Any, size: int) -> nn.Module:
     """The module whose output is that of ``forward_features``: the one that returns last."""
     returned: list[nn.Module] = []
     handles = [
@@ -133,7 +150,8 @@ def _last_called(backbone: Any) -> nn.Module:
     weight = next(backbone.parameters())
     try:
         with torch.no_grad(), _evaluating(backbone):
-            backbone.forward_features(torch.zeros(1, 3, 96, 96, device=weight.device, dtype=weight.dtype))
+            images = torch.zeros(1, 3, size, size, device=weight.device, dtype=weight.dtype)
+            backbone.forward_features(images)
     finally:
         for handle in handles:
             handle.remove()

@@ -38,7 +38,8 @@ def centres(network: Network, layer: Layer, size: int) -> Centres:
     """Follow one image to a layer and add up what each convolution and pooling shifts.
 
     Parallel branches (shortcuts, Inception) shift alike; each change of size counts once. What keeps the size
-    is centred.
+    is centred. Where a map shrank by other means (the patch merging of Swin transformers), its cells are
+    equal stripes of the image.
 
     Args:
         network: any.
@@ -46,7 +47,8 @@ def centres(network: Network, layer: Layer, size: int) -> Centres:
         size: side of the input, pixels.
     """
     changes: dict[tuple[int, int], tuple[float, int]] = {}
-    handles, done = [], []
+    handles: list[Any] = []
+    done: list[int] = []  # cells of the layer's map
 
     def look(module: Any, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         before, after = int(given[0].shape[-1]), int(output.shape[-1])
@@ -61,7 +63,9 @@ def centres(network: Network, layer: Layer, size: int) -> Centres:
     for module in network.modules():
         if isinstance(module, _LOOKING):
             handles.append(module.register_forward_hook(look))
-    handles.append(layer.module.register_forward_hook(lambda *_: done.append(True)))
+    handles.append(
+        layer.module.register_forward_hook(lambda *call: done.append(layer.as_map(call[2]).shape[-1]))
+    )
     weight = next(network.parameters())
     try:
         with torch.no_grad():
@@ -73,6 +77,9 @@ def centres(network: Network, layer: Layer, size: int) -> Centres:
     for shift, stride in changes.values():
         first += shift * step
         step *= stride
+    if done and step * done[0] < size / 2:
+        step = size / done[0]
+        first = (step - 1) / 2
     return Centres(first, step)
 
 

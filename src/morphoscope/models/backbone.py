@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -64,21 +65,25 @@ class ConvolutionalPart(nn.Module):
         return self.features(images_NCHW)
 
 
-def backbone(model: Model, image_size: int, hub: HubBackbone | None = None) -> Any:
+def backbone(
+    model: Model, image_size: int, hub: HubBackbone | None = None, *, other_sizes: Sequence[int] = ()
+) -> Any:
     """The backbone of a recipe, with random weights.
 
     Args:
         model: the recipe's part about the network.
         image_size: side of the input, pixels.
         hub: what is known of a backbone from a hub; None: asked there.
+        other_sizes: sides that it is shown as well: a transformer that can fits its position grid to each
+            image then. Its weights and its answers at ``image_size`` are the same without.
 
     Raises:
         UsageError: no such model, options that do not go together, or an image too small for it.
     """
     _check_options(model)
     if _is_whole(model):
-        return _timm_whole(model, image_size, hub)
-    trunk = _trunk(model, image_size, hub)
+        return _timm_whole(model, (image_size, *other_sizes), hub)
+    trunk = _trunk(model, (image_size, *other_sizes), hub)
     inside = model.name in OWN  # their attention is part of the trunk
     gates = attention("none" if inside else model.attention, trunk.num_features, model.reduction)
     places = math.prod(feature_shape(model, image_size, hub)[2:]) if model.pool == "flatten" else 1
@@ -108,12 +113,12 @@ def _is_whole(model: Model) -> bool:
     return not changed and model.name not in OWN
 
 
-def _timm_whole(model: Model, image_size: int, hub: HubBackbone | None) -> Any:
+def _timm_whole(model: Model, sides: Sequence[int], hub: HubBackbone | None) -> Any:
     classes = _IMAGENET_CLASSES if model.classifier else 0
-    return _timm(model.name, image_size, classes, model.drop_path, hub)
+    return _timm(model.name, sides, classes, model.drop_path, hub)
 
 
-def _trunk(model: Model, image_size: int, hub: HubBackbone | None) -> Any:
+def _trunk(model: Model, sides: Sequence[int], hub: HubBackbone | None) -> Any:
     if model.name == "baseline-cnn":
         return BaselineTrunk(model.attention, model.reduction)
     if model.name in OWN:
@@ -122,12 +127,17 @@ def _trunk(model: Model, image_size: int, hub: HubBackbone | None) -> Any:
     if model.fused is not None:
         return fused_efficientnet(model.fused)
     if model.name.startswith("vgg"):
-        return ConvolutionalPart(_timm(model.name, 224, 0, model.drop_path, hub))
-    return _timm(model.name, image_size, 0, model.drop_path, hub, global_pool="")
+        return ConvolutionalPart(_timm(model.name, (224,), 0, model.drop_path, hub))
+    return _timm(model.name, sides, 0, model.drop_path, hub, global_pool="")
 
 
 def _timm(
-    name: str, image_size: int, classes: int, drop_path: float, hub: HubBackbone | None, **options: Any
+    name: str,
+    sides: Sequence[int],
+    classes: int,
+    drop_path: float,
+    hub: HubBackbone | None,
+    **options: Any,
 ) -> Any:
     if is_on_hub(name):
         hub = hub or hub_backbone(name)
@@ -138,22 +148,26 @@ def _timm(
         raise UsageError(f"model.name: neither timm nor this program has a model '{name}'{near}")
     if drop_path:
         options["drop_path_rate"] = drop_path
-    options |= _sized(name, image_size)
+    options |= _sized(name, sides)
     try:
         return timm.create_model(name, pretrained=False, num_classes=classes, **options)
     except TypeError as error:
         raise UsageError(f"model {name} does not take these options: {error}") from error
 
 
-def _sized(name: str, image_size: int) -> dict[str, Any]:
+def _sized(name: str, sides: Sequence[int]) -> dict[str, Any]:
     """Transformers fix their position grid when built; convolutional networks take any size.
 
-    DINOv2 keeps the grid it was trained with (518 px) and interpolates it to the image (`ng`).
+    DINOv2 keeps the grid it was trained with (518 px) and interpolates it to the image (`ng`). Where several
+    sides are shown, others interpolate it too, from that of the first.
     """
     if "dinov2" in name:
         return {"dynamic_img_size": True}
     fixed = name.startswith(("vit_", "deit", "beit", "eva", "swin", "cait", "xcit", "mvitv2", "maxvit"))
-    return {"img_size": image_size} if fixed else {}
+    if not fixed:
+        return {}
+    several = len(sides) > 1 and name.startswith(("vit_", "deit", "eva", "swin"))
+    return {"img_size": sides[0]} | ({"dynamic_img_size": True} if several else {})
 
 
 def _check_options(model: Model) -> None:
@@ -173,20 +187,54 @@ def _check_options(model: Model) -> None:
         raise UsageError("model.classifier keeps a timm model whole; leave attention, pool and fused out")
 
 
-def feature_shape(model: Model, image_size: int, hub: HubBackbone | None = None) -> tuple[int, ...]:
-    """Shape of what the trunk (or the whole timm model) gives for one image; nothing is computed.
+def check_other_sizes(
+    model: Model, image_size: int, other_sizes: Sequence[int], hub: HubBackbone | None = None
+) -> None:
+    """See to it that a network takes images of other sides than its last one; nothing is computed.
 
     Raises:
-        UsageError: the image is too small for the network.
+        UsageError: it does not.
     """
+    last = feature_shape(model, image_size, hub)
+    for side in other_sizes:
+        shape = feature_shape(model, image_size, hub, shown=side)
+        if model.pool == "flatten" and shape != last:
+            raise UsageError(
+                f"augment.train_size: model.pool=flatten keeps every place of the last map, {_by(shape)} of "
+                f"them at {side} px and {_by(last)} at {image_size} px, and the head takes one number of "
+                "them; set model.pool=average, or leave augment.train_size out"
+            )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(side) for side in shape[2:])
+
+
+def feature_shape(
+    model: Model, image_size: int, hub: HubBackbone | None = None, *, shown: int | None = None
+) -> tuple[int, ...]:
+    """Shape of what the trunk (or the whole timm model) gives for one image; nothing is computed.
+
+    Args:
+        model: the recipe's part about the network.
+        image_size: side for which the network is built, pixels.
+        hub: as in :func:`backbone`.
+        shown: side of the image; None: ``image_size``.
+
+    Raises:
+        UsageError: the image is too small for the network, or it takes no other size than its own.
+    """
+    side = shown or image_size
+    sides = (image_size,) if side == image_size else (image_size, side)
     with torch.device("meta"):
-        whole = _is_whole(model)
-        shadow = _timm_whole(model, image_size, hub) if whole else _trunk(model, image_size, hub)
+        shadow = _timm_whole(model, sides, hub) if _is_whole(model) else _trunk(model, sides, hub)
         try:
             with torch.no_grad():
-                return tuple(shadow.eval()(torch.empty(1, 3, image_size, image_size)).shape)
-        except (RuntimeError, AssertionError, ValueError, ZeroDivisionError) as error:
+                return tuple(shadow.eval()(torch.empty(1, 3, side, side)).shape)
+        except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
+            field = "size" if side == image_size else "train_size"
             raise UsageError(
-                f"augment.size: {image_size} px do not go through {model.name} "
-                f"({str(error).splitlines()[0].rstrip('.')}); set another size, such as 128 or 224"
+                f"augment.{field}: {side} px do not go through {model.name} "
+                f"({str(error).splitlines()[0].rstrip('.')}); "
+                + ("set another size, such as 128 or 224" if field == "size" else "leave train_size out")
             ) from error

@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 
-from morphoscope.models.backbone import backbone, feature_shape, weights_name, weights_part, width
+from morphoscope.models.backbone import (
+    backbone,
+    check_other_sizes,
+    feature_shape,
+    weights_name,
+    weights_part,
+    width,
+)
 from morphoscope.models.freeze import frozen_layers, reinitialise_rest
 from morphoscope.models.heads import head
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
@@ -26,6 +33,7 @@ def build(
     start: bool = True,
     statistics: tuple[Sequence[float], Sequence[float]] | None = None,
     hub: HubBackbone | None = None,
+    other_sizes: Sequence[int] = (),
 ) -> tuple[Network, str]:
     """Build the network of a recipe.
 
@@ -37,19 +45,23 @@ def build(
         statistics: mean and standard deviation per channel of the training galaxies (0..1), for
             ``model.normalise=data``; trained weights bring them along.
         hub: what is known of a backbone from a hub; None: asked there.
+        other_sizes: sides that it is shown as well, as in a training with growing images.
 
     Returns:
         The network and a sentence that says where its weights come from.
 
     Raises:
-        UsageError: no such model, an option this model does not have, an image too small for it.
+        UsageError: no such model, an option this model does not have, an image too small for it, other sizes
+            that it does not take.
         MorphoscopeError: the starting weights are not to be had or do not fit.
     """
     if hub is None and is_on_hub(model.name):
         hub = hub_backbone(model.name)
+    other_sizes = sorted(set(other_sizes) - {image_size})
     if start:
         feature_shape(model, image_size, hub)
-    made = backbone(model, image_size, hub)
+        check_other_sizes(model, image_size, other_sizes, hub)
+    made = backbone(model, image_size, hub, other_sizes=other_sizes)
     frozen = frozen_layers(made, model.frozen)
     origin = _started(made, model, frozen) if start else "not loaded"
     mean, std = _normalisation(made, model, statistics)

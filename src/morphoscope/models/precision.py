@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import nn
+
+MUCH_DEPTHWISE = 0.06
+"""Share of multiply-adds from which a training on a processor is slower in bf16 (EXPERIMENTS.md, 2026-11-21):
+at 0.055 (ConvNeXt) as fast as in fp32, at 0.065 (MobileNetV2) 0.8 times, at 0.086 (EfficientNet) 0.5 times.
+Where exactly it turns between the two is not known."""
 
 
 def best_device() -> torch.device:
@@ -29,7 +35,55 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def autocast_type(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> torch.dtype | None:
-    """The type for autocast, or None for plain fp32."""
+    """The type for autocast in a prediction, or None for plain fp32."""
     if precision == "bf16" or (precision == "auto" and fast_bf16(device)):
         return torch.bfloat16
     return None
+
+
+def training_type(
+    precision: Literal["auto", "bf16", "fp32"], device: torch.device, network: nn.Module, image_size: int
+) -> torch.dtype | None:
+    """The type for autocast in a training, or None for plain fp32.
+
+    As :func:`autocast_type`, but on a processor "auto" is fp32 for networks with many depthwise convolutions,
+    whose gradients are slow in bf16 there. Predictions with the same networks are faster in bf16.
+
+    Args:
+        precision: the recipe's.
+        device: where it trains.
+        network: maps (N, 3, H, W) to outputs.
+        image_size: side of the input, pixels.
+    """
+    chosen = autocast_type(precision, device)
+    if chosen is None or precision != "auto" or device.type != "cpu":
+        return chosen
+    return None if depthwise_share(network, image_size) > MUCH_DEPTHWISE else chosen
+
+
+def depthwise_share(network: nn.Module, image_size: int) -> float:
+    """Share of the multiply-adds of all convolutions and linear layers that depthwise convolutions do."""
+    total = depthwise = 0
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total, depthwise
+        if isinstance(layer, nn.Conv2d):
+            work = output.numel() * layer.weight[0].numel()
+            depthwise += work if 1 < layer.groups == layer.in_channels else 0
+        else:
+            assert isinstance(layer, nn.Linear)
+            work = output.numel() * layer.in_features
+        total += work
+
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    training = network.training
+    weight = next(network.parameters())
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, image_size, image_size, device=weight.device))
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    return depthwise / total if total else 0.0

@@ -10,8 +10,8 @@ from morphoscope.report import figures, wording
 from morphoscope.report.tables import Table
 
 if TYPE_CHECKING:
+    from morphoscope.report.document import Page
     from morphoscope.report.evidence import Evidence
-    from morphoscope.report.page import Page
 
 SCORES = (
     ("ece", "Expected calibration error"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from morphoscope import files
 from morphoscope.report import wording
+from morphoscope.report.document import Page, Top, rendered
 from morphoscope.report.facts import Headline, Tile
 from morphoscope.report.figures_maps import (
     METHOD_NAMES,
@@ -16,7 +17,6 @@ from morphoscope.report.figures_maps import (
     map_columns,
     map_panel,
 )
-from morphoscope.report.page import Page, Top, rendered
 from morphoscope.report.tables import Table
 
 if TYPE_CHECKING:

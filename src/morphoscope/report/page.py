@@ -2,119 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morphoscope import files
-from morphoscope.errors import MorphoscopeError
-from morphoscope.report import style
 from morphoscope.report.caveats import caveats
+from morphoscope.report.document import Page, Top, rendered
 from morphoscope.report.evidence import Evidence
 from morphoscope.report.facts import (
-    Headline,
     commands,
     environment_facts,
     headline,
     images_seen,
     model_facts,
 )
-from morphoscope.report.gallery import Shelf
 from morphoscope.report.sections import add_data, add_evaluation, add_maps, add_training
-from morphoscope.report.tables import Table, changed_fields
+from morphoscope.report.tables import changed_fields
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from morphoscope.data.store import Store
     from morphoscope.training.run import Run
-
-_HERE = Path(__file__).parent
-_SCREEN_PIXELS_PER_INCH = 117  # a figure of journal width then fills the page's column
-
-
-@dataclass(frozen=True)
-class Block:
-    """One thing on the page: a chart, a gallery, a table or a paragraph, with its caption."""
-
-    kind: str
-    """"chart", "shelves", "cards", "table", "facts", "code" or "text"."""
-    content: Any
-    caption: str = ""
-    number: str = ""
-    """"Figure 3" or "Table 2"; empty for what is not numbered."""
-    width: int = 0
-    folded: str = ""
-    """The title of a fold that hides it until it is asked for."""
-
-
-@dataclass
-class Section:
-    """A heading and what stands below it."""
-
-    key: str
-    title: str
-    blocks: list[Block] = field(default_factory=list)
-
-
-class Page:
-    """Collects sections; numbers and saves figures as they come.
-
-    Args:
-        figures: the folder for the PNG files.
-    """
-
-    def __init__(self, figures: Path) -> None:
-        self.folder = figures
-        self.sections: list[Section] = []
-        self._figures = 0
-        self._tables = 0
-
-    def section(self, key: str, title: str) -> None:
-        """Begin a section."""
-        self.sections.append(Section(key, title))
-
-    def text(self, words: str) -> None:
-        """Add a paragraph."""
-        self._add(Block("text", words))
-
-    def chart(self, name: str, figure: Figure, caption: str) -> None:
-        """Add a chart; it is also saved as ``figures/NAME.png``."""
-        style.save(figure, self.folder / f"{name}.png")
-        width = round(figure.get_figwidth() * _SCREEN_PIXELS_PER_INCH)
-        svg = style.inline_svg(figure, name.replace("_", "-"), caption)
-        self._add(Block("chart", svg, caption, self._next_figure(), width))
-
-    def gallery(
-        self, name: str, figure: Figure, shelves: list[Shelf], caption: str, *, cards: bool = False
-    ) -> None:
-        """Add pictures with text captions; ``figure``, the same for print, is saved as PNG."""
-        style.save(figure, self.folder / f"{name}.png", dpi=style.PICTURE_DPI)
-        self._add(Block("cards" if cards else "shelves", shelves, caption, self._next_figure()))
-
-    def table(self, table: Table, *, folded: str = "") -> None:
-        """Add a table, numbered where it has a caption."""
-        number = ""
-        if table.caption:
-            self._tables += 1
-            number = f"Table {self._tables}"
-        self._add(Block("table", table, table.caption, number, folded=folded))
-
-    def facts(self, facts: list[tuple[str, str]]) -> None:
-        """Add names with their values."""
-        self._add(Block("facts", facts))
-
-    def code(self, text: str, *, folded: str = "") -> None:
-        """Add text to be copied."""
-        self._add(Block("code", text, folded=folded))
-
-    def _add(self, block: Block) -> None:
-        self.sections[-1].blocks.append(block)
-
-    def _next_figure(self) -> str:
-        self._figures += 1
-        return f"Figure {self._figures}"
 
 
 def write_report(run: Run, store: Store | None = None) -> Path:
@@ -189,50 +96,3 @@ def _rendered(page: Page, evidence: Evidence) -> str:
         ),
         notes=[*evidence.missing, *notes],
     )
-
-
-@dataclass(frozen=True)
-class Top:
-    """What stands above the sections of a page.
-
-    Attributes:
-        kind: "report" or "study".
-        eyebrow: what the page is about in a few words, above the title.
-        title: of the page.
-        about: a sentence below it.
-        headline: the result, or None where nothing was measured.
-        version: of the program.
-    """
-
-    kind: str
-    eyebrow: str
-    title: str
-    about: str
-    headline: Headline | None
-    version: str = ""
-
-
-def rendered(page: Page, top: Top, *, notes: Sequence[str] = ()) -> str:
-    """The page as one self-contained HTML document.
-
-    Args:
-        page: its sections.
-        top: what stands above them.
-        notes: what to keep in mind, at the end.
-    """
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["trusted"] = Markup  # charts this package drew itself
-    try:
-        template = environment.get_template("page.html.j2")
-    except jinja2.TemplateNotFound as error:
-        raise MorphoscopeError(f"{_HERE / str(error)} is missing; install morphoscope again") from error
-    return template.render(top=top, headline=top.headline, sections=page.sections, notes=notes)

@@ -20,7 +20,7 @@ from morphoscope.report.tables import class_table, score_table, split_table, vot
 if TYPE_CHECKING:
     from morphoscope.data.split import Split
     from morphoscope.data.store import Store
-    from morphoscope.report.page import Page
+    from morphoscope.report.document import Page
 
 EXAMPLES = 7  # pictures in a row
 AUGMENTED = 4  # galaxies whose augmented draws are shown

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from morphoscope import files
 from morphoscope.report import wording
+from morphoscope.report.document import Page, Top, rendered
 from morphoscope.report.facts import Headline, Tile
-from morphoscope.report.page import Page, Top, rendered
 from morphoscope.studies.common import (
     add_claims,
     add_comparison,

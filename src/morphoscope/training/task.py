@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import Accuracy, MeanMetric, MeanSquaredError, Metric
 
 from morphoscope.augment_gpu import DeviceAugmenter
@@ -15,6 +14,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.network import Network
 from morphoscope.recipe import Recipe
+from morphoscope.training.averaging import averaged
 from morphoscope.training.batches import size_in_epoch, warps_on
 from morphoscope.training.mixing import mix
 from morphoscope.training.optimisers import optimiser
@@ -72,21 +72,17 @@ class GalaxyTask(LightningModule):
         self.recipe = recipe
         self.augmenter = DeviceAugmenter(recipe.augment, recipe.seed)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        average = None
-        if recipe.training.ema:
-            average = AveragedModel(
-                network, multi_avg_fn=get_ema_multi_avg_fn(recipe.training.ema), use_buffers=True
-            )
-        self.average = average
+        decay = recipe.training.ema
+        self.average = averaged(network, decay) if decay else None
         self.step = torch.compile(network) if _compiles(recipe) else network
         self.tallies = torch.nn.ModuleDict({"of_training": Tally(scheme), "of_validation": Tally(scheme)})
 
     @property
     def deployed(self) -> Network:
         """The weights to use: the moving average where there is one."""
-        averaged = self.network if self.average is None else self.average.module
-        assert isinstance(averaged, Network)
-        return averaged
+        used = self.network if self.average is None else self.average.module
+        assert isinstance(used, Network)
+        return used
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On a GPU the batch arrives as stored images and is warped there."""

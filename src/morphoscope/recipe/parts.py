@@ -1,36 +1,12 @@
-"""A recipe says everything a training needs; every default of the program stands in this file.
-
-A paper's row is a Python function that returns a :class:`Recipe`; a variant changes a base with
-:meth:`Recipe.changed`. Any field can be set from the command line as ``--set optimiser.lr=0.01``.
-The resolved recipe is saved with the run as ``recipe.yaml`` and can be run again.
-"""
+"""The parts of a recipe: every field with its description, and every default of the program."""
 
 from __future__ import annotations
 
-import contextlib
-import types
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from morphoscope.errors import UsageError, did_you_mean
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """The types an annotation is made of: {int, NoneType} for ``int | None``, {tuple} for any tuple."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        return set().union(*(_kinds(option) for option in get_args(annotation)))
-    return {get_origin(annotation) or annotation}
+from morphoscope.recipe.values import kinds_of
 
 
 class Part(BaseModel):
@@ -42,7 +18,7 @@ class Part(BaseModel):
     @classmethod
     def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         # pydantic reads true as 1, so that "epochs: yes" would train for one epoch
-        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        kinds = kinds_of(cls.model_fields[info.field_name or ""].annotation)
         items = value if isinstance(value, list | tuple) else [value]
         if bool not in kinds and any(isinstance(item, bool) for item in items):
             raise ValueError("true or false where neither is meant")
@@ -205,13 +181,22 @@ class Training(Part):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
     cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the weights' moving average; 0: off")
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of the weights' moving average, less in the first steps; 0: off",
+    )
     patience: int | None = Field(default=None, ge=1, description="epochs without a better monitor; none: off")
     monitor: Literal["loss", "metric"] = Field(
         default="loss", description="validation loss, or the scheme's metric"
     )
     restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto",
+        description="auto: bf16 where the hardware has it; on processors fp32 to train networks with many "
+        "depthwise convolutions",
+    )
     channels_last: bool = True
     compile: bool | None = Field(default=None, description="torch.compile; none: on GPUs alone")
     workers: int | None = Field(
@@ -235,160 +220,3 @@ class Evaluation(Part):
     calibrate: bool = Field(
         default=True, description="correct probabilities and votes on the validation galaxies"
     )
-
-
-class Recipe(Part):
-    """Everything a training needs."""
-
-    name: str = "own"
-    about: str = Field(default="", description="command, hardware, time and the score to expect")
-    seed: int = Field(default=0, ge=0)
-    data: Data = Data()
-    augment: Augment = Augment()
-    model: Model = Model()
-    optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
-
-    @model_validator(mode="after")
-    def _handed(self) -> Recipe:
-        mirrors = self.augment.flip_horizontal or self.augment.flip_vertical
-        if self.evaluation.views in (2, 16) and not mirrors:
-            raise ValueError(
-                f"evaluation.views = {self.evaluation.views} looks at mirror images, which augment's flips "
-                "(both false) rule out; set evaluation.views to 1 or 8"
-            )
-        return self
-
-    def changed(self, settings: dict[str, Any] | None = None, **parts: dict[str, Any] | Any) -> Recipe:
-        """A copy with some fields changed.
-
-        ``recipe.changed(optimiser={"lr": 0.01}, seed=3)`` or dotted:
-        ``recipe.changed({"optimiser.lr": 0.01})``.
-
-        Raises:
-            UsageError: a field does not exist (the nearest one is named) or its value does not fit.
-        """
-        values = self.model_dump()
-        dotted = dict(settings or {})
-        for part, change in parts.items():
-            if isinstance(change, dict):
-                dotted |= {f"{part}.{field}": value for field, value in change.items()}
-            else:
-                dotted[part] = change
-        for path, value in dotted.items():
-            _known_field(path)
-            target = values
-            *folders, last = path.split(".")
-            for folder in folders:
-                target = target[folder]
-            target[last] = value
-        return _validated(values, "recipe")
-
-    def with_settings(self, settings: list[str]) -> Recipe:
-        """A copy with ``field=value`` texts applied, as ``--set`` on the command line gives them.
-
-        Values are YAML: ``augment.zoom=[0.8,1.2]``, ``training.patience=null`` (or ``none``); a comma makes
-        a list where the field is one: ``augment.zoom=0.8,1.2``; a field that holds text takes it as it is.
-
-        Raises:
-            UsageError: as :meth:`changed`, or a setting has no ``=``.
-        """
-        changes: dict[str, Any] = {}
-        for setting in settings:
-            path, equals, text = setting.partition("=")
-            if not equals:
-                raise UsageError(f"--set {setting}: expected field=value, for example optimiser.lr=0.01")
-            field = _known_field(path.strip())
-            changes[path.strip()] = _parsed(text.strip(), field.annotation)
-        return self.changed(changes)
-
-    def to_yaml(self) -> str:
-        """The recipe as YAML text, every field written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-    @staticmethod
-    def from_yaml(path: Path | str) -> Recipe:
-        """Read a recipe file; fields that are left out take their defaults.
-
-        Raises:
-            UsageError: no such file, not YAML, an unknown field or a value that does not fit.
-        """
-        path = Path(path)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: cannot be read as a recipe ({error})") from error
-        except yaml.YAMLError as error:
-            raise UsageError(f"{path}: is not valid YAML ({str(error).splitlines()[0]})") from error
-        if not isinstance(values, dict):
-            raise UsageError(f"{path}: a recipe is a YAML mapping such as 'optimiser: {{lr: 0.01}}'")
-        return _validated(values, str(path))
-
-
-def fields() -> dict[str, Any]:
-    """Every settable field by its dotted name, with pydantic's description of it."""
-    named: dict[str, Any] = {}
-    for name, field in Recipe.model_fields.items():
-        part = field.annotation
-        if isinstance(part, type) and issubclass(part, Part):
-            named |= {f"{name}.{inner}": info for inner, info in part.model_fields.items()}
-        else:
-            named[name] = field
-    return named
-
-
-def _known_field(path: str) -> Any:
-    known = fields()
-    if path in Recipe.model_fields and path not in known:
-        inner = ", ".join(name for name in known if name.startswith(f"{path}."))
-        raise UsageError(f"'{path}' is a part of the recipe; set one of its fields: {inner}")
-    if path not in known:
-        raise UsageError(f"the recipe has no field '{path}'{_nearest(path)}")
-    return known[path]
-
-
-def _nearest(path: str) -> str:
-    """A field of the same last name in another part ("lr"), or one that is spelt alike."""
-    namesakes = [name for name in fields() if name.split(".")[-1] == path.split(".")[-1]]
-    if len(namesakes) == 1:
-        return f" (did you mean '{namesakes[0]}'?)"
-    return did_you_mean(path, namesakes or {*fields(), *Recipe.model_fields}, "fields")
-
-
-def _parsed(text: str, annotation: Any) -> Any:
-    kinds = _kinds(annotation)
-    if type(None) in kinds and text.lower() in ("", "none", "null", "~"):
-        return None
-    if kinds <= {int, float, type(None)}:  # not by YAML 1.1, where 1e-3 is text, 010 is 8 and 12:30 is 750
-        return _number(text)
-    if str in kinds and not text.startswith(("'", '"')):
-        return text
-    if tuple in kinds and not text.startswith("["):
-        text = f"[{text}]"
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"'{text}' cannot be read as a value") from error
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text  # which pydantic refuses with the field's name
-
-
-def _validated(values: dict[str, Any], where: str) -> Recipe:
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(step) for step in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise UsageError(f"{where}: the recipe has no field '{path}'{_nearest(path)}") from error
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-        place = f"{where}: {path}" if path else where  # a rule between parts has no field of its own
-        raise UsageError(f"{place}: {message}{got}") from error

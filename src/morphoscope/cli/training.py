@@ -1,0 +1,87 @@
+"""Commands that make runs: demo, models, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from morphoscope.cli.options import Json, Overwrite, document
+from morphoscope.errors import UsageError
+from morphoscope.progress import note
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (demo, models, train):
+        app.command()(command)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("morphoscope-demo"),
+    count: Annotated[int, typer.Option(help="Galaxies to simulate.", min=200)] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Classify real sky with the packaged network, teach it a new question, report: offline, in minutes."""
+    from morphoscope.demo import run_demo
+
+    run_demo(out, count=count, seed=seed, overwrite=overwrite)
+
+
+def models(
+    show_fields: Annotated[
+        bool, typer.Option("--fields", help="List the fields of a recipe with their defaults instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the recipes to train by, with their networks."""
+    from morphoscope.studies.listing import describe_recipes, field_lines, recipe_lines
+
+    if show_fields:
+        print("\n".join(field_lines()))
+        return
+    described = describe_recipes()
+    print(document(described) if as_json else "\n".join(recipe_lines(described)))
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name from 'morphoscope models', or a YAML file.")],
+    store: Annotated[Path, typer.Option(help="Labelled store to learn from.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; repeatable.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Local file or folder with pretrained weights.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html out.")] = False,
+) -> None:
+    """Train a network, measure it on held-out galaxies, and write its report.
+
+    The recipes: 'morphoscope models'. The fields for --set: 'morphoscope models --fields'.
+    """
+    from morphoscope.studies.registry import find_recipe
+
+    chosen = find_recipe(recipe).with_settings(settings or [])
+    if weights and from_scratch:
+        raise UsageError("--weights and --from-scratch contradict each other; give one")
+    if weights:
+        chosen = chosen.changed({"model.weights": weights})
+    if from_scratch:
+        chosen = chosen.changed({"model.pretrained": False})
+
+    from morphoscope import api
+    from morphoscope.data.store import open_store
+
+    done = api.train(chosen, open_store(store), out, resume=resume, report=not no_report)
+    _say_result(done.metrics(), out, report=not no_report)
+
+
+def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
+    from morphoscope.evaluation.text import calibration_lines, summary_lines
+
+    if metrics:
+        print("\n".join(summary_lines(metrics["test"]) + calibration_lines(metrics)))
+    note(f"run → {out}" + (f", report → {out / 'report.html'}" if report else ""))

@@ -1,0 +1,93 @@
+"""Which galaxies are learned from, and whether they are what the recipe is for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from morphoscope.data.balance import class_weights, oversample
+from morphoscope.data.split import make_split
+from morphoscope.data.split_file import Split, load_split
+from morphoscope.data.statistics import channel_statistics
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.recipe import Recipe
+
+
+def split_of(recipe: Recipe, store: Store, out: Path) -> Split:
+    """The split of an unfinished run, a split file, or a new split by name."""
+    begun = out / "split.json"
+    if begun.is_file():
+        return load_split(begun, store)
+    data = recipe.data
+    if data.split.endswith((".json", ".yaml")) or os.sep in data.split:
+        return load_split(Path(data.split), store)
+    return make_split(store, data.split, test=data.test, validation=data.validation, seed=data.split_seed)
+
+
+def training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
+    """The rows of one epoch: limited and oversampled as the recipe asks (after the split, never before)."""
+    rows = split.train
+    if recipe.data.limit is not None and recipe.data.limit < len(rows):
+        chosen = np.random.default_rng(recipe.seed).permutation(len(rows))[: recipe.data.limit]
+        rows = rows[np.sort(chosen)]
+    if len(rows) < 2:
+        raise MorphoscopeError(f"{store.path}: {len(rows)} galaxies to train on; at least two are needed")
+    if recipe.data.balance in ("oversample", "square-root"):
+        strength = 1.0 if recipe.data.balance == "oversample" else 0.5
+        rows = oversample(rows, _class_labels(store)[rows], recipe.seed, strength)
+    return rows
+
+
+def statistics_of(
+    recipe: Recipe, store: Store, split: Split
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation per channel (0..1), where the recipe normalises by its galaxies."""
+    if recipe.model.normalise != "data":
+        return None
+    return channel_statistics(store, split.train, crop=recipe.augment.crop)
+
+
+def check_scheme(recipe: Recipe, store: Store) -> None:
+    """Refuse a store whose labels mean something else than the recipe learns.
+
+    Raises:
+        UsageError: they do.
+    """
+    wanted, found = recipe.data.scheme, store.need_scheme()
+    if wanted is not None and found.name != wanted:
+        raise UsageError(
+            f"{recipe.name} learns the scheme '{wanted}' and {store.path} holds '{found.name}'; give a store "
+            f"with {wanted}, or set data.scheme=none to train on other labels"
+        )
+
+
+def check_crop(recipe: Recipe, store: Store) -> None:
+    """Refuse a centre crop larger than the stored images.
+
+    Raises:
+        UsageError: it is.
+    """
+    side = min(store.meta.image_shape[:2])
+    if recipe.augment.crop is not None and recipe.augment.crop > side:
+        raise UsageError(
+            f"augment.crop is {recipe.augment.crop} pixels and the images of {store.path} have {side}; set "
+            "augment.crop=none for the whole image, or ingest larger ones (see 'about' of the recipe)"
+        )
+
+
+def loss_weights(recipe: Recipe, store: Store, split: Split) -> torch.Tensor | None:
+    """(K,) float32 weights of the classes in the loss; None where the recipe asks for none."""
+    if recipe.data.balance != "class-weights":
+        return None
+    labels = _class_labels(store)[split.train]
+    return torch.from_numpy(class_weights(labels, store.need_scheme().outputs))
+
+
+def _class_labels(store: Store) -> np.ndarray:
+    if store.need_scheme().kind != "classes":
+        raise UsageError("data.balance needs a store with classes; this one holds vote fractions")
+    return store.targets()
