@@ -232,7 +232,7 @@ class LoadedRun:
 
         asked = partial(FullAnswering, embeddings=embeddings, out=Path(out))
         if self.engine == "ray":
-            from morphoscope.sharing.packages import need
+            from morphoscope.extras import need
 
             need(("ray",), "ray", "the engine ray")
             runs = [replace(run, path=run.path.resolve()) for run in self.runs]

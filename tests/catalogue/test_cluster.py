@@ -148,9 +148,9 @@ def test_ray_and_plain_give_the_same_catalogue_of_500_galaxies(tmp_path: Path, m
 
 
 def test_without_ray_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch):
-    from morphoscope.sharing import packages
+    from morphoscope import extras
 
-    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     loaded = api.LoadedRun([object()], engine="ray")  # type: ignore[arg-type]
     with pytest.raises(MorphoscopeError, match=r"the engine ray needs ray.*pip install 'morphoscope\[ray\]'"):
         loaded.catalogue(tmp_path, tmp_path / "c.parquet")

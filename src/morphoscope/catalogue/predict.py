@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.answering import Answering, PlainAnswering
 from morphoscope.catalogue.cluster import Ask, Work, answered_by_cluster
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
+from morphoscope.catalogue.hats import check_places
 from morphoscope.catalogue.journal import Journal, was_placed
 from morphoscope.catalogue.pipeline import Digest, Fitted
 from morphoscope.catalogue.prepare import check_request
@@ -108,7 +109,7 @@ def predict_catalogue(
     ``probability`` (of the predicted class), ``p_<class>`` each (see
     :func:`morphoscope.labels.scheme.probability_column`), ``entropy`` (nats) and, if asked for, ``set``;
     for votes one fraction an answer and, where they follow a decision tree, ``path``. Rows are in the order
-    of the input.
+    of the input, but for HATS by place on the sky.
 
     Args:
         predictor: a run's network (see :mod:`morphoscope.evaluation.predictor`).
@@ -135,7 +136,7 @@ def predict_catalogue(
         answering: asks the network, and may add columns (see :mod:`morphoscope.catalogue.answering`); None:
             the predictor's answers alone.
         resume: go on with an interrupted catalogue of the same name and request, if there is one.
-        shard_rows: rows of each file of a catalogue in shards.
+        shard_rows: rows of each file of a catalogue in shards, the most of them for HATS.
         cluster: makes ``answering`` on a worker; the answers then come from a Ray cluster (see
             :mod:`morphoscope.catalogue.cluster`), whose machines must see input and run. None: from here.
 
@@ -166,6 +167,8 @@ def predict_catalogue(
     )
     opened = partial(request.open, facts, stretch=stretch, crop=crop)
     images = opened()
+    if target.by_place:
+        images = replace(images, items=check_places(images.items, out.name))
     answering = answering or PlainAnswering(predictor)
     provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
     extras = (*images.extras, *answering.extras)

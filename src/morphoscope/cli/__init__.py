@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from morphoscope import __version__
-from morphoscope.cli import data, runs, sharing, similar, studies
+from morphoscope.cli import convert, data, runs, sharing, similar, studies
 from morphoscope.errors import MorphoscopeError
 from morphoscope.progress import note
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 data.register(app)
 runs.register(app)
 similar.register(app)
+convert.register(app)
 sharing.register(app)
 studies.register(app)
 

@@ -210,8 +210,8 @@ def predict(
     out: Annotated[
         str,
         typer.Option(
-            help="Catalogue to write: .parquet, .fits, .vot, .ecsv or .csv; without an ending a folder of "
-            "Parquet files."
+            help="Catalogue to write: .parquet, .fits, .vot, .ecsv, .csv or .hats; without an ending a "
+            "folder of Parquet files."
         ),
     ],
     views: Views = None,
@@ -265,7 +265,10 @@ def predict(
         bool, typer.Option("--resume", help="Go on with this catalogue where it was interrupted.")
     ] = False,
     shard_rows: Annotated[
-        int | None, typer.Option(help="Rows of each file of a folder of Parquet files.", min=1)
+        int | None,
+        typer.Option(
+            help="Rows of each file of a folder of Parquet files; the most of them for .hats.", min=1
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
