@@ -23,6 +23,7 @@ from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.evaluation.predictor import Predictor
 from morphoscope.models.hub import HUB
+from morphoscope.processes import fall_silent, of_one_machine, started
 from morphoscope.recipe import Recipe
 from morphoscope.studies.registry import find_recipe
 from morphoscope.training.run import Run, open_run
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedRun", "load", "open_store", "train"]
 
-ENGINES = ("torch", "onnx", "ray")
+ENGINES = ("torch", "onnx", "ray", "torchrun")
 
 
 class LoadedRun:
@@ -238,6 +239,9 @@ class LoadedRun:
             runs = [replace(run, path=run.path.resolve()) for run in self.runs]
             load = partial(_answering, runs, self.views, self.calibrated, self.dropout_samples)
             options["cluster"] = partial(_asked, asked, load)
+        if self.engine == "torchrun":
+            options["process"] = of_one_machine()
+            fall_silent()
         full = asked(self.answering)
         return predict_catalogue(self.answering, source, out, answering=full, **options)
 
@@ -446,7 +450,8 @@ def load(
         dropout_samples: Monte-Carlo dropout, answers averaged over so many networks with other units of the
             head left out in each; 0: the whole network. Not with "onnx".
         engine: what computes the answers: "torch"; "onnx", onnxruntime on the processor, for which a run is
-            exported once; "ray", for catalogues alone, a cluster. None: "onnx" for a file, else "torch".
+            exported once; for catalogues alone "ray", a cluster, and "torchrun", the processes that it has
+            started. None: "onnx" for a file, "torchrun" where it has started several, else "torch".
 
     Raises:
         UsageError: there is no run or no such engine, or several runs do not go together.
@@ -460,7 +465,11 @@ def load(
         if _is_exported(place) and engine not in (None, "onnx"):
             raise UsageError(f"{place} is an ONNX file, which the engine {engine} does not read")
     if engine is None:
-        engine = "onnx" if any(_is_exported(place) for place in places) else "torch"
+        engine = "torch" if started() is None else "torchrun"
+        if any(_is_exported(place) for place in places):
+            if engine == "torchrun":
+                raise UsageError("an ONNX file is read by one process; run it without torchrun")
+            engine = "onnx"
     return LoadedRun([_opened(place) for place in places], views, calibrated, dropout_samples, engine)
 
 

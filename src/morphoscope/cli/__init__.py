@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from morphoscope import __version__
+from morphoscope import __version__, progress
 from morphoscope.cli import convert, data, runs, sharing, similar, studies
 from morphoscope.errors import MorphoscopeError
+from morphoscope.processes import handed_over
 from morphoscope.progress import note
 
 app = typer.Typer(
@@ -56,7 +57,7 @@ def main() -> None:
         status = app(standalone_mode=True)
     except MorphoscopeError as error:
         note(f"morphoscope: {error}")
-        status = error.exit_status
+        status = 0 if progress.silent and handed_over(error) else error.exit_status
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

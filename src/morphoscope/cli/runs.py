@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from morphoscope import progress
 from morphoscope.errors import UsageError
+from morphoscope.processes import fall_silent
 from morphoscope.progress import note
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
@@ -253,7 +255,8 @@ def predict(
         int, typer.Option(help="Monte-Carlo dropout: networks with other units left out, 2 or more.", min=0)
     ] = 0,
     engine: Annotated[
-        str | None, typer.Option(help="What computes: torch, onnx or ray (a cluster). [default: torch]")
+        str | None,
+        typer.Option(help="What computes: torch, onnx, ray (a cluster), torchrun. [default: torch]"),
     ] = None,
     detect: Annotated[
         bool, typer.Option("--detect", help="INPUT is one picture or FITS mosaic: find its galaxies.")
@@ -279,6 +282,8 @@ def predict(
     """
     from morphoscope import api
 
+    if engine in (None, "torchrun"):
+        fall_silent()
     if picture is not None and not detect:
         raise UsageError("--picture draws what --detect has found; give both")
     if embeddings and detect:
@@ -319,6 +324,8 @@ def predict(
         embeddings=embeddings,
         **sets,
     )
+    if progress.silent:  # the leader says what became of the images
+        return
     again = f", {summary.resumed} of them before" if summary.resumed else ""
     note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s{again})")
     if summary.unreadable:

@@ -6,10 +6,15 @@ from typing import Literal
 
 import torch
 
+from morphoscope.processes import started
+
 
 def best_device() -> torch.device:
-    """The GPU if there is one, else the processor."""
+    """The GPU if there is one, of several the one for this process; else the processor."""
     if torch.cuda.is_available():
+        process = started()
+        if process is not None:
+            return torch.device("cuda", process.local % torch.cuda.device_count())
         return torch.device("cuda")
     return torch.device("cpu")
 
