@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from morphoscope.api import LoadedRun, load, train
+    from morphoscope.catalogue.convert import convert
     from morphoscope.data.simulate import simulate
     from morphoscope.data.store import Store, open_store
     from morphoscope.errors import MorphoscopeError, UsageError
@@ -23,6 +24,7 @@ _PUBLIC = {
     "Recipe": "morphoscope.recipe",
     "Store": "morphoscope.data.store",
     "UsageError": "morphoscope.errors",
+    "convert": "morphoscope.catalogue.convert",
     "explain": "morphoscope.report.maps",
     "load": "morphoscope.api",
     "open_store": "morphoscope.data.store",
@@ -36,6 +38,7 @@ __all__ = [
     "Recipe",
     "Store",
     "UsageError",
+    "convert",
     "explain",
     "load",
     "open_store",

@@ -12,8 +12,13 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+silent = False  # in all but one of the processes that work together
+
+
 def note(message: str) -> None:
     """Print one line for the person at the terminal (stderr)."""
+    if silent:
+        return
     print(message, file=sys.stderr, flush=True)
 
 
@@ -68,7 +73,7 @@ class Bar:
         """Count ``count`` more items as done."""
         self.done += count
         elapsed = self._clock() - self._start
-        if elapsed < self.patience:
+        if elapsed < self.patience or silent:
             return
         if sys.stderr.isatty():
             self._draw()

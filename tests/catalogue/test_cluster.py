@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from morphoscope import api
-from morphoscope.catalogue import cluster, pipeline
-from morphoscope.catalogue.cluster import MOST_TASKS, Work, Worker, _dealt, _shares
+from morphoscope.catalogue import pipeline
+from morphoscope.catalogue.cluster import TaskWorker, _shares
 from morphoscope.catalogue.pipeline import Digest, Fitted
+from morphoscope.catalogue.stretches import MOST_TASKS, Stretch, Work, deal
 from morphoscope.data.ingest import Item
 from morphoscope.data.store import StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
@@ -40,13 +41,13 @@ def _ask(images: list[Fitted]) -> pa.Table:
     return pa.table({"level": [int(each.image[0, 0, 0]) for each in images if each.image is not None]})
 
 
-def _worker(items: list[Item], opened: list[int], folder: Path) -> Worker:
+def _worker(items: list[Item], opened: list[int], folder: Path) -> TaskWorker:
     def open_items() -> list[Item]:
         opened.append(1)
         return items
 
     fit = partial(pipeline.fit, facts=FACTS, crop=None)
-    return Worker(Work(open_items, lambda: _ask, fit, 3, str(folder)))
+    return TaskWorker(Work(open_items, lambda: _ask, fit, 3, str(folder)))
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_worker_takes_its_rows_and_opens_the_input_once_unless_sent_back(tmp_p
     opened: list[int] = []
     worker = _worker(_items(20, broken=(6,)), opened, tmp_path)
 
-    def said(start: int, stop: int) -> cluster.Stretch:
+    def said(start: int, stop: int) -> Stretch:
         row = pa.table({"number": [0], "start": [start], "stop": [stop]})
         return pickle.loads(worker(row)["said"][0].as_py())
 
@@ -93,12 +94,12 @@ def test_a_workers_error_comes_back_as_a_sentence(tmp_path: Path):
 @pytest.mark.parametrize("count", [None, 3, 1000])
 def test_the_input_is_dealt_out_without_a_gap(count: int | None):
     digest = Digest()
-    dealt = _dealt(_items(10), digest, 3, start=100, count=count)
+    dealt = deal(_items(10), digest, 3, start=100, count=count)
     assert [(each.start, each.stop) for each in dealt] == [(100, 103), (103, 106), (106, 109), (109, 110)]
     assert dealt[-1].so_far == digest.words
     assert digest.count == 10
-    assert _dealt([], Digest(), 3, start=0, count=0) == []
-    (few,) = _dealt(_items(10), Digest(), 3, start=0, count=12 * MOST_TASKS)
+    assert deal([], Digest(), 3, start=0, count=0) == []
+    (few,) = deal(_items(10), Digest(), 3, start=0, count=12 * MOST_TASKS)
     assert (few.start, few.stop) == (0, 10)  # four batches a task, or there would be too many tasks
 
 
@@ -148,9 +149,9 @@ def test_ray_and_plain_give_the_same_catalogue_of_500_galaxies(tmp_path: Path, m
 
 
 def test_without_ray_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch):
-    from morphoscope.sharing import packages
+    from morphoscope import extras
 
-    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     loaded = api.LoadedRun([object()], engine="ray")  # type: ignore[arg-type]
     with pytest.raises(MorphoscopeError, match=r"the engine ray needs ray.*pip install 'morphoscope\[ray\]'"):
         loaded.catalogue(tmp_path, tmp_path / "c.parquet")

@@ -61,7 +61,7 @@ def test_the_name_says_the_form(tmp_path: Path) -> None:
         target_of("c.csv", 5)
     with pytest.raises(UsageError, match="at least 1 row"):
         target_of("c", 0)
-    with pytest.raises(UsageError, match=r"'\.q' is unknown.*\.csv, \.ecsv, \.fits, \.parquet"):
+    with pytest.raises(UsageError, match=r"'\.q' is unknown.*\.csv, \.ecsv, \.fits, \.hats, \.parquet"):
         target_of("c.q")
     with pytest.raises(UsageError, match=r"did you mean '\.parquet'"):
         target_of("c.parqet")

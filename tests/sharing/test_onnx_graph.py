@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from morphoscope import api
+from morphoscope import api, extras
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
-from morphoscope.sharing import onnx_graph, packages
+from morphoscope.sharing import onnx_graph
 from morphoscope.sharing.onnx_graph import TOLERANCE, compared, write_graph
 from morphoscope.sharing.preparation import read_preparation
 from morphoscope.studies.registry import find_recipe
@@ -147,7 +147,7 @@ def test_requests_that_cannot_be_met_are_refused_first(run: Run, exported: Path,
         onnx_graph.export_onnx(run, exported)
     with pytest.raises(UsageError, match="is an exported file"):
         api.load(exported).export(tmp_path / "again.onnx")
-    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MorphoscopeError, match=r"pip install 'morphoscope\[onnx\]'"):
         onnx_graph.export_onnx(run, tmp_path / "x.onnx")
 

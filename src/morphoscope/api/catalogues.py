@@ -12,6 +12,7 @@ import numpy as np
 
 from morphoscope.api.opened import Opened, answering_of
 from morphoscope.evaluation.predictor import Predictor
+from morphoscope.processes import fall_silent, of_one_machine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,12 +41,15 @@ class MakesCatalogues(Opened):
 
         asked = partial(FullAnswering, embeddings=embeddings, out=Path(out))
         if self.engine == "ray":
-            from morphoscope.sharing.packages import need
+            from morphoscope.extras import need
 
             need(("ray",), "ray", "the engine ray")
             runs = [replace(run, path=run.path.resolve()) for run in self.runs]
             load = partial(answering_of, runs, self.views, self.calibrated, self.dropout_samples)
             options["cluster"] = partial(_asked, asked, load)
+        if self.engine == "torchrun":
+            options["process"] = of_one_machine()
+            fall_silent()
         full = asked(self.answering)
         return predict_catalogue(self.answering, source, out, answering=full, **options)
 

@@ -11,11 +11,12 @@ from morphoscope.api.results import MeasuresAndShares
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.models.hub import HUB
+from morphoscope.processes import started
 from morphoscope.recipe import Recipe
 from morphoscope.studies.registry import find_recipe
 from morphoscope.training.run import Run, open_run
 
-ENGINES = ("torch", "onnx", "ray")
+ENGINES = ("torch", "onnx", "ray", "torchrun")
 
 
 class LoadedRun(AnswersImages, MakesCatalogues, MeasuresAndShares):
@@ -27,7 +28,7 @@ class LoadedRun(AnswersImages, MakesCatalogues, MeasuresAndShares):
         calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
             recipe says.
         dropout_samples: answer as so many networks with other units left out in each; 0: the whole network.
-        engine: "torch", "onnx", or "ray" (see :func:`load`).
+        engine: "torch", "onnx", "ray" or "torchrun" (see :func:`load`).
 
     Raises:
         UsageError: several that do not go together, or samples of dropout from an ONNX file.
@@ -54,7 +55,8 @@ def load(
         dropout_samples: Monte-Carlo dropout, answers averaged over so many networks with other units of the
             head left out in each; 0: the whole network. Not with "onnx".
         engine: what computes the answers: "torch"; "onnx", onnxruntime on the processor, for which a run is
-            exported once; "ray", for catalogues alone, a cluster. None: "onnx" for a file, else "torch".
+            exported once; for catalogues alone "ray", a cluster, and "torchrun", the processes that it has
+            started. None: "onnx" for a file, "torchrun" where it has started several, else "torch".
 
     Raises:
         UsageError: there is no run or no such engine, or several runs do not go together.
@@ -68,7 +70,11 @@ def load(
         if _is_exported(place) and engine not in (None, "onnx"):
             raise UsageError(f"{place} is an ONNX file, which the engine {engine} does not read")
     if engine is None:
-        engine = "onnx" if any(_is_exported(place) for place in places) else "torch"
+        engine = "torch" if started() is None else "torchrun"
+        if any(_is_exported(place) for place in places):
+            if engine == "torchrun":
+                raise UsageError("an ONNX file is read by one process; run it without torchrun")
+            engine = "onnx"
     return LoadedRun([_opened(place) for place in places], views, calibrated, dropout_samples, engine)
 
 

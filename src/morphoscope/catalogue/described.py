@@ -42,7 +42,7 @@ class Extent:
         return cls(table.num_rows, widths)
 
     def __add__(self, other: Extent) -> Extent:
-        names = {*self.widths, *other.widths}
+        names = dict.fromkeys([*self.widths, *other.widths])  # in order, or equal catalogues are other files
         widths = {name: max(self.widths.get(name, 0), other.widths.get(name, 0)) for name in names}
         return Extent(self.rows + other.rows, widths)
 

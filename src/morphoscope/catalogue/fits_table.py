@@ -53,6 +53,8 @@ class FitsCatalogue:
         """Finish the file."""
         self._stream.close()
 
+    abandon = close
+
 
 def _header(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> tuple[Header, np.dtype]:
     """The table's header as astropy writes it for a table without rows, completed; and the type of a row."""

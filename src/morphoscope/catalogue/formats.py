@@ -30,6 +30,10 @@ class Writer(Protocol):
         """Finish the file."""
         ...
 
+    def abandon(self) -> None:
+        """Let go of the file, which will be deleted."""
+        ...
+
 
 class ParquetCatalogue:
     """Parquet: provenance in the file's key-value metadata, units and descriptions in the columns'.
@@ -38,12 +42,9 @@ class ParquetCatalogue:
     """
 
     def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
-        self._schema = schema.with_metadata(
-            {f"{METADATA_PREFIX}{name}": value for name, value in provenance.items()}
-            | for_astropy(schema, provenance, extent)
-        )
+        self._schema = documented(schema, provenance, extent)
         self._file = pq.ParquetWriter(place, self._schema, compression="zstd")
-        self._group = _rows_of_a_group(schema, extent)
+        self._group = rows_of_a_group(schema, extent)
         self._waiting: list[pa.Table] = []
 
     def write(self, table: pa.Table) -> None:
@@ -64,19 +65,35 @@ class ParquetCatalogue:
     def close(self) -> None:
         """Write the last rows and the footer."""
         try:
-            if self._waiting:
-                self._flush(pa.concat_tables(self._waiting))
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                self._flush(pa.concat_tables(waiting))
         finally:
             self._file.close()
 
+    abandon = close
 
-def _rows_of_a_group(schema: pa.Schema, extent: Extent) -> int:
+
+def documented(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> pa.Schema:
+    """The columns of a Parquet file with all that is said of the catalogue."""
+    return schema.with_metadata(
+        {f"{METADATA_PREFIX}{name}": value for name, value in provenance.items()}
+        | for_astropy(schema, provenance, extent)
+    )
+
+
+def rows_of_a_group(schema: pa.Schema, extent: Extent) -> int:
     """By the columns alone, so that equal catalogues are equal files, however their rows came."""
+    return max(1, min(ROW_GROUP, GROUP_BYTES // bytes_of_a_row(schema, extent)))
+
+
+def bytes_of_a_row(schema: pa.Schema, extent: Extent) -> int:
+    """The most that a row can take in memory, roughly."""
     widths = [
         extent.widths.get(c.name, 0) if pa.types.is_string(c.type) else 8 * math.prod(shape_of(c))
         for c in schema
     ]
-    return max(1, min(ROW_GROUP, GROUP_BYTES // max(1, sum(widths))))
+    return max(1, sum(widths))
 
 
 def for_astropy(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> dict[str, str]:
@@ -103,6 +120,8 @@ class CsvCatalogue:
     def close(self) -> None:
         """Write what is still held back."""
         self._file.close()
+
+    abandon = close
 
 
 class EcsvCatalogue:
@@ -131,6 +150,8 @@ class EcsvCatalogue:
             self._file.close()
         finally:
             self._stream.close()
+
+    abandon = close
 
 
 def _flat(schema: pa.Schema) -> pa.Schema:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,8 +23,9 @@ import pyarrow as pa
 from morphoscope import files
 from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.answering import Answering, PlainAnswering
-from morphoscope.catalogue.cluster import Ask, Work, answered_by_cluster
+from morphoscope.catalogue.cluster import answered_by_cluster
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
+from morphoscope.catalogue.hats import check_places
 from morphoscope.catalogue.journal import Journal, was_placed
 from morphoscope.catalogue.pipeline import Digest, Fitted
 from morphoscope.catalogue.prepare import check_request
@@ -32,6 +33,8 @@ from morphoscope.catalogue.provenance import provenance_of
 from morphoscope.catalogue.read import Images, stretch_like
 from morphoscope.catalogue.request import Request
 from morphoscope.catalogue.sets import sets_of
+from morphoscope.catalogue.stretches import Ask, Work
+from morphoscope.catalogue.together import answered_together, help_along
 from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
 from morphoscope.catalogue.write import (
     Target,
@@ -45,6 +48,7 @@ from morphoscope.data.bands import parse_bands
 from morphoscope.data.images import is_fits_name
 from morphoscope.data.ingest import Item, in_order
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.processes import Process
 from morphoscope.progress import Bar, note, track
 
 if TYPE_CHECKING:
@@ -101,6 +105,7 @@ def predict_catalogue(
     resume: bool = False,
     shard_rows: int | None = None,
     cluster: Callable[[], Answering] | None = None,
+    process: Process | None = None,
 ) -> Summary:
     """Predict every image of ``source`` and write a catalogue.
 
@@ -108,7 +113,7 @@ def predict_catalogue(
     ``probability`` (of the predicted class), ``p_<class>`` each (see
     :func:`morphoscope.labels.scheme.probability_column`), ``entropy`` (nats) and, if asked for, ``set``;
     for votes one fraction an answer and, where they follow a decision tree, ``path``. Rows are in the order
-    of the input.
+    of the input, but for HATS by place on the sky.
 
     Args:
         predictor: a run's network (see :mod:`morphoscope.evaluation.predictor`).
@@ -135,9 +140,12 @@ def predict_catalogue(
         answering: asks the network, and may add columns (see :mod:`morphoscope.catalogue.answering`); None:
             the predictor's answers alone.
         resume: go on with an interrupted catalogue of the same name and request, if there is one.
-        shard_rows: rows of each file of a catalogue in shards.
+        shard_rows: rows of each file of a catalogue in shards, the most of them for HATS.
         cluster: makes ``answering`` on a worker; the answers then come from a Ray cluster (see
             :mod:`morphoscope.catalogue.cluster`), whose machines must see input and run. None: from here.
+        process: which one this is of several that make the catalogue together (see
+            :mod:`morphoscope.catalogue.together`); all are called with the same arguments, and only the
+            leader writes. None: the only one.
 
     Raises:
         UsageError: the request is wrong: nothing at ``source``, an unknown ending, ``out`` exists or
@@ -152,8 +160,10 @@ def predict_catalogue(
     out = target.path
     check_request(facts, crop, size)
     sets = sets_of(predictor, coverage, per_class=per_class)
-    check_output(target, overwrite=overwrite or (resume and was_placed(out)))
-    if out.exists() and Path(source).exists() and out.samefile(source):
+    helps = process is not None and not process.leads
+    if not helps:
+        check_output(target, overwrite=overwrite or (resume and was_placed(out)))
+    if not helps and out.exists() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"{out} is the input; choose another name for the catalogue")
     stretch = stretch_like(facts.stretch)
     request = Request(
@@ -166,10 +176,19 @@ def predict_catalogue(
     )
     opened = partial(request.open, facts, stretch=stretch, crop=crop)
     images = opened()
+    if target.by_place:
+        images = replace(images, items=check_places(images.items, out.name))
     answering = answering or PlainAnswering(predictor)
     provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
     extras = (*images.extras, *answering.extras)
     schema = catalogue_schema(predictor.scheme, sets, extras)
+    fit = partial(pipeline.fit, facts=facts, crop=crop)
+    ask = partial(_answers, predictor.scheme, predictor.run.name, sets, extras)
+    make_ask = partial(_ask_of, ask, answering) if cluster is None else partial(_ask_on_worker, ask, cluster)
+    work = Work(partial(_items_of, opened), make_ask, fit, batch)
+    if process is not None and not process.leads:
+        help_along(process, work)
+        return Summary(out, 0, 0, None, 0.0)
     journal = Journal(out, schema, provenance | request.provenance | dict(answering.provenance))
     start = time.monotonic()
     with files.explained_os_errors(out, "what was done is kept. Free some room, then go on with --resume"):
@@ -180,18 +199,15 @@ def predict_catalogue(
                 note(f"calibration: {predictor.calibration_words}")
             if isinstance(answering, FullAnswering):
                 say_what_lacks(predictor)
-            fit, look = partial(pipeline.fit, facts=facts, crop=crop), _Notes(facts, stretch).about
-            ask = partial(_answers, predictor.scheme, predictor.run.name, sets, extras)
+            look, rest = _Notes(facts, stretch).about, {"start": journal.done, "count": images.count}
             if cluster is not None:
-                work = Work(partial(_items_of, opened), partial(_ask_on_worker, ask, cluster), fit, batch)
-                answered = answered_by_cluster(work, *items, look, start=journal.done, count=images.count)
-                with closing(answered) as answers:
-                    _fill(journal, answers, images.count)
+                answered = answered_by_cluster(work, *items, look, **rest)
+            elif process is not None:
+                answered = answered_together(process, work, *items, look, **rest)
             else:
-                with closing(in_order(fit, items[0], workers)) as fitted:
-                    gathered = pipeline.batches(fitted, batch, items[1], look)
-                    with closing(pipeline.answered(partial(ask, answering), gathered)) as answers:
-                        _fill(journal, answers, images.count)
+                answered = _answered_here(work, *items, look, workers)
+            with closing(answered) as answers:
+                _fill(journal, answers, images.count)
             listed = _put_together(journal, target, images.name)
     return Summary(
         out=out,
@@ -203,8 +219,21 @@ def predict_catalogue(
     )
 
 
+def _answered_here(
+    work: Work, items: Iterable[Item], digest: Digest, look: Callable[[Fitted], None], workers: int | None
+) -> Generator[tuple[pipeline.Batch, pa.Table | None]]:
+    with closing(in_order(work.fit, items, workers)) as fitted:
+        gathered = pipeline.batches(fitted, work.batch, digest, look)
+        with closing(pipeline.answered(work.make_ask(), gathered)) as answers:
+            yield from answers
+
+
 def _items_of(opened: Callable[[], Images]) -> Iterable[Item]:
     return opened().items
+
+
+def _ask_of(ask: Callable[..., pa.Table], answering: Answering) -> Ask:
+    return partial(ask, answering)
 
 
 def _ask_on_worker(ask: Callable[..., pa.Table], cluster: Callable[[], Answering]) -> Ask:

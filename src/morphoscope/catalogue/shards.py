@@ -19,6 +19,12 @@ MARK = "_common_metadata"
 SHARD_ROWS = 1_000_000
 
 
+def described_by(folder: Path) -> Path:
+    """The Parquet file that holds the columns and the provenance of a folder, sharded or HATS."""
+    of_hats = folder / "dataset" / MARK
+    return of_hats if of_hats.exists() else folder / MARK
+
+
 class ShardedCatalogue:
     """``part-00000.parquet`` and so on, each with ``rows`` rows and all of the provenance."""
 
@@ -60,3 +66,5 @@ class ShardedCatalogue:
         first = self._place / "part-00000.parquet"
         if first.exists():
             pq.write_metadata(pq.read_schema(first), self._place / MARK)
+
+    abandon = close

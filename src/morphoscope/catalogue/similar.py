@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from morphoscope.catalogue.convert import parquet_parts
 from morphoscope.catalogue.unknown import EMBEDDING
 from morphoscope.data.images import read_image
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -52,7 +53,7 @@ class Neighbour:
 
 
 class EmbeddedCatalogue:
-    """A Parquet catalogue with features, or a folder of its parts, opened.
+    """A Parquet catalogue with features, a folder of its parts, or a HATS catalogue, opened.
 
     Args:
         path: as ``morphoscope predict --embeddings`` wrote it.
@@ -222,10 +223,7 @@ def pictures_of(catalogue: EmbeddedCatalogue, neighbours: Sequence[Neighbour]) -
 
 def _parts(path: Path) -> list[Path]:
     if path.is_dir():
-        parts = sorted(path.glob("*.parquet"))
-        if not parts:
-            raise UsageError(f"{path} is a folder without Parquet files; a catalogue was expected")
-        return parts
+        return parquet_parts(path)
     if not path.is_file():
         raise UsageError(f"{path} does not exist; a catalogue made with --embeddings was expected")
     if path.suffix.lower() != ".parquet":

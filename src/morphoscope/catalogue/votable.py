@@ -53,6 +53,8 @@ class VotableCatalogue:
         with self._file as file:
             file.write(f"    </TABLEDATA>\n   </DATA>\n  {_END}{self._tail}")
 
+    abandon = close
+
 
 def _frame(schema: pa.Schema, provenance: Mapping[str, str]) -> VOTableFile:
     """A VOTable with one table without rows."""

@@ -27,7 +27,10 @@ from morphoscope.catalogue.formats import (
     Writer,
     ecsv_provenance,
 )
-from morphoscope.catalogue.shards import MARK, SHARD_ROWS, ShardedCatalogue
+from morphoscope.catalogue.hats import ENDING as HATS
+from morphoscope.catalogue.hats import MARK as HATS_MARK
+from morphoscope.catalogue.hats import HatsCatalogue, need_hats
+from morphoscope.catalogue.shards import MARK, SHARD_ROWS, ShardedCatalogue, described_by
 from morphoscope.catalogue.votable import VotableCatalogue, votable_provenance
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 
@@ -48,22 +51,37 @@ class Target:
     """Where a catalogue goes, and in which form.
 
     Attributes:
-        path: a file, or the folder of a catalogue in shards.
-        shard_rows: rows of each file in the folder; None: one file in the format of its ending.
+        path: a file, or the folder of a catalogue in shards or by place on the sky.
+        shard_rows: rows of each file in the folder, the most of them for HATS; None: one file in the format
+            of its ending, or a HATS catalogue with the usual tiles.
     """
 
     path: Path
     shard_rows: int | None = None
 
+    @property
+    def by_place(self) -> bool:
+        """Whether it is a HATS catalogue."""
+        return self.path.suffix.lower() == HATS
+
+    @property
+    def mark(self) -> str | None:
+        """The file that every folder of this form has; None for a form that is one file."""
+        if self.by_place:
+            return HATS_MARK
+        return None if self.shard_rows is None else MARK
+
     def writer(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> Writer:
         """Something that writes the catalogue at ``place``, which is not there yet."""
+        if self.by_place:
+            return HatsCatalogue(place, schema, provenance, extent, rows=self.shard_rows, name=self.path.name)
         if self.shard_rows is not None:
             return ShardedCatalogue(place, schema, provenance, extent, rows=self.shard_rows)
         return FORMATS[self.path.suffix.lower()](place, schema, provenance, extent)
 
     def put_in_place(self, place: Path) -> None:
         """Let what was written at ``place`` become the catalogue; an older one goes."""
-        if self.shard_rows is not None:
+        if self.mark is not None:
             files.put_in_place(place, self.path)
         else:
             os.replace(place, self.path)
@@ -73,9 +91,10 @@ def target_of(out: Path | str, shard_rows: int | None = None) -> Target:
     """The form of a catalogue by its name.
 
     Args:
-        out: an ending of :data:`FORMATS`: one file. No ending, or a slash at the end of a text: a folder
-            of Parquet files.
-        shard_rows: rows of each Parquet file; makes a folder of a name with the ending .parquet, too.
+        out: an ending of :data:`FORMATS`: one file. ``.hats``: a folder by place on the sky. No ending, or
+            a slash at the end of a text: a folder of Parquet files.
+        shard_rows: rows of each Parquet file, at most for ``.hats``; makes a folder of a name with the ending
+            .parquet, too.
 
     Raises:
         UsageError: the ending is unknown, or other files than Parquet were to be shards.
@@ -83,10 +102,12 @@ def target_of(out: Path | str, shard_rows: int | None = None) -> Target:
     path = Path(out)
     if shard_rows is not None and shard_rows < 1:
         raise UsageError(f"--shard-rows {shard_rows}: at least 1 row a file was expected")
+    if path.suffix.lower() == HATS:
+        return Target(path, shard_rows)
     if not path.suffix or str(out).endswith(("/", os.sep)):
         return Target(path, shard_rows or SHARD_ROWS)
     if path.suffix.lower() not in FORMATS:
-        near = did_you_mean(path.suffix, FORMATS, "endings")
+        near = did_you_mean(path.suffix, [*FORMATS, HATS], "endings")
         raise UsageError(
             f"{path}: the ending says how the catalogue is written; '{path.suffix}' is unknown{near}"
         )
@@ -105,10 +126,13 @@ def check_output(target: Target, *, overwrite: bool = False) -> None:
 
     Raises:
         UsageError: something is there already and may not be replaced, or the folder takes no files.
+        MorphoscopeError: the form needs an extra that is not installed.
     """
     out = target.path
-    if target.shard_rows is not None:
-        files.refuse_existing(out, overwrite=overwrite, mark=MARK)
+    if target.by_place:
+        need_hats()
+    if target.mark is not None:
+        files.refuse_existing(out, overwrite=overwrite, mark=target.mark)
     elif out.is_dir():
         raise UsageError(f"{out} is a folder; a file to write was expected")
     elif out.exists() and not overwrite:
@@ -140,7 +164,7 @@ def written(
     except BaseException:
         # A full disk must not hide the first error by a second.
         with contextlib.suppress(OSError):
-            writer.close()
+            writer.abandon()
         remove(place)
         raise
 
@@ -164,12 +188,32 @@ def write_catalogue(target: Target, table: pa.Table, provenance: Mapping[str, st
     Raises:
         MorphoscopeError: the disk is full, or writing is not permitted.
     """
+    write_tables(target, [table], table.schema, provenance, Extent.of(table))
+
+
+def write_tables(
+    target: Target,
+    tables: Iterable[pa.Table],
+    schema: pa.Schema,
+    provenance: Mapping[str, str],
+    extent: Extent,
+) -> None:
+    """Write a table that comes in pieces; as :func:`write_catalogue`.
+
+    Args:
+        target: where, and in which form.
+        tables: the pieces, in order.
+        schema: of all of them.
+        provenance: where the numbers come from.
+        extent: of the whole.
+    """
     with files.explained_os_errors(target.path):
         target.path.parent.mkdir(parents=True, exist_ok=True)
         files.remove_stale_partials(target.path)
         place = files.partial_name(target.path)
-        with written(target, place, table.schema, provenance, Extent.of(table)) as writer:
-            writer.write(table)
+        with written(target, place, schema, provenance, extent) as writer:
+            for table in tables:
+                writer.write(table)
         target.put_in_place(place)
 
 
@@ -203,7 +247,7 @@ def read_provenance(catalogue: Path | str) -> dict[str, str]:
     """Where a catalogue's numbers come from, as its file says.
 
     Args:
-        catalogue: Parquet, a folder of Parquet files, ECSV, FITS or VOTable.
+        catalogue: Parquet, a folder of Parquet files, HATS, ECSV, FITS or VOTable.
 
     Raises:
         MorphoscopeError: the format has no place for it (CSV).
@@ -211,7 +255,7 @@ def read_provenance(catalogue: Path | str) -> dict[str, str]:
     catalogue = Path(catalogue)
     suffix = catalogue.suffix.lower()
     if catalogue.is_dir():
-        catalogue, suffix = catalogue / MARK, ".parquet"
+        catalogue, suffix = described_by(catalogue), ".parquet"
     if suffix == ".fits":
         return fits_provenance(catalogue)
     if suffix in (".vot", ".xml"):

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from morphoscope import __version__
-from morphoscope.cli import data, measuring, runs, sharing, similar, studies, training
+from morphoscope import __version__, progress
+from morphoscope.cli import convert, data, measuring, runs, sharing, similar, studies, training
 from morphoscope.errors import MorphoscopeError
+from morphoscope.processes import handed_over
 from morphoscope.progress import note
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ training.register(app)
 measuring.register(app)
 runs.register(app)
 similar.register(app)
+convert.register(app)
 sharing.register(app)
 studies.register(app)
 
@@ -57,7 +59,7 @@ def main() -> None:
         status = app(standalone_mode=True)
     except MorphoscopeError as error:
         note(f"morphoscope: {error}")
-        status = error.exit_status
+        status = 0 if progress.silent and handed_over(error) else error.exit_status
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from morphoscope import progress
 from morphoscope.cli.options import NoCalibration, Overwrite, RunFolders, Views, several
 from morphoscope.errors import UsageError
+from morphoscope.processes import fall_silent
 from morphoscope.progress import note
 
 
@@ -26,8 +28,8 @@ def predict(
     out: Annotated[
         str,
         typer.Option(
-            help="Catalogue to write: .parquet, .fits, .vot, .ecsv or .csv; without an ending a folder of "
-            "Parquet files."
+            help="Catalogue to write: .parquet, .fits, .vot, .ecsv, .csv or .hats; without an ending a "
+            "folder of Parquet files."
         ),
     ],
     views: Views = None,
@@ -69,7 +71,8 @@ def predict(
         int, typer.Option(help="Monte-Carlo dropout: networks with other units left out, 2 or more.", min=0)
     ] = 0,
     engine: Annotated[
-        str | None, typer.Option(help="What computes: torch, onnx or ray (a cluster). [default: torch]")
+        str | None,
+        typer.Option(help="What computes: torch, onnx, ray (a cluster), torchrun. [default: torch]"),
     ] = None,
     detect: Annotated[
         bool, typer.Option("--detect", help="INPUT is one picture or FITS mosaic: find its galaxies.")
@@ -81,7 +84,10 @@ def predict(
         bool, typer.Option("--resume", help="Go on with this catalogue where it was interrupted.")
     ] = False,
     shard_rows: Annotated[
-        int | None, typer.Option(help="Rows of each file of a folder of Parquet files.", min=1)
+        int | None,
+        typer.Option(
+            help="Rows of each file of a folder of Parquet files; the most of them for .hats.", min=1
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -92,6 +98,8 @@ def predict(
     """
     from morphoscope import api
 
+    if engine in (None, "torchrun"):
+        fall_silent()
     if picture is not None and not detect:
         raise UsageError("--picture draws what --detect has found; give both")
     if embeddings and detect:
@@ -132,6 +140,8 @@ def predict(
         embeddings=embeddings,
         **sets,
     )
+    if progress.silent:  # the leader says what became of the images
+        return
     again = f", {summary.resumed} of them before" if summary.resumed else ""
     note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s{again})")
     if summary.unreadable:

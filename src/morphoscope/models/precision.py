@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from morphoscope.processes import started
+
 MUCH_DEPTHWISE = 0.06
 """Share of multiply-adds from which a training on a processor is slower in bf16 (EXPERIMENTS.md, 2026-11-21):
 at 0.055 (ConvNeXt) as fast as in fp32, at 0.065 (MobileNetV2) 0.8 times, at 0.086 (EfficientNet) 0.5 times.
@@ -14,8 +16,11 @@ Where exactly it turns between the two is not known."""
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one, else the processor."""
+    """The GPU if there is one, of several the one for this process; else the processor."""
     if torch.cuda.is_available():
+        process = started()
+        if process is not None:
+            return torch.device("cuda", process.local % torch.cuda.device_count())
         return torch.device("cuda")
     return torch.device("cpu")
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from morphoscope import __version__, files
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import need
 from morphoscope.progress import note
-from morphoscope.sharing.packages import need
 from morphoscope.sharing.preparation import INPUT, OUTPUTS, preparation_of, sidecar, write_preparation
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.sharing.packages import need
+from morphoscope.extras import need
 from morphoscope.sharing.preparation import INPUT
 
 

@@ -119,7 +119,7 @@ def petrosian_radius_90(frame: Frame, light_PP: np.ndarray, x: float, y: float) 
     ratio = (outer - inner) / ((1.25**2 - 0.8**2) * np.maximum(growth, 1e-12))
     petrosian = radius[np.flatnonzero(ratio >= PETROSIAN_RATIO)[-1]]
     flux = np.interp(2 * petrosian, radius, growth)
-    return _crossing(growth, 0.9 * flux) * frame.scale / RINGS
+    return _crossing(growth, 0.9 * float(flux)) * frame.scale / RINGS
 
 
 def _growth(frame: Frame, light_PP: np.ndarray, x: float, y: float) -> np.ndarray:

@@ -1,0 +1,124 @@
+"""A finished Parquet catalogue in another form, such as HATS; read in pieces, so memory stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from morphoscope.catalogue.described import Extent, shape_of
+from morphoscope.catalogue.hats import INDEX, tile_files
+from morphoscope.catalogue.write import (
+    Target,
+    check_output,
+    read_provenance,
+    target_of,
+    write_tables,
+)
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.progress import Bar
+
+PIECE = 8192  # rows read at once
+
+
+def convert(
+    catalogue: Path | str, out: Path | str, *, shard_rows: int | None = None, overwrite: bool = False
+) -> int:
+    """Write a Parquet catalogue in another form; units, descriptions and provenance come along.
+
+    Rows keep their order, except that a HATS catalogue has its own.
+
+    Args:
+        catalogue: Parquet, a folder of Parquet files, or HATS.
+        out: the new catalogue; its ending says the form (see
+            :func:`morphoscope.catalogue.write.target_of`).
+        shard_rows: rows of each file of a folder, the most of them for HATS.
+        overwrite: replace a catalogue that is already there.
+
+    Returns:
+        Its rows.
+
+    Raises:
+        UsageError: nothing is there, it is no Parquet, ``out`` exists, or the form has no place for a column.
+        MorphoscopeError: it cannot be read, the disk is full, or not one galaxy has a place for HATS.
+    """
+    place, target = Path(catalogue), target_of(out, shard_rows)
+    parts = parquet_parts(place)
+    check_output(target, overwrite=overwrite)
+    if target.path.exists() and target.path.samefile(place):
+        raise UsageError(f"{out} is the catalogue itself; choose another name")
+    try:
+        schema = _schema(pq.read_schema(parts[0]), target)
+        extent = _extent(parts, schema)
+        what = f"writing {target.path.name}"
+        with Bar(what, extent.rows, "galaxies") as bar:
+            write_tables(target, _tables(parts, schema, bar), schema, read_provenance(parts[0]), extent)
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise MorphoscopeError(f"{place} cannot be read: {str(error).splitlines()[0]}") from error
+    except TypeError as error:
+        raise UsageError(f"{place}: {error}") from error
+    return extent.rows
+
+
+def parquet_parts(catalogue: Path) -> list[Path]:
+    """The Parquet files of a catalogue in the order of its rows.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if catalogue.is_dir():
+        # Of a HATS catalogue the second list is its galaxies without a place.
+        parts = [*tile_files(catalogue), *sorted(catalogue.glob("*.parquet"))]
+        if not parts:
+            raise UsageError(f"{catalogue} is a folder without Parquet files; a catalogue was expected")
+        return parts
+    if not catalogue.exists():
+        raise UsageError(f"{catalogue} does not exist; a catalogue was expected")
+    if catalogue.suffix.lower() != ".parquet":
+        raise UsageError(
+            f"{catalogue}: a Parquet catalogue was expected, or a folder of them; other forms are written, "
+            "and not read"
+        )
+    return [catalogue]
+
+
+def _schema(found: pa.Schema, target: Target) -> pa.Schema:
+    """The columns of the new catalogue: half precision, which few readers know, stays in plain Parquet."""
+    columns = [_said(column) for column in found if column.name != INDEX]
+    if target.by_place or (target.mark is None and target.path.suffix.lower() != ".parquet"):
+        columns = [_single(column) for column in columns]
+    return pa.schema(columns)
+
+
+def _said(column: pa.Field) -> pa.Field:
+    """The column without what the Parquet reader adds to its metadata."""
+    said = {name: text for name, text in (column.metadata or {}).items() if not name.startswith(b"PARQUET:")}
+    return column.with_metadata(said or None)
+
+
+def _single(column: pa.Field) -> pa.Field:
+    if shape_of(column) and pa.types.is_float16(column.type.value_type):
+        return column.with_type(pa.list_(pa.float32(), column.type.list_size))
+    return column.with_type(pa.float32()) if pa.types.is_float16(column.type) else column
+
+
+def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
+    texts = [column.name for column in schema if pa.types.is_string(column.type)]
+    extent = Extent()
+    for part in parts:
+        with pq.ParquetFile(part) as file:
+            if not texts:
+                extent += Extent(file.metadata.num_rows)
+            for batch in file.iter_batches(PIECE, columns=texts) if texts else ():
+                extent += Extent.of(pa.Table.from_batches([batch]))
+    return extent
+
+
+def _tables(parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> Iterator[pa.Table]:
+    for part in parts:
+        with pq.ParquetFile(part) as file:
+            for batch in file.iter_batches(PIECE, columns=schema.names):
+                yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+                bar.advance(batch.num_rows)

@@ -1,0 +1,262 @@
+"""Catalogues by place on the sky: HATS, which LSDB reads, crossmatches and takes in parts.
+
+::
+
+    catalogue.hats/
+      hats.properties, properties  what the catalogue is, under both names that readers look for
+      partition_info.csv           the tiles that have galaxies
+      skymap.fits, point_map.fits  galaxies in each pixel of a map, under both names
+      unplaced.parquet             galaxies without a place on the sky; readers of HATS pass over it
+      dataset/
+        _common_metadata, _metadata
+        Norder=2/Dir=0/Npix=17.parquet
+
+The layout is that of the IVOA Note "HATS" (https://www.ivoa.net/documents/Notes/HATS/). Every file with rows
+says units, descriptions and provenance as a Parquet catalogue does.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from morphoscope import __version__
+from morphoscope.catalogue.described import Extent
+from morphoscope.catalogue.formats import (
+    ParquetCatalogue,
+    bytes_of_a_row,
+    documented,
+    rows_of_a_group,
+)
+from morphoscope.catalogue.tiles import ORDER, Tile, Tiles, places_of
+from morphoscope.data.ingest import Item
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import need
+from morphoscope.progress import Bar, note
+
+ENDING = ".hats"
+MARK = "hats.properties"
+INDEX = "_healpix_29"
+UNPLACED = "unplaced.parquet"
+TILE_ROWS = 1_000_000
+TILE_BYTES = 256 << 20  # of a tile in memory, where rows are long
+LOOKED_AT = 1000  # galaxies, before it is said that there are no places
+MAP_ORDER = 8  # of the map: 14 arcmin
+_INDEX_FIELD = pa.field(
+    INDEX, pa.int64(), metadata={"description": "HEALPix pixel of ra and dec at order 29, nested"}
+)
+
+
+class HatsCatalogue:
+    """A folder with one Parquet file for each tile of the sky.
+
+    Args:
+        place: the folder to make.
+        schema: of the rows, with ``ra`` and ``dec`` in degrees.
+        provenance: as for every format.
+        extent: as for every format.
+        rows: most of a tile; None: :data:`TILE_ROWS`, fewer where rows are long.
+        name: of the catalogue.
+
+    Raises:
+        UsageError: the rows have no ra and dec.
+        MorphoscopeError: the extra is not installed.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        schema: pa.Schema,
+        provenance: Mapping[str, str],
+        extent: Extent,
+        *,
+        rows: int | None,
+        name: str,
+    ) -> None:
+        need_hats()
+        if not {"ra", "dec"} <= set(schema.names):
+            raise UsageError(f"{name}: a HATS catalogue needs columns 'ra' and 'dec', in degrees")
+        self._place, self._provenance, self._extent, self._name = place, provenance, extent, name
+        self._schema = pa.schema([_INDEX_FIELD, *schema])
+        self._most = rows or max(1, min(TILE_ROWS, TILE_BYTES // bytes_of_a_row(schema, extent)))
+        place.mkdir()
+        self._tiles = Tiles(place / "waiting", self._schema, INDEX, self._most)
+        self._map = np.zeros(12 * 4**MAP_ORDER, np.int64)
+        self._rows = self._without = 0
+        self._unplaced: ParquetCatalogue | None = None
+
+    def write(self, table: pa.Table) -> None:
+        """Add some rows."""
+        degrees = [table[name].cast(pa.float64()).to_numpy() for name in ("ra", "dec")]
+        places_N = places_of(*degrees)
+        placed_N = places_N >= 0
+        if not placed_N.all():
+            self._put_aside(table.filter(pa.array(~placed_N)))
+            table, places_N = table.filter(pa.array(placed_N)), places_N[placed_N]
+        if table.num_rows:
+            self._tiles.add(pa.table([places_N, *table.columns], schema=self._schema))
+            pixels, counts = np.unique(places_N >> 2 * (ORDER - MAP_ORDER), return_counts=True)
+            self._map[pixels] += counts
+            self._rows += table.num_rows
+
+    def _put_aside(self, table: pa.Table) -> None:
+        if self._unplaced is None:
+            schema = pa.schema(list(self._schema)[1:])
+            self._unplaced = ParquetCatalogue(self._place / UNPLACED, schema, self._provenance, self._extent)
+        self._unplaced.write(table)
+        self._without += table.num_rows
+
+    def close(self) -> None:
+        """Write the tiles and what says which there are.
+
+        Raises:
+            MorphoscopeError: not one galaxy has a place on the sky.
+        """
+        if self._unplaced is not None:
+            self._unplaced.close()
+        if not self._rows:
+            raise MorphoscopeError(
+                f"{self._name}: none of {self._without} galaxies has ra and dec, by which a HATS catalogue "
+                "is ordered; give a table with both, or write another format, such as .parquet"
+            )
+        tiles = self._write_dataset()
+        self._write_map()
+        self._write_properties(tiles)
+        if self._without:
+            note(
+                f"{self._without} of {self._rows + self._without} galaxies have no ra and dec and are in no "
+                f"tile of the HATS catalogue; all that is known of them is in its {UNPLACED}"
+            )
+
+    def abandon(self) -> None:
+        """Let go of the folder, which will be deleted."""
+        if self._unplaced is not None:
+            self._unplaced.close()
+
+    def _write_dataset(self) -> list[Tile]:
+        dataset, tiles, footers = self._place / "dataset", [], []
+        schema = documented(self._schema, self._provenance, self._extent)
+        group = rows_of_a_group(self._schema, self._extent)
+        with Bar(f"writing the tiles of {self._name}", self._rows, "galaxies") as bar:
+            for tile, rows in self._tiles.emptied():
+                path = dataset / tile_path(tile)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pq.write_table(
+                    rows.replace_schema_metadata(schema.metadata),
+                    path,
+                    compression="zstd",
+                    row_group_size=group,
+                    metadata_collector=footers,
+                )
+                footers[-1].set_file_path(path.relative_to(dataset).as_posix())
+                tiles.append(tile)
+                bar.advance(rows.num_rows)
+        pq.write_metadata(schema, dataset / "_common_metadata")
+        pq.write_metadata(schema, dataset / "_metadata", metadata_collector=footers)
+        with open(self._place / "partition_info.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("Norder", "Npix"), *tiles])
+        return tiles
+
+    def _write_map(self) -> None:
+        from astropy.io import fits
+
+        pixels = np.flatnonzero(self._map)
+        table = fits.BinTableHDU.from_columns(
+            [
+                fits.Column("PIXEL", "K", array=pixels),
+                fits.Column("VALUE", "K", array=self._map[pixels]),
+            ]
+        )
+        cards = {"PIXTYPE": "HEALPIX", "INDXSCHM": "EXPLICIT", "ORDERING": "NESTED", "COORDSYS": "C"}
+        table.header.update(cards | {"NSIDE": 2**MAP_ORDER, "OBS_NPIX": len(pixels)})
+        for name in ("skymap.fits", "point_map.fits"):
+            table.writeto(self._place / name)
+
+    def _write_properties(self, tiles: list[Tile]) -> None:
+        kilobytes = sum(path.stat().st_size for path in self._place.rglob("*") if path.is_file()) // 1024
+        said = {
+            "obs_collection": Path(self._name).stem,
+            "dataproduct_type": "object",
+            "hats_nrows": self._rows,
+            "hats_col_ra": "ra",
+            "hats_col_dec": "dec",
+            "hats_col_healpix": INDEX,
+            "hats_col_healpix_order": ORDER,
+            "hats_npix_suffix": ".parquet",
+            "hats_order": max(tile.order for tile in tiles),
+            "hats_max_rows": self._most,
+            "hats_skymap_order": MAP_ORDER,
+            "moc_sky_fraction": f"{sum(0.25**tile.order for tile in tiles) / 12:.9g}",
+            "hats_builder": f"morphoscope v{__version__}",
+            "hats_creation_date": self._date().strftime("%Y-%m-%dT%H:%MUTC"),
+            "hats_estsize": kilobytes,
+            "hats_release_date": "2025-08-22",
+            "hats_version": "v1.0",
+        } | {f"morphoscope_{name}": text for name, text in self._provenance.items()}
+        lines = [f"{name}={_escaped(str(text))}\n" for name, text in said.items()]
+        for name in (MARK, "properties"):
+            (self._place / name).write_text("#HATS catalog\n" + "".join(lines), encoding="utf-8")
+
+    def _date(self) -> datetime:
+        date = self._provenance.get("date")
+        return datetime.fromisoformat(date).astimezone(UTC) if date else datetime.now(UTC)
+
+
+def need_hats() -> None:
+    """Refuse a HATS catalogue where the extra is not installed.
+
+    Raises:
+        MorphoscopeError: it is not.
+    """
+    need(("cdshealpix",), "hats", "a HATS catalogue")
+
+
+def check_places(items: Iterable[Item], name: str) -> Iterator[Item]:
+    """Refuse galaxies without places on the sky before any work; gives the galaxies back.
+
+    Args:
+        items: the input.
+        name: of the catalogue.
+
+    Raises:
+        UsageError: none of the first galaxies has ra and dec. Later ones without are no error.
+    """
+    rest, seen = iter(items), []
+    for item in islice(rest, LOOKED_AT):
+        seen.append(item)
+        if np.isfinite(np.array([item.row.get(name, np.nan) for name in ("ra", "dec")], np.float64)).all():
+            return chain(seen, rest)
+    if not seen:
+        return rest
+    which = f"the first {len(seen)} galaxies" if len(seen) == LOOKED_AT else f"{len(seen)} galaxies"
+    raise UsageError(
+        f"{name}: none of {which} has ra and dec, by which a HATS catalogue is ordered; give a table with "
+        "both, or write another format, such as .parquet"
+    )
+
+
+def tile_path(tile: Tile) -> Path:
+    """Where a tile lies under ``dataset``."""
+    return Path(f"Norder={tile.order}", f"Dir={tile.pixel // 10_000 * 10_000}", f"Npix={tile.pixel}.parquet")
+
+
+def tile_files(catalogue: Path) -> list[Path]:
+    """The files of a HATS catalogue's tiles, by order and pixel."""
+
+    def number(path: Path) -> tuple[int, int]:
+        return int(path.parts[-3].split("=")[1]), int(path.stem.split("=")[1])
+
+    return sorted((catalogue / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"), key=number)
+
+
+def _escaped(text: str) -> str:
+    """A value of a properties file, which takes backslashes and ends of lines for its own."""
+    text = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"\\{text}" if text.startswith((" ", "\t")) else text
