@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from morphoscope import api, processes, progress
+from morphoscope.api import loaded
 from morphoscope.catalogue import together
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.stretches import Stretch
@@ -139,7 +140,7 @@ def test_each_process_takes_its_own_gpu_and_only_the_first_speaks(monkeypatch, c
 
 @pytest.mark.usefixtures("as_second_of_two")
 def test_torchrun_is_the_engine_where_it_has_started_several(monkeypatch, tmp_path: Path):
-    monkeypatch.setattr(api, "_opened", lambda place: place)
+    monkeypatch.setattr(loaded, "_opened", lambda place: place)
     assert api.load(tmp_path / "run").engine == "torchrun"
     assert api.load(tmp_path / "run", engine="torch").engine == "torch"
     with pytest.raises(UsageError, match="without torchrun"):
