@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -20,6 +19,7 @@ from morphoscope.models.attention import attention
 from morphoscope.models.baseline import BaselineTrunk
 from morphoscope.models.efficientnet import STAGES, fused_efficientnet
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
+from morphoscope.models.quick_timm import timm
 from morphoscope.models.residual import DEPTHS, ResidualTrunk, Units
 from morphoscope.recipe import Model
 
