@@ -14,7 +14,8 @@ def default() -> Recipe:
 
     ::
 
-        morphoscope data simulate STORE --count 30000 --size 128 --survey decals,sdss,euclid --seed 1 --masks
+        morphoscope data simulate STORE --count 30000 --size 128 --survey decals,decals,sdss,sdss,euclid \
+            --seed 1
         morphoscope train default --store STORE --out RUN
 
     What is varied is what differs between simulated and real pictures, and between surveys: levels, colours,
@@ -41,8 +42,8 @@ def default() -> Recipe:
         model=Model(name="regnetx_004", pretrained=False),
         optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
         schedule=Schedule(name="one-cycle", warmup=0.2),
-        training=Training(epochs=24, batch=64, label_smoothing=0.05, ema=0.999, restore_best=False),
-        evaluation=Evaluation(views=16),
+        training=Training(epochs=20, batch=64, label_smoothing=0.05, ema=0.999, restore_best=False),
+        evaluation=Evaluation(views=8),
     )
 
 
