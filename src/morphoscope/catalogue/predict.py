@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from morphoscope.training.run import StoreFacts
 
 
+TIDY_EVERY = 1024  # galaxies after which free memory is given back
+
+
 @dataclass(frozen=True)
 class Summary:
     """What became of the images.
@@ -286,11 +289,17 @@ def _fill(
     journal: Journal, answers: Iterable[tuple[pipeline.Batch, pa.Table | None]], count: int | None
 ) -> None:
     """Keep the answers as they come."""
+    from morphoscope.models.memory import give_back_freed_memory
+
+    tidied = journal.done
     with Bar("predicting", count, "galaxies", done=journal.done) as bar:
         for batch, table in answers:
             before = journal.done
             journal.add(table, batch.failures, batch.stop, batch.digest)
             bar.advance(journal.done - before)
+            if journal.done - tidied >= TIDY_EVERY:
+                give_back_freed_memory()
+                tidied = journal.done
     journal.commit()
 
 
