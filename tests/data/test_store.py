@@ -401,7 +401,7 @@ def test_a_damaged_header(store, text):
 
 def test_a_header_field_that_does_not_fit(store):
     change_header(store, count="many")
-    damaged(store, "store.yaml, count: Input should be a valid integer")
+    damaged(store, "store.yaml is damaged: count: Input should be a valid integer")
 
 
 def test_a_header_that_cannot_be_read(store):

@@ -149,7 +149,7 @@ def test_a_calibration_is_kept_as_plain_numbers_beside_those_of_other_views(tmp_
     ("change", "message"),
     [
         ("not json", "is damaged"),
-        ({"format_version": None}, "made by a newer"),
+        ({"format_version": None}, "is damaged"),
         ({"format_version": 99}, "made by a newer"),
         ({"views": {"1": {"galaxies": 3}}}, r"is damaged: views\.1\.correction"),
         ({"weights_sha256": "0" * 64}, "fitted to other weights"),

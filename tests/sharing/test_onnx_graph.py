@@ -167,5 +167,5 @@ def test_a_damaged_description_is_refused(exported: Path, tmp_path: Path):
         with pytest.raises(MorphoscopeError, match=message):
             read_preparation(place)
     place.with_suffix(".json").write_text("[]")
-    with pytest.raises(MorphoscopeError, match="does not describe an ONNX file"):
+    with pytest.raises(MorphoscopeError, match="is not the description of an ONNX file"):
         read_preparation(place)

@@ -18,6 +18,7 @@ import numpy as np
 from morphoscope import files
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.versioned import check_version
 
 FORMAT_VERSION = 1
 KIND = "morphoscope-split"
@@ -98,11 +99,7 @@ def load_split(path: Path | str, store: Store) -> Split:
     path = Path(path)
     content = _read(path)
     try:
-        if content["format_version"] > FORMAT_VERSION:
-            raise MorphoscopeError(
-                f"{path} has format {content['format_version']}, made by a newer morphoscope; this one reads "
-                f"up to {FORMAT_VERSION}. Upgrade morphoscope"
-            )
+        check_version(content["format_version"], FORMAT_VERSION, path)
         if _checksum({key: value for key, value in content.items() if key != "sha256"}) != content["sha256"]:
             raise MorphoscopeError(
                 f"{path}: the split was edited or damaged after it was written (its sha256 does not fit); "

@@ -22,13 +22,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from morphoscope import files
 from morphoscope.data.masks import MASK_HASH, component_plane, open_masks
 from morphoscope.data.rows import STANDARD_COLUMNS
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.progress import track
+from morphoscope.versioned import understood
 
 FORMAT_VERSION = 1
 
@@ -136,29 +138,15 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
     if not header.is_file():
         what = "is not a store: it has no store.yaml" if path.exists() else "does not exist"
         raise UsageError(f"{path} {what}. Make a store with 'morphoscope data ingest' or 'data simulate'")
+    meta = understood(
+        StoreMeta, files.read_bytes(header, str(header)), yaml.safe_load, header, "the header of a store"
+    )
     try:
-        values = yaml.safe_load(header.read_text(encoding="utf-8"))
-        version = int(values["format_version"])
-    except OSError as error:
-        raise MorphoscopeError(f"{header} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
-        raise MorphoscopeError(f"{header} is damaged: it is not the header of a store") from error
-    if version > FORMAT_VERSION:
-        raise MorphoscopeError(
-            f"{path} has format {version}, made by a newer morphoscope; this one reads up to "
-            f"{FORMAT_VERSION}. Upgrade morphoscope"
-        )
-    try:
-        meta = StoreMeta.model_validate(values)
         images = np.lib.format.open_memmap(path / "images.npy", mode="r")
         # pq.read_table would make a column of the table from a folder called "split=train".
         with pq.ParquetFile(path / "table.parquet", memory_map=True) as file:
             table = file.read()
         masks = open_masks(path, meta.mask_components, (meta.count, *meta.image_shape[:2]))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"])
-        raise _damaged(path, f"store.yaml, {field}: {first['msg']}") from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
     expected = (meta.count, *meta.image_shape)

@@ -12,13 +12,14 @@ import json
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.evaluation.conformal import truth_probabilities
 from morphoscope.evaluation.corrections import Correction, candidates, fit_correction
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.training.run import Run, write_json
+from morphoscope.versioned import understood
 
 FILE = "calibration.json"
 FORMAT_VERSION = 1
@@ -124,25 +125,10 @@ def read_calibration(run: Run) -> CalibrationFile | None:
         MorphoscopeError: the file is damaged, from a newer program, or of other weights.
     """
     place = run.path / FILE
-    try:
-        text = run.text_of(FILE)
-        if text is None:
-            return None
-        values = json.loads(text)
-        version = values["format_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise MorphoscopeError(f"{place} is damaged: it is not the calibration of a run") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise MorphoscopeError(
-            f"{place} has format {version}, made by a newer morphoscope; this one reads up to "
-            f"{FORMAT_VERSION}. Upgrade morphoscope"
-        )
-    try:
-        kept = CalibrationFile.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"])
-        raise MorphoscopeError(f"{place} is damaged: {field}: {first['msg']}") from error
+    content = run.content_of(FILE)
+    if content is None:
+        return None
+    kept = understood(CalibrationFile, content, json.loads, place, "the calibration of a run")
     if kept.weights_sha256 != run.header.weights_sha256:
         raise MorphoscopeError(
             f"{place} was fitted to other weights than the run has; remove it, then run "

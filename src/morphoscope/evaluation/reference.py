@@ -22,6 +22,7 @@ import numpy as np
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError
 from morphoscope.training.run import Run
+from morphoscope.versioned import check_version
 
 FILE = "reference.safetensors"
 KIND = "morphoscope-reference"
@@ -182,11 +183,7 @@ def read_reference(run: Run) -> Reference | None:
             f"{place} is damaged: it is not the reference of a run; remove it, then run "
             f"'morphoscope calibrate {run.path}'"
         ) from error
-    if version > FORMAT_VERSION:
-        raise MorphoscopeError(
-            f"{place} has format {version}, made by a newer morphoscope; this one reads up to "
-            f"{FORMAT_VERSION}. Upgrade morphoscope"
-        )
+    check_version(version, FORMAT_VERSION, place)
     if said.get("weights_sha256") != run.header.weights_sha256:
         raise MorphoscopeError(
             f"{place} was made with other weights than the run has; remove it, then run "

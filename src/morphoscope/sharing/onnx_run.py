@@ -47,7 +47,7 @@ class ExportedRun(OnnxRun):
         """The name of the file."""
         return self.onnx.stem
 
-    def text_of(self, name: str) -> str | None:
+    def content_of(self, name: str) -> str | None:
         """Of the run's small files, what the JSON kept."""
         return self.texts.get(name)
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope import files
 from morphoscope.augment import views
@@ -20,6 +20,7 @@ from morphoscope.labels.scheme import Classes, Scheme
 from morphoscope.recipe import Recipe
 from morphoscope.sharing.clean import portable_recipe, portable_store
 from morphoscope.training.run import Run, StoreFacts, write_json
+from morphoscope.versioned import understood
 
 FORMAT_VERSION = 1
 INPUT = "images"
@@ -163,22 +164,9 @@ def read_preparation(onnx: Path) -> Preparation:
             f"{place} is missing: it lies beside {onnx.name} and says how images are prepared; copy both, or "
             "make both with 'morphoscope export'"
         )
-    try:
-        values = json.loads(place.read_text(encoding="utf-8"))
-        version = values["format_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise MorphoscopeError(f"{place} is damaged: it does not describe an ONNX file") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise MorphoscopeError(
-            f"{place} has format {version}, made by a newer morphoscope; this one reads up to "
-            f"{FORMAT_VERSION}. Upgrade morphoscope"
-        )
-    try:
-        preparation = Preparation.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"])
-        raise MorphoscopeError(f"{place} is damaged: {field}: {first['msg']}") from error
+    preparation = understood(
+        Preparation, place.read_bytes(), json.loads, place, "the description of an ONNX file"
+    )
     if files.sha256_of(onnx) != preparation.onnx_sha256:
         raise MorphoscopeError(
             f"{onnx} is not the file that {place.name} describes (its checksum differs); export the run again"

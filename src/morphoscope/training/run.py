@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope import files
 from morphoscope.data.split_file import Split, load_split
@@ -39,6 +39,7 @@ from morphoscope.labels.scheme import Scheme
 from morphoscope.models.hub import HubBackbone
 from morphoscope.packaged import DEFAULT, run_folder
 from morphoscope.recipe import Recipe
+from morphoscope.versioned import understood
 
 if TYPE_CHECKING:
     from morphoscope.models.network import Network
@@ -183,15 +184,15 @@ class Run:
             )
         return open_store(self.header.store.path)
 
-    def text_of(self, name: str) -> str | None:
-        """The text of one of the run's small files; None where there is none."""
+    def content_of(self, name: str) -> bytes | str | None:
+        """What is in one of the run's small files; None where there is none."""
         place = self.path / name
-        return place.read_text(encoding="utf-8") if place.is_file() else None
+        return place.read_bytes() if place.is_file() else None
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            text = self.text_of(name)
-            return {} if text is None else json.loads(text)
+            content = self.content_of(name)
+            return {} if content is None else json.loads(content)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise MorphoscopeError(f"{self.path / name} is damaged: it is not JSON") from error
 
@@ -214,22 +215,7 @@ def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
         raise UsageError(
             f"{path} {what}. Make a run with 'morphoscope train', or use the packaged one: '{DEFAULT}'"
         )
-    try:
-        values = yaml.safe_load(place.read_text(encoding="utf-8"))
-        version = values["format_version"]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise MorphoscopeError(f"{place} is damaged: it is not the header of a run") from error
-    if version > FORMAT_VERSION:
-        raise MorphoscopeError(
-            f"{path} has format {version}, made by a newer morphoscope; this one reads up to "
-            f"{FORMAT_VERSION}. Upgrade morphoscope"
-        )
-    try:
-        header = Header.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"])
-        raise MorphoscopeError(f"{place} is damaged: {field}: {first['msg']}") from error
+    header = understood(Header, place.read_bytes(), yaml.safe_load, place, "the header of a run")
     run = Run(path, Recipe.from_yaml(path / "recipe.yaml"), header)
     if header.state != "finished" and not unfinished:
         raise MorphoscopeError(
