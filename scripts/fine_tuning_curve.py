@@ -35,10 +35,10 @@ EPOCHS = {30: 60, 100: 40, 300: 25, 1000: 12, 0: 10}
 STARTS = {
     "default": ({}, (3e-4, 1e-3)),
     "imagenet": (
-        {"model": {"name": "tf_efficientnet_lite0", "start": "none"}, "training": {"precision": "fp32"}},
+        {"model": {"name": "tf_efficientnet_lite0", "start": None}, "training": {"precision": "fp32"}},
         (3e-4, 1e-3),
     ),
-    "scratch": ({"model": {"start": "none", "pretrained": False}}, (1e-3, 3e-3)),
+    "scratch": ({"model": {"start": None, "pretrained": False}}, (1e-3, 3e-3)),
 }
 WORDS = {
     "default": "packaged network (simulated galaxies)",
