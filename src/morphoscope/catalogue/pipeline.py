@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -65,6 +65,18 @@ class Batch:
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     stop: int = 0
     digest: str = ""
+    _block: np.ndarray | None = None
+
+    def take(self, fitted: Fitted, size: int) -> None:
+        """Keep an image, in the block that the first of ``size`` images has made."""
+        image, number = fitted.image, len(self.fitted)
+        assert image is not None
+        if self._block is None:
+            self._block = np.empty((size, *image.shape), image.dtype)
+        if (image.shape, image.dtype) == (self._block.shape[1:], self._block.dtype):
+            self._block[number] = image
+            fitted = replace(fitted, image=self._block[number])
+        self.fitted.append(fitted)
 
 
 class Digest:
@@ -92,6 +104,9 @@ def batches(
 ) -> Iterator[Batch]:
     """Gather images; ``look`` sees each that could be read.
 
+    The images of a batch lie in one block of memory. On their own they would lie between the far larger ones
+    that are decoded meanwhile, and after some ten thousand the heap would be holes more than anything else.
+
     Where batches begin depends on the input alone, so a catalogue that is continued after any batch has the
     same ones from there on, and the same answers to the last bit.
     """
@@ -102,7 +117,7 @@ def batches(
             batch.failures.append((str(image.item.row["id"]), image.item.source, image.reason))
         else:
             look(image)
-            batch.fitted.append(image)
+            batch.take(image, size)
         if len(batch.fitted) == size or len(batch.failures) == MOST_FAILURES:
             batch.stop, batch.digest = digest.count, digest.words
             yield batch

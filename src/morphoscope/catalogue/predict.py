@@ -7,13 +7,11 @@ in the format of its ending, and put in place by one rename.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +23,10 @@ from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.answering import Answering, PlainAnswering
 from morphoscope.catalogue.cluster import answered_by_cluster
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
+from morphoscope.catalogue.filling import NotFinite, fill, kept_if_broken_off, not_yet_done, put_together
 from morphoscope.catalogue.hats import check_places
 from morphoscope.catalogue.journal import Journal, was_placed
+from morphoscope.catalogue.notes import Notes
 from morphoscope.catalogue.pipeline import Digest, Fitted
 from morphoscope.catalogue.prepare import check_request
 from morphoscope.catalogue.provenance import provenance_of
@@ -37,28 +37,19 @@ from morphoscope.catalogue.stretches import Ask, Work
 from morphoscope.catalogue.together import answered_together, help_along
 from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
 from morphoscope.catalogue.write import (
-    Target,
     check_output,
-    remove,
     target_of,
-    write_unreadable,
-    written,
 )
 from morphoscope.data.bands import parse_bands
-from morphoscope.data.images import is_fits_name
 from morphoscope.data.ingest import Item, in_order
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import UsageError
 from morphoscope.processes import Process
-from morphoscope.progress import Bar, note, track
+from morphoscope.progress import note
 
 if TYPE_CHECKING:
     from morphoscope.evaluation.ensemble import Ensemble
     from morphoscope.evaluation.predictor import Predictor
     from morphoscope.labels.scheme import Classes, VoteFractions
-    from morphoscope.training.run import StoreFacts
-
-
-TIDY_EVERY = 1024  # galaxies after which free memory is given back
 
 
 @dataclass(frozen=True)
@@ -196,13 +187,13 @@ def predict_catalogue(
     start = time.monotonic()
     with files.explained_os_errors(out, "what was done is kept. Free some room, then go on with --resume"):
         journal.open(resume=resume, afresh=overwrite)
-        with _kept_if_broken_off(journal):
-            resumed, items = journal.extent.rows, _not_yet_done(images, journal)
+        with kept_if_broken_off(journal):
+            resumed, items = journal.extent.rows, not_yet_done(images, journal)
             if predictor.calibration is None:
                 note(f"calibration: {predictor.calibration_words}")
             if isinstance(answering, FullAnswering):
                 say_what_lacks(predictor)
-            look, rest = _Notes(facts, stretch).about, {"start": journal.done, "count": images.count}
+            look, rest = Notes(facts, stretch).about, {"start": journal.done, "count": images.count}
             if cluster is not None:
                 answered = answered_by_cluster(work, *items, look, **rest)
             elif process is not None:
@@ -210,8 +201,8 @@ def predict_catalogue(
             else:
                 answered = _answered_here(work, *items, look, workers)
             with closing(answered) as answers:
-                _fill(journal, answers, images.count)
-            listed = _put_together(journal, target, images.name)
+                fill(journal, answers, images.count)
+            listed = put_together(journal, target, images.name)
     return Summary(
         out=out,
         predicted=journal.extent.rows,
@@ -243,88 +234,6 @@ def _ask_on_worker(ask: Callable[..., pa.Table], cluster: Callable[[], Answering
     return partial(ask, cluster())
 
 
-class _NotFinite(MorphoscopeError):
-    """The network is broken, and no row of it can be trusted."""
-
-
-@contextlib.contextmanager
-def _kept_if_broken_off(journal: Journal) -> Iterator[None]:
-    """Whatever ends the block early, its finished galaxies stay for a continuation."""
-    try:
-        yield
-    except (_NotFinite, _NothingPredicted):
-        journal.discard()
-        raise
-    except BaseException:
-        with contextlib.suppress(OSError, pa.ArrowException):  # a full disk must not hide the first error
-            journal.commit()
-        remove(journal.result)
-        journal.release()
-        if journal.kept:
-            note(f"{journal.out}: {journal.kept} galaxies are done and kept; go on with --resume")
-        raise
-
-
-def _not_yet_done(images: Images, journal: Journal) -> tuple[Iterator[Item], Digest]:
-    """The galaxies after those of the journal, whose images are not looked at again.
-
-    Raises:
-        UsageError: the input does not begin with the journal's galaxies.
-    """
-    items, digest = iter(images.items), Digest()
-    for item in islice(items, journal.done):
-        digest.add(item)
-    if journal.done and (digest.count, digest.words) != (journal.done, journal.digest):
-        raise UsageError(
-            f"{images.name}: has changed since the catalogue was interrupted: its first {journal.done} "
-            "galaxies differ in id, source, coordinates or order; bring it back as it was, or begin anew "
-            "with --overwrite and without --resume"
-        )
-    if journal.done:
-        note(f"going on after {journal.done} galaxies")
-    return items, digest
-
-
-def _fill(
-    journal: Journal, answers: Iterable[tuple[pipeline.Batch, pa.Table | None]], count: int | None
-) -> None:
-    """Keep the answers as they come."""
-    from morphoscope.models.memory import give_back_freed_memory
-
-    tidied = journal.done
-    with Bar("predicting", count, "galaxies", done=journal.done) as bar:
-        for batch, table in answers:
-            before = journal.done
-            journal.add(table, batch.failures, batch.stop, batch.digest)
-            bar.advance(journal.done - before)
-            if journal.done - tidied >= TIDY_EVERY:
-                give_back_freed_memory()
-                tidied = journal.done
-    journal.commit()
-
-
-def _put_together(journal: Journal, target: Target, name: str) -> Path | None:
-    """Make the catalogue of the parts and put it in place; returns the list of unreadable images.
-
-    The list comes first, so that a catalogue that is there has everything that belongs to it.
-    """
-    if not journal.extent.rows:
-        raise _nothing_predicted(name, journal)
-    remove(journal.result)
-    provenance, rows = journal.provenance, 0
-    with written(target, journal.result, journal.schema, provenance, journal.extent) as writer:
-        for table in track(journal.tables(), f"writing {journal.out.name}", unit="blocks"):
-            writer.write(table)
-            rows += table.num_rows
-    if rows != journal.extent.rows:
-        raise MorphoscopeError(f"{journal.folder} is damaged: {rows} rows of {journal.extent.rows} are there")
-    listed = write_unreadable(target.path, journal.failures())
-    journal.announce()
-    target.put_in_place(journal.result)
-    journal.discard()
-    return listed
-
-
 def _answers(
     scheme: Classes | VoteFractions,
     run: str,
@@ -341,46 +250,9 @@ def _answers(
     answers_NK, values = answering([fitted.image for fitted in batch if fitted.image is not None])
     wrong = np.flatnonzero(~np.isfinite(answers_NK).all(axis=1))
     if len(wrong):
-        raise _NotFinite(
+        raise NotFinite(
             f"{batch[wrong[0]].item.source}: the network of run '{run}' gives an answer that "
             "is not finite; nothing was kept. Train the run again"
         )
     items = [fitted.item for fitted in batch]
     return catalogue_table(scheme, items, answers_NK, sets, extras, values)
-
-
-class _Notes:
-    """Say once what is done to images that are not like the training's."""
-
-    def __init__(self, facts: StoreFacts, stretch: str) -> None:
-        self.facts, self.stretch = facts, stretch
-        self._said: set[str] = set()
-
-    def about(self, fitted: Fitted) -> None:
-        assert fitted.way is not None
-        self._once(fitted.way.kind, fitted.way.words(*fitted.shape[:2]))
-        if is_fits_name(fitted.item.source) and self.stretch != self.facts.stretch:
-            self._once(
-                "stretch",
-                f"the run was trained on images '{self.facts.stretch}'; FITS images are shown to it with the "
-                f"'{self.stretch}' stretch",
-            )
-
-    def _once(self, kind: str, words: str) -> None:
-        if words and kind not in self._said:
-            self._said.add(kind)
-            note(words)
-
-
-class _NothingPredicted(MorphoscopeError):
-    """There is not one row."""
-
-
-def _nothing_predicted(name: str, journal: Journal) -> _NothingPredicted:
-    if journal.first_failure is None:
-        return _NothingPredicted(f"{name}: holds no images, so no catalogue was written")
-    _, source, reason = journal.first_failure
-    return _NothingPredicted(
-        f"{name}: none of {journal.failed} images could be read, so no catalogue was written "
-        f"(the first, {source}: {reason})"
-    )
