@@ -27,7 +27,7 @@ BUILDERS: dict[str, Callable[[Galaxy, float, np.random.Generator], Galaxy]] = {
 
 # A class is what people saw: where the PSF hides arms or a bar, a galaxy is called smooth. Half-light radii
 # in arcsec, at the median seeing of DECaLS.
-SMALLEST = {"Barred Spiral": 3.5, "Unbarred Tight Spiral": 4.4, "Unbarred Loose Spiral": 3.0}
+SMALLEST = {"Barred Spiral": 3.5, "Unbarred Tight Spiral": 4.8, "Unbarred Loose Spiral": 3.0}
 
 
 def draw_galaxy(morphology: str, rng: np.random.Generator, seeing: float = 1.0) -> Galaxy:

@@ -13,17 +13,23 @@ from morphoscope.data.simulation.galaxies import Arms, Bar, Disc, Dust, Galaxy, 
 
 # Share of spirals with many short arms: half of all (Elmegreen et al. 2011, ApJ 737, 32), fewer among those
 # whose arms a person sees.
-FLOCCULENT = 0.3
+FLOCCULENT = {"Unbarred Tight Spiral": 0.25, "Unbarred Loose Spiral": 0.2}
+# Share of the smooth galaxies that are discs without arms: people call most lenticulars smooth (Willett et
+# al. 2013, MNRAS 435, 2835, section 6), and those are about as many as ellipticals (Nair & Abraham 2010,
+# ApJS 186, 427).
+LENTICULAR = 0.35
 EXPONENTIAL_HALF_LIGHT = 1.678  # half-light radius over scale length of an exponential disc
 
 
 def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A round body: axis ratio 0.82 to 1; blue ones are discs (n near 1), red ones ellipticals.
+    """A round body: axis ratio 0.82 to 1; blue ones are discs (n near 1), red ones ellipticals or lenticular.
 
     Most are red: the colours of galaxies have two peaks, about 0.3 apart in g−r (Blanton et al.
     2003, ApJ 594, 186, figures 7 and 8, also for the Sérsic index, which rises with colour).
     """
     q = rng.uniform(0.82, 1.0)
+    if rng.uniform() < LENTICULAR:
+        return lenticular(galaxy, 1.2 * radius, q, rng)
     if rng.uniform() < 0.6:
         redder = (galaxy.colour[0] + 0.22, galaxy.colour[1] + 0.12)
         return elliptical(replace(galaxy, colour=redder), 1.15 * radius, q, rng.uniform(2.2, 6.0), rng)
@@ -33,8 +39,10 @@ def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
 
 
 def in_between_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """An elliptical neither round nor cigar-shaped."""
+    """An elliptical or lenticular galaxy neither round nor cigar-shaped."""
     q = rng.uniform(0.48, 0.70)
+    if rng.uniform() < LENTICULAR:
+        return lenticular(galaxy, 1.2 * radius / q**0.3, q, rng)
     n = rng.uniform(2.5, 6.0) if rng.uniform() < 0.5 else rng.uniform(1.0, 3.0)
     return elliptical(galaxy, radius / q**0.3, q, n, rng)
 
@@ -58,6 +66,19 @@ def elliptical(
     wider = radius * rng.uniform(1.5, 2.3)
     outer = Spheroid(halo, 1.0, wider, axis_ratio**0.8, colour=(-0.06, -0.03), turn=rng.normal(0, 4))
     return replace(galaxy, axis_ratio=axis_ratio, spheroid=body, halo=outer)
+
+
+def lenticular(galaxy: Galaxy, radius: float, axis_ratio: float, rng: np.random.Generator) -> Galaxy:
+    """A smooth disc without arms around a bulge of 5 to 60 % of the light, red more often than not.
+
+    Bulges: Laurikainen et al. 2010 (MNRAS 405, 1089), figure 5, and smaller ones for the blue discs in which
+    a picture shows no arms.
+    """
+    if rng.uniform() < 0.6:
+        galaxy = replace(galaxy, colour=(galaxy.colour[0] + 0.15, galaxy.colour[1] + 0.08))
+    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.05, 0.6), axis_ratio, rng)
+    assert galaxy.disc is not None
+    return replace(galaxy, disc=replace(galaxy.disc, clumpiness=rng.uniform(0.0, 0.04)))
 
 
 def face_on(rng: np.random.Generator, lowest: float) -> float:
@@ -121,7 +142,7 @@ def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Ga
 
 def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
     """A disc with tightly wound arms and a large bulge."""
-    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.12, 0.35), face_on(rng, 0.5), rng)
+    galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.12, 0.35), face_on(rng, 0.6), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
     # Pitch angles: Sa–Sb about 6 to 14° (Kennicutt 1981, AJ 86, 1847). Arms are 2πr·tan(pitch)/count apart,
@@ -131,7 +152,7 @@ def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
         count=count,
         pitch=rng.uniform(7 if count == 2 else 10, 14),
         winding=int(rng.choice([-1, 1])),
-        contrast=rng.uniform(0.8, 1.9),
+        contrast=rng.uniform(1.0, 2.1),
         sharpness=rng.uniform(1.4, 3.0),
         start=length * rng.uniform(0.4, 0.7),
         end=length * rng.uniform(2.4, 3.6),
@@ -143,7 +164,24 @@ def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
     ring = None
     if rng.uniform() < 0.2:  # tightly wound arms often close to a ring
         ring = Ring(length * rng.uniform(1.0, 2.2), 0.2 * length, rng.uniform(0.3, 0.9))
+    if rng.uniform() < FLOCCULENT["Unbarred Tight Spiral"]:
+        arms = flocculent(arms, rng.uniform(9, 16), rng)
     return replace(galaxy, arms=arms, ring=ring)
+
+
+def flocculent(arms: Arms, pitch: float, rng: np.random.Generator) -> Arms:
+    """Many short, broken arms in place of a few long ones."""
+    return replace(
+        arms,
+        count=int(rng.integers(4, 8) if pitch > 16 else rng.integers(3, 5)),
+        pitch=pitch,
+        contrast=rng.uniform(0.6, 1.5),
+        sharpness=rng.uniform(1.0, 2.0),
+        irregularity=rng.uniform(0.9, 1.6),
+        flocculence=rng.uniform(0.8, 1.2),
+        imbalance=rng.uniform(0, 0.3),
+        knots=int(rng.integers(15, 50)),
+    )
 
 
 def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
@@ -165,17 +203,8 @@ def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
         imbalance=rng.uniform(0, 0.8),
         knots=int(rng.integers(5, 40)),
     )
-    if rng.uniform() < FLOCCULENT:
-        arms = replace(
-            arms,
-            count=int(rng.integers(4, 8)),
-            contrast=rng.uniform(0.6, 1.5),
-            sharpness=rng.uniform(1.0, 2.0),
-            irregularity=rng.uniform(0.9, 1.6),
-            flocculence=rng.uniform(0.8, 1.2),
-            imbalance=rng.uniform(0, 0.3),
-            knots=int(rng.integers(15, 50)),
-        )
+    if rng.uniform() < FLOCCULENT["Unbarred Loose Spiral"]:
+        arms = flocculent(arms, arms.pitch, rng)
     return replace(galaxy, arms=arms)
 
 
