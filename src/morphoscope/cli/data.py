@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from morphoscope.cli.options import Json, document
 from morphoscope.errors import UsageError
 from morphoscope.progress import note
 
@@ -19,7 +19,6 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store th
 Workers = Annotated[int | None, typer.Option(help="Threads. [default: all cores]", min=1)]
 PixelScale = Annotated[float | None, typer.Option(help="Arcsec per source pixel.", min=0)]
 Stretch = Annotated[str, typer.Option(help="How FITS becomes grey levels: lupton, asinh or linear.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 data = typer.Typer(help="Make, look at and check stores of galaxy images.", no_args_is_help=True)
 ingest = typer.Typer(help="Make a store from images and labels you have.", no_args_is_help=True)
@@ -235,7 +234,7 @@ def info(
 
     opened = open_store(store, verify=verify)
     described = describe(opened)
-    print(_document(described) if as_json else "\n".join(description_lines(described)))
+    print(document(described) if as_json else "\n".join(description_lines(described)))
     if export is not None:
         from morphoscope.data.export import export_folders, export_hdf5
 
@@ -263,7 +262,7 @@ def audit(
     if min(radii) <= 0:
         raise UsageError(f"--radius {min(radii)}: a radius above 0 arcsec was expected")
     result = audit_path(store, radii=radii, split=split)
-    print(_document(result) if as_json else "\n".join(audit_lines(result)))
+    print(document(result) if as_json else "\n".join(audit_lines(result)))
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -272,7 +271,3 @@ def _names(text: str | None) -> list[str] | None:
 
 def _made(store: Any) -> None:
     print(f"{store.path}: {len(store)} galaxies, {store.meta.image_shape[0]} px")
-
-
-def _document(values: Any) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
