@@ -40,10 +40,10 @@ import numpy as np
 
 from inputs import machine, made_jpeg
 from memory import Peak
+from morphoscope.catalogue.inputs.read import open_input, stretch_like
 from morphoscope.catalogue.pipeline import fit
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.prepare import fitted
-from morphoscope.catalogue.read import open_input, stretch_like
 from morphoscope.data.images import read_image
 from morphoscope.data.ingest import in_order
 from morphoscope.progress import note, track

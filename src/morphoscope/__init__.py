@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from morphoscope.api import LoadedRun, load, train
-    from morphoscope.catalogue.convert import convert
+    from morphoscope.catalogue.formats.convert import convert
+    from morphoscope.catalogue.formats.write import read_provenance
     from morphoscope.data.simulate import simulate
     from morphoscope.data.store import Store, open_store
     from morphoscope.errors import MorphoscopeError, UsageError
@@ -24,10 +25,11 @@ _PUBLIC = {
     "Recipe": "morphoscope.recipe",
     "Store": "morphoscope.data.store",
     "UsageError": "morphoscope.errors",
-    "convert": "morphoscope.catalogue.convert",
+    "convert": "morphoscope.catalogue.formats.convert",
     "explain": "morphoscope.report.maps",
     "load": "morphoscope.api",
     "open_store": "morphoscope.data.store",
+    "read_provenance": "morphoscope.catalogue.formats.write",
     "simulate": "morphoscope.data.simulate",
     "study": "morphoscope.studies.reproduce",
     "train": "morphoscope.api",
@@ -42,6 +44,7 @@ __all__ = [
     "explain",
     "load",
     "open_store",
+    "read_provenance",
     "simulate",
     "study",
     "train",

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from conftest import BrightnessPredictor
 from morphoscope.catalogue import journal, predict
-from morphoscope.catalogue.write import target_of, write_catalogue
+from morphoscope.catalogue.formats.write import target_of, write_catalogue
 
 BATCH = 5
 

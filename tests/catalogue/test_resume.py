@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from morphoscope.catalogue import journal, predict
+from morphoscope.catalogue.formats.write import Target, read_provenance, unreadable_path
 from morphoscope.catalogue.journal import Journal, partial_folder
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.catalogue.write import Target, read_provenance, unreadable_path
 from morphoscope.data import image_table as data_table
 from morphoscope.errors import MorphoscopeError, UsageError
 
 Save = Callable[..., Path]
 KILLED = Path(__file__).with_name("killed.py")
-KILLS = int(os.environ.get("MORPHOSCOPE_KILLS", "3"))  # in each format; ten for a release
+KILLS = 10  # in each format
 
 
 @pytest.fixture

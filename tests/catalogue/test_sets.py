@@ -7,9 +7,9 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
 
+from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.sets import sets_of
-from morphoscope.catalogue.write import read_provenance
 from morphoscope.errors import UsageError
 from morphoscope.evaluation.calibration import Calibration
 from morphoscope.evaluation.corrections import Unchanged

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import morphoscope as ms
-from morphoscope.catalogue.write import read_provenance
+from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.cli import app
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from morphoscope import api, packaged
-from morphoscope.catalogue.write import read_provenance
+from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.recipe import Recipe

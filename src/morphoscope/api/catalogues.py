@@ -78,7 +78,7 @@ class MakesCatalogues(Opened):
         Returns:
             The catalogue's table, brightest source first.
         """
-        from morphoscope.catalogue.sky import classify_sky
+        from morphoscope.catalogue.sources.sky import classify_sky
 
         seen = classify_sky(
             self.answering,

@@ -110,8 +110,8 @@ class AnswersImages(Opened):
         Raises:
             UsageError: there are fewer than 32 images, or the network has no batch normalisation.
         """
+        from morphoscope.catalogue.inputs.read import first_images
         from morphoscope.catalogue.prepare import fitted
-        from morphoscope.catalogue.read import first_images
         from morphoscope.evaluation.adapt import adapt_batch_norm
 
         facts = self.predictor.run.header.store

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from morphoscope.catalogue import pipeline
+from morphoscope.catalogue.formats.write import Target, remove, write_unreadable, written
+from morphoscope.catalogue.inputs.read import Images
 from morphoscope.catalogue.journal import Journal
 from morphoscope.catalogue.pipeline import Digest
-from morphoscope.catalogue.read import Images
-from morphoscope.catalogue.write import Target, remove, write_unreadable, written
 from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar, note, track

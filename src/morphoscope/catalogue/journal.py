@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from morphoscope import files
-from morphoscope.catalogue.described import Extent
+from morphoscope.catalogue.formats.described import Extent
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import note
 

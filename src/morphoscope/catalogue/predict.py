@@ -24,22 +24,22 @@ from morphoscope.catalogue.answering import Answering, PlainAnswering
 from morphoscope.catalogue.cluster import answered_by_cluster
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
 from morphoscope.catalogue.filling import NotFinite, fill, kept_if_broken_off, not_yet_done, put_together
-from morphoscope.catalogue.hats import check_places
+from morphoscope.catalogue.formats.hats import check_places
+from morphoscope.catalogue.formats.write import (
+    check_output,
+    target_of,
+)
+from morphoscope.catalogue.inputs.read import Images, stretch_like
+from morphoscope.catalogue.inputs.request import Request
 from morphoscope.catalogue.journal import Journal, was_placed
 from morphoscope.catalogue.notes import Notes
 from morphoscope.catalogue.pipeline import Digest, Fitted
 from morphoscope.catalogue.prepare import check_request
 from morphoscope.catalogue.provenance import provenance_of
-from morphoscope.catalogue.read import Images, stretch_like
-from morphoscope.catalogue.request import Request
 from morphoscope.catalogue.sets import sets_of
 from morphoscope.catalogue.stretches import Ask, Work
 from morphoscope.catalogue.together import answered_together, help_along
 from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
-from morphoscope.catalogue.write import (
-    check_output,
-    target_of,
-)
 from morphoscope.data.bands import parse_bands
 from morphoscope.data.ingest import Item, in_order
 from morphoscope.errors import UsageError
@@ -112,8 +112,9 @@ def predict_catalogue(
     Args:
         predictor: a run's network (see :mod:`morphoscope.evaluation.predictor`).
         source: a folder, a glob, an image, an archive, a table with an image column, or a store
-            (see :func:`morphoscope.catalogue.read.open_input`); with ``sources``, a FITS mosaic.
-        out: the catalogue; its ending says the format (see :func:`morphoscope.catalogue.write.target_of`).
+            (see :func:`morphoscope.catalogue.inputs.read.open_input`); with ``sources``, a FITS mosaic.
+        out: the catalogue; its ending says the format (see
+            :func:`morphoscope.catalogue.formats.write.target_of`).
         crop: side of the centre crop of each image that the network is to see as it saw the training's
             images, pixels; None: as :func:`morphoscope.catalogue.prepare.way_to_fit` says.
         size: side of the training's images, which is the only one that fits; checked if given.

@@ -1,8 +1,8 @@
 """A catalogue shared out among workers: who answers which rows of the input, and how they come back in order.
 
 Every worker opens the input by itself and takes the rows it is given, so no image goes from one process to
-another, and whatever :func:`morphoscope.catalogue.read.open_input` reads can be dealt out. What comes back
-are finished rows of the catalogue; whoever writes restores their order.
+another, and whatever :func:`morphoscope.catalogue.inputs.read.open_input` reads can be dealt out. What comes
+back are finished rows of the catalogue; whoever writes restores their order.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def convert(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a finished catalogue in another form, for instance as HATS."""
-    from morphoscope.catalogue.convert import convert as converted
+    from morphoscope.catalogue.formats.convert import convert as converted
 
     rows = converted(catalogue, out, shard_rows=shard_rows, overwrite=overwrite)
     note(f"{rows} galaxies → {out}")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from morphoscope.catalogue.described import Extent
-from morphoscope.catalogue.formats import ParquetCatalogue
+from morphoscope.catalogue.formats.described import Extent
+from morphoscope.catalogue.formats.plain import ParquetCatalogue
 
 MARK = "_common_metadata"
 SHARD_ROWS = 1_000_000

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.catalogue.picture import classify_mosaic, classify_picture, write_picture_catalogue
-from morphoscope.catalogue.read import stretch_like
-from morphoscope.catalogue.write import check_output, target_of
+from morphoscope.catalogue.formats.write import check_output, target_of
+from morphoscope.catalogue.inputs.read import stretch_like
+from morphoscope.catalogue.sources.picture import classify_mosaic, classify_picture, write_picture_catalogue
 from morphoscope.data.bands import is_pattern, parse_bands
 from morphoscope.data.fits import stretched
 from morphoscope.data.images import is_fits_name

@@ -18,14 +18,20 @@ from astropy.io import fits
 from typer.testing import CliRunner
 
 from morphoscope import extras
-from morphoscope.catalogue import tiles
 from morphoscope.catalogue.columns import Extra, catalogue_schema, catalogue_table
-from morphoscope.catalogue.convert import convert, parquet_parts
-from morphoscope.catalogue.described import Extent
-from morphoscope.catalogue.hats import INDEX, UNPLACED, tile_files
+from morphoscope.catalogue.formats import tiles
+from morphoscope.catalogue.formats.convert import convert, parquet_parts
+from morphoscope.catalogue.formats.described import Extent
+from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, tile_files
+from morphoscope.catalogue.formats.tiles import Tile, Tiles, places_of
+from morphoscope.catalogue.formats.write import (
+    check_output,
+    read_provenance,
+    target_of,
+    write_catalogue,
+    written,
+)
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.catalogue.tiles import Tile, Tiles, places_of
-from morphoscope.catalogue.write import check_output, read_provenance, target_of, write_catalogue, written
 from morphoscope.cli import app
 from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError, UsageError

@@ -14,11 +14,11 @@ from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.table import Table, meta
 
-from morphoscope.catalogue import formats
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
-from morphoscope.catalogue.described import Extent
-from morphoscope.catalogue.shards import MARK
-from morphoscope.catalogue.write import FORMATS, Target, read_provenance, target_of, written
+from morphoscope.catalogue.formats import plain as formats
+from morphoscope.catalogue.formats.described import Extent
+from morphoscope.catalogue.formats.shards import MARK
+from morphoscope.catalogue.formats.write import FORMATS, Target, read_provenance, target_of, written
 from morphoscope.data.ingest import Item
 from morphoscope.labels.scheme import Classes
 

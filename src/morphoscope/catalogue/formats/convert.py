@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from morphoscope.catalogue.described import Extent, shape_of
-from morphoscope.catalogue.hats import INDEX, tile_files
-from morphoscope.catalogue.write import (
+from morphoscope.catalogue.formats.described import Extent, shape_of
+from morphoscope.catalogue.formats.hats import INDEX, tile_files
+from morphoscope.catalogue.formats.write import (
     Target,
     check_output,
     read_provenance,
@@ -33,7 +33,7 @@ def convert(
     Args:
         catalogue: Parquet, a folder of Parquet files, or HATS.
         out: the new catalogue; its ending says the form (see
-            :func:`morphoscope.catalogue.write.target_of`).
+            :func:`morphoscope.catalogue.formats.write.target_of`).
         shard_rows: rows of each file of a folder, the most of them for HATS.
         overwrite: replace a catalogue that is already there.
 

@@ -10,10 +10,10 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from morphoscope.catalogue.cutouts import Frame, SourceTable, cutout_items
-from morphoscope.catalogue.field import find_sources
+from morphoscope.catalogue.inputs.cutouts import Frame, SourceTable, cutout_items
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.catalogue.sky import classify_sky
+from morphoscope.catalogue.sources.field import find_sources
+from morphoscope.catalogue.sources.sky import classify_sky
 from morphoscope.data.mosaic import open_mosaics
 from morphoscope.errors import MorphoscopeError, UsageError
 
@@ -206,8 +206,8 @@ def test_sources_of_a_mosaic_have_places_and_tiles_do_not_show(
     ra, dec = np.array([place(*blob[:2], shape=(320, 450)) for blob in inner]).T
     np.testing.assert_allclose(whole.ra[kept], ra, atol=0.5 * SCALE / 3600 / np.cos(np.radians(20)))
     np.testing.assert_allclose(whole.dec[kept], dec, atol=0.5 * SCALE / 3600)
-    monkeypatch.setattr("morphoscope.catalogue.field.TILE", 300)
-    monkeypatch.setattr("morphoscope.catalogue.field.OVERLAP", 60)
+    monkeypatch.setattr("morphoscope.catalogue.sources.field.TILE", 300)
+    monkeypatch.setattr("morphoscope.catalogue.sources.field.OVERLAP", 60)
     tiled = find_sources(mosaics)
     assert len(tiled) == len(whole)
     order, other = (

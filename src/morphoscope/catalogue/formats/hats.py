@@ -28,14 +28,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from morphoscope import __version__
-from morphoscope.catalogue.described import Extent
-from morphoscope.catalogue.formats import (
+from morphoscope.catalogue.formats.described import Extent
+from morphoscope.catalogue.formats.plain import (
     ParquetCatalogue,
     bytes_of_a_row,
     documented,
     rows_of_a_group,
 )
-from morphoscope.catalogue.tiles import ORDER, Tile, Tiles, places_of
+from morphoscope.catalogue.formats.tiles import ORDER, Tile, Tiles, places_of
 from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import need

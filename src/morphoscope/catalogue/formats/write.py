@@ -17,9 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from morphoscope import files
-from morphoscope.catalogue.described import Extent
-from morphoscope.catalogue.fits_table import FitsCatalogue, fits_provenance
-from morphoscope.catalogue.formats import (
+from morphoscope.catalogue.formats.described import Extent
+from morphoscope.catalogue.formats.fits_table import FitsCatalogue, fits_provenance
+from morphoscope.catalogue.formats.hats import ENDING as HATS
+from morphoscope.catalogue.formats.hats import MARK as HATS_MARK
+from morphoscope.catalogue.formats.hats import HatsCatalogue, need_hats
+from morphoscope.catalogue.formats.plain import (
     METADATA_PREFIX,
     CsvCatalogue,
     EcsvCatalogue,
@@ -27,11 +30,8 @@ from morphoscope.catalogue.formats import (
     Writer,
     ecsv_provenance,
 )
-from morphoscope.catalogue.hats import ENDING as HATS
-from morphoscope.catalogue.hats import MARK as HATS_MARK
-from morphoscope.catalogue.hats import HatsCatalogue, need_hats
-from morphoscope.catalogue.shards import MARK, SHARD_ROWS, ShardedCatalogue, described_by
-from morphoscope.catalogue.votable import VotableCatalogue, votable_provenance
+from morphoscope.catalogue.formats.shards import MARK, SHARD_ROWS, ShardedCatalogue, described_by
+from morphoscope.catalogue.formats.votable import VotableCatalogue, votable_provenance
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 
 UNREADABLE_COLUMNS = ("id", "source", "reason")
@@ -244,29 +244,44 @@ def write_unreadable(out: Path, rows: Iterable[tuple[str, str, str]]) -> Path | 
 
 
 def read_provenance(catalogue: Path | str) -> dict[str, str]:
-    """Where a catalogue's numbers come from, as its file says.
+    """Where a catalogue's numbers come from, as its file says; empty for a table of another program.
 
     Args:
         catalogue: Parquet, a folder of Parquet files, HATS, ECSV, FITS or VOTable.
 
     Raises:
-        MorphoscopeError: the format has no place for it (CSV).
+        UsageError: there is nothing.
+        MorphoscopeError: the format has no place for it (CSV), or the file is damaged.
     """
     catalogue = Path(catalogue)
-    suffix = catalogue.suffix.lower()
+    if not catalogue.exists():
+        raise UsageError(f"{catalogue} does not exist; a catalogue was expected")
     if catalogue.is_dir():
-        catalogue, suffix = described_by(catalogue), ".parquet"
-    if suffix == ".fits":
-        return fits_provenance(catalogue)
-    if suffix in (".vot", ".xml"):
-        return votable_provenance(catalogue)
-    if suffix == ".ecsv":
-        return ecsv_provenance(catalogue)
-    if suffix == ".parquet":
-        metadata = pq.read_schema(catalogue).metadata or {}
-        return {
-            name.decode().removeprefix(METADATA_PREFIX): value.decode()
-            for name, value in metadata.items()
-            if name.startswith(METADATA_PREFIX.encode())
-        }
-    raise MorphoscopeError(f"{catalogue}: a '{suffix}' file does not say where its numbers come from")
+        place, ending = described_by(catalogue), ".parquet"
+    else:
+        place, ending = catalogue, catalogue.suffix.lower()
+    read = _PROVENANCE.get(ending)
+    if read is None:
+        raise MorphoscopeError(f"{catalogue}: a '{ending}' file does not say where its numbers come from")
+    try:
+        return read(place)
+    except Exception as error:  # pyarrow's and astropy's readers raise whatever their parsers do
+        raise MorphoscopeError(f"{catalogue} is damaged or no catalogue: {error}") from error
+
+
+def _parquet_provenance(catalogue: Path) -> dict[str, str]:
+    metadata = pq.read_schema(catalogue).metadata or {}
+    return {
+        name.decode().removeprefix(METADATA_PREFIX): value.decode()
+        for name, value in metadata.items()
+        if name.startswith(METADATA_PREFIX.encode())
+    }
+
+
+_PROVENANCE = {
+    ".parquet": _parquet_provenance,
+    ".fits": fits_provenance,
+    ".vot": votable_provenance,
+    ".xml": votable_provenance,
+    ".ecsv": ecsv_provenance,
+}

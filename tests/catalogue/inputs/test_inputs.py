@@ -17,9 +17,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from morphoscope.catalogue.formats.write import read_provenance
+from morphoscope.catalogue.inputs.read import open_input
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.catalogue.read import open_input
-from morphoscope.catalogue.write import read_provenance
 from morphoscope.errors import MorphoscopeError, UsageError
 
 Save = Callable[..., Path]

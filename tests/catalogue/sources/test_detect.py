@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.catalogue.detect import Sources, cutout, cutout_sides, cutouts, detect_sources
+from morphoscope.catalogue.sources.detect import Sources, cutout, cutout_sides, cutouts, detect_sources
 from morphoscope.errors import MorphoscopeError
 
 SKY, NOISE = 20.0, 2.0

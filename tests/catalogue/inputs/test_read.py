@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.catalogue import read
-from morphoscope.catalogue.read import Images, open_input, stretch_like
+from morphoscope.catalogue.inputs import read
+from morphoscope.catalogue.inputs.read import Images, open_input, stretch_like
 from morphoscope.data.store import StoreMeta
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
-from morphoscope.catalogue.described import Extent, described, shape_of
+from morphoscope.catalogue.formats.described import Extent, described, shape_of
 
 METADATA_PREFIX = "morphoscope."
 ROW_GROUP = 65536  # most rows of a Parquet row group: each costs a line in the footer

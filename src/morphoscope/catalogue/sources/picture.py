@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.columns import catalogue_table
-from morphoscope.catalogue.cutouts import Frame
-from morphoscope.catalogue.detect import Sources, cutout_sides, cutouts, detect_sources
-from morphoscope.catalogue.field import find_sources, source_items
+from morphoscope.catalogue.formats.write import check_output, target_of, write_catalogue
+from morphoscope.catalogue.inputs.cutouts import Frame
+from morphoscope.catalogue.inputs.read import stretch_like
 from morphoscope.catalogue.provenance import provenance_of
-from morphoscope.catalogue.read import stretch_like
 from morphoscope.catalogue.sets import sets_of
+from morphoscope.catalogue.sources.detect import Sources, cutout_sides, cutouts, detect_sources
+from morphoscope.catalogue.sources.field import find_sources, source_items
 from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
-from morphoscope.catalogue.write import check_output, target_of, write_catalogue
 from morphoscope.data.images import read_image
 from morphoscope.data.ingest import Item, in_order
 from morphoscope.data.mosaic import Mosaic, open_mosaics

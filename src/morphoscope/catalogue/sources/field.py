@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from morphoscope.catalogue.cutouts import Frame, load_squares
-from morphoscope.catalogue.detect import Sources, cutout_sides, detect_sources
+from morphoscope.catalogue.inputs.cutouts import Frame, load_squares
+from morphoscope.catalogue.sources.detect import Sources, cutout_sides, detect_sources
 from morphoscope.data.fits import sky_of
 from morphoscope.data.ingest import Item
 from morphoscope.data.mosaic import Mosaic
@@ -50,7 +50,7 @@ class Found:
 
 
 def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: int = 150) -> Found:
-    """Detect the sources of a mosaic (see :func:`morphoscope.catalogue.detect.detect_sources`).
+    """Detect the sources of a mosaic (see :func:`morphoscope.catalogue.sources.detect.detect_sources`).
 
     Bands on the same pixels are averaged in units of their noise; else the reddest alone is searched. A
     source belongs to the tile that holds its centre. One that reaches more than ``OVERLAP`` pixels beyond its

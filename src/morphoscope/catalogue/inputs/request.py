@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from morphoscope.catalogue.cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
-from morphoscope.catalogue.read import Images, open_input
+from morphoscope.catalogue.inputs.cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
+from morphoscope.catalogue.inputs.read import Images, open_input
 from morphoscope.data.mosaic import open_mosaics
 from morphoscope.errors import UsageError
 from morphoscope.progress import note

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.catalogue.write import (
+from morphoscope.catalogue.formats.write import (
     FORMATS,
     check_output,
     read_provenance,
@@ -104,3 +104,18 @@ def test_a_csv_cannot_say_where_its_numbers_come_from(tmp_path: Path) -> None:
     write_catalogue(target_of(tmp_path / "c.csv"), ROWS, {"run": "run-7"})
     with pytest.raises(MorphoscopeError, match=r"'\.csv' file does not say"):
         read_provenance(tmp_path / "c.csv")
+
+
+def test_provenance_of_what_is_no_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"c\.fits does not exist; a catalogue was expected"):
+        read_provenance(tmp_path / "c.fits")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MorphoscopeError, match="empty is damaged or no catalogue"):
+        read_provenance(tmp_path / "empty")
+    for ending in (".parquet", ".fits", ".vot", ".ecsv"):
+        place = tmp_path / f"c{ending}"
+        place.write_text("id,ra\n1,2\n")
+        with pytest.raises(MorphoscopeError, match=f"c{ending} is damaged or no catalogue"):
+            read_provenance(place)
+    pq.write_table(pa.table({"id": ["1"]}), tmp_path / "other.parquet")
+    assert read_provenance(tmp_path / "other.parquet") == {}

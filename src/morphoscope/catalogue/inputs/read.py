@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from morphoscope.catalogue.bands import band_pattern_of, from_pattern
 from morphoscope.catalogue.columns import Extra
-from morphoscope.catalogue.names import distinct_ids, image_names
-from morphoscope.catalogue.repeated import watched
+from morphoscope.catalogue.inputs.bands import band_pattern_of, from_pattern
+from morphoscope.catalogue.inputs.names import distinct_ids, image_names
+from morphoscope.catalogue.inputs.repeated import watched
 from morphoscope.data.bands import is_pattern
 from morphoscope.data.columns import TABLE_SUFFIXES, row_count
 from morphoscope.data.fits import STRETCHES

@@ -1,0 +1,1 @@
+"""Catalogues as files: Parquet, CSV, ECSV, FITS, VOTable, shards, HATS."""

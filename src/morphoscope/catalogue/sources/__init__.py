@@ -1,0 +1,1 @@
+"""Sources found on a picture or a mosaic of the sky."""
