@@ -125,17 +125,28 @@ def table(points: list[Point]) -> str:
 
 @style.styled
 def figure(points: list[Point]) -> Figure:
-    """Accuracy against the number of labels: means, and every seed as a dot."""
+    """Accuracy against the number of labels: means, and from the worst seed to the best."""
     drawn = style.new_figure(style.COLUMN * 1.35, 3.2)
     axes = drawn.subplots()
     counts = sorted({point["labels"] for point in points})
     for colour, start in zip(style.SERIES, dict.fromkeys(point["start"] for point in points), strict=False):
-        found = [best(points, start, labels)[1] for labels in counts]
-        axes.plot(
-            counts, [100 * statistics.mean(seeds) for seeds in found], "-o", color=colour, label=WORDS[start]
+        found = [[100 * one for one in best(points, start, labels)[1]] for labels in counts]
+        means = [statistics.mean(seeds) for seeds in found]
+        reach = [
+            [mean - min(seeds) for mean, seeds in zip(means, found, strict=True)],
+            [max(seeds) - mean for mean, seeds in zip(means, found, strict=True)],
+        ]
+        axes.errorbar(
+            counts,
+            means,
+            reach,
+            fmt="-o",
+            markersize=3.5,
+            elinewidth=1,
+            capsize=2.5,
+            color=colour,
+            label=WORDS[start],
         )
-        for labels, seeds in zip(counts, found, strict=True):
-            axes.plot([labels] * len(seeds), [100 * one for one in seeds], ".", color=colour, markersize=3)
     axes.set_xscale("log")
     axes.set_xticks(counts, [f"{labels:,}" for labels in counts])
     axes.minorticks_off()
