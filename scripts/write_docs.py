@@ -38,7 +38,9 @@ def recipe_table() -> str:
     """One line a named recipe."""
     lines = ["| name | network | start | pixels | epochs | what for |", "|---|---|---|---|---|---|"]
     for recipe in recipes().values():
-        start = "ImageNet" if recipe.model.pretrained else "scratch"
+        start = "scratch"
+        if recipe.model.start or recipe.model.pretrained:
+            start = f"`{recipe.model.start}`" if recipe.model.start else "ImageNet"
         lines.append(
             f"| `{recipe.name}` | {recipe.model.name} | {start} | {recipe.augment.size} | "
             f"{recipe.training.epochs} | {recipe.about} |"

@@ -75,6 +75,7 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
         seed=seed,
         # In a mirror the arms turn the other way.
         augment={"size": TRAIN_SIZE, "flip_horizontal": False, "flip_vertical": False},
+        training={"epochs": 15},
     )
     run = api.train(recipe, own, out / "run", resume=(out / "run" / "run.yaml").is_file())
 

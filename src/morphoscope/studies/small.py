@@ -89,7 +89,8 @@ def five_class_scratch() -> Recipe:
 def own_labels() -> Recipe:
     """A start for one's own few hundred labels: from the packaged network, which has seen simulated galaxies.
 
-    ``model.start=none`` and ``model.name=tf_efficientnet_lite0`` begin with ImageNet weights instead.
+    ``model.start=none`` and ``model.name=tf_efficientnet_lite0`` begin with ImageNet weights instead. With
+    thousands of labels a third of the epochs will do.
     """
     return five_class().changed(
         name="small/own-labels",
@@ -97,7 +98,7 @@ def own_labels() -> Recipe:
         model={"name": "regnetx_004", "start": DEFAULT},
         data={"validation": 0.1},
         augment={"size": 128, "crop": None, "border": "reflect"},
-        training={"epochs": 15},
+        training={"epochs": 30},
         evaluation={"views": 8},  # turns alone: mirror images are wrong where handedness is a label
     )
 
