@@ -18,7 +18,7 @@ from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar, note, track
 
-TIDY_EVERY = 256  # galaxies after which free memory is given back
+TIDY_EVERY = 1024  # galaxies after which free memory is given back
 
 
 class NotFinite(MorphoscopeError):
@@ -82,6 +82,7 @@ def fill(
             if journal.done - tidied >= TIDY_EVERY:
                 give_back_freed_memory()
                 tidied = journal.done
+    give_back_freed_memory()  # the network needs none any more, and writing the catalogue does
     journal.commit()
 
 

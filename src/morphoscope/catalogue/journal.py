@@ -146,7 +146,7 @@ class Journal:
             digest: of all of them.
         """
         if table is not None:
-            self._rows.append(table)
+            self._rows.append(_on_its_own(table))
             self.extent += Extent.of(table)
         self._count(failures)
         self._failures += failures
@@ -278,6 +278,18 @@ class Journal:
             os.replace(partial, place)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _on_its_own(table: pa.Table) -> pa.Table:
+    """A copy in Arrow's own memory.
+
+    A table made of numpy's arrays holds on to them. Hundreds of small ones that wait for their part would lie
+    all over the memory that the network frees and takes again, which would then find no room between them.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
 
 
 def _said_by(part: Path) -> dict | None:
