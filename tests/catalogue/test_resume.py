@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import errno
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -299,3 +302,20 @@ def test_many_unreadable_images_in_a_row_do_not_pile_up(
     with open(tmp_path / "c.csv", newline="", encoding="utf-8") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
     assert ids == [f"größe {n}" for n in range(90) if n not in unreadable]
+
+
+def test_rows_that_wait_hold_no_memory_of_the_network(tmp_path: Path) -> None:
+    """Arrow takes numpy's arrays as they are; hundreds of them kept would leave the heap full of holes."""
+    schema = pa.schema([("id", pa.string()), ("p", pa.float32())])
+    rows = Journal(tmp_path / "c.parquet", schema, {})
+    rows.open(resume=False, afresh=False)
+    answers = np.arange(3, dtype=np.float32)
+    kept = weakref.ref(answers)
+    rows.add(pa.table({"id": ["a", "b", "c"], "p": pa.array(answers)}, schema=schema), [], 3, "digest")
+    del answers
+    gc.collect()
+    assert kept() is None
+    rows.commit()
+    (table,) = rows.tables()
+    assert table.to_pydict() == {"id": ["a", "b", "c"], "p": [0.0, 1.0, 2.0]}
+    rows.discard()
