@@ -18,8 +18,6 @@ from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar, note, track
 
-TIDY_EVERY = 1024  # galaxies after which free memory is given back
-
 
 class NotFinite(MorphoscopeError):
     """The network is broken, and no row of it can be trusted."""
@@ -71,17 +69,15 @@ def fill(
     journal: Journal, answers: Iterable[tuple[pipeline.Batch, pa.Table | None]], count: int | None
 ) -> None:
     """Keep the answers as they come."""
-    from morphoscope.models.memory import give_back_freed_memory
+    from morphoscope.models.memory import Tidying, give_back_freed_memory
 
-    tidied = journal.done
+    tidying = Tidying()
     with Bar("predicting", count, "galaxies", done=journal.done) as bar:
         for batch, table in answers:
             before = journal.done
             journal.add(table, batch.failures, batch.stop, batch.digest)
             bar.advance(journal.done - before)
-            if journal.done - tidied >= TIDY_EVERY:
-                give_back_freed_memory()
-                tidied = journal.done
+            tidying.step()
     give_back_freed_memory()  # the network needs none any more, and writing the catalogue does
     journal.commit()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 
@@ -48,3 +49,36 @@ def _of_glibc(name: str) -> Callable[..., int] | None:
     with contextlib.suppress(OSError, AttributeError):
         return getattr(ctypes.CDLL(None), name)
     return None
+
+
+class Tidying:
+    """Gives free memory back when a long task needs more than its beginning did.
+
+    The first steps show what the task needs, holes of the heap included. Whenever it holds more than that
+    afterwards, what lies free is returned; more often would cost time, for the next step takes it again.
+
+    Args:
+        beginning: steps that show it.
+    """
+
+    def __init__(self, beginning: int = 8) -> None:
+        self.beginning = beginning
+        self.most = self.steps = 0
+
+    def step(self) -> bool:
+        """One step is done; whether memory was given back."""
+        self.steps += 1
+        held = resident_memory()
+        if self.steps <= self.beginning:
+            self.most = max(self.most, held)
+            return False
+        return held > self.most and give_back_freed_memory()
+
+
+def resident_memory() -> int:
+    """Bytes of memory that the process holds now; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0

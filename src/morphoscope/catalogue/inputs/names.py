@@ -12,6 +12,8 @@ import numpy as np
 from morphoscope.data.images import is_image_name
 from morphoscope.errors import UsageError
 
+_SEPARATOR = "\0"  # in no file's name
+
 
 def image_names(folder: Path) -> Iterator[str]:
     """The images in a folder and its folders, relative and sorted; hidden ones are passed over."""
@@ -22,9 +24,21 @@ def image_names(folder: Path) -> Iterator[str]:
     for place, inner, names in os.walk(folder, onerror=refuse):
         inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
         within = os.path.relpath(place, folder)
-        for name in sorted(names):
-            if is_image_name(name):
-                yield name if within == "." else Path(within, name).as_posix()
+        before = "" if within == "." else f"{Path(within).as_posix()}/"
+        packed = _SEPARATOR.join(sorted(name for name in names if is_image_name(name)))
+        names.clear()  # os.walk would hold them until the folder is done
+        for name in _unpacked(packed):
+            yield before + name
+
+
+def _unpacked(packed: str) -> Iterator[str]:
+    """Names out of one text, where a million of them take a sixth of the memory they take on their own."""
+    start = 0
+    while start < len(packed):
+        end = packed.find(_SEPARATOR, start)
+        end = len(packed) if end < 0 else end
+        yield packed[start:end]
+        start = end + 1
 
 
 def _stem(name: str) -> str:

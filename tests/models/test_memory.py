@@ -1,0 +1,25 @@
+"""Memory of a long task."""
+
+import sys
+
+import pytest
+
+from morphoscope.models import memory
+
+
+def test_memory_is_given_back_when_the_task_needs_more_than_its_beginning(monkeypatch: pytest.MonkeyPatch):
+    held = iter([5, 9, 7, 9, 10, 8])
+    given = []
+    monkeypatch.setattr(memory, "resident_memory", lambda: next(held))
+    monkeypatch.setattr(memory, "give_back_freed_memory", lambda: given.append(True) or True)
+    tidying = memory.Tidying(beginning=3)
+    assert [tidying.step() for _ in range(6)] == [False, False, False, False, True, False]
+    assert len(given) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system does not say")
+def test_the_memory_that_the_process_holds_is_known():
+    before = memory.resident_memory()
+    block = bytearray(b"x") * (64 << 20)
+    assert memory.resident_memory() > before + 0.9 * len(block)
+    assert memory.give_back_freed_memory() in (True, False)
