@@ -133,7 +133,12 @@ class Batches:
                 if len(waiting) > self.prefetch:
                     yield self._next(waiting)
             while waiting:
-                yield self._next(waiting)
+                batch = self._next(waiting)
+                if not waiting:
+                    # Here Ctrl-C reaches the caller. In the clean-up below, of a generator that nobody asks
+                    # for more, Python would pass it over.
+                    pool.shutdown()
+                yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
