@@ -38,13 +38,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from morphoscope.augment import Augmenter
-from morphoscope.data.images import fit_image, read_image
+from morphoscope.augment.cpu import Augmenter
 from morphoscope.data.loader import Batches
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
+from morphoscope.images.decode import crop_and_resize, read_image
 from morphoscope.progress import track
-from morphoscope.recipe import Augment
+from morphoscope.recipes import Augment
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +119,9 @@ def made_jpeg(number: int, path: Path) -> Path:
 def stored(paths: list[Path], side: int, out: Path) -> Store:
     with StoreWriter(out, StoreMeta(crop=side), image_shape=(side, side, 3)) as writer:
         for path in track(paths, f"writing a store at {side} px", unit="images"):
-            writer.append(fit_image(read_image(path), crop=side), {"id": path.stem, "source": path.name})
+            writer.append(
+                crop_and_resize(read_image(path), crop=side), {"id": path.stem, "source": path.name}
+            )
     return open_store(out)
 
 

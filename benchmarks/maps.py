@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from morphoscope.explanation.cam import ablation_cam, grad_cam
+from morphoscope.explanation.attribution import ablation_cam, grad_cam
 from morphoscope.explanation.layers import find_layer
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
 from morphoscope.models.precision import autocast_type, best_device
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 BATCH = 32
 

@@ -76,7 +76,7 @@ def make_images(folder: Path, count: int) -> None:
 
 def run_stage(stage: str, images: Path, store: Path, run: Path) -> None:
     if stage == "ingest":
-        from morphoscope.data.folder import ingest_folder
+        from morphoscope.data.sources.folder import ingest_folder
 
         ingest_folder(images, store, size=64)
         return

@@ -40,12 +40,11 @@ import numpy as np
 
 from inputs import machine, made_jpeg
 from memory import Peak
-from morphoscope.catalogue.inputs.read import open_input, stretch_like
+from morphoscope.catalogue.inputs.open import open_input, stretch_like
 from morphoscope.catalogue.pipeline import fit
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.catalogue.prepare import fitted
-from morphoscope.data.images import read_image
-from morphoscope.data.ingest import in_order
+from morphoscope.images.decode import read_image
+from morphoscope.images.stream import in_order
 from morphoscope.progress import note, track
 
 SIZE, CROP, FITS_SIDE = 128, 300, 256
@@ -91,8 +90,8 @@ def random_run(place: Path) -> Path:
     from morphoscope import files
     from morphoscope.labels.scheme import Classes
     from morphoscope.models.build import build
-    from morphoscope.recipe import Augment, Model, Recipe
-    from morphoscope.training.run import Header, StoreFacts, write_header
+    from morphoscope.recipes import Augment, Model, Recipe
+    from morphoscope.runs.run import Header, StoreFacts, write_header
 
     torch.manual_seed(0)
     recipe = Recipe(
@@ -152,7 +151,7 @@ def rates(
         prepare = partial(fit, facts=predictor.run.header.store, crop=None)
         stretch = stretch_like(predictor.run.header.store.stretch)
         some = [
-            fitted(read_image(path), predictor.run.header.store) for path in files_of(folder, asked.batch)
+            preprocess(read_image(path), predictor.run.header.store) for path in files_of(folder, asked.batch)
         ]
 
         def decode(prepare: Any = prepare, folder: Path = folder, stretch: str = stretch) -> None:
@@ -220,7 +219,7 @@ def bf16(run: Path, folder: Path) -> dict[str, float]:
     from morphoscope import api
 
     predictor = api.load(run, calibrated=False).predictor
-    images = [fitted(read_image(path), predictor.run.header.store) for path in files_of(folder, 256)]
+    images = [preprocess(read_image(path), predictor.run.header.store) for path in files_of(folder, 256)]
     answers = {}
     for name, kind in (("fp32", None), ("bf16", torch.bfloat16)):
         predictor.precision = kind

@@ -20,27 +20,27 @@ from typing import Any
 
 import cv2
 
-from morphoscope.data.simulate import block_of, simulate
-from morphoscope.data.simulation import light, row, scene, sky
-from morphoscope.data.simulation.survey import SURVEYS
-from morphoscope.data.simulation.workers import available_cores
+from morphoscope.data.sources.simulated import block_of, simulate
+from morphoscope.simulation import observation, profiles, rendering, rows
+from morphoscope.simulation.survey import SURVEYS
+from morphoscope.simulation.workers import available_cores
 
 BOUND = 1000 * 2 / 60  # CPU milliseconds a galaxy
 
 # Functions that are stages of a galaxy: (module in which the name is looked up, name, stage).
 STAGES = (
-    (row, "galaxy_of", "parameters"),
-    (scene, "sersic", "bulges, ellipticals (GalSim)"),
-    (scene, "_add_inclined_disc", "discs, arms, bars, rings"),
-    (scene, "_add_edge_on_disc", "discs from their edge, dust"),
-    (scene, "_add_debris", "tails, shells, bridges"),
-    (row, "light_radii", "radii of half and 90 % of the light"),
-    (row, "add_field", "neighbours and stars"),
-    (sky, "blur", "PSF (GalSim, FFT)"),
-    (sky, "_noise", "noise"),
-    (row, "serve", "stretch and JPEG"),
-    (row, "resample", "scaling"),
-    (row, "_mask", "masks"),
+    (rows, "galaxy_of", "parameters"),
+    (rendering, "sersic", "bulges, ellipticals (GalSim)"),
+    (rendering, "_add_inclined_disc", "discs, arms, bars, rings"),
+    (rendering, "_add_edge_on_disc", "discs from their edge, dust"),
+    (rendering, "_add_debris", "tails, shells, bridges"),
+    (rows, "light_radii", "radii of half and 90 % of the light"),
+    (rows, "add_field", "neighbours and stars"),
+    (observation, "blur", "PSF (GalSim, FFT)"),
+    (observation, "_noise", "noise"),
+    (rows, "serve", "stretch and JPEG"),
+    (rows, "resample", "scaling"),
+    (rows, "_mask", "masks"),
 )
 
 
@@ -57,18 +57,18 @@ def timed(function: Callable[..., Any], stage: str, spent: dict[str, float]) -> 
     return measured
 
 
-def profile(plan: row.Plan, count: int) -> tuple[dict[str, float], float]:
+def profile(plan: rows.Plan, count: int) -> tuple[dict[str, float], float]:
     """CPU seconds of each stage, and of everything, for ``count`` galaxies in this process."""
     spent: dict[str, float] = defaultdict(float)
     originals = [(module, name, getattr(module, name)) for module, name, _ in STAGES]
     for number in range(20):
-        row.render_row(plan, count + number)  # kernels and tables are ready before the clock starts
+        rows.render_row(plan, count + number)  # kernels and tables are ready before the clock starts
     for (module, name, function), (_, _, stage) in zip(originals, STAGES, strict=True):
         setattr(module, name, timed(function, stage, spent))
     try:
         start = time.process_time()
         for number in range(count):
-            row.render_row(plan, number)
+            rows.render_row(plan, number)
         return spent, time.process_time() - start
     finally:
         for module, name, function in originals:
@@ -85,10 +85,10 @@ def main() -> int:
     given = parser.parse_args()
     cv2.setNumThreads(1)
     block = block_of("equal")
-    plan = row.Plan((SURVEYS[given.survey],), given.size, 0, "galaxy10", block, given.masks)
+    plan = rows.Plan((SURVEYS[given.survey],), given.size, 0, "galaxy10", block, given.masks)
     spent, total = profile(plan, given.count)
     each = 1000 * total / given.count
-    side = light.frame_of(plan.surveys[0]).side
+    side = profiles.frame_of(plan.surveys[0]).side
     print(f"{given.survey}, {given.size} px, n = {given.count}, drawn on {side} px")
     print(f"{'stage':<38}{'ms a galaxy':>12}{'share':>8}")
     rest = total - sum(spent.values())

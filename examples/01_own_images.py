@@ -13,10 +13,9 @@ import argparse
 from pathlib import Path
 
 import morphoscope as ms
-from morphoscope.data.audit import audit
-from morphoscope.data.audit_text import audit_lines
+from morphoscope.data.audit import audit, audit_lines
 from morphoscope.data.export import export_folders
-from morphoscope.data.folder import ingest_folder
+from morphoscope.data.sources.folder import ingest_folder
 from morphoscope.studies.registry import find_recipe
 
 

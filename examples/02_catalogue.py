@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 import morphoscope as ms
-from morphoscope.data.images import read_image
+from morphoscope.images.decode import read_image
 
 
 def main(run: Path, images: Path, out: Path, worst: int = 5) -> None:

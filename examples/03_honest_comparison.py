@@ -14,7 +14,7 @@ from pathlib import Path
 
 import morphoscope as ms
 from morphoscope.evaluation.compare import compare
-from morphoscope.evaluation.text import compare_table
+from morphoscope.report.terminal import compare_table
 from morphoscope.studies.registry import find_recipe
 
 

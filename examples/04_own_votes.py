@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 import morphoscope as ms
-from morphoscope.data.table import ingest_table
+from morphoscope.data.sources.table import ingest_table
 from morphoscope.studies.registry import find_recipe
 
 ANSWERS = {"smooth": "Class1.1", "edge_on": "Class2.1", "spiral_arms": "Class4.1"}

@@ -14,10 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from morphoscope.data.simulate import block_of
-from morphoscope.data.simulation.row import Plan, class_of, render_row
-from morphoscope.data.simulation.survey import SURVEYS
+from morphoscope.data.sources.simulated import block_of
 from morphoscope.labels.galaxy10 import GALAXY10
+from morphoscope.simulation.rows import Plan, class_of, render_row
+from morphoscope.simulation.survey import SURVEYS
 
 BAR = 6  # pixels between real and simulated
 NAME_HEIGHT = 14  # pixels

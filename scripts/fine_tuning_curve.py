@@ -26,8 +26,8 @@ from matplotlib.figure import Figure
 
 from morphoscope import api
 from morphoscope.progress import note
-from morphoscope.recipe import Recipe
-from morphoscope.report import style
+from morphoscope.recipes import Recipe
+from morphoscope.report.figures import style
 from morphoscope.studies.registry import find_recipe
 
 LABELS = (30, 100, 300, 1000, 0)  # 0: all

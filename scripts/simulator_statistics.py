@@ -19,8 +19,8 @@ from photutils.background import Background2D, MedianBackground
 from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
 
 from contact_sheet import read_real, simulated
-from morphoscope.data.simulation.survey import DECALS, ZERO_POINT, Survey
 from morphoscope.labels.galaxy10 import GALAXY10
+from morphoscope.simulation.survey import DECALS, ZERO_POINT, Survey
 
 SKY = ("sky", "noise", "between channels", "1 pixel", "2 pixels", "sources")
 GALAXY = ("r", "g−r", "r−z", "r50", "r90", "r90/r50", "b/a", "asymmetry")

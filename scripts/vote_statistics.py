@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from morphoscope.data.simulate import block_of
-from morphoscope.data.simulation.light import frame_of
-from morphoscope.data.simulation.row import Plan, galaxy_of
-from morphoscope.data.simulation.scene import light_radii, system_light
-from morphoscope.data.simulation.survey import SDSS
-from morphoscope.data.simulation.votes import draw_votes
+from morphoscope.data.sources.simulated import block_of
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.simulation.profiles import frame_of
+from morphoscope.simulation.rendering import light_radii, system_light
+from morphoscope.simulation.rows import Plan, galaxy_of
+from morphoscope.simulation.survey import SDSS
+from morphoscope.simulation.votes import draw_votes
 
 
 def simulated(count: int, seed: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from morphoscope.recipe import Recipe, fields
+from morphoscope.recipes import Recipe, fields
 from morphoscope.studies.registry import recipes
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
@@ -38,9 +38,9 @@ def recipe_table() -> str:
     """One line a named recipe."""
     lines = ["| name | network | start | pixels | epochs | what for |", "|---|---|---|---|---|---|"]
     for recipe in recipes().values():
-        start = "scratch"
-        if recipe.model.start or recipe.model.pretrained:
-            start = f"`{recipe.model.start}`" if recipe.model.start else "ImageNet"
+        start = "ImageNet" if recipe.model.pretrained else "scratch"
+        if recipe.model.start:
+            start = f"`{recipe.model.start}`"
         lines.append(
             f"| `{recipe.name}` | {recipe.model.name} | {start} | {recipe.augment.size} | "
             f"{recipe.training.epochs} | {recipe.about} |"

@@ -8,14 +8,14 @@ import pytest
 from morphoscope.data.store import open_store
 from morphoscope.demo import PARTS, run_demo
 from morphoscope.errors import UsageError
-from morphoscope.studies import small
+from morphoscope.recipes import presets
 
 
 def test_the_demo_goes_all_the_way_and_again_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    short = small.own_labels().changed(training={"epochs": 2})
-    monkeypatch.setattr(small, "RECIPES", (lambda: short,))
+    short = presets.own_labels().changed(training={"epochs": 2})
+    monkeypatch.setattr(presets, "RECIPES", (lambda: short,))
     out = tmp_path / "demo"
     run_demo(out, count=120)
     said = capsys.readouterr().out

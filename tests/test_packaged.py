@@ -9,13 +9,13 @@ import morphoscope as ms
 from morphoscope.labels.galaxy10 import GALAXY10
 from morphoscope.models.build import build
 from morphoscope.packaged import DEFAULT, NETWORKS, run_folder
+from morphoscope.runs.run import open_run
 from morphoscope.studies.registry import find_recipe
-from morphoscope.training.run import open_run
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ms.Store:
-    from morphoscope.data.simulate import simulate
+    from morphoscope.data.sources.simulated import simulate
 
     return simulate(tmp_path_factory.mktemp("packaged") / "galaxies", 60, 128, seed=77)
 
@@ -30,8 +30,8 @@ def test_it_knows_simulated_galaxies_it_has_not_seen(store):
 def test_it_says_that_noise_is_no_galaxy(store):
     predictor = ms.load(DEFAULT).predictor
     noise = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)
-    seen = predictor.look(list(noise)).typicality_N
-    known = predictor.look([store.images[row] for row in range(20)]).typicality_N
+    seen = predictor.predict(list(noise)).p_value_N
+    known = predictor.predict([store.images[row] for row in range(20)]).p_value_N
     assert seen.max() < 0.05
     assert np.median(known) > 0.2
 

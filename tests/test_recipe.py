@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morphoscope.errors import UsageError
-from morphoscope.recipe import Augment, Data, Model, Optimiser, Recipe, Schedule, Training, fields
+from morphoscope.recipes import Augment, Data, Model, Optimiser, Recipe, Schedule, Training, fields
 
 
 def set_to(*settings: str) -> Recipe:

@@ -5,32 +5,33 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from morphoscope.version import __version__
+
 if TYPE_CHECKING:
     from morphoscope.api import LoadedRun, load, train
     from morphoscope.catalogue.formats.convert import convert
     from morphoscope.catalogue.formats.write import read_provenance
-    from morphoscope.data.simulate import simulate
+    from morphoscope.data.sources.simulated import simulate
     from morphoscope.data.store import Store, open_store
     from morphoscope.errors import MorphoscopeError, UsageError
-    from morphoscope.recipe import Recipe
-    from morphoscope.report.maps import explain
+    from morphoscope.recipes import Recipe
+    from morphoscope.report.explain_report import explain
     from morphoscope.studies.reproduce import study
 
-__version__ = "0.1.0"
 
 # What is heavy to import is imported when it is first used.
 _PUBLIC = {
     "LoadedRun": "morphoscope.api",
     "MorphoscopeError": "morphoscope.errors",
-    "Recipe": "morphoscope.recipe",
+    "Recipe": "morphoscope.recipes",
     "Store": "morphoscope.data.store",
     "UsageError": "morphoscope.errors",
     "convert": "morphoscope.catalogue.formats.convert",
-    "explain": "morphoscope.report.maps",
+    "explain": "morphoscope.report.explain_report",
     "load": "morphoscope.api",
     "open_store": "morphoscope.data.store",
     "read_provenance": "morphoscope.catalogue.formats.write",
-    "simulate": "morphoscope.data.simulate",
+    "simulate": "morphoscope.data.sources.simulated",
     "study": "morphoscope.studies.reproduce",
     "train": "morphoscope.api",
 }
@@ -40,6 +41,7 @@ __all__ = [
     "Recipe",
     "Store",
     "UsageError",
+    "__version__",
     "convert",
     "explain",
     "load",
@@ -58,4 +60,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return __all__

@@ -44,9 +44,9 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
     import shutil
 
     from morphoscope import api
-    from morphoscope.data.folder import ingest_folder
-    from morphoscope.data.simulate import simulate
-    from morphoscope.evaluation.text import summary_lines
+    from morphoscope.data.sources.folder import ingest_folder
+    from morphoscope.data.sources.simulated import simulate
+    from morphoscope.report.terminal import summary_lines
     from morphoscope.studies.registry import find_recipe
 
     started = time.monotonic()

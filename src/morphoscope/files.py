@@ -6,13 +6,19 @@ import contextlib
 import errno
 import glob
 import hashlib
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
+
+if TYPE_CHECKING:
+    pass
 
 _PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
@@ -224,3 +230,10 @@ def sha256_of(path: Path | str) -> str:
     """The SHA-256 of a file as 64 hex digits, read in constant memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(place: Path, values: dict[str, Any]) -> None:
+    """Write a JSON document at one stroke; numbers that are not finite are refused."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    with files.atomic_file(place) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

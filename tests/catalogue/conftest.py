@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from morphoscope.evaluation.calibration import Calibration
+from morphoscope.inference.calibration import Calibration
 from morphoscope.labels.scheme import Classes, VoteFractions
-from morphoscope.training.run import StoreFacts
+from morphoscope.runs.run import StoreFacts
 
 CLASSES = Classes(name="brightness", classes=("Dark Sky", "Grey", "In-between Bright"))
 
@@ -33,7 +33,7 @@ class BrightnessPredictor:
         self.sizes: list[int] = []
 
     number_format = "fp32 on cpu"
-    knows_strangeness, opinions, dropout, reference = False, 1, None, None
+    has_ood_score, opinions, dropout, reference = False, 1, None, None
 
     @property
     def calibration_words(self) -> str:
@@ -43,8 +43,8 @@ class BrightnessPredictor:
     def input_side(self) -> int:
         return self.run.header.store.image_shape[0]
 
-    def look(self, images: Sequence[np.ndarray]) -> SimpleNamespace:
-        return SimpleNamespace(answers_NK=self.probabilities(images))
+    def predict(self, images: Sequence[np.ndarray]) -> SimpleNamespace:
+        return SimpleNamespace(predictions_NK=self.probabilities(images))
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         self.sizes.append(len(images))

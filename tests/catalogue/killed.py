@@ -24,7 +24,7 @@ import PIL.Image
 import pyarrow as pa
 
 from conftest import BrightnessPredictor
-from morphoscope.catalogue import journal, predict
+from morphoscope.catalogue import checkpoint, predict
 from morphoscope.catalogue.formats.write import target_of, write_catalogue
 
 BATCH = 5
@@ -81,14 +81,14 @@ def import_all(place: Path) -> None:
 
 def kept(out: str) -> int:
     """Galaxies that are in parts."""
-    parts = journal.partial_folder(Path(out)).glob("*-*.parquet")
+    parts = checkpoint.partial_folder(Path(out)).glob("*-*.parquet")
     return max((int(part.stem.split("-")[1]) for part in parts), default=0)
 
 
 def main() -> None:
     out, seed, kills, table = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     import_all(Path(out))
-    journal.PART_SECONDS = 0.0
+    checkpoint.PART_SECONDS = 0.0
     chance = random.Random(seed)
     whole = Path(out).with_name("whole" + Path(out).suffix)
     assert in_a_child(str(whole), table) == 0, "the uninterrupted catalogue failed"

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table, entropy
-from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.stream import Item
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 

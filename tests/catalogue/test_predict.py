@@ -15,11 +15,11 @@ import pytest
 
 from morphoscope import __version__
 from morphoscope.catalogue import pipeline
+from morphoscope.catalogue.checkpoint import Journal
 from morphoscope.catalogue.formats.write import read_provenance
-from morphoscope.catalogue.journal import Journal
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.data import image_table as table
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images import image_table as table
 from morphoscope.labels.scheme import VoteFractions, scheme_from
 
 Save = Callable[..., Path]

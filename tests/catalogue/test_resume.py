@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.catalogue import journal, predict
+from morphoscope.catalogue import checkpoint, predict
+from morphoscope.catalogue.checkpoint import Journal, partial_folder
 from morphoscope.catalogue.formats.write import Target, read_provenance, unreadable_path
-from morphoscope.catalogue.journal import Journal, partial_folder
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.data import image_table as data_table
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images import image_table as data_table
 
 Save = Callable[..., Path]
 KILLED = Path(__file__).with_name("killed.py")
@@ -201,7 +201,7 @@ def test_galaxies_of_a_damaged_part_are_done_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "c.parquet"
-    monkeypatch.setattr(journal, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PART_SECONDS", 0.0)
     stop_after(4)
     with pytest.raises(_Stopped):
         predict_catalogue(predictor, listed, out, batch=8)
@@ -229,7 +229,7 @@ def test_a_full_disk_keeps_what_was_done(
     tmp_path: Path, listed: Path, predictor, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     out = tmp_path / "c.fits"
-    monkeypatch.setattr(journal, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PART_SECONDS", 0.0)
     calls, write = 0, pq.write_table
 
     def full(*arguments: Any, **options: Any) -> None:
@@ -285,7 +285,7 @@ def test_many_unreadable_images_in_a_row_do_not_pile_up(
     tmp_path: Path, listed: Path, predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predict.pipeline, "MOST_FAILURES", 5)
-    monkeypatch.setattr(journal, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PART_SECONDS", 0.0)
     kept: list[int] = []
     add = Journal.add
     monkeypatch.setattr(

@@ -7,12 +7,12 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
 
+from morphoscope.catalogue.columns import sets_of
 from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.catalogue.sets import sets_of
 from morphoscope.errors import UsageError
-from morphoscope.evaluation.calibration import Calibration
-from morphoscope.evaluation.corrections import Unchanged
+from morphoscope.inference.calibration import Calibration
+from morphoscope.inference.calibrators import Unchanged
 from morphoscope.labels.scheme import VoteFractions
 
 # Ten known galaxies of the first class and five of the second; none of the third.

@@ -17,7 +17,7 @@ import numpy as np
 
 from conftest import BrightnessPredictor
 from morphoscope import cli
-from morphoscope.catalogue.journal import Journal
+from morphoscope.catalogue.checkpoint import Journal
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.errors import MorphoscopeError
 from morphoscope.processes import Process, fall_silent, of_one_machine

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from morphoscope.data.audit import audit, audit_coordinates
-from morphoscope.data.split import make_split
+from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import UsageError
 from morphoscope.labels.galaxy10 import COUNTS, GALAXY10

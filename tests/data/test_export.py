@@ -8,12 +8,13 @@ import pyarrow as pa
 import pytest
 
 from morphoscope.data.export import export_folders, export_hdf5
-from morphoscope.data.folder import ingest_folder
-from morphoscope.data.galaxy10 import ingest_galaxy10
-from morphoscope.data.ingest import Item, write_store
+from morphoscope.data.ingest import write_store
+from morphoscope.data.sources.folder import ingest_folder
+from morphoscope.data.sources.galaxy10 import ingest_galaxy10
+from morphoscope.data.sources.table import ingest_table
 from morphoscope.data.store import Store, StoreMeta
-from morphoscope.data.table import ingest_table
 from morphoscope.errors import UsageError
+from morphoscope.images.stream import Item
 from morphoscope.labels.galaxy10 import GALAXY10
 from morphoscope.labels.scheme import Classes, Scheme, VoteFractions
 

@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from morphoscope.data.ingest import Item, in_order, sha256_with_progress, write_store
+from morphoscope.data.ingest import sha256_with_progress, write_store
 from morphoscope.data.store import StoreMeta, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.stream import Item, in_order
 from morphoscope.labels.scheme import Classes
 
 SCHEME = Classes(name="test", classes=("a", "b"))

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morphoscope.augment import Augmenter
+from morphoscope.augment.cpu import Augmenter
 from morphoscope.data.loader import Batches, occurrences
 from morphoscope.data.store import StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError
-from morphoscope.recipe import Augment
+from morphoscope.recipes import Augment
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +199,14 @@ def test_no_rows_give_no_batches(images):
     batches = Batches(images, np.array([], np.int64), None, stacked, batch=2, shuffle=True, seed=0)
     assert len(batches) == 0
     assert not list(batches)
+
+
+def test_with_the_last_batch_the_threads_are_gone(images):
+    """Who counts batches never asks for one more, and Ctrl-C in a generator's clean-up is passed over."""
+    batches = Batches(images, np.arange(50), None, stacked, batch=8, shuffle=False, seed=0, workers=2)
+    asked = iter(batches)
+    for _ in range(len(batches) - 1):
+        next(asked)
+        assert loader_threads()
+    next(asked)
+    assert not loader_threads()

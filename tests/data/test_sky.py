@@ -5,13 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morphoscope.data.sky import (
-    default_group_radius,
-    groups_from_pairs,
-    separations,
-    sky_groups,
-    sky_pairs,
-)
+from morphoscope.data.sky import default_group_radius, groups_from_pairs, separations, sky_groups, sky_pairs
 
 ARCSEC = 1 / 3600
 

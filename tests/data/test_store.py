@@ -72,7 +72,7 @@ def test_what_is_written_is_read(store):
 
 
 def test_many_rows_go_through_several_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("morphoscope.data.rows.CHUNK_ROWS", 4)
+    monkeypatch.setattr("morphoscope.data.store_writer.CHUNK_ROWS", 4)
     store = write(tmp_path / "store", images(11))
     assert store.column("id").tolist() == [f"g{k}" for k in range(11)]
     assert store.column("sky_group").tolist() == list(range(11))

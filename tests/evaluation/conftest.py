@@ -6,9 +6,9 @@ import pytest
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.scheme import Classes
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import Run
 from morphoscope.training.fit import fit
-from morphoscope.training.run import Run
 
 FAST = {
     "model.name": "test_resnet",

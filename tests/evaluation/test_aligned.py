@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.evaluation.aligned import align, outputs_of
+from morphoscope.evaluation.compare import align, outputs_of
 
 
 def table(ids: list[str], labels: list[int], predicted: list[int], classes=("a", "b")) -> pa.Table:

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.evaluation.intervals import wilson_interval
+from morphoscope.evaluation.bootstrap import wilson_interval
 from morphoscope.evaluation.metrics import classification_metrics, measure, regression_metrics
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
 from morphoscope.labels.scheme import Classes, VoteFractions

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 
 import morphoscope as ms
-from morphoscope.data.simulation.nongalaxies import KINDS
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
-from morphoscope.evaluation import strangeness
+from morphoscope.evaluation import fit_uncertainty
 from morphoscope.evaluation.evaluate import calibrate, evaluate, evaluate_elsewhere
-from morphoscope.evaluation.predictor import Predictor
-from morphoscope.evaluation.reference import FILE, fit_reference, read_reference
-from morphoscope.evaluation.text import calibration_lines
+from morphoscope.inference.ood import FILE, fit_reference, read_reference
+from morphoscope.inference.predictor import Predictor
 from morphoscope.labels.scheme import Classes
-from morphoscope.recipe import Recipe
-from morphoscope.report.document import Page
-from morphoscope.report.evidence import Evidence
-from morphoscope.report.strangeness import add_strangeness
+from morphoscope.recipes import Recipe
+from morphoscope.report.context import ReportContext
+from morphoscope.report.html.document import Page
+from morphoscope.report.sections_uncertainty import add_ood
+from morphoscope.report.terminal import calibration_lines
+from morphoscope.runs.run import Run, open_run
+from morphoscope.simulation.nongalaxies import KINDS
 from morphoscope.training.fit import fit
-from morphoscope.training.run import Run, open_run
 
 SETTINGS: dict[str, Any] = {
     "model.name": "test_resnet",
@@ -72,10 +72,10 @@ def test_an_evaluation_leaves_a_reference_for_its_views_and_those_within(run: Ru
     split = run.split(blobs)
     assert kept.galaxies == len(split.train)
     one = Predictor(run, views=1)
-    features = one.look([blobs.images[row] for row in split.validation]).features_ND
+    features = one.predict([blobs.images[row] for row in split.validation]).features_ND
     assert features is not None
     assert kept.held_out[1] == pytest.approx(np.sort(kept.distances(features)), rel=1e-4)
-    learned = one.look([blobs.images[row] for row in split.train]).features_ND
+    learned = one.predict([blobs.images[row] for row in split.train]).features_ND
     assert learned is not None
     fresh = fit_reference(learned)
     assert fresh is not None
@@ -85,16 +85,16 @@ def test_an_evaluation_leaves_a_reference_for_its_views_and_those_within(run: Ru
 def test_galaxies_are_typical_and_other_pictures_are_not(run: Run, blobs: Store):
     split = run.split(blobs)
     predictor = Predictor(run)
-    galaxies = predictor.look([blobs.images[row] for row in split.test])
-    assert galaxies.strangeness_N is not None
-    assert galaxies.typicality_N is not None
-    assert np.mean(galaxies.strangeness_N > 1) < 0.2
-    assert 0.3 < np.mean(galaxies.typicality_N) < 0.7
-    white = predictor.look([np.full((32, 32, 3), 255, np.uint8)])
-    assert white.strangeness_N is not None
-    assert white.typicality_N is not None
-    assert white.strangeness_N[0] > galaxies.strangeness_N.max()
-    assert white.typicality_N[0] == pytest.approx(1 / (1 + len(split.validation)))
+    galaxies = predictor.predict([blobs.images[row] for row in split.test])
+    assert galaxies.ood_score_N is not None
+    assert galaxies.p_value_N is not None
+    assert np.mean(galaxies.ood_score_N > 1) < 0.2
+    assert 0.3 < np.mean(galaxies.p_value_N) < 0.7
+    white = predictor.predict([np.full((32, 32, 3), 255, np.uint8)])
+    assert white.ood_score_N is not None
+    assert white.p_value_N is not None
+    assert white.ood_score_N[0] > galaxies.ood_score_N.max()
+    assert white.p_value_N[0] == pytest.approx(1 / (1 + len(split.validation)))
 
 
 def test_metrics_say_how_strangers_are_told(run: Run, blobs: Store):
@@ -111,15 +111,15 @@ def test_metrics_say_how_strangers_are_told(run: Run, blobs: Store):
 
 def test_the_report_shows_them(run: Run, blobs: Store, tmp_path: Path):
     page = Page(tmp_path)
-    add_strangeness(page, Evidence.of(run, blobs))
+    add_ood(page, ReportContext.of(run, blobs))
     assert [section.title for section in page.sections] == ["Unlike the training"]
     kinds = [block.kind for block in page.sections[0].blocks]
     assert kinds == ["text", "chart", "table"]
     assert [row[0].lower() for row in page.sections[0].blocks[2].content.rows] == list(KINDS)
     assert (tmp_path / "out_of_distribution.png").is_file()
     bare = Page(tmp_path)
-    evidence = Evidence.of(run, blobs)
-    add_strangeness(bare, replace(evidence, metrics={**evidence.metrics, "out_of_distribution": None}))
+    evidence = ReportContext.of(run, blobs)
+    add_ood(bare, replace(evidence, metrics={**evidence.metrics, "out_of_distribution": None}))
     assert bare.sections == []
 
 
@@ -132,12 +132,12 @@ def test_another_store_is_measured_by_the_run_s_own_reference(run: Run, blobs: S
 def test_more_views_are_added_to_the_reference_that_is_there(
     run: Run, blobs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(strangeness, "_strangers", lambda *_: {})
+    monkeypatch.setattr(fit_uncertainty, "_ood_samples", lambda *_: {})
     copytree(run.path, tmp_path / "run")
     other = open_run(tmp_path / "run")
     before = read_reference(other)
     assert before is not None
-    assert not Predictor(other, views=8).knows_strangeness
+    assert not Predictor(other, views=8).has_ood_score
     evaluate(other, blobs, views=8)
     after = read_reference(other)
     assert after is not None
@@ -149,11 +149,11 @@ def test_more_views_are_added_to_the_reference_that_is_there(
 def test_an_old_run_has_no_reference_until_it_is_calibrated(
     run: Run, blobs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(strangeness, "_strangers", lambda *_: {})
+    monkeypatch.setattr(fit_uncertainty, "_ood_samples", lambda *_: {})
     copytree(run.path, tmp_path / "run")
     (tmp_path / "run" / FILE).unlink()
     old = open_run(tmp_path / "run")
-    assert Predictor(old).look([blobs.images[0]]).strangeness_N is None
+    assert Predictor(old).predict([blobs.images[0]]).ood_score_N is None
     assert evaluate(old, blobs, keep=False)["out_of_distribution"] is None
     assert not (old.path / FILE).exists()
     ms.load(old.path).calibrate(blobs, report=False)
@@ -174,11 +174,11 @@ def test_a_run_without_test_galaxies_has_a_reference_too(run: Run, blobs: Store,
 def test_a_reference_is_fitted_on_a_bounded_number_of_galaxies(
     run: Run, blobs: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(strangeness, "MOST", 30)
+    monkeypatch.setattr(fit_uncertainty, "MOST", 30)
     split = run.split(blobs)
-    features = strangeness.training_features(Predictor(run), blobs, split)
+    features = fit_uncertainty.training_features(Predictor(run), blobs, split)
     assert features.shape == (30, Predictor(run).feature_count)
-    assert (features == strangeness.training_features(Predictor(run, views=8), blobs, split)).all()
+    assert (features == fit_uncertainty.training_features(Predictor(run, views=8), blobs, split)).all()
 
 
 def test_too_few_held_out_galaxies_give_none_and_a_note(
@@ -186,5 +186,5 @@ def test_too_few_held_out_galaxies_give_none_and_a_note(
 ):
     split = run.split(blobs)
     few = replace(split, validation=split.validation[:30], test=split.validation[:15])
-    assert strangeness.held_out_of(Predictor(run), blobs, few) is None
+    assert fit_uncertainty.held_out_of(Predictor(run), blobs, few) is None
     assert "15 validation galaxies that are not in the test" in capsys.readouterr().err

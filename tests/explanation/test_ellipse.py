@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.explanation import ellipse
+from morphoscope.explanation import faithfulness
 
 SIDE = 96
 
@@ -25,18 +25,18 @@ def _image(*bodies: np.ndarray) -> np.ndarray:
 
 def test_the_galaxy_is_the_region_in_the_middle():
     middle, neighbour = _body(30, 0.5), _body(0, 1.0, x=36, y=-36, size=4)
-    found = ellipse.galaxies(np.stack([_image(middle, neighbour), _image(neighbour), _image()]))
+    found = faithfulness.galaxies(np.stack([_image(middle, neighbour), _image(neighbour), _image()]))
     assert found[0][SIDE // 2, SIDE // 2]
     assert not found[0][:20, -20:].any()
     assert (middle > 0.3)[~found[0]].sum() == 0
     assert not found[1:].any()  # a galaxy far from the middle, and an empty sky, are none
-    white = ellipse.galaxies(np.full((1, SIDE, SIDE, 3), 255, np.uint8))
+    white = faithfulness.galaxies(np.full((1, SIDE, SIDE, 3), 255, np.uint8))
     assert not white.any()
 
 
 @pytest.mark.parametrize("angle", [0, 25, 90, 140])
 def test_axes_of_known_ellipses(angle: float):
-    ratio, turned = ellipse.axes(_body(angle, 0.4)[None])
+    ratio, turned = faithfulness.axes(_body(angle, 0.4)[None])
     assert ratio[0] == pytest.approx(0.4, rel=0.03)
     assert np.cos(2 * (turned[0] - np.radians(angle))) == pytest.approx(1, abs=1e-3)
 
@@ -53,7 +53,7 @@ def test_alignment_is_one_along_the_galaxy_and_minus_one_across():
             _body(30, 0.6),
         ]
     )
-    found = ellipse.alignment(maps, galaxies)
+    found = faithfulness.alignment(maps, galaxies)
     assert found[:5] == pytest.approx([1, -1, 0, 1, 0], abs=0.04)
     assert np.isnan(found[5])  # too round to have a direction
-    assert np.isnan(ellipse.alignment(maps, np.zeros_like(galaxies))).all()
+    assert np.isnan(faithfulness.alignment(maps, np.zeros_like(galaxies))).all()

@@ -76,7 +76,7 @@ def test_rank_correlation_sees_order_alone() -> None:
 
 def test_weights_are_randomised_from_the_output_down() -> None:
     from morphoscope.models.build import build
-    from morphoscope.recipe import Model
+    from morphoscope.recipes import Model
 
     torch.manual_seed(0)
     network = build(Model(name="test_resnet", pretrained=False), 3, image_size=32)[0]

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from morphoscope.errors import UsageError
-from morphoscope.explanation.cam import ablation_cam, grad_cam
+from morphoscope.explanation.attribution import ablation_cam, grad_cam
 from morphoscope.explanation.layers import find_layer, output_of
-from morphoscope.explanation.receptive import Centres, centres
+from morphoscope.explanation.receptive_field import Centres, centres
 from morphoscope.models.build import build
-from morphoscope.recipe import Model, Recipe
+from morphoscope.recipes import Model, Recipe
 from morphoscope.studies.listing import scheme_outputs
 from morphoscope.studies.registry import recipes
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from morphoscope.errors import UsageError
-from morphoscope.explanation import gradients
-from morphoscope.explanation.cam import ablation_cam, grad_cam
+from morphoscope.explanation import attribution
+from morphoscope.explanation.attribution import ablation_cam, grad_cam
 from morphoscope.explanation.layers import Layer, find_layer
-from morphoscope.explanation.receptive import Centres, centres, over_the_image
+from morphoscope.explanation.receptive_field import Centres, centres, over_the_image
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 
 def _made(name: str, size: int = 96) -> tuple[Network, torch.Tensor]:
@@ -72,7 +72,7 @@ def test_saliency_is_plain_autograd() -> None:
     pixels = images.clone().requires_grad_()
     network(pixels).gather(1, target[:, None]).sum().backward()
     assert pixels.grad is not None
-    torch.testing.assert_close(gradients.saliency(network, images, target), pixels.grad.abs().amax(1))
+    torch.testing.assert_close(attribution.saliency(network, images, target), pixels.grad.abs().amax(1))
 
 
 def test_integrated_gradients_add_up_to_the_difference_of_the_outputs() -> None:
@@ -84,7 +84,7 @@ def test_integrated_gradients_add_up_to_the_difference_of_the_outputs() -> None:
     head.weight.data = weights
     network = Network(backbone, head, (0.0,) * 3, (1 / 255,) * 3).eval()
     images = torch.randint(0, 256, (2, 3, 3, 3)).float()
-    found = gradients.integrated(network, images, torch.tensor([0, 0]))
+    found = attribution.integrated(network, images, torch.tensor([0, 0]))
     expected = (images * weights.view(3, 3, 3)).sum(1).abs()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
 
@@ -92,10 +92,10 @@ def test_integrated_gradients_add_up_to_the_difference_of_the_outputs() -> None:
 def test_smoothgrad_can_be_made_again() -> None:
     network, images = _made("test_resnet", 32)
     target = torch.tensor([1, 0, 4])
-    first = gradients.smoothgrad(network, images, target)
+    first = attribution.smoothgrad(network, images, target)
     torch.manual_seed(99)
-    assert torch.equal(first, gradients.smoothgrad(network, images, target))
-    assert not torch.allclose(first, gradients.saliency(network, images, target))
+    assert torch.equal(first, attribution.smoothgrad(network, images, target))
+    assert not torch.allclose(first, attribution.saliency(network, images, target))
 
 
 def test_grad_cam_of_a_network_whose_map_is_known() -> None:
@@ -211,7 +211,7 @@ def test_a_map_lies_where_its_cells_look() -> None:
 
 def test_unknown_methods_and_targets(tmp_path) -> None:
     from morphoscope.explanation.explain import check_method
-    from morphoscope.explanation.targets import target_index
+    from morphoscope.explanation.selection import target_index
     from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
     from morphoscope.labels.five_class import FIVE_CLASS
 

@@ -8,7 +8,7 @@ from morphoscope.errors import UsageError
 from morphoscope.models.build import build
 from morphoscope.models.heads import head
 from morphoscope.models.network import Network, parameter_count
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 SCRATCH = ("test_resnet", "test_efficientnet", "test_vit", "test_convnext")
 

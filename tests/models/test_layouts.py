@@ -14,7 +14,7 @@ from morphoscope.models.backbone import weights_part
 from morphoscope.models.build import build
 from morphoscope.models.freeze import frozen_layers, layers_in_order
 from morphoscope.models.residual import Bottleneck, ResidualTrunk, Units
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 
 def _images(size: int = 64) -> torch.Tensor:

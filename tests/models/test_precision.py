@@ -9,7 +9,7 @@ from torch import nn
 from morphoscope.models import precision
 from morphoscope.models.build import build
 from morphoscope.models.precision import autocast_type, depthwise_share, training_type
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models import pretrained
 from morphoscope.models.build import build
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 
 @pytest.fixture

@@ -9,21 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.data.split import make_split
+from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.evaluation.metrics import measure
+from morphoscope.files import write_json
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
-from morphoscope.recipe import Recipe
-from morphoscope.training.run import (
-    Header,
-    Run,
-    open_run,
-    store_facts,
-    write_header,
-    write_history,
-    write_json,
-)
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import Header, Run, open_run, store_facts, write_header, write_history
 
 SIDE = 32
 Scheme = Classes | VoteFractions

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from morphoscope.data.store import Store
-from morphoscope.report import facts
-from morphoscope.training.run import Run
+from morphoscope.report import summary
+from morphoscope.runs.run import Run
 
 
 def test_headline_of_classes_stands_beside_the_trivial_answer() -> None:
@@ -16,7 +16,7 @@ def test_headline_of_classes_stands_beside_the_trivial_answer() -> None:
         "accuracy": {"value": 0.9, "low": 0.8, "high": 0.96},
         "per_class": [{"name": "a", "support": 30}, {"name": "b", "support": 10}],
     }
-    headline = facts.headline({"test": test})
+    headline = summary.headline({"test": test})
     assert headline is not None
     assert headline.figure == "90.0\u00a0%"
     assert "40 galaxies held out" in headline.label
@@ -27,7 +27,7 @@ def test_headline_of_classes_stands_beside_the_trivial_answer() -> None:
 
 def test_headline_of_votes_stands_beside_the_mean() -> None:
     answers = [{"name": "bar", "rmse": 0.06, "spread": 0.3}, {"name": "ring", "rmse": 0.08, "spread": 0.4}]
-    headline = facts.headline({"test": {"n": 1, "rmse": {"value": 0.0707107}, "per_answer": answers}})
+    headline = summary.headline({"test": {"n": 1, "rmse": {"value": 0.0707107}, "per_answer": answers}})
     assert headline is not None
     assert "1 galaxy held" in headline.label
     assert headline.interval == "no interval was computed"
@@ -40,11 +40,11 @@ def test_headline_of_votes_stands_beside_the_mean() -> None:
 
 @pytest.mark.parametrize("metrics", [{}, {"test": None}, {"test": {"accuracy": {"value": 1.0}}}])
 def test_no_headline_without_a_test(metrics: dict) -> None:
-    assert facts.headline(metrics) is None
+    assert summary.headline(metrics) is None
 
 
 def test_a_headline_of_nulls_is_dashes() -> None:
-    headline = facts.headline({"test": {"n": 3, "accuracy": {"value": None, "low": None, "high": None}}})
+    headline = summary.headline({"test": {"n": 3, "accuracy": {"value": None, "low": None, "high": None}}})
     assert headline is not None
     assert headline.figure == "–"
     assert headline.value is None
@@ -52,16 +52,18 @@ def test_a_headline_of_nulls_is_dashes() -> None:
 
 
 def test_data_facts(classes_run: Run, classes_store: Store) -> None:
-    shown = dict(facts.data_facts(classes_run, classes_store, {"train": {"a": 3, "b": 4}, "test": {"a": 1}}))
+    shown = dict(
+        summary.data_facts(classes_run, classes_store, {"train": {"a": 3, "b": 4}, "test": {"a": 1}})
+    )
     assert shown["Images"] == "32 × 32 pixels, 3 channels"
     assert shown["Pixel scale"].startswith("0.262″ per pixel, 8.4″ × 8.4″")
     assert shown["Parts"] == "7 training, 1 test"
     assert shown["Unreadable"] == "none"
-    assert "Unreadable" not in dict(facts.data_facts(classes_run, None, {}))
+    assert "Unreadable" not in dict(summary.data_facts(classes_run, None, {}))
 
 
 def test_what_was_not_recorded_is_left_out() -> None:
-    shown = dict(facts.environment_facts({"seconds": 725.0, "processor": "P", "cores": 2}, seed=9))
+    shown = dict(summary.environment_facts({"seconds": 725.0, "processor": "P", "cores": 2}, seed=9))
     assert shown["Processor"] == "P (2 cores)"
     assert shown["Duration"] == "12 min 5 s"
     assert shown["Seed"] == "9"
@@ -71,19 +73,19 @@ def test_what_was_not_recorded_is_left_out() -> None:
 
 def test_speed_follows_from_the_images_where_all_are_seen_once_an_epoch(classes_run: Run) -> None:
     counts = {"train": {"a": 60, "b": 40}, "test": {"a": 7}}
-    images = facts.images_seen(classes_run, counts, epochs=8)
+    images = summary.images_seen(classes_run, counts, epochs=8)
     assert images == 800
-    derived = dict(facts.environment_facts({"training_seconds": 10.0}, 0, images))
+    derived = dict(summary.environment_facts({"training_seconds": 10.0}, 0, images))
     assert derived["Training speed"] == "80 images/s, validation included"
     measured = {"training_seconds": 10.0, "images_per_second": 95.0}
-    assert dict(facts.environment_facts(measured, 0, images))["Training speed"] == "95 images/s"
+    assert dict(summary.environment_facts(measured, 0, images))["Training speed"] == "95 images/s"
     repeated = replace(classes_run, recipe=classes_run.recipe.changed({"data.balance": "oversample"}))
-    assert facts.images_seen(repeated, counts, epochs=8) is None
-    assert facts.images_seen(classes_run, {}, epochs=8) is None
+    assert summary.images_seen(repeated, counts, epochs=8) is None
+    assert summary.images_seen(classes_run, {}, epochs=8) is None
 
 
 def test_commands_name_the_run_its_split_and_store_and_no_machine_paths(classes_run: Run) -> None:
-    words = facts.commands(classes_run)
+    words = summary.commands(classes_run)
     assert "train made-up/recipe.yaml --store drawn --out made-up-again" in words
     assert "data.split=made-up/split.json" in words
     assert "/tmp" not in words

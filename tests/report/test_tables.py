@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
 from morphoscope.report import tables
 
 

@@ -19,8 +19,8 @@ from morphoscope import api
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.scheme import Classes
-from morphoscope.recipe import Augment, Data, Evaluation, Model, Recipe, Training
-from morphoscope.training.run import Run
+from morphoscope.recipes import Augment, Data, Evaluation, Model, Recipe, Training
+from morphoscope.runs.run import Run
 
 COMMIT = "c0ffee" + "0" * 34
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)])

@@ -15,7 +15,7 @@ from morphoscope import api
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.build import build
-from morphoscope.recipe import Model, Recipe
+from morphoscope.recipes import Model, Recipe
 
 
 def encoder(folder: Path) -> torch.nn.Module:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from morphoscope.cli import main
-from morphoscope.training.run import Run
+from morphoscope.runs.run import Run
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
+from morphoscope.runs.run import Run
 from morphoscope.sharing import onnx_graph
 from morphoscope.sharing.onnx_graph import TOLERANCE, compared, write_graph
 from morphoscope.sharing.preparation import read_preparation
 from morphoscope.studies.registry import find_recipe
-from morphoscope.training.run import Run
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
 import onnx

@@ -14,9 +14,9 @@ from morphoscope import api, packaged
 from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import Run
 from morphoscope.sharing import onnx_run
-from morphoscope.training.run import Run
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
 
@@ -107,12 +107,12 @@ def test_an_ensemble_answers_through_onnx(
 ):
     other = recipe.changed({"seed": 1, "training.epochs": 1})
     second = api.train(other, colours, tmp_path / "second", report=False, progress=False).run
-    expected = api.load([run.path, second.path]).answering.look(images)
+    expected = api.load([run.path, second.path]).answering.predict(images)
     for members in ([run.path, second.path], [exported, second.path]):
         loaded = api.load(members, engine="onnx" if members[0] == run.path else None)
-        look = loaded.answering.look(images)
+        look = loaded.answering.predict(images)
         np.testing.assert_allclose(look.opinions_ONK, expected.opinions_ONK, rtol=0, atol=1e-5)
-        np.testing.assert_allclose(look.answers_NK, expected.answers_NK, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(look.predictions_NK, expected.predictions_NK, rtol=0, atol=1e-5)
         assert all(isinstance(member.run, onnx_run.OnnxRun) for member in loaded.answering.members)  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="one run after the other is published; 2 were given"):
         api.load([run.path, second.path]).publish(tmp_path / "both")

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from morphoscope import api, files
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.sharing.clean import last_part, portable_recipe, portable_values
-from morphoscope.training.run import Run, open_run, write_header
+from morphoscope.runs.run import Run, open_run, write_header
+from morphoscope.sharing.publish import last_part, portable_recipe, portable_values
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +52,10 @@ def test_it_holds_no_images_and_no_folders_of_this_machine(run: Run, published: 
 
 
 def test_the_reference_comes_along(run: Run, published: Path, images: np.ndarray):
-    own, shared = api.load(run.path).predictor.look(images), api.load(published).predictor.look(images)
-    assert own.strangeness_N is not None
-    np.testing.assert_array_equal(shared.strangeness_N, own.strangeness_N)
-    np.testing.assert_array_equal(shared.typicality_N, own.typicality_N)
+    own, shared = api.load(run.path).predictor.predict(images), api.load(published).predictor.predict(images)
+    assert own.ood_score_N is not None
+    np.testing.assert_array_equal(shared.ood_score_N, own.ood_score_N)
+    np.testing.assert_array_equal(shared.p_value_N, own.p_value_N)
 
 
 def test_half_precision_is_half_as_large_and_answers_nearly_alike(
@@ -74,7 +74,7 @@ def test_half_precision_is_half_as_large_and_answers_nearly_alike(
     assert loaded.predictor.calibration == own.predictor.calibration is not None
     difference = np.abs(loaded.predict(images) - own.predict(images)).max()
     assert 0 < difference < 5e-3
-    strange, expected = (each.predictor.look(images).strangeness_N for each in (loaded, own))
+    strange, expected = (each.predictor.predict(images).ood_score_N for each in (loaded, own))
     np.testing.assert_allclose(strange, expected, rtol=0.01)
     assert "half precision" in (halved / "README.md").read_text(encoding="utf-8")
     assert "half precision" not in (published / "README.md").read_text(encoding="utf-8")

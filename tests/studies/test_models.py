@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from morphoscope.models.build import build
-from morphoscope.recipe import Model, Recipe
+from morphoscope.recipes import Model, Recipe
 from morphoscope.studies.listing import describe_recipes, scheme_outputs
 from morphoscope.studies.registry import recipes
 

@@ -12,8 +12,8 @@ from morphoscope import api
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.studies.reproduce import StudyDone, study
-from morphoscope.studies.run import fitted_to, run_study
-from morphoscope.studies.study import NAMES, Options, find_study, resolved_rows
+from morphoscope.studies.run import run_study
+from morphoscope.studies.study import NAMES, Options, find_study, fitted_to, resolved_rows
 
 TINY = ("augment.size=32", "training.epochs=1", "training.batch=16", "model.hidden=8")
 

@@ -6,7 +6,7 @@ import pytest
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.scheme import Classes, VoteFractions
-from morphoscope.recipe import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
+from morphoscope.recipes import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
 
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)])
 

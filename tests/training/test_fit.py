@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.evaluate import evaluate
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import open_run
 from morphoscope.training import batches, callbacks
 from morphoscope.training.fit import fit
-from morphoscope.training.run import open_run
 from morphoscope.training.task import GalaxyTask
 
 

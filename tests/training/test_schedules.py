@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from morphoscope.recipe import Schedule
+from morphoscope.recipes import Schedule
 from morphoscope.training.schedules import schedule
 
 

@@ -1,24 +1,42 @@
 """What a catalogue says of each galaxy: its columns, with units and descriptions.
 
 A column beyond the usual ones is an :class:`Extra`: its name, type and meaning stand there once, and its
-values come with the network's answers (:mod:`morphoscope.catalogue.answering`) or with the galaxy's row.
+values come with the network's answers (:mod:`morphoscope.catalogue.predictions`) or with the galaxy's row.
 
 Shape letters: N galaxies, K outputs.
+
+Where a catalogue's numbers come from, as texts that any format can carry.
+
+The prediction sets that a catalogue was asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.data.ingest import Item
-from morphoscope.errors import MorphoscopeError
-from morphoscope.evaluation.conformal import SEPARATOR, filled_sets, set_names
+from morphoscope import files
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.stream import Item
+from morphoscope.inference.conformal import (
+    SEPARATOR,
+    check_coverage,
+    filled_sets,
+    least_probabilities,
+    set_names,
+)
 from morphoscope.labels.decision_tree import tree_of
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
+from morphoscope.version import __version__
+
+if TYPE_CHECKING:
+    from morphoscope.inference.ensemble import Ensemble
+    from morphoscope.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -137,7 +155,7 @@ def _classes(scheme: Classes, sets: Sets | None) -> list[Extra]:
 def catalogue_table(
     scheme: Classes | VoteFractions,
     items: Sequence[Item],
-    answers_NK: np.ndarray,
+    predictions_NK: np.ndarray,
     sets: Sets | None = None,
     extras: Sequence[Extra] = (),
     values: Mapping[str, np.ndarray] | None = None,
@@ -147,7 +165,7 @@ def catalogue_table(
     Args:
         scheme: what the answers mean.
         items: the galaxies; their rows may have id, ra and dec, and the values of extra columns.
-        answers_NK: probabilities or vote fractions, finite.
+        predictions_NK: probabilities or vote fractions, finite.
         sets: with a column of prediction sets.
         extras: further columns.
         values: of extra columns, (N,) or, for vectors, (N, D) each. A column that is not here is taken from
@@ -161,34 +179,36 @@ def catalogue_table(
         degrees = np.array([item.row.get(name, np.nan) for item in items], np.float64)
         columns[name] = pa.array(degrees, mask=~np.isfinite(degrees))
     if isinstance(scheme, VoteFractions):
-        columns |= _vote_columns(scheme, answers_NK)
+        columns |= _vote_columns(scheme, predictions_NK)
     else:
-        columns |= _class_columns(scheme, answers_NK, sets)
+        columns |= _class_columns(scheme, predictions_NK, sets)
     for extra in extras:
         columns[extra.name] = _extra_column(extra, items, values or {})
     return pa.table(columns, schema=catalogue_schema(scheme, sets, extras))
 
 
-def _vote_columns(scheme: VoteFractions, answers_NK: np.ndarray) -> dict[str, pa.Array]:
-    columns = {answer: pa.array(answers_NK[:, k], pa.float32()) for k, answer in enumerate(scheme.answers)}
+def _vote_columns(scheme: VoteFractions, predictions_NK: np.ndarray) -> dict[str, pa.Array]:
+    columns = {
+        answer: pa.array(predictions_NK[:, k], pa.float32()) for k, answer in enumerate(scheme.answers)
+    }
     tree = tree_of(scheme)
     if tree is not None:
-        paths = tree.leaf_paths(answers_NK)
+        paths = tree.leaf_paths(predictions_NK)
         columns[_PATH.name] = pa.array([SEPARATOR.join(path) for path in paths], pa.string())
     return columns
 
 
-def _class_columns(scheme: Classes, answers_NK: np.ndarray, sets: Sets | None) -> dict[str, pa.Array]:
+def _class_columns(scheme: Classes, predictions_NK: np.ndarray, sets: Sets | None) -> dict[str, pa.Array]:
     columns = {
-        "predicted": pa.array([scheme.classes[k] for k in answers_NK.argmax(axis=1)], pa.string()),
-        "probability": pa.array(answers_NK.max(axis=1), pa.float32()),
+        "predicted": pa.array([scheme.classes[k] for k in predictions_NK.argmax(axis=1)], pa.string()),
+        "probability": pa.array(predictions_NK.max(axis=1), pa.float32()),
     }
     for k, name in enumerate(scheme.classes):
-        columns[probability_column(name)] = pa.array(answers_NK[:, k], pa.float32())
-    columns["entropy"] = pa.array(entropy(answers_NK), pa.float32())
+        columns[probability_column(name)] = pa.array(predictions_NK[:, k], pa.float32())
+    columns["entropy"] = pa.array(entropy(predictions_NK), pa.float32())
     if sets is not None:
-        chosen = filled_sets(answers_NK, sets.least_K)
-        columns["set"] = pa.array(set_names(answers_NK, chosen, scheme.classes), pa.string())
+        chosen = filled_sets(predictions_NK, sets.least_K)
+        columns["set"] = pa.array(set_names(predictions_NK, chosen, scheme.classes), pa.string())
     return columns
 
 
@@ -206,3 +226,65 @@ def entropy(probabilities_NK: np.ndarray) -> np.ndarray:
     """−Σ p ln p of each row in nats, (N,) float64: 0 for certainty, ln K for no idea; 0 ln 0 is 0."""
     p = np.asarray(probabilities_NK, np.float64)
     return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1) + 0.0  # no negative zero
+
+
+def provenance_of(
+    predictor: Predictor | Ensemble, source: str, *, stretch: str, crop: int | None, sets: Sets | None = None
+) -> dict[str, str]:
+    """What a reader must know to trust a catalogue, or to make it again.
+
+    Args:
+        predictor: that answered.
+        source: what was predicted.
+        stretch: of FITS images.
+        crop: as asked; None: as the training's.
+        sets: the prediction sets in it.
+    """
+    run = predictor.run
+    facts = run.header.store
+    crop = crop or facts.crop
+    adapted = getattr(predictor, "adapted_to", 0)
+    return {
+        "program": "morphoscope",
+        "program_version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": source,
+        "run": run.name,
+        "recipe": run.recipe.name,
+        "weights_sha256": run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors"),
+        "views": str(predictor.views),
+        "number_format": predictor.number_format,
+        "calibration": predictor.calibration_words,
+        "adapted": f"batch normalisation to {adapted} images of the input" if adapted else "no",
+        "sets": "none" if sets is None else sets.words,
+        "scheme": predictor.scheme.model_dump_json(),
+        "stretch": stretch,
+        "crop": str(crop) if crop else "",
+        "size": str(facts.image_shape[0]),
+    }
+
+
+def sets_of(
+    predictor: Predictor | Ensemble, coverage: float | None, *, per_class: bool = False
+) -> Sets | None:
+    """Thresholds for a coverage from the run's calibration; None where no sets were asked for.
+
+    Raises:
+        UsageError: the coverage is not between 0 and 1, the run answers with votes, or it was not
+            calibrated for these views.
+    """
+    if coverage is None:
+        if per_class:
+            raise UsageError("sets within every class need a coverage; add --coverage, such as 0.9")
+        return None
+    check_coverage(coverage)
+    if not isinstance(predictor.scheme, Classes):
+        raise UsageError("--coverage makes sets of classes; this run answers with vote fractions")
+    calibration = predictor.calibration
+    if calibration is None or calibration.scores is None:
+        raise UsageError(
+            f"--coverage needs a calibrated run; calibration of '{predictor.run.name}' is "
+            f"{predictor.calibration_words}. See 'morphoscope calibrate --help'"
+        )
+    least_K = least_probabilities(calibration.scores, predictor.scheme.classes, coverage, per_class=per_class)
+    return Sets(coverage, per_class, least_K)

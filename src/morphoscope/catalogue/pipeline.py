@@ -6,6 +6,8 @@ Threads decode images and fit them to the training's size, in order and a bounde
 caller's thread gathers them into batches and hands each to one thread that asks the network; while that
 one works, the next batch is gathered and the last one written. So two batches of images are in memory,
 however long the catalogue.
+
+What is done to images that are not like the training's, said once.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from morphoscope.catalogue.prepare import Way, follow, way_to_fit
-from morphoscope.data.ingest import Item
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.decode import is_fits_name
+from morphoscope.images.stream import Item
+from morphoscope.inference.preprocess import CropResizePlan, crop_resize_plan, follow
+from morphoscope.progress import note
 
 if TYPE_CHECKING:
-    from morphoscope.training.run import StoreFacts
+    from morphoscope.runs.run import StoreFacts
 
 MOST_FAILURES = 4096  # of one batch: a million unreadable images in a row must not pile up
 Answer = TypeVar("Answer")
@@ -35,7 +39,7 @@ class Fitted:
 
     item: Item
     image: np.ndarray | None = None
-    way: Way | None = None
+    way: CropResizePlan | None = None
     shape: tuple[int, ...] = ()
     reason: str = ""
 
@@ -44,7 +48,7 @@ def fit(item: Item, *, facts: StoreFacts, crop: int | None) -> Fitted:
     """Read one image and make it like the training's (in a worker thread)."""
     try:
         image = item.load()
-        way = way_to_fit(image, facts, crop=crop)
+        way = crop_resize_plan(image, facts, crop=crop)
         return Fitted(item, follow(way, image), way, image.shape)
     except MorphoscopeError as error:
         return Fitted(item, reason=str(error).removeprefix(f"{item.source}: "))
@@ -104,8 +108,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Gather images; ``look`` sees each that could be read.
 
-    The images of a batch lie in one block of memory. On their own they would lie between the far larger ones
-    that are decoded meanwhile, and after some ten thousand the heap would be holes more than anything else.
+    The images of a batch lie in one block of memory, for they wait until it is full: a block is taken and
+    freed faster than hundreds of small pieces between those that are decoded meanwhile.
 
     Where batches begin depends on the input alone, so a catalogue that is continued after any batch has the
     same ones from there on, and the same answers to the last bit.
@@ -150,3 +154,27 @@ def answered(
             waiting = bare, asked
         if waiting is not None:
             yield waiting[0], waiting[1].result() if waiting[1] else None
+
+
+class Notes:
+    """Say once what is done to images that are not like the training's."""
+
+    def __init__(self, facts: StoreFacts, stretch: str) -> None:
+        self.facts, self.stretch = facts, stretch
+        self._said: set[str] = set()
+
+    def about(self, fitted: Fitted) -> None:
+        """Look at an image that could be read."""
+        assert fitted.way is not None
+        self._once(fitted.way.kind, fitted.way.words(*fitted.shape[:2]))
+        if is_fits_name(fitted.item.source) and self.stretch != self.facts.stretch:
+            self._once(
+                "stretch",
+                f"the run was trained on images '{self.facts.stretch}'; FITS images are shown to it with the "
+                f"'{self.stretch}' stretch",
+            )
+
+    def _once(self, kind: str, words: str) -> None:
+        if words and kind not in self._said:
+            self._said.add(kind)
+            note(words)

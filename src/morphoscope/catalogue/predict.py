@@ -1,17 +1,21 @@
 """Images in, a catalogue out, with flat memory and nothing lost by a kill.
 
-Rows are kept in parts beside the catalogue (:mod:`morphoscope.catalogue.journal`) while the network works
+Rows are kept in parts beside the catalogue (:mod:`morphoscope.catalogue.checkpoint`) while the network works
 (:mod:`morphoscope.catalogue.pipeline`); when the last galaxy is done the catalogue is put together from them,
 in the format of its ending, and put in place by one rename.
+
+A catalogue that is being made: what is done of it is kept, and put together at the end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,35 +24,41 @@ import pyarrow as pa
 
 from morphoscope import files
 from morphoscope.catalogue import pipeline
-from morphoscope.catalogue.answering import Answering, PlainAnswering
-from morphoscope.catalogue.cluster import answered_by_cluster
-from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
-from morphoscope.catalogue.filling import NotFinite, fill, kept_if_broken_off, not_yet_done, put_together
+from morphoscope.catalogue.checkpoint import Journal, was_placed
+from morphoscope.catalogue.columns import (
+    Extra,
+    Sets,
+    catalogue_schema,
+    catalogue_table,
+    provenance_of,
+    sets_of,
+)
+from morphoscope.catalogue.distributed.partition import Ask, Work
+from morphoscope.catalogue.distributed.ray import answered_by_cluster
+from morphoscope.catalogue.distributed.torchrun import answered_together, help_along
 from morphoscope.catalogue.formats.hats import check_places
 from morphoscope.catalogue.formats.write import (
+    Target,
     check_output,
+    remove,
     target_of,
+    write_unreadable,
+    written,
 )
-from morphoscope.catalogue.inputs.read import Images, stretch_like
+from morphoscope.catalogue.inputs.open import Images, stretch_like
 from morphoscope.catalogue.inputs.request import Request
-from morphoscope.catalogue.journal import Journal, was_placed
-from morphoscope.catalogue.notes import Notes
-from morphoscope.catalogue.pipeline import Digest, Fitted
-from morphoscope.catalogue.prepare import check_request
-from morphoscope.catalogue.provenance import provenance_of
-from morphoscope.catalogue.sets import sets_of
-from morphoscope.catalogue.stretches import Ask, Work
-from morphoscope.catalogue.together import answered_together, help_along
-from morphoscope.catalogue.unknown import FullAnswering, say_what_lacks
-from morphoscope.data.bands import parse_bands
-from morphoscope.data.ingest import Item, in_order
-from morphoscope.errors import UsageError
+from morphoscope.catalogue.pipeline import Digest, Fitted, Notes
+from morphoscope.catalogue.predictions import ColumnProvider, FullColumns, PlainColumns, say_what_lacks
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.bands import parse_bands
+from morphoscope.images.stream import Item, in_order
+from morphoscope.inference.preprocess import check_request
 from morphoscope.processes import Process
-from morphoscope.progress import note
+from morphoscope.progress import Bar, note, track
 
 if TYPE_CHECKING:
-    from morphoscope.evaluation.ensemble import Ensemble
-    from morphoscope.evaluation.predictor import Predictor
+    from morphoscope.inference.ensemble import Ensemble
+    from morphoscope.inference.predictor import Predictor
     from morphoscope.labels.scheme import Classes, VoteFractions
 
 
@@ -95,10 +105,10 @@ def predict_catalogue(
     workers: int | None = None,
     coverage: float | None = None,
     per_class: bool = False,
-    answering: Answering | None = None,
+    answering: ColumnProvider | None = None,
     resume: bool = False,
     shard_rows: int | None = None,
-    cluster: Callable[[], Answering] | None = None,
+    cluster: Callable[[], ColumnProvider] | None = None,
     process: Process | None = None,
 ) -> Summary:
     """Predict every image of ``source`` and write a catalogue.
@@ -110,13 +120,13 @@ def predict_catalogue(
     of the input, but for HATS by place on the sky.
 
     Args:
-        predictor: a run's network (see :mod:`morphoscope.evaluation.predictor`).
+        predictor: a run's network (see :mod:`morphoscope.inference.predictor`).
         source: a folder, a glob, an image, an archive, a table with an image column, or a store
-            (see :func:`morphoscope.catalogue.inputs.read.open_input`); with ``sources``, a FITS mosaic.
+            (see :func:`morphoscope.catalogue.inputs.open.open_input`); with ``sources``, a FITS mosaic.
         out: the catalogue; its ending says the format (see
             :func:`morphoscope.catalogue.formats.write.target_of`).
         crop: side of the centre crop of each image that the network is to see as it saw the training's
-            images, pixels; None: as :func:`morphoscope.catalogue.prepare.way_to_fit` says.
+            images, pixels; None: as :func:`morphoscope.inference.preprocess.crop_resize_plan` says.
         size: side of the training's images, which is the only one that fits; checked if given.
         batch: images handed to the network at once.
         overwrite: replace a catalogue that is already there.
@@ -130,17 +140,18 @@ def predict_catalogue(
         size_column: column of ``sources`` with each cutout's own side, arcsec.
         workers: threads that decode; None: one a core.
         coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
-            the training's (see :mod:`morphoscope.evaluation.conformal`); None: no such column.
+            the training's (see :mod:`morphoscope.inference.conformal`); None: no such column.
         per_class: the share holds within every class, and not only over all galaxies.
-        answering: asks the network, and may add columns (see :mod:`morphoscope.catalogue.answering`); None:
+        answering: asks the network, and may add columns (see :mod:`morphoscope.catalogue.predictions`); None:
             the predictor's answers alone.
         resume: go on with an interrupted catalogue of the same name and request, if there is one.
         shard_rows: rows of each file of a catalogue in shards, the most of them for HATS.
         cluster: makes ``answering`` on a worker; the answers then come from a Ray cluster (see
-            :mod:`morphoscope.catalogue.cluster`), whose machines must see input and run. None: from here.
+            :mod:`morphoscope.catalogue.distributed.ray`), whose machines must see input and run. None: from
+            here.
         process: which one this is of several that make the catalogue together (see
-            :mod:`morphoscope.catalogue.together`); all are called with the same arguments, and only the
-            leader writes. None: the only one.
+            :mod:`morphoscope.catalogue.distributed.torchrun`); all are called with the same arguments, and
+            only the leader writes. None: the only one.
 
     Raises:
         UsageError: the request is wrong: nothing at ``source``, an unknown ending, ``out`` exists or
@@ -173,7 +184,7 @@ def predict_catalogue(
     images = opened()
     if target.by_place:
         images = replace(images, items=check_places(images.items, out.name))
-    answering = answering or PlainAnswering(predictor)
+    answering = answering or PlainColumns(predictor)
     provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
     extras = (*images.extras, *answering.extras)
     schema = catalogue_schema(predictor.scheme, sets, extras)
@@ -192,7 +203,7 @@ def predict_catalogue(
             resumed, items = journal.extent.rows, not_yet_done(images, journal)
             if predictor.calibration is None:
                 note(f"calibration: {predictor.calibration_words}")
-            if isinstance(answering, FullAnswering):
+            if isinstance(answering, FullColumns):
                 say_what_lacks(predictor)
             look, rest = Notes(facts, stretch).about, {"start": journal.done, "count": images.count}
             if cluster is not None:
@@ -227,11 +238,11 @@ def _items_of(opened: Callable[[], Images]) -> Iterable[Item]:
     return opened().items
 
 
-def _ask_of(ask: Callable[..., pa.Table], answering: Answering) -> Ask:
+def _ask_of(ask: Callable[..., pa.Table], answering: ColumnProvider) -> Ask:
     return partial(ask, answering)
 
 
-def _ask_on_worker(ask: Callable[..., pa.Table], cluster: Callable[[], Answering]) -> Ask:
+def _ask_on_worker(ask: Callable[..., pa.Table], cluster: Callable[[], ColumnProvider]) -> Ask:
     return partial(ask, cluster())
 
 
@@ -240,7 +251,7 @@ def _answers(
     run: str,
     sets: Sets | None,
     extras: Sequence[Extra],
-    answering: Answering,
+    answering: ColumnProvider,
     batch: list[Fitted],
 ) -> pa.Table:
     """The catalogue's rows for a batch.
@@ -248,12 +259,107 @@ def _answers(
     Raises:
         MorphoscopeError: an answer is not finite.
     """
-    answers_NK, values = answering([fitted.image for fitted in batch if fitted.image is not None])
-    wrong = np.flatnonzero(~np.isfinite(answers_NK).all(axis=1))
+    predictions_NK, values = answering([fitted.image for fitted in batch if fitted.image is not None])
+    wrong = np.flatnonzero(~np.isfinite(predictions_NK).all(axis=1))
     if len(wrong):
         raise NotFinite(
             f"{batch[wrong[0]].item.source}: the network of run '{run}' gives an answer that "
             "is not finite; nothing was kept. Train the run again"
         )
     items = [fitted.item for fitted in batch]
-    return catalogue_table(scheme, items, answers_NK, sets, extras, values)
+    return catalogue_table(scheme, items, predictions_NK, sets, extras, values)
+
+
+class NotFinite(MorphoscopeError):
+    """The network is broken, and no row of it can be trusted."""
+
+
+class NothingPredicted(MorphoscopeError):
+    """There is not one row."""
+
+
+@contextlib.contextmanager
+def kept_if_broken_off(journal: Journal) -> Iterator[None]:
+    """Whatever ends the block early, its finished galaxies stay for a continuation."""
+    try:
+        yield
+    except (NotFinite, NothingPredicted):
+        journal.discard()
+        raise
+    except BaseException:
+        with contextlib.suppress(OSError, pa.ArrowException):  # a full disk must not hide the first error
+            journal.commit()
+        remove(journal.result)
+        journal.release()
+        if journal.kept:
+            note(f"{journal.out}: {journal.kept} galaxies are done and kept; go on with --resume")
+        raise
+
+
+def not_yet_done(images: Images, journal: Journal) -> tuple[Iterator[Item], Digest]:
+    """The galaxies after those of the journal, whose images are not looked at again.
+
+    Raises:
+        UsageError: the input does not begin with the journal's galaxies.
+    """
+    items, digest = iter(images.items), Digest()
+    for item in islice(items, journal.done):
+        digest.add(item)
+    if journal.done and (digest.count, digest.words) != (journal.done, journal.digest):
+        raise UsageError(
+            f"{images.name}: has changed since the catalogue was interrupted: its first {journal.done} "
+            "galaxies differ in id, source, coordinates or order; bring it back as it was, or begin anew "
+            "with --overwrite and without --resume"
+        )
+    if journal.done:
+        note(f"going on after {journal.done} galaxies")
+    return items, digest
+
+
+def fill(
+    journal: Journal, answers: Iterable[tuple[pipeline.Batch, pa.Table | None]], count: int | None
+) -> None:
+    """Keep the answers as they come."""
+    from morphoscope.models.memory import Tidying, give_back_freed_memory
+
+    tidying = Tidying()
+    with Bar("predicting", count, "galaxies", done=journal.done) as bar:
+        for batch, table in answers:
+            before = journal.done
+            journal.add(table, batch.failures, batch.stop, batch.digest)
+            bar.advance(journal.done - before)
+            tidying.step()
+    give_back_freed_memory()  # the network needs none any more, and writing the catalogue does
+    journal.commit()
+
+
+def put_together(journal: Journal, target: Target, name: str) -> Path | None:
+    """Make the catalogue of the parts and put it in place; returns the list of unreadable images.
+
+    The list comes first, so that a catalogue that is there has everything that belongs to it.
+    """
+    if not journal.extent.rows:
+        raise _nothing_predicted(name, journal)
+    remove(journal.result)
+    provenance, rows = journal.provenance, 0
+    with written(target, journal.result, journal.schema, provenance, journal.extent) as writer:
+        for table in track(journal.tables(), f"writing {journal.out.name}", unit="blocks"):
+            writer.write(table)
+            rows += table.num_rows
+    if rows != journal.extent.rows:
+        raise MorphoscopeError(f"{journal.folder} is damaged: {rows} rows of {journal.extent.rows} are there")
+    listed = write_unreadable(target.path, journal.failures())
+    journal.announce()
+    target.put_in_place(journal.result)
+    journal.discard()
+    return listed
+
+
+def _nothing_predicted(name: str, journal: Journal) -> NothingPredicted:
+    if journal.first_failure is None:
+        return NothingPredicted(f"{name}: holds no images, so no catalogue was written")
+    _, source, reason = journal.first_failure
+    return NothingPredicted(
+        f"{name}: none of {journal.failed} images could be read, so no catalogue was written "
+        f"(the first, {source}: {reason})"
+    )

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from morphoscope.catalogue.formats.convert import parquet_parts
-from morphoscope.catalogue.unknown import EMBEDDING
-from morphoscope.data.images import read_image
+from morphoscope.catalogue.predictions import EMBEDDING
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.decode import read_image
 
 if TYPE_CHECKING:
-    from morphoscope.training.run import Run
+    from morphoscope.runs.run import Run
 
 PIECE = 4096  # rows read at once
 _PLACE = ("id", "source", "ra", "dec")
@@ -203,7 +203,7 @@ def pictures_of(catalogue: EmbeddedCatalogue, neighbours: Sequence[Neighbour]) -
     """The galaxies' images, from where the catalogue was made of them; None for those that are there no
     more.
     """
-    from morphoscope.catalogue.inputs.read import open_input
+    from morphoscope.catalogue.inputs.open import open_input
 
     wanted = {(str(n.values["id"]), n.values["source"]): place for place, n in enumerate(neighbours)}
     found: list[np.ndarray | None] = [None] * len(neighbours)

@@ -13,11 +13,12 @@ from typing import Annotated
 
 import typer
 
-from morphoscope import __version__, progress
-from morphoscope.cli import convert, data, measuring, runs, sharing, similar, studies, training
+from morphoscope import progress
+from morphoscope.cli import data, evaluate, predict, sharing, studies, training
 from morphoscope.errors import MorphoscopeError
 from morphoscope.processes import handed_over
 from morphoscope.progress import note
+from morphoscope.version import __version__
 
 app = typer.Typer(
     name="morphoscope",
@@ -28,10 +29,8 @@ app = typer.Typer(
 )
 data.register(app)
 training.register(app)
-measuring.register(app)
-runs.register(app)
-similar.register(app)
-convert.register(app)
+evaluate.register(app)
+predict.register(app)
 sharing.register(app)
 studies.register(app)
 

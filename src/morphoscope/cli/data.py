@@ -50,7 +50,7 @@ def simulate(
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate labelled galaxies as a survey would picture them, with their true parameters."""
-    from morphoscope.data.simulate import simulate as simulated
+    from morphoscope.data.sources.simulated import simulate as simulated
 
     _made(
         simulated(
@@ -77,7 +77,7 @@ def fetch_galaxy10(
     overwrite: Overwrite = False,
 ) -> None:
     """Download Galaxy10_DECals.h5 (2.7 GB, resumable) and make a store of it."""
-    from morphoscope.data.download import fetch_galaxy10 as fetched
+    from morphoscope.data.sources.download import fetch_galaxy10 as fetched
 
     options: dict[str, Any] = {} if url is None else {"url": url}
     _made(fetched(out, crop=crop, size=size, overwrite=overwrite, **options))
@@ -93,7 +93,7 @@ def ingest_galaxy10(
     workers: Workers = None,
 ) -> None:
     """The official Galaxy10 DECaLS file."""
-    from morphoscope.data.galaxy10 import ingest_galaxy10 as ingested
+    from morphoscope.data.sources.galaxy10 import ingest_galaxy10 as ingested
 
     _made(ingested(source, out, crop=crop, size=size, overwrite=overwrite, workers=workers))
 
@@ -114,7 +114,7 @@ def ingest_galaxy_zoo(
     workers: Workers = None,
 ) -> None:
     """The Kaggle Galaxy Zoo challenge: images with solutions, or images alone."""
-    from morphoscope.data.galaxy_zoo import ingest_galaxy_zoo as ingested
+    from morphoscope.data.sources.galaxy_zoo import ingest_galaxy_zoo as ingested
 
     _made(
         ingested(
@@ -147,7 +147,7 @@ def ingest_folder(
     workers: Workers = None,
 ) -> None:
     """Your own images, sorted into one folder a class (JPEG, PNG, TIFF, FITS)."""
-    from morphoscope.data.folder import ingest_folder as ingested
+    from morphoscope.data.sources.folder import ingest_folder as ingested
 
     _made(
         ingested(
@@ -194,7 +194,7 @@ def ingest_table(
     workers: Workers = None,
 ) -> None:
     """Your own table with an image column and label columns."""
-    from morphoscope.data.table import ingest_table as ingested
+    from morphoscope.data.sources.table import ingest_table as ingested
 
     _made(
         ingested(
@@ -256,7 +256,7 @@ def audit(
 
     STORE may also be a table with the columns ra, dec and, if known, label.
     """
-    from morphoscope.data.audit_text import audit_lines, audit_path
+    from morphoscope.data.audit import audit_lines, audit_path
 
     radii = tuple(radius) if radius else (0.1, 5.0, 67.0)
     if min(radii) <= 0:

@@ -80,7 +80,7 @@ def train(
 
 
 def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
-    from morphoscope.evaluation.text import calibration_lines, summary_lines
+    from morphoscope.report.terminal import calibration_lines, summary_lines
 
     if metrics:
         print("\n".join(summary_lines(metrics["test"]) + calibration_lines(metrics)))

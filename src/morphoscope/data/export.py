@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from morphoscope import files
-from morphoscope.data.ingest import in_order
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError
+from morphoscope.images.stream import in_order
 from morphoscope.labels.scheme import Classes
 from morphoscope.progress import note, track
 
@@ -77,8 +77,8 @@ def export_hdf5(
     """Write a store as an HDF5 file with Galaxy10's keys: images, ans, ra, dec, redshift, pxscale.
 
     Each image is one compressed chunk. Class names are attributes of ``ans``, so that
-    :func:`morphoscope.data.galaxy10.ingest_galaxy10` reads other classes, too. Galaxies without a label are
-    left out, and counted in a note; redshifts and scales that are not known are NaN.
+    :func:`morphoscope.data.sources.galaxy10.ingest_galaxy10` reads other classes, too. Galaxies without a
+    label are left out, and counted in a note; redshifts and scales that are not known are NaN.
 
     Args:
         store: with classes as labels.

@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from morphoscope import files
-from morphoscope.data.images import check_fit, fit_image
 from morphoscope.data.store import Store, StoreMeta, open_store, pixel_hash
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.decode import check_crop_and_size, crop_and_resize
+from morphoscope.images.stream import Item, in_order
 from morphoscope.progress import Bar, note
-
-LOOK_AHEAD = 4  # images a worker may be ahead of the writing
-
-Work = TypeVar("Work")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One galaxy on its way into a store.
-
-    Attributes:
-        source: where the image comes from; messages and the table's ``source`` column use it.
-        load: gives the image, (H, W, 3) uint8; called in a worker thread. A MorphoscopeError it raises
-            makes the image an unreadable one.
-        row: the table's other columns. ``pixel_scale``, if there, is in arcsec per source pixel and
-            becomes arcsec per stored pixel.
-    """
-
-    source: str
-    load: Callable[[], np.ndarray]
-    row: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,7 +75,7 @@ def write_store(
     """
     out = Path(out)
     refuse_out(out, overwrite=overwrite)
-    check_fit(crop, size)
+    check_crop_and_size(crop, size)
     meta = meta.model_copy(update={"crop": crop, "size": size})
     unreadable: list[tuple[str, str]] = []
     scales = _StoredScale(crop, size)
@@ -140,35 +116,6 @@ def refuse_out(out: Path, *, overwrite: bool) -> None:
     files.refuse_existing(out, overwrite=overwrite, mark="store.yaml")
 
 
-def in_order(
-    function: Callable[[Work], Result], items: Iterable[Work], workers: int | None = None
-) -> Generator[Result]:
-    """``map`` over threads: results in the order of the items, a bounded number of items ahead.
-
-    Threads rather than processes: decoders, OpenCV and hashing release Python's lock, and an image need
-    not be copied from one process to another.
-    """
-    threads = workers or cores()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > LOOK_AHEAD * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def sha256_with_progress(path: Path) -> str:
     """The SHA-256 of a large file as 64 hex digits, with a progress bar.
 
@@ -191,7 +138,7 @@ def _fit(item: Item, crop: int | None, size: int | None) -> _Fitted | _Unreadabl
         image = item.load()
     except MorphoscopeError as error:
         return _Unreadable(item.source, str(error))
-    fitted = fit_image(image, crop=crop, size=size)
+    fitted = crop_and_resize(image, crop=crop, size=size)
     return _Fitted(item, fitted, (image.shape[1], image.shape[0]), pixel_hash(fitted))
 
 

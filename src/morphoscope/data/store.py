@@ -26,7 +26,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope import files
 from morphoscope.data.masks import MASK_HASH, component_plane, open_masks
-from morphoscope.data.rows import STANDARD_COLUMNS
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.progress import track
@@ -186,3 +185,6 @@ def _check_pixels(store: Store, *, every: bool) -> None:
 def pixel_hash(image_HWC: np.ndarray) -> str:
     """A 64-bit fingerprint of an image's pixels (16 hex digits); equal pixels give equal fingerprints."""
     return hashlib.blake2b(np.ascontiguousarray(image_HWC).data, digest_size=8).hexdigest()
+
+
+STANDARD_COLUMNS = ("id", "ra", "dec", "source", "pixel_hash", "sky_group")

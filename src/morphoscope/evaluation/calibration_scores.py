@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.evaluation import calibrate
-from morphoscope.evaluation.calibration import log_losses
-from morphoscope.evaluation.checks import checked_votes
-from morphoscope.evaluation.intervals import resampled_sums, with_interval
-from morphoscope.evaluation.metrics import classification_metrics
+from morphoscope.evaluation import calibration_error
+from morphoscope.evaluation.bootstrap import resampled_sums, with_interval
+from morphoscope.evaluation.metrics import checked_votes, classification_metrics
+from morphoscope.inference.calibration import log_losses
 from morphoscope.labels.scheme import Classes, VoteFractions
 
 SCORES = ("ece", "adaptive_ece", "log_loss", "brier")
@@ -22,7 +21,7 @@ SCORES = ("ece", "adaptive_ece", "log_loss", "brier")
 def calibration_scores(
     scheme: Classes | VoteFractions,
     targets: np.ndarray,
-    answers_NK: np.ndarray,
+    predictions_NK: np.ndarray,
     *,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -43,12 +42,14 @@ def calibration_scores(
         ``reliability``.
     """
     if isinstance(scheme, Classes):
-        measured = classification_metrics(targets, answers_NK, scheme.classes, bootstrap=bootstrap, seed=seed)
+        measured = classification_metrics(
+            targets, predictions_NK, scheme.classes, bootstrap=bootstrap, seed=seed
+        )
         return {name: measured[name] for name in ("n", *SCORES, "reliability")}
-    truth_NK, stated_NK = checked_votes(targets, answers_NK, scheme.answers)
+    truth_NK, stated_NK = checked_votes(targets, predictions_NK, scheme.answers)
     count, size = truth_NK.shape
-    edges = calibrate.equal_width_edges()
-    gaps = [calibrate.gap_columns(stated_NK[:, k], truth_NK[:, k], edges) for k in range(size)]
+    edges = calibration_error.equal_width_edges()
+    gaps = [calibration_error.gap_columns(stated_NK[:, k], truth_NK[:, k], edges) for k in range(size)]
     parts = {
         "ece": np.concatenate(gaps, axis=1),
         "log_loss": log_losses(scheme, truth_NK, stated_NK)[:, None],
@@ -59,15 +60,15 @@ def calibration_scores(
         sums_RM = resampled_sums(part, bootstrap, seed)
         totals = part.sum(axis=0)
         divisor = count * size if name == "ece" else count
-        number = float(calibrate.error_from_gaps(totals, divisor))  # the other two are never negative
-        samples = calibrate.error_from_gaps(sums_RM, divisor)
+        number = float(calibration_error.error_from_gaps(totals, divisor))  # the other two are never negative
+        samples = calibration_error.error_from_gaps(sums_RM, divisor)
         scores[name] = with_interval(number, samples, count, biased_upward=name == "ece")
     scores["reliability"] = _pooled(stated_NK.ravel(), truth_NK.ravel(), edges)
     return scores
 
 
 def _pooled(stated: np.ndarray, truth: np.ndarray, edges: np.ndarray) -> list[dict[str, Any]]:
-    index = calibrate.bin_of(stated, edges)
+    index = calibration_error.bin_of(stated, edges)
     size = len(edges) - 1
     counts = np.bincount(index, minlength=size)
     sums = [np.bincount(index, weights=values, minlength=size) for values in (stated, truth)]

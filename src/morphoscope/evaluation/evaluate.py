@@ -1,11 +1,16 @@
 """Measure a run on held-out galaxies and keep every prediction.
 
 Shape letters: V views, N galaxies, K outputs.
+
+An ensemble measured: on galaxies that no member learned from, or on another store.
+
+Shape letters: N galaxies, K outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,21 +19,25 @@ import pyarrow.parquet as pq
 
 from morphoscope import files
 from morphoscope.data.store import Store
-from morphoscope.errors import MorphoscopeError
-from morphoscope.evaluation.calibrated import (
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.evaluation.fit_uncertainty import (
     calibration_results,
+    finish,
     fit_views,
+    held_out_of,
+    ood_results,
     set_results,
 )
-from morphoscope.evaluation.calibration import keep_calibrations
-from morphoscope.evaluation.conformal import check_coverage
 from morphoscope.evaluation.metrics import measure
-from morphoscope.evaluation.predictor import Predictor, mean_over_views
-from morphoscope.evaluation.strangeness import finish, held_out_of, strangeness_results
+from morphoscope.files import write_json
+from morphoscope.inference.calibration import keep_calibrations
+from morphoscope.inference.conformal import check_coverage
+from morphoscope.inference.ensemble import Ensemble, mutual_information
+from morphoscope.inference.predictor import Predictor, mean_over_views
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 from morphoscope.labels.translate import translated, translation
 from morphoscope.progress import Bar
-from morphoscope.training.run import Run, write_json
+from morphoscope.runs.run import Run
 
 CHUNK = 512  # galaxies between two movements of the progress bar
 COVERAGE = 0.9  # of prediction sets, where none was asked for
@@ -58,8 +67,8 @@ def evaluate(
     Returns:
         ``scheme``, ``views``, ``best_epoch``, ``test`` and ``validation`` (see evaluation/metrics.py;
         None where that split is empty), ``counts`` per class and split, ``calibration`` and ``sets`` (see
-        evaluation/calibrated.py; None where there is none), ``out_of_distribution`` (see
-        evaluation/strangeness.py; likewise).
+        evaluation/fit_uncertainty.py; None where there is none), ``out_of_distribution`` (see
+        evaluation/fit_uncertainty.py; likewise).
 
     Raises:
         MorphoscopeError: the store is not the one the run was trained on, or the test split is empty.
@@ -83,24 +92,24 @@ def evaluate(
     if held_out is not None:
         finish(predictor, held_out, split)
     own_NK, distances_N = predict_rows(predictor, store, split.test, "test galaxies")
-    answers_NK = predictor.corrected(own_NK)
+    predictions_NK = predictor.corrected(own_NK)
     parts = {part: getattr(split, part) for part in ("train", "validation", "test")}
     result: dict[str, Any] = {
         "scheme": run.scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
-        "test": measure(run.scheme, targets[split.test], answers_NK),
+        "test": measure(run.scheme, targets[split.test], predictions_NK),
         "validation": None,
         "counts": counts(run.scheme, targets, parts),
-        "calibration": calibration_results(predictor, targets[split.test], own_NK, answers_NK),
-        "sets": set_results(predictor, targets[split.test], answers_NK, coverage),
-        "out_of_distribution": strangeness_results(predictor, distances_N, store),
+        "calibration": calibration_results(predictor, targets[split.test], own_NK, predictions_NK),
+        "sets": set_results(predictor, targets[split.test], predictions_NK, coverage),
+        "out_of_distribution": ood_results(predictor, distances_N, store),
     }
     if validation_VNK is not None:
         steering_NK = predictor.corrected(mean_over_views(validation_VNK))
         result["validation"] = measure(run.scheme, targets[split.validation], steering_NK)
     if keep:
-        _keep_predictions(run, store, split.test, targets[split.test], answers_NK)
+        _keep_predictions(run, store, split.test, targets[split.test], predictions_NK)
         write_json(run.path / "metrics.json", result)
     return result
 
@@ -140,9 +149,9 @@ def evaluate_elsewhere(
     predictor = Predictor(run, views=views, calibrated=calibrated)
     targets = store.targets()[rows]
     own_NK, distances_N = predict_rows(predictor, store, rows, "galaxies")
-    answers_NK = predictor.corrected(own_NK)
+    predictions_NK = predictor.corrected(own_NK)
     same = matrix_KL is None
-    asked_NL = answers_NK if same else translated(answers_NK, matrix_KL)
+    asked_NL = predictions_NK if same else translated(predictions_NK, matrix_KL)
     return {
         "scheme": scheme.kind,
         "views": predictor.views,
@@ -150,9 +159,9 @@ def evaluate_elsewhere(
         "test": measure(scheme, targets, asked_NL),
         "validation": None,
         "counts": counts(scheme, store.targets(), {"test": rows}),
-        "calibration": calibration_results(predictor, targets, own_NK, answers_NK) if same else None,
-        "sets": set_results(predictor, targets, answers_NK, coverage) if same else None,
-        "out_of_distribution": strangeness_results(predictor, distances_N),
+        "calibration": calibration_results(predictor, targets, own_NK, predictions_NK) if same else None,
+        "sets": set_results(predictor, targets, predictions_NK, coverage) if same else None,
+        "out_of_distribution": ood_results(predictor, distances_N),
     }
 
 
@@ -163,8 +172,8 @@ def predict_rows(
     distances from the training's galaxies, (N,): of a run without reference, NaN.
     """
     answers, distances = [], []
-    for answers_VNK, features_VND in _chunks(predictor, store, rows, what):
-        answers.append(mean_over_views(answers_VNK))
+    for predictions_VNK, features_VND in _chunks(predictor, store, rows, what):
+        answers.append(mean_over_views(predictions_VNK))
         distances.append(predictor.distances(mean_over_views(features_VND)))
     return np.concatenate(answers), np.concatenate(distances)
 
@@ -180,8 +189,8 @@ def predict_views(
     D).
     """
     answers = []
-    for answers_VNK, features_VND in _chunks(predictor, store, rows, what):
-        answers.append(answers_VNK)
+    for predictions_VNK, features_VND in _chunks(predictor, store, rows, what):
+        answers.append(predictions_VNK)
         if watch is not None:
             watch(features_VND)
     return np.concatenate(answers, axis=1)
@@ -193,7 +202,7 @@ def _chunks(
     with Bar(f"predicting {what}", len(rows), "galaxies") as bar:
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            yield predictor.answers_and_features([store.images[row] for row in part])
+            yield predictor.predictions_and_features([store.images[row] for row in part])
             bar.advance(len(part))
 
 
@@ -214,7 +223,7 @@ def prediction_table(
     store: Store,
     rows: np.ndarray,
     targets: np.ndarray,
-    answers_NK: np.ndarray,
+    predictions_NK: np.ndarray,
 ) -> pa.Table:
     """One row a galaxy: id, row, source, truth and prediction, with a column per class or answer."""
     columns: dict[str, Any] = {
@@ -225,14 +234,14 @@ def prediction_table(
     if isinstance(scheme, VoteFractions):
         for k, name in enumerate(scheme.answers):
             columns[f"t_{name}"] = pa.array(targets[:, k], pa.float32())
-            columns[name] = pa.array(answers_NK[:, k], pa.float32())
+            columns[name] = pa.array(predictions_NK[:, k], pa.float32())
         return pa.table(columns)
-    chosen = answers_NK.argmax(axis=1)
+    chosen = predictions_NK.argmax(axis=1)
     columns["label"] = pa.array(targets, pa.int16())
     columns["predicted"] = pa.array(chosen, pa.int16())
-    columns["probability"] = pa.array(answers_NK.max(axis=1), pa.float32())
+    columns["probability"] = pa.array(predictions_NK.max(axis=1), pa.float32())
     for k, name in enumerate(scheme.classes):
-        columns[probability_column(name)] = pa.array(answers_NK[:, k], pa.float32())
+        columns[probability_column(name)] = pa.array(predictions_NK[:, k], pa.float32())
     return pa.table(columns)
 
 
@@ -247,9 +256,9 @@ def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
     held_out = held_out_of(predictor, store, split)
     if held_out is None and not run.recipe.evaluation.calibrate:
         return
-    answers_VNK = predict_views(predictor, store, split.validation, "validation galaxies", held_out)
+    predictions_VNK = predict_views(predictor, store, split.validation, "validation galaxies", held_out)
     if run.recipe.evaluation.calibrate:
-        keep_calibrations(run, fit_views(predictor, split, store.targets(), answers_VNK))
+        keep_calibrations(run, fit_views(predictor, split, store.targets(), predictions_VNK))
     if held_out is not None:
         finish(predictor, held_out, split)
 
@@ -260,3 +269,81 @@ def _keep_predictions(
     table = prediction_table(run.scheme, store, rows, targets, answers)
     with files.atomic_file(run.path / "predictions.parquet") as place:
         pq.write_table(table, place)
+
+
+def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[str, Any]:
+    """Metrics of an ensemble, and of its members on the same galaxies.
+
+    Args:
+        ensemble: of finished runs.
+        store: every labelled galaxy of it; None: those test galaxies of the members' common store that all
+            members held out.
+
+    Returns:
+        ``scheme``, ``views``, ``test`` (see evaluation/metrics.py), ``members``: name → the same of each,
+        ``mutual_ information`` (mean over the galaxies, nats), ``calibration`` and ``sets`` (None: the mean
+        of calibrated answers is not calibrated again), ``out_of_distribution`` (None).
+
+    Raises:
+        UsageError: without a store, the members were trained on different ones or hold no galaxy out in
+            common.
+        MorphoscopeError: the store's labels are others, or no galaxy has one.
+    """
+    store, rows = (_held_out_by_all(ensemble)) if store is None else (store, _labelled(ensemble, store))
+    targets = store.targets()[rows]
+    answers: list[np.ndarray] = []
+    information: list[np.ndarray] = []
+    members: list[list[np.ndarray]] = [[] for _ in ensemble.members]
+    with Bar("predicting galaxies", len(rows), "galaxies") as bar:
+        for start in range(0, len(rows), CHUNK):
+            images = [store.images[row] for row in rows[start : start + CHUNK]]
+            looks, together = ensemble.predict_each(images)
+            answers.append(together.predictions_NK)
+            information.append(mutual_information(ensemble.scheme, together.opinions_ONK))
+            for gathered, look in zip(members, looks, strict=True):
+                gathered.append(look.predictions_NK)
+            bar.advance(len(images))
+    return {
+        "scheme": ensemble.scheme.kind,
+        "views": ensemble.views,
+        "test": measure(ensemble.scheme, targets, np.concatenate(answers)),
+        "members": {
+            member.run.name: measure(ensemble.scheme, targets, np.concatenate(gathered))
+            for member, gathered in zip(ensemble.members, members, strict=True)
+        },
+        "mutual_information": float(np.concatenate(information).mean()),
+        "calibration": None,
+        "sets": None,
+        "out_of_distribution": None,
+    }
+
+
+def _labelled(ensemble: Ensemble, store: Store) -> np.ndarray:
+    if store.need_scheme().output_names != ensemble.scheme.output_names:
+        raise MorphoscopeError(f"{store.path} has other labels than the runs answer")
+    if store.meta.image_shape[0] != ensemble.input_side:
+        raise MorphoscopeError(
+            f"{store.path} holds images of {store.meta.image_shape[0]} px; the largest that a member was "
+            f"trained on have {ensemble.input_side}"
+        )
+    rows = np.flatnonzero(store.labelled())
+    if not len(rows):
+        raise MorphoscopeError(f"{store.path} has no labelled galaxy to measure on")
+    return rows
+
+
+def _held_out_by_all(ensemble: Ensemble) -> tuple[Store, np.ndarray]:
+    runs = [member.run for member in ensemble.members]
+    if len({run.header.store.path for run in runs}) > 1:
+        raise UsageError(
+            "the members were trained on different stores, so no galaxy is known to be new to all of them; "
+            "give one that is with --store"
+        )
+    store = runs[0].store()
+    rows = reduce(np.intersect1d, [run.split(store).test for run in runs])
+    if not len(rows):
+        raise UsageError(
+            "no galaxy is in the test of every member; train them with the same data.split_seed, or give "
+            "another store with --store"
+        )
+    return store, rows

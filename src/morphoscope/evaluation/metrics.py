@@ -4,6 +4,8 @@ Shape letters: N galaxies, K classes or answers, R resamples.
 
 A number is ``{"value", "low", "high"}`` with plain floats. What is undefined is None with a ``reason``
 beside it; NaN never appears.
+
+Arrays that metrics can be computed from, or one sentence on what is wrong with them.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.evaluation import calibrate
-from morphoscope.evaluation.checks import checked_classes, checked_votes
-from morphoscope.evaluation.intervals import resampled_sums, wilson_interval, with_interval
-from morphoscope.evaluation.scores import ClassCounts
+from morphoscope.errors import MorphoscopeError
+from morphoscope.evaluation import calibration_error
+from morphoscope.evaluation.bootstrap import resampled_sums, wilson_interval, with_interval
+from morphoscope.evaluation.confusion import ClassCounts
 from morphoscope.labels.scheme import Classes, VoteFractions
 
 _TINY = float(np.finfo(np.float32).eps)  # log loss of a certain and wrong answer stays finite
@@ -78,10 +80,10 @@ def classification_metrics(
     Returns:
         ``n``; ``accuracy``, ``macro_precision``, ``macro_recall``, ``macro_f1``, ``weighted_precision``,
         ``weighted_recall``, ``weighted_f1``, ``top2`` (truth among the two most probable), ``ece`` and
-        ``adaptive_ece`` (see calibrate.py), ``log_loss`` (nats) and ``brier`` (Σ_k (p_k − y_k)², 0 to 2,
-        Brier 1950), each ``{"value", "low", "high"}``; ``per_class``, a list of ``{name, precision, recall,
-        recall_low, recall_high (Wilson), f1, support, predicted}``; ``confusion`` (K×K counts, rows the
-        truth); ``reliability`` (bins); ``notes``, sentences on what these numbers cannot say.
+        ``adaptive_ece`` (see calibration_error.py), ``log_loss`` (nats) and ``brier`` (Σ_k (p_k − y_k)², 0
+        to 2, Brier 1950), each ``{"value", "low", "high"}``; ``per_class``, a list of ``{name, precision,
+        recall, recall_low, recall_high (Wilson), f1, support, predicted}``; ``confusion`` (K×K counts, rows
+        the truth); ``reliability`` (bins); ``notes``, sentences on what these numbers cannot say.
 
         Macro averages follow scikit-learn with ``zero_division=0`` over the classes that occur in the truth
         or among the predictions, so a class that is called but has no galaxy here counts as zero; ``notes``
@@ -100,15 +102,15 @@ def classification_metrics(
     truth_N = probabilities_NK[rows, labels_N]
     one_hot = labels_N[:, None] == np.arange(size)
     edges = {
-        "ece": calibrate.equal_width_edges(),
-        "adaptive_ece": calibrate.adaptive_edges(confidence_N),
+        "ece": calibration_error.equal_width_edges(),
+        "adaptive_ece": calibration_error.adaptive_edges(confidence_N),
     }
     parts = {
         "counts": ClassCounts.columns(labels_N, predicted_N, size),
         "top2": (_rank(probabilities_NK, labels_N) < 2)[:, None],
         "log_loss": -np.log(np.clip(truth_N, _TINY, 1.0))[:, None],
         "brier": np.square(probabilities_NK - one_hot).sum(axis=1, keepdims=True),
-    } | {name: calibrate.gap_columns(confidence_N, correct_N, edge) for name, edge in edges.items()}
+    } | {name: calibration_error.gap_columns(confidence_N, correct_N, edge) for name, edge in edges.items()}
 
     measured = _numbers({name: part.sum(axis=0, dtype=np.float64) for name, part in parts.items()}, count)
     sums = resampled_sums(np.concatenate(list(parts.values()), axis=1), bootstrap, seed)
@@ -124,7 +126,7 @@ def classification_metrics(
         },
         "per_class": per_class(confusion, classes),
         "confusion": confusion.tolist(),
-        "reliability": calibrate.reliability(confidence_N, correct_N),
+        "reliability": calibration_error.reliability(confidence_N, correct_N),
         "notes": _notes(confusion, classes),
     }
 
@@ -136,7 +138,7 @@ def _numbers(sums: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
         "accuracy": counts.accuracy,
         **counts.averages(),
         **{name: sums[name][..., 0] / count for name in ("top2", "log_loss", "brier")},
-        **{name: calibrate.error_from_gaps(sums[name], count) for name in ("ece", "adaptive_ece")},
+        **{name: calibration_error.error_from_gaps(sums[name], count) for name in ("ece", "adaptive_ece")},
     }
 
 
@@ -248,3 +250,66 @@ def regression_metrics(
         ],
         "notes": [],
     }
+
+
+def checked_classes(
+    labels_N: np.ndarray, probabilities_NK: np.ndarray, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as (N,) int64 and probabilities as (N, K) float64.
+
+    Raises:
+        MorphoscopeError: no galaxies, shapes that do not fit, labels outside 0 to K − 1, rows that are not
+            probabilities.
+    """
+    labels_N = np.asarray(labels_N)
+    probabilities_NK = np.asarray(probabilities_NK, np.float64)
+    count, size = len(labels_N), len(classes)
+    _check_shape(probabilities_NK, (count, size), "probabilities")
+    if labels_N.ndim != 1:
+        raise MorphoscopeError(f"labels have shape {labels_N.shape}; one class index a galaxy was expected")
+    labels_N = labels_N.astype(np.int64)
+    outside = np.flatnonzero((labels_N < 0) | (labels_N >= size))
+    if len(outside):
+        raise MorphoscopeError(
+            f"{len(outside)} of {count} labels lie outside 0 to {size - 1} (row {outside[0]}: "
+            f"{labels_N[outside[0]]}); leave galaxies without a label out"
+        )
+    sums = probabilities_NK.sum(axis=1)
+    wrong = np.flatnonzero(~(np.abs(sums - 1) < 1e-3) | (probabilities_NK < 0).any(axis=1))
+    if len(wrong):
+        raise MorphoscopeError(
+            f"{len(wrong)} of {count} rows are not probabilities: row {wrong[0]} sums to "
+            f"{sums[wrong[0]]:.4g} or holds a negative value; values from 0 to 1 that sum to 1 were expected"
+        )
+    return labels_N, probabilities_NK
+
+
+def checked_votes(
+    targets_NK: np.ndarray, predictions_NK: np.ndarray, columns: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Votes and predictions as (N, K) float64.
+
+    Raises:
+        MorphoscopeError: no galaxies, shapes that do not fit, values that are not finite.
+    """
+    targets_NK = np.asarray(targets_NK, np.float64)
+    predictions_NK = np.asarray(predictions_NK, np.float64)
+    advice = "; leave galaxies without votes out"
+    for name, array, hint in (("votes", targets_NK, advice), ("predictions", predictions_NK, "")):
+        _check_shape(array, (len(targets_NK), len(columns)), name)
+        bad = np.argwhere(~np.isfinite(array))
+        if len(bad):
+            row, column = bad[0]
+            raise MorphoscopeError(
+                f"{len(bad)} {name} are not finite (the first: row {row}, {columns[column]}){hint}"
+            )
+    return targets_NK, predictions_NK
+
+
+def _check_shape(array: np.ndarray, expected: tuple[int, int], name: str) -> None:
+    if expected[0] == 0:
+        raise MorphoscopeError("there are no galaxies to measure; a test set with at least one was expected")
+    if array.shape != expected:
+        raise MorphoscopeError(
+            f"{name} have shape {array.shape}; {expected} was expected (galaxies, {expected[1]} outputs)"
+        )

@@ -13,18 +13,18 @@ import numpy as np
 import torch
 
 from morphoscope.errors import UsageError, did_you_mean
-from morphoscope.evaluation.predictor import Predictor
-from morphoscope.explanation import gradients
-from morphoscope.explanation.cam import ablation_cam, grad_cam
+from morphoscope.explanation import attribution
+from morphoscope.explanation.attribution import ablation_cam, grad_cam
 from morphoscope.explanation.layers import Layer, find_layer
-from morphoscope.explanation.receptive import Centres, centres, over_the_image
-from morphoscope.explanation.targets import PREDICTED, target_index, target_indices
+from morphoscope.explanation.receptive_field import Centres, centres, over_the_image
+from morphoscope.explanation.selection import PREDICTED, target_index, target_indices
+from morphoscope.inference.predictor import Predictor
 from morphoscope.models.network import Network
 
 AT_PIXELS: dict[str, Callable[[Network, torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "saliency": gradients.saliency,
-    "smoothgrad": gradients.smoothgrad,
-    "integrated": gradients.integrated,
+    "saliency": attribution.saliency,
+    "smoothgrad": attribution.smoothgrad,
+    "integrated": attribution.integrated,
 }
 AT_A_LAYER: dict[str, Callable[[Network, Layer, torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "gradcam": grad_cam,

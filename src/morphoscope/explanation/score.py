@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from morphoscope.data.store import Store
-from morphoscope.evaluation.intervals import resample_counts, with_interval
-from morphoscope.explanation import ellipse, faithfulness
+from morphoscope.evaluation.bootstrap import resample_counts, with_interval
+from morphoscope.explanation import faithfulness
 from morphoscope.explanation.explain import Explainer, Maps
 
 RESAMPLES = 1000
@@ -53,7 +53,7 @@ def score_maps(
     images = maps.images
     every = {maps.method: maps.values}
     every |= {name: faithfulness.baseline(name, images) for name in faithfulness.BASELINES}
-    galaxies_NHW = ellipse.galaxies(images)
+    galaxies_NHW = faithfulness.galaxies(images)
     answer = _answer(explainer, maps)
     scored = {}
     for name, values in every.items():
@@ -63,7 +63,7 @@ def score_maps(
             found["pointing"] = faithfulness.pointing(values, truth_NHW)
             found["energy"] = faithfulness.energy_inside(values, truth_NHW)
         found["on_galaxy"] = faithfulness.energy_inside(values, galaxies_NHW)
-        found["alignment"] = ellipse.alignment(values, galaxies_NHW)
+        found["alignment"] = faithfulness.alignment(values, galaxies_NHW)
         largest = values.reshape(len(values), -1).max(axis=1)
         found["dead"] = (largest <= 0).astype(float)
         scored[name] = {score: mean_with_interval(per_galaxy) for score, per_galaxy in found.items()}

@@ -39,10 +39,10 @@ def translation(given: Classes | VoteFractions, wanted: Classes | VoteFractions)
     return None
 
 
-def translated(answers_NK: np.ndarray, matrix_KL: np.ndarray) -> np.ndarray:
+def translated(predictions_NK: np.ndarray, matrix_KL: np.ndarray) -> np.ndarray:
     """Probabilities of the other classes, (N, L) float32 that sum to 1: of those it has, which it is.
 
     Where nothing but classes without a counterpart is probable, all others are equally likely.
     """
-    summed_NL = answers_NK.astype(np.float64) @ matrix_KL + 1e-12
+    summed_NL = predictions_NK.astype(np.float64) @ matrix_KL + 1e-12
     return (summed_NL / summed_NL.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -21,7 +21,7 @@ from morphoscope.models.efficientnet import STAGES, fused_efficientnet
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
 from morphoscope.models.quick_timm import timm
 from morphoscope.models.residual import DEPTHS, ResidualTrunk, Units
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 OWN = ("baseline-cnn", *(f"residual{depth}" for depth in DEPTHS))
 """Layouts of this program, beside all of timm's."""
@@ -227,10 +227,10 @@ def feature_shape(
     side = shown or image_size
     sides = (image_size,) if side == image_size else (image_size, side)
     with torch.device("meta"):
-        shadow = _timm_whole(model, sides, hub) if _is_whole(model) else _trunk(model, sides, hub)
+        meta_network = _timm_whole(model, sides, hub) if _is_whole(model) else _trunk(model, sides, hub)
         try:
             with torch.no_grad():
-                return tuple(shadow.eval()(torch.empty(1, 3, side, side)).shape)
+                return tuple(meta_network.eval()(torch.empty(1, 3, side, side)).shape)
         except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
             field = "size" if side == image_size else "train_size"
             raise UsageError(

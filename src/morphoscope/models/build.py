@@ -20,7 +20,7 @@ from morphoscope.models.heads import head
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
 from morphoscope.models.network import Network
 from morphoscope.models.pretrained import load_start, start_of
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

@@ -32,8 +32,8 @@ def keep_freed_memory() -> bool:
 def give_back_freed_memory() -> bool:
     """Return the memory that lies free between what is in use to the system.
 
-    Images of many sizes that threads take and free leave holes in the heap, and over ten thousands of
-    them it grows by several hundred megabytes though no more is in use.
+    Blocks of many sizes that are taken and freed leave holes in the heap, so it grows though no more is in
+    use. What is given back must be taken anew, page by page: often is slow.
 
     Returns:
         Whether there was some; only glibc knows how.

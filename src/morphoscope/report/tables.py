@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from morphoscope.recipe import Recipe, fields
-from morphoscope.report import wording
-from morphoscope.report.figures_data import PART_NAMES, PARTS
+from morphoscope.recipes import Recipe, fields
+from morphoscope.report import formatting
+from morphoscope.report.figures.data import PART_NAMES, PARTS
 
 SCORES = (
     ("accuracy", "Accuracy"),
@@ -56,10 +56,10 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
     rows = []
     for name in names:
         values = [counts[part].get(name, 0) for part in parts]
-        rows.append([name, *map(wording.count, values), *_total(sum(values), everything)])
+        rows.append([name, *map(formatting.count, values), *_total(sum(values), everything)])
     if len(names) > 1:
         sums = [sum(counts[part].values()) for part in parts]
-        rows.append(["All", *map(wording.count, sums), *_total(everything, everything)])
+        rows.append(["All", *map(formatting.count, sums), *_total(everything, everything)])
     return Table(
         headings=["Class", *(PART_NAMES[part].capitalize() for part in parts), "Together", "Share"],
         rows=rows,
@@ -68,7 +68,7 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def _total(value: int, everything: int) -> list[str]:
-    return [wording.count(value), wording.percent(value / everything if everything else None)]
+    return [formatting.count(value), formatting.percent(value / everything if everything else None)]
 
 
 def score_table(test: Mapping[str, Any], validation: Mapping[str, Any] | None) -> Table:
@@ -79,22 +79,22 @@ def score_table(test: Mapping[str, Any], validation: Mapping[str, Any] | None) -
             continue
         row = [name, _score(test, key), _score_interval(test, key)]
         rows.append([*row, _score(validation, key)] if validation else row)
-    headings = ["Score", f"Test (n = {wording.count(test.get('n'))})", "95 % interval"]
+    headings = ["Score", f"Test (n = {formatting.count(test.get('n'))})", "95 % interval"]
     if validation:
-        headings.append(f"Validation (n = {wording.count(validation.get('n'))})")
+        headings.append(f"Validation (n = {formatting.count(validation.get('n'))})")
     return Table(headings=headings, rows=rows)
 
 
 def _score(metrics: Mapping[str, Any], key: str) -> str:
-    value = wording.value_of(metrics, key)
+    value = formatting.value_of(metrics, key)
     if key in ("accuracy", "top2"):
-        return wording.percent(value, 2)
-    return wording.number(value, 4)
+        return formatting.percent(value, 2)
+    return formatting.number(value, 4)
 
 
 def _score_interval(metrics: Mapping[str, Any], key: str) -> str:
-    low, high = wording.bounds_of(metrics, key)
-    return wording.interval(low, high, 4, as_percent=key in ("accuracy", "top2")) or wording.DASH
+    low, high = formatting.bounds_of(metrics, key)
+    return formatting.interval(low, high, 4, as_percent=key in ("accuracy", "top2")) or formatting.DASH
 
 
 def class_table(test: Mapping[str, Any]) -> Table:
@@ -103,21 +103,21 @@ def class_table(test: Mapping[str, Any]) -> Table:
     rows = [
         [
             row["name"],
-            wording.number(row.get("precision")),
-            wording.number(row.get("recall")),
-            wording.interval(row.get("recall_low"), row.get("recall_high"), 2) or wording.DASH,
-            wording.number(row.get("f1")),
-            wording.count(row.get("support")),
-            wording.count(row.get("predicted")),
+            formatting.number(row.get("precision")),
+            formatting.number(row.get("recall")),
+            formatting.interval(row.get("recall_low"), row.get("recall_high"), 2) or formatting.DASH,
+            formatting.number(row.get("f1")),
+            formatting.count(row.get("support")),
+            formatting.count(row.get("predicted")),
         ]
         for row in per_class
     ]
     means = []
     for kind in ("macro", "weighted"):
-        values = [wording.value_of(test, f"{kind}_{what}") for what in ("precision", "recall", "f1")]
-        if any(map(wording.known, values)):
-            precision, recall, f1 = map(wording.number, values)
-            total = wording.count(test.get("n"))
+        values = [formatting.value_of(test, f"{kind}_{what}") for what in ("precision", "recall", "f1")]
+        if any(map(formatting.known, values)):
+            precision, recall, f1 = map(formatting.number, values)
+            total = formatting.count(test.get("n"))
             means.append([f"{kind.capitalize()} mean", precision, recall, "", f1, total, ""])
     return Table(
         headings=["Class", "Precision", "Recall", "95 % interval", "F1", "Galaxies", "Predicted"],
@@ -134,11 +134,11 @@ def vote_table(rows: Sequence[Mapping[str, Any]], texts: Mapping[str, str] | Non
         words = (texts or {}).get(row["name"], "")
         cell = [
             f"{row['name']}  {words}".strip(),
-            wording.number(row.get("rmse"), 4),
-            wording.interval(row.get("low"), row.get("high"), 4) or wording.DASH,
+            formatting.number(row.get("rmse"), 4),
+            formatting.interval(row.get("low"), row.get("high"), 4) or formatting.DASH,
         ]
         if with_bias:
-            cell += [wording.number(row.get("spread"), 4), wording.number(row.get("bias"), 4)]
+            cell += [formatting.number(row.get("spread"), 4), formatting.number(row.get("bias"), 4)]
         cells.append(cell)
     headings = ["Answer" if with_bias else "Question", "RMSE", "95 % interval"]
     return Table(headings=[*headings, "RMSE of the mean", "Bias"] if with_bias else headings, rows=cells)

@@ -2,24 +2,26 @@
 
 Every number is the run's own; what a run does not know is not said. The head is the YAML that model
 hubs read.
+
+Which papers to cite for a run: the study its recipe reproduces, the galaxies, the methods used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from morphoscope import __version__
-from morphoscope.evaluation.calibration import Calibration, read_calibration
-from morphoscope.evaluation.text import percent, plain
+from morphoscope.inference.calibration import Calibration, read_calibration
 from morphoscope.labels.scheme import Classes
-from morphoscope.sharing.citations import citations
+from morphoscope.report.terminal import percent, plain
+from morphoscope.studies.registry import PAPERS, published
+from morphoscope.version import __version__
 
 if TYPE_CHECKING:
-    from morphoscope.training.run import Run
-
+    from morphoscope.runs.run import Run
 
 _SIMULATED = "The labels are the simulator's own: how well it does on real galaxies was not measured."
 _JUDGED = "The labels are people's judgements and carry their biases with distance, size and brightness."
@@ -246,3 +248,49 @@ def _fitted(run: Run) -> dict[int, Calibration]:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+DATA = {
+    "galaxy10": (
+        "Galaxy10 DECaLS: H. Leung and J. Bovy; images of the DESI Legacy Imaging Surveys (Dey et al. 2019, "
+        "AJ 157, 168), labels of Galaxy Zoo (Lintott et al. 2008, MNRAS 389, 1179)",
+    ),
+    "galaxy-zoo": (
+        "Galaxy Zoo 2: Willett et al. 2013, MNRAS 435, 2835; images of the Sloan Digital Sky Survey",
+    ),
+    "simulator": ("Simulated with GalSim: Rowe et al. 2015, Astronomy and Computing 10, 121",),
+}
+METHODS = {
+    "temperature": "Temperature: Guo et al. 2017, arXiv:1706.04599",
+    "beta": "Beta curves: Kull, Silva Filho and Flach 2017, AISTATS",
+    "isotonic": "Isotonic curves: Zadrozny and Elkan 2002, KDD",
+}
+SETS = "Sets of classes: Sadinle, Lei and Wasserman 2019, JASA 114, 223"
+
+
+def citations(run: Run, methods: Iterable[str]) -> list[str]:
+    """One line a paper.
+
+    Args:
+        run: the run.
+        methods: of its calibrations.
+    """
+    found, study = [], run.recipe.name.partition("/")[0]
+    if study in PAPERS:
+        paper = published(study).paper
+        about = [", ".join(paper.authors), paper.title, str(paper.year or ""), paper.identifier]
+        found.append(f"The network: {', '.join(part for part in about if part)}")
+    found += DATA.get(_data_set(run), ())
+    found += [METHODS[method] for method in METHODS if method in set(methods)]
+    if run.metrics().get("sets"):
+        found.append(SETS)
+    return found
+
+
+def _data_set(run: Run) -> str:
+    source, scheme = run.header.store.source.lower(), run.scheme.name
+    if source == "simulator":
+        return "simulator"
+    if source.startswith("galaxy10") or scheme == "galaxy10":
+        return "galaxy10"
+    return "galaxy-zoo" if source.startswith("galaxy zoo") else ""

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.evaluation.calibration import FILE as CALIBRATION
+from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.packaged import NETWORKS
+from morphoscope.runs.run import Header, Run
 from morphoscope.sharing.onnx_graph import export_onnx
 from morphoscope.sharing.preparation import read_preparation
-from morphoscope.training.run import Header, Run
 
 if TYPE_CHECKING:
     from morphoscope.models.network import Network
@@ -31,7 +31,7 @@ class OnnxRun(Run):
 
     def network(self) -> Network:
         """The ONNX file, called as the run's own network is."""
-        from morphoscope.sharing.onnx_network import OnnxNetwork
+        from morphoscope.sharing.onnx_graph import OnnxNetwork
 
         return OnnxNetwork(self.onnx)  # type: ignore[return-value]
 

@@ -13,13 +13,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope import files
-from morphoscope.augment import views
+from morphoscope.augment.cpu import views
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.evaluation.calibration import CalibrationFile, read_calibration
+from morphoscope.files import write_json
+from morphoscope.inference.calibration import CalibrationFile, read_calibration
 from morphoscope.labels.scheme import Classes, Scheme
-from morphoscope.recipe import Recipe
-from morphoscope.sharing.clean import portable_recipe, portable_store
-from morphoscope.training.run import Run, StoreFacts, write_json
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import Run, StoreFacts
+from morphoscope.sharing.publish import portable_recipe, portable_store
 from morphoscope.versioned import understood
 
 FORMAT_VERSION = 1

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from morphoscope.labels.scheme import Classes
-from morphoscope.report import figures, wording
+from morphoscope.report import figures, formatting
+from morphoscope.report.formatting import PERCENT, shown
 from morphoscope.report.tables import Table, split_table
-from morphoscope.studies.published.paper import METRICS
-from morphoscope.studies.wording import PERCENT, shown
+from morphoscope.studies.published import METRICS
 
 if TYPE_CHECKING:
-    from morphoscope.report.evidence import Evidence
-    from morphoscope.studies.page import StudyPage
-    from morphoscope.studies.published.paper import Claim
+    from morphoscope.report.context import ReportContext
+    from morphoscope.studies.page_context import StudyPage
+    from morphoscope.studies.published import Claim
 
 
 def add_claims(page: StudyPage) -> None:
@@ -41,7 +41,7 @@ def _claim_row(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str
     ]
     text = claim.text + (f" (asked of {claim.asked_of})" if claim.asked_of else "")
     few = "; ".join(numbers[:6]) + ("; …" if len(numbers) > 6 else "")
-    return [text, claim.where, claim.status(measured, page.options.literal), few or wording.DASH]
+    return [text, claim.where, claim.status(measured, page.options.literal), few or formatting.DASH]
 
 
 def add_comparison(page: StudyPage) -> None:
@@ -55,14 +55,14 @@ def add_comparison(page: StudyPage) -> None:
         found = [page.value(row, metric) for metric in metrics]
         if row is None or not row.runs():
             found = ["not run", *[""] * (len(metrics) - 1)]
-        seeds = wording.count(len(row.runs())) if row and row.runs() else ""
-        if any(cell != wording.DASH for cell in says):
+        seeds = formatting.count(len(row.runs())) if row and row.runs() else ""
+        if any(cell != formatting.DASH for cell in says):
             rows.append([page.label(name), "published", *says, ""])
             rows.append(["", "measured", *found, seeds])
         else:
             rows.append([page.label(name), "measured", *found, seeds])
     n = {run.metrics()["test"]["n"] for row in page.results.rows.values() for run in row.runs()}
-    counts = " or ".join(wording.count(value) for value in sorted(n))
+    counts = " or ".join(formatting.count(value) for value in sorted(n))
     unit = "Shares in percent. " if set(metrics) & set(PERCENT) else ""
     page.page.table(
         Table(
@@ -77,7 +77,7 @@ def add_comparison(page: StudyPage) -> None:
 
 
 def _add_dots(page: StudyPage) -> None:
-    from morphoscope.report.figures_studies import Compared, published_and_measured
+    from morphoscope.report.figures.studies import Compared, published_and_measured
 
     names = list(page.study.rows())
     printed = [
@@ -134,11 +134,11 @@ def add_data(page: StudyPage) -> None:
             page.page.table(split_table(counts))
 
 
-def _evidence(page: StudyPage) -> Evidence | None:
-    from morphoscope.report.evidence import Evidence
+def _evidence(page: StudyPage) -> ReportContext | None:
+    from morphoscope.report.context import ReportContext
 
     run = page.first_run()
-    return None if run is None else Evidence.of(run, page.store)
+    return None if run is None else ReportContext.of(run, page.store)
 
 
 def add_networks(page: StudyPage) -> None:
@@ -153,9 +153,9 @@ def add_networks(page: StudyPage) -> None:
         rows.append(
             [
                 page.short(name),
-                wording.count(parameter_count(network)),
-                wording.count(parameter_count(network, trainable_only=True)),
-                wording.count(parameter_total(network)),
+                formatting.count(parameter_count(network)),
+                formatting.count(parameter_count(network, trainable_only=True)),
+                formatting.count(parameter_total(network)),
                 shown(None if published is None else published.metrics.get("parameters"), "parameters"),
             ]
         )
@@ -171,8 +171,8 @@ def add_networks(page: StudyPage) -> None:
 
 def add_training(page: StudyPage) -> None:
     """Curves of all networks and their run times (A11, A12)."""
-    from morphoscope.report.figures_comparison import runtime_bars
-    from morphoscope.report.figures_studies import all_curves
+    from morphoscope.report.figures.comparison import runtime_bars
+    from morphoscope.report.figures.studies import all_curves
 
     trained = {name: row for name, row in page.results.rows.items() if row.runs()}
     if not trained:
@@ -271,7 +271,7 @@ def _own_deviations(page: StudyPage) -> list[list[str]]:
     rows = [
         [
             "Galaxies",
-            f"{paper.data_set}, {wording.count(paper.galaxies)}",
+            f"{paper.data_set}, {formatting.count(paper.galaxies)}",
             _about_store(page),
             "what was given",
             "",
@@ -300,4 +300,4 @@ def _own_deviations(page: StudyPage) -> list[list[str]]:
 def _about_store(page: StudyPage) -> str:
     side = page.store.meta.image_shape[0]
     source = page.store.meta.source or "unknown source"
-    return f"{page.store.path.resolve().name}: {wording.count(len(page.store))} of {source}, {side} px"
+    return f"{page.store.path.resolve().name}: {formatting.count(len(page.store))} of {source}, {side} px"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from morphoscope.recipe import Recipe, fields
+from morphoscope.recipes import Recipe, fields
 from morphoscope.studies.registry import recipes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     from morphoscope.models.network import parameter_count, parameter_total
 
     outputs = scheme_outputs(recipe.data.scheme)
-    network = shadow(recipe, outputs or 1)
+    network = meta_network(recipe, outputs or 1)
     return {
         "name": recipe.name,
         "study": recipe.name.split("/")[0],
@@ -60,7 +60,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def shadow(recipe: Recipe, outputs: int) -> Network:
+def meta_network(recipe: Recipe, outputs: int) -> Network:
     """The network of a recipe with shapes and without numbers (torch's meta device)."""
     import torch
 

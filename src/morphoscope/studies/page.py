@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morphoscope import files
-from morphoscope.report import wording
-from morphoscope.report.document import Page, Top, rendered
-from morphoscope.report.facts import Headline, Tile
+from morphoscope.report import formatting
+from morphoscope.report.formatting import shown
+from morphoscope.report.html.document import Page, PageHeader, rendered
+from morphoscope.report.summary import Headline, Tile
 from morphoscope.studies.common import (
     add_claims,
     add_comparison,
@@ -19,94 +19,18 @@ from morphoscope.studies.common import (
     add_training,
     add_words,
 )
-from morphoscope.studies.listing import shadow
-from morphoscope.studies.wording import shown
+from morphoscope.studies.page_context import StudyPage
 
 if TYPE_CHECKING:
     from morphoscope.data.store import Store
-    from morphoscope.models.network import Network
-    from morphoscope.recipe import Recipe
-    from morphoscope.studies.results import Results, Row
+    from morphoscope.studies.results import Results
     from morphoscope.studies.study import Options, Study
-    from morphoscope.training.run import Run
-
-
-@dataclass
-class StudyPage:
-    """What the sections of a study's page are made from, and what they share.
-
-    Attributes:
-        study: the paper and its recipes.
-        results: what was measured.
-        store: the galaxies.
-        options: how it was run.
-        page: the page that grows.
-        recipes: every row of the study as it was or would be trained here.
-    """
-
-    study: Study
-    results: Results
-    store: Store
-    options: Options
-    page: Page
-    recipes: Mapping[str, Recipe]
-
-    @property
-    def metric(self) -> str:
-        """What the study is judged by: "accuracy" or "rmse"."""
-        return self.store.need_scheme().metric
-
-    def label(self, name: str) -> str:
-        """The paper's name of a row, or what the row is about."""
-        row = self.study.published.row(name)
-        if row is None:
-            return self.short(name)
-        others = [each.label for each in self.study.published.rows if each.key != name]
-        alone = row.label not in others and not row.label[0].isdigit()
-        return row.label if alone else f"{row.label} ({self.short(name)})"
-
-    def short(self, name: str) -> str:
-        """A row's name without the study's."""
-        return name.split("/")[-1]
-
-    def row(self, name: str) -> Row | None:
-        """A row that was asked for."""
-        return self.results.rows.get(name)
-
-    def published(self, name: str, metric: str) -> float | None:
-        """What the paper says."""
-        row = self.study.published.row(name)
-        return None if row is None else row.metrics.get(metric)
-
-    def network(self, name: str) -> Network:
-        """The network of a row with shapes and without numbers, at the paper's size."""
-        recipe = self.study.rows()[name]
-        return shadow(recipe, self.store.need_scheme().outputs)
-
-    def best(self, names: Sequence[str] | None = None) -> Row | None:
-        """The measured row with the best mean of the study's metric."""
-        measured = [row for name, row in self.results.rows.items() if names is None or name in names]
-        measured = [row for row in measured if row.mean(self.metric) is not None]
-        sign = -1 if self.metric == "rmse" else 1
-        return max(measured, key=lambda row: sign * (row.mean(self.metric) or 0), default=None)
-
-    def first_run(self, name: str | None = None) -> Run | None:
-        """The first finished training, of one row or of any."""
-        rows = [self.row(name)] if name else list(self.results.rows.values())
-        return next((run for row in rows if row for run in row.runs()), None)
-
-    def value(self, row: Row | None, metric: str) -> str:
-        """Mean ± standard deviation over seeds as the page writes it."""
-        mean = None if row is None else row.mean(metric)
-        spread = None if row is None else row.deviation(metric)
-        return shown(mean, metric, spread)
 
 
 def write_study_page(study: Study, results: Results, store: Store, out: Path, options: Options) -> Path:
     """Write ``study.html`` and ``figures/*.png`` into the study's folder; returns the page's path."""
-    from morphoscope import __version__
-    from morphoscope.studies.run import fitted_to
-    from morphoscope.studies.study import resolved_rows
+    from morphoscope.studies.study import fitted_to, resolved_rows
+    from morphoscope.version import __version__
 
     every = resolved_rows(study, replace(options, rows=()))
     recipes = {name: fitted_to(recipe, store) for name, recipe in every.items()}
@@ -126,7 +50,7 @@ def write_study_page(study: Study, results: Results, store: Store, out: Path, op
     return target
 
 
-def _top(page: StudyPage, version: str) -> Top:
+def _top(page: StudyPage, version: str) -> PageHeader:
     paper = page.study.published.paper
     measured, literal = page.results.measured(), page.options.literal
     verdicts = [claim.verdict(measured, literal) for claim in page.study.published.claims]
@@ -137,11 +61,11 @@ def _top(page: StudyPage, version: str) -> Top:
     names = f"{paper.authors[0]} et al." if len(paper.authors) > 1 else ", ".join(paper.authors)
     facts = [
         Tile("Rows trained", f"{len(trained)} of {len(page.study.rows())}", "of the paper and beyond"),
-        Tile("Trainings", wording.count(runs), wording.plural(page.options.seeds, "seed")),
-        Tile("Galaxies", wording.count(len(page.store)), f"the paper: {wording.count(paper.galaxies)}"),
+        Tile("Trainings", formatting.count(runs), formatting.plural(page.options.seeds, "seed")),
+        Tile("Galaxies", formatting.count(len(page.store)), f"the paper: {formatting.count(paper.galaxies)}"),
         Tile("Tested on", _tested(page), "held-out galaxies"),
     ]
-    return Top(
+    return PageHeader(
         kind="study",
         eyebrow=" · ".join(filter(None, (page.study.key, names, str(paper.year or ""), reduced))),
         title=f"Quick study at reduced size: {paper.title}" if page.options.quick else paper.title,
@@ -159,13 +83,13 @@ def _top(page: StudyPage, version: str) -> Top:
 
 def _tested(page: StudyPage) -> str:
     n = {run.metrics()["test"]["n"] for row in page.results.rows.values() for run in row.runs()}
-    return " or ".join(wording.count(value) for value in sorted(n)) or wording.DASH
+    return " or ".join(formatting.count(value) for value in sorted(n)) or formatting.DASH
 
 
 def _about(page: StudyPage) -> str:
     store = page.store
     source = f" ({store.meta.source})" if store.meta.source else ""
-    words = [f"{wording.count(len(store))} galaxies of {store.path.resolve().name}{source}."]
+    words = [f"{formatting.count(len(store))} galaxies of {store.path.resolve().name}{source}."]
     if page.options.quick:
         words.append(
             "This is a quick run: images, number of galaxies and epochs are reduced, so its numbers say how "

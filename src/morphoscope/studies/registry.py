@@ -1,4 +1,4 @@
-"""Every recipe by its name. Adding a study is one module and one line here."""
+"""Every recipe and every paper by name. Adding a study is one package and one name in PAPERS."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import importlib
 from pathlib import Path
 
 from morphoscope.errors import UsageError, did_you_mean
-from morphoscope.recipe import Recipe
-from morphoscope.studies.published import PAPERS
+from morphoscope.recipes import Recipe
+from morphoscope.studies.published import Published
 
-STUDIES = ("small", *PAPERS)  # modules of this package; each lists its recipes as RECIPES
+PAPERS = ("cheng", "tong", "yan", "ng", "fu")
+# Modules that list their recipes as RECIPES.
+MODULES = ("morphoscope.recipes.presets", *(f"morphoscope.studies.{paper}.study" for paper in PAPERS))
 
 
 def recipes() -> dict[str, Recipe]:
     """All recipes by name, such as ``small/five-class``."""
     named: dict[str, Recipe] = {}
-    for study in STUDIES:
-        module = importlib.import_module(f"morphoscope.studies.{study}")
-        for function in module.RECIPES:
+    for module in MODULES:
+        for function in importlib.import_module(module).RECIPES:
             recipe: Recipe = function()
             named[recipe.name] = recipe
     return named
@@ -35,3 +36,14 @@ def find_recipe(name: str) -> Recipe:
     if name not in known:
         raise UsageError(f"no recipe '{name}'{did_you_mean(name, known, 'recipes')}; or give a YAML file")
     return known[name]
+
+
+def published(study: str) -> Published:
+    """What the paper of a study publishes.
+
+    Raises:
+        UsageError: no such study.
+    """
+    if study not in PAPERS:
+        raise UsageError(f"no paper '{study}'{did_you_mean(study, PAPERS, 'papers')}")
+    return importlib.import_module(f"morphoscope.studies.{study}.paper").PUBLISHED

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.recipe import Recipe
-from morphoscope.studies.published.paper import class_metric
-from morphoscope.training.run import Run
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import Run
+from morphoscope.studies.published import class_metric
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ import yaml
 from morphoscope import files
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.files import write_json
 from morphoscope.progress import note
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import Run, open_run
 from morphoscope.studies.results import Measured, Results, Row
-from morphoscope.studies.study import Options, Study, resolved_rows
-from morphoscope.training.run import Run, open_run, write_json
+from morphoscope.studies.study import Options, Study, fitted_to, resolved_rows
 
 
 def run_study(study: Study, store: Store, out: Path, options: Options, *, progress: bool = True) -> Results:
@@ -70,23 +71,6 @@ def run_study(study: Study, store: Store, out: Path, options: Options, *, progre
         reasons = sorted({row.why_not() for row in results.rows.values()})
         raise MorphoscopeError(f"no row of study {study.key} could be trained: {'; '.join(reasons)}")
     return results
-
-
-def fitted_to(recipe: Recipe, store: Store) -> Recipe:
-    """A recipe whose crop is counted in the pixels of a store that was cut or scaled when it was made.
-
-    The papers count in pixels of the images as served (424 px of the Galaxy Challenge); a store made with
-    ``--crop 300 --size 200`` holds 1.5 of them in each of its own.
-    """
-    side = min(store.meta.image_shape[:2])
-    crop = recipe.augment.crop
-    if crop is None:
-        return recipe
-    served = store.meta.crop or (store.meta.size and 424) or side
-    scaled = round(crop * side / served)
-    if scaled == crop:
-        return recipe
-    return recipe.changed({"augment.crop": min(scaled, side)})
 
 
 def _check_store(study: Study, store: Store, rows: Mapping[str, Recipe]) -> None:

@@ -1,27 +1,33 @@
-"""What several studies put on their pages: structures, diagrams, differences, matrices, printed tables."""
+"""What several studies put on their pages: structures, diagrams, differences, matrices, printed tables.
+
+Maps of what the networks of a study look at, as the papers show them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from morphoscope.labels.scheme import Classes
-from morphoscope.report import figures, wording
+from morphoscope.report import figures, formatting
+from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, frozen_grid, map_columns, map_panel
+from morphoscope.report.formatting import shown
 from morphoscope.report.tables import Table
-from morphoscope.studies.published.paper import class_metric
-from morphoscope.studies.wording import shown
+from morphoscope.studies.published import class_metric
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from morphoscope.studies.page import StudyPage
+    from morphoscope.explanation.explain import Maps
+    from morphoscope.runs.run import Run
+    from morphoscope.studies.page_context import StudyPage
 
 
 def add_structure(page: StudyPage, name: str, words: str) -> None:
     """The layers of a row's network as a table (A9), from the network itself at the paper's image size."""
-    from morphoscope.report.structure import structure_table
+    from morphoscope.report.figures.network_summary import structure_table
 
     table = structure_table(page.network(name), page.study.rows()[name].augment.size)
     page.page.table(
@@ -31,7 +37,7 @@ def add_structure(page: StudyPage, name: str, words: str) -> None:
 
 def add_diagram(page: StudyPage, name: str, words: str) -> None:
     """The network drawn from its module tree (A10)."""
-    from morphoscope.report.figures_networks import network_diagram
+    from morphoscope.report.figures.networks import network_diagram
 
     size = page.study.rows()[name].augment.size
     figure = network_diagram(page.network(name), size)
@@ -42,7 +48,7 @@ def add_diagram(page: StudyPage, name: str, words: str) -> None:
 
 def add_unit(page: StudyPage, kind: str, caption: str) -> None:
     """A diagram of one building block (A10)."""
-    from morphoscope.report.figures_units import unit_diagram
+    from morphoscope.report.figures.units import unit_diagram
 
     page.page.chart(f"unit_{kind.replace('-', '_')}", unit_diagram(kind), caption)
 
@@ -56,7 +62,7 @@ def add_differences(
         title = f"{page.label(better)} − {page.label(base)}"
         says = [_signed(_gap(page, better, base, metric), metric) for metric in metrics]
         found = [_paired(page, better, base, metric) for metric in metrics]
-        if any(cell != wording.DASH for cell in says):
+        if any(cell != formatting.DASH for cell in says):
             rows.append([title, "published", *says])
             title = ""
         rows.append([title, "measured", *found])
@@ -78,14 +84,14 @@ def _paired(page: StudyPage, better: str, base: str, metric: str) -> str:
     """Mean ± standard deviation of the differences of trainings with the same seed and split."""
     first, second = page.row(better), page.row(base)
     if first is None or second is None:
-        return wording.DASH
+        return formatting.DASH
     gaps = [
         a.values[metric] - b.values[metric]
         for a, b in zip(first.trainings, second.trainings, strict=False)
         if metric in a.values and metric in b.values
     ]
     if not gaps:
-        return wording.DASH
+        return formatting.DASH
     mean = sum(gaps) / len(gaps)
     if len(gaps) < 2:
         return _signed(mean, metric)
@@ -95,7 +101,7 @@ def _paired(page: StudyPage, better: str, base: str, metric: str) -> str:
 
 def _signed(value: float | None, metric: str) -> str:
     if value is None:
-        return wording.DASH
+        return formatting.DASH
     text = shown(value, metric)
     return text if text.startswith("−") else f"+{text}"
 
@@ -137,8 +143,8 @@ def class_report(page: StudyPage, name: str) -> None:
         Table(
             headings=["Class", *heads, *(score.capitalize() for score in scores)],
             rows=rows,
-            caption=f"{page.label(name)}, percent; n = {wording.count(n)} in each of "
-            f"{wording.plural(len(row.runs()), 'training')}.",
+            caption=f"{page.label(name)}, percent; n = {formatting.count(n)} in each of "
+            f"{formatting.plural(len(row.runs()), 'training')}.",
             totals=1,
         )
     )
@@ -159,7 +165,8 @@ def confusion(page: StudyPage, name: str) -> None:
     page.page.chart(
         f"confusion_{page.short(name)}",
         figures.confusion_matrix(matrix[np.ix_(places, places)].tolist(), order),
-        f"{page.label(name)}: truth in rows, prediction in columns, n = {wording.count(int(matrix.sum()))} "
+        f"{page.label(name)}: truth in rows, prediction in columns, n = "
+        f"{formatting.count(int(matrix.sum()))} "
         "(all seeds).",
     )
 
@@ -183,5 +190,89 @@ def published_table(page: StudyPage, name: str) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, int):
-        return wording.count(value)
+        return formatting.count(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+NINE = 9
+
+
+def add_best_maps(page: StudyPage, figures: Mapping[str, str]) -> None:
+    """Maps of nine galaxies of the best class by the best row (`cheng` Figs 8, 9; `yan` Fig 8).
+
+    Args:
+        page: of the study.
+        figures: method → the paper's figure.
+    """
+    from morphoscope.explanation.selection import BEST_F1, choose_galaxies
+
+    best = page.best()
+    if best is None:
+        return
+    run = best.runs()[0]
+    rows, target = choose_galaxies(run, page.store, BEST_F1, NINE)
+    page.page.section("maps", "What the best network looks at")
+    for method, figure in figures.items():
+        maps = _explained(page, run, rows, target, method)
+        page.page.chart(
+            f"maps_{method}",
+            map_panel(maps),
+            f"{METHOD_NAMES[method]} of {page.label(best.name)} for {target}, the class with its highest F1 "
+            f"({figure}): held-out galaxies, each with its map and the network's answer.{dead_words(maps)}",
+        )
+
+
+def add_beside(page: StudyPage, names: Sequence[str], target: str, method: str, figure: str) -> None:
+    """The same galaxies through several networks (`ng` Fig 8)."""
+    from morphoscope.explanation.selection import choose_galaxies
+
+    runs = {page.label(name): run for name in names if (run := page.first_run(name)) is not None}
+    if len(runs) < 2:
+        return
+    rows, target = choose_galaxies(next(iter(runs.values())), page.store, target, 5)
+    columns = {label: _explained(page, run, rows, target, method) for label, run in runs.items()}
+    page.page.section("maps", "What the networks look at")
+    images = next(iter(columns.values())).images
+    page.page.chart(
+        f"maps_{method}",
+        map_columns(images, columns),
+        f"{METHOD_NAMES[method]} for {target} ({figure}): held-out galaxies of the highest fraction, as the "
+        "networks see them, and the map of each network.",
+    )
+
+
+def add_frozen_maps(page: StudyPage, series: Mapping[str, Mapping[str, str]], figure: str) -> None:
+    """Origin, heat map and both superimposed for each share of frozen layers (`fu` Table 2).
+
+    Args:
+        page: of the study.
+        series: network → label of a row, such as "20 %" → name of the row.
+        figure: of the paper.
+    """
+    from morphoscope.explanation.selection import BEST_F1, choose_galaxies
+
+    begun = False
+    for network, names in series.items():
+        runs = {label: run for label, name in names.items() if (run := page.first_run(name)) is not None}
+        if not runs:
+            continue
+        if not begun:
+            page.page.section("maps", "What the networks look at")
+            begun = True
+        best = max(runs.values(), key=lambda run: run.metrics()["test"]["accuracy"]["value"])
+        rows, target = choose_galaxies(best, page.store, BEST_F1, 2)
+        maps = {label: _explained(page, run, rows, target, "gradcam") for label, run in runs.items()}
+        page.page.chart(
+            f"frozen_maps_{network.lower()}",
+            frozen_grid(maps),
+            f"Grad-CAM of {network} by the share of frozen layers, for {target} ({figure}); two galaxies. "
+            f"The maps run from zero to their own largest value.{dead_words(*maps.values())}",
+        )
+
+
+def _explained(page: StudyPage, run: Run, rows: np.ndarray, target: str, method: str) -> Maps:
+    from morphoscope.explanation.explain import Explainer
+    from morphoscope.inference.predictor import Predictor
+
+    images = [page.store.images[row] for row in rows]
+    return Explainer(Predictor(run, views=1))(images, method=method, target=target)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from morphoscope.data.store import Store
 from morphoscope.errors import UsageError, did_you_mean
-from morphoscope.recipe import Recipe
-from morphoscope.studies.published import PAPERS
+from morphoscope.recipes import Recipe
+from morphoscope.studies.registry import PAPERS
 
 if TYPE_CHECKING:
-    from morphoscope.studies.page import StudyPage
-    from morphoscope.studies.published.paper import Published
+    from morphoscope.studies.published import Published
 
 NAMES = PAPERS
 
@@ -30,7 +30,8 @@ class Study:
         quick: settings of every row with ``--quick``.
         quick_rows: row → settings on top of those, such as a size the network can take.
         literal: name → (about, settings) of the paper's literal readings that are off by default.
-        sections: adds what only this study shows to its page.
+        sections: given the :class:`~morphoscope.studies.page_context.StudyPage`, adds what only this study
+            shows.
     """
 
     published: Published
@@ -38,7 +39,7 @@ class Study:
     scheme: str
     how_to_get_data: str
     quick: Mapping[str, Any]
-    sections: Callable[[StudyPage], None]
+    sections: Callable[..., None]
     quick_rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     literal: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
@@ -60,7 +61,7 @@ def find_study(name: str) -> Study:
     """
     if name not in NAMES:
         raise UsageError(f"no study '{name}'{did_you_mean(name, NAMES, 'studies')}")
-    study: Study = importlib.import_module(f"morphoscope.studies.{name}").STUDY
+    study: Study = importlib.import_module(f"morphoscope.studies.{name}.study").STUDY
     return study
 
 
@@ -123,3 +124,20 @@ def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
     elif options.weights and recipe.model.pretrained:
         changes["model.weights"] = options.weights
     return recipe.changed(changes).with_settings(list(options.settings))
+
+
+def fitted_to(recipe: Recipe, store: Store) -> Recipe:
+    """A recipe whose crop is counted in the pixels of a store that was cut or scaled when it was made.
+
+    The papers count in pixels of the images as served (424 px of the Galaxy Challenge); a store made with
+    ``--crop 300 --size 200`` holds 1.5 of them in each of its own.
+    """
+    side = min(store.meta.image_shape[:2])
+    crop = recipe.augment.crop
+    if crop is None:
+        return recipe
+    served = store.meta.crop or (store.meta.size and 424) or side
+    scaled = round(crop * side / served)
+    if scaled == crop:
+        return recipe
+    return recipe.changed({"augment.crop": min(scaled, side)})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError
-from morphoscope.training.run import Run
+from morphoscope.runs.run import Run
 
 
 def write_submission(run: Run, images: Path | str, out: Path) -> int:
@@ -27,7 +27,7 @@ def write_submission(run: Run, images: Path | str, out: Path) -> int:
     import pyarrow.parquet as pq
 
     from morphoscope.catalogue.predict import predict_catalogue
-    from morphoscope.evaluation.predictor import Predictor
+    from morphoscope.inference.predictor import Predictor
     from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 
     if run.scheme.output_names != GALAXY_ZOO_2.columns:

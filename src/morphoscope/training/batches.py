@@ -13,10 +13,10 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from morphoscope.augment import Augmenter
+from morphoscope.augment.cpu import Augmenter
 from morphoscope.data.loader import Batches, Picked
 from morphoscope.data.store import Store
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
 
 
 class EpochOfBatches(Callback):

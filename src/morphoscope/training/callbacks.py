@@ -12,8 +12,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from morphoscope.progress import Bar, note
-from morphoscope.recipe import Training
-from morphoscope.training.run import write_history
+from morphoscope.recipes import Training
+from morphoscope.runs.run import write_history
 from morphoscope.training.task import GalaxyTask
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from morphoscope import files
-from morphoscope.data.split_file import Split
+from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.build import build
@@ -26,7 +26,8 @@ from morphoscope.models.hub import hub_backbone, is_on_hub
 from morphoscope.models.memory import keep_freed_memory
 from morphoscope.models.precision import best_device, training_type
 from morphoscope.progress import note
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import Run, open_run
 from morphoscope.training.batches import training_batches, validation_batches
 from morphoscope.training.callbacks import Epochs, StepBar
 from morphoscope.training.checkpoints import AtomicCheckpoints
@@ -39,7 +40,6 @@ from morphoscope.training.galaxies import (
     statistics_of,
     training_rows,
 )
-from morphoscope.training.run import Run, open_run
 from morphoscope.training.task import GalaxyTask
 
 

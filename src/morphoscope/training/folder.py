@@ -12,15 +12,16 @@ import torch
 from safetensors.torch import save_file
 
 from morphoscope import files
-from morphoscope.data.split_file import Split
+from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError
+from morphoscope.files import write_json
 from morphoscope.models.hub import HubBackbone
 from morphoscope.models.network import Network, parameter_count
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
+from morphoscope.runs.environment import environment, peak_memory_gib
+from morphoscope.runs.run import Header, Run, open_run, store_facts, write_header
 from morphoscope.training.callbacks import Epochs
-from morphoscope.training.environment import environment, peak_memory_gib
-from morphoscope.training.run import Header, Run, open_run, store_facts, write_header, write_json
 from morphoscope.training.task import GalaxyTask
 
 
@@ -52,7 +53,7 @@ def begin(
     hub: HubBackbone | None,
 ) -> Header:
     """Make the run folder with recipe, split and header, so that a training that is stopped can go on."""
-    from morphoscope import __version__
+    from morphoscope.version import __version__
 
     out.mkdir(parents=True, exist_ok=True)
     header = Header(

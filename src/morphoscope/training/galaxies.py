@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from morphoscope.data.balance import class_weights, oversample
-from morphoscope.data.split import make_split
-from morphoscope.data.split_file import Split, load_split
-from morphoscope.data.statistics import channel_statistics
+from morphoscope.data.balance import channel_statistics, class_weights, oversample
+from morphoscope.data.splits.file import Split, load_split
+from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
 
 
 def split_of(recipe: Recipe, store: Store, out: Path) -> Split:

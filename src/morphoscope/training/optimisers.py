@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from morphoscope.models.network import Network
-from morphoscope.recipe import Optimiser
+from morphoscope.recipes import Optimiser
 
 
 def optimiser(recipe: Optimiser, network: Network) -> torch.optim.Optimizer:

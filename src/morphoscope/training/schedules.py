@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from morphoscope.recipe import Schedule
+from morphoscope.recipes import Schedule
 
 
 def schedule(recipe: Schedule, steps: int) -> Callable[[int], float]:

@@ -8,12 +8,12 @@ import torch
 from lightning import LightningModule
 from torchmetrics import Accuracy, MeanMetric, MeanSquaredError, Metric
 
-from morphoscope.augment_gpu import DeviceAugmenter
+from morphoscope.augment.gpu import DeviceAugmenter
 from morphoscope.data.loader import Batch
 from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.network import Network
-from morphoscope.recipe import Recipe
+from morphoscope.recipes import Recipe
 from morphoscope.training.averaging import averaged
 from morphoscope.training.batches import size_in_epoch, warps_on
 from morphoscope.training.mixing import mix
@@ -23,7 +23,7 @@ from morphoscope.training.schedules import schedule
 CHECK_EVERY = 20  # steps between looks at the loss on a GPU: each look waits for the device
 
 
-class Tally(torch.nn.Module):
+class EpochMetrics(torch.nn.Module):
     """Mean loss and score (accuracy or RMSE) over the galaxies of one epoch."""
 
     def __init__(self, scheme: Scheme) -> None:
@@ -75,7 +75,9 @@ class GalaxyTask(LightningModule):
         decay = recipe.training.ema
         self.average = averaged(network, decay) if decay else None
         self.step = torch.compile(network) if _compiles(recipe) else network
-        self.tallies = torch.nn.ModuleDict({"of_training": Tally(scheme), "of_validation": Tally(scheme)})
+        self.tallies = torch.nn.ModuleDict(
+            {"of_training": EpochMetrics(scheme), "of_validation": EpochMetrics(scheme)}
+        )
 
     @property
     def deployed(self) -> Network:
@@ -149,10 +151,10 @@ class GalaxyTask(LightningModule):
             loss = loss + self.deployed.penalty()
         self.tally("validation").add(loss, outputs, batch.targets)
 
-    def tally(self, part: str) -> Tally:
+    def tally(self, part: str) -> EpochMetrics:
         """The running means of "training" or "validation"."""
         tally = self.tallies[f"of_{part}"]
-        assert isinstance(tally, Tally)
+        assert isinstance(tally, EpochMetrics)
         return tally
 
     def configure_optimizers(self) -> Any:

@@ -15,11 +15,11 @@ from astropy.io.votable import parse
 from astropy.table import Table, meta
 
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
-from morphoscope.catalogue.formats import plain as formats
-from morphoscope.catalogue.formats.described import Extent
-from morphoscope.catalogue.formats.shards import MARK
+from morphoscope.catalogue.formats import parquet_csv as formats
+from morphoscope.catalogue.formats.parquet_csv import MARK
+from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import FORMATS, Target, read_provenance, target_of, written
-from morphoscope.data.ingest import Item
+from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Classes
 
 SCHEME = Classes(name="three", classes=("Round Smooth", "Größer", "Edge-on"))

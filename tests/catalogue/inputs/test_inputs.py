@@ -18,7 +18,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from morphoscope.catalogue.formats.write import read_provenance
-from morphoscope.catalogue.inputs.read import open_input
+from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.errors import MorphoscopeError, UsageError
 

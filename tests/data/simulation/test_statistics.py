@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from morphoscope.data.simulation.survey import DECALS, ZERO_POINT
+from morphoscope.simulation.survey import DECALS, ZERO_POINT
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 

@@ -11,9 +11,8 @@ import sys
 import pytest
 
 from morphoscope.errors import UsageError
-from morphoscope.studies.published import PAPERS, published
-from morphoscope.studies.published.paper import Published, PublishedRow, Table, class_metric, known_metric
-from morphoscope.studies.registry import recipes
+from morphoscope.studies.published import Published, PublishedRow, Table, class_metric, known_metric
+from morphoscope.studies.registry import PAPERS, published, recipes
 
 # What the papers say and their own numbers refute, or cannot show.
 WITHOUT_NUMBER = {

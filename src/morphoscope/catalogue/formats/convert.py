@@ -8,15 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from morphoscope.catalogue.formats.described import Extent, shape_of
 from morphoscope.catalogue.formats.hats import INDEX, tile_files
-from morphoscope.catalogue.formats.write import (
-    Target,
-    check_output,
-    read_provenance,
-    target_of,
-    write_tables,
-)
+from morphoscope.catalogue.formats.table_schema import Extent, shape_of
+from morphoscope.catalogue.formats.write import Target, check_output, read_provenance, target_of, write_tables
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar
 

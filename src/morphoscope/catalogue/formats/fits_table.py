@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.catalogue.formats.described import Extent, described, metadata_of
+from morphoscope.catalogue.formats.table_schema import Extent, described, metadata_of
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

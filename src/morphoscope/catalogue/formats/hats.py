@@ -27,19 +27,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from morphoscope import __version__
-from morphoscope.catalogue.formats.described import Extent
-from morphoscope.catalogue.formats.plain import (
+from morphoscope.catalogue.formats.healpix import ORDER, Tile, Tiles, places_of
+from morphoscope.catalogue.formats.parquet_csv import (
     ParquetCatalogue,
     bytes_of_a_row,
     documented,
     rows_of_a_group,
 )
-from morphoscope.catalogue.formats.tiles import ORDER, Tile, Tiles, places_of
-from morphoscope.data.ingest import Item
+from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import need
+from morphoscope.images.stream import Item
 from morphoscope.progress import Bar, note
+from morphoscope.version import __version__
 
 ENDING = ".hats"
 MARK = "hats.properties"

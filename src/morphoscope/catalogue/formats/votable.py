@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from morphoscope.catalogue.formats.described import Extent, metadata_of, number_type, shape_of
-from morphoscope.catalogue.formats.plain import METADATA_PREFIX, vector_texts
+from morphoscope.catalogue.formats.parquet_csv import METADATA_PREFIX, vector_texts
+from morphoscope.catalogue.formats.table_schema import Extent, metadata_of, number_type, shape_of
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import VOTableFile

@@ -17,20 +17,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from morphoscope import files
-from morphoscope.catalogue.formats.described import Extent
 from morphoscope.catalogue.formats.fits_table import FitsCatalogue, fits_provenance
 from morphoscope.catalogue.formats.hats import ENDING as HATS
 from morphoscope.catalogue.formats.hats import MARK as HATS_MARK
 from morphoscope.catalogue.formats.hats import HatsCatalogue, need_hats
-from morphoscope.catalogue.formats.plain import (
+from morphoscope.catalogue.formats.parquet_csv import (
+    MARK,
     METADATA_PREFIX,
+    SHARD_ROWS,
     CsvCatalogue,
     EcsvCatalogue,
     ParquetCatalogue,
+    ShardedCatalogue,
     Writer,
+    described_by,
     ecsv_provenance,
 )
-from morphoscope.catalogue.formats.shards import MARK, SHARD_ROWS, ShardedCatalogue, described_by
+from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.votable import VotableCatalogue, votable_provenance
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from morphoscope.catalogue.inputs.cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
-from morphoscope.catalogue.inputs.read import Images, open_input
-from morphoscope.data.mosaic import open_mosaics
+from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
+from morphoscope.catalogue.inputs.open import Images, open_input
 from morphoscope.errors import UsageError
+from morphoscope.images.mosaic import open_mosaics
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
-    from morphoscope.training.run import StoreFacts
+    from morphoscope.runs.run import StoreFacts
 
 
 @dataclass(frozen=True)

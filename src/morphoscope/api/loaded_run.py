@@ -1,0 +1,538 @@
+"""Load finished runs and make new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from morphoscope.data.store import Store, open_store
+from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.inference.predictor import Predictor
+from morphoscope.models.hub import HUB
+from morphoscope.processes import fall_silent, of_one_machine, started
+from morphoscope.recipes import Recipe
+from morphoscope.runs.run import Run, open_run
+from morphoscope.studies.registry import find_recipe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from morphoscope.catalogue.predict import Summary
+    from morphoscope.catalogue.predictions import ColumnProvider
+    from morphoscope.catalogue.similar import Neighbour
+    from morphoscope.explanation.explain import Maps
+    from morphoscope.inference.ensemble import Ensemble
+
+ENGINES = ("torch", "onnx", "ray", "torchrun")
+
+
+class LoadedRun:
+    """A finished run, or several that answer as one, ready to answer.
+
+    Args:
+        run: the opened folder or exported file, or several.
+        views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
+        calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
+            recipe says.
+        dropout_samples: answer as so many networks with other units left out in each; 0: the whole network.
+        engine: "torch", "onnx", "ray" or "torchrun" (see :func:`load`).
+
+    Raises:
+        UsageError: several that do not go together, or samples of dropout from an ONNX file.
+    """
+
+    def __init__(
+        self,
+        run: Run | Sequence[Run],
+        views: int | None = None,
+        calibrated: bool | None = None,
+        dropout_samples: int = 0,
+        engine: str = "torch",
+    ) -> None:
+        if engine == "onnx" and dropout_samples:
+            raise UsageError(
+                "--dropout-samples: an ONNX file is the whole network, without its dropout; "
+                "use --engine torch"
+            )
+        self.runs = (run,) if isinstance(run, Run) else tuple(run)
+        self.engine = engine
+        self.run = self.runs[0]
+        self.views = views
+        self.calibrated = calibrated
+        self.dropout_samples = dropout_samples
+        if len(self.runs) > 1:
+            from morphoscope.inference.ensemble import check_members
+
+            check_members(self.runs)
+        self._predictor: Predictor | Ensemble | None = None
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network and its preparation of images; loaded when first asked for.
+
+        Raises:
+            UsageError: there are several.
+        """
+        if len(self.runs) > 1:
+            raise UsageError(
+                "this takes one run; several answer together in predict, catalogue, sky and evaluate"
+            )
+        assert isinstance(self.answering, Predictor)
+        return self.answering
+
+    @property
+    def answering(self) -> Predictor | Ensemble:
+        """The network, or all of them together; loaded when first asked for."""
+        if self._predictor is None:
+            self._predictor = answering_of(
+                [self._computed(run) for run in self.runs], self.views, self.calibrated, self.dropout_samples
+            )
+        return self._predictor
+
+    def _computed(self, run: Run) -> Run:
+        """The run, with the network that the engine asks."""
+        if self.engine != "onnx":
+            return run
+        from morphoscope.sharing.onnx_run import through_onnx
+
+        return through_onnx(run)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What each column of the answers stands for."""
+        return self.run.scheme.output_names
+
+    def _folder(self, done: str) -> Run:
+        """The one run, which has a folder.
+
+        Raises:
+            UsageError: there are several, or it is an exported file.
+        """
+        if len(self.runs) > 1:
+            raise UsageError(f"one run after the other is {done}; {len(self.runs)} were given")
+        if self.run.path.is_file():
+            raise UsageError(
+                f"{self.run.path} is an exported file; give the run's folder, which can be {done}"
+            )
+        return self.run
+
+    def metrics(self) -> dict[str, Any]:
+        """What was measured at the end of the training."""
+        return self.run.metrics()
+
+    def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Answers for images in memory.
+
+        Args:
+            images: N images (H, W, 3) uint8, of any size; they are fitted to the training's as
+                ``catalogue`` does it.
+
+        Returns:
+            (N, K) float32: class probabilities that sum to 1, or vote fractions; calibrated, if the run is.
+        """
+        from morphoscope.inference.preprocess import preprocess
+
+        facts = self.answering.run.header.store
+        return self.answering.probabilities([preprocess(image, facts) for image in images])
+
+    def embed(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Features of images in memory before the network's head, averaged over the views.
+
+        Args:
+            images: as for :meth:`predict`.
+
+        Returns:
+            (N, D) float32. Of a network that keeps every place of its last map, the mean over the places.
+
+        Raises:
+            UsageError: of several runs, whose features differ in meaning.
+        """
+        from morphoscope.inference.preprocess import preprocess
+
+        stored = [preprocess(image, self.run.header.store) for image in images]
+        features = self.predictor.predict(stored).features_ND
+        assert features is not None
+        return features
+
+    def similar(
+        self, catalogue: Path | str, to: str | Path | np.ndarray, *, count: int = 20
+    ) -> list[Neighbour]:
+        """The galaxies of a catalogue that look most like one, the most similar first.
+
+        Args:
+            catalogue: Parquet, made by this run with ``embeddings=True``.
+            to: id or source of a galaxy of the catalogue, an image file, or (H, W, 3) uint8. The galaxy
+                itself is left out.
+            count: how many.
+
+        Raises:
+            UsageError: the catalogue has no features or another network's, or there is no such galaxy.
+        """
+        from morphoscope.catalogue.similar import EmbeddedCatalogue, galaxies_like
+
+        def embed(image: np.ndarray, views: int | None) -> np.ndarray:
+            if views in (None, self.views):
+                return self.embed([image])[0]
+            return type(self)(self.run, views, self.calibrated, engine=self.engine).embed([image])[0]
+
+        return galaxies_like(EmbeddedCatalogue(catalogue), to, count, run=self.run, embed=embed)
+
+    def predict_sets(
+        self, images: Sequence[np.ndarray] | np.ndarray, coverage: float = 0.9, *, per_class: bool = False
+    ) -> list[tuple[str, ...]]:
+        """For each image the classes it may have, the most probable first.
+
+        Args:
+            images: as for :meth:`predict`.
+            coverage: share of galaxies, drawn as the training's, whose set holds the truth.
+            per_class: within every class, and not only over all galaxies.
+
+        Raises:
+            UsageError: the run answers with votes, or is not calibrated.
+        """
+        from morphoscope.catalogue.columns import sets_of
+        from morphoscope.inference.conformal import filled_sets, ranked_sets
+
+        sets = sets_of(self.predictor, coverage, per_class=per_class)
+        assert sets is not None
+        answers = self.predict(images)
+        return ranked_sets(answers, filled_sets(answers, sets.least_K), self.classes)
+
+    def adapt(self, images: Sequence[np.ndarray] | np.ndarray | Path | str, count: int = 512) -> None:
+        """Give the network's batch normalisation the statistics of images without labels.
+
+        For images of another survey; where classes come in other shares than in the training it does harm,
+        so measure it on some labelled ones. It holds for this object and is not written anywhere.
+
+        Args:
+            images: N images (H, W, 3) uint8, or what :meth:`catalogue` takes: a folder, glob, table or store.
+            count: of a folder, glob, table or store the first so many readable images.
+
+        Raises:
+            UsageError: there are fewer than 32 images, or the network has no batch normalisation.
+        """
+        from morphoscope.catalogue.inputs.open import first_images
+        from morphoscope.inference.adapt_batch_norm import adapt_batch_norm
+        from morphoscope.inference.preprocess import preprocess
+
+        facts = self.predictor.run.header.store
+        shown = first_images(images, count, facts.stretch) if isinstance(images, Path | str) else images
+        adapt_batch_norm(self.predictor, [preprocess(image, facts) for image in shown])
+
+    def explain(
+        self,
+        images: Sequence[np.ndarray] | np.ndarray,
+        *,
+        method: str = "gradcam",
+        target: str | int | Sequence[str | int] = "predicted",
+        layer: str | None = None,
+    ) -> Maps:
+        """Where the network looks in images in memory.
+
+        Args:
+            images: N images (H, W, 3) uint8, of any size.
+            method: saliency, smoothgrad, integrated, gradcam or ablationcam.
+            target: a class or vote column such as ``Class4.1``, by name or number; "predicted": each galaxy's
+                own; or one for each galaxy.
+            layer: dotted name of a module, for gradcam and ablationcam; None: the last feature map.
+
+        Returns:
+            ``values`` (N, H, W), zero or more, at the size of the network's input; ``images``, what it saw;
+            ``dead``, which maps are zero everywhere.
+
+        Raises:
+            UsageError: no such method, layer or target.
+        """
+        from morphoscope.explanation.explain import Explainer
+        from morphoscope.inference.preprocess import preprocess
+
+        if self.engine == "onnx":
+            raise UsageError("maps need gradients, which an ONNX file does not give; load the run itself")
+        stored = [preprocess(image, self.run.header.store) for image in images]
+        return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
+
+    def catalogue(
+        self, source: Path | str, out: Path | str, *, embeddings: bool = False, **options: Any
+    ) -> Summary:
+        """Answers for a folder, glob, table or store, streamed into a file.
+
+        Args:
+            source: of the images.
+            out: Parquet, FITS, VOTable, ECSV or CSV by its ending; a folder of Parquet files without one.
+            embeddings: with the features before the head, for :meth:`similar`.
+            options: of :func:`morphoscope.catalogue.predict.predict_catalogue`, such as ``resume=True``.
+        """
+        from morphoscope.catalogue.predict import predict_catalogue
+        from morphoscope.catalogue.predictions import FullColumns
+
+        asked = partial(FullColumns, embeddings=embeddings, out=Path(out))
+        if self.engine == "ray":
+            from morphoscope.extras import need
+
+            need(("ray",), "ray", "the engine ray")
+            runs = [replace(run, path=run.path.resolve()) for run in self.runs]
+            load = partial(answering_of, runs, self.views, self.calibrated, self.dropout_samples)
+            options["cluster"] = partial(_asked, asked, load)
+        if self.engine == "torchrun":
+            options["process"] = of_one_machine()
+            fall_silent()
+        full = asked(self.answering)
+        return predict_catalogue(self.answering, source, out, answering=full, **options)
+
+    def sky(
+        self,
+        picture: Path | str | np.ndarray,
+        out: Path | str,
+        *,
+        bands: str | Sequence[str] | None = None,
+        drawn: Path | str | None = None,
+        overwrite: bool = False,
+        coverage: float | None = None,
+        per_class: bool = False,
+    ) -> pa.Table:
+        """Find the sources of one picture of the sky, or of a FITS mosaic, and classify each.
+
+        Args:
+            picture: an image file, (H, W, 3) uint8, or a FITS mosaic, with ``{band}`` in its name one a band.
+            bands: of a FITS mosaic, such as ``"g,r,z"``.
+            out: the catalogue to write; its format as in :meth:`catalogue`.
+            drawn: also draw the picture with its labels, PNG.
+            overwrite: replace a catalogue that is there.
+            coverage: add the column ``set`` (see :meth:`predict_sets`).
+            per_class: as there.
+
+        Returns:
+            The catalogue's table, brightest source first.
+        """
+        from morphoscope.catalogue.detection.catalogue import classify_sky
+
+        seen = classify_sky(
+            self.answering,
+            picture,
+            out,
+            bands=bands,
+            overwrite=overwrite,
+            coverage=coverage,
+            per_class=per_class,
+            drawn=drawn is not None,
+        )
+        if drawn is not None:
+            from morphoscope.report.figures.sky_image import labelled_picture
+
+            labelled_picture(
+                seen.image(),
+                seen.boxes(),
+                seen.table["predicted"].to_pylist(),
+                np.asarray(seen.table["probability"]),
+                Path(drawn),
+                classes=self.classes,
+            )
+        return seen.table
+
+    def evaluate(self, store: Store | None = None, *, coverage: float = 0.9) -> dict[str, Any]:
+        """Metrics on the run's own test split, or on all labelled galaxies of another store.
+
+        Args:
+            store: another store; None: the run's own.
+            coverage: of the prediction sets.
+        """
+        from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
+
+        if len(self.runs) > 1:
+            from morphoscope.evaluation.evaluate import evaluate_ensemble
+            from morphoscope.inference.ensemble import Ensemble
+
+            assert isinstance(self.answering, Ensemble)
+            return evaluate_ensemble(self.answering, store)
+        wanted: dict[str, Any] = {"views": self.views, "calibrated": self.calibrated, "coverage": coverage}
+        run = self._computed(self.run)
+        if store is None:
+            return evaluate(run, run.store(), keep=False, **wanted)
+        return evaluate_elsewhere(run, store, **wanted)
+
+    def calibrate(self, store: Store | None = None, *, report: bool = True) -> dict[str, Any]:
+        """Fit the calibration and the reference on the run's own galaxies, measure the run anew, and keep
+        all.
+
+        Args:
+            store: of the training, if it has moved.
+            report: write the report and its figures again.
+
+        Returns:
+            What :func:`morphoscope.evaluation.evaluate.evaluate` says.
+        """
+        from morphoscope.evaluation.evaluate import evaluate
+
+        run = self._folder("calibrated")
+        store = run.store() if store is None else store
+        measured = evaluate(run, store, views=self.views, calibrated=True)
+        self._predictor = None
+        if report:
+            from morphoscope.report.run_report import write_report
+
+            write_report(run, store)
+        return measured
+
+    def export(self, out: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the network as ONNX, and a JSON beside it that says how images are prepared.
+
+        See :func:`morphoscope.sharing.onnx_graph.export_onnx`.
+        """
+        from morphoscope.sharing.onnx_graph import export_onnx
+
+        return export_onnx(self._folder("exported"), out, overwrite=overwrite)
+
+    def publish(
+        self,
+        to: Path | str,
+        *,
+        licence: str = "",
+        authors: str = "",
+        half: bool = False,
+        private: bool = False,
+        overwrite: bool = False,
+    ) -> str:
+        """Make a folder that others can load, with a model card, or put it on a hub.
+
+        Args:
+            to: a folder to make, or ``hf-hub:owner/name``.
+            licence: of the weights, by its short name such as ``cc-by-4.0``.
+            authors: whom the card names.
+            half: weights of two or more dimensions in half precision, for a folder half as large.
+            private: on the hub: only its owner sees it.
+            overwrite: replace a published folder that is there.
+
+        Returns:
+            The folder, or the address of the hub's page.
+        """
+        from morphoscope.sharing.card import Wording
+        from morphoscope.sharing.publish import publish
+
+        wording = Wording(licence=licence, authors=authors)
+        return publish(
+            self._folder("published"), to, wording=wording, half=half, private=private, overwrite=overwrite
+        )
+
+
+def load(
+    run: Path | str | Sequence[Path | str],
+    *,
+    views: int | None = None,
+    calibrated: bool | None = None,
+    dropout_samples: int = 0,
+    engine: str | None = None,
+) -> LoadedRun:
+    """Load a finished run, or several that are to answer as one.
+
+    Args:
+        run: its folder; ``default`` for the network that the program brings along; ``hf-hub:owner/name``
+            (``@revision``) of a published one; or an exported ``.onnx`` file. Of a list of them the answers
+            are the mean of theirs.
+        views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
+        calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
+            recipe says.
+        dropout_samples: Monte-Carlo dropout, answers averaged over so many networks with other units of the
+            head left out in each; 0: the whole network. Not with "onnx".
+        engine: what computes the answers: "torch"; "onnx", onnxruntime on the processor, for which a run is
+            exported once; for catalogues alone "ray", a cluster, and "torchrun", the processes that it has
+            started. None: "onnx" for a file, "torchrun" where it has started several, else "torch".
+
+    Raises:
+        UsageError: there is no run or no such engine, or several runs do not go together.
+        MorphoscopeError: it is damaged, unfinished, or was made by a newer program; or the hub cannot be
+            reached.
+    """
+    if engine not in (None, *ENGINES):
+        raise UsageError(f"there is no engine '{engine}'{did_you_mean(engine or '', ENGINES, 'engines')}")
+    places = [run] if isinstance(run, Path | str) else list(run)
+    for place in places:
+        if _is_exported(place) and engine not in (None, "onnx"):
+            raise UsageError(f"{place} is an ONNX file, which the engine {engine} does not read")
+    if engine is None:
+        engine = "torch" if started() is None else "torchrun"
+        if any(_is_exported(place) for place in places):
+            if engine == "torchrun":
+                raise UsageError("an ONNX file is read by one process; run it without torchrun")
+            engine = "onnx"
+    return LoadedRun([_opened(place) for place in places], views, calibrated, dropout_samples, engine)
+
+
+def _is_exported(place: Path | str) -> bool:
+    return Path(place).suffix.lower() == ".onnx"
+
+
+def _opened(place: Path | str) -> Run:
+    if _is_exported(place):
+        from morphoscope.sharing.onnx_run import open_exported
+
+        return open_exported(place)
+    if str(place).startswith(HUB):
+        from morphoscope.sharing.hub import fetch
+
+        place = fetch(str(place))
+    return open_run(place)
+
+
+def train(
+    recipe: Recipe | str,
+    store: Store | Path | str,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    report: bool = True,
+    progress: bool = True,
+) -> LoadedRun:
+    """Train, calibrate, measure on the held-out galaxies, and write the report.
+
+    Args:
+        recipe: a recipe, its name such as ``small/five-class``, or a YAML file.
+        store: a store or its folder.
+        out: the run folder to make.
+        resume: continue a training that was stopped.
+        report: write ``report.html`` and the figures.
+        progress: show a bar over the steps.
+    """
+    from morphoscope.evaluation.evaluate import calibrate, evaluate
+    from morphoscope.inference.calibration import read_calibration
+    from morphoscope.inference.ood import read_reference
+    from morphoscope.training.fit import fit
+
+    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    store = store if isinstance(store, Store) else open_store(store)
+    run = fit(recipe, store, out, resume=resume, progress=progress)
+    if recipe.data.test == 0:
+        if read_calibration(run) is None or read_reference(run) is None:
+            calibrate(run, store)
+    elif not run.metrics():
+        evaluate(run, store)
+    if report:
+        from morphoscope.report.run_report import write_report
+
+        write_report(run, store)
+    return LoadedRun(run)
+
+
+def answering_of(
+    runs: Sequence[Run], views: int | None, calibrated: bool | None, dropout_samples: int
+) -> Predictor | Ensemble:
+    """The network of one run, or those of several together."""
+    members = [
+        Predictor(run, views=views, calibrated=calibrated, dropout_samples=dropout_samples) for run in runs
+    ]
+    if len(members) == 1:
+        return members[0]
+    from morphoscope.inference.ensemble import Ensemble
+
+    return Ensemble(members)
+
+
+def _asked(
+    asked: Callable[[Predictor | Ensemble], ColumnProvider], load: Callable[[], Predictor | Ensemble]
+) -> ColumnProvider:
+    """What a worker of a cluster asks."""
+    return asked(load())

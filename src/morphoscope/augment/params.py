@@ -1,0 +1,179 @@
+"""What is done to each sample: random draws for training, fixed views for test-time augmentation.
+
+Every number is a hash of (seed, epoch, row, occurrence) and of nothing else, so a sample is the same
+whatever the batch around it and however many workers there are, and a resumed training goes on
+exactly. ``occurrence`` counts the repetitions of a row in an oversampled epoch: repeated galaxies are
+drawn anew.
+
+``strength`` is one factor on all magnitudes; the zoom's limits are raised to that power, which scales
+them about 1 and keeps them positive. Flips have no magnitude and do not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from morphoscope.errors import UsageError
+from morphoscope.recipes import Augment
+
+MAX_CHANNELS = 4  # what OpenCV's warp takes
+GOLDEN = 0x9E3779B97F4A7C15  # step of SplitMix64
+MASK = 0xFFFFFFFFFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is done to each of N images."""
+
+    angle: np.ndarray  # (N,) degrees, counter-clockwise on the screen
+    flip_horizontal: np.ndarray  # (N,) bool: left and right change places
+    flip_vertical: np.ndarray  # (N,) bool
+    zoom: np.ndarray  # (N,) factor on the crop's side
+    shear: np.ndarray  # (N,) degrees
+    shift: np.ndarray  # (N, 2) of the crop's middle along x and y, in units of the crop's side
+    brightness: np.ndarray  # (N,) factor
+    contrast: np.ndarray  # (N,) factor about mid-grey
+    channel_shift: np.ndarray  # (N, 4) grey levels added to each channel
+    channel_gain: np.ndarray  # (N, 4) factor on each channel
+    gamma: np.ndarray  # (N,) power of the grey levels, in units of 255
+    saturation: np.ndarray  # (N,) factor on the distance from grey
+    blur: np.ndarray  # (N,) standard deviation of a Gaussian, output pixels
+    noise: np.ndarray  # (N,) standard deviation, grey levels
+    noise_key: np.ndarray  # (N,) uint64: where in the table of normal deviates the noise begins
+
+    def __len__(self) -> int:
+        return len(self.angle)
+
+
+class View(NamedTuple):
+    """One way to look at an image again (test-time augmentation)."""
+
+    angle: float = 0.0  # degrees, counter-clockwise
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+
+
+def draw(
+    config: Augment,
+    seed: int,
+    epoch: int,
+    rows: np.ndarray | Sequence[int],
+    occurrences: np.ndarray | Sequence[int] | None = None,
+) -> Draws:
+    """Draw what is done to each sample of a training batch.
+
+    Args:
+        config: magnitudes.
+        seed: the training's seed, not negative.
+        epoch: not negative.
+        rows: (N,) rows of the store.
+        occurrences: (N,) how often the row came before in the epoch's list; none: 0 for all.
+    """
+    keys = _keys(seed, epoch, rows, occurrences)
+    uniform = _uniforms(keys, 23)  # (23, N) in [0, 1); the sixteenth is the place of the noise
+    signed = 2 * uniform - 1
+    strength = config.strength
+    low, high = (limit**strength for limit in config.zoom)
+    return Draws(
+        angle=signed[0] * min(config.rotation * strength, 180.0),
+        flip_horizontal=(uniform[1] < 0.5) & config.flip_horizontal,
+        flip_vertical=(uniform[2] < 0.5) & config.flip_vertical,
+        zoom=low + (high - low) * uniform[3],
+        shear=signed[4] * min(config.shear * strength, 89.0),
+        shift=np.stack([signed[5], signed[6]], axis=1) * (config.shift * strength),
+        brightness=np.maximum(1 + signed[7] * (config.brightness * strength), 0.0),
+        contrast=np.maximum(1 + signed[8] * (config.contrast * strength), 0.0),
+        channel_shift=signed[9:13].T * (config.channel_shift * strength),
+        channel_gain=np.maximum(1 + signed[19:23].T * (config.channel_gain * strength), 0.0),
+        gamma=(1 + config.gamma * strength) ** signed[17],
+        saturation=np.maximum(1 + signed[16] * (config.saturation * strength), 0.0),
+        blur=uniform[18] * (config.blur * strength),
+        noise=uniform[13] * (config.noise * strength),
+        noise_key=_mixed(keys + np.uint64(15 * GOLDEN & MASK)),
+    )
+
+
+def still(count: int, view: View | None = None) -> Draws:
+    """Draws that leave ``count`` images as they are, or show all of them in one ``view``."""
+    view = view or View()
+    zeros, ones = np.zeros(count), np.ones(count)
+    return Draws(
+        angle=np.full(count, view.angle),
+        flip_horizontal=np.full(count, view.flip_horizontal),
+        flip_vertical=np.full(count, view.flip_vertical),
+        zoom=ones,
+        shear=zeros,
+        shift=np.zeros((count, 2)),
+        brightness=ones,
+        contrast=ones,
+        channel_shift=np.zeros((count, MAX_CHANNELS)),
+        channel_gain=np.ones((count, MAX_CHANNELS)),
+        gamma=ones,
+        saturation=ones,
+        blur=zeros,
+        noise=zeros,
+        noise_key=np.zeros(count, np.uint64),
+    )
+
+
+def views(config: Augment, number: int) -> tuple[View, ...]:
+    """The views of test-time augmentation, without random numbers; the first is the image itself.
+
+    1: the image; 2: and its mirror image; 8: turned in steps of 45°; 16: those and their mirror images
+    (`ng`). A turned crop takes its corners from the stored image, so they are real sky where the store
+    holds more than the crop.
+
+    Raises:
+        UsageError: ``number`` is none of these, or it needs a mirror image of galaxies whose handedness
+            the recipe keeps (both flips off).
+    """
+    if number not in (1, 2, 8, 16):
+        raise UsageError(f"evaluation.views is {number}; test-time augmentation has 1, 2, 8 or 16 views")
+    mirrored = number in (2, 16)
+    if mirrored and not (config.flip_horizontal or config.flip_vertical):
+        raise UsageError(
+            f"evaluation.views = {number} looks at mirror images, but the recipe keeps handedness "
+            "(augment.flip_horizontal and augment.flip_vertical are false); use 1 or 8 views"
+        )
+    angles = (0.0,) if number < 8 else tuple(45.0 * step for step in range(8))
+    plain = tuple(View(angle) for angle in angles)
+    if not mirrored:
+        return plain
+    across = config.flip_horizontal
+    return plain + tuple(View(angle, across, not across) for angle in angles)
+
+
+def _keys(
+    seed: int,
+    epoch: int,
+    rows: np.ndarray | Sequence[int],
+    occurrences: np.ndarray | Sequence[int] | None,
+) -> np.ndarray:
+    """(N,) uint64: hashes that begin each sample's own SplitMix64 stream."""
+    repeats = np.zeros(1, np.int64) if occurrences is None else np.asarray(occurrences, np.int64)
+    key = np.zeros(1, np.uint64)
+    for number in (
+        np.array([seed & MASK], np.uint64),
+        np.array([epoch]),
+        np.asarray(rows, np.int64),
+        repeats,
+    ):
+        key = _mixed(key + (number.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN))
+    return key
+
+
+def _uniforms(keys: np.ndarray, number: int) -> np.ndarray:
+    """(number, N) uniform deviates in [0, 1) with 53 bits."""
+    counters = np.arange(number, dtype=np.uint64)[:, None]
+    return (_mixed(keys + counters * np.uint64(GOLDEN)) >> np.uint64(11)) * 2.0**-53
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA): a bijection that mixes all bits."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

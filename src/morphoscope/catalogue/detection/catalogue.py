@@ -1,0 +1,111 @@
+"""The sky at once: a picture or a FITS mosaic, its sources found, classified, written and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from morphoscope.catalogue.detection.images import classify_mosaic, classify_picture, write_picture_catalogue
+from morphoscope.catalogue.formats.write import check_output, target_of
+from morphoscope.catalogue.inputs.open import stretch_like
+from morphoscope.errors import UsageError
+from morphoscope.images.bands import is_pattern, parse_bands
+from morphoscope.images.decode import is_fits_name
+from morphoscope.images.fits import stretched
+from morphoscope.images.mosaic import Mosaic, open_mosaics
+
+if TYPE_CHECKING:
+    from morphoscope.inference.ensemble import Ensemble
+    from morphoscope.inference.predictor import Predictor
+
+MOST_TO_DRAW = 40_000_000  # pixels
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found.
+
+    Attributes:
+        table: the catalogue.
+        shown: the picture, or the bands of a mosaic on the same pixels, the reddest first.
+        stretch: of a mosaic.
+    """
+
+    table: pa.Table
+    shown: np.ndarray | list[Mosaic]
+    stretch: str
+
+    def image(self) -> np.ndarray:
+        """The sky to draw on, (H, W, 3) uint8, row 0 at the top."""
+        if isinstance(self.shown, np.ndarray):
+            return self.shown
+        planes = [band.box(slice(0, band.shape[0]), slice(0, band.shape[1])) for band in self.shown]
+        return stretched(planes, self.stretch, name=self.shown[0].name)[::-1].copy()
+
+    def boxes(self) -> np.ndarray:
+        """x, y and half the side of each cutout on :meth:`image`, pixels, (S, 3)."""
+        x, y, side = (np.asarray(self.table[name]) for name in ("x", "y", "cutout"))
+        if not isinstance(self.shown, np.ndarray):
+            y = self.shown[0].shape[0] - 1 - y  # FITS counts rows from the bottom
+        return np.stack([x, y, side / 2], axis=1)
+
+
+def classify_sky(
+    predictor: Predictor | Ensemble,
+    picture: Path | str | np.ndarray,
+    out: Path | str,
+    *,
+    bands: str | Sequence[str] | None = None,
+    overwrite: bool = False,
+    coverage: float | None = None,
+    per_class: bool = False,
+    drawn: bool = False,
+) -> Seen:
+    """Find the sources of a picture or mosaic, classify each, and write the catalogue.
+
+    Args:
+        predictor: a run's network.
+        picture: an image file, (H, W, 3) uint8, or a FITS mosaic (a pattern with ``{band}``: one a band).
+        out: the catalogue.
+        bands: of a FITS mosaic.
+        overwrite: replace a catalogue that is there.
+        coverage: add the column ``set``.
+        per_class: as for :func:`morphoscope.catalogue.predict.predict_catalogue`.
+        drawn: it is to be drawn, so it must not be too large for that.
+
+    Raises:
+        UsageError: no such file, bands of something that is no FITS file, a mosaic too large to draw.
+        MorphoscopeError: it cannot be read, or nothing was detected.
+    """
+    check_output(target_of(out), overwrite=overwrite)
+    names, wanted = parse_bands(bands), {"coverage": coverage, "per_class": per_class}
+    options: dict[str, Any] = {"overwrite": overwrite, **wanted}
+    if isinstance(picture, np.ndarray) or not (is_fits_name(str(picture)) or is_pattern(str(picture))):
+        if names:
+            raise UsageError("--bands chooses bands of FITS files; a picture has its colours already")
+        name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
+        table, _, image = classify_picture(predictor, picture, name=name, **wanted)
+        write_picture_catalogue(predictor, table, out, name=name, **options)
+        return Seen(table, image, "as-served")
+    stretch = stretch_like(predictor.run.header.store.stretch)
+    if drawn:
+        _check_drawable(open_mosaics(picture, names))
+    table, mosaics = classify_mosaic(predictor, picture, bands=names, **wanted)
+    write_picture_catalogue(predictor, table, out, name=Path(picture).name, stretch=stretch, **options)
+    return Seen(table, mosaics, stretch)
+
+
+def _check_drawable(mosaics: list[Mosaic]) -> None:
+    """Refuse to draw what cannot be drawn, before any work."""
+    height, width = mosaics[0].shape
+    if height * width > MOST_TO_DRAW:
+        raise UsageError(
+            f"{mosaics[0].name}: {width}×{height} pixels are too many to draw; leave --picture out"
+        )
+    if any(mosaic.shape != mosaics[0].shape for mosaic in mosaics):
+        raise UsageError(f"{mosaics[0].name}: bands of different sizes cannot be drawn; leave --picture out")

@@ -1,0 +1,265 @@
+"""Sources on a picture of the sky: where they are, how large they are, and a square cutout of each.
+
+Shape letters: H × W pixels of the picture, C channels, S sources. Pixel coordinates are (x, y) =
+(column, row), counted from 0 at the centre of the first pixel of the array.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError
+from morphoscope.images.decode import crop_and_resize
+
+if TYPE_CHECKING:
+    from photutils.segmentation import SegmentationImage
+
+SEEING = 1.2  # sigma in pixels of the Gaussian that faint sources are smoothed with before detection
+BLANK_AREA = 64  # pixels: smaller patches of zeros are dark sky, larger ones carry no picture
+FLOOR = 1e-3  # least noise that is believed, in units of the picture's range
+BLANK_MARGIN = 3  # pixels around such a patch that are left out too
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Detected sources, brightest first; every array is (S,).
+
+    Attributes:
+        x: column of the centroid, pixels.
+        y: row of the centroid, pixels.
+        radius: semi-major axis of the segment, pixels: that of the ellipse with its area and elongation,
+            so that the ends of an edge-on galaxy are inside.
+        area: of the segment above the threshold, pixels.
+        flux: sum over the segment above the background, grey levels.
+        signal: of the brightest pixel of the smoothed picture, in units of the sky's noise.
+        elongation: major over minor axis of the light's second moments.
+        sky: colour of the picture's background, (C,) grey levels.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    area: np.ndarray
+    flux: np.ndarray
+    signal: np.ndarray
+    elongation: np.ndarray
+    sky: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def detect_sources(
+    image_HWC: np.ndarray,
+    *,
+    threshold: float = 8.0,
+    min_area: int = 60,
+    contrast: float = 0.005,
+    box: int = 64,
+    edge: int = 2,
+    floor: float = FLOOR,
+) -> Sources:
+    """Find stars and galaxies on a picture.
+
+    The channels are averaged, the background and its noise are estimated on a mesh, and connected
+    pixels above the noise are taken as one source unless deblending parts them (photutils). Sources
+    that touch the border, or a region without picture (zeros or not-a-number, as in the corner of a
+    mosaic), are left out: they are cut off.
+
+    Args:
+        image_HWC: (H, W) or (H, W, C), any real type.
+        threshold: least brightness of a source's pixels in units of the smoothed sky's noise.
+        min_area: least connected pixels above the threshold. 60 pixels are a disc 9 across, about the
+            smallest on which a shape can be seen.
+        contrast: share of the light that a component needs to be parted from its neighbour; 1: never.
+        box: side of the mesh on which the background is estimated, pixels.
+        edge: a source whose segment comes closer than this to the border is left out, pixels.
+        floor: least noise that is believed, in units of the picture's range; 0 for measured fluxes, whose
+            range one bright star may set.
+
+    Returns:
+        Sources, brightest first; none on an empty or constant picture.
+
+    Raises:
+        MorphoscopeError: the array is not a picture.
+    """
+    if image_HWC.ndim not in (2, 3) or not image_HWC.size:
+        raise MorphoscopeError(
+            f"a picture of (height, width) or (height, width, channels) was expected, got {image_HWC.shape}"
+        )
+    channels = image_HWC.reshape(*image_HWC.shape[:2], -1)
+    blank_HW = _without_picture(channels)
+    colour = _sky_colour(channels, blank_HW)
+    if blank_HW.all():
+        return _none(colour)
+    # Zeros would pull the smoothed picture down beside a blank region, and not-a-numbers would spread.
+    grey_HW = np.where(blank_HW, np.nanmean(colour), channels.mean(axis=2, dtype=np.float64))
+    light_HW, noise_HW = _above_background(grey_HW, blank_HW, box, floor)
+    segments = _segments(light_HW, threshold * noise_HW, blank_HW, min_area, contrast)
+    if segments is None:
+        return _none(colour)
+    return _measured(grey_HW, light_HW, noise_HW, segments, blank_HW, edge, colour)
+
+
+def cutout(
+    image_HWC: np.ndarray, x: float, y: float, side: int, *, fill: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """A (side, side, C) square of a picture around (x, y); what lies outside has the colour ``fill``."""
+    height, width = image_HWC.shape[:2]
+    left, top = (round(float(middle) - (side - 1) / 2) for middle in (x, y))
+    square = np.empty((side, side, *image_HWC.shape[2:]), image_HWC.dtype)
+    square[:] = np.asarray(fill).astype(image_HWC.dtype)
+    rows = slice(max(top, 0), max(min(top + side, height), 0))
+    columns = slice(max(left, 0), max(min(left + side, width), 0))
+    inside = image_HWC[rows, columns]
+    if inside.size:
+        at = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+        square[at] = inside
+    return square
+
+
+def cutout_sides(sources: Sources, *, factor: float = 2.0, minimum: int = 24) -> np.ndarray:
+    """Side of each source's cutout, (S,) int64: ``factor`` times its length, ``minimum`` at least."""
+    return np.maximum(np.rint(2 * factor * sources.radius), minimum).astype(np.int64)
+
+
+def cutouts(
+    image_HWC: np.ndarray,
+    sources: Sources,
+    *,
+    factor: float = 2.0,
+    minimum: int = 24,
+    size: int | None = None,
+) -> list[np.ndarray]:
+    """Square cutouts that show each source at about the same size, in the order of ``sources``.
+
+    Args:
+        image_HWC: the picture the sources were found on.
+        sources: S sources.
+        factor: side of the cutout in units of the source's length (twice its radius).
+        minimum: least side, pixels of the picture.
+        size: side to scale every cutout to; None: not scaled, so that sides differ.
+
+    Returns:
+        S arrays (side, side, C) of the picture's type; beyond the border they have the sky's colour.
+    """
+    sky = sources.sky if image_HWC.ndim == 3 else sources.sky[0]
+    squares = (
+        cutout(image_HWC, x, y, int(side), fill=sky)
+        for x, y, side in zip(
+            sources.x, sources.y, cutout_sides(sources, factor=factor, minimum=minimum), strict=True
+        )
+    )
+    return [square if size is None else crop_and_resize(square, crop=None, size=size) for square in squares]
+
+
+def _without_picture(channels_HWC: np.ndarray) -> np.ndarray:
+    """Where there is nothing to see: not finite in some channel, or in a large patch of zeros."""
+    blank_HW = ~np.isfinite(channels_HWC).all(axis=2)
+    zero_HW = (channels_HWC == 0).all(axis=2).astype(np.uint8)
+    _, patch_HW, stats, _ = cv2.connectedComponentsWithStats(zero_HW)
+    large = stats[:, cv2.CC_STAT_AREA] >= BLANK_AREA
+    large[0] = False  # label 0 is everything that is not zero
+    blank_HW |= large[patch_HW]
+    if not blank_HW.any():
+        return blank_HW
+    kernel = np.ones((2 * BLANK_MARGIN + 1,) * 2, np.uint8)
+    return cv2.dilate(blank_HW.astype(np.uint8), kernel).astype(bool)
+
+
+def _sky_colour(channels_HWC: np.ndarray, blank_HW: np.ndarray) -> np.ndarray:
+    if blank_HW.all():
+        return np.zeros(channels_HWC.shape[2])
+    return np.median(channels_HWC[~blank_HW], axis=0)
+
+
+def _above_background(
+    grey_HW: np.ndarray, blank_HW: np.ndarray, box: int, floor: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The smoothed picture without its background, and the noise of the smoothed sky, both (H, W)."""
+    from photutils.background import Background2D, MedianBackground
+
+    smooth_HW = cv2.GaussianBlur(grey_HW, (0, 0), SEEING, borderType=cv2.BORDER_REFLECT)
+    box_size = tuple(min(box, side) for side in grey_HW.shape)
+    with warnings.catch_warnings():
+        # astropy warns that masked values were left out of the clipping, which is what is wanted.
+        warnings.simplefilter("ignore")
+        background = Background2D(
+            smooth_HW,
+            box_size,
+            mask=blank_HW,
+            exclude_percentile=90,
+            filter_size=3,
+            bkg_estimator=MedianBackground(),
+        )
+    noise_HW = np.asarray(background.background_rms)
+    # A noiseless sky (a simulation, a constant picture) would make every pixel a source.
+    least = max(floor * float(np.ptp(smooth_HW)), np.finfo(np.float64).tiny)
+    return smooth_HW - np.asarray(background.background), np.maximum(noise_HW, least)
+
+
+def _segments(
+    light_HW: np.ndarray, threshold_HW: np.ndarray, blank_HW: np.ndarray, min_area: int, contrast: float
+) -> SegmentationImage | None:
+    """Connected pixels above the threshold, deblended; None when nothing lies above the threshold."""
+    from photutils.segmentation import deblend_sources
+    from photutils.segmentation import detect_sources as find_segments
+    from photutils.utils.exceptions import NoDetectionsWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoDetectionsWarning)
+        segments = find_segments(light_HW, threshold_HW, min_area, mask=blank_HW)
+    if segments is None:
+        return None
+    return deblend_sources(light_HW, segments, min_area, contrast=contrast, progress_bar=False)
+
+
+def _measured(
+    grey_HW: np.ndarray,
+    light_HW: np.ndarray,
+    noise_HW: np.ndarray,
+    segments: SegmentationImage,
+    blank_HW: np.ndarray,
+    edge: int,
+    colour: np.ndarray,
+) -> Sources:
+    """Positions and sizes of the segments that are whole, brightest first."""
+    from photutils.segmentation import SourceCatalog
+
+    segments.remove_border_labels(edge, partial_overlap=True, relabel=False)
+    if blank_HW.any():
+        segments.remove_masked_labels(blank_HW, partial_overlap=True, relabel=False)
+        beside = cv2.dilate(blank_HW.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        segments.remove_masked_labels(beside, partial_overlap=True, relabel=False)
+    if segments.n_labels == 0:
+        return _none(colour)
+    found = SourceCatalog(light_HW, segments)
+    flux = np.atleast_1d(found.segment_flux)
+    order = np.argsort(-flux, kind="stable")
+    peaks = (light_HW / noise_HW)[
+        np.atleast_1d(found.max_value_yindex), np.atleast_1d(found.max_value_xindex)
+    ]
+    columns = {
+        "x": found.x_centroid,
+        "y": found.y_centroid,
+        "radius": found.equivalent_radius * np.sqrt(found.elongation),
+        "area": found.area,
+        "flux": flux,
+        "signal": peaks,
+        "elongation": found.elongation,
+    }
+    values = {
+        name: np.atleast_1d(getattr(column, "value", column))[order].astype(np.float64)
+        for name, column in columns.items()
+    }
+    return Sources(**values, sky=colour)
+
+
+def _none(colour: np.ndarray) -> Sources:
+    empty = np.empty(0)
+    return Sources(empty, empty, empty, empty, empty, empty, empty, sky=colour)

@@ -1,0 +1,184 @@
+"""Sources on a FITS mosaic, found tile by tile, with their places on the sky.
+
+Shape letters: H × W pixels of a tile, B bands, S sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from morphoscope.catalogue.detection.detect import Sources, cutout_sides, detect_sources
+from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, load_squares
+from morphoscope.errors import UsageError
+from morphoscope.images.fits import sky_of
+from morphoscope.images.mosaic import Mosaic
+from morphoscope.images.sky_cutout import sky_square
+from morphoscope.images.stream import Item
+from morphoscope.progress import note, track
+
+TILE, OVERLAP = 2048, 256  # pixels: a tile and what it shares with each neighbour
+_ON_THE_SAME_PIXEL = 0.5  # pixels that bands may differ by to be detected on together
+_FACING = np.array([[-1.0, 0.0], [0.0, 1.0]])  # without a WCS: rows upwards, columns to the right
+
+
+@dataclass(frozen=True)
+class Found:
+    """Sources of a mosaic, the brightest (in units of its noise) first, each array (S,).
+
+    Attributes:
+        x: column, pixels from 0 at the centre of the file's first.
+        y: row.
+        radius: semi-major axis, pixels.
+        side: of the cutout, pixels.
+        ra: degrees; NaN where the mosaic has no coordinates.
+        dec: as ``ra``.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    side: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: int = 150) -> Found:
+    """Detect the sources of a mosaic (see :func:`morphoscope.catalogue.detection.detect.detect_sources`).
+
+    Bands on the same pixels are averaged in units of their noise; else the reddest alone is searched. A
+    source belongs to the tile that holds its centre. One that reaches more than ``OVERLAP`` pixels beyond its
+    tile is cut off there and left out.
+
+    Args:
+        mosaics: the bands, the reddest first.
+        factor: side of a cutout in units of the source's length.
+        min_area: least pixels of a source.
+
+    Raises:
+        UsageError: several bands that have no coordinates and differ in size.
+    """
+    together = _on_the_same_pixels(mosaics)
+    if not together and any(mosaic.wcs is None for mosaic in mosaics):
+        raise UsageError(
+            f"{mosaics[0].name}: the bands differ in size and have no world coordinates to match them by"
+        )
+    searched = mosaics if together else mosaics[:1]
+    if not together:
+        note(f"the bands lie on different pixels; sources are searched on {mosaics[0].name}")
+    parts = [
+        _in_tile(searched, rows, columns, min_area, factor)
+        for rows, columns in track(list(_tiles(mosaics[0].shape)), "detecting", unit="tiles")
+    ]
+    x, y, radius, flux, side = (
+        np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
+        for name in ("x", "y", "radius", "flux", "side")
+    )
+    order = np.argsort(-flux, kind="stable")
+    x, y, radius, side = x[order], y[order], radius[order], side[order]
+    if mosaics[0].wcs is None or not len(x):
+        ra = dec = np.full(len(x), np.nan)
+    else:
+        ra, dec = mosaics[0].places_of(x, y)
+    return Found(x, y, radius, side, ra, dec)
+
+
+def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Iterator[Item]:
+    """One item a source: its cutout, north up and east left where the mosaic has coordinates."""
+    steps = [_steps(mosaic, found) for mosaic in mosaics]
+    places = [
+        (found.x, found.y) if number == 0 or mosaic.wcs is None else mosaic.pixels_of(found.ra, found.dec)
+        for number, mosaic in enumerate(mosaics)
+    ]
+    scale = 1.0 / np.sqrt(np.abs(np.linalg.det(steps[0])))  # arcsec a pixel
+    for row in range(len(found)):
+        squares = [
+            partial(
+                sky_square,
+                mosaic,
+                x[row],
+                y[row],
+                step[row],
+                arcsec=float(found.side[row] * scale[row]),
+                side=frame.side,
+            )
+            for mosaic, (x, y), step in zip(mosaics, places, steps, strict=True)
+        ]
+        values = {"id": str(row), "ra": found.ra[row], "dec": found.dec[row]}
+        source = mosaics[0].name
+        yield Item(source, partial(load_squares, squares, frame, source, values), values)
+
+
+def _steps(mosaic: Mosaic, found: Found) -> np.ndarray:
+    if mosaic.wcs is None or not len(found):
+        return np.broadcast_to(_FACING, (len(found), 2, 2))
+    return mosaic.steps_of(found.ra, found.dec)
+
+
+def _on_the_same_pixels(mosaics: Sequence[Mosaic]) -> bool:
+    first = mosaics[0]
+    if any(mosaic.shape != first.shape for mosaic in mosaics):
+        return False
+    if any(mosaic.wcs is None for mosaic in mosaics):
+        return True
+    height, width = first.shape
+    x, y = np.array([0.0, width - 1.0]), np.array([0.0, height - 1.0])
+    corners = first.places_of(x, y)
+    return all(
+        np.allclose(np.stack(mosaic.pixels_of(*corners)), np.stack([x, y]), atol=_ON_THE_SAME_PIXEL, rtol=0)
+        for mosaic in mosaics[1:]
+    )
+
+
+def _tiles(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
+    """The cores of the tiles: they cover the mosaic without sharing a pixel."""
+    core = TILE - 2 * OVERLAP
+    starts = [range(1) if side <= TILE else range(0, side, core) for side in shape]
+    for top in starts[0]:
+        for left in starts[1]:
+            yield (
+                slice(top, shape[0] if len(starts[0]) == 1 else min(top + core, shape[0])),
+                slice(left, shape[1] if len(starts[1]) == 1 else min(left + core, shape[1])),
+            )
+
+
+def _in_tile(
+    mosaics: Sequence[Mosaic], rows: slice, columns: slice, min_area: int, factor: float
+) -> dict[str, np.ndarray]:
+    """Sources whose centre lies in the core of a tile."""
+    height, width = mosaics[0].shape
+    top, left = max(rows.start - OVERLAP, 0), max(columns.start - OVERLAP, 0)
+    seen = slice(top, min(rows.stop + OVERLAP, height)), slice(left, min(columns.stop + OVERLAP, width))
+    image_HWB = np.stack([_in_noise(mosaic.box(*seen)) for mosaic in mosaics], axis=2)
+    if min(image_HWB.shape[:2]) < 3 or not np.isfinite(image_HWB).all(axis=2).any():
+        return {name: np.empty(0) for name in ("x", "y", "radius", "flux", "side")}
+    sources: Sources = detect_sources(image_HWB, min_area=min_area, floor=0.0)
+    x, y = sources.x + left, sources.y + top
+    # A centre belongs to the pixel it lies in; the first and last core reach the border.
+    mine = (
+        (np.rint(x) >= columns.start)
+        & (np.rint(x) < columns.stop)
+        & (np.rint(y) >= rows.start)
+        & (np.rint(y) < rows.stop)
+    )
+    return {
+        "x": x[mine],
+        "y": y[mine],
+        "radius": sources.radius[mine],
+        "flux": sources.flux[mine],
+        "side": cutout_sides(sources, factor=factor)[mine].astype(np.float64),
+    }
+
+
+def _in_noise(box_HW: np.ndarray) -> np.ndarray:
+    """A band in units of its sky's noise; zeros stay zeros, for they mark where there is no picture."""
+    values = box_HW[np.isfinite(box_HW) & (box_HW != 0)]
+    if not values.size:
+        return np.full_like(box_HW, np.nan)
+    return box_HW / np.float32(sky_of(values)[1])

@@ -1,0 +1,250 @@
+"""Catalogues as Parquet, CSV and ECSV, written block by block.
+
+Catalogues as a folder of Parquet files, for more rows than one file should have.
+
+``pyarrow.dataset``, DuckDB, Spark, Polars and Dask read such a folder as one table. ``_common_metadata``
+holds the columns and the provenance without rows; those readers pass over it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv as arrow_csv
+
+from morphoscope.catalogue.formats.table_schema import Extent, described, shape_of
+
+METADATA_PREFIX = "morphoscope."
+ROW_GROUP = 65536  # most rows of a Parquet row group: each costs a line in the footer
+GROUP_BYTES = 32 << 20  # most bytes of one, which are held back until it is full
+
+
+class Writer(Protocol):
+    """What a format must do."""
+
+    def write(self, table: pa.Table) -> None:
+        """Add some rows."""
+        ...
+
+    def close(self) -> None:
+        """Finish the file."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of the file, which will be deleted."""
+        ...
+
+
+class ParquetCatalogue:
+    """Parquet: provenance in the file's key-value metadata, units and descriptions in the columns'.
+
+    What astropy looks for in a Parquet file (``table_meta_yaml``) is there too.
+    """
+
+    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+        self._schema = documented(schema, provenance, extent)
+        self._file = pq.ParquetWriter(place, self._schema, compression="zstd")
+        self._group = rows_of_a_group(schema, extent)
+        self._waiting: list[pa.Table] = []
+
+    def write(self, table: pa.Table) -> None:
+        """Add some rows."""
+        self._waiting.append(table)
+        if sum(part.num_rows for part in self._waiting) >= self._group:
+            rows = pa.concat_tables(self._waiting)
+            whole = rows.num_rows - rows.num_rows % self._group
+            self._flush(rows.slice(0, whole))
+            self._waiting = [rows.slice(whole)]
+
+    def _flush(self, rows: pa.Table) -> None:
+        if rows.num_rows:
+            self._file.write_table(
+                rows.replace_schema_metadata(self._schema.metadata), row_group_size=self._group
+            )
+
+    def close(self) -> None:
+        """Write the last rows and the footer."""
+        try:
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                self._flush(pa.concat_tables(waiting))
+        finally:
+            self._file.close()
+
+    abandon = close
+
+
+def documented(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> pa.Schema:
+    """The columns of a Parquet file with all that is said of the catalogue."""
+    return schema.with_metadata(
+        {f"{METADATA_PREFIX}{name}": value for name, value in provenance.items()}
+        | for_astropy(schema, provenance, extent)
+    )
+
+
+def rows_of_a_group(schema: pa.Schema, extent: Extent) -> int:
+    """By the columns alone, so that equal catalogues are equal files, however their rows came."""
+    return max(1, min(ROW_GROUP, GROUP_BYTES // bytes_of_a_row(schema, extent)))
+
+
+def bytes_of_a_row(schema: pa.Schema, extent: Extent) -> int:
+    """The most that a row can take in memory, roughly."""
+    widths = [
+        extent.widths.get(c.name, 0) if pa.types.is_string(c.type) else 8 * math.prod(shape_of(c))
+        for c in schema
+    ]
+    return max(1, sum(widths))
+
+
+def for_astropy(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> dict[str, str]:
+    """The keys under which ``astropy.table.Table.read`` finds units, descriptions and lengths of texts."""
+    from astropy.table import meta
+
+    lines = meta.get_yaml_from_table(described(schema, provenance))
+    lengths = {f"table::len::{name}": str(max(1, width)) for name, width in extent.widths.items()}
+    return {"table_meta_yaml": "\n".join(lines)} | lengths
+
+
+class CsvCatalogue:
+    """CSV: UTF-8, a header line, unknown values empty. The format has no place for provenance."""
+
+    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+        del provenance, extent
+        options = arrow_csv.WriteOptions(quoting_style="needed")
+        self._file = arrow_csv.CSVWriter(place, _flat(schema), write_options=options)
+
+    def write(self, table: pa.Table) -> None:
+        """Add some rows."""
+        self._file.write_table(_as_text(table))
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        self._file.close()
+
+    abandon = close
+
+
+class EcsvCatalogue:
+    """ECSV: a CSV under astropy's header with units, descriptions, types and the provenance."""
+
+    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+        del extent
+        header = io.StringIO()
+        described(schema, provenance).write(header, format="ascii.ecsv", delimiter=",")
+        self._stream = open(place, "wb")  # noqa: SIM115 - closed by close()
+        try:
+            self._stream.write(header.getvalue().encode())
+            options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed")
+            self._file = arrow_csv.CSVWriter(self._stream, _flat(schema), write_options=options)
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def write(self, table: pa.Table) -> None:
+        """Add some rows."""
+        self._file.write_table(_as_text(table))
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        try:
+            self._file.close()
+        finally:
+            self._stream.close()
+
+    abandon = close
+
+
+def _flat(schema: pa.Schema) -> pa.Schema:
+    """The schema with vectors as texts."""
+    return pa.schema([pa.field(c.name, pa.string()) if shape_of(c) else c for c in schema])
+
+
+def _as_text(table: pa.Table) -> pa.Table:
+    """Vectors as JSON lists, which is how ECSV holds them."""
+    for number, column in enumerate(table.schema):
+        if shape_of(column):
+            numbers = vector_texts(table[column.name], ",", "null")
+            texts = [f"[{row}]".replace("nan", "NaN").replace("inf", "Infinity") for row in numbers]
+            table = table.set_column(number, column.name, pa.array(texts, pa.string()))
+    return table
+
+
+def vector_texts(column: pa.ChunkedArray, separator: str, missing: str) -> list[str]:
+    """Each vector of a column as its numbers, to the last digit, one after the other."""
+    flat = column.combine_chunks().flatten().cast(pa.string()).fill_null(missing).to_pylist()
+    size = column.type.list_size
+    return [separator.join(flat[start : start + size]) for start in range(0, len(flat), size)]
+
+
+def ecsv_provenance(catalogue: Path) -> dict[str, str]:
+    """The provenance in an ECSV catalogue; reads its head only."""
+    from astropy.table import meta
+
+    lines = []
+    with open(catalogue, encoding="utf-8") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            lines.append(line.removeprefix("# ").rstrip("\n"))
+    return dict(meta.get_header_from_yaml(lines[1:])["meta"])
+
+
+MARK = "_common_metadata"
+SHARD_ROWS = 1_000_000
+
+
+def described_by(folder: Path) -> Path:
+    """The Parquet file that holds the columns and the provenance of a folder, sharded or HATS."""
+    of_hats = folder / "dataset" / MARK
+    return of_hats if of_hats.exists() else folder / MARK
+
+
+class ShardedCatalogue:
+    """``part-00000.parquet`` and so on, each with ``rows`` rows and all of the provenance."""
+
+    def __init__(
+        self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent, *, rows: int
+    ) -> None:
+        self._place, self._schema, self._provenance, self._extent = place, schema, provenance, extent
+        self._rows = rows
+        self._shard: ParquetCatalogue | None = None
+        self._shards = self._room = 0
+        place.mkdir()
+
+    def write(self, table: pa.Table) -> None:
+        """Add some rows."""
+        while table.num_rows:
+            shard = self._shard or self._next()
+            part = table.slice(0, self._room)
+            shard.write(part)
+            table = table.slice(part.num_rows)
+            self._room -= part.num_rows
+            if not self._room:
+                self._finish()
+
+    def _next(self) -> ParquetCatalogue:
+        place = self._place / f"part-{self._shards:05d}.parquet"
+        self._shard = ParquetCatalogue(place, self._schema, self._provenance, self._extent)
+        self._shards += 1
+        self._room = self._rows
+        return self._shard
+
+    def _finish(self) -> None:
+        if self._shard is not None:
+            shard, self._shard = self._shard, None
+            shard.close()
+
+    def close(self) -> None:
+        """Finish the last file, and write what all have in common."""
+        self._finish()
+        first = self._place / "part-00000.parquet"
+        if first.exists():
+            pq.write_metadata(pq.read_schema(first), self._place / MARK)
+
+    abandon = close

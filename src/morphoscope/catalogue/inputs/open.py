@@ -1,0 +1,264 @@
+"""Whatever holds images — a folder, a glob, an archive, a table, a store — as one stream of galaxies.
+
+Nothing here grows with the number of galaxies except lists of file names (those of one folder at a time, or
+those a glob finds), the list of members at the end of a zip, and eight bytes an id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from morphoscope.catalogue.columns import Extra
+from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
+from morphoscope.catalogue.inputs.ids import distinct_ids, image_names, watched
+from morphoscope.data.store import Store, open_store
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.bands import is_pattern
+from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
+from morphoscope.images.fits import STRETCHES
+from morphoscope.images.image_table import ImageTable, is_table, open_table
+from morphoscope.images.stream import Item
+from morphoscope.images.tables import TABLE_SUFFIXES, row_count
+from morphoscope.images.webdataset import ARCHIVE_SUFFIXES, archive_items, expand_braces, is_archive_name
+from morphoscope.progress import note
+
+_CHUNK = 4096  # rows of a store's table taken at once
+
+
+@dataclass(frozen=True)
+class Images:
+    """Galaxies to predict.
+
+    Attributes:
+        name: what messages and the catalogue's provenance call them.
+        items: one a galaxy, always in the same order for the same files; ``row`` has its ``id`` and, where
+            known, ``ra`` and ``dec`` in degrees. Read lazily, once. Going by an item costs no image: names,
+            table rows and the heads of members are read; only a compressed tar must be unpacked.
+        count: how many there are; None if that is not known beforehand.
+        extras: further columns for the catalogue; the items' rows have them once they are loaded.
+    """
+
+    name: str
+    items: Iterable[Item]
+    count: int | None = None
+    extras: tuple[Extra, ...] = ()
+
+
+def open_input(
+    source: Path | str,
+    *,
+    image_column: str | None = None,
+    stretch: str = "lupton",
+    bands: Sequence[str] = (),
+) -> Images:
+    """Find out what ``source`` is, and open it.
+
+    ================  ==========================================================================
+    a folder          all images in it and in its folders, in the order of their names; an id is
+                      the file's name without suffix, with its folders where names repeat, and
+                      with its suffix where that does not tell them apart. Without images: all
+                      archives in it
+    a glob            ``'fields/*/cutout_*.png'``, ``**`` for any folders; ids as in a folder.
+                      Archives, and tables of one kind, too
+    an image          JPEG, PNG, TIFF or FITS
+    a pattern         ``'cutouts/{id}_{band}.fits'`` with ``bands``: one FITS file a band
+    an archive        tar (also .gz, .bz2, .xz) or zip, read where it lies; WebDataset shards as
+                      ``shard-{000..009}.tar``; see :mod:`morphoscope.images.webdataset`
+    a table           CSV, ECSV, Parquet, FITS or VOTable with a column of images; see
+                      :mod:`morphoscope.images.image_table`
+    a store           every galaxy of it, labelled or not
+    ================  ==========================================================================
+
+    Args:
+        source: one of these.
+        image_column: the table's column with the images; with commas between, one a band. None: found by
+            its name.
+        stretch: for FITS images, see :mod:`morphoscope.images.fits`.
+        bands: of FITS images: one file a band in a pattern, a folder or a table, or planes or extensions of
+            each file, see :mod:`morphoscope.images.fits_bands`.
+
+    Raises:
+        UsageError: there is nothing at ``source``, nothing that is known, or no image.
+    """
+    place, text = Path(source), str(source)
+    reading = Reading(stretch, tuple(bands))
+    if is_pattern(text) and not place.exists():
+        return Images(text, *from_pattern(text, reading.bands, stretch))
+    if image_column is not None and (place.is_dir() or (not place.exists() and not _names_tables(text))):
+        raise UsageError(f"--image-column {image_column}: a table was expected, {source} is none")
+    if place.is_dir():
+        return _from_folder(place, reading)
+    if place.is_file():
+        return _from_file(place, image_column, reading)
+    names = expand_braces(text)
+    if len(names) > 1 or names[0] != text:
+        return _from_list(text, _all_there(text, names), image_column, reading)
+    if glob.has_magic(text):
+        return _from_glob(text, image_column, reading)
+    raise UsageError(
+        f"{source} does not exist; a folder, a glob, an image, an archive, a table or a store was expected"
+    )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the images of an input become pictures."""
+
+    stretch: str
+    bands: tuple[str, ...] = ()
+
+    def load(self, path: Path, name: str) -> Callable[[], np.ndarray]:
+        """What reads one file."""
+        return partial(read_image, path, name=name, stretch=self.stretch, bands=self.bands)
+
+
+def first_images(source: Path | str, count: int, training: str) -> list[np.ndarray]:
+    """The first readable images of an input, (H, W, C) uint8 each, with the stretch of the training."""
+    found: list[np.ndarray] = []
+    for item in open_input(source, stretch=stretch_like(training)).items:
+        with contextlib.suppress(MorphoscopeError):  # the catalogue lists them with the reason
+            found.append(item.load())
+        if len(found) == count:
+            break
+    return found
+
+
+def stretch_like(training: str) -> str:
+    """The stretch that shows FITS images to a run as it saw its training's: the same, if it was a stretch."""
+    return training if training in STRETCHES and training != "as-served" else "lupton"
+
+
+def _from_folder(folder: Path, reading: Reading) -> Images:
+    if (folder / "store.yaml").is_file():
+        return from_store(open_store(folder))
+    if (folder / "run.yaml").is_file():
+        raise UsageError(
+            f"{folder} is a run; the images to predict were expected: RUN comes first, then INPUT"
+        )
+    if reading.bands and (pattern := band_pattern_of(folder, reading.bands)):
+        return Images(pattern, *from_pattern(pattern, reading.bands, reading.stretch))
+    archives = sorted(entry.path for entry in os.scandir(folder) if is_archive_name(entry.name))
+    if archives and next(image_names(folder), None) is None:
+        return _from_archives(str(folder), archives, reading)
+    if archives:
+        note(
+            f"{folder}: {len(archives)} archives are passed over, the first {Path(archives[0]).name}; "
+            "to read them, name them by a glob"
+        )
+    return _from_files(str(folder), folder, lambda: image_names(folder), reading)
+
+
+def _from_file(place: Path, image_column: str | None, reading: Reading) -> Images:
+    if is_table(place):
+        return _from_tables(str(place), [str(place)], image_column, reading)
+    if image_column is not None:
+        raise UsageError(f"--image-column {image_column}: a table was expected, {place} is none")
+    if is_archive_name(place.name):
+        return _from_archives(str(place), [str(place)], reading)
+    if not is_image_name(place.name):
+        endings = ", ".join((*IMAGE_SUFFIXES, *FITS_SUFFIXES))
+        raise UsageError(
+            f"{place}: its ending is neither an image's ({endings}) nor an archive's "
+            f"({', '.join(ARCHIVE_SUFFIXES)}) nor a table's ({', '.join(TABLE_SUFFIXES)})"
+        )
+    return _from_files(str(place), place.parent, lambda: iter([place.name]), reading)
+
+
+def _from_glob(pattern: str, image_column: str | None, reading: Reading) -> Images:
+    found = sorted(name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+    if not found:
+        raise UsageError(f"{pattern}: no file matches, so there are no images there")
+    return _from_list(pattern, found, image_column, reading)
+
+
+def _from_list(label: str, paths: list[str], image_column: str | None, reading: Reading) -> Images:
+    """Files of one kind: images, else archives, else tables."""
+    images = [path for path in paths if is_image_name(os.path.basename(path))]
+    archives = [path for path in paths if is_archive_name(path)]
+    if image_column is None and images and not is_table(Path(images[0])):
+        return _from_files(label, Path(), lambda: iter(images), reading)
+    if image_column is None and archives:
+        return _from_archives(label, archives, reading)
+    return _from_tables(label, [path for path in paths if _names_tables(path)], image_column, reading)
+
+
+def _all_there(label: str, names: list[str]) -> list[str]:
+    missing = [name for name in names if not os.path.isfile(name)]
+    if missing:
+        raise UsageError(
+            f"{label}: {len(missing)} of {len(names)} files are missing, the first {missing[0]}; "
+            "name those that are there"
+        )
+    return names
+
+
+def _from_archives(label: str, paths: list[str], reading: Reading) -> Images:
+    items = chain.from_iterable(
+        archive_items(Path(path), stretch=reading.stretch, bands=reading.bands) for path in paths
+    )
+    return Images(label, watched(items, label))
+
+
+def _names_tables(name: str) -> bool:
+    return name.lower().endswith(TABLE_SUFFIXES)
+
+
+def _from_tables(label: str, paths: list[str], image_column: str | None, reading: Reading) -> Images:
+    if not paths:
+        endings = ", ".join(IMAGE_SUFFIXES + FITS_SUFFIXES)
+        raise UsageError(f"{label}: no images there (files that end in {endings} were expected)")
+    columns = image_column.split(",") if image_column else None
+    tables = [open_table(path, image_column=columns, bands=reading.bands) for path in paths]
+    counts = [row_count(table.path) for table in tables]
+    known = [count for count in counts if count is not None]
+    items = chain.from_iterable(_table_items(table, reading.stretch) for table in tables)
+    return Images(label, watched(items, label), sum(known) if len(known) == len(counts) else None)
+
+
+def _table_items(table: ImageTable, stretch: str) -> Iterator[Item]:
+    """A table's rows; one without an id is called as its image file, or by its number."""
+    for number, item in enumerate(table.items(stretch, lenient=True), start=1):
+        if item.row.get("id") is not None:
+            yield item
+        else:
+            identity = Path(item.source).stem if is_image_name(item.source) else f"row {number}"
+            yield replace(item, row={**item.row, "id": identity})
+
+
+def from_store(store: Store) -> Images:
+    """Every galaxy of a store, as it is stored."""
+    return Images(str(store.path), _store_items(store), len(store))
+
+
+def _store_items(store: Store) -> Iterator[Item]:
+    images = store.images.view(np.ndarray)  # np.memmap makes every view dearer
+    columns = store.table.select(["id", "ra", "dec", "source"])
+    for start in range(0, len(store), _CHUNK):
+        for offset, row in enumerate(columns.slice(start, _CHUNK).to_pylist()):
+            yield Item(
+                row.pop("source") or f"{store.path} row {start + offset}",
+                partial(images.__getitem__, start + offset),
+                row,
+            )
+
+
+def _from_files(label: str, base: Path, names: Callable[[], Iterator[str]], reading: Reading) -> Images:
+    """Image files by their names relative to ``base``.
+
+    The names are gone through twice: first to count them and to choose ids that differ, then to predict.
+    """
+    identity, count = distinct_ids(names())
+    if not count:
+        endings = ", ".join(IMAGE_SUFFIXES + FITS_SUFFIXES)
+        raise UsageError(f"{label}: no images there (files that end in {endings} were expected)")
+    items = (Item(name, reading.load(base / name, name), {"id": identity(name)}) for name in names())
+    return Images(label, items, count)

@@ -1,0 +1,137 @@
+"""Commands that ask how good runs are, and why: calibrate, evaluate, compare, explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from morphoscope.cli.options import (
+    Json,
+    NoCalibration,
+    Overwrite,
+    RunFolder,
+    RunFolders,
+    Views,
+    document,
+    several,
+)
+from morphoscope.errors import UsageError
+from morphoscope.progress import note
+
+HONESTY = ("calibration", "sets", "out_of_distribution")  # what an evaluation says beside the metrics
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (calibrate, evaluate, compare, explain):
+        app.command()(command)
+
+
+def calibrate(
+    run: RunFolder,
+    store: Annotated[
+        Path | None, typer.Option(help="The store of the training. [default: where it was]")
+    ] = None,
+    views: Views = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html as it is.")] = False,
+) -> None:
+    """Fit the calibration of a run to its validation galaxies, and measure the run anew.
+
+    A training does it by itself; this is for runs of older programs, and for another number of views.
+    """
+    from morphoscope import api
+    from morphoscope.report.terminal import calibration_lines
+
+    measured = api.load(run, views=views).calibrate(
+        None if store is None else api.open_store(store), report=not no_report
+    )
+    print("\n".join(calibration_lines(measured)))
+
+
+def evaluate(
+    run: RunFolders,
+    store: Annotated[
+        Path | None, typer.Option(help="Another labelled store. [default: the run's test split]")
+    ] = None,
+    views: Views = None,
+    tta: Annotated[bool, typer.Option("--tta", help="The same as --views 16.")] = False,
+    coverage: Annotated[float, typer.Option(help="Coverage of the prediction sets, 0 to 1.")] = 0.9,
+    no_calibration: NoCalibration = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a run: on the galaxies it held out, or on another store with the same labels."""
+    from morphoscope import api
+
+    loaded = api.load(several(run), views=_views(views, tta), calibrated=False if no_calibration else None)
+    other = None if store is None else api.open_store(store)
+    measured = loaded.evaluate(other, coverage=coverage)
+    together = ("members", "mutual_information")
+    if as_json:
+        names = ("views", *HONESTY, *together)
+        print(document(measured["test"] | {name: measured[name] for name in names if name in measured}))
+        return
+    from morphoscope.report.terminal import calibration_lines, ensemble_lines, summary_lines
+
+    if "members" in measured:
+        print("\n".join(summary_lines(measured["test"]) + ensemble_lines(measured)))
+        return
+    print("\n".join(summary_lines(measured["test"]) + calibration_lines(measured)))
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more runs; the first is the baseline.")],
+    as_json: Json = False,
+) -> None:
+    """Put runs side by side, galaxy by galaxy."""
+    if len(runs) < 2:
+        raise UsageError("compare needs at least two runs")
+    from morphoscope.evaluation.compare import compare as compared
+    from morphoscope.report.terminal import compare_table
+    from morphoscope.runs.run import open_run
+
+    opened = [open_run(run) for run in runs]
+    result = compared(
+        [{"name": run.name, "predictions": run.predictions(), "metrics": run.metrics()} for run in opened]
+    )
+    print(document(result) if as_json else compare_table(result))
+
+
+def explain(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="Folder to make: explain.html, figures, maps.npz.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Labelled galaxies. [default: the run's test split]")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(help="Comma between several: saliency, smoothgrad, integrated, gradcam, ablationcam."),
+    ] = "saliency,gradcam",
+    which: Annotated[
+        str, typer.Option("--class", help="A class, a vote column such as Class4.1, or best-f1.")
+    ] = "best-f1",
+    count: Annotated[int, typer.Option(help="Galaxies.", min=1)] = 9,
+    layer: Annotated[str | None, typer.Option(help="Layer by name. [default: the last feature map]")] = None,
+    score: Annotated[bool, typer.Option("--score", help="Measure how faithful the maps are.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show what a network looks at, and measure whether the maps are right."""
+    from morphoscope.report.explain_report import explain as explained
+
+    page = explained(
+        run,
+        out,
+        store=store,
+        methods=[name.strip() for name in method.split(",") if name.strip()],
+        which=which,
+        count=count,
+        layer=layer,
+        score=score,
+        overwrite=overwrite,
+    )
+    note(f"maps → {page}")
+
+
+def _views(views: int | None, tta: bool) -> int | None:
+    return 16 if tta and views is None else views

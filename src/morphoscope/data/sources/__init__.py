@@ -1,0 +1,1 @@
+"""Where the galaxies of a store come from, one module a source."""

@@ -1,0 +1,159 @@
+"""A table with an image column and label columns to a store: CSV, ECSV, Parquet, FITS or VOTable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from morphoscope.data.ingest import refuse_out, write_store
+from morphoscope.data.store import STANDARD_COLUMNS, Store, StoreMeta
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.decode import is_fits_name
+from morphoscope.images.fits import check_stretch
+from morphoscope.images.image_table import ImageTable, open_table
+from morphoscope.images.stream import Item
+from morphoscope.images.tables import read_table, texts
+from morphoscope.labels.scheme import Scheme
+
+
+def ingest_table(
+    table: Path | str,
+    out: Path | str,
+    *,
+    image_column: str | Sequence[str] | None = None,
+    label_column: str | None = None,
+    vote_columns: Sequence[str] = (),
+    id_column: str | None = None,
+    ra_column: str | None = None,
+    dec_column: str | None = None,
+    keep_columns: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+    folder: Path | str | None = None,
+    pixel_scale: float | None = None,
+    stretch: str = "lupton",
+    crop: int | None = None,
+    size: int | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> Store:
+    """Make a store of the images that a table names, with the table's labels.
+
+    Args:
+        table: CSV, Parquet, FITS or VOTable.
+        out: folder of the store.
+        image_column: the column with image files, or three columns; see :func:`open_table`.
+        id_column: identifiers; without any, a galaxy's id is its image file's name without suffix, or all of
+            it where names repeat.
+        ra_column: degrees.
+        dec_column: degrees.
+        folder: image files lie here; none: in the table's own folder.
+        label_column: class names or numbers (empty: unlabelled); see :mod:`morphoscope.labels.own`.
+        vote_columns: fractions of volunteers instead; the 37 of the Galaxy Challenge follow their tree.
+        keep_columns: further columns to carry into the store's table.
+        classes: class names in the order of their label numbers; none: as they come, sorted.
+        pixel_scale: arcsec per source pixel, if known.
+        stretch: how FITS images become grey levels, see :mod:`morphoscope.images.fits`.
+        crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
+        size: side the crop is scaled to.
+        overwrite: replace a store that is already there.
+        workers: threads that decode.
+
+    Returns:
+        The store; without label columns it holds images alone.
+
+    Raises:
+        UsageError: a missing file or column (the nearest is named), both kinds of labels, fewer than two
+            classes.
+        MorphoscopeError: labels outside the scheme, two rows with one id, no image could be read.
+    """
+    table, out = Path(table), Path(out)
+    refuse_out(out, overwrite=overwrite)
+    check_stretch(stretch)
+    if label_column is not None and vote_columns:
+        raise UsageError(
+            "--label-column and --vote-columns exclude each other: one kind of labels is expected"
+        )
+    opened = open_table(
+        table,
+        image_column=image_column,
+        id_column=id_column,
+        ra_column=ra_column,
+        dec_column=dec_column,
+        folder=folder,
+    )
+    label_names = [label_column] if label_column is not None else list(vote_columns)
+    columns = tuple(dict.fromkeys((*opened.columns, *label_names, *keep_columns)))
+    content = read_table(table, columns)
+    ids = _ids(opened, content)
+    scheme, labels = _labels(content, label_names, classes, ids, table)
+    taken = {*STANDARD_COLUMNS, *labels}
+    kept = {name: content.column(name).type for name in keep_columns if name not in taken}
+    measured = any(is_fits_name(name or "") for name in texts(content, opened.image_columns[0]))
+    meta = StoreMeta(
+        scheme=scheme,
+        pixel_scale=pixel_scale,
+        stretch=stretch if measured else "as-served",
+        source=table.name,
+    )
+    return write_store(
+        _items(opened, content, ids, labels, list(kept), stretch),
+        out,
+        meta,
+        crop=crop,
+        size=size,
+        expected=content.num_rows,
+        extra=kept,
+        overwrite=overwrite,
+        workers=workers,
+    )
+
+
+def _ids(opened: ImageTable, content: pa.Table) -> list[str]:
+    if opened.id_column is None:
+        paths = [name or "" for name in texts(content, opened.image_columns[0])]
+        for ids in ([Path(path).stem for path in paths], paths):
+            if len(set(ids)) == len(ids):
+                return ids
+        return [f"{path}#{row}" for row, path in enumerate(paths)]
+    seen: dict[str, int] = {}
+    for row, galaxy in enumerate(texts(content, opened.id_column)):
+        if galaxy is None:
+            raise MorphoscopeError(f"{opened.path}: row {row + 1} has no '{opened.id_column}'")
+        if galaxy in seen:
+            raise MorphoscopeError(
+                f"{opened.path}: '{opened.id_column}' is {galaxy} in row {seen[galaxy] + 1} and in row "
+                f"{row + 1}; one row a galaxy was expected (--id-column names another column)"
+            )
+        seen[galaxy] = row
+    return list(seen)
+
+
+def _labels(
+    content: pa.Table, names: list[str], classes: Sequence[str] | None, ids: list[str], table: Path
+) -> tuple[Scheme | None, dict[str, np.ndarray]]:
+    if not names:
+        if classes is not None:
+            raise UsageError("--classes goes with --label-column, which was not given")
+        return None, {}
+    from morphoscope.labels.own import label_columns, scheme_from_columns
+
+    scheme = scheme_from_columns(table.name, content, names, classes=classes)
+    return scheme, label_columns(scheme, content, names, ids, str(table))
+
+
+def _items(
+    opened: ImageTable,
+    content: pa.Table,
+    ids: list[str],
+    labels: dict[str, np.ndarray],
+    kept: list[str],
+    stretch: str,
+) -> Iterator[Item]:
+    further = {name: values.tolist() for name, values in labels.items()}
+    further |= {name: content.column(name).to_pylist() for name in kept}
+    for row, item in enumerate(opened.items_of(content, stretch)):
+        values = {name: column[row] for name, column in further.items()}
+        yield Item(item.source, item.load, {**item.row, "id": ids[row], **values})

@@ -1,0 +1,1 @@
+"""Which galaxies a network learns from, is chosen by, and is measured on."""

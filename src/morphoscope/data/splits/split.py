@@ -1,0 +1,263 @@
+"""Which galaxies are learned from, which steer the training, which are held out for the test.
+
+Splits by name:
+
+==============  ==========================================================================================
+``sky-grouped``  the default: classes in proportion; galaxies that share a piece of sky or have the same
+                 pixels stay together, because a galaxy in training and in test makes the test too easy
+``random``       classes in proportion, nothing kept together
+``cheng``        0.8 / 0.2 by class, then 20 % of the training galaxies for validation
+``tong``         by class: train ⌊0.8 n⌋, test ⌊rest / 2⌋, validation the remainder (their table II)
+``ng``           scikit-learn's stratified 90 / 10 with seed 1; the 10 % are validation *and* test
+``fu``           0.8 / 0.2 by class, no validation
+==============  ==========================================================================================
+
+The papers' splits have their own shares and keep nothing together, as they did; ``morphoscope data audit``
+counts the pairs that cross them. Vote fractions are kept in proportion by the plurality answer of the
+first question. Galaxies without labels are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from morphoscope.data.sky import groups_from_pairs
+from morphoscope.data.splits.file import Split, fingerprint, load_split
+from morphoscope.data.splits.stratify import stratified_parts
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.labels.decision_tree import tree_of
+from morphoscope.labels.scheme import UNLABELLED, Classes, VoteFractions
+
+__all__ = ["SPLITS", "Split", "keep_together", "load_split", "make_split", "strata"]
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a rule gets to work with; arrays are of the labelled galaxies alone, (N,)."""
+
+    strata: np.ndarray
+    groups: np.ndarray
+    test: float
+    validation: float
+    seed: int
+
+
+def make_split(
+    store: Store,
+    name: str = "sky-grouped",
+    *,
+    test: float = 0.2,
+    validation: float = 0.1,
+    seed: int = 0,
+    allow_empty_classes: bool = False,
+) -> Split:
+    """Split the labelled galaxies of a store.
+
+    Args:
+        store: with labels.
+        name: one of :data:`SPLITS`.
+        test: share of all galaxies held out; 0: none. The papers' splits have their own.
+        validation: share of all galaxies that steers the training; 0: none.
+        seed: the same seed gives the same split. Of ``ng``, seed 0 is the published one.
+        allow_empty_classes: pass over classes of the scheme that have no galaxies.
+
+    Raises:
+        UsageError: unknown name, shares that leave nothing to train on, a store without labels.
+        MorphoscopeError: a class without galaxies, or with too few to be in every part.
+    """
+    if name not in SPLITS:
+        raise UsageError(f"no split '{name}'{did_you_mean(name, SPLITS, 'splits')}")
+    if not (0 <= test < 1 and 0 <= validation < 1 and test + validation < 1):
+        raise UsageError(
+            f"test share {test:g} and validation share {validation:g}: expected two shares of 0 or more "
+            "that together stay under 1"
+        )
+    scheme = store.need_scheme()
+    every = strata(scheme, store.targets())
+    rows = np.flatnonzero(every >= 0)
+    parts_with_share = _parts_with_share(name, test, validation)
+    _check_class_sizes(store, scheme, every[rows], len(parts_with_share), allow_empty_classes)
+    own = every[rows] if isinstance(scheme, Classes) else _merged(every[rows], len(parts_with_share))
+    request = _Request(own, keep_together(store)[rows], test, validation, seed)
+    train, held, tested = (rows[np.sort(places)] for places in SPLITS[name](request))
+    split = Split(name, seed, len(store), train, held, tested, fingerprint(store))
+    if isinstance(scheme, Classes):
+        _check_every_class(store, scheme, every, split, parts_with_share)
+    return split
+
+
+def strata(scheme: Classes | VoteFractions, targets: np.ndarray) -> np.ndarray:
+    """What a split keeps in proportion: the class, or the plurality answer of the first question.
+
+    Args:
+        scheme: what the targets mean.
+        targets: (N,) class indices or (N, K) fractions.
+
+    Returns:
+        (N,) int64, −1 for a galaxy without labels. Fractions without a decision tree are told apart by
+        the largest of them, a single one by whether it reaches one half.
+    """
+    if isinstance(scheme, Classes):
+        return np.asarray(targets, dtype=np.int64)
+    labelled = np.isfinite(targets).all(axis=1)
+    tree = tree_of(scheme)
+    first = np.nan_to_num(targets[:, tree.slices[0]] if tree else targets)
+    found = np.argmax(first, axis=1) if first.shape[1] > 1 else (first[:, 0] >= 0.5)
+    return np.where(labelled, found, UNLABELLED).astype(np.int64)
+
+
+def keep_together(store: Store) -> np.ndarray:
+    """Group numbers, (N,) int64: one for galaxies linked by sky group or by identical pixels."""
+    rows = np.arange(len(store), dtype=np.int64)
+    links = []
+    for name in ("sky_group", "pixel_hash"):
+        codes = store.table[name].combine_chunks().dictionary_encode().indices.to_numpy()
+        _, first = np.unique(codes, return_index=True)  # codes run from 0 without a gap
+        links.append(np.stack([first[codes], rows], axis=1))
+    return groups_from_pairs(np.concatenate(links), len(rows))
+
+
+def _merged(strata_N: np.ndarray, least: int) -> np.ndarray:
+    """Strata of votes with fewer galaxies than parts join the largest: they are no classes to be learned."""
+    counts = np.bincount(strata_N, minlength=1)
+    rare = counts < least
+    return np.unique(np.where(rare[strata_N], np.argmax(counts), strata_N), return_inverse=True)[1]
+
+
+def _by_share(
+    request: _Request, test: float, validation: float, groups: np.ndarray | None
+) -> tuple[np.ndarray, ...]:
+    shares = (1 - test - validation, validation, test)
+    parts = stratified_parts(request.strata, shares, request.seed, groups)
+    return tuple(np.flatnonzero(parts == number) for number in range(3))
+
+
+def _sky_grouped(request: _Request) -> tuple[np.ndarray, ...]:
+    return _by_share(request, request.test, request.validation, request.groups)
+
+
+def _random(request: _Request) -> tuple[np.ndarray, ...]:
+    return _by_share(request, request.test, request.validation, None)
+
+
+def _cheng(request: _Request) -> tuple[np.ndarray, ...]:
+    return _by_share(request, test=0.2, validation=0.2 * 0.8, groups=None)
+
+
+def _fu(request: _Request) -> tuple[np.ndarray, ...]:
+    return _by_share(request, test=0.2, validation=0.0, groups=None)
+
+
+def _tong(request: _Request) -> tuple[np.ndarray, ...]:
+    random = np.random.default_rng(request.seed)
+    drawn = random.permutation(len(request.strata))
+    drawn = drawn[np.argsort(request.strata[drawn], kind="stable")]
+    counts = np.bincount(request.strata)
+    train, validation, test = [], [], []
+    for members in np.split(drawn, np.cumsum(counts)[:-1]):
+        trained = 4 * len(members) // 5
+        tested = trained + (len(members) - trained) // 2
+        train.append(members[:trained])
+        test.append(members[trained:tested])
+        validation.append(members[tested:])
+    return np.concatenate(train), np.concatenate(validation), np.concatenate(test)
+
+
+def _ng(request: _Request) -> tuple[np.ndarray, ...]:
+    """The published RMSE is Kaggle's, of 79,975 galaxies without public votes; here the 10 % stand in."""
+    from sklearn.model_selection import train_test_split
+
+    rows = np.arange(len(request.strata))
+    train, held = map(
+        np.asarray,
+        train_test_split(rows, test_size=0.1, random_state=1 + request.seed, stratify=request.strata),
+    )
+    return train, held, held
+
+
+SPLITS: dict[str, Callable[[_Request], tuple[np.ndarray, ...]]] = {
+    "sky-grouped": _sky_grouped,
+    "random": _random,
+    "cheng": _cheng,
+    "tong": _tong,
+    "ng": _ng,
+    "fu": _fu,
+}
+
+
+def _parts_with_share(name: str, test: float, validation: float) -> list[str]:
+    if name in ("cheng", "tong", "ng"):
+        return list(PARTS)
+    if name == "fu":
+        return ["train", "test"]
+    return [part for part, share in zip(PARTS, (1.0, validation, test), strict=True) if share > 0]
+
+
+def _check_class_sizes(
+    store: Store, scheme: Classes | VoteFractions, labels: np.ndarray, parts: int, allow_empty: bool
+) -> None:
+    if len(labels) < parts:
+        raise MorphoscopeError(
+            f"{store.path}: {len(labels)} labelled galaxies cannot be split into {parts} parts"
+        )
+    if not isinstance(scheme, Classes):
+        return
+    if labels.max() >= scheme.outputs:
+        raise MorphoscopeError(
+            f"{store.path}: a galaxy has label {labels.max()}; scheme '{scheme.name}' has labels 0 to "
+            f"{scheme.outputs - 1}"
+        )
+    counts = np.bincount(labels, minlength=scheme.outputs)
+    empty = [name for name, count in zip(scheme.classes, counts, strict=True) if count == 0]
+    if empty and not allow_empty:
+        raise MorphoscopeError(
+            f"{store.path}: no galaxies of class {_listed(empty)}, which no network can learn; make the "
+            "store again with the classes that have galaxies (from class folders: remove the empty folder)"
+        )
+    few = [
+        f"'{name}' has {count}"
+        for name, count in zip(scheme.classes, counts, strict=True)
+        if 0 < count < parts
+    ]
+    if few:
+        raise MorphoscopeError(
+            f"{store.path}: class {', '.join(few)} labelled galaxies; at least {parts} are needed, one for "
+            "each part of the split. Add galaxies to the class, or leave it out of the store"
+        )
+
+
+def _check_every_class(
+    store: Store, scheme: Classes, labels: np.ndarray, split: Split, parts: list[str]
+) -> None:
+    present = np.bincount(labels[labels >= 0], minlength=scheme.outputs) > 0
+    for part in parts:
+        inside = np.bincount(labels[getattr(split, part)], minlength=scheme.outputs) > 0
+        missing = np.flatnonzero(present & ~inside)
+        if not len(missing):
+            continue
+        index = int(missing[0])
+        count = int(np.count_nonzero(labels == index))
+        why = "too few for the split's own shares"
+        if split.name == "sky-grouped":
+            groups = len(np.unique(keep_together(store)[labels == index]))
+            radius = store.meta.sky_group_radius
+            near = f" (within {radius:g} arcsec)" if radius else ""
+            why = (
+                f"which lie in {groups} groups that share sky{near} or pixels; split 'random' does not keep "
+                "groups together"
+            )
+        raise MorphoscopeError(
+            f"{store.path}: split '{split.name}' leaves no galaxy of class '{scheme.classes[index]}' for "
+            f"{part}: it has {count} galaxies, {why}"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -1,0 +1,100 @@
+"""Whether 90 % sure means right nine times in ten: calibration error and the reliability diagram.
+
+Shape letters: N galaxies, B bins of confidence, R resamples. Confidence is the probability of the class
+that was chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from morphoscope.evaluation.bootstrap import wilson_interval
+
+BINS = 15
+
+
+def equal_width_edges(bins: int = BINS) -> np.ndarray:
+    """B + 1 edges from 0 to 1, as in Guo et al. 2017 (arXiv:1706.04599), eq. 3."""
+    return np.linspace(0.0, 1.0, bins + 1)
+
+
+def adaptive_edges(confidence_N: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Edges between which equal numbers of galaxies lie (Nguyen & O'Connor 2015, EMNLP).
+
+    Galaxies of equal confidence stay in one bin, so there may be fewer than ``bins``: one if all are equal.
+    """
+    confidence_N = np.asarray(confidence_N, np.float64)
+    inner = np.quantile(confidence_N, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.unique(np.concatenate([[0.0], inner[inner < confidence_N.max()], [1.0]]))
+
+
+def bin_of(confidence_N: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The bin of each galaxy, (N,) int64; bins are open below and closed above, the first holds 0 too."""
+    return np.searchsorted(edges[1:-1], np.asarray(confidence_N, np.float64), side="left")
+
+
+def gap_columns(confidence_N: np.ndarray, correct_N: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Confidence minus correctness in the column of the galaxy's bin, (N, B): see :func:`error_from_gaps`."""
+    columns = np.zeros((len(confidence_N), len(edges) - 1))
+    gaps = np.asarray(confidence_N, np.float64) - np.asarray(correct_N, np.float64)
+    columns[np.arange(len(confidence_N)), bin_of(confidence_N, edges)] = gaps
+    return columns
+
+
+def error_from_gaps(sums: np.ndarray, count: int) -> np.ndarray:
+    """Σ_b |Σ_{i in b} (confidence − correct)| / N of summed gaps (..., B): the calibration error, (...)."""
+    return np.abs(sums).sum(axis=-1) / count
+
+
+def calibration_error(
+    confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BINS, *, adaptive: bool = False
+) -> float:
+    """Expected calibration error, 0 to 1 (Guo et al. 2017, eq. 3: Σ_b n_b/N · |accuracy_b − confidence_b|).
+
+    It is biased upward by noise: a perfectly calibrated network with confidences about 0.85 shows 0.03 on
+    450 galaxies and 0.01 on 3,500.
+
+    Args:
+        confidence_N: probability of the chosen class, in [0, 1].
+        correct_N: whether the chosen class is the true one.
+        bins: B.
+        adaptive: bins of equal numbers of galaxies in place of equal width.
+    """
+    edges = adaptive_edges(confidence_N, bins) if adaptive else equal_width_edges(bins)
+    sums = gap_columns(confidence_N, correct_N, edges).sum(axis=0)
+    return float(error_from_gaps(sums, len(confidence_N)))
+
+
+def reliability(
+    confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BINS, *, adaptive: bool = False
+) -> list[dict[str, Any]]:
+    """The reliability diagram as a list of bins, from low confidence to high.
+
+    Each bin is ``{"lower", "upper", "count", "confidence", "accuracy", "accuracy_low", "accuracy_high"}``:
+    its edges, its galaxies, their mean confidence, the share that is right and that share's 95 % Wilson
+    interval; the last four are None in an empty bin.
+    """
+    edges = adaptive_edges(confidence_N, bins) if adaptive else equal_width_edges(bins)
+    index = bin_of(confidence_N, edges)
+    size = len(edges) - 1
+    counts = np.bincount(index, minlength=size)
+    hits = np.bincount(index, weights=np.asarray(correct_N, np.float64), minlength=size)
+    sums = np.bincount(index, weights=np.asarray(confidence_N, np.float64), minlength=size)
+    rows = []
+    for b in range(size):
+        interval = wilson_interval(int(hits[b]), int(counts[b]))
+        low, high = interval or (None, None)
+        rows.append(
+            {
+                "lower": float(edges[b]),
+                "upper": float(edges[b + 1]),
+                "count": int(counts[b]),
+                "confidence": float(sums[b] / counts[b]) if counts[b] else None,
+                "accuracy": float(hits[b] / counts[b]) if counts[b] else None,
+                "accuracy_low": low,
+                "accuracy_high": high,
+            }
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""Images of any kind: files, archives, tables, FITS, mosaics."""

@@ -1,0 +1,190 @@
+"""Files in a folder or in a zip file, read where they lie: nothing is unpacked.
+
+Tar archives from the first to the last member, in constant memory.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Protocol
+
+from morphoscope.errors import MorphoscopeError, UsageError
+
+READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+
+class Files(Protocol):
+    """Named files, in the order in which they are read fastest."""
+
+    label: str
+    names: list[str]
+
+    def content(self, name: str) -> Path | bytes:
+        """A file as :func:`morphoscope.images.decode.read_image` takes it."""
+        ...
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read from, for instance a zip file in here."""
+        ...
+
+    def close(self) -> None:
+        """Let go of open files."""
+        ...
+
+
+class Folder:
+    """The files of a folder and of some folders inside it.
+
+    Args:
+        path: the folder.
+        inside: folders inside it to look into, too.
+    """
+
+    def __init__(self, path: Path, inside: tuple[str, ...] = ()) -> None:
+        self.path, self.label = path, str(path)
+        self.names: list[str] = []
+        for inner in ("", *inside):
+            place = path / inner
+            if place.is_dir():
+                files = sorted(entry.name for entry in os.scandir(place) if entry.is_file())
+                self.names += [f"{inner}/{name}" if inner else name for name in files]
+
+    def content(self, name: str) -> Path:
+        """The path of a file, so that the worker that decodes it reads it, too."""
+        return self.path / name
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read from."""
+        return open(self.path / name, "rb")
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class Zip:
+    """The files in a zip file, which may itself lie in a zip file.
+
+    Args:
+        file: the zip file, open for reading; it is closed with this object.
+        label: what messages call it.
+
+    Raises:
+        MorphoscopeError: cut off, or no zip file.
+    """
+
+    def __init__(self, file: IO[bytes], label: str) -> None:
+        self.label = label
+        self._file = file
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except (*READ_ERRORS, OSError) as error:
+            file.close()
+            raise MorphoscopeError(
+                f"{label}: is cut off or no zip file ({error}); download it again"
+            ) from error
+        # In the order of their places: a zip inside a compressed zip can only be read forwards.
+        members = sorted(self._zip.infolist(), key=lambda member: member.header_offset)
+        self.names = [member.filename for member in members if not member.is_dir()]
+
+    def content(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            MorphoscopeError: this part of the zip file is damaged.
+        """
+        try:
+            return self._zip.read(name)
+        except (*READ_ERRORS, OSError) as error:
+            raise MorphoscopeError(f"{self.label}/{name}: is damaged ({error})") from error
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read from."""
+        return self._zip.open(name)
+
+    def close(self) -> None:
+        """Let go of the zip file."""
+        self._zip.close()
+        self._file.close()
+
+
+def open_files(path: Path, inside: tuple[str, ...] = ()) -> Folder | Zip:
+    """A folder or a zip file by its path.
+
+    Raises:
+        MorphoscopeError: it is neither.
+    """
+    if path.is_dir():
+        return Folder(path, inside)
+    if path.is_file():
+        return Zip(open(path, "rb"), str(path))
+    raise MorphoscopeError(f"{path}: no such folder or zip file")
+
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_READ_ERRORS = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+
+
+class CutOff(MorphoscopeError):
+    """An archive ends too early, or is damaged from some place on; what came before is whole."""
+
+
+def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Name and content of every file in a tar archive, compressed or not.
+
+    The content of a plain tar is read when it is asked for, in any thread; of a compressed one it is in
+    memory already, and is let go with the function.
+
+    Raises:
+        CutOff: the archive ends too early; said after all members that are whole.
+        UsageError: there is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            packed = file.read(6).startswith(_PACKED)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); a tar archive was expected") from error
+    size, whole = path.stat().st_size, 0
+    try:
+        with tarfile.open(path, "r|*" if packed else "r:") as archive:
+            while (member := archive.next()) is not None:
+                setattr(archive, "members", [])  # noqa: B010 - tarfile keeps every member it has seen
+                if not member.isfile():
+                    continue
+                if not packed:
+                    if member.offset_data + member.size > size:
+                        raise tarfile.ReadError("unexpected end of data")
+                    content = partial(_read, path, member.offset_data, member.size)
+                else:
+                    stream = archive.extractfile(member)
+                    data = b"" if stream is None else stream.read()
+                    if len(data) < member.size:
+                        raise tarfile.ReadError("unexpected end of data")
+                    content = partial(bytes, data)
+                whole += 1
+                yield member.name.removeprefix("./"), content
+        if not packed and size % tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("unexpected end of a header")
+    except _READ_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        after = f" after {whole} whole files" if whole else ""
+        raise CutOff(f"{path.name}: is cut off or damaged{after} ({reason}); get it again") from error
+
+
+def _read(path: Path, start: int, size: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            content = file.read(size)
+    except OSError as error:
+        raise MorphoscopeError(f"cannot be read ({error.strerror})") from error
+    if len(content) < size:
+        raise MorphoscopeError("is cut off")
+    return content

@@ -1,0 +1,66 @@
+"""."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+LOOK_AHEAD = 4  # images a worker may be ahead of the writing
+
+
+Work = TypeVar("Work")
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One galaxy on its way into a store.
+
+    Attributes:
+        source: where the image comes from; messages and the table's ``source`` column use it.
+        load: gives the image, (H, W, 3) uint8; called in a worker thread. A MorphoscopeError it raises
+            makes the image an unreadable one.
+        row: the table's other columns. ``pixel_scale``, if there, is in arcsec per source pixel and
+            becomes arcsec per stored pixel.
+    """
+
+    source: str
+    load: Callable[[], np.ndarray]
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+def in_order(
+    function: Callable[[Work], Result], items: Iterable[Work], workers: int | None = None
+) -> Generator[Result]:
+    """``map`` over threads: results in the order of the items, a bounded number of items ahead.
+
+    Threads rather than processes: decoders, OpenCV and hashing release Python's lock, and an image need
+    not be copied from one process to another.
+    """
+    threads = workers or cores()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > LOOK_AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,219 @@
+"""Images in tar and zip archives, read where they lie: plain archives and WebDataset shards.
+
+Members that follow each other and share a key are one galaxy, as in WebDataset: ``000017.jpg`` with
+``000017.json``. The key is the member's name, folders included, without the ending of its kind; a band before
+the ending of a FITS member (``000017.g.fits``) is no part of it. The JSON may have ``id``, ``ra`` and ``dec``
+under the names that tables use.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.archives import READ_ERRORS, TAR_SUFFIXES, CutOff, iterate_tar
+from morphoscope.images.bands import band_label, reddest_first
+from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
+from morphoscope.images.fits import read_bands
+from morphoscope.images.image_table import DEC_NAMES, ID_NAMES, MOST_DEGREES, RA_NAMES
+from morphoscope.images.stream import Item
+
+ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
+_MIDDLE = ("image", "img", "rgb")  # before the ending, as in 000017.image.jpg: no part of the key
+Content = Callable[[], bytes]
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file's name says that it is an archive."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES) and not Path(name).name.startswith(".")
+
+
+def archive_items(path: Path, *, stretch: str, bands: Sequence[str] = ()) -> Iterator[Item]:
+    """The galaxies of an archive, in the order in which they lie in it.
+
+    Nothing is unpacked. Of a plain tar and of a zip only the lists of members are read here and the images
+    in :meth:`Item.load`; a compressed tar can only be read from its beginning, in pieces.
+
+    Args:
+        path: .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip.
+        stretch: for FITS images.
+        bands: to take out of FITS images, or of one FITS member a band.
+
+    Yields:
+        Items with the row ``id`` (of the JSON; else the member's name without suffix, with its folders), and
+        ``ra`` and ``dec`` in degrees if the JSON has them. Where an archive is cut off, the last item cannot
+        be loaded and says so.
+
+    Raises:
+        UsageError: not an archive at all.
+    """
+    galaxy: _Galaxy | None = None
+    place = _Place(path.name, stretch, tuple(bands))
+    try:
+        for name, content in _members(path):
+            key, kind = _key_and_kind(name, bands)
+            if not kind:
+                continue
+            if galaxy is None or galaxy.key != key or kind in galaxy.members:
+                if galaxy is not None:
+                    yield from galaxy.items(place)
+                galaxy = _Galaxy(key, {}, {})
+            galaxy.members[kind], galaxy.names[kind] = content, name
+    except CutOff as error:
+        if galaxy is not None:
+            yield from galaxy.items(place)
+        yield Item(path.name, partial(_fail, str(error)), {"id": f"{path.name} (rest)"})
+        return
+    if galaxy is not None:
+        yield from galaxy.items(place)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What all galaxies of an archive share."""
+
+    archive: str
+    stretch: str
+    bands: tuple[str, ...]
+
+
+@dataclass
+class _Galaxy:
+    """Members of an archive with one key, by their kind: "json", or an image's ending."""
+
+    key: str
+    members: dict[str, Content]
+    names: dict[str, str]
+
+    def items(self, place: _Place) -> Iterator[Item]:
+        """One item, or none where no member is an image; several images of one key are several galaxies."""
+        described = self.members.pop("json", None)
+        row = {"id": self.key} | ({} if described is None else _described(described))
+        if place.bands and (files := self._by_band(place.bands)):
+            source = f"{place.archive}/{self.key}"
+            yield Item(source, partial(_load_bands, files, source, place.stretch), row)
+            return
+        for kind, content in self.members.items():
+            source = f"{place.archive}/{self.names[kind]}"
+            alone = len(self.members) == 1
+            same = row if alone else {**row, "id": self.names[kind]}
+            yield Item(source, partial(_load, content, source, place), same)
+
+    def _by_band(self, bands: tuple[str, ...]) -> list[Content | str]:
+        """Each band's member, the reddest first, or the name of a band without one; none have any: empty."""
+        found = {band_label(kind.split(".")[0]): content for kind, content in self.members.items()}
+        if not any(band_label(band) in found for band in bands):
+            return []
+        return [found.get(band_label(bands[band]), bands[band]) for band in reddest_first(bands)]
+
+
+def _members(path: Path) -> Iterator[tuple[str, Content]]:
+    """Names and contents of an archive's files."""
+    if not path.name.lower().endswith(".zip"):
+        yield from iterate_tar(path)
+        return
+    try:
+        archive = zipfile.ZipFile(path)
+    except (*READ_ERRORS, OSError) as error:
+        raise CutOff(f"{path.name}: is cut off or no zip file ({error}); download it again") from error
+    # Open as long as a member may still be loaded; reading it is safe in several threads.
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    for member in sorted(members, key=lambda member: member.header_offset):
+        yield member.filename, partial(_unzipped, archive, member)
+
+
+def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(member)
+    except (*READ_ERRORS, OSError) as error:
+        raise MorphoscopeError(f"is damaged ({error})") from error
+
+
+def _key_and_kind(name: str, bands: Sequence[str]) -> tuple[str, str]:
+    """A member's key and what it is: "json", ".jpg", "g.fits", …; an empty kind for all else."""
+    if Path(name).name.startswith(".") or name.startswith("__MACOSX"):
+        return name, ""
+    if name.lower().endswith(".json"):
+        return name[: -len(".json")], "json"
+    if not is_image_name(name):
+        return name, ""
+    ending = max((s for s in IMAGE_SUFFIXES + FITS_SUFFIXES if name.lower().endswith(s)), key=len)
+    key = name[: -len(ending)]
+    folder, _, last = key.rpartition("/")
+    stem, dot, middle = last.rpartition(".")
+    known = {*_MIDDLE, *(band_label(band) for band in bands)}
+    if dot and stem and band_label(middle) in known:
+        return (f"{folder}/{stem}" if folder else stem), middle.lower() + ending.lower()
+    return key, ending.lower()
+
+
+def _described(content: Content) -> dict[str, Any]:
+    """Id and coordinates of a JSON member; what it does not say, or says in other words, is left out."""
+    try:
+        said = json.loads(content())
+    except (ValueError, MorphoscopeError):
+        return {}
+    if not isinstance(said, dict):
+        return {}
+    lower = {str(name).lower(): value for name, value in said.items()}
+    row: dict[str, Any] = {}
+    identity = next((lower[name] for name in ID_NAMES if lower.get(name) not in (None, "")), None)
+    if isinstance(identity, str | int):
+        row["id"] = str(identity)
+    for name, names in (("ra", RA_NAMES), ("dec", DEC_NAMES)):
+        try:
+            degrees = float(next((lower[known] for known in names if known in lower), "nan"))
+        except (TypeError, ValueError):
+            continue
+        if abs(degrees) <= MOST_DEGREES[name]:
+            row[name] = degrees
+    return row
+
+
+def _load(content: Content, source: str, place: _Place) -> np.ndarray:
+    return read_image(_content(content, source), name=source, stretch=place.stretch, bands=place.bands)
+
+
+def _load_bands(files: list[Content | str], source: str, stretch: str) -> np.ndarray:
+    for file in files:
+        if isinstance(file, str):
+            raise MorphoscopeError(f"{source}: has no member for the band {file}")
+    contents = [_content(file, source) for file in files if not isinstance(file, str)]
+    return read_bands(contents, name=source, stretch=stretch)
+
+
+def _content(content: Content, source: str) -> bytes:
+    try:
+        return content()
+    except MorphoscopeError as error:
+        raise MorphoscopeError(f"{source}: {error}") from error
+
+
+def _fail(reason: str) -> np.ndarray:
+    raise MorphoscopeError(reason)
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """The names that ``shard-{000..009}.tar`` stands for, in order; the pattern alone without braces.
+
+    Raises:
+        UsageError: the range runs backwards.
+    """
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if found is None:
+        return [pattern]
+    first, last = int(found[1]), int(found[2])
+    if last < first:
+        raise UsageError(f"{pattern}: the numbers in braces run backwards; {{000..009}} was expected")
+    width = len(found[1])
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    return [name for n in range(first, last + 1) for name in expand_braces(f"{before}{n:0{width}d}{after}")]

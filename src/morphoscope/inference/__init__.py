@@ -1,0 +1,1 @@
+"""From images to calibrated predictions: network, calibration, conformal sets, OOD score, ensembles."""

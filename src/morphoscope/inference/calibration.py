@@ -1,0 +1,167 @@
+"""The calibration of a run: chosen on its validation galaxies, kept as ``calibration.json``.
+
+Shape letters: N galaxies, K outputs, V views.
+
+The file holds one calibration for each number of views that was tried: answers averaged over sixteen views
+are less sure than those of one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from morphoscope.errors import MorphoscopeError
+from morphoscope.files import write_json
+from morphoscope.inference.calibrators import Correction, candidates, fit_correction
+from morphoscope.inference.conformal import truth_probabilities
+from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.runs.run import Run
+from morphoscope.versioned import understood
+
+FILE = "calibration.json"
+FORMAT_VERSION = 1
+FEWEST = 20  # galaxies below which nothing is fitted
+FOLDS = 5
+_TINY = 1e-7
+
+
+class Calibration(BaseModel):
+    """What is done to the answers over one number of views, and what says so."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    galaxies: int = Field(description="validation galaxies it was fitted on")
+    correction: Correction
+    held_out: dict[str, float] = Field(
+        description="candidate → cross-validated log loss, nats per galaxy (votes: per answer)"
+    )
+    scores: dict[str, list[float]] | None = Field(
+        default=None, description="class → held-out probabilities of the truth, from which sets are made"
+    )
+
+    def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
+        """Corrected answers, (N, K) float32."""
+        return self.correction(predictions_NK)
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        return f"{self.correction.words}; chosen on {self.galaxies} validation galaxies"
+
+
+class CalibrationFile(BaseModel):
+    """What ``calibration.json`` says."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    kind: Literal["morphoscope-calibration"] = "morphoscope-calibration"
+    format_version: int = FORMAT_VERSION
+    weights_sha256: str
+    views: dict[int, Calibration]
+
+
+def fit_calibration(
+    scheme: Classes | VoteFractions, targets: np.ndarray, predictions_NK: np.ndarray, *, seed: int = 0
+) -> Calibration | None:
+    """Choose a correction by five-fold cross-validated log loss, then fit it on all galaxies.
+
+    Of equally good candidates the simplest is taken; "none" is always one of them. Sets are made from
+    probabilities that were corrected without the galaxy's own fold.
+
+    Args:
+        scheme: what the answers mean.
+        targets: (N,) class indices or (N, K) fractions, all known.
+        predictions_NK: the network's own answers for galaxies it was not trained on.
+        seed: of the folds.
+
+    Returns:
+        None for fewer than twenty galaxies.
+    """
+    count = len(predictions_NK)
+    if count < FEWEST:
+        return None
+    fold_N = np.random.default_rng(seed).permutation(count) % FOLDS
+    held_out = {name: np.empty(np.shape(predictions_NK), np.float32) for name in candidates(scheme)}
+    for name, corrected in held_out.items():
+        for fold in range(FOLDS):
+            inside = fold_N != fold
+            correction = fit_correction(name, scheme, targets[inside], predictions_NK[inside])
+            corrected[~inside] = correction(predictions_NK[~inside])
+    losses = {
+        name: float(log_losses(scheme, targets, corrected).mean()) for name, corrected in held_out.items()
+    }
+    chosen = min(losses, key=lambda name: losses[name])
+    scores = None
+    if isinstance(scheme, Classes):
+        scores = truth_probabilities(targets, held_out[chosen], scheme.classes)
+    return Calibration(
+        galaxies=count,
+        correction=fit_correction(chosen, scheme, targets, predictions_NK),
+        held_out=losses,
+        scores=scores,
+    )
+
+
+def log_losses(
+    scheme: Classes | VoteFractions, targets: np.ndarray, predictions_NK: np.ndarray
+) -> np.ndarray:
+    """The log loss of each galaxy in nats, (N,) float64, a proper score (Gneiting & Raftery 2007).
+
+    Classes: −ln p(true class). Votes: −Σ_k [t_k ln p_k + (1 − t_k) ln(1 − p_k)] / K, the cross-entropy of
+    volunteers who say yes to answer k or do not.
+    """
+    p = np.clip(np.asarray(predictions_NK, np.float64), _TINY, 1 - _TINY)
+    if isinstance(scheme, Classes):
+        return -np.log(p[np.arange(len(p)), targets])
+    t = np.asarray(targets, np.float64)
+    return -(t * np.log(p) + (1 - t) * np.log1p(-p)).mean(axis=1)
+
+
+def read_calibration(run: Run) -> CalibrationFile | None:
+    """The calibration kept in a run; None where there is none.
+
+    Raises:
+        MorphoscopeError: the file is damaged, from a newer program, or of other weights.
+    """
+    place = run.path / FILE
+    content = run.content_of(FILE)
+    if content is None:
+        return None
+    kept = understood(CalibrationFile, content, json.loads, place, "the calibration of a run")
+    if kept.weights_sha256 != run.header.weights_sha256:
+        raise MorphoscopeError(
+            f"{place} was fitted to other weights than the run has; remove it, then run "
+            f"'morphoscope calibrate {run.path}'"
+        )
+    return kept
+
+
+def calibration_of(run: Run, views: int) -> Calibration | None:
+    """The run's calibration of answers averaged over some views; None where there is none."""
+    kept = read_calibration(run)
+    return kept.views.get(views) if kept is not None else None
+
+
+def keep_calibrations(run: Run, fitted: dict[int, Calibration]) -> None:
+    """Write calibrations by their number of views into a run, beside those of other numbers."""
+    before = read_calibration(run)
+    views = {**(before.views if before is not None else {}), **fitted}
+    if not views:
+        return
+    document: dict[str, Any] = CalibrationFile(
+        weights_sha256=run.header.weights_sha256, views=dict(sorted(views.items()))
+    ).model_dump(mode="json")
+    write_json(run.path / FILE, document)
+
+
+def why_none(run: Run, views: int) -> str:
+    """Why answers are not corrected, for people."""
+    kept = read_calibration(run)
+    if kept is None:
+        return "none: the run was not calibrated"
+    fitted = " and ".join(str(number) for number in kept.views)
+    return f"none: the run was calibrated for {fitted} views, not for {views}"

@@ -1,0 +1,320 @@
+"""What is done to a network's answers so that they can be believed: nothing, a temperature, or curves.
+
+Shape letters: N galaxies, K outputs.
+
+Every correction is plain numbers and can be written as JSON; called with (N, K) answers it gives (N, K)
+float32 answers.
+
+Curves that turn a stated fraction into an honest one: beta calibration and isotonic regression.
+
+Shape letters: N galaxies, M knots of an isotonic curve. Fractions, and not only zeros and ones, may be the
+truth: a galaxy of which a third of its volunteers said "bar" counts as a third of a bar.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from morphoscope.labels.decision_tree import TREES, tree_of
+from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.tree import DecisionTree
+
+_TINY = 1e-30  # a softmax in float32 may say 0
+_COLDEST, _HOTTEST = 0.05, 20.0
+
+
+class _Correction(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Unchanged(_Correction):
+    """The network's own answers."""
+
+    method: Literal["none"] = "none"
+
+    def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
+        """The answers themselves."""
+        return np.asarray(predictions_NK, np.float32)
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        return "none"
+
+
+class Temperature(_Correction):
+    """softmax(ln p / T), Guo et al. 2017 (arXiv:1706.04599), eq. 9; the most probable class stays the same.
+
+    With one view ln p is the network's logits but for a constant that softmax does not see; with several
+    views it is the logarithm of their mean.
+    """
+
+    method: Literal["temperature"] = "temperature"
+    temperature: float = Field(gt=0)
+
+    def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
+        """Probabilities of a temperature: above 1 they are less sure, below 1 surer."""
+        from scipy.special import softmax
+
+        return softmax(_logarithms(predictions_NK) / self.temperature, axis=1).astype(np.float32)
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        return f"temperature {self.temperature:.3f}"
+
+
+class VoteCurves(_Correction):
+    """One curve an answer; with a decision tree its sums hold afterwards.
+
+    With a tree, the curves correct the fractions among those who were asked, the answers of each question
+    are then scaled to sum to 1, and the fractions of all volunteers follow down the tree. So the sums hold
+    by construction and every fraction stays between 0 and 1; shifting already multiplied fractions back
+    onto the sums could make some negative, and would let an error at the root spoil every answer below it.
+    Method "tree" does the same without curves. Without a tree the fractions have no sums to keep.
+    """
+
+    method: Literal["tree", "beta", "isotonic"]
+    tree: str | None = None
+    curves: tuple[Curve, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> VoteCurves:
+        if self.tree is not None and self.tree not in TREES:
+            raise ValueError(f"unknown decision tree '{self.tree}'")
+        if (self.method == "tree") == bool(self.curves):
+            raise ValueError("curves go with 'beta' and 'isotonic', and not with 'tree'")
+        return self
+
+    def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
+        """Corrected fractions."""
+        if self.tree is None:
+            return self._curved(np.asarray(predictions_NK, np.float64)).astype(np.float32)
+        tree = TREES[self.tree]
+        asked_NK = shares_of_questions(tree, predictions_NK)
+        if self.curves:
+            asked_NK = shares_of_questions(tree, self._curved(asked_NK))
+        return tree.cumulative(asked_NK).astype(np.float32)
+
+    def _curved(self, stated_NK: np.ndarray) -> np.ndarray:
+        return np.stack([curve(stated_NK[:, k]) for k, curve in enumerate(self.curves)], axis=1)
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        if self.method == "tree":
+            return "scaled to the sums of the decision tree"
+        curves = {"beta": "a beta curve", "isotonic": "an isotonic curve"}[self.method]
+        return f"{curves} for each answer" + (", then the sums of the decision tree" if self.tree else "")
+
+
+Correction = Annotated[Unchanged | Temperature | VoteCurves, Field(discriminator="method")]
+
+
+def shares_of_questions(tree: DecisionTree, predictions_NK: np.ndarray) -> np.ndarray:
+    """Each answer's share of its question's answers, (N, K) float64; equal shares where all are 0."""
+    answers = np.clip(np.asarray(predictions_NK, np.float64), 0.0, None)
+    shares = np.empty_like(answers)
+    for piece in tree.slices:
+        sums = answers[:, piece].sum(axis=1, keepdims=True)
+        equal = np.full_like(answers[:, piece], 1 / (piece.stop - piece.start))
+        shares[:, piece] = np.divide(answers[:, piece], sums, out=equal, where=sums > 0)
+    return shares
+
+
+def candidates(scheme: Classes | VoteFractions) -> tuple[str, ...]:
+    """The methods that can correct a scheme's answers, from the simplest to the most flexible."""
+    if isinstance(scheme, Classes):
+        return ("none", "temperature")
+    return ("none", "tree", "beta", "isotonic") if scheme.tree else ("none", "beta", "isotonic")
+
+
+def fit_correction(
+    method: str, scheme: Classes | VoteFractions, targets: np.ndarray, predictions_NK: np.ndarray
+) -> Unchanged | Temperature | VoteCurves:
+    """Fit one of the :func:`candidates`.
+
+    Args:
+        method: its name.
+        scheme: what the answers mean.
+        targets: (N,) class indices or (N, K) fractions, all known.
+        predictions_NK: the network's own answers.
+    """
+    if method == "none":
+        return Unchanged()
+    if isinstance(scheme, Classes):
+        return Temperature(temperature=fit_temperature(targets, predictions_NK))
+    tree = tree_of(scheme)
+    if method == "tree":
+        return VoteCurves(method="tree", tree=scheme.tree)
+    stated, truth = np.asarray(predictions_NK, np.float64), np.asarray(targets, np.float64)
+    weight = np.ones_like(truth)
+    if tree is not None:
+        stated = shares_of_questions(tree, stated)
+        weight = tree.expected_sums(truth)[:, tree.question_of]
+        truth = tree.conditional(truth)
+    fit = fit_beta if method == "beta" else fit_isotonic
+    curves = tuple(fit(stated[:, k], truth[:, k], weight[:, k]) for k in range(scheme.outputs))
+    return VoteCurves(method="beta" if method == "beta" else "isotonic", tree=scheme.tree, curves=curves)
+
+
+def fit_temperature(labels_N: np.ndarray, probabilities_NK: np.ndarray) -> float:
+    """The temperature of greatest likelihood, 0.05 to 20, with Platt's targets.
+
+    The truth counts 1 − 1/(N + 2) and the most probable other class the rest (after Platt 1999, section
+    2.2), as if one more typical galaxy had been right and one wrong: where every one of few galaxies is
+    right, the likelihood alone would make the network certain.
+
+    Args:
+        labels_N: class indices.
+        probabilities_NK: the network's own.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    logits = _logarithms(probabilities_NK)
+    rows, rest = np.arange(len(logits)), 1 / (len(logits) + 2)
+    others = logits.copy()
+    others[rows, labels_N] = -np.inf
+    wanted = np.zeros_like(logits)
+    wanted[rows, labels_N], wanted[rows, others.argmax(axis=1)] = 1 - rest, rest
+
+    def cost(log_temperature: float) -> float:
+        return -float((wanted * log_softmax(logits / np.exp(log_temperature), axis=1)).sum())
+
+    found = minimize_scalar(cost, bounds=(np.log(_COLDEST), np.log(_HOTTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _logarithms(probabilities_NK: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(np.asarray(probabilities_NK, np.float64), _TINY))
+
+
+_CLIP = 1e-6  # a stated fraction of 0 or 1 has no logarithm
+_PRIOR_WIDTH = 1.0  # standard deviation of a, b and c around no correction; outvoted by some tens of galaxies
+
+
+class BetaCurve(BaseModel):
+    """logit q = a ln p − b ln(1 − p) + c (Kull, Silva Filho & Flach 2017, AISTATS).
+
+    a = b = 1, c = 0 leaves every fraction as it is. Monotone, since neither a nor b is negative.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["beta"] = "beta"
+    a: float = Field(ge=0)
+    b: float = Field(ge=0)
+    c: float
+
+    def __call__(self, stated_N: np.ndarray) -> np.ndarray:
+        """Corrected fractions in (0, 1), (N,) float64."""
+        from scipy.special import expit
+
+        return expit(_beta_terms(stated_N) @ (self.a, self.b, self.c))
+
+
+class IsotonicCurve(BaseModel):
+    """A rising line through M knots, constant beyond the first and the last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["isotonic"] = "isotonic"
+    stated: tuple[float, ...] = Field(min_length=1)
+    corrected: tuple[float, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> IsotonicCurve:
+        if len(self.stated) != len(self.corrected):
+            raise ValueError("an isotonic curve needs as many corrected as stated fractions")
+        return self
+
+    def __call__(self, stated_N: np.ndarray) -> np.ndarray:
+        """Corrected fractions, (N,) float64."""
+        return np.interp(np.asarray(stated_N, np.float64), self.stated, self.corrected)
+
+
+Curve = Annotated[BetaCurve | IsotonicCurve, Field(discriminator="kind")]
+
+
+def fit_beta(stated_N: np.ndarray, truth_N: np.ndarray, weight_N: np.ndarray) -> BetaCurve:
+    """The most probable beta curve: greatest likelihood with a weak preference for no correction.
+
+    a, b and c have a normal prior of standard deviation 1 around the identity, so that an answer that
+    hardly any galaxy was asked about stays as the network gave it; on many galaxies the prior is lost.
+
+    Args:
+        stated_N: the network's fractions.
+        truth_N: true fractions, in [0, 1]; ignored where the weight is 0.
+        weight_N: how much each galaxy counts, 0 to 1.
+    """
+    from scipy.optimize import minimize
+
+    used = np.asarray(weight_N) > 0
+    terms = _beta_terms(np.asarray(stated_N)[used])
+    truth, weight = np.asarray(truth_N, np.float64)[used], np.asarray(weight_N, np.float64)[used]
+    identity = np.array([1.0, 1.0, 0.0])
+
+    def cost(curve: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = terms @ curve
+        loss = weight @ (np.logaddexp(0, logits) - truth * logits)
+        share = 0.5 * (1 + np.tanh(logits / 2))  # the logistic function, without overflow
+        slope = terms.T @ (weight * (share - truth))
+        away = (curve - identity) / _PRIOR_WIDTH
+        return float(loss + 0.5 * away @ away), slope + away / _PRIOR_WIDTH
+
+    found = minimize(
+        cost, identity, jac=True, method="L-BFGS-B", bounds=[(0, None), (0, None), (None, None)]
+    ).x
+    return BetaCurve(a=max(0.0, float(found[0])), b=max(0.0, float(found[1])), c=float(found[2]))
+
+
+def fit_isotonic(stated_N: np.ndarray, truth_N: np.ndarray, weight_N: np.ndarray) -> IsotonicCurve:
+    """The rising curve of least squares (Zadrozny & Elkan 2002, KDD), never quite 0 or 1.
+
+    Least squares and greatest likelihood give the same rising curve (Robertson, Wright & Dykstra 1988,
+    theorem 1.5.1). Its ends are held 1/(W + 2) away from 0 and 1, W being the sum of weights: that an
+    answer was never given by W galaxies does not make it impossible.
+
+    Args:
+        stated_N: the network's fractions.
+        truth_N: true fractions, in [0, 1]; ignored where the weight is 0.
+        weight_N: how much each galaxy counts, 0 to 1.
+    """
+    used = np.asarray(weight_N) > 0
+    if not used.any():
+        return IsotonicCurve(stated=(0.0, 1.0), corrected=(0.0, 1.0))
+    weight = np.asarray(weight_N, np.float64)[used]
+    stated, corrected = isotonic_knots(
+        np.asarray(stated_N, np.float64)[used], np.asarray(truth_N, np.float64)[used], weight
+    )
+    margin = 1 / (weight.sum() + 2)
+    corrected = np.clip(corrected, margin, 1 - margin)
+    return IsotonicCurve(stated=tuple(stated.tolist()), corrected=tuple(corrected.tolist()))
+
+
+def isotonic_knots(
+    stated_N: np.ndarray, truth_N: np.ndarray, weight_N: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted isotonic regression by pooling adjacent violators, as two (M,) arrays of knots.
+
+    Galaxies with the same stated fraction are one point; of each level stretch only its ends are kept.
+    """
+    from scipy.optimize import isotonic_regression
+
+    stated_M, point_N = np.unique(stated_N, return_inverse=True)
+    weight_M = np.bincount(point_N, weights=weight_N)
+    mean_M = np.bincount(point_N, weights=weight_N * truth_N) / weight_M
+    level_M = isotonic_regression(mean_M, weights=weight_M).x
+    inner = np.r_[False, (level_M[1:-1] == level_M[:-2]) & (level_M[1:-1] == level_M[2:]), False]
+    keep = ~inner[: len(level_M)]
+    return stated_M[keep], level_M[keep]
+
+
+def _beta_terms(stated_N: np.ndarray) -> np.ndarray:
+    """What a, b and c multiply, (N, 3) float64."""
+    p = np.clip(np.asarray(stated_N, np.float64), _CLIP, 1 - _CLIP)
+    return np.stack([np.log(p), -np.log1p(-p), np.ones_like(p)], axis=1)

@@ -1,0 +1,189 @@
+"""Several runs that answer as one: the mean of their answers, and how much they disagree.
+
+Shape letters: O opinions, N galaxies, K outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from morphoscope.errors import UsageError
+from morphoscope.images.decode import crop_and_resize
+from morphoscope.inference.predictor import Prediction, Predictor, mean_over_views
+from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.runs.run import Run, StoreFacts
+
+_SAME_SKY = 0.02  # relative difference up to which two stored images show as much sky
+
+
+@dataclass(frozen=True)
+class Runs(Run):
+    """Several runs as what a catalogue says of its run: their names, and one hash of all their weights.
+
+    Path, recipe and header are those of the member with the largest stored images, but for the names and the
+    hash.
+    """
+
+    members: tuple[Run, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The members' names."""
+        return ",".join(run.name for run in self.members)
+
+
+class Ensemble:
+    """Predictors that answer together; it is asked as a single one is (:class:`Predictor`).
+
+    The members' answers are calibrated one by one and averaged; the average itself is not calibrated again,
+    so it makes no prediction sets. Members may have networks, sizes and views of their own; they must have
+    learned the same labels from images that show as much sky.
+
+    Args:
+        members: two or more.
+
+    Raises:
+        UsageError: fewer than two different runs, other labels, or other cut-outs.
+    """
+
+    calibration = None
+
+    def __init__(self, members: Sequence[Predictor]) -> None:
+        check_members([member.run for member in members])
+        self.members = tuple(members)
+        largest = max(self.members, key=lambda member: member.input_side)
+        self.scheme = largest.scheme
+        self.views = max(member.views for member in self.members)
+        self.run = _together([member.run for member in self.members], largest.run)
+
+    @property
+    def input_side(self) -> int:
+        """Side in pixels of the images it takes, the largest of the members'; the others get them scaled."""
+        return self.run.header.store.image_shape[0]
+
+    @property
+    def opinions(self) -> int:
+        """O: members, or all their samples of dropout."""
+        return sum(member.opinions for member in self.members)
+
+    @property
+    def has_ood_score(self) -> bool:
+        """Whether every member can say how unlike the training a galaxy is."""
+        return all(member.has_ood_score for member in self.members)
+
+    @property
+    def calibration_words(self) -> str:
+        """How the members' answers were corrected."""
+        words = [f"{member.run.name}: {member.calibration_words}" for member in self.members]
+        return f"of each member, then averaged ({'; '.join(words)})"
+
+    @property
+    def number_format(self) -> str:
+        """In which numbers the networks work, for provenance."""
+        return "; ".join(dict.fromkeys(member.number_format for member in self.members))
+
+    def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """The mean of the members' calibrated answers, (N, K) float32.
+
+        Args:
+            images: N images, (H, W, C) uint8, of the ensemble's ``input_side``.
+        """
+        return self.predict(images).predictions_NK
+
+    def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> Prediction:
+        """Answers and opinions; strangeness and typicality are the members' means. No features."""
+        return self.predict_each(images)[1]
+
+    def predict_each(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[list[Prediction], Prediction]:
+        """What every member makes of the images, and what they make of them together."""
+        looks = [member.predict(self._sized(images, member.input_side)) for member in self.members]
+        strangeness = [look.ood_score_N for look in looks if look.ood_score_N is not None]
+        typicality = [look.p_value_N for look in looks if look.p_value_N is not None]
+        all_know = len(strangeness) == len(looks)
+        together = Prediction(
+            # Of members, not of opinions: one asked for more samples of dropout has no more say.
+            mean_over_views(np.stack([look.predictions_NK for look in looks])),
+            np.concatenate([look.opinions_ONK for look in looks]),
+            ood_score_N=np.mean(strangeness, axis=0) if all_know else None,
+            p_value_N=np.mean(typicality, axis=0) if all_know else None,
+        )
+        return looks, together
+
+    def _sized(
+        self, images: Sequence[np.ndarray] | np.ndarray, side: int
+    ) -> Sequence[np.ndarray] | np.ndarray:
+        return images if side == self.input_side else [crop_and_resize(image, size=side) for image in images]
+
+
+def check_members(runs: Sequence[Run]) -> None:
+    """Refuse runs that cannot answer together.
+
+    Raises:
+        UsageError: as :class:`Ensemble` says.
+    """
+    if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
+        raise UsageError("an ensemble needs two or more different runs; the same one twice says nothing new")
+    first, *others = runs
+    for run in others:
+        if run.scheme.kind != first.scheme.kind or run.scheme.output_names != first.scheme.output_names:
+            raise UsageError(
+                f"{run.path} answers {_some(run)} and {first.path} {_some(first)}; members of an ensemble "
+                "must have learned the same labels, in the same order"
+            )
+        difference = _other_cutout(run.header.store, first.header.store)
+        if difference:
+            raise UsageError(
+                f"{run.path} and {first.path} were trained on images that differ in {difference}; members of "
+                "an ensemble must have seen the same cut-outs. Make the stores of both alike"
+            )
+
+
+def mutual_information(scheme: Classes | VoteFractions, opinions_ONK: np.ndarray) -> np.ndarray:
+    """How much the opinions disagree, in nats, (N,) float32; 0 where all are the same.
+
+    H(mean of the opinions) − mean of H(opinion), of classes with the entropy over all of them (Houlsby et al.
+    2011, arXiv:1112.5745, eq. 2); of votes with that of a volunteer's yes or no, averaged over the answers.
+    """
+    p = np.asarray(opinions_ONK, np.float64)
+    gain_N = _entropy(scheme, p.mean(axis=0)) - _entropy(scheme, p).mean(axis=0)
+    return np.maximum(gain_N, 0).astype(np.float32)  # rounding can make equal opinions differ below zero
+
+
+def _entropy(scheme: Classes | VoteFractions, p: np.ndarray) -> np.ndarray:
+    def part(q: np.ndarray) -> np.ndarray:
+        return -q * np.log(np.where(q > 0, q, 1.0))
+
+    if isinstance(scheme, VoteFractions):
+        return (part(p) + part(1 - p)).mean(axis=-1)
+    return part(p).sum(axis=-1)
+
+
+def _together(runs: Sequence[Run], largest: Run) -> Runs:
+    joined = hashlib.sha256("\n".join(run.header.weights_sha256 for run in runs).encode())
+    recipe = largest.recipe.model_copy(update={"name": ", ".join(run.recipe.name for run in runs)})
+    header = largest.header.model_copy(update={"weights_sha256": joined.hexdigest()})
+    return Runs(largest.path, recipe, header, tuple(runs))
+
+
+def _other_cutout(one: StoreFacts, other: StoreFacts) -> str:
+    """What two trainings' images differ in, for people; empty where they show the same."""
+    if one.image_shape[2] != other.image_shape[2]:
+        return "their number of channels"
+    if one.crop != other.crop:
+        return f"their crop ({one.crop} and {other.crop} px)"
+    if one.stretch != other.stretch:
+        return f"their stretch ({one.stretch} and {other.stretch})"
+    if one.pixel_scale and other.pixel_scale:
+        fields = one.pixel_scale * one.image_shape[0], other.pixel_scale * other.image_shape[0]
+        if abs(fields[0] / fields[1] - 1) > _SAME_SKY:
+            return f"the sky they show ({fields[0]:.1f}″ and {fields[1]:.1f}″)"
+    return ""
+
+
+def _some(run: Run) -> str:
+    names = run.scheme.output_names
+    return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({run.scheme.kind})"

@@ -1,0 +1,93 @@
+"""How images of any size become like those that a run was trained on.
+
+Shape letters: H × W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.decode import check_crop_and_size, crop_and_resize
+
+if TYPE_CHECKING:
+    from morphoscope.runs.run import StoreFacts
+
+
+@dataclass(frozen=True)
+class CropResizePlan:
+    """What is done to an image: nothing, or a centre crop (None: the largest square) and a scaling."""
+
+    kind: str  # "stored", "asked", "training" or "scaled"
+    crop: int | None = None
+    size: int | None = None
+
+    def words(self, height: int, width: int) -> str:
+        """One sentence for the person at the terminal; empty where nothing is done."""
+        if self.kind == "stored":
+            return ""
+        what = f"the central {self.crop} px are taken" if self.crop else "the largest centred square is taken"
+        why = {
+            "asked": "as asked",
+            "training": "as for the training",
+            "scaled": "which assumes that they show as much sky as the training's; pass --crop if not",
+        }[self.kind]
+        return f"images of {width}×{height} px: {what} and scaled to {self.size} px, {why}"
+
+
+def check_request(facts: StoreFacts, crop: int | None, size: int | None) -> None:
+    """Refuse a crop or a size that cannot suit the run, before any work.
+
+    Raises:
+        UsageError: a side is under 1 pixel, or ``size`` is not the side of the training's images.
+    """
+    check_crop_and_size(crop, size)
+    side = facts.image_shape[0]
+    if size is not None and size != side:
+        raise UsageError(
+            f"--size {size}: the run was trained on images of {side} px and takes no others; leave --size "
+            "out, and choose with --crop how much of each image is shown to it"
+        )
+
+
+def crop_resize_plan(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | None = None) -> CropResizePlan:
+    """How one image is made like the training's stored images.
+
+    The first that applies:
+
+    1. ``crop`` is given: that centre crop (black beyond the edge), scaled to the stored side.
+    2. The image has the stored shape: taken as it is.
+    3. The training's images were cropped and this one is at least as large as that crop: the same crop,
+       scaled to the stored side. So images like the training's sources are treated like them.
+    4. Else: the largest centred square, scaled to the stored side.
+
+    Raises:
+        MorphoscopeError: the image is empty or has another number of channels than the training's.
+    """
+    side, _, channels = facts.image_shape
+    if image_HWC.ndim != 3 or image_HWC.shape[2] != channels or not image_HWC.size:
+        raise MorphoscopeError(
+            f"the image is {image_HWC.shape}; (height, width, {channels}) was expected, as in the training"
+        )
+    if crop is not None:
+        return CropResizePlan("asked", crop, side)
+    if image_HWC.shape == facts.image_shape:
+        return CropResizePlan("stored")
+    if facts.crop is not None and min(image_HWC.shape[:2]) >= facts.crop:
+        return CropResizePlan("training", facts.crop, side)
+    return CropResizePlan("scaled", None, side)
+
+
+def preprocess(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | None = None) -> np.ndarray:
+    """An image made like the training's stored images, (S, S, C) uint8 (see :func:`crop_resize_plan`)."""
+    return follow(crop_resize_plan(image_HWC, facts, crop=crop), image_HWC)
+
+
+def follow(way: CropResizePlan, image_HWC: np.ndarray) -> np.ndarray:
+    """Do to an image what ``way`` says."""
+    if way.kind == "stored":
+        return image_HWC
+    return crop_and_resize(image_HWC, crop=way.crop, size=way.size)

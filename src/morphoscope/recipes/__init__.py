@@ -1,0 +1,28 @@
+"""A recipe says everything a training needs.
+
+    parts.py    every field, and every default of the program
+    whole.py    the recipe: changed, read and written
+    values.py   fields from text, as ``--set`` gives them
+
+A paper's row is a Python function that returns a :class:`Recipe`; a variant changes a base with
+:meth:`Recipe.changed`. Any field can be set from the command line as ``--set optimiser.lr=0.01``.
+The resolved recipe is saved with the run as ``recipe.yaml`` and can be run again.
+"""
+
+from __future__ import annotations
+
+from morphoscope.recipes.fields import Augment, Data, Evaluation, Model, Optimiser, Part, Schedule, Training
+from morphoscope.recipes.recipe import Recipe, fields
+
+__all__ = [
+    "Augment",
+    "Data",
+    "Evaluation",
+    "Model",
+    "Optimiser",
+    "Part",
+    "Recipe",
+    "Schedule",
+    "Training",
+    "fields",
+]

@@ -1,0 +1,265 @@
+"""The parts of a recipe: every field with its description, and every default of the program.
+
+Values of fields: of which types one may be, and what a text from the command line means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from morphoscope.errors import UsageError
+
+
+class Part(BaseModel):
+    """A frozen part of a recipe: unknown fields are errors, and so are infinite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic reads true as 1, so that "epochs: yes" would train for one epoch
+        kinds = kinds_of(cls.model_fields[info.field_name or ""].annotation)
+        items = value if isinstance(value, list | tuple) else [value]
+        if bool not in kinds and any(isinstance(item, bool) for item in items):
+            raise ValueError("true or false where neither is meant")
+        return value
+
+
+class Data(Part):
+    """Which galaxies are learned from."""
+
+    scheme: str | None = Field(
+        default=None,
+        description="label scheme the recipe is for: galaxy10, five-class, galaxy-zoo-2; none: any",
+    )
+    split: str = Field(
+        default="sky-grouped", description="named split (see data/splits/split.py) or a split file"
+    )
+    split_seed: int = Field(default=0, ge=0, description="seed of the split; apart from the training's seed")
+    test: float = Field(default=0.2, ge=0.0, lt=1.0, description="share held out for the test")
+    validation: float = Field(default=0.1, ge=0.0, lt=1.0, description="share that steers the training")
+    balance: Literal["none", "oversample", "square-root", "class-weights"] = Field(
+        default="none",
+        description="what is done about rare classes, in the training split alone; square-root: oversampled "
+        "half way",
+    )
+    limit: int | None = Field(default=None, ge=1, description="use at most this many training galaxies")
+
+
+class Augment(Part):
+    """How an image becomes the network's input; magnitudes apply to training alone.
+
+    Geometry is one affine warp: the centre ``crop`` of the stored image is resampled once to ``size``.
+    """
+
+    size: int = Field(default=128, ge=8, description="side of the network's input, pixels")
+    crop: int | None = Field(
+        default=None, ge=8, description="side of the centre crop, stored pixels; none: all"
+    )
+    rotation: float = Field(default=180.0, ge=0, le=180, description="uniform in ±rotation, degrees")
+    flip_horizontal: bool = True
+    flip_vertical: bool = True
+    zoom: tuple[float, float] = Field(default=(0.85, 1.18), description="crop side times uniform(low, high)")
+    shear: float = Field(default=0.0, ge=0, lt=90, description="uniform in ±shear, degrees")
+    shift: float = Field(default=0.04, ge=0, le=1, description="uniform in ±shift of the crop side, per axis")
+    border: Literal["constant", "replicate", "reflect"] = Field(
+        default="constant", description="what lies outside the stored image; constant: black sky"
+    )
+    brightness: float = Field(default=0.0, ge=0, description="factor 1 ± brightness")
+    contrast: float = Field(default=0.0, ge=0, description="factor 1 ± contrast about mid-grey")
+    channel_shift: float = Field(default=0.0, ge=0, description="±grey levels (of 255) added to each channel")
+    channel_gain: float = Field(default=0.0, ge=0, description="factor 1 ± channel_gain on each channel")
+    gamma: float = Field(
+        default=0.0, ge=0, description="grey levels to a power between 1 / (1 + gamma) and 1 + gamma"
+    )
+    saturation: float = Field(
+        default=0.0, ge=0, description="distance from grey times 1 ± saturation; of three channels"
+    )
+    blur: float = Field(default=0.0, ge=0, description="Gaussian of up to this deviation, output pixels")
+    noise: float = Field(default=0.0, ge=0, description="standard deviation up to this, grey levels")
+    strength: float = Field(default=1.0, ge=0, description="one factor on all magnitudes (RandAugment-style)")
+    train_size: tuple[int, ...] = Field(
+        default=(), description="progressive sizes, e.g. 96,128: equal shares of the epochs, last one = size"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Augment:
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom must be two positive factors, low then high, not {self.zoom}")
+        if self.train_size and self.train_size[-1] != self.size:
+            raise ValueError(f"the last of train_size {self.train_size} must equal size {self.size}")
+        if self.train_size and min(self.train_size) < 8:
+            raise ValueError(f"train_size must be 8 or more throughout, not {self.train_size}")
+        return self
+
+
+class Model(Part):
+    """The network: a backbone by name and a head."""
+
+    name: str = Field(
+        default="resnet18",
+        description="timm name, hf-hub:owner/name or local-dir:FOLDER (see docs/sharing.md), or "
+        "residual18/34/50/101/152, baseline-cnn (layouts of this program)",
+    )
+    pretrained: bool = Field(default=True, description="start from ImageNet weights; false: from scratch")
+    weights: str | None = Field(default=None, description="local file or folder with the pretrained weights")
+    start: str | None = Field(default=None, description="a run to start from instead of ImageNet weights")
+    frozen: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the backbone's layers, from the input, that do not learn",
+    )
+    rest: Literal["pretrained", "random"] = Field(
+        default="pretrained", description="how the layers that learn start, where weights are pretrained"
+    )
+    attention: Literal["none", "channel", "spatial", "cbam", "tiled-cbam", "cbam-residual", "multi-scale"] = (
+        Field(
+            default="none",
+            description="in every unit of this program's layouts; on the last feature map of timm's",
+        )
+    )
+    reduction: int = Field(default=16, ge=1, description="ratio of the channel gate")
+    shortcut: Literal["standard", "projection", "none"] = Field(
+        default="standard", description="of residual18 ... residual152: none makes a plain network"
+    )
+    biases: bool = Field(default=False, description="of residual18 ... residual152: in the convolutions")
+    fused: int | None = Field(
+        default=None, description="of tf_efficientnetv2_s: this many of its six stages are fused; none: 3"
+    )
+    pool: Literal["model", "average", "flatten"] = Field(
+        default="model", description="from the last feature map to features; model: as the backbone does"
+    )
+    classifier: bool = Field(
+        default=False, description="keep the backbone's layer of 1000 classes; the head comes after it"
+    )
+    hidden: tuple[int, ...] = Field(
+        default=(), description="widths of hidden fully connected layers of the head"
+    )
+    hidden_l2: float = Field(
+        default=0.0, ge=0, description="times the squared weights of the hidden layers, added to the loss"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="before every layer of the head")
+    drop_path: float = Field(
+        default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone has it"
+    )
+    normalise: Literal["model", "half", "unit", "data"] = Field(
+        default="model",
+        description="grey levels to network: as pretrained, to ±1, to 0..1, or by mean and deviation of the "
+        "training galaxies",
+    )
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Optimiser(Part):
+    """How the weights move."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0, description="not applied to biases and normalisation")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only")
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="adam and adamw")
+    head_lr: float = Field(default=1.0, gt=0, description="the head's learning rate in units of lr")
+    clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: none")
+
+
+class Schedule(Part):
+    """How the learning rate changes, step by step."""
+
+    name: Literal["one-cycle", "cosine", "constant", "keras-decay"] = "one-cycle"
+    warmup: float = Field(default=0.15, ge=0, lt=1, description="share of the steps that rise to lr")
+    final: float = Field(default=1e-3, ge=0, description="last learning rate in units of lr")
+    decay: float = Field(default=0.0, ge=0, description="keras-decay: lr / (1 + decay · step)")
+
+
+class Training(Part):
+    """How long and how."""
+
+    epochs: int = Field(default=20, ge=1)
+    initial_epoch: int = Field(default=0, ge=0, description="first epoch's number, as Keras counts")
+    batch: int = Field(default=64, ge=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
+    cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of the weights' moving average, less in the first steps; 0: off",
+    )
+    patience: int | None = Field(default=None, ge=1, description="epochs without a better monitor; none: off")
+    monitor: Literal["loss", "metric"] = Field(
+        default="loss", description="validation loss, or the scheme's metric"
+    )
+    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto",
+        description="auto: bf16 where the hardware has it; on processors fp32 to train networks with many "
+        "depthwise convolutions",
+    )
+    channels_last: bool = True
+    compile: bool | None = Field(default=None, description="torch.compile; none: on GPUs alone")
+    workers: int | None = Field(
+        default=None, ge=0, description="threads that prepare batches; none: all cores"
+    )
+
+    @model_validator(mode="after")
+    def _some_epochs(self) -> Training:
+        if self.initial_epoch >= self.epochs:
+            raise ValueError(
+                f"initial_epoch {self.initial_epoch} must be below epochs {self.epochs}, to train anything"
+            )
+        return self
+
+
+class Evaluation(Part):
+    """How the finished network is asked."""
+
+    views: Literal[1, 2, 8, 16] = Field(default=1, description="test-time augmentation: rotations times flip")
+    batch: int = Field(default=64, ge=1, description="images (times views) the network sees at once")
+    calibrate: bool = Field(
+        default=True, description="correct probabilities and votes on the validation galaxies"
+    )
+
+
+def kinds_of(annotation: Any) -> set[Any]:
+    """The types an annotation is made of: {int, NoneType} for ``int | None``, {tuple} for any tuple."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return set().union(*(kinds_of(option) for option in get_args(annotation)))
+    return {get_origin(annotation) or annotation}
+
+
+def parsed(text: str, annotation: Any) -> Any:
+    """The value of a text for a field of this type, as ``--set`` gives it.
+
+    Raises:
+        UsageError: it is not YAML.
+    """
+    kinds = kinds_of(annotation)
+    if type(None) in kinds and text.lower() in ("", "none", "null", "~"):
+        return None
+    if kinds <= {int, float, type(None)}:  # not by YAML 1.1, where 1e-3 is text, 010 is 8 and 12:30 is 750
+        return _number(text)
+    if str in kinds and not text.startswith(("'", '"')):
+        return text
+    if tuple in kinds and not text.startswith("["):
+        text = f"[{text}]"
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"'{text}' cannot be read as a value") from error
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text  # which pydantic refuses with the field's name

@@ -1,0 +1,142 @@
+"""Recipes for a small machine: two CPU cores, no network, minutes.
+
+The numbers to expect are measured; EXPERIMENTS.md has the runs they come from.
+"""
+
+from __future__ import annotations
+
+from morphoscope.packaged import DEFAULT
+from morphoscope.recipes import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
+
+
+def default() -> Recipe:
+    """The network that the program brings along: simulated galaxies of three surveys, nothing else.
+
+    ::
+
+        morphoscope data simulate STORE --count 30000 --size 128 --survey decals,decals,sdss,sdss,euclid \
+            --seed 1
+        morphoscope train default --store STORE --out RUN
+
+    What is varied is what differs between simulated and real pictures, and between surveys: levels, colours,
+    sharpness, noise, and how large a galaxy is in its picture.
+    """
+    return Recipe(
+        name="default",
+        about="ten classes from simulated galaxies of three surveys alone; what 'default' is",
+        data=Data(scheme="galaxy10", test=0.05, validation=0.05),
+        augment=Augment(
+            size=128,
+            train_size=(96, 128),
+            zoom=(0.6, 1.3),
+            border="reflect",
+            brightness=0.25,
+            contrast=0.25,
+            channel_shift=20.0,
+            channel_gain=0.15,
+            gamma=0.3,
+            saturation=0.6,
+            blur=1.0,
+            noise=10.0,
+        ),
+        model=Model(name="regnetx_004", pretrained=False),
+        optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
+        schedule=Schedule(name="one-cycle", warmup=0.2),
+        training=Training(epochs=20, batch=64, label_smoothing=0.05, ema=0.999, restore_best=False),
+        evaluation=Evaluation(views=8),
+    )
+
+
+def five_class() -> Recipe:
+    """Five classes of the Galaxy Zoo votes from ImageNet weights that a package carries.
+
+    ::
+
+        morphoscope data ingest galaxy-zoo KAGGLE STORE --scheme five-class --crop 300 --size 200
+        morphoscope train small/five-class --store STORE --out RUN
+
+    The network sees the central 216 of 424 pixels; what the store holds beyond that fills the corners of
+    turned pictures with real sky.
+    """
+    return Recipe(
+        name="small/five-class",
+        about="EfficientNet-Lite0 from its ImageNet weights, fine-tuned at 160 px",
+        data=Data(validation=0.05),
+        augment=Augment(size=160, crop=144, zoom=(0.85, 1.2), shift=0.03),
+        model=Model(name="tf_efficientnet_lite0", dropout=0.2),
+        optimiser=Optimiser(name="adamw", lr=1e-3, weight_decay=0.05),
+        schedule=Schedule(name="one-cycle", warmup=0.2),
+        training=Training(epochs=18, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
+        evaluation=Evaluation(views=16),
+    )
+
+
+def five_class_scratch() -> Recipe:
+    """The same galaxies from random weights."""
+    return Recipe(
+        name="small/five-class-scratch",
+        about="ResNet-18 from scratch at 112 px",
+        data=Data(validation=0.05, balance="square-root"),
+        augment=Augment(size=112, crop=144, zoom=(0.8, 1.25), shift=0.04),
+        model=Model(name="resnet18", pretrained=False),
+        optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
+        schedule=Schedule(name="one-cycle", warmup=0.25),
+        training=Training(epochs=40, batch=32, label_smoothing=0.05, restore_best=False, ema=0.98),
+        evaluation=Evaluation(views=16),
+    )
+
+
+def own_labels() -> Recipe:
+    """A start for one's own few hundred labels: from the packaged network, which has seen simulated galaxies.
+
+    ``model.start=none`` and ``model.name=tf_efficientnet_lite0`` begin with ImageNet weights instead. With
+    thousands of labels a third of the epochs will do.
+    """
+    return five_class().changed(
+        name="small/own-labels",
+        about="fine-tune on your own classes or votes; a hundred images are enough to begin",
+        model={"name": "regnetx_004", "start": DEFAULT},
+        data={"validation": 0.1},
+        augment={"size": 128, "crop": None, "border": "reflect"},
+        training={"epochs": 30},
+        evaluation={"views": 8},  # turns alone: mirror images are wrong where handedness is a label
+    )
+
+
+def simulated() -> Recipe:
+    """Ten classes of simulated galaxies in a few minutes: what the demo trains.
+
+    Brightness, contrast, black level and noise vary widely, so that pictures of another telescope with
+    another stretch are not wholly strange to the network.
+    """
+    return Recipe(
+        name="small/simulated",
+        about="ten classes of simulated galaxies with a ResNet-18 from scratch",
+        augment=Augment(
+            size=64,
+            zoom=(0.85, 1.15),
+            shift=0.03,
+            border="reflect",
+            brightness=0.3,
+            contrast=0.3,
+            channel_shift=25.0,
+            noise=10.0,
+        ),
+        model=Model(name="resnet18", pretrained=False),
+        optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.02),
+        schedule=Schedule(name="one-cycle", warmup=0.3),
+        training=Training(epochs=26, batch=64, label_smoothing=0.05, ema=0.98),
+    )
+
+
+def votes() -> Recipe:
+    """Vote fractions by squared error, from ImageNet weights that a package carries."""
+    return five_class().changed(
+        name="small/votes",
+        about="the 37 vote fractions of the Galaxy Challenge by regression",
+        augment={"size": 128, "crop": None},
+        training={"epochs": 14, "label_smoothing": 0.0},
+    )
+
+
+RECIPES = (default, five_class, five_class_scratch, own_labels, simulated, votes)

@@ -1,0 +1,156 @@
+"""The recipe: its parts together, changed, read and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.recipes.fields import (
+    Augment,
+    Data,
+    Evaluation,
+    Model,
+    Optimiser,
+    Part,
+    Schedule,
+    Training,
+    parsed,
+)
+
+
+class Recipe(Part):
+    """Everything a training needs."""
+
+    name: str = "own"
+    about: str = Field(default="", description="command, hardware, time and the score to expect")
+    seed: int = Field(default=0, ge=0)
+    data: Data = Data()
+    augment: Augment = Augment()
+    model: Model = Model()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _handed(self) -> Recipe:
+        mirrors = self.augment.flip_horizontal or self.augment.flip_vertical
+        if self.evaluation.views in (2, 16) and not mirrors:
+            raise ValueError(
+                f"evaluation.views = {self.evaluation.views} looks at mirror images, which augment's flips "
+                "(both false) rule out; set evaluation.views to 1 or 8"
+            )
+        return self
+
+    def changed(self, settings: dict[str, Any] | None = None, **parts: dict[str, Any] | Any) -> Recipe:
+        """A copy with some fields changed.
+
+        ``recipe.changed(optimiser={"lr": 0.01}, seed=3)`` or dotted:
+        ``recipe.changed({"optimiser.lr": 0.01})``.
+
+        Raises:
+            UsageError: a field does not exist (the nearest one is named) or its value does not fit.
+        """
+        values = self.model_dump()
+        dotted = dict(settings or {})
+        for part, change in parts.items():
+            if isinstance(change, dict):
+                dotted |= {f"{part}.{field}": value for field, value in change.items()}
+            else:
+                dotted[part] = change
+        for path, value in dotted.items():
+            _known_field(path)
+            target = values
+            *folders, last = path.split(".")
+            for folder in folders:
+                target = target[folder]
+            target[last] = value
+        return _validated(values, "recipe")
+
+    def with_settings(self, settings: list[str]) -> Recipe:
+        """A copy with ``field=value`` texts applied, as ``--set`` on the command line gives them.
+
+        Values are YAML: ``augment.zoom=[0.8,1.2]``, ``training.patience=null`` (or ``none``); a comma makes
+        a list where the field is one: ``augment.zoom=0.8,1.2``; a field that holds text takes it as it is.
+
+        Raises:
+            UsageError: as :meth:`changed`, or a setting has no ``=``.
+        """
+        changes: dict[str, Any] = {}
+        for setting in settings:
+            path, equals, text = setting.partition("=")
+            if not equals:
+                raise UsageError(f"--set {setting}: expected field=value, for example optimiser.lr=0.01")
+            field = _known_field(path.strip())
+            changes[path.strip()] = parsed(text.strip(), field.annotation)
+        return self.changed(changes)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML text, every field written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    @staticmethod
+    def from_yaml(path: Path | str) -> Recipe:
+        """Read a recipe file; fields that are left out take their defaults.
+
+        Raises:
+            UsageError: no such file, not YAML, an unknown field or a value that does not fit.
+        """
+        path = Path(path)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: cannot be read as a recipe ({error})") from error
+        except yaml.YAMLError as error:
+            raise UsageError(f"{path}: is not valid YAML ({str(error).splitlines()[0]})") from error
+        if not isinstance(values, dict):
+            raise UsageError(f"{path}: a recipe is a YAML mapping such as 'optimiser: {{lr: 0.01}}'")
+        return _validated(values, str(path))
+
+
+def fields() -> dict[str, Any]:
+    """Every settable field by its dotted name, with pydantic's description of it."""
+    named: dict[str, Any] = {}
+    for name, field in Recipe.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, Part):
+            named |= {f"{name}.{inner}": info for inner, info in part.model_fields.items()}
+        else:
+            named[name] = field
+    return named
+
+
+def _known_field(path: str) -> Any:
+    known = fields()
+    if path in Recipe.model_fields and path not in known:
+        inner = ", ".join(name for name in known if name.startswith(f"{path}."))
+        raise UsageError(f"'{path}' is a part of the recipe; set one of its fields: {inner}")
+    if path not in known:
+        raise UsageError(f"the recipe has no field '{path}'{_nearest(path)}")
+    return known[path]
+
+
+def _nearest(path: str) -> str:
+    """A field of the same last name in another part ("lr"), or one that is spelt alike."""
+    namesakes = [name for name in fields() if name.split(".")[-1] == path.split(".")[-1]]
+    if len(namesakes) == 1:
+        return f" (did you mean '{namesakes[0]}'?)"
+    return did_you_mean(path, namesakes or {*fields(), *Recipe.model_fields}, "fields")
+
+
+def _validated(values: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(step) for step in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UsageError(f"{where}: the recipe has no field '{path}'{_nearest(path)}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        place = f"{where}: {path}" if path else where  # a rule between parts has no field of its own
+        raise UsageError(f"{place}: {message}{got}") from error

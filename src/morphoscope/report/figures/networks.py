@@ -1,0 +1,167 @@
+"""Diagrams of whole networks, drawn from their modules.
+
+Shape letters: C channels, H × W places.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from morphoscope.report import formatting
+from morphoscope.report.figures import schematic, style
+from morphoscope.report.figures.network_summary import Stage, shape_words, stages
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch import nn
+
+_MARGIN = 0.06  # inches, as are all lengths here
+_ARROW = 0.2
+_LINE = 0.118
+_NAME = 0.15  # above a box
+_SHAPE = 0.16  # below a box
+_BETWEEN = 0.2  # rows, for the arrow that turns round
+_MOST_IN_A_ROW = 6
+_WIDEST = 1.5
+
+
+@dataclass(frozen=True)
+class _Box:
+    name: str
+    lines: Sequence[tuple[str, str, str]]  # text, weight, colour
+    foot: str
+    shape: str
+    kind: str
+    share: float
+
+
+def network_diagram(network: nn.Module, image_size: int, channels: int = 3) -> Figure:
+    """The stages of a network in the order of the data, from its own modules (`cheng` F3, F5, `tong` F6 ...).
+
+    A box says what a stage does, the convolutions inside its repeated units and its weights; the bar at its
+    foot is its share of all weights. Above stands the module's name, below the shape of the output.
+
+    Args:
+        network: on any device, also "meta"; neither changed nor computed.
+        image_size: side of the input in pixels.
+        channels: of the input.
+    """
+    return stages_diagram(stages(network, image_size, channels), image_size, channels)
+
+
+@style.styled
+def stages_diagram(found: Sequence[Stage], image_size: int, channels: int = 3) -> Figure:
+    """The same from stages that are known already."""
+    whole = sum(stage.weights for stage in found) or 1
+    passed = [stage for stage in found if stage.name]
+    per_row = math.ceil((len(passed) + 1) / math.ceil((len(passed) + 1) / _MOST_IN_A_ROW))
+    room = style.WIDTH - 2 * _MARGIN - (per_row - 1) * _ARROW
+    width = min(room / per_row, _WIDEST)
+    letters = int(width * 72 / 3.45) - 1  # of 6.5 points
+    start = _Box(
+        "", _lines(["image"], 20, "bold"), "", shape_words((channels, image_size, image_size)), "other", 0.0
+    )
+    boxes = [start, *(_as_box(stage, whole, letters) for stage in passed)]
+    rows = [boxes[at : at + per_row] for at in range(0, len(boxes), per_row)]
+    heights = [max(_height(each) for each in row) for row in rows]
+    notes = _notes(found)
+    full = sum(heights) + len(rows) * (_NAME + _SHAPE) + (len(rows) - 1) * _BETWEEN
+    across = 2 * _MARGIN + min(per_row, len(boxes)) * (width + _ARROW) - _ARROW
+    figure, axes = style.canvas(across, full + 2 * _MARGIN + 0.16 * len(notes))
+    top = _MARGIN
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
+        top += _NAME
+        for place, each in enumerate(row):
+            left = _MARGIN + place * (width + _ARROW)
+            _draw(axes, each, left, top, width, height)
+            if place:
+                middle = top + height / 2
+                schematic.arrow(axes, [(left - _ARROW + 0.02, middle), (left - 0.02, middle)])
+        if number + 1 < len(rows):
+            _turn(axes, top + height, _MARGIN + len(row) * (width + _ARROW) - _ARROW - width / 2, width)
+        top += height + _SHAPE + _BETWEEN
+    for line, note in enumerate(notes):
+        y = full + _MARGIN + 0.08 + 0.16 * line
+        axes.text(_MARGIN, y, note, fontsize=7, color=style.MUTED, va="center")
+    return figure
+
+
+def _as_box(stage: Stage, whole: int, letters: int) -> _Box:
+    lines = [*_lines(stage.layers, letters, "bold"), *_lines(stage.details, letters + 1, "normal")]
+    name = stage.name
+    for wrapper in ("backbone.", "trunk.", "network."):
+        name = name.removeprefix(wrapper)
+    share = stage.weights / whole
+    percent = formatting.percent(share, 0 if share >= 0.01 else 1) if share >= 0.0005 else "< 0.1 %"
+    foot = f"{_short(stage.weights)} ({percent})"
+    return _Box(name, lines, foot, shape_words(stage.shape), stage.kind, share)
+
+
+def _lines(texts: Sequence[str], letters: int, weight: str) -> list[tuple[str, str, str]]:
+    colours = [schematic.COLOURS["attention"] if "attention" in text else style.INK for text in texts]
+    return [
+        (line, weight, colour)
+        for text, colour in zip(texts, colours, strict=True)
+        for line in textwrap.wrap(text, letters)
+    ]
+
+
+def _short(weights: int) -> str:
+    """Weights with three digits: 9.54 k, 216 k, 15.0 M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if weights >= 0.9995 * size:
+            value = weights / size
+            digits = max(0, 2 - int(math.log10(value * 1.0005)))
+            return f"{value:.{digits}f}{formatting.NBSP}{unit}"
+    return str(weights)
+
+
+def _height(each: _Box) -> float:
+    return 0.2 + _LINE * len(each.lines) + (0.05 + _LINE if each.foot else 0.0)
+
+
+def _draw(axes: Axes, each: _Box, left: float, top: float, width: float, height: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    schematic.box(axes, left, top, width, height, kind=each.kind, tint=0.13 if each.foot else 0.0)
+    middle, bottom = left + width / 2, top + height
+    name = each.name if len(each.name) < width * 22 else f"…{each.name[-int(width * 21) :]}"
+    axes.text(middle, top - 0.035, name, fontsize=6, color=style.MUTED, ha="center", va="bottom")
+    y = top + (height - (0.17 if each.foot else 0.0) - _LINE * (len(each.lines) - 1)) / 2
+    for text, weight, colour in each.lines:
+        axes.text(middle, y, text, fontsize=6.5, fontweight=weight, color=colour, ha="center", va="center")
+        y += _LINE
+    if each.foot:
+        axes.text(middle, bottom - 0.115, each.foot, fontsize=6, color=style.MUTED, ha="center", va="center")
+        bar = Rectangle((left + 0.05, bottom - 0.05), each.share * (width - 0.1), 0.028)
+        bar.set(facecolor=schematic.COLOURS[each.kind])
+        axes.add_patch(bar)
+    axes.text(middle, bottom + 0.035, each.shape, fontsize=6.5, ha="center", va="top")
+
+
+def _turn(axes: Axes, bottom: float, last: float, width: float) -> None:
+    """From below the last box of a row to above the first of the next."""
+    first = _MARGIN + width / 2
+    level = bottom + _SHAPE + 0.06
+    end = bottom + _SHAPE + _BETWEEN + 0.02
+    schematic.arrow(axes, [(last, bottom + _SHAPE - 0.01), (last, level), (first, level), (first, end)])
+
+
+def _notes(found: Sequence[Stage]) -> list[str]:
+    weights, statistics = sum(stage.weights for stage in found), sum(stage.statistics for stage in found)
+    learning = sum(stage.trainable for stage in found)
+    note = f"{formatting.count(weights)} weights"
+    if learning < weights:
+        note += f", {formatting.count(learning)} of them trainable"
+    if statistics:
+        note += f"; {formatting.count(weights + statistics)} with running means and variances"
+    notes = [note]
+    for stage in found:
+        if not stage.name:
+            notes.append(f"{formatting.count(stage.weights)} of them in {', '.join(stage.layers)}")
+    return notes

@@ -1,0 +1,231 @@
+"""A picture of the sky with its sources marked and named.
+
+Shape letters: H × W pixels, C channels, S sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from morphoscope.errors import UsageError
+from morphoscope.report import formatting
+from morphoscope.report.figures import style
+from morphoscope.report.figures.data import rgb
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Bright enough for black sky, and in an order in which neighbours differ for readers of any colour vision.
+COLOURS = (
+    *("#56b4e9", "#f5a800", "#3ddc97", "#f0e442", "#ff7a59"),
+    *("#d8a6ff", "#e6e6e6", "#5ce1e6", "#ff9ecb", "#a8c46c"),
+)
+BACKGROUND = "#0d0f13"
+WORDS = "#d5d8de"
+QUIET = "#8f95a1"
+LEGEND_COLUMNS = 3
+_POINTS = 72
+_LABEL_SIZE = 5.0  # points
+_CORNER = 0.24  # of a box's side that each corner mark takes
+_NAME = 14  # longest label, letters
+
+# Class names that are too long for a label, in the words of those who work with them.
+_SHORT = {
+    "Round Smooth": "round",
+    "In-between Round Smooth": "in-between",
+    "Cigar Shaped Smooth": "cigar",
+    "Barred Spiral": "barred",
+    "Unbarred Tight Spiral": "tight",
+    "Unbarred Loose Spiral": "loose",
+    "Edge-on without Bulge": "edge-on",
+    "Edge-on with Bulge": "edge-on, bulge",
+    "Completely Round Smooth": "round",
+    "In-between Smooth": "in-between",
+    "Cigar-shaped Smooth": "cigar",
+}
+
+
+@style.styled
+def labelled_picture(
+    image_HWC: np.ndarray,
+    sources: np.ndarray | Sequence[tuple[float, float, float]],
+    names: Sequence[str],
+    probabilities: np.ndarray | Sequence[float],
+    out: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+) -> Path:
+    """Draw a picture of the sky with a mark and a label at each source, and a legend below.
+
+    Marks are the corners of the square that was classified, in the colour of its class; they are fainter
+    where the network was less sure. A label is the class in short and its probability in percent. In a
+    crowded field a label that would cover another label or another source is left out; sources that come
+    first are labelled first, and a mark's colour always tells the class.
+
+    Args:
+        image_HWC: (H, W), (H, W, 1) or (H, W, 3) uint8.
+        sources: (S, 3): x (column) and y (row) of the centre and half a side of the square, pixels.
+        names: the class given to each source.
+        probabilities: (S,) of that class; NaN where unknown.
+        out: file to write, PNG or PDF by its ending.
+        classes: all classes, which fixes their colours; none: those that occur, by name.
+
+    Raises:
+        UsageError: sources, names and probabilities differ in number.
+    """
+    sources = np.asarray(sources, float).reshape(-1, 3)
+    probabilities = np.asarray(probabilities, float)
+    if not len(sources) == len(names) == len(probabilities):
+        raise UsageError(
+            f"{out}: {len(sources)} sources, {len(names)} names and {len(probabilities)} probabilities; "
+            "expected one of each for every source"
+        )
+    image = rgb(image_HWC)
+    height, width = image.shape[:2]
+    known = list(classes) if classes is not None else sorted(set(names))
+    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(known)}
+    counts = {name: list(names).count(name) for name in known if name in names}
+    scale = style.WIDTH / width  # inches per pixel
+    legend = 0.46 + 0.17 * -(-len(counts) // LEGEND_COLUMNS)
+    tall = height * scale
+    figure, below = style.canvas(style.WIDTH, tall + legend)
+    figure.set_facecolor(BACKGROUND)
+    # The picture has an area of its own, at whose edge marks are cut off.
+    axes = figure.add_axes((0, legend / (tall + legend), 1, tall / (tall + legend)))
+    axes.set_axis_off()
+    axes.imshow(image, extent=(0, style.WIDTH, tall, 0), aspect="auto", interpolation="bicubic")
+    # A source's pixel is counted from its centre, an extent from its edge.
+    boxes = (sources + np.array([0.5, 0.5, 0.0])) * scale
+    strengths = 0.35 + 0.65 * np.nan_to_num(np.clip(probabilities, 0, 1), nan=1.0)
+    tints = [colours[name] for name in names]
+    _draw_corners(axes, boxes, tints, strengths)
+    words = [_label(name, probability) for name, probability in zip(names, probabilities, strict=True)]
+    left_out = _draw_labels(axes, boxes, words, tints, (style.WIDTH, tall))
+    axes.set(xlim=(0, style.WIDTH), ylim=(tall, 0))
+    _draw_legend(below, counts, colours, tall, left_out)
+    return style.save(figure, out)
+
+
+def _label(name: str, probability: float) -> str:
+    short = short_name(name)
+    return f"{short} {100 * probability:.0f}" if np.isfinite(probability) else short
+
+
+def short_name(name: str) -> str:
+    """A class name of at most a few letters, in lower case, for a label in a picture."""
+    short = _SHORT.get(name, name[:1].lower() + name[1:])
+    return short if len(short) <= _NAME else short[: _NAME - 1].rstrip() + "…"
+
+
+def _draw_corners(axes: Axes, boxes: np.ndarray, tints: Sequence[str], strengths: np.ndarray) -> None:
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgba
+
+    lines, inks = [], []
+    for (x, y, half), tint, strength in zip(boxes, tints, strengths, strict=True):
+        arm = 2 * half * _CORNER
+        for right in (-1, 1):
+            for down in (-1, 1):
+                corner = np.array([x + right * half, y + down * half])
+                along, across = np.array([right * arm, 0.0]), np.array([0.0, down * arm])
+                lines.append(np.stack([corner - along, corner, corner - across]))
+                inks.append(to_rgba(tint, strength))
+    marks = LineCollection(lines, colors=inks, linewidths=0.6, capstyle="butt", joinstyle="miter")
+    axes.add_collection(marks, autolim=False)
+
+
+def _draw_labels(
+    axes: Axes, boxes: np.ndarray, words: Sequence[str], tints: Sequence[str], area: tuple[float, float]
+) -> int:
+    """Write the labels that have room and say how many have none."""
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=1.1, foreground="#000000", alpha=0.75)]
+    tall = 1.15 * _LABEL_SIZE / _POINTS
+    taken = _hearts(boxes)
+    left_out = 0
+    for box, text, tint in zip(boxes, words, tints, strict=True):
+        places = _places(box, _width(text) + 0.02, tall)
+        free = np.flatnonzero((_overlap(places, taken) == 0) & (_outside(places, area) == 0))
+        if not len(free):
+            left_out += 1
+            continue
+        best = places[free[0]]
+        taken = np.vstack([taken, best])
+        axes.text(
+            *(best[0], best[3] - 0.22 * tall),
+            text,
+            fontsize=_LABEL_SIZE,
+            color=tint,
+            va="baseline",
+            path_effects=halo,
+        )
+    return left_out
+
+
+def _width(text: str) -> float:
+    """How wide a label is, inches, in the font that is here."""
+    from matplotlib.textpath import TextPath
+
+    return TextPath((0, 0), text, size=_LABEL_SIZE).get_extents().width / _POINTS
+
+
+def _hearts(boxes: np.ndarray) -> np.ndarray:
+    """The middle of each box, where its galaxy is, (S, 4): no label may cover it."""
+    x, y, half = boxes.T
+    core = 0.3 * half
+    return np.stack([x - core, y - core, x + core, y + core], axis=1)
+
+
+def _places(box: np.ndarray, wide: float, tall: float) -> np.ndarray:
+    """Where a label may stand, best first: (P, 4) left, top, right, bottom in inches."""
+    x, y, half = box
+    gap = 0.012
+    lefts = (x - half, x + half - wide, x - wide / 2)
+    tops = (y - half - gap - tall, y + half + gap)
+    corners = [(left, top) for top in tops for left in lefts]
+    corners += [(x + half + gap, y - half), (x - half - gap - wide, y - half)]
+    corners += [(x - half + gap, y - half + gap), (x - half + gap, y + half - gap - tall)]
+    return np.array([(left, top, left + wide, top + tall) for left, top in corners])
+
+
+def _overlap(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """The area that each place shares with labels already there, (P,)."""
+    wide = np.minimum(places[:, None, 2], taken[None, :, 2]) - np.maximum(
+        places[:, None, 0], taken[None, :, 0]
+    )
+    tall = np.minimum(places[:, None, 3], taken[None, :, 3]) - np.maximum(
+        places[:, None, 1], taken[None, :, 1]
+    )
+    return (np.clip(wide, 0, None) * np.clip(tall, 0, None)).sum(axis=1)
+
+
+def _outside(places: np.ndarray, area: tuple[float, float]) -> np.ndarray:
+    """How far each place sticks out of the picture, (P,)."""
+    past = [-places[:, 0], -places[:, 1], places[:, 2] - area[0], places[:, 3] - area[1]]
+    return np.clip(past, 0, None).sum(axis=0)
+
+
+def _draw_legend(
+    axes: Axes, counts: dict[str, int], colours: dict[str, str], top: float, left_out: int
+) -> None:
+    wide = (style.WIDTH - 0.3) / LEGEND_COLUMNS
+    for place, name in enumerate(counts):
+        row, column = divmod(place, LEGEND_COLUMNS)
+        x, y = 0.17 + column * wide, top + 0.2 + 0.17 * row
+        axes.plot([x], [y], "s", color=colours[name], markersize=4.2, markeredgewidth=0)
+        short = short_name(name)
+        named = name if short.lower() == name.lower() else f"{style.wrapped(name, 26, lines=1)} ({short})"
+        count = formatting.count(counts[name])
+        axes.text(x + 0.09, y, f"{named}  {count}", fontsize=6.3, color=WORDS, va="center_baseline")
+    total = formatting.plural(sum(counts.values()), "source")
+    words = f"{total}. Marks: the square that was classified, fainter where the network is less sure; "
+    words += "numbers: probability in percent."
+    if left_out:
+        words += f" {formatting.count(left_out)} labels had no room."
+    y = top + 0.26 + 0.17 * -(-len(counts) // LEGEND_COLUMNS)
+    axes.text(0.14, y, words, fontsize=6.3, color=QUIET, va="center_baseline")

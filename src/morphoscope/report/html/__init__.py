@@ -1,0 +1,1 @@
+"""HTML documents: sections, tables, figures, galleries."""

@@ -1,0 +1,233 @@
+"""The report's section on calibration: how honest the answers are, before and after, and sets of classes.
+
+The report's section on what is unlike the training: how much there is, and how well strangers are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from morphoscope.labels.scheme import VoteFractions
+from morphoscope.report import figures, formatting
+from morphoscope.report.tables import Table
+
+if TYPE_CHECKING:
+    from morphoscope.report.context import ReportContext
+    from morphoscope.report.html.document import Page
+
+SCORES = (
+    ("ece", "Expected calibration error"),
+    ("adaptive_ece", "Calibration error, equally filled bins"),
+    ("log_loss", "Log loss (nats)"),
+    ("brier", "Brier score"),
+)
+_DIAGRAM = (
+    "Of the galaxies that were answered with some confidence, the share that is right, with 95 % Wilson "
+    "intervals; below, how many there are. On the diagonal confidence is honest; below it the network is "
+    "too sure. ECE: expected calibration error."
+)
+_VOTE_DIAGRAM = (
+    "All answers of all galaxies by the fraction that was predicted: the mean of the true fractions; below, "
+    "how many there are. On the diagonal predictions are honest. ECE: calibration error, the mean over the "
+    "answers."
+)
+
+
+def add_calibration(page: Page, evidence: ReportContext) -> None:
+    """The reliability diagram, what the calibration changed, and how the prediction sets do."""
+    test, done = evidence.test, evidence.metrics.get("calibration")
+    if not done and not test.get("reliability"):
+        return
+    page.section("calibration", "Calibration")
+    n = f"Test split, n = {formatting.count(test.get('n'))}."
+    if not done:
+        page.text("The answers are the network's own; the run has no calibration for them.")
+        page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")
+        return
+    votes = isinstance(evidence.run.scheme, VoteFractions)
+    page.text(method_words(done, votes=votes))
+    if done["method"] == "none" and not votes:
+        page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")
+    else:
+        drawn = figures.reliability_before_and_after(done["before"], done["after"], votes=votes)
+        page.chart("reliability", drawn, f"{_VOTE_DIAGRAM if votes else _DIAGRAM} {n}")
+    page.table(before_and_after_table(done))
+    if sets := evidence.metrics.get("sets"):
+        page.section("sets", "Sets of classes")
+        page.text(set_words(sets))
+        page.table(set_table(sets))
+        page.table(set_class_table(sets), folded="Class by class")
+
+
+def method_words(done: Mapping[str, Any], *, votes: bool) -> str:
+    """What was done to the answers, and why."""
+    galaxies = formatting.plural(done["galaxies"], "validation galaxy", "validation galaxies")
+    tried = ", ".join(f"{name} {formatting.number(loss, 4)}" for name, loss in done["held_out"].items())
+    chosen = {
+        "none": "No correction was better than the network's own answers",
+        "temperature": f"The logits are divided by a temperature of {formatting.number(done['temperature'])}",
+        "tree": "The fractions are scaled to the sums of the decision tree",
+        "beta": "Each answer is corrected by a beta curve",
+        "isotonic": "Each answer is corrected by an isotonic curve",
+    }[done["method"]]
+    unit = "nats per answer" if votes else "nats per galaxy"
+    change = done["log_loss_change"]
+    between = formatting.interval(change["low"], change["high"], 4)
+    effect = f"On the test galaxies the log loss changed by {formatting.number(change['value'], 4)}"
+    effect += f" (95 % interval {between.replace('–', ' to ')})." if between else "."
+    if done["method"] == "none":
+        effect = ""
+    return (
+        f"{chosen}. That was chosen on {galaxies} by five-fold cross-validated log loss ({unit}: {tried}). "
+        f"{effect}"
+    ).strip()
+
+
+def before_and_after_table(done: Mapping[str, Any]) -> Table:
+    """The scores of calibration before and after, with intervals."""
+    rows = []
+    for key, name in SCORES:
+        if key in done["before"]:
+            cells = [name]
+            for state in (done["before"], done["after"]):
+                low, high = formatting.bounds_of(state, key)
+                cells.append(formatting.number(formatting.value_of(state, key), 4))
+                cells.append(formatting.interval(low, high, 4) or formatting.DASH)
+            rows.append(cells)
+    return Table(
+        headings=["Score", "The network's own", "95 % interval", "Corrected", "95 % interval"],
+        rows=rows,
+        caption=f"Honesty on the test split, n = {formatting.count(done['after']['n'])}.",
+    )
+
+
+def set_words(sets: Mapping[str, Any]) -> str:
+    """What the sets are."""
+    galaxies = formatting.plural(sets["galaxies"], "validation galaxy", "validation galaxies")
+    asked = formatting.percent(sets["coverage"], 0)
+    words = (
+        f"A set holds every class that is probable enough, so that {asked} of galaxies like these have their "
+        f"true class in it. The thresholds come from {galaxies} (split conformal prediction, score "
+        f"{sets['score']}); a set that would be empty holds the most probable class."
+    )
+    if band := sets["marginal"]["expected"]:
+        between = formatting.interval(band["low"], band["high"], as_percent=True)
+        words += (
+            f" With so many galaxies on both sides the share before filling lies within {between} in 95 of "
+            "100 cases."
+        )
+    return words
+
+
+def set_table(sets: Mapping[str, Any]) -> Table:
+    """Coverage and size of the two kinds of sets."""
+    rows = []
+    for key, name in (("marginal", "Over all galaxies"), ("per_class", "Within every class")):
+        kind = sets[key]
+        low, high = formatting.bounds_of(kind, "covered")
+        rows.append(
+            [
+                name,
+                formatting.percent(formatting.value_of(kind, "covered")),
+                formatting.interval(low, high, as_percent=True) or formatting.DASH,
+                formatting.percent(formatting.value_of(kind, "bare_covered")),
+                formatting.percent(kind["filled"]),
+                formatting.number(kind["mean_size"], 2),
+            ]
+        )
+    return Table(
+        headings=[
+            "Promised",
+            "Truth in the set",
+            "95 % interval",
+            "Before filling",
+            "Filled",
+            "Mean size",
+        ],
+        rows=rows,
+        caption=(
+            f"Sets for a coverage of {formatting.percent(sets['coverage'], 0)}, measured on the test split, "
+            f"n = {formatting.count(sets['marginal']['n'])}; binomial (Wilson) intervals."
+        ),
+    )
+
+
+def set_class_table(sets: Mapping[str, Any]) -> Table:
+    """Coverage class by class of both kinds of sets."""
+    rows = []
+    for together, within in zip(sets["marginal"]["by_class"], sets["per_class"]["by_class"], strict=True):
+        cells = [together["name"], formatting.count(together["n"])]
+        for row in (together, within):
+            cells.append(formatting.percent(row["covered"]))
+            cells.append(formatting.interval(row["low"], row["high"], as_percent=True) or formatting.DASH)
+        rows.append(cells)
+    headings = ["Class", "Galaxies", "Over all galaxies", "95 % interval", "Within every class"]
+    return Table(headings=[*headings, "95 % interval"], rows=rows)
+
+
+def add_ood(page: Page, evidence: ReportContext) -> None:
+    """What out_of_distribution means, its distribution, and the strangers it was tried "
+    "on.
+    """
+    done = evidence.metrics.get("out_of_distribution")
+    if not done:
+        return
+    page.section("unlike", "Unlike the training")
+    page.text(ood_text(done))
+    page.chart("out_of_distribution", figures.strangeness(done), _caption(done))
+    if done["non_galaxies"]:
+        page.table(ood_table(done))
+
+
+def ood_text(done: Mapping[str, Any]) -> str:
+    """What is measured, and how many of the test galaxies are strange."""
+    galaxies = formatting.plural(done["galaxies"], "training galaxy", "training galaxies")
+    held_out = formatting.plural(done["held_out"], "validation galaxy", "validation galaxies")
+    test = done["test"]
+    low, high = formatting.bounds_of(test, "stranger")
+    share = formatting.percent(formatting.value_of(test, "stranger"))
+    between = formatting.interval(low, high, as_percent=True)
+    return (
+        f"Every galaxy is compared with {galaxies} by the {done['method']}. The unit is the distance within "
+        f"which 95 % of {held_out} lie, so that a galaxy above 1 is stranger than they. Of the test "
+        f"galaxies {share}{f' ({between})' if between else ''} are; about 5 % are expected of galaxies of "
+        "the same kind."
+    )
+
+
+def ood_table(done: Mapping[str, Any]) -> Table:
+    """For each kind of non-galaxy how well it is told from the test galaxies."""
+    rows = []
+    for row in done["non_galaxies"]:
+        low, high = formatting.bounds_of(row, "auroc")
+        rows.append(
+            [
+                row["name"].capitalize(),
+                formatting.count(row["n"]),
+                formatting.number(formatting.value_of(row, "auroc")),
+                formatting.interval(low, high) or formatting.DASH,
+                formatting.percent(formatting.value_of(row, "stranger"), 0),
+            ]
+        )
+    return Table(
+        headings=["Simulated", "Pictures", "AUROC", "95 % interval", "Above 1"],
+        rows=rows,
+        caption=(
+            f"Non-galaxies against {formatting.count(done['test']['n'])} test galaxies: the share of "
+            f"pairs in "
+            "which the non-galaxy is the stranger one, and the share that is stranger than 95 % of galaxies."
+        ),
+    )
+
+
+def _caption(done: Mapping[str, Any]) -> str:
+    others = ""
+    if done["non_galaxies"]:
+        pictures = sum(row["n"] for row in done["non_galaxies"])
+        others = f" and of {formatting.count(pictures)} simulated pictures without a galaxy"
+    return (
+        f"How unlike the training's galaxies: distances of {formatting.count(done['test']['n'])} test "
+        f"galaxies{others}, as shares of each; the line is the distance within which 95 % of validation "
+        "galaxies lie. What lies beyond an end is in the last bin."
+    )

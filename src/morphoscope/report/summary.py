@@ -1,0 +1,399 @@
+"""What a reader should keep in mind, said without being asked: small samples, missing parts, odd splits.
+
+What a report says in words: the headline, the facts about data and machine, and what to keep in mind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from morphoscope.report import formatting
+from morphoscope.report.figures.data import PART_NAMES, PARTS
+
+if TYPE_CHECKING:
+    from morphoscope.data.splits.split import Split
+    from morphoscope.data.store import Store
+    from morphoscope.runs.run import Run
+
+FEW_GALAXIES = 200  # an accuracy of 90 % is then known to about ± 4 points
+FEW_OF_A_CLASS = 20
+KEEPS_TOGETHER = "sky-grouped"  # the one named split that keeps galaxies of the same sky together
+
+
+def caveats(
+    run: Run,
+    metrics: Mapping[str, Any],
+    history: Mapping[str, np.ndarray],
+    environment: Mapping[str, Any],
+    split: Split | None,
+    store: Store | None,
+) -> list[str]:
+    """Sentences about this run, each true of it; an empty list when there is nothing to say."""
+    test = metrics.get("test") or {}
+    return [
+        *_about_data(run, split, store),
+        *_about_test(test),
+        *_about_classes(test),
+        *_about_training(run, metrics, history),
+        *_about_program(environment),
+    ]
+
+
+def _about_data(run: Run, split: Split | None, store: Store | None) -> list[str]:
+    notes = []
+    if run.header.store.source == "simulator":
+        notes.append(
+            "The galaxies are simulated. The numbers say how well the network knows simulated "
+            "galaxies; they say nothing yet about real images."
+        )
+    name = run.recipe.data.split
+    if name != KEEPS_TOGETHER and "/" not in name and not name.endswith((".json", ".yaml")):
+        notes.append(
+            f"The split “{name}” does not keep images of the same piece of sky together, so a galaxy may "
+            "be in training and in test; “morphoscope data audit” counts such pairs."
+        )
+    if split is not None and len(split.test) and np.isin(split.test, split.validation).any():
+        notes.append(
+            "Validation and test are the same galaxies, as this split was published: the best epoch was "
+            "chosen on the galaxies it is judged by, so the result is too good."
+        )
+    if store is not None and store.meta.unreadable:
+        notes.append(
+            f"{formatting.plural(store.meta.unreadable, 'image')} could not be read when the store was made."
+        )
+    return notes
+
+
+def _about_test(test: Mapping[str, Any]) -> list[str]:
+    if not formatting.known(test.get("n")):
+        return ["No galaxies were held out for a test, so nothing is known about how good this network is."]
+    notes = [_sentence(note) for note in test.get("notes") or []]
+    if test["n"] < FEW_GALAXIES:
+        galaxies = formatting.plural(test["n"], "galaxy", "galaxies")
+        notes.append(
+            f"The test has {galaxies}: differences smaller than the interval are not evidence. "
+            "Several seeds or splits would tell more."
+        )
+    return notes
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:].rstrip(".") + "."
+
+
+def _about_classes(test: Mapping[str, Any]) -> list[str]:
+    notes = []
+    rows = test.get("per_class") or []
+    rare = [row for row in rows if 0 < (row.get("support") or 0) < FEW_OF_A_CLASS]
+    if rare:
+        named = ", ".join(f"{row['name']} ({row['support']})" for row in rare)
+        notes.append(f"Fewer than {FEW_OF_A_CLASS} test galaxies: {named}. Their scores are rough.")
+    never = [row["name"] for row in rows if row.get("support") and row.get("predicted") == 0]
+    if never:
+        notes.append(f"The network never answers {', '.join(never)} on the test galaxies.")
+    if formatting.known(formatting.value_of(test, "ece")):
+        notes.append(
+            "A calibration error is a sum of absolute values, so chance alone makes it positive: about 0.03 "
+            "on 450 galaxies for a network that is perfectly calibrated."
+        )
+    return notes
+
+
+def _about_training(run: Run, metrics: Mapping[str, Any], history: Mapping[str, np.ndarray]) -> list[str]:
+    notes = []
+    epochs = np.asarray(history.get("epoch", ()))
+    training = run.recipe.training
+    wanted = training.epochs - training.initial_epoch
+    if len(epochs) and len(epochs) < wanted:
+        notes.append(
+            f"The training stopped after {formatting.plural(len(epochs), 'epoch')} of {wanted}: the "
+            f"validation "
+            "did not improve any more."
+        )
+    validation = np.asarray(history.get("validation_loss", ()), float)
+    if len(epochs) and not np.isfinite(validation).any():
+        notes.append("There was no validation split; the weights are those of the last epoch.")
+    elif training.restore_best and metrics.get("validation"):
+        notes.append(
+            "The kept epoch was chosen by the validation galaxies, so their scores are slightly too good; "
+            "the test galaxies chose nothing."
+        )
+    if (metrics.get("calibration") or {}).get("method", "none") != "none":
+        notes.append(
+            "The calibration was fitted on the validation galaxies, so their calibration error and log loss "
+            "are too good."
+        )
+    views = metrics.get("views")
+    if formatting.known(views) and views > 1:
+        notes.append(f"Every answer is the mean over {views} turned and mirrored views of the galaxy.")
+    return notes
+
+
+def _about_program(environment: Mapping[str, Any]) -> list[str]:
+    revision = str(environment.get("git_revision") or "")
+    if revision.endswith("-dirty"):
+        return [f"The program had changes that are in no revision (after {revision.removesuffix('-dirty')})."]
+    return []
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the headline."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What was reached: the number, its interval, and what a trivial answer would reach.
+
+    ``low``, ``value``, ``high`` and ``baseline`` are places between 0 and 1 on the scale that is drawn
+    below the number; None: not drawn.
+    """
+
+    figure: str
+    label: str
+    interval: str = ""
+    comparison: str = ""
+    tiles: Sequence[Tile] = ()
+    low: float | None = None
+    value: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+
+
+def headline(metrics: Mapping[str, Any]) -> Headline | None:
+    """The headline of a run's ``metrics.json``; None when nothing was measured on a test split."""
+    test = metrics.get("test") or {}
+    if not formatting.known(test.get("n")):
+        return None
+    galaxies = formatting.plural(test["n"], "galaxy", "galaxies")
+    if "rmse" in test:
+        return _votes_headline(test, galaxies)
+    value = formatting.value_of(test, "accuracy")
+    low, high = formatting.bounds_of(test, "accuracy")
+    supports = [row.get("support") or 0 for row in test.get("per_class") or []]
+    baseline = max(supports) / sum(supports) if sum(supports) else None
+    between = formatting.interval(low, high, as_percent=True)
+    return Headline(
+        figure=formatting.percent(value),
+        label=f"accuracy on {galaxies} held out for the test",
+        interval=f"95 % interval {between}" if between else "no interval was computed",
+        comparison=f"always answering with the commonest class: {formatting.percent(baseline)}"
+        if baseline is not None
+        else "",
+        tiles=[
+            _tile(test, "macro_recall", "Macro recall", "mean over the classes"),
+            _tile(test, "macro_f1", "Macro F1", "mean over the classes"),
+            _tile(test, "ece", "Calibration error", "0 is perfect", digits=3),
+            _tile(test, "log_loss", "Log loss", "nats, 0 is perfect"),
+        ],
+        low=_place(low),
+        value=_place(value),
+        high=_place(high),
+        baseline=_place(baseline),
+    )
+
+
+def _votes_headline(test: Mapping[str, Any], galaxies: str) -> Headline:
+    value = formatting.value_of(test, "rmse")
+    low, high = formatting.bounds_of(test, "rmse")
+    answers = test.get("per_answer") or []
+    spreads = [row.get("spread") for row in answers]
+    mean_rmse = None
+    if spreads and all(map(formatting.known, spreads)):
+        mean_rmse = float(np.sqrt(np.mean(np.square(spreads))))
+    between = formatting.interval(low, high, 4)
+    explained = None
+    if mean_rmse and formatting.known(value):
+        explained = 1 - (value / mean_rmse) ** 2
+    tiles = (
+        [Tile("Answers", formatting.count(len(answers)), "fractions predicted per galaxy")] if answers else []
+    )
+    if explained is not None:
+        tiles.append(Tile("Variance explained", formatting.percent(explained), "of all answers together"))
+    known = [row for row in answers if formatting.known(row.get("rmse"))]
+    if known:
+        worst = max(known, key=lambda row: row["rmse"])
+        best = min(known, key=lambda row: row["rmse"])
+        tiles.append(Tile("Best answer", formatting.number(best["rmse"], 4), f"RMSE of {best['name']}"))
+        tiles.append(Tile("Worst answer", formatting.number(worst["rmse"], 4), f"RMSE of {worst['name']}"))
+    return Headline(
+        figure=formatting.number(value, 4),
+        label=f"RMSE of the vote fractions of {galaxies} held out for the test",
+        interval=f"95 % interval {between}" if between else "no interval was computed",
+        comparison=f"always answering with the mean: {formatting.number(mean_rmse, 4)}" if mean_rmse else "",
+        tiles=tiles,
+    )
+
+
+def _tile(test: Mapping[str, Any], key: str, label: str, note: str, digits: int = 3) -> Tile:
+    low, high = formatting.bounds_of(test, key)
+    return Tile(
+        label,
+        formatting.number(formatting.value_of(test, key), digits),
+        formatting.interval(low, high, digits) or note,
+    )
+
+
+def _place(value: Any) -> float | None:
+    return min(max(float(value), 0.0), 1.0) if formatting.known(value) else None
+
+
+def data_facts(
+    run: Run, store: Store | None, counts: Mapping[str, Mapping[str, int]]
+) -> list[tuple[str, str]]:
+    """What the training data were, as (name, value).
+
+    Args:
+        run: the run.
+        store: its store, if it is at hand; knows what could not be read.
+        counts: part of the split → class → galaxies; empty when it was not recorded.
+    """
+    facts = run.header.store
+    height, width, channels = facts.image_shape
+    bands = formatting.plural(channels, "channel")
+    listed = [
+        ("Store", facts.name),
+        ("Made from", facts.source or "not recorded"),
+        ("Galaxies", formatting.count(facts.count)),
+        ("Images", f"{width} × {height} pixels, {bands}"),
+    ]
+    if facts.pixel_scale:
+        field = f"{width * facts.pixel_scale:.1f}″ × {height * facts.pixel_scale:.1f}″"
+        listed.append(("Pixel scale", f"{facts.pixel_scale:.4g}″ per pixel, {field} in all"))
+    else:
+        listed.append(("Pixel scale", "unknown"))
+    listed.append(("Stretch", facts.stretch))
+    if facts.crop or facts.size:
+        steps = [
+            f"centre {facts.crop} pixels" if facts.crop else "",
+            f"scaled to {facts.size}" if facts.size else "",
+        ]
+        listed.append(("At ingest", ", ".join(filter(None, steps))))
+    if store is not None:
+        listed.append(("Unreadable", _unreadable(store.meta.unreadable)))
+    listed.append(("Labels", f"{run.scheme.name}: {_labels(run)}"))
+    data = run.recipe.data
+    listed.append(("Split", f"{data.split}, seed {data.split_seed}"))
+    parts = [
+        f"{formatting.count(sum(counts[part].values()))} {PART_NAMES[part]}"
+        for part in PARTS
+        if part in counts
+    ]
+    if parts:
+        listed.append(("Parts", ", ".join(parts)))
+    return listed
+
+
+def _unreadable(number: int) -> str:
+    if not number:
+        return "none"
+    return f"{formatting.plural(number, 'image')} left out, listed in the store's unreadable.csv"
+
+
+def _labels(run: Run) -> str:
+    number = formatting.count(run.scheme.outputs)
+    return f"{number} classes" if run.scheme.kind == "classes" else f"{number} vote fractions"
+
+
+def model_facts(run: Run) -> list[tuple[str, str]]:
+    """The network and the training in a few lines."""
+    recipe, header = run.recipe, run.header
+    facts = [
+        ("Network", recipe.model.name),
+        (
+            "Weights",
+            f"{formatting.count(header.parameters)} trainable" if header.parameters else "not recorded",
+        ),
+        ("Started from", header.start or "not recorded"),
+        ("Input", f"{recipe.augment.size} × {recipe.augment.size} pixels"),
+        (
+            "Optimiser",
+            f"{recipe.optimiser.name}, learning rate {recipe.optimiser.lr:g}, {recipe.schedule.name}",
+        ),
+        ("Batch", f"{recipe.training.batch} galaxies"),
+    ]
+    best = header.best_epoch
+    if best is not None:
+        average = ", their moving average" if recipe.training.ema else ""
+        facts.append(("Weights kept", f"those of epoch {best}{average}"))
+    return facts
+
+
+def environment_facts(
+    environment: Mapping[str, Any], seed: int, images: int | None = None
+) -> list[tuple[str, str]]:
+    """Versions, hardware and cost; what was not recorded is left out.
+
+    Args:
+        environment: a run's environment.json.
+        seed: the recipe's, where the file has none.
+        images: images in all epochs together, from which the speed follows; None: unknown.
+    """
+    gpu = environment.get("gpu")
+    cores = environment.get("cores")
+    processor = environment.get("processor") or ""
+    if cores:
+        processor = f"{processor} ({formatting.plural(cores, 'core')})".strip()
+    memory = environment.get("peak_memory_gib")
+    rate, how = environment.get("images_per_second"), "images/s"
+    if not formatting.known(rate):
+        rate, how = _rate(environment, images), "images/s, validation included"
+    facts = [
+        ("Finished", formatting.moment(environment.get("finished"))),
+        ("Duration", _if_known(environment.get("seconds"), formatting.duration)),
+        ("Training alone", _if_known(environment.get("training_seconds"), formatting.duration)),
+        ("Training speed", _if_known(rate, lambda value: f"{formatting.count(value)} {how}")),
+        ("Largest memory", _if_known(memory, lambda value: f"{formatting.number(value, 2)} GiB")),
+        ("Processor", processor),
+        ("GPU", str(gpu) if gpu else "none"),
+        ("System", " · ".join(filter(None, [environment.get("platform"), _python(environment)]))),
+        (
+            "Packages",
+            ", ".join(f"{name} {number}" for name, number in (environment.get("versions") or {}).items()),
+        ),
+        ("Program revision", str(environment.get("git_revision") or "")),
+        ("Seed", str(environment.get("seed", seed))),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _rate(environment: Mapping[str, Any], images: int | None) -> float | None:
+    seconds = environment.get("training_seconds")
+    return images / seconds if images and formatting.known(seconds) and seconds > 0 else None
+
+
+def images_seen(run: Run, counts: Mapping[str, Mapping[str, int]], epochs: int) -> int | None:
+    """Training images in all epochs together; None where the recipe repeats or leaves out galaxies."""
+    data = run.recipe.data
+    if data.limit is not None or data.balance in ("oversample", "square-root") or "train" not in counts:
+        return None
+    return sum(counts["train"].values()) * epochs
+
+
+def _python(environment: Mapping[str, Any]) -> str:
+    return f"Python {environment['python']}" if environment.get("python") else ""
+
+
+def _if_known(value: Any, words: Any) -> str:
+    return words(value) if formatting.known(value) else ""
+
+
+def commands(run: Run) -> str:
+    """What to type to train the same network again and to compare the two."""
+    name, store = run.name, run.header.store.name
+    again = f"{name}-again"
+    return "\n".join(
+        [
+            f"morphoscope train {name}/recipe.yaml --store {store} --out {again} \\",
+            f"    --set data.split={name}/split.json",
+            f"morphoscope compare {name} {again}",
+        ]
+    )

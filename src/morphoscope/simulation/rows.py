@@ -1,0 +1,148 @@
+"""One row of a simulated store: its class, its picture, its labels, its truth.
+
+Everything about a row follows from (seed, row) alone, with a generator of its own for each purpose, so
+it is the same galaxy however many rows there are and whoever renders them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from morphoscope.simulation.component_masks import component_mask, scaled_mask
+from morphoscope.simulation.galaxy import LENGTHS, Galaxy, truth
+from morphoscope.simulation.observation import add_field, observe, resample, serve
+from morphoscope.simulation.profiles import Frame, frame_of
+from morphoscope.simulation.rendering import Light, light_radii, petrosian_radius_90, system_light
+from morphoscope.simulation.sampling import draw_galaxy
+from morphoscope.simulation.survey import Survey
+
+PSF_RADIUS_90 = 0.91  # radius with 90 % of a Gaussian's light over its full width at half maximum
+
+# Purposes of the random generators of one row; never renumber them.
+GALAXY, FIELD, OBSERVATION, VOTES, ORDER, SURVEY = range(6)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a whole simulation shares."""
+
+    surveys: tuple[Survey, ...]  # one is drawn for each row
+    size: int
+    seed: int
+    scheme: str
+    block: tuple[int, ...]  # classes of consecutive rows, shuffled anew in every block
+    masks: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some rows to render."""
+
+    plan: Plan
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """A row's picture, (size, size, 3) uint8 RGB, its table row, and its bit mask where one was asked for."""
+
+    image_HWC: np.ndarray
+    values: dict[str, Any]
+    mask_HW: np.ndarray | None = None
+
+
+def render_rows(job: Job) -> list[Rendered]:
+    """Render a job's rows in their order."""
+    return [render_row(job.plan, row) for row in range(job.start, job.stop)]
+
+
+def render_row(plan: Plan, row: int) -> Rendered:
+    """One galaxy; everything follows from the plan and the row."""
+    survey = survey_of(plan, row)
+    frame = frame_of(survey)
+    galaxy = galaxy_of(plan, row)
+    light = system_light(frame, galaxy)
+    radii = light_radii(frame, light.total_3PP[1], galaxy.x, galaxy.y)
+    shown = _pixels_shown(survey, light, frame, galaxy)
+    add_field(light, frame, _generator(plan, row, FIELD))
+    flux_3HW = observe(light.total_3PP, frame, _generator(plan, row, OBSERVATION))
+    image_HWC = resample(serve(survey, flux_3HW, shown), plan.size)
+    values = {
+        "id": f"simulated-{plan.seed}-{row:07d}",
+        "source": f"simulation {plan.seed}, row {row}",
+        "survey": survey.name,
+        "pixel_scale": shown * survey.pixel_scale / plan.size,
+        **as_observed(truth(galaxy, radii), survey),
+        **_labels(plan, row, galaxy, radii[0]),
+    }
+    return Rendered(image_HWC, values, _mask(plan, survey, light, frame, shown) if plan.masks else None)
+
+
+def _pixels_shown(survey: Survey, light: Light, frame: Frame, galaxy: Galaxy) -> int:
+    """Side of the part of the cutout that the picture shows, pixels."""
+    if survey.view is None:
+        return survey.side
+    radius = petrosian_radius_90(frame, light.total_3PP[1], galaxy.x, galaxy.y)
+    return survey.pixels_shown(math.hypot(radius, PSF_RADIUS_90 * survey.seeing[1] * survey.distance))
+
+
+def as_observed(values: dict[str, Any], survey: Survey) -> dict[str, Any]:
+    """A galaxy's parameters at the distance of the survey's galaxies: fainter and smaller."""
+    smaller = {name: values[name] / survey.distance for name in LENGTHS}
+    return values | smaller | {"r_mag": values["r_mag"] + survey.dimming}
+
+
+def survey_of(plan: Plan, row: int) -> Survey:
+    """Whose picture a row is; of one survey, that one."""
+    if len(plan.surveys) == 1:
+        return plan.surveys[0]
+    return plan.surveys[int(_generator(plan, row, SURVEY).integers(len(plan.surveys)))]
+
+
+def galaxy_of(plan: Plan, row: int) -> Galaxy:
+    """The galaxy of a row, before it is drawn."""
+    from morphoscope.labels.galaxy10 import GALAXY10
+
+    name = GALAXY10.classes[class_of(plan, row)]
+    return draw_galaxy(name, _generator(plan, row, GALAXY), seeing=survey_of(plan, row).blur)
+
+
+def _labels(plan: Plan, row: int, galaxy: Galaxy, half_light_radius: float) -> dict[str, Any]:
+    if plan.scheme != "votes":
+        return {"label": class_of(plan, row)}
+    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+    from morphoscope.simulation.votes import count_column, draw_votes
+
+    votes = draw_votes(galaxy, half_light_radius, _generator(plan, row, VOTES))
+    columns = GALAXY_ZOO_2.columns
+    fractions = dict(zip(columns, votes.fractions_K.tolist(), strict=True))
+    counts = dict(zip(map(count_column, columns), votes.counts_K.tolist(), strict=True))
+    return fractions | counts | {"volunteers": votes.volunteers}
+
+
+def _mask(plan: Plan, survey: Survey, light: Light, frame: Frame, shown: int) -> np.ndarray:
+    faintest = survey.noise[1] * 10 ** (0.4 * survey.dimming)
+    mask_HW = component_mask(light.layers, frame, faintest)
+    edge = (survey.side - shown) // 2
+    return scaled_mask(mask_HW[edge : edge + shown, edge : edge + shown], plan.size)
+
+
+def class_of(plan: Plan, row: int) -> int:
+    """The class index of a row: the block of classes, shuffled by (seed, block)."""
+    return _shuffled(plan.block, plan.seed, row // len(plan.block))[row % len(plan.block)]
+
+
+@lru_cache(maxsize=64)
+def _shuffled(block: tuple[int, ...], seed: int, number: int) -> tuple[int, ...]:
+    order = np.random.default_rng([seed, number, ORDER]).permutation(len(block))
+    return tuple(block[place] for place in order)
+
+
+def _generator(plan: Plan, row: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([plan.seed, row, purpose])

@@ -1,0 +1,122 @@
+"""Processes that render rows: started as fresh interpreters, fed through pipes, never left behind.
+
+A fork copies a process whose libraries may hold locks in other threads, and multiprocessing's spawn
+runs the caller's main script again unless it is guarded. A worker here is ``python -m`` this module: it
+reads pickled jobs from its standard input until that closes, which it does even when the parent is
+killed, so no process outlives the simulation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from morphoscope.errors import MorphoscopeError
+from morphoscope.simulation.rows import Job, Rendered, render_rows
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def render(jobs: Iterable[Job], workers: int) -> Iterator[list[Rendered]]:
+    """Render jobs in their order, a few ahead of the consumer; one worker means this process.
+
+    Raises:
+        MorphoscopeError: a worker process ended before its work was done.
+    """
+    if workers <= 1:
+        yield from map(render_rows, jobs)
+        return
+    with contextlib.ExitStack() as stack:
+        idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        # Left in reverse: the processes end first, which frees the threads that wait for them.
+        threads = stack.enter_context(ThreadPoolExecutor(workers))
+        for _ in range(workers):
+            idle.put(stack.enter_context(_worker()))
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        ahead: deque[Future[list[Rendered]]] = deque()
+        for job in jobs:
+            ahead.append(threads.submit(_ask, idle, job))
+            if len(ahead) >= 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+@contextlib.contextmanager
+def _worker() -> Iterator[subprocess.Popen[bytes]]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", __spec__.name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
+
+
+def _ask(idle: queue.SimpleQueue[subprocess.Popen[bytes]], job: Job) -> list[Rendered]:
+    process = idle.get()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        pickle.dump(job, process.stdin)
+        process.stdin.flush()
+        answer = pickle.load(process.stdout)
+    except (EOFError, OSError, pickle.UnpicklingError) as error:
+        raise MorphoscopeError(
+            f"a simulation process ended before galaxies {job.start} to {job.stop - 1} were done "
+            f"(exit status {process.poll()}); the machine may be short of memory: try fewer workers"
+        ) from error
+    finally:
+        idle.put(process)
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _serve() -> None:
+    """The life of a worker: job in, rendered rows out, until the input closes."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not mix with the answers
+    cv2.setNumThreads(1)
+    while True:
+        try:
+            job = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer: list[Rendered] | Exception = render_rows(job)
+        except Exception as error:
+            answer = error
+        try:
+            pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(1)  # the parent is gone: nobody wants the answer, nor a traceback
+
+
+if __name__ == "__main__":
+    _serve()

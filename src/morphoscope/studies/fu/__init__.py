@@ -1,0 +1,1 @@
+"""`fu`: DenseNet-121 with frozen ImageNet layers."""

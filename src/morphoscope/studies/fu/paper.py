@@ -1,0 +1,239 @@
+"""`fu`'s numbers and words: DenseNet-121 with 0 to 100 % of ImageNet's weights on Galaxy10 DECaLS."""
+
+from __future__ import annotations
+
+from morphoscope.studies.published import (
+    FRAMEWORK,
+    ONE_WARP,
+    PRECISION,
+    SEEDS,
+    Claim,
+    Contradiction,
+    Deviation,
+    Every,
+    Paper,
+    Published,
+    PublishedRow,
+    Reading,
+    Reference,
+    Table,
+    above,
+    highest,
+    lowest,
+)
+
+PAPER = Paper(
+    key="fu",
+    authors=("Xueying Fu",),
+    title="Transferability exploration of weight based on ImageNet for galaxy classification",
+    data_set="Galaxy10 DECaLS, 256 px, three colours",
+    galaxies=17736,
+    outputs=10,
+)
+
+PERCENT = (0, 20, 40, 60, 80, 100)
+IMAGENET_EVERYWHERE = "rest-imagenet"  # with it, 0 % is full fine-tuning, not "no ImageNet weights"
+TABLE_1 = Table(
+    name="Table 1",
+    about="DenseNet-121 by the share of ImageNet's weights",
+    columns=("percent", "train loss", "train accuracy", "test loss", "test accuracy"),
+    rows=(
+        (0, 0.62, 0.78, 0.91, 0.65),
+        (20, 0.36, 0.87, 0.60, 0.79),
+        (40, 0.42, 0.85, 0.68, 0.73),
+        (60, 0.41, 0.85, 0.66, 0.76),
+        (80, 0.63, 0.77, 0.87, 0.67),
+        (100, 1.22, 0.56, 1.26, 0.48),
+    ),
+    remark="One run each.",
+)
+GRADCAM = Table(
+    name="Table 2",
+    about="what the text says of the Grad-CAM maps",
+    columns=("percent", "rank", "words"),
+    rows=(
+        (0, None, "no map: the gradients vanish"),
+        (20, 1, "on the galaxy, and of its size"),
+        (40, 1, "on the galaxy, much as at 20 %"),
+        (60, 2, "a little beside the galaxy"),
+        (80, 3, "on the galaxy, but far too wide"),
+        (100, 4, "often in the wrong place"),
+    ),
+    remark="The ranks are ours, from the words: 1 is best, equal numbers are not told apart.",
+)
+FROZEN_LAYERS = Table(
+    name="Frozen layers",
+    about="the first layers of 427, as Keras counts them, and the weights that still learn, head included",
+    columns=("percent", "layers", "trainable"),
+    rows=(
+        (0, 0, 6_964_106),
+        (20, 85, 6_312_714),
+        (40, 170, 5_227_146),
+        (60, 256, 3_809_034),
+        (80, 341, 1_730_698),
+        (100, 427, 10_250),
+    ),
+    remark="Not in the paper, which does not say what is counted.",
+)
+
+ROWS = tuple(
+    PublishedRow(
+        key=f"fu/densenet121-{percent}",
+        label=f"{percent} %",
+        metrics={
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "test_loss": test_loss,
+            "accuracy": accuracy,
+            "epochs": 10,
+        },
+        where="Table 1; section 2.3",
+    )
+    for percent, train_loss, train_accuracy, test_loss, accuracy in TABLE_1.rows
+)
+
+
+def ranking(accuracies: dict[int, float]) -> tuple[int, ...]:
+    """Percentages from the highest accuracy to the lowest; of equals the smaller percentage first."""
+    return tuple(sorted(accuracies, key=lambda percent: (-accuracies[percent], percent)))
+
+
+def claims_of(network: str, asked_of: str = "") -> tuple[Claim, ...]:
+    """The paper's statements on Table 1, asked of the rows ``fu/NETWORK-0`` to ``-100``."""
+    row = {percent: f"fu/{network}-{percent}" for percent in PERCENT}
+    every = tuple(row.values())
+    where = "abstract; Table 1; section 3.1"
+    return (
+        Claim(
+            "20 % is the best of all.", "abstract; section 3.1", highest("accuracy", row[20], every), asked_of
+        ),
+        Claim(
+            "100 % is the worst of all.",
+            "Table 1; section 3.2",
+            lowest("accuracy", row[100], every),
+            asked_of,
+        ),
+        Claim(
+            "No ImageNet weights at all is worse than 20, 40 and 60 %.",
+            where,
+            Every(tuple(above("accuracy", row[percent], row[0]) for percent in (20, 40, 60))),
+            asked_of,
+            void_with=IMAGENET_EVERYWHERE,
+        ),
+        Claim("60 % is better than 40 %.", "Table 1", above("accuracy", row[60], row[40]), asked_of),
+        Claim(
+            "80 % falls back behind 60 %, but stays above no ImageNet weights at all.",
+            "Table 1",
+            Every((above("accuracy", row[60], row[80]), above("accuracy", row[80], row[0]))),
+            asked_of,
+            void_with=IMAGENET_EVERYWHERE,
+        ),
+    )
+
+
+CLAIMS = (
+    *claims_of("densenet121"),
+    *claims_of("efficientnet-lite0", asked_of="EfficientNet-Lite0"),
+    Claim(
+        "Grad-CAM finds the galaxy best at 20 and 40 %, worse at 60, 80 and 100 %.", "section 3.2, Table 2"
+    ),
+    Claim("With 0 % the gradients vanish, and there is no Grad-CAM map.", "section 3.2, Table 2"),
+    Claim("Early layers carry simple features, late ones those of ImageNet's objects.", "section 3.2"),
+)
+
+CONTRADICTIONS = (
+    Contradiction(
+        "abstract; section 2.2",
+        "20 % of ImageNet's data is best.",
+        "The percentage is one of weights; the data are always all.",
+        "Weights.",
+    ),
+    Contradiction(
+        "Table 1; section 3.2",
+        "By the maps 40 % is as good as 20 % and better than 60 %.",
+        "By the accuracies 60 % (0.76) is better than 40 % (0.73).",
+        "Both rankings are shown. With one run each, the order of 40 and 60 % is no evidence.",
+    ),
+    Contradiction(
+        "section 3.2; Table 1",
+        "With 0 % the gradients vanish.",
+        "That network learned: 0.65 on the test, 0.78 in training.",
+        "A map without a positive value is reported as such; training is judged by its numbers.",
+    ),
+    Contradiction(
+        "section 3.2; section 2.2",
+        "To use all weights of ImageNet is unreasonable.",
+        "The experiment changes which layers are frozen. All weights as a start, with all "
+        "layers learning, was not tried.",
+        "Freezing and transfer are told apart: rest-imagenet starts all layers from ImageNet.",
+    ),
+    Contradiction(
+        "section 2.2",
+        "DenseNet was made for galaxies.",
+        "It was made for everyday images, ImageNet among them.",
+        "None needed.",
+    ),
+    Contradiction(
+        "section 1; Table 1",
+        "20 % gives the best result, 79 %.",
+        "The introduction cites 89 % for a fine-tuned DenseNet-121 on the same galaxies.",
+        "The cited number stands beside the table.",
+    ),
+)
+
+READINGS = (
+    Reading(
+        "k percent",
+        "the first k % of the layers keep ImageNet's weights and are frozen",
+        "100 % has the lowest training accuracy (0.56), as a frozen network has; and few weights are "
+        "said to carry simple features, as early layers do.",
+    ),
+    Reading(
+        "Start of the other layers",
+        "random",
+        "With ImageNet's weights everywhere 0 % would be full fine-tuning, hardly far worse than 20 %.",
+        option=IMAGENET_EVERYWHERE,
+    ),
+    Reading(
+        "What is counted",
+        "Keras' 427 layers, rounded down",
+        "By weights the same percentages fall elsewhere.",
+    ),
+    Reading("Frozen batch normalisation", "uses ImageNet's means", "As a frozen layer of Keras does."),
+    Reading("Image size", "256 px", "The data set's own; none is stated."),
+    Reading("Split", "a fifth of each class for the test, no validation"),
+    Reading("Batch", "32", "Keras' default."),
+    Reading(
+        "Ranges of the augmentation",
+        "turn ±90°, shift 10 %, 20 grey levels on each channel, no flips",
+        "Flips are named only as something the tool can do.",
+    ),
+)
+DEVIATIONS = (
+    FRAMEWORK,
+    ONE_WARP,
+    PRECISION,
+    SEEDS,
+    Deviation(
+        "Oversampling",
+        "Rare classes are repeated; whether before or after the split is not said.",
+        "After the split, training galaxies alone.",
+        "Before it, copies of one galaxy would be in training and test.",
+    ),
+)
+REFERENCES = (
+    Reference(
+        "DenseNet-121, fine-tuned (Hui et al. 2022)", "accuracy", 0.89, "section 1", "cited, same data set"
+    ),
+)
+
+PUBLISHED = Published(
+    paper=PAPER,
+    rows=ROWS,
+    tables=(TABLE_1, GRADCAM, FROZEN_LAYERS),
+    claims=CLAIMS,
+    contradictions=CONTRADICTIONS,
+    readings=READINGS,
+    deviations=DEVIATIONS,
+    references=REFERENCES,
+)

@@ -1,0 +1,1 @@
+"""`ng`: the Galaxy Challenge, 37 vote fractions by regression."""

@@ -1,0 +1,276 @@
+"""`ng`'s numbers and words: 37 vote fractions of the Galaxy Challenge, from a small network to DINOv2."""
+
+from __future__ import annotations
+
+from morphoscope.studies.published import (
+    ONE_WARP,
+    PRECISION,
+    SEEDS,
+    Claim,
+    Contradiction,
+    Deviation,
+    Every,
+    Paper,
+    Published,
+    PublishedRow,
+    Reading,
+    Reference,
+    Table,
+    above,
+    lowest,
+)
+
+PAPER = Paper(
+    key="ng",
+    authors=("Ching-Yin Ng",),
+    title="Classifying galaxy morphologies with Convolutional Neural Networks and Vision Transformers",
+    data_set="Galaxy Zoo – The Galaxy Challenge, 424 px; scored by Kaggle on its test images",
+    galaxies=61578,
+    outputs=37,
+    hardware="one RTX A6000 with 48 GB, AMD 5975WX with 64 cores",
+    year=2024,
+    identifier="https://github.com/alvinng4/GalaxyZooChallenge",
+)
+
+_COLUMNS = ("key", "model", "rmse", "epochs", "pretrained on", "seconds", "seconds per epoch")
+_BASELINES = (
+    ("ng/baseline", "Baseline", 0.07742, 240, None, 19200, 80),
+    ("ng/baseline-cbam", "Baseline + CBAM", 0.07693, 240, None, 19680, 82),
+)
+TABLE_I = Table(
+    name="Table I",
+    about="Kaggle's RMSE and run time of the baseline, with and without attention",
+    columns=_COLUMNS,
+    rows=_BASELINES,
+)
+TABLE_II = Table(
+    name="Table II",
+    about="Kaggle's RMSE and run time of all networks",
+    columns=_COLUMNS,
+    rows=(
+        *_BASELINES,
+        ("ng/resnet50-scratch", "ResNet50", 0.07574, 120, None, 15000, 125),
+        ("ng/resnet50", "ResNet50", 0.07393, 30, "ImageNet-1K v1", 3750, 125),
+        ("ng/resnet101", "ResNet101", 0.07400, 30, "ImageNet-1K v1", 5520, 184),
+        ("ng/convnext-large", "ConvNeXt Large", 0.07357, 30, "ImageNet-1K v1", 45000, 1500),
+        ("ng/dinov2-base", "DINOv2 Base", 0.07251, 15, "LVD-142M", 17400, 580),
+    ),
+    remark="DINOv2's total is that of 30 epochs, which Fig 3 shows; 15 take half.",
+)
+DIFFERENCES = Table(
+    name="Differences",
+    about="by how much the text says the RMSE falls",
+    columns=("from", "to", "printed"),
+    rows=(
+        ("ng/baseline", "ng/baseline-cbam", 0.00049),
+        ("ng/baseline", "ng/resnet50-scratch", 0.00168),
+        ("ng/resnet50-scratch", "ng/resnet50", 0.00181),
+    ),
+)
+
+
+def epochs_of_runtime(cells: tuple) -> float:
+    """How many epochs the total run time of a row of Tables I and II stands for."""
+    return cells[_COLUMNS.index("seconds")] / cells[_COLUMNS.index("seconds per epoch")]
+
+
+def _row(cells: tuple) -> PublishedRow:
+    key, model, rmse, epochs, pretrained, seconds, per_epoch = cells
+    remarks = ["RMSE on Kaggle's hidden test images, mean of 16 views."]
+    metrics = {"rmse": rmse, "epochs": epochs, "seconds": seconds, "seconds_per_epoch": per_epoch}
+    if key == "ng/baseline":
+        metrics["parameters"] = 3e6
+    if epochs_of_runtime(cells) != epochs:
+        remarks.append(
+            f"The total time is that of {epochs_of_runtime(cells):g} epochs; "
+            f"{epochs} take {epochs * per_epoch} s."
+        )
+    return PublishedRow(
+        key=key,
+        label=model if pretrained is None else f"{model}, pretrained on {pretrained}",
+        metrics=metrics,
+        where="Tables I and II" if cells in _BASELINES else "Table II",
+        remark=" ".join(remarks),
+        approximate=("parameters",) if "parameters" in metrics else (),
+    )
+
+
+ROWS = tuple(_row(cells) for cells in TABLE_II.rows)
+
+_NOTICEABLE = 1.1
+CLAIMS = (
+    Claim(
+        "CBAM lowers the baseline's RMSE.",
+        "Table I",
+        above("rmse", "ng/baseline", "ng/baseline-cbam"),
+    ),
+    Claim(
+        "CBAM costs no noticeable time: less than a tenth more per epoch.",
+        "section on CBAM, results (the limit of a tenth is ours)",
+        above("seconds_per_epoch", "ng/baseline", "ng/baseline-cbam", factor=1 / _NOTICEABLE),
+    ),
+    Claim(
+        "ResNet-50 from random weights beats the baseline, in half the epochs.",
+        "Table II",
+        above("rmse", "ng/baseline", "ng/resnet50-scratch"),
+    ),
+    Claim(
+        "ImageNet weights make ResNet-50 better, in a quarter of the epochs.",
+        "Table II",
+        above("rmse", "ng/resnet50-scratch", "ng/resnet50"),
+    ),
+    Claim(
+        "ImageNet weights make a network better.",
+        "Table II; conclusion",
+        above("rmse", "ng/efficientnet-lite0-scratch", "ng/efficientnet-lite0"),
+        asked_of="EfficientNet-Lite0",
+    ),
+    Claim(
+        "ResNet-101 brings nothing over ResNet-50.",
+        "Table II",
+        above("rmse", "ng/resnet101", "ng/resnet50", or_equal=True),
+    ),
+    Claim(
+        "ConvNeXt-Large is a little better than ResNet-50, for a far longer epoch.",
+        "Table II",
+        Every(
+            (
+                above("rmse", "ng/resnet50", "ng/convnext-large"),
+                above("seconds_per_epoch", "ng/convnext-large", "ng/resnet50"),
+            )
+        ),
+    ),
+    Claim(
+        "DINOv2 is the best of all seven.",
+        "Table II; conclusion",
+        lowest("rmse", "ng/dinov2-base", TABLE_II.column("key")),
+    ),
+    Claim("The baseline with CBAM equals the best single network of the 2014 challenge.", "Table I"),
+    Claim("With CBAM the attention follows the galaxy's shape instead of spreading out.", "Fig 8"),
+)
+
+CONTRADICTIONS = (
+    Contradiction(
+        "Table II",
+        "DINOv2 took 17,400 s for 15 epochs of 580 s.",
+        "15 epochs take 8,700 s; 17,400 s are the 30 epochs of Fig 3.",
+        "15 epochs; the total is printed with a remark.",
+    ),
+    Contradiction(
+        "baseline, results; Table I",
+        "The baseline takes 6 hours.",
+        "240 epochs of 80 s are 19,200 s, 5 h 20 min.",
+        "Table I.",
+    ),
+    Contradiction(
+        "data augmentation; public notebook",
+        "Crops for the large networks are up to 282 px.",
+        "The notebook draws them below 288.",
+        "128 to 288 px.",
+    ),
+    Contradiction(
+        "training details",
+        "The number of epochs is the one with the best validation score.",
+        "The validation galaxies are then no independent check of that number. Kaggle's test images are.",
+        "The published numbers of epochs; the galaxies held out here have not chosen them.",
+    ),
+    Contradiction(
+        "section on CBAM; public notebook",
+        "CBAM weighs the map, as Woo et al. have it.",
+        "The notebook adds the weighed map to the map itself.",
+        "Added, as in the code that gave the numbers.",
+    ),
+    Contradiction(
+        "section on CBAM",
+        "CBAM is called self-attention.",
+        "It has gates of channels and places, and no attention of one place to another.",
+        "The name is not used.",
+    ),
+    Contradiction(
+        "section on ConvNeXt; references",
+        "ConvNeXt is by Xie et al.; CBAM's authors are listed with a Cham.",
+        "The first author of the one is Liu; Cham is the publisher's town.",
+        "Liu et al., Woo et al.",
+    ),
+    Contradiction(
+        "Table I; public notebook",
+        "An epoch of the baseline takes 80 s.",
+        "A log in the notebook's history has about 126 s, perhaps of another machine.",
+        "Table I; times are measured anew.",
+    ),
+    Contradiction(
+        "Tables I and II; public notebook",
+        "Baseline and CBAM are the small networks.",
+        "As it stands, the notebook trains a third, with multi-scale attention, which no table has.",
+        "It is a row without published number.",
+    ),
+)
+
+READINGS = (
+    Reading(
+        "DINOv2 Base",
+        "the variant with registers, its class token to 37",
+        "The paper says only Base; the notebook loads this one.",
+    ),
+    Reading(
+        "Head of the ImageNet networks",
+        "the layer of 1000 classes stays, 37 after it",
+        "So in the notebook; the paper has a layer attached to the last one.",
+    ),
+    Reading("Grey levels", "to ±1 for all networks", "Mean and deviation 0.5, for pretrained ones too."),
+    Reading(
+        "Split",
+        "9 : 1 in proportion to the largest answer of question 1, seed 1",
+        "The paper has the ratio, the notebook the rest.",
+    ),
+    Reading("Views at the test", "8 turns by 45°, each with and without a flip, mean of 16"),
+    Reading("Weights that are tested", "those of the last epoch", "The notebook stops nothing early."),
+)
+DEVIATIONS = (
+    ONE_WARP,
+    PRECISION,
+    SEEDS,
+    Deviation(
+        "Galaxies of the score",
+        "Kaggle's 79,975 test images, whose votes are not public.",
+        "The tenth held out of the training images; submission.csv gives the score of Kaggle.",
+        "The two are alike but not the same, so a difference in the third digit says nothing.",
+    ),
+    Deviation(
+        "RMSE during training",
+        "The notebook averages over batches and counts the last, smaller one in full.",
+        "Over all galaxies and answers.",
+        "The notebook's validation value is 0.3 % too high.",
+    ),
+    Deviation(
+        "Learning rate over time",
+        "A cosine from 1e-4; the notebook has it end at 1e-8 and moves it once an epoch.",
+        "The same curve, moved at every step.",
+        "One schedule for all studies; the mean over the training is the same.",
+    ),
+    Deviation(
+        "Crops in training",
+        "Whole pixels, drawn alike in each of 8 workers; turned by nearest neighbour.",
+        "Any side between the limits, drawn for each galaxy; one bilinear warp.",
+        "The same range without the repetition.",
+    ),
+)
+REFERENCES = (
+    Reference(
+        "Winner of the challenge, one network", "rmse", 0.07693, "evaluation metric", "S. Dieleman, 2014"
+    ),
+    Reference(
+        "Winner of the challenge, 18 networks", "rmse", 0.07492, "evaluation metric", "S. Dieleman, 2014"
+    ),
+)
+
+PUBLISHED = Published(
+    paper=PAPER,
+    rows=ROWS,
+    tables=(TABLE_I, TABLE_II, DIFFERENCES),
+    claims=CLAIMS,
+    contradictions=CONTRADICTIONS,
+    readings=READINGS,
+    deviations=DEVIATIONS,
+    references=REFERENCES,
+)

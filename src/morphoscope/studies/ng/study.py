@@ -1,0 +1,195 @@
+"""`ng`: 37 vote fractions of the Galaxy Challenge by regression, from a small network to DINOv2.
+
+Images of 424 px are turned by any angle, cut to a random side about the centre and scaled: the side is
+uniform in 184 to 352 px for the baseline networks (scaled to 128) and in 128 to 288 px for the pretrained
+ones (scaled to 224; the paper says 282, its notebook 288). ImageNet networks keep their layer of 1000
+classes and get one of 37 after it; all are normalised to ±1. The number of epochs was chosen on the same
+galaxies that are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from morphoscope.recipes import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
+from morphoscope.studies.ng.paper import PUBLISHED
+from morphoscope.studies.study import Study
+
+if TYPE_CHECKING:
+    from morphoscope.studies.page_context import StudyPage
+
+LITERAL: dict[str, tuple[str, dict[str, object]]] = {}
+
+
+def _base(crop: int, low: int, high: int, size: int, epochs: int) -> Recipe:
+    """Section IV: squared error on sigmoid outputs, Adam 1e-4, cosine to 1e-8, 16 views."""
+    return Recipe(
+        name="ng/base",
+        data=Data(scheme="galaxy-zoo-2", split="ng"),
+        augment=Augment(
+            size=size,
+            crop=crop,
+            rotation=180,
+            zoom=(low / crop, high / crop),
+            shift=0,
+            flip_vertical=False,  # turning and one flip are all symmetries of the plane
+        ),
+        model=Model(normalise="half"),
+        optimiser=Optimiser(name="adam", lr=1e-4, weight_decay=0, clip=0),
+        schedule=Schedule(name="cosine", warmup=0, final=1e-4),
+        training=Training(epochs=epochs, batch=105, ema=0, restore_best=False),
+        evaluation=Evaluation(views=16),
+    )
+
+
+def _small(attention: str, name: str, words: str) -> Recipe:
+    return _base(256, 184, 352, 128, 240).changed(
+        name=f"ng/{name}",
+        about=words,
+        model={
+            "name": "baseline-cnn",
+            "pretrained": False,
+            "pool": "flatten",
+            "attention": attention,
+            "reduction": 4,
+        },
+    )
+
+
+def _large(name: str, timm_name: str, words: str, epochs: int = 30) -> Recipe:
+    return _base(224, 128, 288, 224, epochs).changed(
+        name=f"ng/{name}", about=words, model={"name": timm_name, "classifier": True}
+    )
+
+
+def baseline() -> Recipe:
+    """Table I, row 1; Fig 4."""
+    return _small("none", "baseline", "five convolutions, no pretraining: the paper's baseline")
+
+
+def baseline_cbam() -> Recipe:
+    """Table I, row 2; Figs 6, 7."""
+    return _small("cbam-residual", "baseline-cbam", "the baseline with CBAM in its four blocks")
+
+
+def baseline_ema() -> Recipe:
+    """The third variant of the public notebook, which the paper does not report."""
+    return _small("multi-scale", "baseline-ema", "the baseline with efficient multi-scale attention")
+
+
+def resnet50() -> Recipe:
+    """Table II."""
+    return _large("resnet50", "resnet50.tv_in1k", "ResNet-50 from ImageNet weights, all of it trained")
+
+
+def resnet50_scratch() -> Recipe:
+    """Table II: the same from random weights, four times as long."""
+    return _large("resnet50-scratch", "resnet50.tv_in1k", "ResNet-50 from random weights", 120).changed(
+        model={"pretrained": False}
+    )
+
+
+def resnet101() -> Recipe:
+    """Table II."""
+    return _large("resnet101", "resnet101.tv_in1k", "ResNet-101 from ImageNet weights")
+
+
+def convnext_large() -> Recipe:
+    """Table II."""
+    return _large("convnext-large", "convnext_large.fb_in1k", "ConvNeXt-Large from ImageNet weights")
+
+
+def dinov2_base() -> Recipe:
+    """Table II: the class token of DINOv2 with registers; its grid of 518 px is interpolated to 224 px."""
+    return _large(
+        "dinov2-base",
+        "vit_base_patch14_reg4_dinov2.lvd142m",
+        "DINOv2-B with registers, class token to 37",
+        15,
+    ).changed(model={"classifier": False})
+
+
+def lite0() -> Recipe:
+    """Pretrained against scratch with weights that need no hub."""
+    return _large(
+        "efficientnet-lite0", "tf_efficientnet_lite0", "EfficientNet-Lite0 from packaged ImageNet weights"
+    ).changed(model={"classifier": False, "normalise": "model"})
+
+
+def lite0_scratch() -> Recipe:
+    """The same from random weights."""
+    return lite0().changed(
+        name="ng/efficientnet-lite0-scratch",
+        about="EfficientNet-Lite0 from random weights",
+        model={"pretrained": False},
+    )
+
+
+RECIPES: tuple[Callable[[], Recipe], ...] = (
+    baseline,
+    baseline_cbam,
+    baseline_ema,
+    resnet50_scratch,
+    resnet50,
+    resnet101,
+    convnext_large,
+    dinov2_base,
+    lite0,
+    lite0_scratch,
+)
+
+
+def _sections(page: StudyPage) -> None:
+    """Tables I and II, Figs 1, 2, 4 to 7; pretrained against scratch."""
+    from morphoscope.report.figures.decision_tree import decision_tree
+    from morphoscope.report.figures.votes import votes_per_question
+    from morphoscope.studies.sections import add_beside, add_diagram, add_differences, add_structure, add_unit
+
+    page.page.section("differences", "Attention and pretraining")
+    add_differences(
+        page,
+        [
+            ("ng/baseline-cbam", "ng/baseline"),
+            ("ng/baseline-ema", "ng/baseline"),
+            ("ng/resnet50", "ng/resnet50-scratch"),
+            ("ng/resnet101", "ng/resnet50"),
+            ("ng/dinov2-base", "ng/resnet50"),
+            ("ng/efficientnet-lite0", "ng/efficientnet-lite0-scratch"),
+        ],
+        ["rmse"],
+        "Differences of RMSE; less is better.",
+    )
+    best = page.best()
+    if best is not None:
+        metrics = best.runs()[0].metrics()["test"]
+        page.page.chart(
+            "votes_per_question",
+            votes_per_question(metrics),
+            f"RMSE of each question, {page.label(best.name)}, seed 0.",
+        )
+    add_beside(page, ["ng/baseline", "ng/baseline-cbam"], "Class4.1", "ablationcam", "Fig 8")
+    page.page.section("tree", "The questions")
+    page.page.chart(
+        "decision_tree",
+        decision_tree(),
+        "The decision tree of Galaxy Zoo 2 with the 37 columns of the Galaxy Challenge (Fig 2).",
+    )
+    page.page.section("structure", "Structure")
+    add_diagram(page, "ng/baseline-cbam", "the paper's Fig 4 with its attention")
+    add_unit(page, "channel-attention", "Channel attention (Fig 6).")
+    add_unit(page, "spatial-attention", "Spatial attention (Fig 7).")
+    add_structure(page, "ng/baseline", "the paper's Fig 4")
+    add_structure(page, "ng/baseline-cbam", "with CBAM in the four blocks")
+
+
+STUDY = Study(
+    published=PUBLISHED,
+    recipes=RECIPES,
+    scheme="galaxy-zoo-2",
+    how_to_get_data="morphoscope data ingest galaxy-zoo KAGGLE_FOLDER STORE",
+    quick={"augment.size": 64, "training.epochs": 5, "training.batch": 32, "data.limit": 1000},
+    quick_rows={"ng/dinov2-base": {"augment.size": 56}},
+    literal=LITERAL,
+    sections=_sections,
+)

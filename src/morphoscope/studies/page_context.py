@@ -1,0 +1,90 @@
+"""."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from morphoscope.report.formatting import shown
+from morphoscope.report.html.document import Page
+from morphoscope.studies.listing import meta_network
+
+if TYPE_CHECKING:
+    from morphoscope.data.store import Store
+    from morphoscope.models.network import Network
+    from morphoscope.recipes import Recipe
+    from morphoscope.runs.run import Run
+    from morphoscope.studies.results import Results, Row
+    from morphoscope.studies.study import Options, Study
+
+
+@dataclass
+class StudyPage:
+    """What the sections of a study's page are made from, and what they share.
+
+    Attributes:
+        study: the paper and its recipes.
+        results: what was measured.
+        store: the galaxies.
+        options: how it was run.
+        page: the page that grows.
+        recipes: every row of the study as it was or would be trained here.
+    """
+
+    study: Study
+    results: Results
+    store: Store
+    options: Options
+    page: Page
+    recipes: Mapping[str, Recipe]
+
+    @property
+    def metric(self) -> str:
+        """What the study is judged by: "accuracy" or "rmse"."""
+        return self.store.need_scheme().metric
+
+    def label(self, name: str) -> str:
+        """The paper's name of a row, or what the row is about."""
+        row = self.study.published.row(name)
+        if row is None:
+            return self.short(name)
+        others = [each.label for each in self.study.published.rows if each.key != name]
+        alone = row.label not in others and not row.label[0].isdigit()
+        return row.label if alone else f"{row.label} ({self.short(name)})"
+
+    def short(self, name: str) -> str:
+        """A row's name without the study's."""
+        return name.split("/")[-1]
+
+    def row(self, name: str) -> Row | None:
+        """A row that was asked for."""
+        return self.results.rows.get(name)
+
+    def published(self, name: str, metric: str) -> float | None:
+        """What the paper says."""
+        row = self.study.published.row(name)
+        return None if row is None else row.metrics.get(metric)
+
+    def network(self, name: str) -> Network:
+        """The network of a row with shapes and without numbers, at the paper's size."""
+        recipe = self.study.rows()[name]
+        return meta_network(recipe, self.store.need_scheme().outputs)
+
+    def best(self, names: Sequence[str] | None = None) -> Row | None:
+        """The measured row with the best mean of the study's metric."""
+        measured = [row for name, row in self.results.rows.items() if names is None or name in names]
+        measured = [row for row in measured if row.mean(self.metric) is not None]
+        sign = -1 if self.metric == "rmse" else 1
+        return max(measured, key=lambda row: sign * (row.mean(self.metric) or 0), default=None)
+
+    def first_run(self, name: str | None = None) -> Run | None:
+        """The first finished training, of one row or of any."""
+        rows = [self.row(name)] if name else list(self.results.rows.values())
+        return next((run for row in rows if row for run in row.runs()), None)
+
+    def value(self, row: Row | None, metric: str) -> str:
+        """Mean ± standard deviation over seeds as the page writes it."""
+        mean = None if row is None else row.mean(metric)
+        spread = None if row is None else row.deviation(metric)
+        return shown(mean, metric, spread)

@@ -1,0 +1,1 @@
+"""`yan`: EfficientNetV2-S with CBAM on Galaxy10 DECaLS."""

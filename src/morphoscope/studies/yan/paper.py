@@ -1,0 +1,336 @@
+"""`yan`'s numbers and words: EfficientNetV2-S with CBAM on Galaxy10 DECaLS."""
+
+from __future__ import annotations
+
+from morphoscope.studies.published import (
+    FRAMEWORK,
+    ONE_WARP,
+    PRECISION,
+    SEEDS,
+    Claim,
+    Contradiction,
+    Deviation,
+    Every,
+    Paper,
+    Published,
+    PublishedRow,
+    Reading,
+    Reference,
+    Table,
+    above,
+    cbam_parameters,
+    dense_parameters,
+    highest,
+    rising,
+    share,
+)
+
+PAPER = Paper(
+    key="yan",
+    authors=("Xingchen Yan",),
+    title="Galaxy recognition based on improved efficientNetV2S",
+    data_set="Galaxy10 DECaLS, 256 px, three colours",
+    galaxies=17736,
+    outputs=10,
+    hardware="one A100 with 40 GB, Intel Xeon Silver 4210, 101 GB of memory",
+)
+
+TABLE_1 = Table(
+    name="Table 1",
+    about="what replacing MBConv by Fused-MBConv costs and brings",
+    columns=("layers fused, percent", "parameters, millions", "operations, billions", "accuracy, percent"),
+    rows=((0, 19, 5, 82), (30, 20, 8, 83), (50, 43, 21, 83), (80, 148, 39, 80)),
+    remark="No galaxies: it resembles an ImageNet table of Tan & Le (2021), there of another network and "
+    "partly with other numbers. That it is the source is a guess.",
+)
+TABLE_2 = Table(
+    name="Table 2",
+    about="top accuracy (percent) and millions of weights of five networks",
+    columns=("key", "network", "accuracy", "parameters"),
+    rows=(
+        ("yan/mobilenetv2", "MobileNetV2", 78.4, 6.9),
+        ("yan/resnet50", "ResNet50", 90.9, 25.6),
+        ("yan/vgg16", "VGG-16", 81.7, 138.0),
+        ("yan/inception-resnet-v2", "Inception-ResNet", 65.7, 55.8),
+        ("yan/efficientnetv2s-cbam", "Improved EfficientNetV2S", 94.3, 20.6),
+    ),
+    remark="Training accuracy: 94.3 % is what the text calls so.",
+)
+
+BACKBONE = 20_331_360
+"""Weights of EfficientNetV2-S without its last layer, as Keras counts."""
+_WIDTH, _CLASSES, _HIDDEN = 1280, 10, 4096
+_LAYOUTS = (
+    ("no attention, one layer to 10", None, ()),
+    ("CBAM with reduction 16, one layer to 10", 16, ()),
+    ("CBAM with reduction 8, one layer to 10", 8, ()),
+    ("no attention, 4096-10", None, (_HIDDEN,)),
+    ("CBAM with reduction 16, 4096-10 (the text)", 16, (_HIDDEN,)),
+    ("CBAM with reduction 8, 4096-10 (the text)", 8, (_HIDDEN,)),
+)
+
+
+def total(reduction: int | None, hidden: tuple[int, ...]) -> int:
+    """Weights of EfficientNetV2-S with CBAM (None: without) and a head, as Keras counts."""
+    attention = cbam_parameters(_WIDTH, reduction) if reduction else 0
+    return BACKBONE + attention + dense_parameters(_WIDTH, *hidden, _CLASSES)
+
+
+PARAMETERS = Table(
+    name="Parameter counts",
+    about='layouts that could be "20.6M", as Keras counts',
+    columns=("layout", "weights"),
+    rows=tuple((words, total(reduction, hidden)) for words, reduction, hidden in _LAYOUTS),
+    remark="20.6 million is CBAM with reduction 16 and no hidden layer; or reduction 8, if the running "
+    "statistics of batch normalisation are left out. The described hidden layer has 5.2 million more.",
+)
+
+_OWN = "yan/efficientnetv2s-cbam"
+_TWO_HEADS = (
+    "One row of the paper, two layouts: the printed count has no room for the hidden layer of the text."
+)
+_TRAINING = "Training accuracy."
+
+
+def _row(cells: tuple) -> PublishedRow:
+    key, network, accuracy, millions = cells
+    own = key == _OWN
+    text = {"validation_accuracy": 0.845, "macro_precision": 0.87, "train_loss": 0.2, "validation_loss": 0.5}
+    return PublishedRow(
+        key=key,
+        label=network,
+        metrics={"train_accuracy": share(accuracy), "parameters": round(millions * 1e6)}
+        | (text | {"epochs": 40} if own else {}),
+        where="Table 2; section 3; abstract" if own else "Table 2",
+        remark=f"{_TRAINING} Validation accuracy, losses and a precision of 87 %, an average of unsaid "
+        f"kind, are from the text. {_TWO_HEADS}"
+        if own
+        else f"{_TRAINING} The number of weights is the ImageNet network's, with its own head.",
+        approximate=(*text, "epochs", "parameters") if own else ("parameters",),
+    )
+
+
+_ROWS = tuple(_row(cells) for cells in TABLE_2.rows)
+ROWS = (
+    *_ROWS,
+    PublishedRow(
+        key="yan/efficientnetv2s-cbam-published",
+        label=_ROWS[-1].label,
+        metrics=_ROWS[-1].metrics,
+        where=_ROWS[-1].where,
+        remark=_ROWS[-1].remark,
+        same_row_as=_OWN,
+        approximate=_ROWS[-1].approximate,
+    ),
+)
+
+_FIVE = TABLE_2.column("key")
+_FUSED = tuple(f"yan/fused-{stages}" for stages in (0, 3, 4, 5, 6))
+CLAIMS = (
+    Claim(
+        "EfficientNetV2-S with CBAM has the highest top accuracy of five networks.",
+        "Table 2 (training accuracy)",
+        highest("train_accuracy", _OWN, _FIVE),
+    ),
+    Claim(
+        "It is also the best of the five on galaxies it has not learned from.",
+        "section 3 (the paper prints no such number for the other four)",
+        highest("accuracy", _OWN, _FIVE),
+    ),
+    Claim(
+        "CBAM improves EfficientNetV2-S.",
+        "section 2.2.3 (no number is given)",
+        above("accuracy", _OWN, "yan/efficientnetv2s"),
+    ),
+    Claim(
+        "It needs fewer weights than ResNet-50, Inception-ResNet and VGG16.",
+        "abstract; Table 2",
+        Every(
+            tuple(
+                above("parameters", f"yan/{other}", _OWN)
+                for other in ("resnet50", "inception-resnet-v2", "vgg16")
+            )
+        ),
+    ),
+    Claim(
+        "The more stages are fused, the more weights.",
+        "section 2.2.2; Table 1",
+        rising("parameters", _FUSED),
+        asked_of="EfficientNetV2-S itself, on galaxies",
+    ),
+    Claim(
+        "Fusing the first stages makes training faster.",
+        "section 2.2.2",
+        above("seconds_per_epoch", "yan/fused-0", "yan/fused-3"),
+        asked_of="EfficientNetV2-S itself, on galaxies",
+    ),
+    Claim(
+        "Some fused stages do not cost accuracy; all of them fused do.",
+        "section 2.2.2; Table 1",
+        Every(
+            (
+                above("accuracy", "yan/fused-3", "yan/fused-0", or_equal=True),
+                above("accuracy", "yan/fused-3", "yan/fused-6"),
+            )
+        ),
+        asked_of="EfficientNetV2-S itself, on galaxies",
+    ),
+    Claim("The network looks at the middle of the galaxy.", "section 3, Fig 8"),
+)
+
+CONTRADICTIONS = (
+    Contradiction(
+        "Table 2; section 3",
+        "The network is far more accurate than ResNet-50 on validation galaxies.",
+        "The table holds training accuracies; on validation galaxies the text has about 84.5 % for the one "
+        "network and nothing for the others.",
+        "Training, validation and test accuracy are kept apart.",
+    ),
+    Contradiction(
+        "Table 2; section 2.3",
+        "The network has 20.6 million weights and a hidden layer of 4096.",
+        "With that layer it has 25.8 million; without it, 20.55.",
+        "Both are rows: efficientnetv2s-cbam by the text, -published by the count.",
+    ),
+    Contradiction(
+        "Table 2",
+        "All networks are compared by their number of weights.",
+        "The other four have ImageNet's layer of 1000 classes in their number, this one has not; 55.8 should "
+        "round to 55.9, and 6.9 is a wider MobileNetV2 than the usual one of 3.5.",
+        "All five are counted with the same head.",
+    ),
+    Contradiction(
+        "section 2.1",
+        "The data set has about 210,000 galaxies of 224 px.",
+        "Galaxy10 DECaLS has 17,736 of 256 px.",
+        "The data set as it is, scaled to 224 px.",
+    ),
+    Contradiction(
+        "section 2.1; section 1",
+        "Professional astronomers gave the labels.",
+        "The introduction has volunteers, and they did.",
+        "Volunteers.",
+    ),
+    Contradiction(
+        "section 1; section 2.3",
+        "Image size and regularisation grow during training.",
+        "Section 2.3 has one size, one dropout and one augmentation.",
+        "Fixed; growing sizes are an option.",
+    ),
+    Contradiction(
+        "section 4; section 2.2",
+        "Structure and number of MBConv and Fused-MBConv layers were changed.",
+        "Nothing of the kind is described.",
+        "The usual EfficientNetV2-S; fused stages are rows of their own.",
+    ),
+    Contradiction(
+        "section 2.3",
+        "Training lasts 50 epochs.",
+        "It converges after 40 and is stopped there.",
+        "50 at most, patience 4.",
+    ),
+    Contradiction(
+        "abstract; section 4",
+        "The network reaches 87 %.",
+        "94.3 % is named as well: the one is a precision, the other the training accuracy.",
+        "Each under its own name.",
+    ),
+    Contradiction(
+        "section 2.2.3, eq. 2",
+        "Spatial attention weighs F.",
+        "The text has it weigh F′, what channel attention has left.",
+        "F′, as in CBAM.",
+    ),
+    Contradiction(
+        "section 2.2.3, eq. 3",
+        "The two pooled vectors are joined end to end.",
+        "Eq. 3 adds them, and leaves out the ReLU between the two layers.",
+        "Added, with the ReLU, as in CBAM.",
+    ),
+    Contradiction(
+        "section 2.3, eq. 5",
+        "The loss is one product.",
+        "It is defined over n classes and lacks their sum.",
+        "The sum over classes.",
+    ),
+    Contradiction(
+        "Fig 8",
+        "The maps are of Unbarred Loose Spirals, the class with the highest F1.",
+        "That is class 7 in the data set's order; by the alphabet, which the sibling paper uses, class 7 is "
+        "Round Smooth. A guess: the paper has no table of classes.",
+        "Classes by name, the one with the highest measured F1.",
+    ),
+    Contradiction(
+        "section 3, on Fig 7",
+        "Round Smooth galaxies are hard to recognise.",
+        "The sentence stands in `cheng` too, where the table says the opposite.",
+        "The measured matrix.",
+    ),
+)
+
+READINGS = (
+    Reading(
+        "Learning rate",
+        "1e-3",
+        '"Over 0.01" destroys pretrained weights with Adam; the decay of 0.001 per step is kept.',
+        option="adam-0.01",
+    ),
+    Reading(
+        "Order of the classes",
+        "the data set's own, always by name",
+        "Reports number classes by the alphabet, as folders are read.",
+        option="alphabetical",
+    ),
+    Reading("Reduction ratio of CBAM", "16", "That of Woo et al.; 8 fits the count almost as well."),
+    Reading("From the last map to the head", "mean over the map", "Not stated."),
+    Reading("Split", "that of `cheng`", "Not stated; the two pipelines are the same in many points."),
+    Reading("Weight of the L2 penalty", "0.01 on the hidden layer", "Keras' default."),
+    Reading(
+        "Shear and zoom of 30 %",
+        "±17° and 0.7 to 1.3",
+        "0.3 rad; Keras would take 0.3 for degrees.",
+    ),
+    Reading(
+        "Scaling of grey levels", "as the pretrained weights expect", "Scaling twice is easily done in Keras."
+    ),
+    Reading("Progressive sizes", "not used", "Announced, then not described.", option="progressive"),
+)
+DEVIATIONS = (
+    FRAMEWORK,
+    ONE_WARP,
+    PRECISION,
+    SEEDS,
+    Deviation(
+        "Initial learning rate",
+        "Over 0.01.",
+        "1e-3.",
+        "See the reading above; the literal value is an option.",
+        option="adam-0.01",
+    ),
+    Deviation(
+        "Table 1",
+        "ImageNet numbers, rounded.",
+        "EfficientNetV2-S with 0, 3, 4, 5 or 6 of six stages fused, trained on galaxies from random weights.",
+        "The question is asked of the data the study is about. Three stages are the usual network.",
+    ),
+)
+REFERENCES = (
+    Reference(
+        "ResNet-50 in `cheng`, test",
+        "accuracy",
+        share(78.88),
+        "`cheng`, Table 2",
+        "the same data; Table 2 has 90.9 % in training, `cheng` 91.82 %",
+    ),
+)
+
+PUBLISHED = Published(
+    paper=PAPER,
+    rows=ROWS,
+    tables=(TABLE_1, TABLE_2, PARAMETERS),
+    claims=CLAIMS,
+    contradictions=CONTRADICTIONS,
+    readings=READINGS,
+    deviations=DEVIATIONS,
+    references=REFERENCES,
+)

@@ -1,0 +1,191 @@
+"""`yan`: EfficientNetV2-S with CBAM on Galaxy10 DECaLS, beside four other networks.
+
+The described head (a hidden layer of 4096) has 5 million weights more than the published "20.6M"; both
+are here. The paper leaves open the learning rate ("over 0.01", with Adam, on pretrained weights, which
+destroys them; 1e-3 here), the split, the pooling, CBAM's reduction ratio (16, as Woo et al.) and the
+weight of the L2 penalty. It also announces progressive learning and then describes a fixed size; that is
+the named option ``progressive``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from morphoscope.recipes import Augment, Data, Model, Optimiser, Recipe, Schedule, Training
+from morphoscope.studies.study import Study
+from morphoscope.studies.yan.paper import PUBLISHED
+
+if TYPE_CHECKING:
+    from morphoscope.studies.page_context import StudyPage
+
+FUSED = (0, 3, 4, 5, 6)
+LITERAL: dict[str, tuple[str, dict[str, object]]] = {
+    "adam-0.01": ("Adam's initial learning rate of 0.01", {"optimiser.lr": 0.01}),
+    "progressive": (
+        "the progressive image sizes of the introduction, 128 to 224 px in four steps",
+        {"augment.train_size": (128, 160, 192, 224)},
+    ),
+    "alphabetical": ("classes numbered by the alphabet in the report, as folders are", {}),
+}
+
+
+def _base() -> Recipe:
+    """Sections 2.2 and 2.3: 224 px, Adam with time decay 0.001, patience 4, hidden layer of 4096."""
+    return Recipe(
+        name="yan/base",
+        data=Data(scheme="galaxy10", split="cheng"),
+        augment=Augment(size=224, rotation=20, shear=17, zoom=(0.7, 1.3), shift=0, border="replicate"),
+        model=Model(hidden=(4096,), hidden_l2=0.01, dropout=0.4),
+        optimiser=Optimiser(name="adam", lr=1e-3, weight_decay=0, clip=0),
+        schedule=Schedule(name="keras-decay", decay=1e-3),
+        training=Training(epochs=50, batch=64, patience=4, ema=0),
+    )
+
+
+def cbam() -> Recipe:
+    """Table 2, last row, as the text describes it."""
+    return _base().changed(
+        name="yan/efficientnetv2s-cbam",
+        about="EfficientNetV2-S, CBAM on its last map, hidden layer of 4096",
+        model={"name": "tf_efficientnetv2_s.in1k", "attention": "cbam"},
+    )
+
+
+def cbam_published() -> Recipe:
+    """Table 2, last row, as its 20.6 million weights say: no hidden layer."""
+    return cbam().changed(
+        name="yan/efficientnetv2s-cbam-published",
+        about="the same without the hidden layer, as the published count fits it",
+        model={"hidden": (), "hidden_l2": 0},
+    )
+
+
+def _without(kind: str) -> Recipe:
+    names = {"none": "", "channel": "-channel", "spatial": "-spatial"}
+    words = {
+        "none": "no attention",
+        "channel": "channel attention alone",
+        "spatial": "spatial attention alone",
+    }
+    return cbam().changed(
+        name=f"yan/efficientnetv2s{names[kind]}",
+        about=f"EfficientNetV2-S, {words[kind]} (an ablation the paper does not have)",
+        model={"attention": kind, "pool": "average"},
+    )
+
+
+def _compared(name: str, timm_name: str, words: str) -> Recipe:
+    """Table 2, rows 1 to 4: another network, the same head and protocol."""
+    return _base().changed(
+        name=f"yan/{name}", about=f"{words} with the same head", model={"name": timm_name, "pool": "average"}
+    )
+
+
+def fused(stages: int) -> Recipe:
+    """Table 1's question, asked of galaxies: how many stages should be fused (from random weights)."""
+    return cbam().changed(
+        name=f"yan/fused-{stages}",
+        about=f"{stages} of 6 stages fused, CBAM, from random weights",
+        model={"fused": stages, "pretrained": False, "hidden": (), "hidden_l2": 0},
+    )
+
+
+RECIPES: tuple[Callable[[], Recipe], ...] = (
+    lambda: _compared("mobilenetv2", "mobilenetv2_100.ra_in1k", "MobileNetV2"),
+    lambda: _compared("resnet50", "resnet50.tv_in1k", "ResNet-50"),
+    lambda: _compared("vgg16", "vgg16.tv_in1k", "VGG16"),
+    lambda: _compared("inception-resnet-v2", "inception_resnet_v2.tf_in1k", "Inception-ResNet-v2"),
+    cbam,
+    cbam_published,
+    lambda: _without("none"),
+    lambda: _without("channel"),
+    lambda: _without("spatial"),
+    *(lambda stages=stages: fused(stages) for stages in FUSED),
+)
+
+
+def _sections(page: StudyPage) -> None:
+    """Tables 1 and 2, Figs 2, 3, 7, and the ablations the paper does not have."""
+    from morphoscope.models.network import parameter_total
+    from morphoscope.report import formatting
+    from morphoscope.report.formatting import shown
+    from morphoscope.report.tables import Table
+    from morphoscope.studies.sections import (
+        add_best_maps,
+        add_diagram,
+        add_differences,
+        add_structure,
+        add_unit,
+        class_report,
+        confusion,
+        multiply_adds,
+        published_table,
+    )
+
+    page.page.section("attention", "What attention brings")
+    add_differences(
+        page,
+        [
+            (f"yan/efficientnetv2s{tail}", "yan/efficientnetv2s")
+            for tail in ("-cbam", "-channel", "-spatial", "-cbam-published")
+        ],
+        ["accuracy", "macro_f1"],
+        "Differences to EfficientNetV2-S without attention and with the same head, percentage points. The "
+        "paper has no such rows.",
+    )
+    best = page.best()
+    if best is not None:
+        class_report(page, best.name)
+        confusion(page, best.name)
+    page.page.section("fused", "How many stages to fuse")
+    published_table(page, "Table 1")
+    rows = []
+    for stages in FUSED:
+        name = f"yan/fused-{stages}"
+        network = page.network(name)
+        size = page.study.rows()[name].augment.size
+        rows.append(
+            [
+                f"{stages} of 6",
+                formatting.count(parameter_total(network)),
+                formatting.number(multiply_adds(network, size) / 1e9, 2),
+                page.value(page.row(name), "accuracy"),
+                page.value(page.row(name), "images_per_second"),
+            ]
+        )
+    page.page.table(
+        Table(
+            headings=["Fused stages", "Weights as Keras counts", "10⁹ multiply-adds", "Accuracy", "Images/s"],
+            rows=rows,
+            caption="The same question with this program's own networks: EfficientNetV2-S with CBAM from "
+            "random weights, at 224 px for the counts. 3 of 6 is EfficientNetV2-S itself.",
+        )
+    )
+    published_table(page, "Table 2")
+    add_best_maps(page, {"saliency": "Fig 8, left", "gradcam": "Fig 8, right"})
+    page.page.section("structure", "Structure")
+    add_unit(page, "mbconv", "MBConv and its fused form (Fig 3).")
+    add_unit(page, "channel-attention", "Channel attention of CBAM.")
+    add_unit(page, "spatial-attention", "Spatial attention of CBAM.")
+    add_diagram(page, "yan/efficientnetv2s-cbam", "the paper's Fig 2")
+    add_structure(page, "yan/efficientnetv2s-cbam", "as described, with the hidden layer of 4096")
+    described, fitting = (page.network(f"yan/efficientnetv2s-cbam{tail}") for tail in ("", "-published"))
+    page.page.text(
+        f"As described the network has {formatting.count(parameter_total(described))} weights as Keras "
+        f"counts "
+        f"them; without the hidden layer {formatting.count(parameter_total(fitting))}, which rounds to the "
+        f"published {shown(page.published('yan/efficientnetv2s-cbam', 'parameters'), 'parameters')}."
+    )
+
+
+STUDY = Study(
+    published=PUBLISHED,
+    recipes=RECIPES,
+    scheme="galaxy10",
+    how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32, "data.limit": 450},
+    quick_rows={"yan/inception-resnet-v2": {"augment.size": 80}},
+    literal=LITERAL,
+    sections=_sections,
+)

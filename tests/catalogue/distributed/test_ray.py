@@ -1,0 +1,173 @@
+"""A catalogue from a Ray cluster of one machine, and what its worker does without one."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from morphoscope import api
+from morphoscope.catalogue import pipeline
+from morphoscope.catalogue.distributed.partition import MOST_TASKS, Stretch, Work, deal
+from morphoscope.catalogue.distributed.ray import TaskWorker, _shares
+from morphoscope.catalogue.pipeline import Digest, Fitted
+from morphoscope.data.store import StoreMeta, open_store
+from morphoscope.data.store_writer import StoreWriter
+from morphoscope.errors import MorphoscopeError
+from morphoscope.images.stream import Item
+from morphoscope.labels.scheme import Classes
+from morphoscope.recipes import Augment, Data, Model, Recipe, Training
+from morphoscope.runs.run import StoreFacts
+
+FACTS = StoreFacts(name="s", path="", image_shape=(4, 4, 3))
+
+
+def _items(count: int, broken: tuple[int, ...] = ()) -> list[Item]:
+    def load(level: int) -> np.ndarray:
+        if level in broken:
+            raise MorphoscopeError(f"{level}.png: the file is empty")
+        return np.full((4, 4, 3), level, np.uint8)
+
+    return [Item(f"{level}.png", partial(load, level), {"id": str(level)}) for level in range(count)]
+
+
+def _ask(images: list[Fitted]) -> pa.Table:
+    return pa.table({"level": [int(each.image[0, 0, 0]) for each in images if each.image is not None]})
+
+
+def _worker(items: list[Item], opened: list[int], folder: Path) -> TaskWorker:
+    def open_items() -> list[Item]:
+        opened.append(1)
+        return items
+
+    fit = partial(pipeline.fit, facts=FACTS, crop=None)
+    return TaskWorker(Work(open_items, lambda: _ask, fit, 3, str(folder)))
+
+
+@pytest.fixture
+def _here():
+    before = os.getcwd()
+    yield
+    os.chdir(before)
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_worker_takes_its_rows_and_opens_the_input_once_unless_sent_back(tmp_path: Path):
+    opened: list[int] = []
+    worker = _worker(_items(20, broken=(6,)), opened, tmp_path)
+
+    def said(start: int, stop: int) -> Stretch:
+        row = pa.table({"number": [0], "start": [start], "stop": [stop]})
+        return pickle.loads(worker(row)["said"][0].as_py())
+
+    assert said(0, 5).table["level"].to_pylist() == [0, 1, 2, 3, 4]
+    later = said(5, 12)
+    assert later.table["level"].to_pylist() == [5, 7, 8, 9, 10, 11]
+    assert later.failures == [("6", "6.png", "the file is empty")]
+    assert [seen.image for seen in later.looks] == [None]
+    assert said(15, 20).table["level"].to_pylist() == [15, 16, 17, 18, 19]
+    assert len(opened) == 1
+    assert said(2, 4).table["level"].to_pylist() == [2, 3]
+    assert said(6, 7).table is None
+    assert len(opened) == 2
+    own = Digest()
+    for item in _items(20)[2:4]:
+        own.add(item)
+    assert said(2, 4).digest == own.words
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_workers_error_comes_back_as_a_sentence(tmp_path: Path):
+    worker = _worker(_items(3), [], tmp_path / "gone")
+    row = pa.table({"number": [0], "start": [0], "stop": [3]})
+    error = pickle.loads(worker(row)["said"][0].as_py())
+    assert isinstance(error, MorphoscopeError)
+    assert "a file system that all of them share" in str(error)
+
+
+@pytest.mark.parametrize("count", [None, 3, 1000])
+def test_the_input_is_dealt_out_without_a_gap(count: int | None):
+    digest = Digest()
+    dealt = deal(_items(10), digest, 3, start=100, count=count)
+    assert [(each.start, each.stop) for each in dealt] == [(100, 103), (103, 106), (106, 109), (109, 110)]
+    assert dealt[-1].so_far == digest.words
+    assert digest.count == 10
+    assert deal([], Digest(), 3, start=0, count=0) == []
+    (few,) = deal(_items(10), Digest(), 3, start=0, count=12 * MOST_TASKS)
+    assert (few.start, few.stop) == (0, 10)  # four batches a task, or there would be too many tasks
+
+
+def test_one_worker_a_gpu_or_a_machine():
+    def node(alive: bool = True, **resources: float) -> dict[str, object]:
+        return {"Alive": alive, "Resources": resources}
+
+    assert _shares([node(CPU=8), node(CPU=2), node(CPU=4, alive=False)], 9) == (2, {"num_cpus": 1})
+    assert _shares([node(CPU=8, GPU=4), node(CPU=8)], 3) == (3, {"num_gpus": 1})
+    with pytest.raises(MorphoscopeError, match="neither a GPU nor a core"):
+        _shares([node(memory=1)], 1)
+
+
+@pytest.mark.skipif(
+    "MORPHOSCOPE_RAY" not in os.environ,
+    reason="minutes, and Ray gives up on busy machines: MORPHOSCOPE_RAY=1 runs it",
+)
+@pytest.mark.filterwarnings("ignore")  # Ray uses what it has itself deprecated
+def test_ray_and_plain_give_the_same_catalogue_of_500_galaxies(tmp_path: Path, monkeypatch):
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(3)
+    scheme = Classes(name="two", classes=("dark", "bright"))
+    with StoreWriter(Path("galaxies"), StoreMeta(scheme=scheme), image_shape=(16, 16, 3)) as writer:
+        for row in range(500):
+            image = draw.integers(0, 100 + 100 * (row % 2), (16, 16, 3)).astype(np.uint8)
+            writer.append(image, {"id": f"g{row}", "label": row % 2, "source": f"g{row}.png"})
+    recipe = Recipe(
+        data=Data(validation=0.2),
+        augment=Augment(size=32),
+        model=Model(name="test_resnet", pretrained=False),
+        training=Training(epochs=1, batch=32, precision="fp32"),
+    )
+    api.train(recipe, open_store("galaxies"), "run", report=False, progress=False)
+    wanted = {"batch": 64, "coverage": 0.9}
+    plain = api.load("run").catalogue("galaxies", "plain.parquet", **wanted)
+    ray = api.load("run", engine="ray").catalogue("galaxies", "ray.parquet", **wanted)
+    assert ray.predicted == plain.predicted == 500
+    one, other = pq.read_table("plain.parquet"), pq.read_table("ray.parquet")
+    assert one.schema.names == other.schema.names
+    assert other["id"].to_pylist() == [f"g{row}" for row in range(500)]
+    for name in one.schema.names:
+        if pa.types.is_floating(one.schema.field(name).type) and one[name].null_count == 0:
+            # Other numbers of threads round otherwise. Distances between features make more of it, and a
+            # galaxy that the reference holds may come to lie before or behind itself, one rank of 100.
+            atol = {"out_of_distribution": 1e-4, "typicality": 0.0101}.get(name, 1e-6)
+            np.testing.assert_allclose(other[name].to_numpy(), one[name].to_numpy(), rtol=0, atol=atol)
+        else:
+            assert other[name].to_pylist() == one[name].to_pylist()
+
+
+def test_without_ray_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch):
+    from morphoscope import extras
+
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    loaded = api.LoadedRun([object()], engine="ray")  # type: ignore[arg-type]
+    with pytest.raises(MorphoscopeError, match=r"the engine ray needs ray.*pip install 'morphoscope\[ray\]'"):
+        loaded.catalogue(tmp_path, tmp_path / "c.parquet")
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_worker_in_a_process_with_others_leaves_its_threads_alone(tmp_path: Path):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        _worker(_items(2), [], tmp_path)(pa.table({"number": [0], "start": [0], "stop": [2]}))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

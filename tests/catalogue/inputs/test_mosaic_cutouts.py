@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from morphoscope.catalogue.detection.catalogue import classify_sky
+from morphoscope.catalogue.detection.tiles import find_sources
+from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, SourceTable, cutout_items
+from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.mosaic import open_mosaics
+
+SCALE = 0.5  # arcsec a pixel
+
+
+def header(shape: tuple[int, int]) -> fits.Header:
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [30.0, -20.0]
+    wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
+    wcs.wcs.cdelt = [-SCALE / 3600, SCALE / 3600]
+    return wcs.to_header()
+
+
+def sky(shape: tuple[int, int], blobs: list[tuple[float, float, float]], seed: int = 0) -> np.ndarray:
+    """Noise of 1 with Gaussian blobs of sigma 6 pixels at (x, y) with a peak."""
+    picture = np.random.default_rng(seed).normal(0, 1, shape)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    for at_x, at_y, peak in blobs:
+        near = (slice(max(0, int(at_y) - 40), int(at_y) + 41), slice(max(0, int(at_x) - 40), int(at_x) + 41))
+        picture[near] += peak * np.exp(-((x[near] - at_x) ** 2 + (y[near] - at_y) ** 2) / 72)
+    return picture.astype(np.float32)
+
+
+@pytest.fixture
+def mosaic(tmp_path: Path) -> Path:
+    """300 × 400 pixels, one object 30 pixels right of and 20 above the middle, a blank lower left corner."""
+    pixels = sky((300, 400), [(229.5, 169.5, 300)])
+    pixels[:60, :80] = np.nan
+    path = tmp_path / "field.fits"
+    fits.writeto(path, pixels, header(pixels.shape))
+    return path
+
+
+def place(x: float, y: float, shape: tuple[int, int] = (300, 400)) -> tuple[float, float]:
+    ra, dec = WCS(header(shape)).all_pix2world(x, y, 0)
+    return float(ra), float(dec)
+
+
+def write_sources(path: Path, pixels: dict[str, tuple[float, float]], **columns: list[float]) -> Path:
+    places = [place(*at) for at in pixels.values()]
+    Table(
+        {"objid": list(pixels), "RA": [ra for ra, _ in places], "DEC": [dec for _, dec in places], **columns}
+    ).write(path)
+    return path
+
+
+def test_sources_are_cut_out_where_they_are(mosaic: Path, tmp_path: Path) -> None:
+    table = write_sources(tmp_path / "t.fits", {"on": (229.5, 169.5), "beside": (219.5, 169.5)})
+    items, count = cutout_items(open_mosaics(mosaic), SourceTable(table, 20.0), Frame(40, "linear"))
+    on, beside = items
+    assert count == 2
+    assert (on.row["id"], on.source) == ("on", "on in field.fits")
+    assert (on.row["ra"], on.row["dec"]) == pytest.approx(place(229.5, 169.5))
+    peaks = [np.unravel_index(one.load()[:, :, 0].argmax(), (40, 40)) for one in (on, beside)]
+    np.testing.assert_allclose(peaks[0], (19.5, 19.5), atol=3)
+    np.testing.assert_allclose(peaks[1], (19.5, 29.5), atol=3)  # to the west, which is right
+    assert on.row["on_mosaic"] == 1.0
+
+
+def test_edges_are_padded_or_listed_and_what_lies_off_is_left_out(
+    mosaic: Path, tmp_path: Path, make_predictor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_sources(
+        tmp_path / "t.ecsv",
+        {
+            "middle": (200, 150),
+            "edge": (395, 150),
+            "outside": (420, 150),  # its cutout reaches in
+            "off": (700, 150),
+            "blank": (30, 20),
+        },
+    )
+    predictor = make_predictor(pixel_scale=1.0)
+    summary = predict_catalogue(predictor, mosaic, tmp_path / "c.parquet", sources=table)
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "c.parquet").to_pylist()}
+    assert list(rows) == ["middle", "edge"]
+    assert rows["middle"]["cutout"] == 32.0  # as the training: 32 pixels of 1″
+    assert rows["middle"]["on_mosaic"] == 1.0
+    assert 0.5 < rows["edge"]["on_mosaic"] < 0.65
+    assert summary.unreadable_list is not None
+    with open(summary.unreadable_list, newline="") as file:
+        reasons = {row["id"]: row["reason"] for row in csv.DictReader(file)}
+    assert list(reasons) == ["outside", "blank"]
+    assert all("the mosaic covers only" in reason for reason in reasons.values())
+    said = capsys.readouterr().err
+    assert "cutouts of 32″, as the training's images" in said
+    assert "1 of 5 sources lie off field.fits and are left out" in said
+
+
+def test_every_source_has_its_own_size_and_bad_rows_are_listed(
+    mosaic: Path, tmp_path: Path, predictor
+) -> None:
+    ra, dec = place(200, 150)
+    (tmp_path / "t.csv").write_text(
+        f"ra,dec,size\n{ra},{dec},10\n{ra},{dec},55.5\nnowhere,{dec},10\n{ra},{dec},-3\n{ra},,8\n"
+    )
+    summary = predict_catalogue(
+        predictor, mosaic, tmp_path / "c.parquet", sources=tmp_path / "t.csv", size_column="size"
+    )
+    rows = pq.read_table(tmp_path / "c.parquet")
+    assert rows["id"].to_pylist() == ["row 1", "row 2"]
+    assert rows["cutout"].to_pylist() == [10.0, 55.5]
+    assert summary.unreadable_list is not None
+    with open(summary.unreadable_list, newline="") as file:
+        reasons = {row["id"]: row["reason"] for row in csv.DictReader(file)}
+    assert reasons == {
+        "row 3": "ra is 'nowhere'; degrees were expected",
+        "row 4": "size is '-3'; arcsec above 0 were expected",
+        "row 5": "dec is 'None'; degrees were expected",
+    }
+    with pytest.raises(UsageError, match="contradict each other"):
+        predict_catalogue(
+            predictor,
+            mosaic,
+            tmp_path / "d.csv",
+            sources=tmp_path / "t.csv",
+            size_column="size",
+            cutout_arcsec=3,
+        )
+
+
+def test_bands_on_different_pixels_are_laid_on_each_other(tmp_path: Path) -> None:
+    """The blue mosaic is shifted and coarser; the object must be at one place in the picture."""
+    fits.writeto(tmp_path / "r.fits", sky((300, 400), [(229.5, 169.5, 300)]), header((300, 400)))
+    coarse = header((150, 200))
+    coarse["CDELT1"], coarse["CDELT2"] = -1.0 / 3600, 1.0 / 3600
+    coarse["CRPIX1"] += 11
+    x, y = WCS(coarse).all_world2pix(*place(229.5, 169.5), 0)
+    fits.writeto(tmp_path / "g.fits", sky((150, 200), [(float(x), float(y), 300)]), coarse)
+    table = write_sources(tmp_path / "t.fits", {"it": (229.5, 169.5)})
+    mosaics = open_mosaics(f"{tmp_path}/{{band}}.fits", ("g", "r"))
+    (item,), _ = cutout_items(mosaics, SourceTable(table, 40.0), Frame(80, "linear"))
+    image = item.load().astype(float)
+    for channel in (0, 2):
+        light = np.maximum(image[:, :, channel] - 100, 0)
+        middle = [(light.sum(axis=axis) @ np.arange(80)) / light.sum() for axis in (0, 1)]
+        np.testing.assert_allclose(middle, 39.5, atol=0.7)
+
+
+def test_what_cannot_be_matched_is_refused_in_one_sentence(mosaic: Path, tmp_path: Path, predictor) -> None:
+    (tmp_path / "far.csv").write_text("ra,dec\n200,45\n201,46\n")
+    with pytest.raises(
+        UsageError, match=r"none of the 2 sources of .*far\.csv lie on field\.fits, .* RA 30\.0.*RA 200\.0"
+    ):
+        predict_catalogue(
+            predictor, mosaic, tmp_path / "c.csv", sources=tmp_path / "far.csv", cutout_arcsec=20.0
+        )
+    (tmp_path / "words.csv").write_text("ra,dec\na,b\n")
+    with pytest.raises(UsageError, match="no source has an angle in degrees"):
+        predict_catalogue(
+            predictor, mosaic, tmp_path / "c.csv", sources=tmp_path / "words.csv", cutout_arcsec=20.0
+        )
+    (tmp_path / "x.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(UsageError, match="'ra' and 'dec' in degrees were expected"):
+        predict_catalogue(
+            predictor, mosaic, tmp_path / "c.csv", sources=tmp_path / "x.csv", cutout_arcsec=20.0
+        )
+    fits.writeto(tmp_path / "bare.fits", sky((50, 50), []))
+    with pytest.raises(UsageError, match="no world coordinates"):
+        predict_catalogue(
+            predictor,
+            tmp_path / "bare.fits",
+            tmp_path / "c.csv",
+            sources=tmp_path / "far.csv",
+            cutout_arcsec=20.0,
+        )
+
+
+def test_sources_of_a_mosaic_have_places_and_tiles_do_not_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same galaxies in the same order, whether the mosaic is searched at once or in six tiles."""
+    blobs = [
+        (40.0 + 62 * column, 35.0 + 57 * row, 40.0 + 7 * column + 60 * row)
+        for column in range(7)
+        for row in range(5)
+    ]
+    pixels = sky((320, 450), blobs)
+    pixels[200:, 420:] = np.nan
+    fits.writeto(tmp_path / "m.fits", pixels, header(pixels.shape))
+    mosaics = open_mosaics(tmp_path / "m.fits")
+    whole = find_sources(mosaics)
+    expected = sorted(blobs, key=lambda blob: -blob[2])
+    expected = [blob for blob in expected if not (blob[0] > 390 and blob[1] > 180)]
+    kept = whole.x < 390
+    inner = [blob for blob in expected if blob[0] < 390]
+    np.testing.assert_allclose(np.stack([whole.x, whole.y])[:, kept].T, [b[:2] for b in inner], atol=0.5)
+    ra, dec = np.array([place(*blob[:2], shape=(320, 450)) for blob in inner]).T
+    np.testing.assert_allclose(whole.ra[kept], ra, atol=0.5 * SCALE / 3600 / np.cos(np.radians(20)))
+    np.testing.assert_allclose(whole.dec[kept], dec, atol=0.5 * SCALE / 3600)
+    monkeypatch.setattr("morphoscope.catalogue.detection.tiles.TILE", 300)
+    monkeypatch.setattr("morphoscope.catalogue.detection.tiles.OVERLAP", 60)
+    tiled = find_sources(mosaics)
+    assert len(tiled) == len(whole)
+    order, other = (
+        np.lexsort((np.rint(whole.x), np.rint(whole.y))),
+        np.lexsort((np.rint(tiled.x), np.rint(tiled.y))),
+    )
+    np.testing.assert_allclose(tiled.x[other], whole.x[order], atol=0.2)
+    np.testing.assert_allclose(tiled.side[other], whole.side[order], rtol=0.15)
+
+
+def test_a_mosaic_alone_becomes_a_catalogue_and_a_picture(
+    mosaic: Path, tmp_path: Path, make_predictor
+) -> None:
+    predictor = make_predictor(stretch="asinh")
+    seen = classify_sky(predictor, mosaic, tmp_path / "c.parquet", drawn=True)
+    (row,) = pq.read_table(tmp_path / "c.parquet").to_pylist()
+    assert (row["x"], row["y"]) == pytest.approx((229.5, 169.5), abs=0.2)
+    assert (row["ra"], row["dec"]) == pytest.approx(place(229.5, 169.5), abs=0.2 * SCALE / 3600)
+    image, ((x, y, _),) = seen.image(), seen.boxes()
+    assert image.shape == (300, 400, 3)
+    assert image[round(float(y)), round(float(x))].min() > 250  # the box is where the object is drawn
+    with pytest.raises(UsageError, match="exists already"):
+        classify_sky(predictor, mosaic, tmp_path / "c.parquet")
+    fits.writeto(tmp_path / "empty.fits", sky((60, 60), []))
+    with pytest.raises(MorphoscopeError, match="no source was detected"):
+        classify_sky(predictor, tmp_path / "empty.fits", tmp_path / "d.csv")
+    bare = tmp_path / "bare.fits"
+    fits.writeto(bare, sky((120, 120), [(60, 50, 300)]))
+    classify_sky(predictor, bare, tmp_path / "e.parquet")
+    (row,) = pq.read_table(tmp_path / "e.parquet").to_pylist()
+    assert (row["ra"], row["x"]) == (None, pytest.approx(60, abs=0.2))

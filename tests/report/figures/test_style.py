@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from morphoscope.errors import MorphoscopeError
+from morphoscope.report.figures import style
+
+
+@style.styled
+def small_figure() -> Figure:
+    figure = style.new_figure(2.0, 1.0)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=style.SERIES[0])
+    axes.set_title("A title")
+    return figure
+
+
+def test_settings_hold_inside_alone() -> None:
+    before = dict(matplotlib.rcParams)
+    with style.applied():
+        assert matplotlib.rcParams["axes.edgecolor"] == style.RULE
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_saved_at_print_quality_and_twice_the_same(tmp_path: Path) -> None:
+    one, two = (style.save(small_figure(), tmp_path / name) for name in ("a.png", "b.png"))
+    with Image.open(one) as image:
+        assert image.size == (600, 300)
+        assert image.info["dpi"][0] == pytest.approx(300, abs=0.1)
+    assert one.read_bytes() == two.read_bytes()
+    assert style.save(small_figure(), tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_nothing_half_written(tmp_path: Path) -> None:
+    figure = small_figure()
+    figure.axes[0].set_title("$\\broken$")
+    with pytest.raises(ValueError, match="broken"):
+        style.save(figure, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_chart_takes_the_pages_colours() -> None:
+    svg = style.inline_svg(small_figure(), "curves", 'a "line" & more')
+    assert svg.startswith("<svg ")
+    assert 'aria-label="a &quot;line&quot; &amp; more"' in svg
+    assert f"stroke: var(--series-1, {style.SERIES[0]})" in svg
+    assert all(name.startswith("curves-") for name in re.findall(r'\bid="([^"]*)"', svg))
+    references = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', svg)
+    assert references
+    assert all(f'id="{one or other}"' in svg for one, other in references)
+    assert svg == style.inline_svg(small_figure(), "curves", 'a "line" & more')
+
+
+def test_colours_of_the_page_are_defined_in_both_themes() -> None:
+    css = (Path(style.__file__).parent / "page.css").read_text(encoding="utf-8")
+    light, dark = css.split("prefers-color-scheme: dark", 1)
+    for colour, variable in style._CSS_VARIABLES.items():
+        assert f"{variable}: {colour};" in light
+        assert f"{variable}: #" in dark
+
+
+def test_an_unknown_script_is_no_reason_to_stop(tmp_path: Path) -> None:
+    figure = small_figure()
+    figure.axes[0].set_title("銀河 ᚠᚢ")
+    assert style.save(figure, tmp_path / "a.png").is_file()
+
+
+def test_long_names() -> None:
+    assert style.wrapped("Edge-on with Bulge", 10) == "Edge-on\nwith Bulge"
+    assert style.wrapped("a very long name of a class", 10, lines=1) == "a very…"
+    assert all(len(line) <= 10 for line in style.wrapped("x" * 55, 10).splitlines())
+    assert style.wrapped("") == ""
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(MorphoscopeError, match="the disk is full"):
+        style.save(small_figure(), tmp_path / "a.png")
