@@ -45,6 +45,7 @@ from morphoscope.catalogue.pipeline import fit
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import in_order
+from morphoscope.inference.preprocess import preprocess
 from morphoscope.progress import note, track
 
 SIZE, CROP, FITS_SIDE = 128, 300, 256

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.inference.preprocess import CropResizePlan, check_request, crop_resize_plan
+from morphoscope.inference.preprocess import CropResizePlan, check_request, crop_resize_plan, preprocess
 from morphoscope.runs.run import StoreFacts
 
 
