@@ -1,0 +1,88 @@
+"""Which pixels of an image no exposure covers.
+
+Surveys mark them in many ways: NaN, a fill value such as −32768 or 1e30, or exact zeros (SDSS frames, Legacy
+Surveys and SWarp coadds, drizzled HST images). Left in, they change the level and noise of the sky.
+
+Shape letters: H × W pixels.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+PATCH = 64  # connected zeros that are no longer dark sky, pixels
+_WINDOW = 9  # side of a square of zeros that chance does not make, pixels
+_SCATTERED = 0.01  # share of zeros outside such squares from which zeros are measured values (photon counts)
+_CHANCE = 1e-3  # expected number of squares that measured zeros fill by chance
+_HUGE = 1e20  # no survey's unit gives such fluxes
+_FEWEST, _GAP = 9, 20.0  # a fill value occurs this often, this many noises below every other value
+
+
+def uncovered(plane_HW: np.ndarray) -> np.ndarray:
+    """Where an image has no data.
+
+    These are pixels that are not finite or as large as 1e20; the lowest value, if it repeats and lies far
+    below all others (−32768, −9999); and exact zeros in patches. Zeros that are scattered over the image are
+    measured values, as in photon counts or an image clipped at zero; then only squares of 9 × 9 zeros (at the
+    border: parts of squares) that chance does not make count.
+
+    Args:
+        plane_HW: one band as measured.
+
+    Returns:
+        (H, W) bool.
+    """
+    absent_HW = ~np.isfinite(plane_HW)
+    known = plane_HW[~absent_HW]
+    if not known.size:
+        return absent_HW
+    lowest, highest = known.min(), known.max()
+    if max(-float(lowest), float(highest)) >= _HUGE and np.median(np.abs(known)) < _HUGE:
+        absent_HW |= np.abs(plane_HW) >= _HUGE
+        known = plane_HW[~absent_HW]
+        lowest = known.min()
+    if lowest < 0 and _is_fill(known, lowest):
+        absent_HW |= plane_HW == lowest
+    zero_HW = plane_HW == 0
+    if zero_HW.any():
+        absent_HW |= _empty_patches(zero_HW, absent_HW)
+    return absent_HW
+
+
+def _is_fill(known: np.ndarray, lowest: float) -> bool:
+    """Whether the lowest value marks missing pixels: it repeats, and a wide gap parts it from the others."""
+    others = known[known != lowest]
+    if known.size - others.size < _FEWEST or not others.size:
+        return False
+    sample = others[:: max(1, others.size // 20_000)].astype(np.float64)
+    noise = 1.4826 * np.median(np.abs(sample - np.median(sample)))
+    return float(others.min()) - float(lowest) > _GAP * max(noise, np.finfo(np.float32).tiny)
+
+
+def _empty_patches(zero_HW: np.ndarray, absent_HW: np.ndarray) -> np.ndarray:
+    """The zeros that are no measured values."""
+    # Missing pixels and whatever lies beyond the border may continue a patch.
+    joined_HW = zero_HW | absent_HW
+    solid_HW = _solid(joined_HW, 1)
+    share = np.count_nonzero(zero_HW & ~solid_HW) / max(1, np.count_nonzero(~solid_HW))
+    if share > _SCATTERED:
+        fewest = np.log(_CHANCE / zero_HW.size) / np.log(min(share, 0.99))
+        return zero_HW & _solid(joined_HW, min(fewest, _WINDOW**2))
+    _, label_HW, stats, _ = map(np.asarray, cv2.connectedComponentsWithStats(zero_HW.astype(np.uint8)))
+    empty = stats[:, cv2.CC_STAT_AREA] >= PATCH
+    empty[np.unique(label_HW[solid_HW & zero_HW])] = True
+    empty[0] = False  # everything that is not zero
+    return empty[label_HW]
+
+
+def _solid(joined_HW: np.ndarray, fewest: float) -> np.ndarray:
+    """The squares, which may reach over the border, whose pixels (at least ``fewest``) are all set."""
+    rim = _WINDOW - 1
+    framed = np.pad(joined_HW, rim, constant_values=True).astype(np.uint8)
+    kernel = np.ones((_WINDOW, _WINDOW), np.uint8)
+    middle = np.asarray(cv2.erode(framed, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)) > 0
+    if fewest > 1:
+        inside = np.pad(np.ones_like(joined_HW, np.float32), rim)
+        middle &= cv2.boxFilter(inside, -1, kernel.shape, normalize=False) > fewest - 0.5
+    return np.asarray(cv2.dilate(middle.astype(np.uint8), kernel))[rim:-rim, rim:-rim] > 0

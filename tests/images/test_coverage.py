@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from morphoscope.images.coverage import uncovered
+
+RNG = np.random.default_rng(8)
+
+
+def galaxy() -> np.ndarray:
+    y, x = np.mgrid[:100, :100]
+    return (50 * np.exp(-np.hypot(x - 50, y - 50) / 8) + RNG.normal(0, 1, (100, 100))).astype(np.float32)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 5, 20])
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -32768.0, -9999.0, 1e30, -1e30])
+def test_missing_columns_are_found_and_nothing_else(columns: int, value: float):
+    image = galaxy()
+    expected = np.zeros(image.shape, bool)
+    expected[:, 100 - columns :] = columns > 0
+    image[expected] = value
+    np.testing.assert_array_equal(uncovered(image), expected)
+
+
+def test_several_marks_in_one_image():
+    image = galaxy()
+    image[:10], image[10:30, :30], image[30:60, 90:] = np.nan, 0, -32768
+    image[80, 20], image[85:88, 85:88] = 0, 0  # dark sky, or pixels masked one by one
+    expected = np.zeros(image.shape, bool)
+    expected[:10] = expected[10:30, :30] = expected[30:60, 90:] = True
+    np.testing.assert_array_equal(uncovered(image), expected)
+
+
+def test_integers_have_fill_values_too():
+    image = np.rint(10 * galaxy()).astype(np.int16)
+    image[:, :4] = -32768
+    image[:, 4:8] = 0
+    assert uncovered(image).sum() >= 800
+    assert uncovered(image)[:, :8].all()
+    assert not uncovered(image)[:, 8:].any()
+
+
+@pytest.mark.parametrize("rate", [0.4, 1.0, 3.0])
+def test_zeros_of_photon_counts_are_measured_values(rate: float):
+    counts = RNG.poisson(rate, (150, 150)).astype(np.float32)
+    assert not uncovered(counts).any()
+    counts[:, 110:] = 0  # outside the field of view
+    share = uncovered(counts)[:, 110:].mean()
+    assert share > 0.99
+    assert not uncovered(counts)[:, :100].any()
+
+
+def test_an_image_clipped_at_zero_is_covered():
+    assert not uncovered(np.maximum(galaxy(), 0)).any()
+
+
+def test_nothing_at_all():
+    assert uncovered(np.zeros((30, 20))).all()
+    assert uncovered(np.full((30, 20), np.nan)).all()
+    assert not uncovered(np.full((30, 20), 7.0)).any()
+    assert not uncovered(1e30 * galaxy()).any()  # a unit with large numbers
