@@ -238,5 +238,5 @@ def test_changed_refuses_what_does_not_exist_or_fit():
 def test_mirror_views_are_refused_with_both_flips_off_before_any_work():
     handed = {"augment.flip_horizontal": False, "augment.flip_vertical": False}
     assert Recipe().changed(handed, evaluation={"views": 8}).evaluation.views == 8
-    with pytest.raises(UsageError, match=r"^recipe: evaluation\.views = 16 looks at mirror images"):
+    with pytest.raises(UsageError, match=r"^recipe: evaluation\.views = 16 uses mirror images"):
         Recipe().changed(handed, evaluation={"views": 16})

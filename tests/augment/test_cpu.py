@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from morphoscope.augment.cpu import Augmenter, View, draw, matrices, reduction, still
+from morphoscope.augment.cpu import Augmenter, View, draw_params, identity, matrices, reduction
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
 
@@ -32,8 +32,8 @@ def picture(plane: np.ndarray) -> np.ndarray:
     return np.repeat(np.rint(plane)[..., None], 3, axis=2).astype(np.uint8)
 
 
-def with_draws(count: int = 1, **changes: np.ndarray):
-    plain = still(count)
+def with_params(count: int = 1, **changes: np.ndarray):
+    plain = identity(count)
     return type(plain)(**{**plain.__dict__, **changes})
 
 
@@ -104,28 +104,28 @@ def test_crop_and_resize_keep_pixel_centres():
 
 def test_shift_moves_the_crop_by_its_share_of_the_side():
     image = noise_images(1, 64)
-    draws = with_draws(shift=np.array([[0.25, -0.125]]))
-    got = Augmenter(Augment(size=32, crop=32)).apply(image, draws)[0]
+    params = with_params(shift=np.array([[0.25, -0.125]]))
+    got = Augmenter(Augment(size=32, crop=32)).apply(image, params)[0]
     np.testing.assert_array_equal(got, image[0, 12:44, 24:56])
 
 
 def test_zoom_above_one_shows_more_sky():
     ramp = picture(np.tile(np.arange(200.0), (200, 1)))
-    got = Augmenter(Augment(size=50, crop=50)).apply([ramp], with_draws(zoom=np.array([2.0])))[0, 25, :, 0]
+    got = Augmenter(Augment(size=50, crop=50)).apply([ramp], with_params(zoom=np.array([2.0])))[0, 25, :, 0]
     assert np.abs(got - (50 + (np.arange(50) + 0.5) * 2 - 0.5)).max() <= 0.501
 
 
 def test_shear_is_that_of_keras():
     # ImageDataGenerator's matrix for shear s on (row, column): [[1, -sin s], [0, cos s]].
     config, angle = Augment(size=41), np.deg2rad(20.0)
-    matrix = matrices(config, with_draws(shear=np.array([20.0])), (41, 41))[0]
+    matrix = matrices(config, with_params(shear=np.array([20.0])), (41, 41))[0]
     np.testing.assert_allclose(matrix[:, :2], [[np.cos(angle), 0], [-np.sin(angle), 1]])
     np.testing.assert_allclose(matrix @ [20, 20, 1], [20, 20])
 
 
 def test_matrices_compose_in_the_documented_order():
     config = Augment(size=64, crop=96)
-    draws = with_draws(
+    params = with_params(
         angle=np.array([31.0]),
         flip_vertical=np.array([True]),
         zoom=np.array([1.3]),
@@ -138,7 +138,7 @@ def test_matrices_compose_in_the_documented_order():
     point = np.array([5.0, 40.0])
     inner = 96 * 1.3 / 64 * shear @ np.diag([1, -1]) @ (point - 31.5) + 96 * np.array([0.1, -0.2])
     expected = turn @ inner + [(150 - 1) / 2, (120 - 1) / 2]
-    np.testing.assert_allclose(matrices(config, draws, (120, 150))[0] @ [*point, 1], expected)
+    np.testing.assert_allclose(matrices(config, params, (120, 150))[0] @ [*point, 1], expected)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_what_lies_outside_the_image(border, mode, factor):
 
 
 def test_a_view_far_outside_is_all_border():
-    draws = with_draws(shift=np.array([[3.0, 0.0]]))
-    assert not Augmenter(Augment(size=16, crop=40)).apply(noise_images(1, 40), draws).any()
+    params = with_params(shift=np.array([[3.0, 0.0]]))
+    assert not Augmenter(Augment(size=16, crop=40)).apply(noise_images(1, 40), params).any()
 
 
 def test_images_that_are_not_square_give_their_middle():
@@ -219,14 +219,14 @@ def test_images_of_several_sizes_share_a_batch():
 )
 def test_colour_changes_as_documented(change, expected):
     image = np.tile(np.array([80, 100, 120], np.uint8), (16, 16, 1))
-    got = Augmenter(Augment(size=16)).apply([image], with_draws(**change))
+    got = Augmenter(Augment(size=16)).apply([image], with_params(**change))
     assert np.abs(got - np.array(expected)).max() <= 0.5
 
 
 def test_a_blur_has_the_drawn_deviation_and_keeps_the_light():
     image = np.zeros((2, 65, 65, 3), np.uint8)
     image[:, 28:37, 28:37] = 200
-    got = Augmenter(Augment(size=65)).apply(image, with_draws(2, blur=np.array([3.0, 0.1]))).astype(float)
+    got = Augmenter(Augment(size=65)).apply(image, with_params(2, blur=np.array([3.0, 0.1]))).astype(float)
     profile = got[0, :, :, 0].sum(axis=0)
     steps = np.arange(65) - 32.0
     assert profile.sum() == pytest.approx(200 * 81, rel=0.01)
@@ -238,14 +238,14 @@ def test_a_blur_has_the_drawn_deviation_and_keeps_the_light():
 
 def test_pictures_without_colour_have_no_saturation():
     image = np.full((1, 16, 16, 1), 80, np.uint8)
-    got = Augmenter(Augment(size=16)).apply(image, with_draws(saturation=np.array([0.0])))
+    got = Augmenter(Augment(size=16)).apply(image, with_params(saturation=np.array([0.0])))
     np.testing.assert_array_equal(got, image)
 
 
 def test_noise_has_the_drawn_deviation_and_no_bias():
     image = np.full((2, 64, 64, 3), 128, np.uint8)
-    draws = with_draws(2, noise=np.array([9.0, 9.0]), noise_key=np.array([5, 77], np.uint64))
-    got = Augmenter(Augment(size=64)).apply(image, draws).astype(float) - 128
+    params = with_params(2, noise=np.array([9.0, 9.0]), noise_key=np.array([5, 77], np.uint64))
+    got = Augmenter(Augment(size=64)).apply(image, params).astype(float) - 128
     assert got.std() == pytest.approx(9.0, rel=0.02)
     assert got.mean() == pytest.approx(0.0, abs=0.2)
     assert abs(np.corrcoef(got[0].ravel(), got[1].ravel())[0, 1]) < 0.03
@@ -279,9 +279,9 @@ def test_training_with_everything_off_is_evaluation():
 
 def test_handedness_is_kept_with_both_flips_off():
     config = Augment(size=64, flip_horizontal=False, flip_vertical=False, shear=10)
-    turns = matrices(config, draw(config, 0, 0, range(200)), (64, 64))[:, :, :2]
+    turns = matrices(config, draw_params(config, 0, 0, range(200)), (64, 64))[:, :, :2]
     assert (np.linalg.det(turns) > 0).all()
-    mirrored = matrices(Augment(), draw(Augment(), 0, 0, range(200)), (64, 64))[:, :, :2]
+    mirrored = matrices(Augment(), draw_params(Augment(), 0, 0, range(200)), (64, 64))[:, :, :2]
     assert 60 < (np.linalg.det(mirrored) < 0).sum() < 140
 
 
@@ -302,8 +302,8 @@ def test_images_that_do_not_fit_are_named():
         augmenter.evaluation([good[..., 0]])
     with pytest.raises(MorphoscopeError, match="image 1 of the batch has 1 channels, the first has 3"):
         augmenter.evaluation([good, good[..., :1]])
-    with pytest.raises(MorphoscopeError, match="1 images came with 2 draws"):
-        augmenter.apply([good], still(2))
+    with pytest.raises(MorphoscopeError, match="1 images came with 2 sets of augmentation parameters"):
+        augmenter.apply([good], identity(2))
 
 
 def test_an_empty_batch_stays_empty():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.augment.params import GOLDEN, MASK, View, _mixed, _uniforms, draw, still, views
+from morphoscope.augment.params import GOLDEN, MASK, View, _mixed, _uniforms, draw_params, identity, views
 from morphoscope.errors import UsageError
 from morphoscope.recipes import Augment
 
@@ -20,22 +20,22 @@ def test_the_hash_is_splitmix64():
 
 def test_draws_are_uniform_and_independent():
     rows = np.arange(20_000)
-    draws = draw(Augment(rotation=180, zoom=(0.5, 1.5), shift=1.0, shear=45), 0, 0, rows)
-    columns = np.stack([draws.angle / 180, 2 * draws.zoom - 2, *draws.shift.T, draws.shear / 45])
+    params = draw_params(Augment(rotation=180, zoom=(0.5, 1.5), shift=1.0, shear=45), 0, 0, rows)
+    columns = np.stack([params.angle / 180, 2 * params.zoom - 2, *params.shift.T, params.shear / 45])
     # Of n uniform deviates in ±1: mean 0 ± 1/√(3n) = 0.004, variance 1/3, correlations 0 ± 1/√n = 0.007.
     assert np.abs(columns.mean(axis=1)).max() < 0.02
     np.testing.assert_allclose(columns.var(axis=1), 1 / 3, rtol=0.03)
     assert np.abs(np.corrcoef(columns) - np.eye(5)).max() < 0.035
     neighbours = np.corrcoef(columns[:, :-1], columns[:, 1:])[:5, 5:]
     assert np.abs(neighbours).max() < 0.035
-    assert draws.flip_horizontal.mean() == pytest.approx(0.5, abs=0.02)
-    assert (draws.flip_horizontal == draws.flip_vertical).mean() == pytest.approx(0.5, abs=0.02)
+    assert params.flip_horizontal.mean() == pytest.approx(0.5, abs=0.02)
+    assert (params.flip_horizontal == params.flip_vertical).mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_epochs_and_seeds_do_not_repeat_each_other():
     """A hash that only added its inputs would give epoch 1 of row 0 to epoch 0 of row 1."""
     angles = {
-        draw(Augment(), seed, epoch, [row], [repeat]).angle[0]
+        draw_params(Augment(), seed, epoch, [row], [repeat]).angle[0]
         for seed in range(5)
         for epoch in range(5)
         for row in range(5)
@@ -65,20 +65,20 @@ def test_draws_stay_within_the_recipe():
         blur=1.5,
         noise=4,
     )
-    draws = draw(config, 1, 2, range(2000))
+    params = draw_params(config, 1, 2, range(2000))
     for values, low, high in [
-        (draws.angle, -30, 30),
-        (draws.zoom, 0.9, 1.2),
-        (draws.shear, -5, 5),
-        (draws.shift, -0.1, 0.1),
-        (draws.brightness, 0.7, 1.3),
-        (draws.contrast, 0.8, 1.2),
-        (draws.channel_shift, -12, 12),
-        (draws.channel_gain, 0.9, 1.1),
-        (np.log(draws.gamma), -np.log(1.25), np.log(1.25)),
-        (draws.saturation, 0.5, 1.5),
-        (draws.blur, 0, 1.5),
-        (draws.noise, 0, 4),
+        (params.angle, -30, 30),
+        (params.zoom, 0.9, 1.2),
+        (params.shear, -5, 5),
+        (params.shift, -0.1, 0.1),
+        (params.brightness, 0.7, 1.3),
+        (params.contrast, 0.8, 1.2),
+        (params.channel_shift, -12, 12),
+        (params.channel_gain, 0.9, 1.1),
+        (np.log(params.gamma), -np.log(1.25), np.log(1.25)),
+        (params.saturation, 0.5, 1.5),
+        (params.blur, 0, 1.5),
+        (params.noise, 0, 4),
     ]:
         spread = high - low
         assert low <= values.min() < low + 0.01 * spread
@@ -94,7 +94,7 @@ def test_strength_scales_every_magnitude():
         "channel_shift": 10.0,
         "noise": 3.0,
     }
-    weak, strong = (draw(Augment(**base, strength=factor), 0, 0, range(500)) for factor in (1.0, 2.0))
+    weak, strong = (draw_params(Augment(**base, strength=factor), 0, 0, range(500)) for factor in (1.0, 2.0))
     np.testing.assert_allclose(strong.angle, 2 * weak.angle)
     np.testing.assert_allclose(strong.shear, 2 * weak.shear)
     np.testing.assert_allclose(strong.shift, 2 * weak.shift)
@@ -102,13 +102,13 @@ def test_strength_scales_every_magnitude():
     np.testing.assert_allclose(strong.noise, 2 * weak.noise)
     assert 0.64 <= strong.zoom.min() < 0.65
     assert 1.55 < strong.zoom.max() <= 1.5625
-    none = draw(Augment(**base, strength=0.0), 0, 0, range(50))
+    none = draw_params(Augment(**base, strength=0.0), 0, 0, range(50))
     assert not none.angle.any()
     assert (none.zoom == 1).all()
 
 
 def test_strength_cannot_make_an_impossible_warp():
-    wild = draw(Augment(shear=60, brightness=0.9, contrast=0.9, strength=50), 0, 0, range(500))
+    wild = draw_params(Augment(shear=60, brightness=0.9, contrast=0.9, strength=50), 0, 0, range(500))
     assert (np.abs(wild.shear) < 90).all()
     assert (np.abs(wild.angle) <= 180).all()
     assert (wild.zoom > 0).all()
@@ -117,9 +117,9 @@ def test_strength_cannot_make_an_impossible_warp():
 
 
 def test_flips_can_be_switched_off_one_by_one():
-    draws = draw(Augment(flip_horizontal=False), 0, 0, range(100))
-    assert not draws.flip_horizontal.any()
-    assert draws.flip_vertical.any()
+    params = draw_params(Augment(flip_horizontal=False), 0, 0, range(100))
+    assert not params.flip_horizontal.any()
+    assert params.flip_vertical.any()
 
 
 @pytest.mark.parametrize("number", [1, 2, 8, 16])
@@ -149,9 +149,9 @@ def test_another_number_of_views_is_refused():
         views(Augment(), 3)
 
 
-def test_still_draws_have_no_effect_to_give():
-    draws = still(3)
-    assert len(draws) == 3
-    assert not draws.angle.any()
-    assert not draws.noise.any()
-    assert (draws.zoom == 1).all()
+def test_the_identity_changes_nothing():
+    params = identity(3)
+    assert len(params) == 3
+    assert not params.angle.any()
+    assert not params.noise.any()
+    assert (params.zoom == 1).all()

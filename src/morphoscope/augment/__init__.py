@@ -1,1 +1,1 @@
-"""Augmentation: one warp a galaxy, on the CPU or on a GPU."""
+"""Augmentation: one warp per galaxy, on the CPU or on a GPU."""

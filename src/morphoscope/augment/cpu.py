@@ -7,18 +7,18 @@ of the centre crop in stored pixels, the source position measured from the middl
 
     R(angle) · (side · zoom / S · Shear · Flip · p  +  side · shift)
 
-so the picture is resampled once, whatever is asked. Pixel centres are integers and the middle of an
-image is at ((W − 1)/2, (H − 1)/2): at equal size the undisturbed picture comes back bit by bit, and
-quarter turns and flips are exact permutations of it.
+so the image is resampled once, whatever the combination. Pixel centres are integers and the middle of an
+image is at ((W − 1)/2, (H − 1)/2): at equal size the identity returns the image bit for bit, and quarter
+turns and flips are exact permutations of its pixels.
 
-Conventions, those of Keras' ``ImageDataGenerator`` where the five papers used it:
+Conventions follow Keras' ``ImageDataGenerator`` where the five papers used it:
 
 - ``zoom`` multiplies the crop's side, equally on both axes (1.2 shows more sky, galaxies get smaller);
   `ng`'s crops of 184 to 352 pixels about 256 are ``crop=256, zoom=(184/256, 352/256)``.
 - ``shear`` by an angle a is (x, y) → (cos(a)·x, y − sin(a)·x), which stays regular up to 90°.
-- a positive angle turns the picture counter-clockwise on a screen, as ``numpy.rot90`` does.
+- a positive angle rotates the image counter-clockwise on a screen, as ``numpy.rot90`` does.
 
-What is drawn, and from what, stands in :mod:`morphoscope.augment.params`.
+The parameters, and how they are drawn, are in :mod:`morphoscope.augment.params`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from morphoscope.augment.params import MAX_CHANNELS, Draws, View, draw, still, views
+from morphoscope.augment.params import MAX_CHANNELS, AugmentParams, View, draw_params, identity, views
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
 
-__all__ = ["Augmenter", "Draws", "View", "draw", "matrices", "still", "views"]
+__all__ = ["AugmentParams", "Augmenter", "View", "draw_params", "identity", "matrices", "views"]
 
 BORDERS = {
     "constant": cv2.BORDER_CONSTANT,
@@ -50,18 +50,18 @@ NOISE_VALUES = 1 << 20  # a table of normal deviates: 4 MiB, some twenty times a
 
 
 class Images(Protocol):
-    """Anything that gives (H, W, C) uint8 images by position: a list, a store's map, a lazy reader."""
+    """Any sequence of (H, W, C) uint8 images: a list, a memory-mapped store, a lazy reader."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> np.ndarray: ...
 
 
 def matrices(
-    config: Augment, draws: Draws, source_hw: tuple[int, int], size: int | None = None
+    config: Augment, params: AugmentParams, source_hw: tuple[int, int], size: int | None = None
 ) -> np.ndarray:
-    """The (N, 2, 3) float64 matrices that take output pixel centres (x, y, 1) to stored pixels (x, y)."""
+    """(N, 2, 3) float64 matrices that map output pixel centres (x, y, 1) to stored pixels (x, y)."""
     side = crop_side(config, source_hw)
-    whole = side * _unit_matrices(draws, size or config.size)
+    whole = side * _unit_matrices(params, size or config.size)
     whole[:, :, 2] += _middle(source_hw)
     return whole
 
@@ -72,75 +72,76 @@ def crop_side(config: Augment, source_hw: tuple[int, int]) -> int:
 
 
 def reduction(side: float, size: int, source_hw: Sequence[int]) -> int:
-    """By which whole number an image is averaged down before the warp.
+    """The integer factor by which an image is block-averaged before the warp.
 
-    Bilinear sampling looks at 2 × 2 pixels: from a scale of two on it skips pixels, and the grain of the
-    sky turns into more noise than the image has (aliasing). The mean over blocks of this many pixels
-    leaves the warp a scale from one to two. Against an ideal area average (60 real Kaggle images, and
-    the same with noise of 8 levels) this choice has the smallest or nearly the smallest error at every
-    scale: at 424 → 128 pixels an RMS of 0.6 levels (1.4 noisy) instead of 1.2 (3.9) without it.
+    Bilinear sampling reads 2 × 2 pixels: beyond a scale of two it skips pixels and aliases sky noise.
+    Averaging over blocks of this many pixels leaves the warp a scale between one and two. Against an ideal
+    area average (60 real Kaggle images, and the same with added noise of 8 levels) this choice has the
+    smallest or nearly the smallest error at every scale: at 424 → 128 pixels an RMS of 0.6 levels (1.4
+    noisy) instead of 1.2 (3.9) without it.
 
-    It follows from the recipe and not from a sample's zoom, so that zooming never changes the
-    sharpness by a step.
+    It depends on the recipe and not on a sample's zoom, so that sharpness never jumps with zoom.
     """
     return max(1, min(int(side / size / 2) + 1, *source_hw))
 
 
-def colour_tables(draws: Draws, channels: int) -> np.ndarray:
+def colour_tables(params: AugmentParams, channels: int) -> np.ndarray:
     """Gamma, then gains, contrast and channel shift, (N, 256, C) uint8: the new level of every level."""
-    levels = np.linspace(0, 1, 256)[None, :, None] ** draws.gamma[:, None, None] * 255
-    gain = (draws.brightness * draws.contrast)[:, None, None] * draws.channel_gain[:, None, :channels]
-    offset = (127.5 - 127.5 * draws.contrast)[:, None] + draws.channel_shift[:, :channels]
+    levels = np.linspace(0, 1, 256)[None, :, None] ** params.gamma[:, None, None] * 255
+    gain = (params.brightness * params.contrast)[:, None, None] * params.channel_gain[:, None, :channels]
+    offset = (127.5 - 127.5 * params.contrast)[:, None] + params.channel_shift[:, :channels]
     changed = levels * gain + offset[:, None, :]
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
-def is_plain(draws: Draws) -> bool:
-    """Whether no draw changes a level by itself, whatever the levels beside it."""
-    factors = (draws.brightness, draws.contrast, draws.channel_gain, draws.gamma)
-    return all(bool((factor == 1).all()) for factor in factors) and not draws.channel_shift.any()
+def is_plain(params: AugmentParams) -> bool:
+    """Whether no parameter changes the level of a single pixel on its own (gamma, gain, offset)."""
+    factors = (params.brightness, params.contrast, params.channel_gain, params.gamma)
+    return all(bool((factor == 1).all()) for factor in factors) and not params.channel_shift.any()
 
 
-def saturation_matrices(draws: Draws, channels: int) -> np.ndarray | None:
-    """(N, 3, 3) that move red, green and blue away from grey or towards it; None where none moves.
+def saturation_matrices(params: AugmentParams, channels: int) -> np.ndarray | None:
+    """(N, 3, 3) matrices that move colours away from grey or towards it; None where saturation is unchanged.
 
-    Grey is the luma of ITU-R BT.601. Pictures of one or two channels have no colour to change.
+    Grey is the luma of ITU-R BT.601. Images of one or two channels have no colour to change.
     """
-    if channels != len(LUMA) or bool((draws.saturation == 1).all()):
+    if channels != len(LUMA) or bool((params.saturation == 1).all()):
         return None
-    factor = draws.saturation[:, None, None]
+    factor = params.saturation[:, None, None]
     return factor * np.eye(channels) + (1 - factor) * np.array(LUMA)[None, None, :]
 
 
-def blur_kernels(draws: Draws) -> np.ndarray | None:
-    """(N, L) weights of a Gaussian along one axis; None where no image is blurred visibly.
+def blur_kernels(params: AugmentParams) -> np.ndarray | None:
+    """(N, L) weights of a Gaussian along one axis; None if no image is visibly blurred.
 
     L is odd and the same for all, enough for three standard deviations of the widest.
     """
-    widest = float(draws.blur.max(initial=0.0))
+    widest = float(params.blur.max(initial=0.0))
     if widest < LEAST_BLUR:
         return None
     reach = int(np.ceil(3 * widest))
     steps = np.arange(-reach, reach + 1)
-    deviation = np.maximum(draws.blur, LEAST_BLUR / 2)[:, None]  # of which the neighbours get nothing
+    deviation = np.maximum(params.blur, LEAST_BLUR / 2)[
+        :, None
+    ]  # narrow enough to leave neighbours unchanged
     weights = np.exp(-0.5 * (steps / deviation) ** 2)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def noise_table(values: int) -> np.ndarray:
-    """Standard normal deviates, float32, that images of ``values`` numbers take their noise from.
+    """Standard normal deviates, float32, from which images of ``values`` numbers take their noise.
 
-    Each image reads a stretch from a place of its own (:func:`noise_starts`). Drawing every image's
-    deviates afresh would cost eight times the warp; two images share a place once in a million.
+    Each image reads a slice at its own offset (:func:`noise_starts`). Drawing fresh deviates for every image
+    would cost eight times the warp; two images share an offset once in a million.
     """
     length = max(NOISE_VALUES, 1 << (4 * values - 1).bit_length())
     return _normal_deviates(length)
 
 
-def noise_starts(draws: Draws, values: int) -> np.ndarray:
+def noise_starts(params: AugmentParams, values: int) -> np.ndarray:
     """Where each image's noise of ``values`` deviates begins in ``noise_table(values)``, (N,) int64."""
     room = len(noise_table(values)) - values
-    return (draws.noise_key % np.uint64(room)).astype(np.int64)
+    return (params.noise_key % np.uint64(room)).astype(np.int64)
 
 
 class Augmenter:
@@ -148,8 +149,8 @@ class Augmenter:
 
     Args:
         config: the recipe's ``augment``.
-        seed: the training's seed.
-        threads: threads that share a batch. The loader's threads prepare whole batches, so it is 1 there.
+        seed: the training seed.
+        threads: threads that share a batch; 1 in training, where the loader's threads prepare whole batches.
     """
 
     def __init__(self, config: Augment, seed: int = 0, threads: int = 1) -> None:
@@ -168,51 +169,53 @@ class Augmenter:
         """An augmented batch.
 
         Args:
-            images: N images (H, W, C) uint8, C from 1 to 4; read one at a time.
-            rows: (N,) their rows in the store, which seed the draws.
+            images: N images, (H, W, C) uint8 with C from 1 to 4; read one at a time.
+            rows: (N,) their rows in the store, which seed the parameters.
             epoch: not negative.
-            occurrences: (N,) repetitions of a row, see :func:`draw`.
+            occurrences: (N,) repetitions of a row, see :func:`draw_params`.
             size: side of the output; none: the recipe's.
 
         Returns:
             (N, size, size, C) uint8.
         """
-        return self.apply(images, draw(self.config, self.seed, epoch, rows, occurrences), size)
+        return self.apply(images, draw_params(self.config, self.seed, epoch, rows, occurrences), size)
 
     def evaluation(self, images: Images, view: View | None = None, size: int | None = None) -> np.ndarray:
-        """The centre crops of N images, undisturbed or in one of :func:`views`; (N, size, size, C) uint8."""
-        return self.apply(images, still(len(images), view), size)
+        """Centre crops of N images, unchanged or in one of :func:`views`; (N, size, size, C) uint8."""
+        return self.apply(images, identity(len(images), view), size)
 
-    def apply(self, images: Images, draws: Draws, size: int | None = None) -> np.ndarray:
-        """Do to each image what ``draws`` says; (N, size, size, C) uint8."""
+    def apply(self, images: Images, params: AugmentParams, size: int | None = None) -> np.ndarray:
+        """Apply ``params`` to the images; (N, size, size, C) uint8."""
         size = size or self.config.size
         count = len(images)
         if count == 0:
             return np.empty((0, size, size, 3), np.uint8)
-        if count != len(draws):
-            raise MorphoscopeError(f"{count} images came with {len(draws)} draws; expected one for each")
+        if count != len(params):
+            raise MorphoscopeError(
+                f"{count} images came with {len(params)} sets of augmentation parameters; expected one each"
+            )
         first = _checked(images[0], 0, None)
         channels = first.shape[2]
         out = np.empty((count, size, size, channels), np.uint8)
-        unit = _unit_matrices(draws, size)
-        colours = None if is_plain(draws) else colour_tables(draws, channels)
-        hues, kernels = saturation_matrices(draws, channels), blur_kernels(draws)
+        unit = _unit_matrices(params, size)
+        colours = None if is_plain(params) else colour_tables(params, channels)
+        hues, kernels = saturation_matrices(params, channels), blur_kernels(params)
         noise = None
-        if draws.noise.any():
-            noise = noise_table(out[0].size), noise_starts(draws, out[0].size)
+        if params.noise.any():
+            noise = noise_table(out[0].size), noise_starts(params, out[0].size)
 
         def work(part: range) -> None:
             for index in part:
                 image = first if index == 0 else _checked(images[index], index, channels)
                 self._warp(image, unit[index], out[index])
-                if kernels is not None and draws.blur[index] >= LEAST_BLUR:
+                if kernels is not None and params.blur[index] >= LEAST_BLUR:
                     _blur(out[index], kernels[index])
                 if hues is not None:
                     cv2.transform(out[index], hues[index], dst=out[index])
                 if colours is not None:
                     cv2.LUT(out[index], colours[index, None], dst=out[index])
                 if noise is not None:
-                    _add_noise(out[index], noise[0], noise[1][index], draws.noise[index])
+                    _add_noise(out[index], noise[0], noise[1][index], params.noise[index])
 
         _shared_out(work, count, self.threads)
         return out
@@ -239,22 +242,22 @@ def _middle(source_hw: tuple[int, ...]) -> tuple[float, float]:
     return (source_hw[1] - 1) / 2, (source_hw[0] - 1) / 2
 
 
-def _unit_matrices(draws: Draws, size: int) -> np.ndarray:
+def _unit_matrices(params: AugmentParams, size: int) -> np.ndarray:
     """(N, 2, 3): output pixel centres → source positions from the middle, in units of the crop's side."""
-    cos, sin = _exact_cos_sin(draws.angle)
-    shear_cos, shear_sin = _exact_cos_sin(draws.shear)
-    scale = draws.zoom / size
+    cos, sin = _exact_cos_sin(params.angle)
+    shear_cos, shear_sin = _exact_cos_sin(params.shear)
+    scale = params.zoom / size
     # Shear · Flip, each a 2 × 2 matrix, written out
-    across = np.where(draws.flip_horizontal, -scale, scale)
-    down = np.where(draws.flip_vertical, -scale, scale)
+    across = np.where(params.flip_horizontal, -scale, scale)
+    down = np.where(params.flip_vertical, -scale, scale)
     xx, yx, yy = shear_cos * across, -shear_sin * across, down
-    unit = np.empty((len(draws), 2, 3))
+    unit = np.empty((len(params), 2, 3))
     unit[:, 0, 0] = cos * xx - sin * yx
     unit[:, 0, 1] = -sin * yy
     unit[:, 1, 0] = sin * xx + cos * yx
     unit[:, 1, 1] = cos * yy
     half = (size - 1) / 2
-    shift_x, shift_y = draws.shift[:, 0], draws.shift[:, 1]
+    shift_x, shift_y = params.shift[:, 0], params.shift[:, 1]
     unit[:, 0, 2] = cos * shift_x - sin * shift_y - half * (unit[:, 0, 0] + unit[:, 0, 1])
     unit[:, 1, 2] = sin * shift_x + cos * shift_y - half * (unit[:, 1, 0] + unit[:, 1, 1])
     return unit
@@ -272,13 +275,13 @@ def _exact_cos_sin(degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _part_seen(
     image: np.ndarray, matrix: np.ndarray, factor: int, size: int, *, whole: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the image that the warp looks at, averaged over factor × factor pixels, and its matrix.
+    """The region that the warp reads, averaged over factor × factor pixels, and the matrix for it.
 
-    Without a reduction the part is copied all the same: a turned warp walks across the rows of an image
-    that lies in slow memory or in the page cache, and took three times as long without the copy.
+    Without a reduction the region is still copied: a rotated warp jumps between the rows of an image in the
+    page cache, which took three times as long without the copy.
 
-    Rows and columns beyond the last whole block (fewer than ``factor``) are left out. With ``whole``
-    the part is the whole image (a reflecting border may need any of it).
+    Rows and columns beyond the last whole block (fewer than ``factor``) are dropped. With ``whole`` the
+    region is the whole image (a reflecting border may need any of it).
     """
     matrix /= factor
     matrix[:, 2] -= (factor - 1) / (2 * factor)

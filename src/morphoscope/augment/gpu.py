@@ -1,8 +1,8 @@
 """The warp of :mod:`morphoscope.augment.cpu` on a whole batch of tensors, for training on a GPU.
 
-The draws and the matrices are the same, and so is the picture to within a grey level: both round to
-whole levels after the reduction, the warp, the blur, saturation, colour and noise. (At a rounding tie OpenCV
-and torch may choose different neighbours; strong contrast multiplies that one level.)
+Parameters and matrices are the same, and the images agree to within a grey level: both round to whole levels
+after reduction, warp, blur, saturation, colour and noise. (At a rounding tie OpenCV and torch may choose
+different neighbours; strong contrast multiplies that one level.)
 
 Shape letters: N images, C channels, H × W stored pixels, S the side of the output.
 """
@@ -26,7 +26,7 @@ from morphoscope.augment.cpu import (
     reduction,
     saturation_matrices,
 )
-from morphoscope.augment.params import Draws, View, draw, still
+from morphoscope.augment.params import AugmentParams, View, draw_params, identity
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
 
@@ -34,11 +34,11 @@ PADDING = {"constant": "zeros", "replicate": "border", "reflect": "reflection"}
 
 
 class DeviceAugmenter:
-    """Turns batches of stored images into the network's input where the tensors are.
+    """Turns batches of stored images into the network's input, on the device that holds them.
 
     Args:
         config: the recipe's ``augment``.
-        seed: the training's seed.
+        seed: the training seed.
     """
 
     def __init__(self, config: Augment, seed: int = 0) -> None:
@@ -57,46 +57,50 @@ class DeviceAugmenter:
 
         Args:
             images_NCHW: stored images, uint8, on any device.
-            rows: (N,) their rows in the store. Best left on the CPU: the draws are made there, and
-                fetching rows from a GPU waits for all the work it has in hand.
+            rows: (N,) their rows in the store. Best left on the CPU, where the parameters are drawn:
+                fetching rows from a GPU waits for all its queued work.
             epoch: not negative.
-            occurrences: (N,) repetitions of a row, see :func:`morphoscope.augment.params.draw`.
+            occurrences: (N,) repetitions of a row, see :func:`morphoscope.augment.params.draw_params`.
             size: side of the output; none: the recipe's.
         """
         repeats = None if occurrences is None else _numbers(occurrences)
-        return self.apply(images_NCHW, draw(self.config, self.seed, epoch, _numbers(rows), repeats), size)
+        return self.apply(
+            images_NCHW, draw_params(self.config, self.seed, epoch, _numbers(rows), repeats), size
+        )
 
     def evaluation(
         self, images_NCHW: torch.Tensor, view: View | None = None, size: int | None = None
     ) -> torch.Tensor:
-        """The centre crops, undisturbed or in one of the views; (N, C, S, S) uint8, channels_last."""
-        return self.apply(images_NCHW, still(len(images_NCHW), view), size)
+        """Centre crops, unchanged or in one of the views; (N, C, S, S) uint8, channels_last."""
+        return self.apply(images_NCHW, identity(len(images_NCHW), view), size)
 
     @torch.no_grad()
-    def apply(self, images_NCHW: torch.Tensor, draws: Draws, size: int | None = None) -> torch.Tensor:
-        """Do to each image what ``draws`` says; (N, C, S, S) uint8, channels_last."""
+    def apply(
+        self, images_NCHW: torch.Tensor, params: AugmentParams, size: int | None = None
+    ) -> torch.Tensor:
+        """Apply ``params`` to the images; (N, C, S, S) uint8, channels_last."""
         if images_NCHW.dtype != torch.uint8 or images_NCHW.ndim != 4:
             raise MorphoscopeError(
                 f"the batch is {tuple(images_NCHW.shape)} {images_NCHW.dtype}; expected (N, C, H, W) uint8"
             )
         size = size or self.config.size
-        levels = self._warped(images_NCHW, draws, size)
-        kernels = blur_kernels(draws)
+        levels = self._warped(images_NCHW, params, size)
+        kernels = blur_kernels(params)
         if kernels is not None:
             levels = _blurred(levels, kernels)
-        hues = saturation_matrices(draws, levels.shape[1])
+        hues = saturation_matrices(params, levels.shape[1])
         if hues is not None:
             turn = torch.from_numpy(hues).float().to(levels.device)
             levels = torch.einsum("nij,njhw->nihw", turn, levels).round_().clamp_(0, 255)
-        if not is_plain(draws):
-            levels = _recoloured(levels, colour_tables(draws, levels.shape[1]))
-        if draws.noise.any():
-            levels = self._with_noise(levels, draws)
+        if not is_plain(params):
+            levels = _recoloured(levels, colour_tables(params, levels.shape[1]))
+        if params.noise.any():
+            levels = self._with_noise(levels, params)
         return levels.to(torch.uint8).contiguous(memory_format=torch.channels_last)
 
-    def _warped(self, images_NCHW: torch.Tensor, draws: Draws, size: int) -> torch.Tensor:
+    def _warped(self, images_NCHW: torch.Tensor, params: AugmentParams, size: int) -> torch.Tensor:
         height, width = images_NCHW.shape[2:]
-        theta = matrices(self.config, draws, (height, width), size)
+        theta = matrices(self.config, params, (height, width), size)
         pixels = images_NCHW.float()
         factor = reduction(crop_side(self.config, (height, width)), size, (height, width))
         if factor > 1:
@@ -109,16 +113,16 @@ class DeviceAugmenter:
         padding = PADDING[self.config.border]
         return grid_sample(pixels, grid, "bilinear", padding, align_corners=False).round_().clamp_(0, 255)
 
-    def _with_noise(self, levels_NCSS: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def _with_noise(self, levels_NCSS: torch.Tensor, params: AugmentParams) -> torch.Tensor:
         count, channels, size, _ = levels_NCSS.shape
         values = channels * size * size
         table = noise_table(values)
         if self._noise.device != levels_NCSS.device or len(self._noise) != len(table):
             self._noise = torch.from_numpy(table).to(levels_NCSS.device)
-        starts = torch.from_numpy(noise_starts(draws, values)).to(levels_NCSS.device)
+        starts = torch.from_numpy(noise_starts(params, values)).to(levels_NCSS.device)
         steps = torch.arange(values, device=levels_NCSS.device)
         noise = self._noise[starts[:, None] + steps].view(count, size, size, channels).permute(0, 3, 1, 2)
-        deviation = torch.from_numpy(draws.noise).float().to(levels_NCSS.device)
+        deviation = torch.from_numpy(params.noise).float().to(levels_NCSS.device)
         return (levels_NCSS + deviation[:, None, None, None] * noise).round_().clamp_(0, 255)
 
 
@@ -134,7 +138,7 @@ def _grid(theta: np.ndarray, source_hw: Sequence[int], size: int, device: torch.
 
 
 def _blurred(levels_NCSS: torch.Tensor, kernels_NL: np.ndarray) -> torch.Tensor:
-    """Every image with its own kernel: images and channels as the channels of one grouped convolution."""
+    """Blur each image with its own kernel: images and channels become channels of one grouped convolution."""
     count, channels, size, _ = levels_NCSS.shape
     weights = torch.from_numpy(kernels_NL).to(levels_NCSS.device).repeat_interleave(channels, 0)
     reach = kernels_NL.shape[1] // 2

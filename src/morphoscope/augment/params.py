@@ -1,12 +1,11 @@
-"""What is done to each sample: random draws for training, fixed views for test-time augmentation.
+"""Augmentation parameters: random ones for training, fixed views for test-time augmentation.
 
-Every number is a hash of (seed, epoch, row, occurrence) and of nothing else, so a sample is the same
-whatever the batch around it and however many workers there are, and a resumed training goes on
-exactly. ``occurrence`` counts the repetitions of a row in an oversampled epoch: repeated galaxies are
-drawn anew.
+Every number is a hash of (seed, epoch, row, occurrence) and of nothing else, so a sample does not depend on
+its batch or on the number of workers, and a resumed training continues exactly. ``occurrence`` counts the
+repetitions of a row in an oversampled epoch: each repetition gets its own parameters.
 
-``strength`` is one factor on all magnitudes; the zoom's limits are raised to that power, which scales
-them about 1 and keeps them positive. Flips have no magnitude and do not change.
+``strength`` scales all magnitudes; the zoom limits are raised to that power, which scales them about 1 and
+keeps them positive. Flips have no magnitude and do not change.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ MASK = 0xFFFFFFFFFFFFFFFF
 
 
 @dataclass(frozen=True)
-class Draws:
-    """What is done to each of N images."""
+class AugmentParams:
+    """Augmentation parameters of N images."""
 
     angle: np.ndarray  # (N,) degrees, counter-clockwise on the screen
-    flip_horizontal: np.ndarray  # (N,) bool: left and right change places
+    flip_horizontal: np.ndarray  # (N,) bool: swaps left and right
     flip_vertical: np.ndarray  # (N,) bool
     zoom: np.ndarray  # (N,) factor on the crop's side
     shear: np.ndarray  # (N,) degrees
-    shift: np.ndarray  # (N, 2) of the crop's middle along x and y, in units of the crop's side
+    shift: np.ndarray  # (N, 2) of the crop centre along x and y, in units of the crop's side
     brightness: np.ndarray  # (N,) factor
     contrast: np.ndarray  # (N,) factor about mid-grey
     channel_shift: np.ndarray  # (N, 4) grey levels added to each channel
@@ -43,42 +42,42 @@ class Draws:
     saturation: np.ndarray  # (N,) factor on the distance from grey
     blur: np.ndarray  # (N,) standard deviation of a Gaussian, output pixels
     noise: np.ndarray  # (N,) standard deviation, grey levels
-    noise_key: np.ndarray  # (N,) uint64: where in the table of normal deviates the noise begins
+    noise_key: np.ndarray  # (N,) uint64: sets the offset in the table of normal deviates
 
     def __len__(self) -> int:
         return len(self.angle)
 
 
 class View(NamedTuple):
-    """One way to look at an image again (test-time augmentation)."""
+    """A rotated or mirrored version of an image (test-time augmentation)."""
 
     angle: float = 0.0  # degrees, counter-clockwise
     flip_horizontal: bool = False
     flip_vertical: bool = False
 
 
-def draw(
+def draw_params(
     config: Augment,
     seed: int,
     epoch: int,
     rows: np.ndarray | Sequence[int],
     occurrences: np.ndarray | Sequence[int] | None = None,
-) -> Draws:
-    """Draw what is done to each sample of a training batch.
+) -> AugmentParams:
+    """Draw the augmentation parameters of a training batch.
 
     Args:
         config: magnitudes.
-        seed: the training's seed, not negative.
+        seed: the training seed, not negative.
         epoch: not negative.
         rows: (N,) rows of the store.
         occurrences: (N,) how often the row came before in the epoch's list; none: 0 for all.
     """
     keys = _keys(seed, epoch, rows, occurrences)
-    uniform = _uniforms(keys, 23)  # (23, N) in [0, 1); the sixteenth is the place of the noise
+    uniform = _uniforms(keys, 23)  # (23, N) in [0, 1); the sixteenth sets the noise offset
     signed = 2 * uniform - 1
     strength = config.strength
     low, high = (limit**strength for limit in config.zoom)
-    return Draws(
+    return AugmentParams(
         angle=signed[0] * min(config.rotation * strength, 180.0),
         flip_horizontal=(uniform[1] < 0.5) & config.flip_horizontal,
         flip_vertical=(uniform[2] < 0.5) & config.flip_vertical,
@@ -97,11 +96,11 @@ def draw(
     )
 
 
-def still(count: int, view: View | None = None) -> Draws:
-    """Draws that leave ``count`` images as they are, or show all of them in one ``view``."""
+def identity(count: int, view: View | None = None) -> AugmentParams:
+    """AugmentParams that leave ``count`` images as they are, or show all of them in one ``view``."""
     view = view or View()
     zeros, ones = np.zeros(count), np.ones(count)
-    return Draws(
+    return AugmentParams(
         angle=np.full(count, view.angle),
         flip_horizontal=np.full(count, view.flip_horizontal),
         flip_vertical=np.full(count, view.flip_vertical),
@@ -121,22 +120,22 @@ def still(count: int, view: View | None = None) -> Draws:
 
 
 def views(config: Augment, number: int) -> tuple[View, ...]:
-    """The views of test-time augmentation, without random numbers; the first is the image itself.
+    """The views of test-time augmentation; the first is the image itself.
 
-    1: the image; 2: and its mirror image; 8: turned in steps of 45°; 16: those and their mirror images
-    (`ng`). A turned crop takes its corners from the stored image, so they are real sky where the store
+    1: the image; 2: and its mirror image; 8: rotations in steps of 45°; 16: those and their mirror images
+    (`ng`). The corners of a rotated crop come from the stored image, so they are real sky where the store
     holds more than the crop.
 
     Raises:
-        UsageError: ``number`` is none of these, or it needs a mirror image of galaxies whose handedness
-            the recipe keeps (both flips off).
+        UsageError: ``number`` is none of these, or it needs mirror images and the recipe keeps handedness
+            (both flips off).
     """
     if number not in (1, 2, 8, 16):
         raise UsageError(f"evaluation.views is {number}; test-time augmentation has 1, 2, 8 or 16 views")
     mirrored = number in (2, 16)
     if mirrored and not (config.flip_horizontal or config.flip_vertical):
         raise UsageError(
-            f"evaluation.views = {number} looks at mirror images, but the recipe keeps handedness "
+            f"evaluation.views = {number} uses mirror images, but the recipe keeps handedness "
             "(augment.flip_horizontal and augment.flip_vertical are false); use 1 or 8 views"
         )
     angles = (0.0,) if number < 8 else tuple(45.0 * step for step in range(8))
@@ -153,7 +152,7 @@ def _keys(
     rows: np.ndarray | Sequence[int],
     occurrences: np.ndarray | Sequence[int] | None,
 ) -> np.ndarray:
-    """(N,) uint64: hashes that begin each sample's own SplitMix64 stream."""
+    """(N,) uint64: hashes that seed each sample's own SplitMix64 stream."""
     repeats = np.zeros(1, np.int64) if occurrences is None else np.asarray(occurrences, np.int64)
     key = np.zeros(1, np.uint64)
     for number in (

@@ -41,7 +41,7 @@ class Recipe(Part):
         mirrors = self.augment.flip_horizontal or self.augment.flip_vertical
         if self.evaluation.views in (2, 16) and not mirrors:
             raise ValueError(
-                f"evaluation.views = {self.evaluation.views} looks at mirror images, which augment's flips "
+                f"evaluation.views = {self.evaluation.views} uses mirror images, which augment's flips "
                 "(both false) rule out; set evaluation.views to 1 or 8"
             )
         return self
