@@ -124,3 +124,13 @@ def test_probability_columns_have_no_spaces_and_differ() -> None:
     assert probability_column("In-between Round  Smooth") == "p_In-between_Round_Smooth"
     with pytest.raises(ValueError, match="spaces against underscores"):
         Classes(name="same", classes=("a b", "a_b"))
+
+
+def test_ids_that_came_as_integers_stay_integers() -> None:
+    ids = [7, "587722981742215240", -(2**62)]  # the second is no float64
+    items = [Item(f"{i}.png", _items()[0].load, {"id": i}) for i in ids]
+    table = catalogue_table(CLASSES, items, np.full((3, 3), 1 / 3, np.float32), integer_ids=True)
+    assert table.schema.field("id") == catalogue_schema(CLASSES, integer_ids=True).field("id")
+    assert table["id"].type == pa.int64()
+    assert table["id"].to_pylist() == [7, 587722981742215240, -(2**62)]
+    assert table.schema.field("id").metadata == catalogue_schema(CLASSES).field("id").metadata

@@ -21,7 +21,7 @@ def _features(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, WIDTH)).astype(np.float16)
 
 
-def _write(place: Path, features: np.ndarray, ids: list[str] | None = None, **said: str) -> Path:
+def _write(place: Path, features: np.ndarray, ids: list[Any] | None = None, **said: str) -> Path:
     count = len(features)
     kind = pa.list_(pa.float16(), WIDTH)
     flat = pa.array(features.reshape(-1), pa.float16())
@@ -68,6 +68,15 @@ def test_neighbours_are_those_of_a_full_sort(tmp_path: Path, monkeypatch: pytest
         "predicted": "Spiral",
     }
     assert len(galaxies_like(opened, "g77", 1000, run=RUN, embed=_none)) == 199
+
+
+def test_a_galaxy_is_found_by_an_integer_id(tmp_path: Path):
+    features = _features(5)
+    opened = EmbeddedCatalogue(_write(tmp_path / "c.parquet", features, [2**60 + row for row in range(5)]))
+    found = opened.find(str(2**60 + 3))
+    assert found is not None
+    assert found[0] == 3
+    np.testing.assert_array_equal(found[1], features[3].astype(np.float32))
 
 
 def test_a_folder_of_parts_is_one_catalogue(tmp_path: Path):

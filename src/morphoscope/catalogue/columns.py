@@ -101,7 +101,11 @@ class Sets:
 
 
 def catalogue_schema(
-    scheme: Classes | VoteFractions, sets: Sets | None = None, extras: Sequence[Extra] = ()
+    scheme: Classes | VoteFractions,
+    sets: Sets | None = None,
+    extras: Sequence[Extra] = (),
+    *,
+    integer_ids: bool = False,
 ) -> pa.Schema:
     """The columns of a catalogue made with ``scheme``; units and descriptions are in the fields' metadata.
 
@@ -109,6 +113,7 @@ def catalogue_schema(
         scheme: what the answers mean.
         sets: with a column of prediction sets.
         extras: further columns, which come last.
+        integer_ids: ``id`` is int64, so that it joins the input's own integer column; else a string.
 
     Raises:
         MorphoscopeError: an answer or an extra column has the name of another column.
@@ -122,7 +127,10 @@ def catalogue_schema(
             f"scheme '{scheme.name}': an answer called {', '.join(clash)} cannot be a column "
             "of a catalogue, which has one of that name already"
         )
-    return pa.schema([column.field for column in columns])
+    fields = [column.field for column in columns]
+    if integer_ids:
+        fields[0] = fields[0].with_type(pa.int64())
+    return pa.schema(fields)
 
 
 def _votes(scheme: VoteFractions) -> list[Extra]:
@@ -159,6 +167,8 @@ def catalogue_table(
     sets: Sets | None = None,
     extras: Sequence[Extra] = (),
     values: Mapping[str, np.ndarray] | None = None,
+    *,
+    integer_ids: bool = False,
 ) -> pa.Table:
     """N rows of a catalogue, with the columns of :func:`catalogue_schema`.
 
@@ -170,9 +180,12 @@ def catalogue_table(
         extras: further columns.
         values: of extra columns, (N,) or, for vectors, (N, D) each. A column that is not here is taken from
             the items' rows; what is missing there is empty.
+        integer_ids: as for the schema; every item's id is then a whole number, or its text.
     """
+    schema = catalogue_schema(scheme, sets, extras, integer_ids=integer_ids)
+    ids = [item.row["id"] for item in items]
     columns: dict[str, pa.Array] = {
-        "id": pa.array([str(item.row["id"]) for item in items], pa.string()),
+        "id": pa.array([int(i) for i in ids] if integer_ids else [str(i) for i in ids], schema[0].type),
         "source": pa.array([item.source for item in items], pa.string()),
     }
     for name in ("ra", "dec"):
@@ -184,7 +197,7 @@ def catalogue_table(
         columns |= _class_columns(scheme, predictions_NK, sets)
     for extra in extras:
         columns[extra.name] = _extra_column(extra, items, values or {})
-    return pa.table(columns, schema=catalogue_schema(scheme, sets, extras))
+    return pa.table(columns, schema=schema)
 
 
 def _vote_columns(scheme: VoteFractions, predictions_NK: np.ndarray) -> dict[str, pa.Array]:

@@ -187,9 +187,9 @@ def predict_catalogue(
     answering = answering or PlainColumns(predictor)
     provenance = provenance_of(predictor, images.name, stretch=stretch, crop=crop, sets=sets)
     extras = (*images.extras, *answering.extras)
-    schema = catalogue_schema(predictor.scheme, sets, extras)
+    schema = catalogue_schema(predictor.scheme, sets, extras, integer_ids=images.integer_ids)
     fit = partial(pipeline.fit, facts=facts, crop=crop)
-    ask = partial(_answers, predictor.scheme, predictor.run.name, sets, extras)
+    ask = partial(_answers, predictor.scheme, predictor.run.name, sets, extras, images.integer_ids)
     make_ask = partial(_ask_of, ask, answering) if cluster is None else partial(_ask_on_worker, ask, cluster)
     work = Work(partial(_items_of, opened), make_ask, fit, batch)
     if process is not None and not process.leads:
@@ -251,6 +251,7 @@ def _answers(
     run: str,
     sets: Sets | None,
     extras: Sequence[Extra],
+    integer_ids: bool,
     answering: ColumnProvider,
     batch: list[Fitted],
 ) -> pa.Table:
@@ -267,7 +268,7 @@ def _answers(
             "is not finite; nothing was kept. Train the run again"
         )
     items = [fitted.item for fitted in batch]
-    return catalogue_table(scheme, items, predictions_NK, sets, extras, values)
+    return catalogue_table(scheme, items, predictions_NK, sets, extras, values, integer_ids=integer_ids)
 
 
 class NotFinite(MorphoscopeError):

@@ -91,7 +91,8 @@ class EmbeddedCatalogue:
         found: dict[str, list[tuple[int, str]]] = {"id": [], "source": []}
         for start, table in self._pieces(["id", "source"]):
             for column, rows in found.items():
-                for place in np.flatnonzero(table[column].to_numpy() == name):
+                texts = table[column].cast(pa.string()).to_numpy()  # ids may be integers
+                for place in np.flatnonzero(texts == name):
                     rows.append((start + int(place), table["source"][int(place)].as_py()))
         rows = found["id"] or found["source"]
         if not rows:

@@ -45,12 +45,15 @@ class Images:
             table rows and the heads of members are read; only a compressed tar must be unpacked.
         count: how many there are; None if that is not known beforehand.
         extras: further columns for the catalogue; the items' rows have them once they are loaded.
+        integer_ids: every id is a whole number that fits int64, and its column in the input held integers:
+            the catalogue's ``id`` is then int64 and joins the input's; else it is text.
     """
 
     name: str
     items: Iterable[Item]
     count: int | None = None
     extras: tuple[Extra, ...] = ()
+    integer_ids: bool = False
 
 
 def open_input(
