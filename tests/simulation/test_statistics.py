@@ -10,7 +10,7 @@ import pytest
 
 from morphoscope.simulation.survey import DECALS, ZERO_POINT
 
-SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 @pytest.fixture

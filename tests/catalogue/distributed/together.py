@@ -1,4 +1,4 @@
-"""Makes catalogues in the processes of torchrun; run by test_together.py.
+"""Makes catalogues in the processes of torchrun; run by test_torchrun.py.
 
     torchrun --nproc-per-node 2 together.py FOLDER OUT
 
@@ -11,7 +11,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
