@@ -10,6 +10,7 @@ from PIL import Image
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.report.figures import style
+from morphoscope.report.html import document
 
 
 @style.styled
@@ -58,7 +59,7 @@ def test_a_page_chart_takes_the_pages_colours() -> None:
 
 
 def test_colours_of_the_page_are_defined_in_both_themes() -> None:
-    css = (Path(style.__file__).parent / "page.css").read_text(encoding="utf-8")
+    css = (Path(document.__file__).parent / "page.css").read_text(encoding="utf-8")
     light, dark = css.split("prefers-color-scheme: dark", 1)
     for colour, variable in style._CSS_VARIABLES.items():
         assert f"{variable}: {colour};" in light
