@@ -1,4 +1,4 @@
-"""A square of the sky out of a mosaic: north up, east left, at a chosen pixel scale.
+"""A square cutout of a mosaic: north up, east left, at a chosen pixel scale.
 
 Shape letters: S × S pixels of the cutout.
 """
@@ -11,29 +11,29 @@ import numpy as np
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.mosaic import Mosaic
 
-MOST_PIXELS = 30_000  # of the mosaic along one side of a cutout: what OpenCV can address
-_FINEST = 4096  # pixels along a side before averaging: bounds the memory of a very large cutout
+MOST_PIXELS = 30_000  # of the mosaic along one side of a cutout: OpenCV's limit
+_FINEST = 4096  # pixels along a side before averaging, so that a very large cutout fits into memory
 
 
 def sky_square(
     mosaic: Mosaic, x: float, y: float, steps: np.ndarray, *, arcsec: float, side: int
 ) -> np.ndarray:
-    """A square around a place, turned by the mosaic's own axes at that place.
+    """A square around a position, oriented by the mosaic's local axes.
 
-    The projection is taken as linear across the square. Pixels of the mosaic that are smaller than those of
-    the square are averaged (the mosaic is sampled linearly at least as finely as its own pixels), so the mean
-    brightness is kept; larger ones are interpolated linearly.
+    The projection is taken as linear across the square. Where the mosaic's pixels are smaller than the
+    square's, they are averaged (sampled linearly, at least as finely as they are), which keeps the mean
+    surface brightness; larger ones are interpolated linearly.
 
     Args:
         mosaic: one band.
         x: column of the middle, pixels from 0 at the centre of the first.
         y: row of the middle.
-        steps: [[x to the east, x to the north], [y …, y …]], pixels an arcsec, (2, 2).
+        steps: the local axes, [[x to the east, x to the north], [y …, y …]], pixels per arcsec, (2, 2).
         arcsec: side of the square on the sky.
         side: S.
 
     Returns:
-        (S, S) float32 in the mosaic's units; NaN beyond its edge and where it has no value.
+        (S, S) float32 in the mosaic's units; NaN beyond its edge and where no exposure covers it.
 
     Raises:
         MorphoscopeError: the square covers more pixels than can be handled.

@@ -103,8 +103,8 @@ def test_a_grey_picture_and_its_colour_copy_give_the_same_sources() -> None:
     assert cutouts(grey, single, size=32)[0].shape == (32, 32)
 
 
-def test_refuses_what_is_no_picture() -> None:
-    with pytest.raises(MorphoscopeError, match=r"a picture of \(height, width\)"):
+def test_refuses_what_is_no_image() -> None:
+    with pytest.raises(MorphoscopeError, match=r"an image of \(height, width\)"):
         detect_sources(np.zeros(12))
 
 
@@ -154,3 +154,26 @@ def test_hubble_deep_field_gives_a_sensible_catalogue() -> None:
     assert found.x.min() > 2
     assert found.y.max() < 870
     assert np.median(cutout_sides(found)) == pytest.approx(33, abs=10)
+
+
+@pytest.mark.parametrize("mark", [np.nan, 0.0, -32768.0, 1e30])
+def test_what_no_exposure_covers_changes_neither_noise_nor_sources(mark: float) -> None:
+    """Measured fluxes around zero; the right third of the field has no exposure."""
+    field = np.random.default_rng(3).normal(0, 1, (200, 300)).astype(np.float32)
+    for x, y in ((50.0, 60.0), (130.0, 140.0)):
+        field += _blob(field.shape, x, y, 40.0, 6.0, 4.0).astype(np.float32)
+    alone = detect_sources(field[:, :200], floor=0.0)
+    beside = field.copy()
+    beside[:, 200:] = mark
+    found = detect_sources(beside, floor=0.0)
+    assert len(alone) == len(found) == 2
+    np.testing.assert_allclose(np.stack([found.x, found.y]), np.stack([alone.x, alone.y]), atol=0.05)
+    np.testing.assert_allclose(found.signal, alone.signal, rtol=0.05)
+    np.testing.assert_allclose(found.radius, alone.radius, rtol=0.05)
+
+
+def test_zeros_of_photon_counts_are_sky() -> None:
+    counts = np.random.default_rng(4).poisson(0.3 + _blob((200, 200), 90.0, 110.0, 60.0, 6.0, 6.0))
+    found = detect_sources(counts.astype(np.float32), floor=0.0)
+    assert len(found) == 1
+    assert (found.x[0], found.y[0]) == pytest.approx((90, 110), abs=0.3)

@@ -1,6 +1,6 @@
-"""Sources on a picture of the sky: where they are, how large they are, and a square cutout of each.
+"""Source detection on an image of the sky: positions, sizes, and a square cutout of each source.
 
-Shape letters: H × W pixels of the picture, C channels, S sources. Pixel coordinates are (x, y) =
+Shape letters: H × W pixels of the image, C channels, S sources. Pixel coordinates are (x, y) =
 (column, row), counted from 0 at the centre of the first pixel of the array.
 """
 
@@ -14,15 +14,16 @@ import cv2
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.coverage import uncovered
 from morphoscope.images.decode import crop_and_resize
 
 if TYPE_CHECKING:
     from photutils.segmentation import SegmentationImage
 
 SEEING = 1.2  # sigma in pixels of the Gaussian that faint sources are smoothed with before detection
-BLANK_AREA = 64  # pixels: smaller patches of zeros are dark sky, larger ones carry no picture
+BLANK_AREA = 64  # pixels: smaller black patches of a picture are dark sky, larger ones hold no image
 FLOOR = 1e-3  # least noise that is believed, in units of the picture's range
-BLANK_MARGIN = 3  # pixels around such a patch that are left out too
+BLANK_MARGIN = 3  # pixels around pixels without data that are left out too
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Sources:
             so that the ends of an edge-on galaxy are inside.
         area: of the segment above the threshold, pixels.
         flux: sum over the segment above the background, grey levels.
-        signal: of the brightest pixel of the smoothed picture, in units of the sky's noise.
-        elongation: major over minor axis of the light's second moments.
-        sky: colour of the picture's background, (C,) grey levels.
+        signal: brightest pixel of the smoothed image, in units of the sky's noise.
+        elongation: major over minor axis, from the second moments of the light.
+        sky: colour of the background, (C,) grey levels.
     """
 
     x: np.ndarray
@@ -64,40 +65,40 @@ def detect_sources(
     edge: int = 2,
     floor: float = FLOOR,
 ) -> Sources:
-    """Find stars and galaxies on a picture.
+    """Find stars and galaxies on an image.
 
-    The channels are averaged, the background and its noise are estimated on a mesh, and connected
-    pixels above the noise are taken as one source unless deblending parts them (photutils). Sources
-    that touch the border, or a region without picture (zeros or not-a-number, as in the corner of a
-    mosaic), are left out: they are cut off.
+    The channels are averaged, the background and its noise are estimated on a mesh, and connected pixels
+    above the noise are one source unless deblending separates them (photutils). Pixels without data (NaN, or
+    zeros as in the corner of a mosaic; see also :func:`morphoscope.images.coverage.uncovered`) change neither
+    background nor noise. Sources that touch the border or such pixels are cut off, and left out.
 
     Args:
-        image_HWC: (H, W) or (H, W, C), any real type.
-        threshold: least brightness of a source's pixels in units of the smoothed sky's noise.
+        image_HWC: (H, W) or (H, W, C); uint8 for a picture, any other real type for measured values.
+        threshold: least brightness of a source's pixels, in units of the smoothed sky's noise.
         min_area: least connected pixels above the threshold. 60 pixels are a disc 9 across, about the
             smallest on which a shape can be seen.
-        contrast: share of the light that a component needs to be parted from its neighbour; 1: never.
+        contrast: share of the light that a component needs to be separated from its neighbour; 1: never.
         box: side of the mesh on which the background is estimated, pixels.
         edge: a source whose segment comes closer than this to the border is left out, pixels.
         floor: least noise that is believed, in units of the picture's range; 0 for measured fluxes, whose
             range one bright star may set.
 
     Returns:
-        Sources, brightest first; none on an empty or constant picture.
+        Sources, brightest first; none on an empty or constant image.
 
     Raises:
-        MorphoscopeError: the array is not a picture.
+        MorphoscopeError: the array is not an image.
     """
     if image_HWC.ndim not in (2, 3) or not image_HWC.size:
         raise MorphoscopeError(
-            f"a picture of (height, width) or (height, width, channels) was expected, got {image_HWC.shape}"
+            f"an image of (height, width) or (height, width, channels) was expected, got {image_HWC.shape}"
         )
     channels = image_HWC.reshape(*image_HWC.shape[:2], -1)
-    blank_HW = _without_picture(channels)
+    blank_HW = _without_data(channels)
     colour = _sky_colour(channels, blank_HW)
     if blank_HW.all():
         return _none(colour)
-    # Zeros would pull the smoothed picture down beside a blank region, and not-a-numbers would spread.
+    # Zeros would pull the smoothed image down beside a blank region, and NaN would spread.
     grey_HW = np.where(blank_HW, np.nanmean(colour), channels.mean(axis=2, dtype=np.float64))
     light_HW, noise_HW = _above_background(grey_HW, blank_HW, box, floor)
     segments = _segments(light_HW, threshold * noise_HW, blank_HW, min_area, contrast)
@@ -109,7 +110,7 @@ def detect_sources(
 def cutout(
     image_HWC: np.ndarray, x: float, y: float, side: int, *, fill: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """A (side, side, C) square of a picture around (x, y); what lies outside has the colour ``fill``."""
+    """A (side, side, C) square around (x, y); beyond the image's border it has the colour ``fill``."""
     height, width = image_HWC.shape[:2]
     left, top = (round(float(middle) - (side - 1) / 2) for middle in (x, y))
     square = np.empty((side, side, *image_HWC.shape[2:]), image_HWC.dtype)
@@ -139,14 +140,14 @@ def cutouts(
     """Square cutouts that show each source at about the same size, in the order of ``sources``.
 
     Args:
-        image_HWC: the picture the sources were found on.
+        image_HWC: the image the sources were found on.
         sources: S sources.
         factor: side of the cutout in units of the source's length (twice its radius).
         minimum: least side, pixels of the picture.
         size: side to scale every cutout to; None: not scaled, so that sides differ.
 
     Returns:
-        S arrays (side, side, C) of the picture's type; beyond the border they have the sky's colour.
+        S arrays (side, side, C) of the image's type; beyond the border they have the sky's colour.
     """
     sky = sources.sky if image_HWC.ndim == 3 else sources.sky[0]
     squares = (
@@ -158,14 +159,16 @@ def cutouts(
     return [square if size is None else crop_and_resize(square, crop=None, size=size) for square in squares]
 
 
-def _without_picture(channels_HWC: np.ndarray) -> np.ndarray:
-    """Where there is nothing to see: not finite in some channel, or in a large patch of zeros."""
-    blank_HW = ~np.isfinite(channels_HWC).all(axis=2)
-    zero_HW = (channels_HWC == 0).all(axis=2).astype(np.uint8)
-    _, patch_HW, stats, _ = cv2.connectedComponentsWithStats(zero_HW)
-    large = stats[:, cv2.CC_STAT_AREA] >= BLANK_AREA
-    large[0] = False  # label 0 is everything that is not zero
-    blank_HW |= large[patch_HW]
+def _without_data(channels_HWC: np.ndarray) -> np.ndarray:
+    """Where there is nothing to see in some channel, with a margin."""
+    if channels_HWC.dtype == np.uint8:
+        zero_HW = (channels_HWC == 0).all(axis=2).astype(np.uint8)
+        _, patch_HW, stats, _ = map(np.asarray, cv2.connectedComponentsWithStats(zero_HW))
+        large = stats[:, cv2.CC_STAT_AREA] >= BLANK_AREA
+        large[0] = False  # label 0 is everything that is not zero
+        blank_HW = large[patch_HW]
+    else:
+        blank_HW = np.any([uncovered(channel) for channel in np.moveaxis(channels_HWC, 2, 0)], axis=0)
     if not blank_HW.any():
         return blank_HW
     kernel = np.ones((2 * BLANK_MARGIN + 1,) * 2, np.uint8)
@@ -181,13 +184,13 @@ def _sky_colour(channels_HWC: np.ndarray, blank_HW: np.ndarray) -> np.ndarray:
 def _above_background(
     grey_HW: np.ndarray, blank_HW: np.ndarray, box: int, floor: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The smoothed picture without its background, and the noise of the smoothed sky, both (H, W)."""
+    """The smoothed image without its background, and the noise of the smoothed sky, both (H, W)."""
     from photutils.background import Background2D, MedianBackground
 
     smooth_HW = cv2.GaussianBlur(grey_HW, (0, 0), SEEING, borderType=cv2.BORDER_REFLECT)
     box_size = tuple(min(box, side) for side in grey_HW.shape)
     with warnings.catch_warnings():
-        # astropy warns that masked values were left out of the clipping, which is what is wanted.
+        # astropy warns that masked values were left out of the clipping, as they should be.
         warnings.simplefilter("ignore")
         background = Background2D(
             smooth_HW,
@@ -198,7 +201,7 @@ def _above_background(
             bkg_estimator=MedianBackground(),
         )
     noise_HW = np.asarray(background.background_rms)
-    # A noiseless sky (a simulation, a constant picture) would make every pixel a source.
+    # Without noise (a simulation, a constant image) every pixel would be a source.
     least = max(floor * float(np.ptp(smooth_HW)), np.finfo(np.float64).tiny)
     return smooth_HW - np.asarray(background.background), np.maximum(noise_HW, least)
 
