@@ -47,7 +47,8 @@ def test_page(name: str, stores: dict, tmp_path: Path) -> None:
     done = study(name, stores[STORES[name]], tmp_path / name, options, progress=False)
     text = done.page.read_text()
     for figure in EXPECTED[name]:
-        drawn = (tmp_path / name / "figures" / f"{figure}.png").is_file()
+        kind = "svg" if figure.startswith("unit_") else "png"
+        drawn = (tmp_path / name / "figures" / f"{figure}.{kind}").is_file()
         assert drawn or f'id="{figure}"' in text, figure
     for number in ("all_curves", "best_curves", "run_times", "published_and_measured"):
         assert (tmp_path / name / "figures" / f"{number}.png").is_file()

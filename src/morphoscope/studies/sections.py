@@ -48,9 +48,9 @@ def add_diagram(page: StudyPage, name: str, words: str) -> None:
 
 def add_unit(page: StudyPage, kind: str, caption: str) -> None:
     """A diagram of one building block (A10)."""
-    from morphoscope.report.figures.units import unit_diagram
+    from morphoscope.report.figures.networks import building_block
 
-    page.page.chart(f"unit_{kind.replace('-', '_')}", unit_diagram(kind), caption)
+    page.page.drawing(f"unit_{kind.replace('-', '_')}", building_block(kind), caption)
 
 
 def add_differences(

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
 import pytest
 import timm
 import torch
+from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 from torch import nn
 
 from morphoscope.errors import UsageError
@@ -15,8 +23,11 @@ from morphoscope.models.residual import ResidualTrunk, Units
 from morphoscope.report.figures import style
 from morphoscope.report.figures.decision_tree import decision_tree
 from morphoscope.report.figures.network_summary import shape_words, stages, structure_table
-from morphoscope.report.figures.networks import network_diagram, stages_diagram
-from morphoscope.report.figures.units import DRAWINGS, unit_diagram
+from morphoscope.report.figures.networks import DRAWINGS, building_block, network_diagram, stages_diagram
+from morphoscope.report.html.document import Page
+
+BLOCKS = sorted(path.stem for path in DRAWINGS.glob("*.svg"))
+Box = tuple[float, float, float, float]
 
 
 def network(name: str, features: int, hidden: tuple[int, ...], outputs: int, **options: object) -> Network:
@@ -183,23 +194,62 @@ def apart(texts: list[Text]) -> None:
             assert across <= 1 or down <= 2, f"'{one}' lies on '{other}'"
 
 
-@pytest.mark.parametrize("kind", DRAWINGS)
-def test_drawings_of_units_fit_the_page_and_their_boxes(kind: str) -> None:
-    figure = unit_diagram(kind)
-    assert figure.get_figwidth() <= style.WIDTH
-    figure.set_dpi(150)
-    with style.applied():
-        figure.draw_without_rendering()
-    apart(list(figure.axes[0].texts))
-    for text in figure.axes[0].texts:
-        extent = text.get_window_extent()
-        assert extent.x0 >= 0
-        assert extent.x1 <= figure.bbox.x1
+def texts_of(svg: Element) -> Iterator[tuple[str, Box]]:
+    """The texts of a drawing and their boxes in DejaVu Sans, which comes with matplotlib and is wide."""
+    for text in svg.iterfind(".//{*}text"):
+        words, size = "".join(text.itertext()), float(text.get("font-size", "7"))
+        font = FontProperties(family="DejaVu Sans", size=size, weight=text.get("font-weight", "normal"))
+        width, height, descent = text_to_path.get_text_width_height_descent(words, font, ismath=False)
+        x, y = float(text.get("x", "nan")), float(text.get("y", "nan"))
+        left = x if text.get("text-anchor") == "start" else x - width / 2
+        yield words, (left, y - height + descent, left + width, y + descent)
 
 
-def test_an_unknown_drawing_is_named() -> None:
+def common(one: Box, other: Box) -> tuple[float, float]:
+    return min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_words_of_a_building_block_fit_their_boxes_and_the_drawing(kind: str) -> None:
+    svg = ElementTree.fromstring(building_block(kind))
+    x, y, width, height = map(float, svg.get("viewBox", "").split())
+    assert (x, y, f"{width:g}pt", f"{height:g}pt") == (0, 0, svg.get("width"), svg.get("height"))
+    assert width <= 72 * style.WIDTH
+    rectangles = [
+        tuple(float(each.get(name, "nan")) for name in ("x", "y", "width", "height"))
+        for each in svg.iterfind(".//{*}rect")
+    ]
+    edges = [(left, top, left + across, top + down) for left, top, across, down in rectangles]
+    texts = list(texts_of(svg))
+    assert len(texts) >= len(edges) > 1
+    for number, (words, box) in enumerate(texts):
+        assert min(box[:2]) >= 0, words
+        assert box[2] <= width, words
+        assert box[3] <= height, words
+        for edge in edges:
+            inside = edge[0] <= box[0] and edge[1] <= box[1] and box[2] <= edge[2] and box[3] <= edge[3]
+            assert inside or min(common(box, edge)) <= 0, words
+        for other, theirs in texts[number + 1 :]:
+            assert min(common(box, theirs)) <= 0.5, f"'{words}' lies on '{other}'"
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_building_block_stands_in_a_page_in_the_colours_of_its_theme(kind: str, tmp_path: Path) -> None:
+    page = Page(tmp_path)
+    page.section("units", "Units")
+    page.drawing(f"unit_{kind}", building_block(kind), "A <unit>")
+    (block,) = page.sections[0].blocks
+    assert (tmp_path / f"unit_{kind}.svg").read_text(encoding="utf-8") == building_block(kind)
+    assert 100 < block.width <= 831
+    assert block.content.startswith('<svg role="img" aria-label="A &lt;unit&gt;" ')
+    assert "var(--ink, #1d1f24)" in block.content
+    bare = re.sub(r"var\(--[a-z0-9-]+, #[0-9a-f]{6}\)", "", block.content)
+    assert "#" not in bare
+
+
+def test_an_unknown_building_block_is_named() -> None:
     with pytest.raises(UsageError, match="did you mean 'bottleneck'"):
-        unit_diagram("botleneck")
+        building_block("botleneck")
 
 
 def test_the_tree_has_all_questions_answers_and_columns() -> None:

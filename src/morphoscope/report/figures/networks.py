@@ -1,6 +1,6 @@
-"""Diagrams of whole networks, drawn from their modules.
+"""Diagrams of networks: whole ones drawn from their modules, building blocks from SVG files.
 
-Shape letters: C channels, H × W places.
+Shape letters: C channels, H × W pixels.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.report import formatting
 from morphoscope.report.figures import schematic, style
 from morphoscope.report.figures.network_summary import Stage, shape_words, stages
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import nn
+
+DRAWINGS = Path(__file__).parent / "drawings"
 
 _MARGIN = 0.06  # inches, as are all lengths here
 _ARROW = 0.2
@@ -38,6 +42,25 @@ class _Box:
     shape: str
     kind: str
     share: float
+
+
+def building_block(kind: str) -> str:
+    """The SVG drawing of a building block, in the colours of :mod:`style`.
+
+    Args:
+        kind: "basic" and "bottleneck" (`cheng` F4, `tong` F4), "attention-unit" (`tong` F5),
+            "channel-attention" and "spatial-attention" (`tong` F1, F2; `ng` F6, F7), "cbam",
+            "cbam-residual" (as in `ng`'s notebook), "mbconv" (`yan` F3, with Fused-MBConv) or
+            "dense-block" (`fu` F3).
+
+    Raises:
+        UsageError: no such drawing.
+    """
+    path = DRAWINGS / f"{kind}.svg"
+    if not path.is_file():
+        known = [each.stem for each in DRAWINGS.glob("*.svg")]
+        raise UsageError(f"there is no drawing of '{kind}'{did_you_mean(kind, known)}")
+    return path.read_text(encoding="utf-8")
 
 
 def network_diagram(network: nn.Module, image_size: int, channels: int = 3) -> Figure:

@@ -177,13 +177,17 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
         name: distinguishes its internal references from those of other figures on the page.
         description: what it shows, for readers who do not see it.
     """
-    import html
-
     buffer = io.StringIO()
     with applied():
         _settle(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
+    return themed_svg(buffer.getvalue(), name, description)
+
+
+def themed_svg(text: str, name: str, description: str) -> str:
+    """The ``<svg>`` element of an SVG file as :func:`inline_svg` returns it; the same arguments."""
+    import html
+
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from morphoscope import files
 from morphoscope.errors import MorphoscopeError
 from morphoscope.report.figures import style
 from morphoscope.report.figures.data import rgb
@@ -79,6 +80,15 @@ class Page:
         width = round(figure.get_figwidth() * _SCREEN_PIXELS_PER_INCH)
         svg = style.inline_svg(figure, name.replace("_", "-"), caption)
         self._add(Block("chart", svg, caption, self._next_figure(), width))
+
+    def drawing(self, name: str, svg: str, caption: str) -> None:
+        """Add an SVG drawing, its width in points; it is also saved as ``figures/NAME.svg``."""
+        with files.atomic_file(self.folder / f"{name}.svg") as partial:
+            partial.write_text(svg, encoding="utf-8")
+        points = float(svg.split(' width="', 1)[1].split("pt", 1)[0])
+        width = round(points / 72 * _SCREEN_PIXELS_PER_INCH)
+        themed = style.themed_svg(svg, name.replace("_", "-"), caption)
+        self._add(Block("chart", themed, caption, self._next_figure(), width))
 
     def gallery(
         self, name: str, figure: Figure, shelves: list[GalleryRow], caption: str, *, cards: bool = False
