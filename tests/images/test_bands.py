@@ -28,13 +28,33 @@ def test_names_of_bands():
         ("VIS Y J", "J Y VIS"),
         ("F606W F160W F814W", "F160W F814W F606W"),  # Hubble: nm and 10 nm
         ("F090W F444W F150W", "F444W F150W F090W"),  # JWST: all in 10 nm
-        ("blue red", "blue red"),  # unknown: as given
-        ("g Ha", "g Ha"),
+        ("foo bar", "foo bar"),  # unknown: as given
+        ("g Ha", "Ha g"),
+        ("VIS NIR_Y NIR_H", "NIR_H NIR_Y VIS"),
+        ("IE YE HE", "HE YE IE"),
+        ("u' g' r'", "r' g' u'"),
+        ("HSC-G HSC-R2 HSC-I2", "HSC-I2 HSC-R2 HSC-G"),
+        ("F150W F150W2 F115W", "F150W2 F150W F115W"),
+        ("F560W F1000W F444W", "F1000W F560W F444W"),  # JWST's MIRI, not Hubble's F555W
+        ("F555W F814W", "F814W F555W"),
+        ("r N708 NB0921", "NB0921 N708 r"),
+        ("FUV NUV r", "r NUV FUV"),
+        ("W1 W2 Ks", "W2 W1 Ks"),
+        ("J H K", "K H J"),
+        ("g foo@600 z", "z foo@600 g"),
+        ("3 2 1", "3 2 1"),  # planes: red first
     ],
 )
 def test_the_longest_wavelength_is_red(names: str, expected: str):
     given = names.split()
     assert [given[band] for band in reddest_first(given)] == expected.split()
+
+
+def test_an_unknown_band_among_known_ones_is_a_question():
+    with pytest.raises(UsageError, match=r"wavelength of foo is not known.*as foo@750"):
+        parse_bands("g,foo")
+    assert parse_bands("g,foo@750") == ("g", "foo@750")
+    assert file_of_band("a_{band}.fits", "foo@750") == "a_foo.fits"
 
 
 def test_patterns_find_galaxies_in_any_band(tmp_path: Path):

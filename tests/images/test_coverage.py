@@ -60,3 +60,15 @@ def test_nothing_at_all():
     assert uncovered(np.full((30, 20), np.nan)).all()
     assert not uncovered(np.full((30, 20), 7.0)).any()
     assert not uncovered(1e30 * galaxy()).any()  # a unit with large numbers
+
+
+def test_the_dark_sky_of_a_picture_without_noise_is_data():
+    y, x = np.mgrid[:100, :100]
+    smooth = 50 * np.exp(-np.hypot(x - 50, y - 50) / 8)
+    smooth[smooth < 0.1] = 0
+    assert not uncovered(smooth).any()
+    masked = np.where(np.hypot(x - 50, y - 50) < 20, galaxy() + 3, 0)  # all but the galaxy set to zero
+    assert not uncovered(np.maximum(masked, 0)).any()
+    raw = galaxy() + 120  # with its sky: zeros lie far below
+    raw[:, 90:] = 0
+    assert uncovered(raw).sum() == 1000

@@ -9,8 +9,9 @@ from astropy.io import fits
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.decode import read_image
-from morphoscope.images.fits import read_fits, stretched
+from morphoscope.images.fits import read_fits
 from morphoscope.images.fits_bands import read_planes
+from morphoscope.images.stretch import stretched
 
 RNG = np.random.default_rng(5)
 GRZ = {name: RNG.normal(level, 1, (24, 32)).astype(np.float32) for level, name in enumerate("grz")}
@@ -50,9 +51,9 @@ def test_some_bands_of_several():
         red, blue = read_planes(content, "x", ("g", "z"))
         np.testing.assert_array_equal(red, GRZ["z"])
         np.testing.assert_array_equal(blue, GRZ["g"])
-        with pytest.raises(MorphoscopeError, match="the bands g, i are not all there"):
+        with pytest.raises(MorphoscopeError, match="no band i "):
             read_planes(content, "x", ("g", "i"))
-    with pytest.raises(MorphoscopeError, match="the bands g, r are not all there"):
+    with pytest.raises(MorphoscopeError, match="no band g, r "):
         read_planes(cube(), "x", ("g", "r"))
     (only,) = read_planes(file_of(fits.PrimaryHDU(GRZ["r"])), "x", ("r",))
     np.testing.assert_array_equal(only, GRZ["r"])
@@ -62,7 +63,8 @@ def test_extensions_named_as_bands_are_one_picture_and_others_are_not():
     np.testing.assert_array_equal(read_planes(extensions(), "x"), [GRZ["z"], GRZ["r"], GRZ["g"]])
     (science,) = read_planes(extensions(names="abc"), "x")
     np.testing.assert_array_equal(science, GRZ["g"])
-    assert len(read_planes(extensions(MASK=GRZ["g"]), "x")) == 1
+    for name in ("MASK", "ERR", "DQ", "WHT", "VAR_POISSON", "invvar", "SEGMAP", "exptime", "g_err"):
+        assert len(read_planes(extensions(**{name: GRZ["g"]}), "x")) == 3
 
 
 def test_the_middle_of_two_bands_is_their_mean():
@@ -70,8 +72,8 @@ def test_the_middle_of_two_bands_is_their_mean():
     blue[3, 4] = np.nan
     for stretch in ("linear", "asinh", "lupton"):
         image = stretched([red, blue], stretch, name="x")
-        assert image[3, 4, 0] > 0
-        assert image[3, 4, 1:].tolist() == [0, 0]  # nothing is known of the mean
+        sky = np.median(image, axis=(0, 1))
+        assert np.abs(image[3, 4] - sky).max() <= 16  # one band alone has no colour: painted as sky
     levels = np.arange(200.0).reshape(10, 20)
     image = stretched([levels, levels[::-1]], "as-served", name="x").astype(int)
     np.testing.assert_array_equal(image[:, :, 0], levels)
@@ -109,7 +111,7 @@ def test_bad_files_say_what_is_wrong():
         read_planes(deep, "x")
     with pytest.raises(MorphoscopeError, match="5×8×8"):
         read_image(deep, name="x")
-    with pytest.raises(MorphoscopeError, match="no pixel has a finite value"):
+    with pytest.raises(MorphoscopeError, match="no pixel has a value: no exposure"):
         read_image(file_of(fits.PrimaryHDU(np.full((8, 8), np.nan, np.float32))), name="x")
     unit = fits.PrimaryHDU(np.zeros((2, 4), np.float32)).header
     unit["NAXIS1"] = 0

@@ -17,6 +17,7 @@ _SCATTERED = 0.01  # share of zeros outside such squares from which zeros are me
 _CHANCE = 1e-3  # expected number of squares that measured zeros fill by chance
 _HUGE = 1e20  # no survey's unit gives such fluxes
 _FEWEST, _GAP = 9, 20.0  # a fill value occurs this often, this many noises below every other value
+_NEAR = 3.0  # noises above zero within which the pixels beside a patch of zeros show that it is the sky
 
 
 def uncovered(plane_HW: np.ndarray) -> np.ndarray:
@@ -25,7 +26,9 @@ def uncovered(plane_HW: np.ndarray) -> np.ndarray:
     These are pixels that are not finite or as large as 1e20; the lowest value, if it repeats and lies far
     below all others (−32768, −9999); and exact zeros in patches. Zeros that are scattered over the image are
     measured values, as in photon counts or an image clipped at zero; then only squares of 9 × 9 zeros (at the
-    border: parts of squares) that chance does not make count.
+    border: parts of squares) that chance does not make count. Patches of zeros into which a picture without
+    negative values fades, as in simulations without noise or where all but a galaxy was set to zero, are
+    data.
 
     Args:
         plane_HW: one band as measured.
@@ -46,8 +49,24 @@ def uncovered(plane_HW: np.ndarray) -> np.ndarray:
         absent_HW |= plane_HW == lowest
     zero_HW = plane_HW == 0
     if zero_HW.any():
-        absent_HW |= _empty_patches(zero_HW, absent_HW)
+        empty_HW = _empty_patches(zero_HW, absent_HW)
+        if lowest < 0 or not _fades_into(plane_HW, empty_HW, zero_HW & ~absent_HW):
+            absent_HW |= empty_HW
     return absent_HW
+
+
+def _fades_into(plane_HW: np.ndarray, empty_HW: np.ndarray, dark_HW: np.ndarray) -> bool:
+    """Whether the pixels beside patches of zeros are hardly brighter than zero."""
+    beside_HW = cv2.dilate(empty_HW.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    beside_HW &= ~dark_HW & np.isfinite(plane_HW)
+    scattered = np.count_nonzero(dark_HW & ~empty_HW)
+    if not beside_HW.any() or scattered > _SCATTERED * np.count_nonzero(~empty_HW):
+        return False
+    light = plane_HW[~dark_HW & np.isfinite(plane_HW)]
+    light = light[:: max(1, light.size // 20_000)].astype(np.float64)
+    level = np.median(light)
+    noise = 1.4826 * np.median(level - light[light <= level])
+    return bool(np.median(plane_HW[beside_HW]) < _NEAR * noise)
 
 
 def _is_fill(known: np.ndarray, lowest: float) -> bool:

@@ -103,7 +103,7 @@ def _decode(content: bytes, name: str, stretch: str) -> np.ndarray:
         raise
     except Exception as error:  # decoders raise anything at all on bytes that are not what they expect
         raise MorphoscopeError(f"{name}: is damaged ({_reason(error)})") from error
-    from morphoscope.images.fits import stretched
+    from morphoscope.images.stretch import stretched
 
     return stretched([values], stretch, name=name)
 

@@ -1,64 +1,133 @@
 """The bands in one FITS file: planes of a cube, or extensions.
 
-With bands named (``--bands g,r,z``) the first rule that applies chooses them:
-
-1. the file holds one two-dimensional image and one band was named: that image;
-2. extensions carry their names, as EXTNAME, FILTER or BAND ("r", "R", "rband", "r DECam SDSS …");
-3. the first image is a cube whose header's BANDS names its planes by letters, as in Legacy Surveys cutouts;
-4. the cube has as many planes, or the file as many images, as bands were named: these, in that order.
+Masks, errors, weights and the like are no pictures: they are passed over where the file has another image.
+Which of the rest are taken is said by :func:`morphoscope.images.bands.find_bands` for bands that were named.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
+import re
 import threading
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.images.bands import MOST_BANDS, band_label, known_band, reddest_first
+from morphoscope.images.bands import (
+    MOST_BANDS,
+    Part,
+    band_label,
+    by_number,
+    find_bands,
+    known_band,
+    reddest_first,
+)
+from morphoscope.images.coverage import uncovered
+from morphoscope.images.filters import names_of
+from morphoscope.images.photometry import flux_of
+from morphoscope.images.stretch import Flux
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
 _LOCK = threading.Lock()  # silencing warnings is not safe in two threads at once
 _LABELS = ("EXTNAME", "FILTER", "BAND")
+_ROLES = ("EXTNAME", "IMAGETYP", "IMTYPE", "HDUNAME")
+_NO_PICTURE = re.compile(
+    r"(?:mask|dq|bpm|bpix|wht|weights?|err(?:or)?s?|var(?:iance)?s?|i(?:n)?var|ivm|invvar|rms|sig(?:ma)?|std(?:dev)?|"
+    r"unc(?:ert(?:ainty)?)?|stat|noise|seg(?:m(?:entation)?)?(?:map)?|flags?|ctx|con|cov(?:erage)?|conf(?:idence)?|"
+    r"area|n?exp(?:time|osures?|map)?|nimages?|psf.*|chi2?|d2imarr|wcsdvarr|wcscorr|samp|time|quality|"
+    r"sky|bkg|background|model|maskbits)(?:map)?[_\-]?\d*|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
+    r"|.*[_\-](?:var|err|dq|rms|wht|weight|mask|invvar|ivar)"
+)
+_PACKED: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
+    b"\x1f\x8b": ("gzip", gzip.decompress),
+    b"BZh": ("bzip2", bz2.decompress),
+    b"\xfd7zXZ\x00": ("xz", lzma.decompress),
+}
+FITS_START = b"SIMPLE  ="
+# How a FITS file, compressed or not, may begin; .Z and Zstandard are known, to say that they are not read.
+STARTS = (FITS_START, *_PACKED, b"\x1f\x9d", b"\x28\xb5\x2f\xfd")
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One band of a FITS file.
+
+    Attributes:
+        pixels: (H, W), scaled by BSCALE and BZERO, in this machine's byte order, rows as in the file; NaN
+            where there is no data, if there are such pixels.
+        header: where its WCS is: of its part of the file, else of the first one.
+        flux: what the header says of the pixels' unit.
+    """
+
+    pixels: np.ndarray
+    header: Header
+    flux: Flux
+
+    def named(self, label: str) -> Plane:
+        """The same plane as a band that was named from without."""
+        return replace(self, flux=replace(self.flux, band=label))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The bands of a picture.
+
+    Attributes:
+        planes: one to three, the reddest first.
+        words: which they are, where the file holds more or names them: "z, r, g", "F115W (of 4 bands)"; else
+            empty.
+    """
+
+    planes: list[Plane]
+    words: str = ""
 
 
 def read_planes(content: bytes, name: str, bands: Sequence[str] = ()) -> list[np.ndarray]:
+    """The pixels of :func:`read_bands_of`, one to three arrays (H, W), the reddest first."""
+    return [plane.pixels for plane in read_bands_of(content, name, bands).planes]
+
+
+def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken:
     """The bands of a FITS file as measured, the reddest first.
 
     Args:
-        content: the file, gzipped or not.
+        content: the file; gzip, bzip2 and xz are unpacked.
         name: what messages call it.
         bands: to take out of it; none: see :func:`morphoscope.images.fits.read_fits`.
-
-    Returns:
-        One to three arrays (H, W), scaled by BSCALE and BZERO, in this machine's byte order, row 0 at the
-        bottom of the sky's picture as in the file.
 
     Raises:
         MorphoscopeError: damaged, no image in it, more than three planes, or a band is not there.
     """
     from astropy.io import fits
 
-    content = _unpacked(content, name)
+    content = unpacked(content, name)
     try:
-        # Warnings here are about headers that bend the standard; what cannot be read raises.
-        with _LOCK, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with fits.open(io.BytesIO(content), memmap=False, output_verify="ignore") as units:
-                images = [unit for unit in units if is_image(unit)]
-                if not images:
-                    raise MorphoscopeError(
-                        f"{name}: holds no image; a FITS image of one to three planes was expected"
-                    )
-                return _named(images, bands, name) if bands else _all(images, name)
+        with (
+            without_warnings(),
+            fits.open(
+                io.BytesIO(content), memmap=False, output_verify="ignore", do_not_scale_image_data=True
+            ) as units,
+        ):
+            images = pictures(units)
+            if not images:
+                raise MorphoscopeError(
+                    f"{name}: holds no image; a FITS image of one to three planes was expected"
+                )
+            chosen = _named(images, bands, name) if bands else _all(images, name)
+            raw, primary = [unit.data for unit, _, _ in chosen.found], _header_of(units[0])
+        planes = [_plane(*band, data, primary) for band, data in zip(chosen.found, raw, strict=True)]
+        return Taken(planes, chosen.words)
     except MorphoscopeError:
         raise
     except Exception as error:  # astropy raises anything at all on bytes that are not what it expects
@@ -66,100 +135,217 @@ def read_planes(content: bytes, name: str, bands: Sequence[str] = ()) -> list[np
         raise MorphoscopeError(f"{name}: is damaged or cut off ({reason})") from error
 
 
+def _header_of(unit: Any) -> Header:
+    return unit.header
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silence warnings, which here are about headers that bend the standard; what cannot be read raises.
+
+    One thread at a time, since warnings are the whole process's.
+    """
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def unpacked(content: bytes, name: str) -> bytes:
+    """A FITS file without the compression around it.
+
+    Raises:
+        MorphoscopeError: damaged, compressed by a program whose files are not read, or no FITS file.
+    """
+    for start, (program, unpack) in _PACKED.items():
+        if content.startswith(start):
+            try:
+                content = unpack(content)
+            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+                raise MorphoscopeError(f"{name}: is damaged ({program}: {error})") from error
+            break
+    if content.startswith((b"\x1f\x9d", b"\x28\xb5\x2f\xfd")):
+        program = "compress (.Z)" if content.startswith(b"\x1f\x9d") else "Zstandard (.zst)"
+        raise MorphoscopeError(
+            f"{name}: is compressed with {program}, which is not read; unpack it "
+            "(gzip, bzip2, xz and fpack are read)"
+        )
+    if not content.startswith(FITS_START):
+        raise MorphoscopeError(f"{name}: is not an image (JPEG, PNG, TIFF, WebP, AVIF or FITS)")
+    return content
+
+
 def is_image(unit: Any) -> bool:
     """Whether a part of a FITS file is an image with pixels."""
     return bool(unit.is_image and len(unit.shape) >= 2 and np.prod(unit.shape))
 
 
+def pictures(units: Any) -> list[Any]:
+    """The images of a FITS file that may be pictures of the sky; masks, errors and weights if it has no
+    others.
+    """
+    images = [unit for unit in units if is_image(unit)]
+    return [unit for unit in images if not _no_picture(unit.header)] or images
+
+
+def _no_picture(header: Header) -> bool:
+    """Whether an image says that it is a mask, an error, a weight or the like."""
+    roles = (card(header, name).strip().lower() for name in _ROLES)
+    return any(_NO_PICTURE.fullmatch(role) for role in roles if role)
+
+
+def card(header: Header, name: str) -> str:
+    """A card's value as text; as it stands in the file where it does not follow the standard, empty if
+    absent.
+    """
+    from astropy.io.fits import VerifyError
+
+    if name not in header:
+        return ""
+    try:
+        value = header[name]
+    except (VerifyError, ValueError):  # such as FILTER = g-band, without quotes
+        return str(header.cards[name])[10:].split("/")[0].strip().strip("'").strip()
+    return "" if value is None else str(value)
+
+
 def labels_of(unit: Any) -> set[str]:
-    """The names by which a part of a FITS file may be asked for as a band."""
-    words = (str(unit.header.get(card) or "") for card in _LABELS)
-    return {band_label(word) for word in words} - {""}
+    """The labels under which a part of a FITS file may be asked for as a band."""
+    words = (card(unit.header, name) for name in _LABELS)
+    return set().union(*(names_of(band_label(word)) for word in words if word))
 
 
 def plane_letters(header: Header) -> str:
     """The bands of a cube's planes, as the header's BANDS names them by letters; empty if it does not."""
-    letters = str(header.get("BANDS", "")).strip().lower()
+    letters = card(header, "BANDS").strip().lower()
     return letters if letters and all(map(known_band, letters)) else ""
 
 
-def _unpacked(content: bytes, name: str) -> bytes:
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise MorphoscopeError(f"{name}: is damaged ({error})") from error
-    if not content.startswith(b"SIMPLE  ="):
-        raise MorphoscopeError(f"{name}: is not an image (JPEG, PNG, TIFF or FITS)")
-    return content
+def part_of(unit: Any) -> Part:
+    """What a part of a FITS file says of the bands in it."""
+    return Part(frozenset(labels_of(unit)), _depth(unit.shape), plane_letters(unit.header))
 
 
-def _all(images: list[Any], name: str) -> list[np.ndarray]:
-    together = _extensions_that_are_bands(images)
-    if together:
-        return [_pixels(unit) for unit in together]
-    planes = _planes(_pixels(images[0]), name)
-    letters = plane_letters(images[0].header)
-    if len(planes) > MOST_BANDS:
-        shape = "×".join(map(str, images[0].shape))
+def _depth(shape: tuple[int, ...]) -> int:
+    """How many planes an image has; three values a pixel, (H, W, 3), are three planes."""
+    depth = int(np.prod(shape[:-2]))
+    return shape[-1] if len(shape) == 3 and depth > MOST_BANDS and shape[-1] <= MOST_BANDS else depth
+
+
+def _band_of(unit: Any) -> str:
+    """The filter an image says it was taken through, as the header writes it; empty if it names none."""
+    words = [card(unit.header, name) for name in reversed(_LABELS)]
+    return next((word for word in words if word and known_band(word)), "")
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Part of the file, plane in it, and filter of each band, the reddest first; and words about them."""
+
+    found: list[tuple[Any, int, str]]
+    words: str
+
+
+def _all(images: list[Any], name: str) -> _Chosen:
+    first = images[0]
+    bands = [_band_of(unit) for unit in images]
+    labels = [band_label(band) for band in bands]
+    together = (
+        all(labels)
+        and len(set(labels)) == len(labels) > 1
+        and len({unit.shape for unit in images}) == 1
+        and len(first.shape) == 2
+    )
+    if together and len(images) <= MOST_BANDS:
+        order = reddest_first(labels)
+        return _Chosen([(images[band], 0, bands[band]) for band in order], _listed(bands, order))
+    depth, letters = _depth(first.shape), plane_letters(first.header)
+    if depth > MOST_BANDS:
+        shape = "×".join(map(str, first.shape))
         raise MorphoscopeError(
-            f"{name}: the image is {shape}; one to three planes were expected, "
-            "or --bands to choose some of them"
+            f"{name}: the image is {shape}; one to three planes were expected, or --bands "
+            "to choose some of them by name or by number, as --bands 3,2,1"
         )
-    if len(letters) != len(planes):
-        return planes
-    return [planes[plane] for plane in reddest_first(letters)]
+    if len(letters) == depth > 1:
+        order = reddest_first(letters)
+        return _Chosen([(first, plane, letters[plane]) for plane in order], _listed(letters, order))
+    words = bands[0] and band_name_of(bands[0])
+    if len(images) > 1:
+        words = f"{words or 'image 1'} (of {len(images)} {'bands' if together else 'images'})"
+    return _Chosen([(first, plane, bands[0]) for plane in range(depth)], words)
 
 
-def _extensions_that_are_bands(images: list[Any]) -> list[Any]:
-    """Two or three images of one size whose names are bands, the reddest first; else none."""
-    names = [next((label for label in sorted(labels_of(unit)) if known_band(label)), "") for unit in images]
-    alike = len({unit.shape for unit in images}) == 1 and len(images[0].shape) == 2
-    if not (alike and 2 <= len(images) <= MOST_BANDS and all(names) and len(set(names)) == len(names)):
-        return []
-    return [images[band] for band in reddest_first(names)]
-
-
-def _named(images: list[Any], bands: Sequence[str], name: str) -> list[np.ndarray]:
+def _named(images: list[Any], bands: Sequence[str], name: str) -> _Chosen:
+    found = find_bands([part_of(unit) for unit in images], bands, name)
     order = reddest_first(bands)
-    labels = [band_label(bands[band]) for band in order]
-    if len(images) == len(bands) == 1 and len(images[0].shape) == 2:
-        return _planes(_pixels(images[0]), name)
-    by_label = {label: unit for unit in reversed(images) for label in labels_of(unit)}
-    if all(label in by_label for label in labels):
-        planes = [_planes(_pixels(by_label[label]), name) for label in labels]
-        if any(len(plane) != 1 for plane in planes):
-            raise MorphoscopeError(f"{name}: an extension has several planes; one band in each was expected")
-        return [plane[0] for plane in planes]
-    planes, letters = _planes(_pixels(images[0]), name), plane_letters(images[0].header)
-    if len(letters) == len(planes) > 1:
-        if all(label in letters for label in labels):
-            return [planes[letters.index(label)] for label in labels]
-    elif len(planes) == len(bands) and (len(planes) > 1 or len(images) == 1):
-        return [planes[band] for band in order]
-    elif len(planes) == 1 and len(images) == len(bands) and not any(labels_of(unit) for unit in images):
-        return [_planes(_pixels(images[band]), name)[0] for band in order]
-    there = letters or ", ".join(sorted({label for unit in images for label in labels_of(unit)}))
-    raise MorphoscopeError(
-        f"{name}: the bands {', '.join(bands)} are not all there ({there or 'bands have no names'}; "
-        f"{len(planes)} planes, {len(images)} images)"
+    chosen = []
+    for band, (part, plane) in zip(order, found, strict=True):
+        unit, letters = images[part], plane_letters(images[part].header)
+        of_number = letters[plane] if plane < len(letters) else _band_of(unit)
+        chosen.append((unit, plane, of_number if by_number(bands) else bands[band]))
+    return _Chosen(chosen, _listed(bands, order))
+
+
+def _listed(bands: Sequence[str], order: Sequence[int]) -> str:
+    return ", ".join(band_name_of(bands[band]) for band in order)
+
+
+def band_name_of(band: str) -> str:
+    """A band for people: the first word of what the header says."""
+    return band.split()[0].strip("'") if band.split() else band
+
+
+def _plane(unit: Any, plane: int, band: str, data: np.ndarray, primary: Header) -> Plane:
+    pixels = _scaled(data, unit.header, plane)
+    lost = uncovered(pixels)
+    if lost.any():
+        pixels = pixels.astype(np.result_type(pixels.dtype, np.float32))
+        pixels[lost] = np.nan
+    label = band_label(band) if known_band(band) else ""
+    flux = flux_of(lambda name: card(unit.header, name) or card(primary, name), label)
+    return Plane(
+        pixels, primary if "CTYPE1" not in unit.header and "CTYPE1" in primary else unit.header, flux
     )
 
 
-def _pixels(unit: Any) -> np.ndarray:
-    data = unit.data  # BSCALE, BZERO and BLANK are applied by astropy
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
+def _scaled(data: np.ndarray, header: Header, plane: int) -> np.ndarray:
+    """One plane, scaled by BSCALE and BZERO; NaN for BLANK.
+
+    astropy would do so as well, but ignores BLANK of unsigned integers.
+    """
+    if data.ndim > 2:
+        leading = data.reshape(-1, *data.shape[-2:])
+        alone = len(leading) > MOST_BANDS and data.ndim == 3 and data.shape[-1] <= MOST_BANDS
+        data = data[:, :, plane] if alone else leading[plane]
+    raw = data.astype(data.dtype.newbyteorder("="), copy=False)
+    number = {name: _number(header, name) for name in ("BSCALE", "BZERO", "BLANK")}
+    scale, zero = number["BSCALE"] or 1.0, number["BZERO"] or 0.0
+    pixels = raw
+    if (scale, zero) != (1.0, 0.0):
+        # Numbers of 16 bits fit float32; those of 32 bits do not.
+        pixels = raw.astype(np.float32 if raw.dtype.itemsize < 4 or raw.dtype == np.float32 else np.float64)
+        pixels = pixels * pixels.dtype.type(scale) + pixels.dtype.type(zero)
+    if number["BLANK"] is not None and raw.dtype.kind in "iu" and (blank := raw == number["BLANK"]).any():
+        pixels = pixels.astype(np.result_type(pixels.dtype, np.float32))
+        pixels[blank] = np.nan
+    return softened(pixels, _number(header, "BSOFTEN"), _number(header, "BOFFSET"))
 
 
-def _planes(data: np.ndarray, name: str) -> list[np.ndarray]:
-    shape = data.shape
-    while data.ndim > 2 and data.shape[0] == 1:
-        data = data[0]
-    if data.ndim == 2:
-        return [data]
-    if data.ndim == 3:
-        # The planes are the shortest axis: a cube of bands is never as deep as it is wide.
-        return list(data) if data.shape[0] <= data.shape[2] else list(data.transpose(2, 0, 1))
-    raise MorphoscopeError(
-        f"{name}: the image is {'×'.join(map(str, shape))}; one to three planes were expected"
-    )
+def softened(pixels: np.ndarray, soften: float | None, offset: float | None) -> np.ndarray:
+    """Linear flux of Pan-STARRS1's stacks, which are stored as asinh magnitudes: BOFFSET +
+    2·BSOFTEN·sinh(x/a).
+
+    a = 2.5·log₁₀(e), as in Lupton, Gunn & Szalay (1999), AJ 118, 1406; Waters et al. (2020), ApJS 251, 4.
+    Unchanged without both cards.
+    """
+    if not soften or offset is None:
+        return pixels
+    with np.errstate(over="ignore", invalid="ignore"):
+        linear = offset + 2 * soften * np.sinh(np.asarray(pixels, np.float64) * (np.log(10) / 2.5))
+    return linear.astype(np.float32)
+
+
+def _number(header: Header, name: str) -> float | None:
+    try:
+        return float(card(header, name))
+    except ValueError:
+        return None

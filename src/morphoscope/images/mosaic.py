@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.bands import band_label, file_of_band, is_pattern, reddest_first
-from morphoscope.images.fits_bands import is_image, labels_of, plane_letters
+from morphoscope.images.bands import file_of_band, find_bands, is_pattern, reddest_first
+from morphoscope.images.fits_bands import part_of, pictures
 
 _ARCSEC = 1 / 3600  # degrees
 
@@ -138,7 +138,7 @@ def _open_band(path: Path, band: str, bands: tuple[str, ...]) -> Mosaic:
 
 
 def _mosaic(path: Path, units: Any, band: str, bands: tuple[str, ...]) -> Mosaic:
-    images = [unit for unit in units if is_image(unit)]
+    images = pictures(units)
     if not images:
         raise MorphoscopeError(f"{path}: holds no image; a FITS mosaic was expected")
     unit, plane = _unit_of(images, band, bands, path)
@@ -148,29 +148,25 @@ def _mosaic(path: Path, units: Any, band: str, bands: tuple[str, ...]) -> Mosaic
 
 def _unit_of(images: list[Any], band: str, bands: tuple[str, ...], path: Path) -> tuple[Any, int]:
     """The extension and the plane in it (of a cube) that are a band."""
-    label, first = band_label(band), images[0]
-    named = [unit for unit in images if label and label in labels_of(unit)]
-    depth = int(np.prod(first.shape[:-2]))
-    letters = plane_letters(first.header)
-    if named:
-        found, plane = named[0], 0
-    elif label and len(letters) == depth and label in letters:
-        found, plane = first, letters.index(label)
-    elif label and not letters and depth == len(bands) and (depth > 1 or len(images) == 1):
-        found, plane = first, bands.index(band)
-    elif label and depth == 1 and len(images) == len(bands) and not any(map(labels_of, images)):
-        found, plane = images[bands.index(band)], 0
-    elif not label and depth == 1:
-        found, plane = first, 0
-    else:
-        there = ", ".join(letters) or ", ".join(sorted(set().union(*map(labels_of, images)))) or "no names"
+    parts = [part_of(unit) for unit in images]
+    if not band and parts[0].depth > 1:
         raise UsageError(
-            f"{path}: {'no band ' + band if band else f'{depth} planes, of which --bands must choose'} "
-            f"({depth} planes, {len(images)} images; bands there: {there})"
+            f"{path}: {parts[0].depth} planes, of which --bands must choose, by name or "
+            "by number (as --bands 3,2,1)"
         )
-    if found is not first and int(np.prod(found.shape[:-2])) != 1:
-        raise UsageError(f"{path}: the extension of band {band} has several planes; one was expected")
-    return found, plane
+    number, plane = 0, 0
+    if band:
+        try:
+            found = find_bands(parts, bands, str(path))
+        except MorphoscopeError as error:
+            raise UsageError(str(error)) from error
+        number, plane = found[[bands[position] for position in reddest_first(bands)].index(band)]
+    shape = images[number].shape
+    if parts[number].depth != np.prod(shape[:-2], dtype=int):
+        raise UsageError(
+            f"{path}: the image is {'×'.join(map(str, shape))}; planes of height by width were expected"
+        )
+    return images[number], plane
 
 
 def _reader(path: Path, unit: Any, plane: int) -> Callable[[slice, slice], np.ndarray]:

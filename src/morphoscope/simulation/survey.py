@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from morphoscope.images.stretch import lupton
+
 BANDS = ("g", "r", "z")
 ZERO_POINT = 22.5  # magnitude of one nanomaggy
 
@@ -98,9 +100,8 @@ class Survey:
     def stretch(self, bands_3HW: np.ndarray) -> np.ndarray:
         """Fluxes in the survey's bands to its RGB picture.
 
-        The mean I of the scaled bands is compressed to arcsinh(Q·I)/√Q and every channel keeps its
-        share of it (Lupton et al. 2004, PASP 116, 133, in the form the DESI Legacy Surveys' viewer
-        uses: z is red, r green, g blue).
+        The bands are scaled and compressed by :func:`morphoscope.images.stretch.lupton`; the last one is red,
+        the first blue.
 
         Args:
             bands_3HW: nanomaggies per pixel; negative flux is cut at the stretch's floor.
@@ -110,10 +111,7 @@ class Survey:
         """
         scale = np.asarray(self.stretch_scales, np.float32)[:, None, None]
         plane_3HW = np.maximum(bands_3HW * scale + np.float32(self.stretch_floor), 0)
-        mean_HW = plane_3HW.mean(axis=0)
-        softening = np.float32(self.stretch_softening)
-        gain_HW = np.arcsinh(softening * mean_HW) / np.sqrt(softening) / np.maximum(mean_HW, 1e-6)
-        rgb_3HW = np.minimum(plane_3HW[::-1] * gain_HW, 1)
+        rgb_3HW = np.minimum(lupton(plane_3HW, self.stretch_softening)[::-1], 1)
         return np.ascontiguousarray((255 * rgb_3HW).astype(np.uint8).transpose(1, 2, 0))
 
 

@@ -16,8 +16,8 @@ from morphoscope.catalogue.inputs.open import stretch_like
 from morphoscope.errors import UsageError
 from morphoscope.images.bands import is_pattern, parse_bands
 from morphoscope.images.decode import is_fits_name
-from morphoscope.images.fits import stretched
 from morphoscope.images.mosaic import Mosaic, open_mosaics
+from morphoscope.images.stretch import stretched
 
 if TYPE_CHECKING:
     from morphoscope.inference.ensemble import Ensemble

@@ -14,10 +14,10 @@ import numpy as np
 from morphoscope.catalogue.detection.detect import Sources, cutout_sides, detect_sources
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, load_squares
 from morphoscope.errors import UsageError
-from morphoscope.images.fits import sky_of
 from morphoscope.images.mosaic import Mosaic
 from morphoscope.images.sky_cutout import sky_square
 from morphoscope.images.stream import Item
+from morphoscope.images.stretch import sky_of
 from morphoscope.progress import note, track
 
 TILE, OVERLAP = 2048, 256  # pixels: a tile and what it shares with each neighbour

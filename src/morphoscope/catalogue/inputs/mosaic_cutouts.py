@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from morphoscope.catalogue.columns import Extra
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.fits import stretched
 from morphoscope.images.image_table import DEC_NAMES, ID_NAMES, MOST_DEGREES, RA_NAMES, found_column
 from morphoscope.images.mosaic import Mosaic
 from morphoscope.images.sky_cutout import sky_square
 from morphoscope.images.stream import Item
+from morphoscope.images.stretch import stretched
 from morphoscope.images.tables import column_names, degrees, iterate_table, need_columns, texts
 from morphoscope.progress import note
 

@@ -24,9 +24,9 @@ from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.bands import is_pattern
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
-from morphoscope.images.fits import STRETCHES
 from morphoscope.images.image_table import ImageTable, is_table, open_table
 from morphoscope.images.stream import Item
+from morphoscope.images.stretch import STRETCHES
 from morphoscope.images.tables import TABLE_SUFFIXES, row_count
 from morphoscope.images.webdataset import ARCHIVE_SUFFIXES, archive_items, expand_braces, is_archive_name
 from morphoscope.progress import note

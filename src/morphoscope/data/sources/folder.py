@@ -11,8 +11,8 @@ from morphoscope.data.ingest import refuse_out, write_store
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.images.decode import is_fits_name, is_image_name, read_image
-from morphoscope.images.fits import check_stretch
 from morphoscope.images.stream import Item
+from morphoscope.images.stretch import check_stretch
 from morphoscope.labels.scheme import Classes
 from morphoscope.progress import note
 

@@ -12,9 +12,9 @@ from morphoscope.data.ingest import refuse_out, write_store
 from morphoscope.data.store import STANDARD_COLUMNS, Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import is_fits_name
-from morphoscope.images.fits import check_stretch
 from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.stream import Item
+from morphoscope.images.stretch import check_stretch
 from morphoscope.images.tables import read_table, texts
 from morphoscope.labels.scheme import Scheme
 

@@ -1,0 +1,263 @@
+"""Measured fluxes to 0..255: stretches, their scales, and the level of the sky.
+
+Shape letters: B bands (1 to 3, red first), H, W pixels.
+
+A stretch needs to know where the sky lies and how bright is bright. ``legacy`` and ``sdss`` take both from
+the surveys' published pictures, for fluxes in nanomaggies; the others measure them in each image, because
+cutouts come in counts, in electrons and in nanomaggies alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class PublishedScales:
+    """How a survey's published pictures are made of fluxes in nanomaggies per pixel.
+
+    Attributes:
+        factors: by which each band is multiplied.
+        floor: m, what an empty sky becomes.
+        softening: Q of Lupton et al. (2004).
+    """
+
+    factors: dict[str, float]
+    floor: float
+    softening: float
+
+
+# Both as the DESI Legacy Surveys' sky viewer paints its layers (github.com/legacysurvey/imagine,
+# map/views.py); "legacy" is also the stretch of the pictures in Galaxy10 DECaLS and Galaxy Zoo DECaLS.
+PUBLISHED = {
+    "legacy": PublishedScales({"g": 6.0, "r": 3.4, "i": 3.0, "z": 2.2}, floor=0.03, softening=20.0),
+    "sdss": PublishedScales({"u": 1.5, "g": 2.5, "r": 1.5, "i": 1.0, "z": 0.4}, floor=0.02, softening=20.0),
+}
+STRETCHES = ("lupton", *PUBLISHED, "asinh", "linear", "as-served")
+
+# "lupton" gives any image the sky of the Legacy Surveys' pictures: I' = 0.03 + flux with Q = 20, and a noise
+# of about 0.01 in these units: 33 and 10 of 255 grey levels.
+SKY_LEVEL = 0.03
+SKY_NOISE = 0.01
+SOFTENING = 20.0  # Q of Lupton et al. (2004), PASP 116, 133
+_MOST_UNEQUAL = 30.0  # ratio of two bands' noises above which they cannot be in the same unit
+
+
+@dataclass(frozen=True)
+class Flux:
+    """What is known of the numbers of one band.
+
+    Attributes:
+        band: its label (see :func:`morphoscope.images.bands.band_label`); empty if unknown.
+        unit: as the header writes it; empty if unknown.
+        nanomaggies: of one such unit; None if unknown.
+        survey: a key of :data:`PUBLISHED` if the header names the survey.
+    """
+
+    band: str = ""
+    unit: str = ""
+    nanomaggies: float | None = None
+    survey: str = ""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How an image became a picture.
+
+    Attributes:
+        no_data: share of the pixels that hold no data in at least one band; they are painted as sky.
+        scaling: "legacy", "sdss", "asinh", "linear" or "as-served"; "lupton" for one band, "lupton, one
+            scale" for bands of one unit of flux, "lupton, by noise" for bands in different units.
+    """
+
+    no_data: float
+    scaling: str
+
+
+def check_stretch(stretch: str) -> None:
+    """Refuse a stretch that does not exist.
+
+    Raises:
+        UsageError: the name is unknown; the nearest one is named.
+    """
+    if stretch not in STRETCHES:
+        raise UsageError(f"no stretch '{stretch}'{did_you_mean(stretch, STRETCHES, 'stretches')}")
+
+
+def stretched(
+    bands: Sequence[np.ndarray], stretch: str, *, name: str, flux: Sequence[Flux] = ()
+) -> np.ndarray:
+    """The picture alone; see :func:`rendered`."""
+    return rendered(bands, stretch, name=name, flux=flux)[0]
+
+
+def rendered(
+    bands: Sequence[np.ndarray], stretch: str, *, name: str, flux: Sequence[Flux] = ()
+) -> tuple[np.ndarray, Rendering]:
+    """Measured values to 0..255.
+
+    Args:
+        bands: one, two or three arrays (H, W) of any number type and byte order, the reddest first; pixels
+            without data are NaN or infinite. Of two, the middle channel is the mean of both, taken before the
+            curve.
+        stretch: "legacy" and "sdss": the surveys' published scales, from fluxes in nanomaggies (assumed where
+            the unit is unknown). "lupton": asinh of the mean intensity that keeps colours (Lupton et al.
+            2004); sky and noise become those of the Legacy Surveys' pictures. Bands of one unit of flux share
+            one scale, so equal fluxes are white; bands whose units differ, or whose noises differ more than
+            thirtyfold, are each scaled by their own noise. Where the headers of two or three bands name a
+            survey with published scales, these are taken. "asinh" (softening 0.1) and "linear": each band
+            from its 1st to its 99.5th percentile. "as-served": values are grey levels already.
+        name: what messages call the image.
+        flux: what is known of each band; empty: nothing.
+
+    Returns:
+        The picture, (H, W, 3) uint8, and how it was made. A pixel without data in any band is painted as sky
+        (black if as-served).
+
+    Raises:
+        MorphoscopeError: sizes differ, a band has no pixel with data, "as-served" meets values beyond 0..255,
+            or a published stretch has no scale for a band.
+    """
+    check_stretch(stretch)
+    if len({band.shape for band in bands}) != 1:
+        sizes = ", ".join("×".join(map(str, band.shape)) for band in bands)
+        raise MorphoscopeError(f"{name}: the bands differ in size ({sizes})")
+    planes_BHW = np.stack([np.asarray(band, np.float32) for band in bands])
+    known_BHW = np.isfinite(planes_BHW)
+    whole = bool(known_BHW.all())
+    lost_HW = np.zeros(planes_BHW.shape[1:], bool) if whole else ~known_BHW.all(axis=0)
+    values = [plane.ravel() for plane in planes_BHW]
+    if not whole:
+        values = [plane[known] for plane, known in zip(planes_BHW, known_BHW, strict=True)]
+        if not all(map(len, values)):
+            which = "" if len(bands) == 1 else f" in band {[len(v) > 0 for v in values].index(False) + 1}"
+            raise MorphoscopeError(f"{name}: no pixel has a value{which}: no exposure covers the image there")
+        planes_BHW[:, lost_HW] = np.nan
+    levels_BHW, sky_B, scaling = _levels(planes_BHW, values, stretch, name, flux or [Flux()] * len(bands))
+    if not whole:
+        levels_BHW = np.where(lost_HW, sky_B[:, None, None], levels_BHW)
+    if len(levels_BHW) == 2:
+        levels_BHW = np.stack([levels_BHW[0], levels_BHW.mean(axis=0), levels_BHW[1]])
+    scaled_BHW = _curved(levels_BHW, scaling)
+    grey_BHW = np.rint(255.0 * np.clip(scaled_BHW, 0.0, 1.0)).astype(np.uint8)
+    image_HWC = np.ascontiguousarray(np.broadcast_to(grey_BHW, (3, *grey_BHW.shape[1:])).transpose(1, 2, 0))
+    return image_HWC, Rendering(0.0 if whole else float(lost_HW.mean()), scaling)
+
+
+def _levels(
+    planes_BHW: np.ndarray, values: list[np.ndarray], stretch: str, name: str, flux: Sequence[Flux]
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Each band in the units of the stretch's curve, the level of its sky in them, and what was done."""
+    if stretch == "as-served":
+        low, high = min(v.min() for v in values), max(v.max() for v in values)
+        if low < 0 or high > 255:
+            raise MorphoscopeError(
+                f"{name}: values run from {low:.4g} to {high:.4g}, and stretch as-served needs grey levels "
+                "from 0 to 255; choose lupton, asinh or linear"
+            )
+        return planes_BHW / 255.0, np.zeros(len(values), np.float32), stretch
+    if stretch in ("asinh", "linear"):
+        percentiles = np.array([np.percentile(v, (1.0, 50.0, 99.5)) for v in values], np.float32)
+        low, middle, high = percentiles.T
+        width = np.maximum(high - low, np.finfo(np.float32).tiny)
+        scaled = (planes_BHW - low[:, None, None]) / width[:, None, None]
+        return np.clip(scaled, 0.0, 1.0), (middle - low) / width, stretch
+    if stretch == "lupton":
+        stretch = _named_survey(flux)
+    if stretch in PUBLISHED:
+        factor_B = np.array(_published_factors(stretch, flux, name), np.float32)
+        floor = np.float32(PUBLISHED[stretch].floor)
+        sky_B = np.array([sky_of(v)[0] for v in values], np.float32)
+        return planes_BHW * factor_B[:, None, None] + floor, sky_B * factor_B + floor, stretch
+    sky_B, noise_B = np.array([sky_of(v) for v in values], np.float32).T
+    unit_B = _one_unit(flux, noise_B)
+    scaling = "lupton" if len(values) == 1 else "lupton, by noise" if unit_B is None else "lupton, one scale"
+    if unit_B is not None:  # the noise of the middle band of three, between those of two
+        noise_B = np.exp(np.median(np.log(noise_B * unit_B))).astype(np.float32) / unit_B
+    levels_BHW = SKY_LEVEL + SKY_NOISE * (planes_BHW - sky_B[:, None, None]) / noise_B[:, None, None]
+    return levels_BHW, np.full(len(values), SKY_LEVEL, np.float32), scaling
+
+
+def _named_survey(flux: Sequence[Flux]) -> str:
+    """The published stretch of the survey that all headers name; "lupton" if there is none."""
+    surveys = {band.survey for band in flux}
+    survey = surveys.pop() if len(surveys) == 1 else ""
+    if len(flux) > 1 and survey and all(band.band in PUBLISHED[survey].factors for band in flux):
+        return survey
+    return "lupton"
+
+
+def _published_factors(stretch: str, flux: Sequence[Flux], name: str) -> list[float]:
+    factors = PUBLISHED[stretch].factors
+    for band in flux:
+        if band.band not in factors:
+            there = f"the image's is '{band.band}'" if band.band else "the image does not say which it has"
+            raise MorphoscopeError(
+                f"{name}: stretch {stretch} has scales for the bands {', '.join(factors)}, and {there}; name "
+                "them with --bands, or choose the stretch lupton"
+            )
+    return [factors[band.band] * (band.nanomaggies or 1.0) for band in flux]
+
+
+def _one_unit(flux: Sequence[Flux], noise_B: np.ndarray) -> np.ndarray | None:
+    """Factors (B,) that bring bands to one unit of flux; None if they are in different ones."""
+    factors = [band.nanomaggies for band in flux]
+    if len(flux) > 1 and all(factor is not None for factor in factors):
+        return np.array(factors, np.float32)
+    units = {band.unit.lower() for band in flux}
+    unequal = noise_B.max() > _MOST_UNEQUAL * noise_B.min()
+    return None if len(units) > 1 or unequal else np.ones(len(flux), np.float32)
+
+
+def _curved(levels_BHW: np.ndarray, scaling: str) -> np.ndarray:
+    if scaling in PUBLISHED:
+        return lupton(np.maximum(levels_BHW, 0.0), PUBLISHED[scaling].softening)
+    if scaling.startswith("lupton"):  # colours are kept where one band would saturate
+        picture_BHW = np.maximum(lupton(levels_BHW, SOFTENING), 0.0)
+        return picture_BHW / np.maximum(picture_BHW.max(axis=0), 1.0)
+    return np.arcsinh(10.0 * levels_BHW) / np.arcsinh(10.0) if scaling == "asinh" else levels_BHW
+
+
+def lupton(planes_BHW: np.ndarray, softening: float) -> np.ndarray:
+    """Eq. 2 of Lupton et al. (2004), PASP 116, 133: every band keeps its share of the compressed mean.
+
+    The mean I of the bands becomes arcsinh(Q·I)/√Q, the form that the DESI Legacy Surveys' viewer uses; a
+    mean below 1e-6 counts as 1e-6.
+
+    Args:
+        planes_BHW: scaled fluxes.
+        softening: Q.
+
+    Returns:
+        (B, H, W), not clipped.
+    """
+    mean_HW, q = np.maximum(planes_BHW.mean(axis=0), 1e-6), np.float32(softening)
+    gain_HW = np.arcsinh(q * mean_HW) / np.sqrt(q) / mean_HW
+    return planes_BHW * gain_HW
+
+
+def sky_of(values: np.ndarray) -> tuple[float, float]:
+    """Level and noise of the sky: the median after clipping at 3σ, and σ from the pixels below it."""
+    # The sky of a cutout is smooth: a sample of its pixels gives the same answer in a tenth of the time.
+    values = values[:: max(1, values.size // 20_000)]
+    brightest = float(values.max())
+    level, noise = _level_and_noise(values)
+    for _ in range(5):
+        kept = values[np.abs(values - level) <= 3 * noise]
+        if noise == 0 or len(kept) == len(values):
+            break
+        values = kept
+        level, noise = _level_and_noise(values)
+    if noise == 0:  # a picture without noise: its brightest pixels just saturate
+        noise = (brightest - level) * SKY_NOISE * SOFTENING / np.sinh(np.sqrt(SOFTENING))
+    return level, noise or 1.0
+
+
+def _level_and_noise(values: np.ndarray) -> tuple[float, float]:
+    level = np.median(values)
+    return float(level), float(1.4826 * np.median(level - values[values <= level]))
