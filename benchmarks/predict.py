@@ -41,8 +41,9 @@ import numpy as np
 from inputs import machine, made_jpeg
 from memory import Peak
 from morphoscope.catalogue.inputs.open import open_input, stretch_like
-from morphoscope.catalogue.pipeline import fit
+from morphoscope.catalogue.pipeline import preprocess_item
 from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import in_order
 from morphoscope.inference.preprocess import preprocess
@@ -149,7 +150,7 @@ def rates(
     predictor = api.load(run).predictor
     report = {}
     for kind, folder in folders.items():
-        prepare = partial(fit, facts=predictor.run.header.store, crop=None)
+        prepare = partial(preprocess_item, facts=predictor.run.header.store, crop=None)
         stretch = stretch_like(predictor.run.header.store.stretch)
         some = [
             preprocess(read_image(path), predictor.run.header.store) for path in files_of(folder, asked.batch)
@@ -169,7 +170,7 @@ def rates(
 
         def pipeline(folder: Path = folder) -> None:
             out = scratch / "catalogue.parquet"
-            predict_catalogue(predictor, folder, out, batch=asked.batch, overwrite=True)
+            predict_catalogue(predictor, CatalogueRequest(folder, out, batch=asked.batch, overwrite=True))
 
         report[kind] = turns(
             {"decode": decode, "network": network, "predict": pipeline},

@@ -24,8 +24,9 @@ import PIL.Image
 import pyarrow as pa
 
 from conftest import BrightnessPredictor
-from morphoscope.catalogue import checkpoint, predict
+from morphoscope.catalogue import checkpoint, predict, rows
 from morphoscope.catalogue.formats.write import target_of, write_catalogue
+from morphoscope.catalogue.request import CatalogueRequest
 
 BATCH = 5
 
@@ -40,9 +41,9 @@ class SlowPredictor(BrightnessPredictor):
 
 def make(out: str, table: str) -> None:
     predictor = SlowPredictor()
-    original = predict.provenance_of
-    predict.provenance_of = lambda *a, **k: {**original(*a, **k), "date": "2026-11-21"}
-    predict.predict_catalogue(predictor, table, out, batch=BATCH, workers=2, resume=True)
+    original = rows.provenance_of
+    rows.provenance_of = lambda *a, **k: {**original(*a, **k), "date": "2026-11-21"}
+    predict.predict_catalogue(predictor, CatalogueRequest(table, out, batch=BATCH, workers=2, resume=True))
 
 
 def in_a_child(out: str, table: str, kill_at: tuple[int, float] | None = None) -> int:

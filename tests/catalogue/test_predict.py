@@ -18,6 +18,7 @@ from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.checkpoint import Journal
 from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images import image_table as table
 from morphoscope.labels.scheme import VoteFractions, scheme_from
@@ -29,7 +30,7 @@ VOTES = VoteFractions(name="two", answers=("Class1.1", "Class1.2"))
 @pytest.mark.parametrize("batch", [1, 3, 256])
 def test_folder_to_parquet_in_the_input_order(folder: Path, tmp_path: Path, predictor, batch: int) -> None:
     out = tmp_path / "out" / "catalogue.parquet"
-    summary = predict_catalogue(predictor, folder, out, batch=batch)
+    summary = predict_catalogue(predictor, CatalogueRequest(folder, out, batch=batch))
     rows = pq.read_table(out)
     assert rows["id"].to_pylist() == ["7", "0", "2", "4", "1", "3", "5"]
     assert rows["predicted"].to_pylist() == [
@@ -55,7 +56,7 @@ def test_folder_to_parquet_in_the_input_order(folder: Path, tmp_path: Path, pred
 
 def test_provenance_says_where_the_numbers_come_from(folder: Path, tmp_path: Path, predictor) -> None:
     out = tmp_path / "catalogue.parquet"
-    predict_catalogue(predictor, folder, out, crop=20)
+    predict_catalogue(predictor, CatalogueRequest(folder, out, crop=20))
     said = read_provenance(out)
     assert said["run"] == "run-7"
     assert said["recipe"] == "small/brightness"
@@ -69,7 +70,7 @@ def test_provenance_says_where_the_numbers_come_from(folder: Path, tmp_path: Pat
 
 def test_votes_to_csv(folder: Path, tmp_path: Path, make_predictor) -> None:
     out = tmp_path / "catalogue.csv"
-    predict_catalogue(make_predictor(VOTES), folder, out)
+    predict_catalogue(make_predictor(VOTES), CatalogueRequest(folder, out))
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "source", "ra", "dec", "Class1.1", "Class1.2"]
@@ -85,7 +86,7 @@ def test_unreadable_images_are_listed_and_the_rest_goes_on(folder: Path, tmp_pat
     (folder / "b" / "empty.png").write_bytes(b"")
     (folder / "b" / "text.png").write_text("no image at all")
     out = tmp_path / "catalogue.csv"
-    summary = predict_catalogue(predictor, folder, out, batch=2)
+    summary = predict_catalogue(predictor, CatalogueRequest(folder, out, batch=2))
     assert (summary.predicted, summary.unreadable) == (7, 3)
     listed = tmp_path / "catalogue.unreadable.csv"
     assert summary.unreadable_list == listed
@@ -102,7 +103,7 @@ def test_unreadable_images_are_listed_and_the_rest_goes_on(folder: Path, tmp_pat
         assert [row["id"] for row in csv.DictReader(file)] == ["7", "0", "2", "4", "1", "3", "5"]
     for name in ("a/cut.jpg", "b/empty.png", "b/text.png"):
         (folder / name).unlink()
-    predict_catalogue(predictor, folder, out, overwrite=True)
+    predict_catalogue(predictor, CatalogueRequest(folder, out, overwrite=True))
     assert not listed.exists()
 
 
@@ -113,14 +114,14 @@ def test_all_unreadable_is_an_error_and_leaves_nothing(tmp_path: Path, predictor
     with pytest.raises(
         MorphoscopeError, match=r"none of 2 images .* \(the first, a\.png: the file is empty\)"
     ):
-        predict_catalogue(predictor, tmp_path / "in", tmp_path / "catalogue.parquet")
+        predict_catalogue(predictor, CatalogueRequest(tmp_path / "in", tmp_path / "catalogue.parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_table_without_rows_is_an_error(tmp_path: Path, predictor) -> None:
     (tmp_path / "t.csv").write_text("id,image\n")
     with pytest.raises(MorphoscopeError, match=r"t\.csv"):
-        predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "catalogue.parquet")
+        predict_catalogue(predictor, CatalogueRequest(tmp_path / "t.csv", tmp_path / "catalogue.parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
@@ -131,7 +132,9 @@ def test_table_keeps_ids_and_coordinates(tmp_path: Path, folder: Path, predictor
         "x,11,,images/a/0.png\n"
         "y,12,0,images/a/missing.png\n"
     )
-    summary = predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "catalogue.parquet")
+    summary = predict_catalogue(
+        predictor, CatalogueRequest(tmp_path / "t.csv", tmp_path / "catalogue.parquet")
+    )
     rows = pq.read_table(tmp_path / "catalogue.parquet")
     assert rows["id"].to_pylist() == ["587722981742215240", "x"]
     assert rows["ra"].to_pylist() == [10.25, 11.0]
@@ -147,7 +150,7 @@ def test_images_of_other_sizes_are_fitted_and_it_is_said_once(
         save(tmp_path / "in" / f"small{number}.png", 100, 20, 24)
         save(tmp_path / "in" / f"stored{number}.png", 100, 32)
     predictor = make_predictor(crop=64)
-    summary = predict_catalogue(predictor, tmp_path / "in", tmp_path / "catalogue.csv")
+    summary = predict_catalogue(predictor, CatalogueRequest(tmp_path / "in", tmp_path / "catalogue.csv"))
     said = capsys.readouterr().err
     assert summary.predicted == 12
     assert said.count("images of 90×80 px: the central 64 px are taken and scaled to 32 px") == 1
@@ -159,9 +162,9 @@ def test_the_stretch_of_fits_images_is_said_where_it_is_not_the_training_s(
     shared_data: Path, tmp_path: Path, make_predictor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fits = shared_data / "fits_cutouts"
-    predict_catalogue(make_predictor(), fits, tmp_path / "a.csv")
+    predict_catalogue(make_predictor(), CatalogueRequest(fits, tmp_path / "a.csv"))
     assert capsys.readouterr().err.count("'lupton' stretch") == 1
-    predict_catalogue(make_predictor(stretch="asinh"), fits, tmp_path / "b.parquet")
+    predict_catalogue(make_predictor(stretch="asinh"), CatalogueRequest(fits, tmp_path / "b.parquet"))
     assert "stretch" not in capsys.readouterr().err
     assert read_provenance(tmp_path / "b.parquet")["stretch"] == "asinh"
 
@@ -179,7 +182,7 @@ def test_wrong_requests_are_refused_before_the_work(
     folder: Path, tmp_path: Path, predictor, options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        predict_catalogue(predictor, folder, tmp_path / "catalogue.csv", **options)
+        predict_catalogue(predictor, CatalogueRequest(folder, tmp_path / "catalogue.csv", **options))
     assert predictor.sizes == []
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
@@ -188,9 +191,9 @@ def test_existing_output_and_the_input_itself_are_kept(folder: Path, tmp_path: P
     listed = tmp_path / "t.csv"
     listed.write_text(f"id,image\n1,{folder / '7.jpg'}\n")
     with pytest.raises(UsageError, match="exists already"):
-        predict_catalogue(predictor, folder, listed)
+        predict_catalogue(predictor, CatalogueRequest(folder, listed))
     with pytest.raises(UsageError, match="is the input"):
-        predict_catalogue(predictor, listed, listed, overwrite=True)
+        predict_catalogue(predictor, CatalogueRequest(listed, listed, overwrite=True))
     assert listed.read_text().startswith("id,image")
     assert predictor.sizes == []
 
@@ -206,7 +209,7 @@ def test_answers_that_are_not_finite_stop_the_work(
 
     monkeypatch.setattr(predictor, "probabilities", broken)
     with pytest.raises(MorphoscopeError, match=r"b/5\.png: the network of run 'run-7' .* not finite"):
-        predict_catalogue(predictor, folder, tmp_path / "catalogue.csv", batch=3)
+        predict_catalogue(predictor, CatalogueRequest(folder, tmp_path / "catalogue.csv", batch=3))
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
@@ -220,7 +223,7 @@ def test_a_failing_network_leaves_no_file_and_no_thread(
     monkeypatch.setattr(predictor, "probabilities", fail)
     before = threading.active_count()
     with pytest.raises(type(failure)):
-        predict_catalogue(predictor, folder, tmp_path / "catalogue.csv", batch=2)
+        predict_catalogue(predictor, CatalogueRequest(folder, tmp_path / "catalogue.csv", batch=2))
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
     assert threading.active_count() == before
 
@@ -252,7 +255,9 @@ def test_reading_and_writing_go_on_while_the_network_works(
     monkeypatch.setattr(predictor, "probabilities", network)
     monkeypatch.setattr(table, "read_image", loading)
     monkeypatch.setattr(Journal, "add", keeping)
-    predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "c.csv", batch=20, workers=1)
+    predict_catalogue(
+        predictor, CatalogueRequest(tmp_path / "t.csv", tmp_path / "c.csv", batch=20, workers=1)
+    )
     assert predictor.sizes == [20, 20, 20]
     assert overlapped == [True, True]
 
@@ -283,7 +288,9 @@ def test_memory_holds_two_batches_however_many_images(
         return whole([np.asarray(image) for image in images])
 
     monkeypatch.setattr(predictor, "probabilities", slow_network)
-    predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "c.parquet", batch=10, workers=2)
+    predict_catalogue(
+        predictor, CatalogueRequest(tmp_path / "t.csv", tmp_path / "c.parquet", batch=10, workers=2)
+    )
     assert sum(predictor.sizes) == 200
     assert 2 <= most["images"] <= 2 * 4 + 4  # decoded ahead
     assert 2 <= most["batches"] <= 4  # gathered, waiting for the network, in it, being written

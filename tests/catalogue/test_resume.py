@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.catalogue import checkpoint, predict
+from morphoscope.catalogue import checkpoint, pipeline
 from morphoscope.catalogue.checkpoint import Journal, partial_folder
 from morphoscope.catalogue.formats.write import Target, read_provenance, unreadable_path
 from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images import image_table as data_table
 
@@ -109,10 +110,10 @@ def interrupted(
     out = tmp_path / "catalogue.parquet"
     stop_after(3)
     with pytest.raises(_Stopped):
-        predict_catalogue(predictor, listed, out, batch=8)
+        predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8))
     stop_after(0)
     # 24 and 3 that could not be read
-    assert "27 galaxies are done and kept; go on with --resume" in capsys.readouterr().err
+    assert "27 galaxies are done and kept; continue with --resume" in capsys.readouterr().err
     return out
 
 
@@ -131,12 +132,12 @@ def test_what_was_done_is_kept_and_not_done_again(
         data_table, "read_image", lambda source, **k: (read.append(source), load(source, **k))[1]
     )
     predictor.sizes.clear()
-    summary = predict_catalogue(predictor, listed, interrupted, batch=8, resume=True)
+    summary = predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True))
     assert len(read) == 90 - 27
     assert sum(predictor.sizes) == summary.predicted - summary.resumed
     assert (summary.resumed, summary.predicted, summary.unreadable) == (24, 69, 21)
-    assert "going on after 27 galaxies" in capsys.readouterr().err
-    predict_catalogue(predictor, listed, tmp_path / "whole.parquet", batch=8)
+    assert "continuing after 27 galaxies" in capsys.readouterr().err
+    predict_catalogue(predictor, CatalogueRequest(listed, tmp_path / "whole.parquet", batch=8))
     assert pq.read_table(interrupted).equals(pq.read_table(tmp_path / "whole.parquet"))
     whole_list = (tmp_path / "whole.unreadable.csv").read_bytes()
     assert unreadable_path(interrupted).read_bytes() == whole_list
@@ -146,7 +147,7 @@ def test_what_was_done_is_kept_and_not_done_again(
 
 def test_provenance_is_that_of_the_beginning(interrupted: Path, listed: Path, predictor) -> None:
     begun = json.loads((partial_folder(interrupted) / "request.json").read_text())
-    predict_catalogue(predictor, listed, interrupted, batch=8, resume=True)
+    predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True))
     assert read_provenance(interrupted) == begun
 
 
@@ -154,9 +155,9 @@ def test_without_resume_it_says_how_to_go_on(interrupted: Path, listed: Path, pr
     with pytest.raises(
         UsageError, match=r"interrupted after 27 galaxies; go on with it by --resume, or begin"
     ):
-        predict_catalogue(predictor, listed, interrupted)
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted))
     assert partial_folder(interrupted).exists()
-    summary = predict_catalogue(predictor, listed, interrupted, overwrite=True)
+    summary = predict_catalogue(predictor, CatalogueRequest(listed, interrupted, overwrite=True))
     assert (summary.resumed, summary.predicted) == (0, 69)
 
 
@@ -166,30 +167,39 @@ def test_another_request_is_refused(
 ) -> None:
     source = tmp_path / options.pop("source", listed.name)
     with pytest.raises(UsageError, match=r"asked for otherwise \((crop|source) was '.*' and is '.*' now"):
-        predict_catalogue(predictor, source, interrupted, resume=True, **options)
+        predict_catalogue(predictor, CatalogueRequest(source, interrupted, resume=True, **options))
     assert not interrupted.exists()
-    assert predict_catalogue(predictor, listed, interrupted, batch=8, resume=True).resumed == 24
+    assert (
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True)).resumed
+        == 24
+    )
 
 
 def test_another_input_is_refused(interrupted: Path, listed: Path, predictor) -> None:
     lines = listed.read_text().splitlines(keepends=True)
     listed.write_text("".join([lines[0], *reversed(lines[1:])]))
     with pytest.raises(UsageError, match=r"has changed since .* its first 27 galaxies differ"):
-        predict_catalogue(predictor, listed, interrupted, batch=8, resume=True)
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True))
     listed.write_text("".join(lines[:10]))
     with pytest.raises(UsageError, match="has changed since"):
-        predict_catalogue(predictor, listed, interrupted, batch=8, resume=True)
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True))
     listed.write_text("".join(lines))
-    assert predict_catalogue(predictor, listed, interrupted, batch=8, resume=True).predicted == 69
+    assert (
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True)).predicted
+        == 69
+    )
 
 
 def test_a_second_process_is_kept_away(interrupted: Path, listed: Path, predictor) -> None:
     first = Journal(interrupted, pq.read_schema(next(partial_folder(interrupted).glob("*.parquet"))), {})
     first._take_lock()
     with pytest.raises(UsageError, match="another process is writing this catalogue"):
-        predict_catalogue(predictor, listed, interrupted, batch=8, resume=True)
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True))
     first.release()
-    assert predict_catalogue(predictor, listed, interrupted, batch=8, resume=True).predicted == 69
+    assert (
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True)).predicted
+        == 69
+    )
 
 
 def test_galaxies_of_a_damaged_part_are_done_again(
@@ -204,11 +214,11 @@ def test_galaxies_of_a_damaged_part_are_done_again(
     monkeypatch.setattr(checkpoint, "PART_SECONDS", 0.0)
     stop_after(4)
     with pytest.raises(_Stopped):
-        predict_catalogue(predictor, listed, out, batch=8)
+        predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8))
     stop_after(0)
     part = sorted(partial_folder(out).glob("*.parquet"))[1]
     part.write_bytes(part.read_bytes()[:100])
-    summary = predict_catalogue(predictor, listed, out, batch=8, resume=True)
+    summary = predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8, resume=True))
     assert (summary.resumed, summary.predicted, summary.unreadable) == (8, 69, 21)
     assert "is damaged; galaxies from the 10th on are done again" in capsys.readouterr().err
     assert len(set(pq.read_table(out)["id"].to_pylist())) == 69
@@ -220,7 +230,7 @@ def test_a_kill_before_the_first_part_leaves_nothing_to_decide(
     out = tmp_path / "c.csv"
     partial_folder(out).mkdir()
     (partial_folder(out) / "request.json").write_text('{"run"')
-    assert predict_catalogue(predictor, listed, out).predicted == 69
+    assert predict_catalogue(predictor, CatalogueRequest(listed, out)).predicted == 69
     assert not partial_folder(out).exists()
 
 
@@ -242,11 +252,11 @@ def test_a_full_disk_keeps_what_was_done(
     with monkeypatch.context() as patch:
         patch.setattr(*((pq, "write_table") if where == "part" else (Target, "writer")), full)
         with pytest.raises(MorphoscopeError, match=r"the disk is full; what was done is kept.*--resume"):
-            predict_catalogue(predictor, listed, out, batch=8)
+            predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8))
     parts = list(partial_folder(out).glob("*.parquet"))
     assert len(parts) == (2 if where == "part" else 9)
     assert {place.suffix for place in partial_folder(out).iterdir()} == {".parquet", ".json", ""}
-    assert predict_catalogue(predictor, listed, out, batch=8, resume=True).predicted == 69
+    assert predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8, resume=True)).predicted == 69
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -263,12 +273,12 @@ def test_a_kill_after_the_catalogue_is_in_place(
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "discard", killed)
         with pytest.raises(_Stopped):
-            predict_catalogue(predictor, listed, out, batch=8)
+            predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8))
     assert out.exists()
     assert partial_folder(out).exists()
     with pytest.raises(UsageError, match="exists already"):
-        predict_catalogue(predictor, listed, out, batch=8)
-    summary = predict_catalogue(predictor, listed, out, batch=8, resume=True)
+        predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8))
+    summary = predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8, resume=True))
     assert summary.resumed == summary.predicted == 69
     assert not partial_folder(out).exists()
     assert len(pq.read_table(out)) == 69
@@ -277,14 +287,14 @@ def test_a_kill_after_the_catalogue_is_in_place(
 def test_another_catalogue_in_the_way_is_not_replaced(interrupted: Path, listed: Path, predictor) -> None:
     interrupted.write_text("someone else's")
     with pytest.raises(UsageError, match="exists already"):
-        predict_catalogue(predictor, listed, interrupted, batch=8, resume=True)
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True))
     assert interrupted.read_text() == "someone else's"
 
 
 def test_many_unreadable_images_in_a_row_do_not_pile_up(
     tmp_path: Path, listed: Path, predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict.pipeline, "MOST_FAILURES", 5)
+    monkeypatch.setattr(pipeline, "MOST_FAILURES", 5)
     monkeypatch.setattr(checkpoint, "PART_SECONDS", 0.0)
     kept: list[int] = []
     add = Journal.add
@@ -293,7 +303,7 @@ def test_many_unreadable_images_in_a_row_do_not_pile_up(
         "add",
         lambda self, table, failures, *r: (kept.append(len(failures)), add(self, table, failures, *r)),
     )
-    predict_catalogue(predictor, listed, tmp_path / "c.csv", batch=40)
+    predict_catalogue(predictor, CatalogueRequest(listed, tmp_path / "c.csv", batch=40))
     assert max(kept) == 5
     with open(tmp_path / "c.unreadable.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -14,7 +14,6 @@ from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.inference.predictor import Predictor
 from morphoscope.models.hub import HUB
-from morphoscope.processes import fall_silent, of_one_machine, started
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, open_run
 from morphoscope.studies.registry import find_recipe
@@ -23,12 +22,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from morphoscope.catalogue.predict import Summary
-    from morphoscope.catalogue.predictions import ColumnProvider
+    from morphoscope.catalogue.predictions import FullColumns
+    from morphoscope.catalogue.request import CatalogueRequest
     from morphoscope.catalogue.similar import Neighbour
     from morphoscope.explanation.explain import Maps
     from morphoscope.inference.ensemble import Ensemble
 
-ENGINES = ("torch", "onnx", "ray", "torchrun")
+ENGINES = ("torch", "onnx", "ray")
 
 
 class LoadedRun:
@@ -40,7 +40,7 @@ class LoadedRun:
         calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
             recipe says.
         dropout_samples: answer as so many networks with other units left out in each; 0: the whole network.
-        engine: "torch", "onnx", "ray" or "torchrun" (see :func:`load`).
+        engine: "torch", "onnx" or "ray" (see :func:`load`).
 
     Raises:
         UsageError: several that do not go together, or samples of dropout from an ONNX file.
@@ -214,8 +214,11 @@ class LoadedRun:
             count: of a folder, glob, table or store the first so many readable images.
 
         Raises:
-            UsageError: there are fewer than 32 images, or the network has no batch normalisation.
+            UsageError: there are fewer than 32 images, the network has no batch normalisation, or the engine
+                is "ray", whose workers load the run as it is.
         """
+        if self.engine == "ray":
+            raise UsageError("--adapt does not reach the workers of --engine ray; leave one of them out")
         from morphoscope.catalogue.inputs.open import first_images
         from morphoscope.inference.adapt_batch_norm import adapt_batch_norm
         from morphoscope.inference.preprocess import preprocess
@@ -257,32 +260,41 @@ class LoadedRun:
         return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
 
     def catalogue(
-        self, source: Path | str, out: Path | str, *, embeddings: bool = False, **options: Any
+        self, source: Path | str | CatalogueRequest, out: Path | str | None = None, **options: Any
     ) -> Summary:
-        """Answers for a folder, glob, table or store, streamed into a file.
+        """Predict every image of a folder, glob, table, archive or store, streamed into a file.
 
         Args:
-            source: of the images.
+            source: the images; or a whole :class:`~morphoscope.catalogue.request.CatalogueRequest`.
             out: Parquet, FITS, VOTable, ECSV or CSV by its ending; a folder of Parquet files without one.
-            embeddings: with the features before the head, for :meth:`similar`.
-            options: of :func:`morphoscope.catalogue.predict.predict_catalogue`, such as ``resume=True``.
+            options: the other fields of the request, such as ``resume=True`` or ``embeddings=True``.
+
+        Raises:
+            UsageError: the request is wrong (see :func:`morphoscope.catalogue.predict.predict_catalogue`).
+            MorphoscopeError: no image could be read, or the disk is full.
         """
         from morphoscope.catalogue.predict import predict_catalogue
-        from morphoscope.catalogue.predictions import FullColumns
+        from morphoscope.catalogue.request import CatalogueRequest
 
-        asked = partial(FullColumns, embeddings=embeddings, out=Path(out))
+        if isinstance(source, CatalogueRequest):
+            if out is not None or options:
+                raise UsageError("the request says what is written and how; leave the other arguments out")
+            request = source
+        elif out is None:
+            raise UsageError("the catalogue to write is missing; give its name after the images")
+        else:
+            request = CatalogueRequest.of(source, out, options)
+        where: dict[str, Any] = {}
         if self.engine == "ray":
+            from morphoscope.catalogue.distributed.ray import rows_from_cluster
             from morphoscope.extras import need
 
             need(("ray",), "ray", "the engine ray")
             runs = [replace(run, path=run.path.resolve()) for run in self.runs]
             load = partial(answering_of, runs, self.views, self.calibrated, self.dropout_samples)
-            options["cluster"] = partial(_asked, asked, load)
-        if self.engine == "torchrun":
-            options["process"] = of_one_machine()
-            fall_silent()
-        full = asked(self.answering)
-        return predict_catalogue(self.answering, source, out, answering=full, **options)
+            where["rows"] = partial(rows_from_cluster, partial(_columns, load, request))
+        columns = _columns(lambda: self.answering, request)
+        return predict_catalogue(self.answering, request, columns=columns, **where)
 
     def sky(
         self,
@@ -439,14 +451,16 @@ def load(
         dropout_samples: Monte-Carlo dropout, answers averaged over so many networks with other units of the
             head left out in each; 0: the whole network. Not with "onnx".
         engine: what computes the answers: "torch"; "onnx", onnxruntime on the processor, for which a run is
-            exported once; for catalogues alone "ray", a cluster, and "torchrun", the processes that it has
-            started. None: "onnx" for a file, "torchrun" where it has started several, else "torch".
+            exported once; for catalogues alone "ray", several GPUs or machines. None: "onnx" for a file, else
+            "torch".
 
     Raises:
         UsageError: there is no run or no such engine, or several runs do not go together.
         MorphoscopeError: it is damaged, unfinished, or was made by a newer program; or the hub cannot be
             reached.
     """
+    if engine == "torchrun":
+        raise UsageError("the engine torchrun is gone; several GPUs or machines predict with --engine ray")
     if engine not in (None, *ENGINES):
         raise UsageError(f"there is no engine '{engine}'{did_you_mean(engine or '', ENGINES, 'engines')}")
     places = [run] if isinstance(run, Path | str) else list(run)
@@ -454,11 +468,7 @@ def load(
         if _is_exported(place) and engine not in (None, "onnx"):
             raise UsageError(f"{place} is an ONNX file, which the engine {engine} does not read")
     if engine is None:
-        engine = "torch" if started() is None else "torchrun"
-        if any(_is_exported(place) for place in places):
-            if engine == "torchrun":
-                raise UsageError("an ONNX file is read by one process; run it without torchrun")
-            engine = "onnx"
+        engine = "onnx" if any(_is_exported(place) for place in places) else "torch"
     return LoadedRun([_opened(place) for place in places], views, calibrated, dropout_samples, engine)
 
 
@@ -531,8 +541,8 @@ def answering_of(
     return Ensemble(members)
 
 
-def _asked(
-    asked: Callable[[Predictor | Ensemble], ColumnProvider], load: Callable[[], Predictor | Ensemble]
-) -> ColumnProvider:
-    """What a worker of a cluster asks."""
-    return asked(load())
+def _columns(load: Callable[[], Predictor | Ensemble], request: CatalogueRequest) -> FullColumns:
+    """What fills the columns of a request; called on each worker of a cluster, too."""
+    from morphoscope.catalogue.predictions import FullColumns
+
+    return FullColumns(load(), embeddings=request.embeddings, out=Path(request.out))

@@ -120,7 +120,7 @@ class FullColumns:
         return look.predictions_NK, values
 
 
-def say_what_lacks(predictor: Predictor | Ensemble) -> None:
+def note_missing_scores(predictor: Predictor | Ensemble) -> None:
     """Say once why a catalogue has no column ``out_of_distribution``."""
     from morphoscope.inference.ood import why_no_reference
 
@@ -175,6 +175,11 @@ def _stored(features_ND: np.ndarray, kind: pa.DataType) -> np.ndarray:
 
 class ColumnProvider(Protocol):
     """How a batch of images is answered."""
+
+    @property
+    def predictor(self) -> Predictor | Ensemble:
+        """The network, or several."""
+        ...
 
     @property
     def extras(self) -> Sequence[Extra]:

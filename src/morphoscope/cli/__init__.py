@@ -13,10 +13,8 @@ from typing import Annotated
 
 import typer
 
-from morphoscope import progress
 from morphoscope.cli import data, evaluate, predict, sharing, studies, training
 from morphoscope.errors import MorphoscopeError
-from morphoscope.processes import handed_over
 from morphoscope.progress import note
 from morphoscope.version import __version__
 
@@ -58,7 +56,7 @@ def main() -> None:
         status = app(standalone_mode=True)
     except MorphoscopeError as error:
         note(f"morphoscope: {error}")
-        status = 0 if progress.silent and handed_over(error) else error.exit_status
+        status = error.exit_status
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

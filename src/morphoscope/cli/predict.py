@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from morphoscope import progress
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cli.options import (
     Json,
     NoCalibration,
@@ -16,11 +16,23 @@ from morphoscope.cli.options import (
     RunFolders,
     Views,
     document,
+    options_of,
     several,
 )
 from morphoscope.errors import UsageError
-from morphoscope.processes import fall_silent
+from morphoscope.processes import started
 from morphoscope.progress import note
+
+INPUT = Annotated[
+    str, typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, archive, table, store or mosaic.")
+]
+OUT = Annotated[
+    str,
+    typer.Option(
+        help="Catalogue to write: .parquet, .fits, .vot, .ecsv, .csv or .hats; without an ending a folder of "
+        "Parquet files."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,60 +42,21 @@ def register(app: typer.Typer) -> None:
     app.command()(similar)
 
 
+@options_of(CatalogueRequest, source=INPUT, out=OUT)
 def predict(
     run: RunFolders,
-    source: Annotated[
-        str,
-        typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, archive, table, store or mosaic."),
-    ],
-    out: Annotated[
-        str,
-        typer.Option(
-            help="Catalogue to write: .parquet, .fits, .vot, .ecsv, .csv or .hats; without an ending a "
-            "folder of Parquet files."
-        ),
-    ],
+    request: CatalogueRequest,
     views: Views = None,
-    crop: Annotated[
-        int | None, typer.Option(help="Side of the centre crop of each image, pixels. [default: as trained]")
-    ] = None,
-    image_column: Annotated[
-        str | None, typer.Option(help="Column of the table with the images; with commas, one a band.")
-    ] = None,
-    bands: Annotated[
-        str | None,
-        typer.Option(help="Bands of FITS images, such as g,r,z: '{id}_{band}.fits', or parts of each file."),
-    ] = None,
-    sources: Annotated[
-        Path | None, typer.Option(help="Table with ra and dec: INPUT is a FITS mosaic to cut them out of.")
-    ] = None,
-    cutout_arcsec: Annotated[
-        float | None, typer.Option(help="Side of these cutouts, arcsec. [default: as the training's images]")
-    ] = None,
-    size_column: Annotated[
-        str | None, typer.Option(help="Column of --sources with each cutout's side, arcsec.")
-    ] = None,
-    batch: Annotated[int, typer.Option(help="Images at a time.", min=1)] = 256,
-    coverage: Annotated[
-        float | None,
-        typer.Option(help="Add a column 'set': classes that hold the truth for this share of galaxies."),
-    ] = None,
-    per_class: Annotated[
-        bool, typer.Option("--per-class", help="With --coverage: within every class.")
-    ] = False,
     no_calibration: NoCalibration = False,
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Batch normalisation by the input's first 512 images.")
-    ] = False,
-    embeddings: Annotated[
-        bool, typer.Option("--embeddings", help="Add the features, for 'morphoscope similar'.")
     ] = False,
     dropout_samples: Annotated[
         int, typer.Option(help="Monte-Carlo dropout: networks with other units left out, 2 or more.", min=0)
     ] = 0,
     engine: Annotated[
         str | None,
-        typer.Option(help="What computes: torch, onnx, ray (a cluster), torchrun. [default: torch]"),
+        typer.Option(help="What computes: torch, onnx, or ray (several GPUs or machines). [default: torch]"),
     ] = None,
     detect: Annotated[
         bool, typer.Option("--detect", help="INPUT is one picture or FITS mosaic: find its galaxies.")
@@ -91,30 +64,15 @@ def predict(
     picture: Annotated[
         Path | None, typer.Option(help="With --detect: also draw the labelled picture (PNG).")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with this catalogue where it was interrupted.")
-    ] = False,
-    shard_rows: Annotated[
-        int | None,
-        typer.Option(
-            help="Rows of each file of a folder of Parquet files; the most of them for .hats.", min=1
-        ),
-    ] = None,
-    overwrite: Overwrite = False,
 ) -> None:
-    """Classify galaxies: a streaming catalogue of answers, memory does not grow with its length.
+    """Predict a catalogue of galaxies, in memory that does not grow with its length.
 
-    An interrupted catalogue goes on with --resume. The exit status is 1 if some images could not be read;
+    An interrupted catalogue continues with --resume. The exit status is 1 if some images could not be read;
     the others are in the catalogue all the same.
     """
     from morphoscope import api
 
-    if engine in (None, "torchrun"):
-        fall_silent()
-    if picture is not None and not detect:
-        raise UsageError("--picture draws what --detect has found; give both")
-    if embeddings and detect:
-        raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
+    _check(request, detect=detect, adapt=adapt, picture=picture, engine=engine)
     loaded = api.load(
         several(run),
         views=views,
@@ -122,37 +80,21 @@ def predict(
         dropout_samples=dropout_samples,
         engine=engine,
     )
-    if adapt and detect:
-        raise UsageError("--adapt is for catalogues of cutouts, not for --detect")
     if adapt:
-        loaded.adapt(source)
-    sets: dict[str, Any] = {"coverage": coverage, "per_class": per_class}
-    if detect and (resume or shard_rows):
-        raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")
-    if detect and (sources or cutout_arcsec or size_column or image_column):
-        raise UsageError("--detect finds the sources itself; leave the options about tables and cutouts out")
+        loaded.adapt(request.source)
     if detect:
-        found = loaded.sky(source, out, bands=bands, drawn=picture, overwrite=overwrite, **sets)
-        note(f"{found.num_rows} sources → {out}" + (f", picture → {picture}" if picture else ""))
+        found = loaded.sky(
+            request.source,
+            request.out,
+            bands=request.bands or None,
+            drawn=picture,
+            overwrite=request.overwrite,
+            coverage=request.coverage,
+            per_class=request.per_class,
+        )
+        note(f"{found.num_rows} sources → {request.out}" + (f", picture → {picture}" if picture else ""))
         return
-    summary = loaded.catalogue(
-        source,
-        out,
-        crop=crop,
-        batch=batch,
-        overwrite=overwrite,
-        image_column=image_column,
-        bands=bands,
-        sources=sources,
-        cutout_arcsec=cutout_arcsec,
-        size_column=size_column,
-        resume=resume,
-        shard_rows=shard_rows,
-        embeddings=embeddings,
-        **sets,
-    )
-    if progress.silent:  # the leader says what became of the images
-        return
+    summary = loaded.catalogue(request)
     again = f", {summary.resumed} of them before" if summary.resumed else ""
     note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s{again})")
     if summary.unreadable:
@@ -162,6 +104,32 @@ def predict(
             f"{summary.unreadable_list}"
         )
         raise typer.Exit(1)
+
+
+def _check(
+    request: CatalogueRequest, *, detect: bool, adapt: bool, picture: Path | None, engine: str | None
+) -> None:
+    """Refuse options that do not go together, before anything heavy is loaded.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if engine is None and started() is not None:
+        raise UsageError(
+            "torchrun would start several processes that all write this catalogue; start one, with "
+            "--engine ray for several GPUs or machines"
+        )
+    if picture is not None and not detect:
+        raise UsageError("--picture draws what --detect has found; give both")
+    if not detect:
+        return
+    if request.embeddings or adapt:
+        option = "--embeddings" if request.embeddings else "--adapt"
+        raise UsageError(f"{option} is for catalogues of cutouts, not for --detect")
+    if request.resume or request.shard_rows:
+        raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")
+    if request.sources or request.cutout_arcsec or request.size_column or request.image_column:
+        raise UsageError("--detect finds the sources itself; leave the options about tables and cutouts out")
 
 
 def convert(

@@ -27,13 +27,14 @@ def write_submission(run: Run, images: Path | str, out: Path) -> int:
     import pyarrow.parquet as pq
 
     from morphoscope.catalogue.predict import predict_catalogue
+    from morphoscope.catalogue.request import CatalogueRequest
     from morphoscope.inference.predictor import Predictor
     from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 
     if run.scheme.output_names != GALAXY_ZOO_2.columns:
         raise MorphoscopeError(f"{run.path} does not answer the 37 columns of the Galaxy Challenge")
     catalogue = out.with_suffix(".parquet")
-    predict_catalogue(Predictor(run), images, catalogue, overwrite=True)
+    predict_catalogue(Predictor(run), CatalogueRequest(images, catalogue, overwrite=True))
     table = pq.read_table(catalogue, columns=["id", *GALAXY_ZOO_2.columns])
     rows = sorted((_number(row["id"]), row) for row in table.to_pylist())
     with files.atomic_file(out) as partial, open(partial, "w", newline="", encoding="utf-8") as file:

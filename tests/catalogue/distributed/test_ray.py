@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from morphoscope import api
-from morphoscope.catalogue import pipeline
-from morphoscope.catalogue.distributed.partition import MOST_TASKS, Stretch, Work, deal
+from morphoscope.catalogue import rows
+from morphoscope.catalogue.columns import Extra
+from morphoscope.catalogue.distributed.partition import MOST_TASKS, RangeResult, Work, partition
 from morphoscope.catalogue.distributed.ray import TaskWorker, _shares
-from morphoscope.catalogue.pipeline import Digest, Fitted
+from morphoscope.catalogue.inputs.open import Images
+from morphoscope.catalogue.pipeline import Digest
+from morphoscope.catalogue.request import CatalogueRequest
+from morphoscope.catalogue.rows import Remaining
 from morphoscope.data.store import StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError
@@ -37,17 +43,34 @@ def _items(count: int, broken: tuple[int, ...] = ()) -> list[Item]:
     return [Item(f"{level}.png", partial(load, level), {"id": str(level)}) for level in range(count)]
 
 
-def _ask(images: list[Fitted]) -> pa.Table:
-    return pa.table({"level": [int(each.image[0, 0, 0]) for each in images if each.image is not None]})
+class _Levels:
+    """Stands in for what fills the columns: the grey level of each image."""
+
+    predictor = SimpleNamespace(
+        scheme=Classes(name="two", classes=("dark", "bright")),
+        run=SimpleNamespace(name="run", header=SimpleNamespace(store=FACTS)),
+    )
+    provenance: Mapping[str, str] = {}
+    extras = (Extra("level", pa.int64(), "grey level"),)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        levels = np.array([int(image[0, 0, 0]) for image in images])
+        return np.full((len(images), 2), 0.5, np.float32), {"level": levels}
 
 
-def _worker(items: list[Item], opened: list[int], folder: Path) -> TaskWorker:
-    def open_items() -> list[Item]:
-        opened.append(1)
-        return items
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Makes a worker for some items, and counts how often it opens them."""
 
-    fit = partial(pipeline.fit, facts=FACTS, crop=None)
-    return TaskWorker(Work(open_items, lambda: _ask, fit, 3, str(folder)))
+    def make(items: list[Item], opened: list[int], folder: Path = tmp_path) -> TaskWorker:
+        def open_request(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) -> Images:
+            opened.append(1)
+            return Images("here", items)
+
+        monkeypatch.setattr(rows, "open_request", open_request)
+        return TaskWorker(Work(CatalogueRequest("in", "c.parquet", batch=3), _Levels, str(folder)))
+
+    return make
 
 
 @pytest.fixture
@@ -58,19 +81,19 @@ def _here():
 
 
 @pytest.mark.usefixtures("_here")
-def test_a_worker_takes_its_rows_and_opens_the_input_once_unless_sent_back(tmp_path: Path):
+def test_a_worker_takes_its_rows_and_opens_the_input_once_unless_sent_back(worker):
     opened: list[int] = []
-    worker = _worker(_items(20, broken=(6,)), opened, tmp_path)
+    worker = worker(_items(20, broken=(6,)), opened)
 
-    def said(start: int, stop: int) -> Stretch:
+    def said(start: int, stop: int) -> RangeResult:
         row = pa.table({"number": [0], "start": [start], "stop": [stop]})
-        return pickle.loads(worker(row)["said"][0].as_py())
+        return pickle.loads(worker(row)["result"][0].as_py())
 
     assert said(0, 5).table["level"].to_pylist() == [0, 1, 2, 3, 4]
     later = said(5, 12)
     assert later.table["level"].to_pylist() == [5, 7, 8, 9, 10, 11]
     assert later.failures == [("6", "6.png", "the file is empty")]
-    assert [seen.image for seen in later.looks] == [None]
+    assert [seen.image for seen in later.examples] == [None]
     assert said(15, 20).table["level"].to_pylist() == [15, 16, 17, 18, 19]
     assert len(opened) == 1
     assert said(2, 4).table["level"].to_pylist() == [2, 3]
@@ -79,27 +102,27 @@ def test_a_worker_takes_its_rows_and_opens_the_input_once_unless_sent_back(tmp_p
     own = Digest()
     for item in _items(20)[2:4]:
         own.add(item)
-    assert said(2, 4).digest == own.words
+    assert said(2, 4).digest == own.hex
 
 
 @pytest.mark.usefixtures("_here")
-def test_a_workers_error_comes_back_as_a_sentence(tmp_path: Path):
-    worker = _worker(_items(3), [], tmp_path / "gone")
+def test_a_workers_error_comes_back_as_a_sentence(worker, tmp_path: Path):
+    worker = worker(_items(3), [], tmp_path / "gone")
     row = pa.table({"number": [0], "start": [0], "stop": [3]})
-    error = pickle.loads(worker(row)["said"][0].as_py())
+    error = pickle.loads(worker(row)["result"][0].as_py())
     assert isinstance(error, MorphoscopeError)
     assert "a file system that all of them share" in str(error)
 
 
 @pytest.mark.parametrize("count", [None, 3, 1000])
-def test_the_input_is_dealt_out_without_a_gap(count: int | None):
+def test_the_input_is_partitioned_without_a_gap(count: int | None):
     digest = Digest()
-    dealt = deal(_items(10), digest, 3, start=100, count=count)
-    assert [(each.start, each.stop) for each in dealt] == [(100, 103), (103, 106), (106, 109), (109, 110)]
-    assert dealt[-1].so_far == digest.words
+    ranges = partition(Remaining(_items(10), digest, 100, count), 3)
+    assert [(each.start, each.stop) for each in ranges] == [(100, 103), (103, 106), (106, 109), (109, 110)]
+    assert ranges[-1].so_far == digest.hex
     assert digest.count == 10
-    assert deal([], Digest(), 3, start=0, count=0) == []
-    (few,) = deal(_items(10), Digest(), 3, start=0, count=12 * MOST_TASKS)
+    assert partition(Remaining([], Digest(), 0, 0), 3) == []
+    (few,) = partition(Remaining(_items(10), Digest(), 0, 12 * MOST_TASKS), 3)
     assert (few.start, few.stop) == (0, 10)  # four batches a task, or there would be too many tasks
 
 
@@ -161,13 +184,13 @@ def test_without_ray_the_sentence_says_what_to_install(tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("_here")
-def test_a_worker_in_a_process_with_others_leaves_its_threads_alone(tmp_path: Path):
+def test_a_worker_in_a_process_with_others_leaves_its_threads_alone(worker):
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        _worker(_items(2), [], tmp_path)(pa.table({"number": [0], "start": [0], "stop": [2]}))
+        worker(_items(2), [])(pa.table({"number": [0], "start": [0], "stop": [2]}))
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

@@ -32,6 +32,7 @@ from morphoscope.catalogue.formats.write import (
     written,
 )
 from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cli import app
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.stream import Item
@@ -216,19 +217,19 @@ def _table_of_images(folder: Path, save: Callable[..., Path], count: int = 12) -
 
 def test_predict_writes_hats(predictor, tmp_path: Path, save, capsys: pytest.CaptureFixture[str]):
     table, out = _table_of_images(tmp_path / "in", save), tmp_path / "c.hats"
-    summary = predict_catalogue(predictor, table, out, batch=3)
+    summary = predict_catalogue(predictor, CatalogueRequest(table, out, batch=3))
     assert (summary.predicted, summary.unreadable) == (11, 1)
     assert "1 of 11 galaxies have no ra and dec" in capsys.readouterr().err
     assert (tmp_path / "c.unreadable.csv").read_text().count("5.png") == 1
-    predict_catalogue(predictor, table, tmp_path / "c.parquet", batch=3)
+    predict_catalogue(predictor, CatalogueRequest(table, tmp_path / "c.parquet", batch=3))
     assert convert(out, tmp_path / "back.parquet") == 11
     plain, back = pq.read_table(tmp_path / "c.parquet"), pq.read_table(tmp_path / "back.parquet")
     assert back.schema.equals(plain.schema, check_metadata=False)
     assert _by_id(back) == _by_id(plain)
     assert pq.read_table(out / UNPLACED)["id"].to_pylist() == ["g4"]
     with pytest.raises(UsageError, match="exists already"):
-        predict_catalogue(predictor, table, out)
-    predict_catalogue(predictor, table, out, overwrite=True, shard_rows=1)
+        predict_catalogue(predictor, CatalogueRequest(table, out))
+    predict_catalogue(predictor, CatalogueRequest(table, out, overwrite=True, shard_rows=1))
     assert len(tile_files(out)) == 10
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("back.parquet", "c.hats", "c.parquet", "c.unreadable.csv", "in")
@@ -236,11 +237,11 @@ def test_predict_writes_hats(predictor, tmp_path: Path, save, capsys: pytest.Cap
 
 
 def test_an_interrupted_catalogue_ends_as_the_same_hats(predictor, tmp_path: Path, save, monkeypatch):
-    from morphoscope.catalogue import predict
+    from morphoscope.catalogue import rows
 
-    monkeypatch.setattr(predict, "provenance_of", lambda *a, **k: {"date": "2026-11-21", "run": "r"})
+    monkeypatch.setattr(rows, "provenance_of", lambda *a, **k: {"date": "2026-11-21", "run": "r"})
     table, out = _table_of_images(tmp_path / "in", save), tmp_path / "c.hats"
-    predict_catalogue(predictor, table, out, batch=3)
+    predict_catalogue(predictor, CatalogueRequest(table, out, batch=3))
     whole = _content(out)
     original, calls = Tiles.emptied, []
 
@@ -251,12 +252,12 @@ def test_an_interrupted_catalogue_ends_as_the_same_hats(predictor, tmp_path: Pat
 
     monkeypatch.setattr(Tiles, "emptied", broken_off)
     with pytest.raises(KeyboardInterrupt):
-        predict_catalogue(predictor, table, out, batch=3, overwrite=True)
+        predict_catalogue(predictor, CatalogueRequest(table, out, batch=3, overwrite=True))
     assert calls == [1]  # giving up does not begin to write the tiles again
     assert _content(out) == whole  # the old one
     monkeypatch.setattr(Tiles, "emptied", original)
     asked = len(predictor.sizes)
-    summary = predict_catalogue(predictor, table, out, batch=3, overwrite=True, resume=True)
+    summary = predict_catalogue(predictor, CatalogueRequest(table, out, batch=3, overwrite=True, resume=True))
     assert summary.resumed == 11
     assert len(predictor.sizes) == asked
     assert _content(out) == whole
@@ -264,7 +265,7 @@ def test_an_interrupted_catalogue_ends_as_the_same_hats(predictor, tmp_path: Pat
 
 def test_galaxies_without_places_are_refused_before_the_work(predictor, folder: Path, tmp_path: Path):
     with pytest.raises(UsageError, match=r"c\.hats: none of 7 galaxies has ra and dec.*write another format"):
-        predict_catalogue(predictor, folder, tmp_path / "c.hats")
+        predict_catalogue(predictor, CatalogueRequest(folder, tmp_path / "c.hats"))
     assert predictor.sizes == []
     assert list(tmp_path.iterdir()) == [folder]
     with pytest.raises(MorphoscopeError, match="none of 5 galaxies has ra and dec"):

@@ -20,6 +20,7 @@ from astropy.table import Table
 from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError
 
 Save = Callable[..., Path]
@@ -44,7 +45,7 @@ def test_shards_by_braces_by_a_glob_and_as_a_folder(tmp_path: Path, predictor, s
     (tmp_path / "in").mkdir()
     for shard in range(3):
         write_shard(tmp_path / "in" / f"shard-{shard:02d}.tar", range(10 * shard, 10 * shard + 10))
-    predict_catalogue(predictor, tmp_path / "in" / source, tmp_path / "c.parquet", batch=7)
+    predict_catalogue(predictor, CatalogueRequest(tmp_path / "in" / source, tmp_path / "c.parquet", batch=7))
     rows = pq.read_table(tmp_path / "c.parquet")
     assert rows["id"].to_pylist() == [f"g{number}" for number in range(30)]
     assert rows["ra"].to_pylist() == list(range(30))
@@ -79,8 +80,8 @@ def test_images_that_a_parquet_table_holds(tmp_path: Path, predictor) -> None:
     )
     pq.write_table(pa.table(held), tmp_path / "1.parquet")
     pq.write_table(pa.table({"image": as_struct}), tmp_path / "2.parquet")
-    predict_catalogue(predictor, tmp_path / "1.parquet", tmp_path / "a.csv")
-    predict_catalogue(predictor, tmp_path / "2.parquet", tmp_path / "b.parquet")
+    predict_catalogue(predictor, CatalogueRequest(tmp_path / "1.parquet", tmp_path / "a.csv"))
+    predict_catalogue(predictor, CatalogueRequest(tmp_path / "2.parquet", tmp_path / "b.parquet"))
     with open(tmp_path / "a.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ["7", "8", "9"]
@@ -111,7 +112,7 @@ def test_coordinates_that_are_no_numbers_are_left_empty_and_said_once(
     (tmp_path / "t.csv").write_text(
         "id,image,ra,dec\n1,a.png,10.5,-3\n2,a.png,12:30:15,95\n3,a.png,n/a,\n4,a.png,11,2\n"
     )
-    summary = predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "c.parquet")
+    summary = predict_catalogue(predictor, CatalogueRequest(tmp_path / "t.csv", tmp_path / "c.parquet"))
     rows = pq.read_table(tmp_path / "c.parquet")
     assert summary.predicted == 4
     assert rows["ra"].to_pylist() == [10.5, None, None, 11.0]
@@ -128,7 +129,9 @@ def test_ids_that_repeat_are_kept_and_said_once(
     save(tmp_path / "a.png", 9)
     rows = "".join(f"{identity},a.png\n" for identity in "abcacda")
     (tmp_path / "t.csv").write_text(f"id,image\n{rows}")
-    assert predict_catalogue(predictor, tmp_path / "t.csv", tmp_path / "c.csv").predicted == 7
+    assert (
+        predict_catalogue(predictor, CatalogueRequest(tmp_path / "t.csv", tmp_path / "c.csv")).predicted == 7
+    )
     said = capsys.readouterr().err
     assert said.count("2 ids stand for several galaxies (5 of 7 rows)") == 1
 
@@ -163,7 +166,7 @@ def test_one_file_a_band_by_pattern_by_folder_and_by_table(tmp_path: Path, predi
     assert red > green > blue > 50
     with pytest.raises(UsageError, match="--bands was expected beside a pattern"):
         open_input(f"{tmp_path}/{{id}}_{{band}}.fits")
-    predict_catalogue(predictor, tmp_path, tmp_path / "c.parquet", bands="g,r")
+    predict_catalogue(predictor, CatalogueRequest(tmp_path, tmp_path / "c.parquet", bands="g,r"))
     assert read_provenance(tmp_path / "c.parquet")["bands"] == "g,r"
     with pytest.raises(UsageError, match="3 image columns were given; one was expected, or 2"):
         open_input(tmp_path / "t.csv", image_column="id,g_file,path_r", bands=("g", "r"))
@@ -172,7 +175,7 @@ def test_one_file_a_band_by_pattern_by_folder_and_by_table(tmp_path: Path, predi
 def test_a_galaxy_without_one_of_its_bands_is_listed(tmp_path: Path, predictor) -> None:
     _write_bands(tmp_path)
     (tmp_path / "b_g.fits").unlink()
-    summary = predict_catalogue(predictor, tmp_path, tmp_path / "c.csv", bands="g,r")
+    summary = predict_catalogue(predictor, CatalogueRequest(tmp_path, tmp_path / "c.csv", bands="g,r"))
     assert (summary.predicted, summary.unreadable) == (1, 1)
     assert summary.unreadable_list is not None
     with open(summary.unreadable_list, newline="") as file:
@@ -185,7 +188,9 @@ def test_real_cutouts_in_two_bands(
 ) -> None:
     folder = shared_data / "fits_cutouts"
     predictor = make_predictor(side=256, stretch="lupton")
-    predict_catalogue(predictor, f"{folder}/{{id}}_{{band}}band.fits", tmp_path / "c.parquet", bands="g,r")
+    predict_catalogue(
+        predictor, CatalogueRequest(f"{folder}/{{id}}_{{band}}band.fits", tmp_path / "c.parquet", bands="g,r")
+    )
     assert pq.read_table(tmp_path / "c.parquet")["id"].to_pylist() == ["132", "150", "190"]
     assert read_provenance(tmp_path / "c.parquet")["stretch"] == "lupton"
     assert capsys.readouterr().err == "calibration: none: not tried\n"
@@ -213,7 +218,7 @@ def test_bad_images_are_listed_with_their_reason_and_the_good_ones_kept(
     fits.writeto(place / "counts.fits", np.arange(32 * 32, dtype=np.uint16).reshape(32, 32))
     fits.HDUList([fits.PrimaryHDU()]).writeto(place / "empty.fits")
     (place / "cut.fits").write_bytes((place / "five.fits").read_bytes()[:9000])
-    summary = predict_catalogue(predictor, place, tmp_path / "c.parquet")
+    summary = predict_catalogue(predictor, CatalogueRequest(place, tmp_path / "c.parquet"))
     rows = pq.read_table(tmp_path / "c.parquet").to_pylist()
     sources = [row["source"] for row in rows]
     assert sources == ["counts.fits", "deep.png", "deep.tif", "good.png", "grey.png", "large.jpg"]
@@ -243,8 +248,11 @@ def test_requests_that_name_nothing_or_contradict_themselves(tmp_path: Path, fol
         (folder / "7.jpg", {"sources": tmp_path / "t.csv"}, "does not know the pixel scale"),
     ):
         with pytest.raises(UsageError, match=words):
-            predict_catalogue(predictor, source, tmp_path / "c.csv", **options)
+            predict_catalogue(predictor, CatalogueRequest(source, tmp_path / "c.csv", **options))
     with pytest.raises(MorphoscopeError, match="FITS mosaic"):
         predict_catalogue(
-            predictor, folder / "7.jpg", tmp_path / "c.csv", sources=tmp_path / "t.csv", cutout_arcsec=9.0
+            predictor,
+            CatalogueRequest(
+                folder / "7.jpg", tmp_path / "c.csv", sources=tmp_path / "t.csv", cutout_arcsec=9.0
+            ),
         )

@@ -14,6 +14,7 @@ from morphoscope.catalogue.detection.catalogue import classify_sky
 from morphoscope.catalogue.detection.tiles import find_sources
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, SourceTable, cutout_items
 from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.mosaic import open_mosaics
 
@@ -89,7 +90,7 @@ def test_edges_are_padded_or_listed_and_what_lies_off_is_left_out(
         },
     )
     predictor = make_predictor(pixel_scale=1.0)
-    summary = predict_catalogue(predictor, mosaic, tmp_path / "c.parquet", sources=table)
+    summary = predict_catalogue(predictor, CatalogueRequest(mosaic, tmp_path / "c.parquet", sources=table))
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "c.parquet").to_pylist()}
     assert list(rows) == ["middle", "edge"]
     assert rows["middle"]["cutout"] == 32.0  # as the training: 32 pixels of 1″
@@ -113,7 +114,8 @@ def test_every_source_has_its_own_size_and_bad_rows_are_listed(
         f"ra,dec,size\n{ra},{dec},10\n{ra},{dec},55.5\nnowhere,{dec},10\n{ra},{dec},-3\n{ra},,8\n"
     )
     summary = predict_catalogue(
-        predictor, mosaic, tmp_path / "c.parquet", sources=tmp_path / "t.csv", size_column="size"
+        predictor,
+        CatalogueRequest(mosaic, tmp_path / "c.parquet", sources=tmp_path / "t.csv", size_column="size"),
     )
     rows = pq.read_table(tmp_path / "c.parquet")
     assert rows["id"].to_pylist() == ["row 1", "row 2"]
@@ -129,11 +131,9 @@ def test_every_source_has_its_own_size_and_bad_rows_are_listed(
     with pytest.raises(UsageError, match="contradict each other"):
         predict_catalogue(
             predictor,
-            mosaic,
-            tmp_path / "d.csv",
-            sources=tmp_path / "t.csv",
-            size_column="size",
-            cutout_arcsec=3,
+            CatalogueRequest(
+                mosaic, tmp_path / "d.csv", sources=tmp_path / "t.csv", size_column="size", cutout_arcsec=3
+            ),
         )
 
 
@@ -161,26 +161,28 @@ def test_what_cannot_be_matched_is_refused_in_one_sentence(mosaic: Path, tmp_pat
         UsageError, match=r"none of the 2 sources of .*far\.csv lie on field\.fits, .* RA 30\.0.*RA 200\.0"
     ):
         predict_catalogue(
-            predictor, mosaic, tmp_path / "c.csv", sources=tmp_path / "far.csv", cutout_arcsec=20.0
+            predictor,
+            CatalogueRequest(mosaic, tmp_path / "c.csv", sources=tmp_path / "far.csv", cutout_arcsec=20.0),
         )
     (tmp_path / "words.csv").write_text("ra,dec\na,b\n")
     with pytest.raises(UsageError, match="no source has an angle in degrees"):
         predict_catalogue(
-            predictor, mosaic, tmp_path / "c.csv", sources=tmp_path / "words.csv", cutout_arcsec=20.0
+            predictor,
+            CatalogueRequest(mosaic, tmp_path / "c.csv", sources=tmp_path / "words.csv", cutout_arcsec=20.0),
         )
     (tmp_path / "x.csv").write_text("x,y\n1,2\n")
     with pytest.raises(UsageError, match="'ra' and 'dec' in degrees were expected"):
         predict_catalogue(
-            predictor, mosaic, tmp_path / "c.csv", sources=tmp_path / "x.csv", cutout_arcsec=20.0
+            predictor,
+            CatalogueRequest(mosaic, tmp_path / "c.csv", sources=tmp_path / "x.csv", cutout_arcsec=20.0),
         )
     fits.writeto(tmp_path / "bare.fits", sky((50, 50), []))
     with pytest.raises(UsageError, match="no world coordinates"):
         predict_catalogue(
             predictor,
-            tmp_path / "bare.fits",
-            tmp_path / "c.csv",
-            sources=tmp_path / "far.csv",
-            cutout_arcsec=20.0,
+            CatalogueRequest(
+                tmp_path / "bare.fits", tmp_path / "c.csv", sources=tmp_path / "far.csv", cutout_arcsec=20.0
+            ),
         )
 
 

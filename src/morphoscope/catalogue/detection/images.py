@@ -19,7 +19,7 @@ from morphoscope.catalogue.detection.tiles import find_sources, source_items
 from morphoscope.catalogue.formats.write import check_output, target_of, write_catalogue
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame
 from morphoscope.catalogue.inputs.open import stretch_like
-from morphoscope.catalogue.predictions import FullColumns, say_what_lacks
+from morphoscope.catalogue.predictions import FullColumns, note_missing_scores
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import read_image
 from morphoscope.images.mosaic import Mosaic, open_mosaics
@@ -84,7 +84,7 @@ def classify_picture(
     sides = cutout_sides(sources, factor=factor)
     squares = cutouts(image, sources, factor=factor, size=predictor.input_side)
     answering = FullColumns(predictor)
-    say_what_lacks(predictor)
+    note_missing_scores(predictor)
     answers, values = answering(squares)
     items = [Item(name, lambda: image, {"id": str(number)}) for number in range(len(sources))]
     table = catalogue_table(predictor.scheme, items, answers, sets, answering.extras, values)
@@ -129,13 +129,13 @@ def classify_mosaic(
     found = find_sources(mosaics, factor=factor, min_area=min_area)
     facts = predictor.run.header.store
     frame = Frame(facts.image_shape[0], stretch_like(facts.stretch))
-    fit = partial(pipeline.fit, facts=facts, crop=None)
+    preprocess = partial(pipeline.preprocess_item, facts=facts, crop=None)
     places = (found.x, found.y, found.radius, found.side)
     answering = FullColumns(predictor)
-    say_what_lacks(predictor)
+    note_missing_scores(predictor)
     tables, left_out, row = [], 0, 0
-    with closing(in_order(fit, source_items(mosaics, found, frame))) as fitted:
-        while part := list(islice(fitted, batch)):
+    with closing(in_order(preprocess, source_items(mosaics, found, frame))) as images:
+        while part := list(islice(images, batch)):
             rows = [row + offset for offset, one in enumerate(part) if one.image is not None]
             kept = [one for one in part if one.image is not None]
             row, left_out = row + len(part), left_out + len(part) - len(kept)

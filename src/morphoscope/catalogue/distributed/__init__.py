@@ -1,1 +1,1 @@
-"""Predictions from several machines."""
+"""Catalogues made by several GPUs or machines."""

@@ -1,8 +1,8 @@
-"""A catalogue shared out among workers: who answers which rows of the input, and how they come back in order.
+"""The input of a catalogue, partitioned into ranges of rows for workers.
 
-Every worker opens the input by itself and takes the rows it is given, so no image goes from one process to
-another, and whatever :func:`morphoscope.catalogue.inputs.open.open_input` reads can be dealt out. What comes
-back are finished rows of the catalogue; whoever writes restores their order.
+Every worker opens the input by itself and takes the ranges it is given, so no image goes from one process to
+another, and whatever :func:`morphoscope.catalogue.inputs.open.open_input` reads can be partitioned. What
+comes back are finished rows of the catalogue; the process that writes restores their order.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from morphoscope.catalogue.pipeline import Batch, Digest, Fitted, answered, batches
+from morphoscope.catalogue import pipeline
+from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
+from morphoscope.catalogue.predictions import ColumnProvider
+from morphoscope.catalogue.request import CatalogueRequest
+from morphoscope.catalogue.rows import Notice, Remaining, RowMaker
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.stream import Item, cores, in_order
 
-Ask = Callable[[list[Fitted]], pa.Table]
 MOST_TASKS = 10_000  # each costs the machine that writes a kilobyte and some milliseconds
 
 
@@ -30,111 +33,118 @@ class Work:
     """What a worker must know; sent to each once.
 
     Attributes:
-        open_items: opens the input; called on the worker, in the folder ``inside``.
-        make_ask: loads the network; gives what makes rows of images.
-        fit: reads one image and makes it like the training's.
-        batch: images the network is handed at once.
+        request: the catalogue that is asked for.
+        load: loads the network; called on the worker, in the folder ``inside``.
         inside: the folder to work in.
     """
 
-    open_items: Callable[[], Iterable[Item]]
-    make_ask: Callable[[], Ask]
-    fit: Callable[[Item], Fitted]
-    batch: int
+    request: CatalogueRequest
+    load: Callable[[], ColumnProvider]
     inside: str = field(default_factory=os.getcwd)
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """What a worker says of some rows of the input.
+class RowRange:
+    """Rows ``start`` to ``stop`` − 1 of the input, with the digest of these and of all up to them."""
+
+    start: int
+    stop: int
+    own: str
+    so_far: str
+
+
+@dataclass(frozen=True)
+class RangeResult:
+    """What a worker made of a range of rows.
 
     Attributes:
         table: the catalogue's rows; None where no image could be read.
         failures: id, source and reason of the others.
-        digest: of all galaxies of the stretch.
-        looks: images of each kind it met, without pixels.
+        digest: of all galaxies of the range.
+        examples: an image of each kind that was read, without pixels.
     """
 
     table: pa.Table | None
     failures: list[tuple[str, str, str]]
     digest: str
-    looks: list[Fitted]
+    examples: list[Preprocessed]
 
 
 class Worker:
-    """Answers stretches of the input, with one GPU or the cores of a machine.
+    """Predicts ranges of the input, with one GPU or the cores of a machine.
 
     Args:
         work: what to do.
-        alone: the process is the worker's own, which may then take the cores of the machine.
-        share: workers on the machine, which share its cores.
+        alone: the process is the worker's own, which may then use all cores of the machine.
     """
 
-    def __init__(self, work: Work, *, alone: bool = False, share: int = 1) -> None:
+    def __init__(self, work: Work, *, alone: bool = False) -> None:
         self.work, self.alone = work, alone
-        self._threads = max(1, cores() // share)
-        self._ask: Ask | None = None
+        self._maker: RowMaker | None = None
         self._items: Iterator[Item] = iter(())
         self._next: int | None = None
 
-    def stretches(self, spans: Sequence[tuple[int, int]]) -> Generator[Stretch]:
-        """Answer rows (start, stop) of the input; reading runs ahead of the network from one to the next.
+    def predict(self, ranges: Sequence[tuple[int, int]]) -> Generator[RangeResult]:
+        """Predict rows (start, stop) of the input; reading runs ahead of the network from one to the next.
 
         Raises:
-            MorphoscopeError: the input, the run or the answers are not what they should be.
+            MorphoscopeError: the input, the run or the predictions are not what they should be.
         """
-        if self._ask is None:
-            self._go_inside()
-            if self.alone:
-                import torch
-
-                # Ray and torchrun give a process one thread.
-                torch.set_num_threads(self._threads)
-            self._ask = self.work.make_ask()
-        looks: list[dict[tuple[str, str], Fitted]] = []  # of each stretch that is on its way
-        items = chain.from_iterable(self._take(*span) for span in spans)
+        maker = self._maker or self._start()
+        examples: list[dict[tuple[str, str], Preprocessed]] = []  # of each range that is on its way
+        items = chain.from_iterable(self._take(maker, *each) for each in ranges)
         with (
-            closing(in_order(self.work.fit, items, self._threads)) as fitted,
-            closing(answered(self._ask, self._gathered(fitted, spans, looks))) as answers,
+            closing(in_order(maker.preprocess, items, cores())) as images,
+            closing(pipeline.predicted(maker, self._gathered(maker, images, ranges, examples))) as rows,
         ):
-            for start, stop in spans:
+            for start, stop in ranges:
                 tables, failures, batch = [], [], Batch()
                 while batch.stop < stop - start:
-                    found = next(answers, None)
+                    found = next(rows, None)
                     if found is None:
                         raise MorphoscopeError(
-                            f"the input ends before its galaxy {stop - 1} for a worker; show all of them the "
-                            "same files, unchanged"
+                            f"the input ends before its galaxy {stop - 1} for a worker; all machines must "
+                            "see the same files, unchanged"
                         )
                     batch, table = found
                     failures += batch.failures
                     tables += [] if table is None else [table]
                 table = pa.concat_tables(tables) if tables else None
-                yield Stretch(table, failures, batch.digest, list(looks.pop(0).values()))
+                yield RangeResult(table, failures, batch.digest, list(examples.pop(0).values()))
+
+    def _start(self) -> RowMaker:
+        self._go_inside()
+        if self.alone:
+            import torch
+
+            torch.set_num_threads(cores())  # Ray gives a process one thread
+        self._maker = RowMaker(self.work.request, self.work.load())
+        return self._maker
 
     def _gathered(
         self,
-        fitted: Iterator[Fitted],
-        spans: Sequence[tuple[int, int]],
-        looks: list[dict[tuple[str, str], Fitted]],
+        maker: RowMaker,
+        images: Iterator[Preprocessed],
+        ranges: Sequence[tuple[int, int]],
+        examples: list[dict[tuple[str, str], Preprocessed]],
     ) -> Iterator[Batch]:
-        """Batches that end where a stretch does; ``stop`` and ``digest`` count from its beginning."""
-        for start, stop in spans:
-            seen: dict[tuple[str, str], Fitted] = {}
-            looks.append(seen)
+        """Batches that end where a range does; ``stop`` and ``digest`` count from its beginning."""
+        for start, stop in ranges:
+            seen: dict[tuple[str, str], Preprocessed] = {}
+            examples.append(seen)
 
-            def look(image: Fitted, seen: dict[tuple[str, str], Fitted] = seen) -> None:
-                assert image.way is not None
-                kind = (image.way.kind, os.path.splitext(image.item.source)[1])
+            def notice(image: Preprocessed, seen: dict[tuple[str, str], Preprocessed] = seen) -> None:
+                assert image.plan is not None
+                kind = (image.plan.kind, os.path.splitext(image.item.source)[1])
                 if kind not in seen:
-                    seen[kind] = replace(image, image=None, item=Item(image.item.source, _nothing, {}))
+                    seen[kind] = replace(image, image=None, item=Item(image.item.source, _no_pixels, {}))
 
-            yield from batches(islice(fitted, stop - start), self.work.batch, Digest(), look)
+            yield from pipeline.batches(islice(images, stop - start), maker.request.batch, Digest(), notice)
 
-    def _take(self, start: int, stop: int) -> Iterator[Item]:
-        """The items of some rows; the input is opened anew only to go back."""
+    def _take(self, maker: RowMaker, start: int, stop: int) -> Iterator[Item]:
+        """The items of some rows; the input is opened again only to go back."""
         if self._next is None or start < self._next:
-            self._items, self._next = iter(self.work.open_items()), 0
+            self._items, self._next = iter(maker.open().items), 0
         for _ in islice(self._items, start - self._next):
             pass
         self._next = stop
@@ -150,57 +160,47 @@ class Worker:
             ) from error
 
 
-@dataclass(frozen=True)
-class Dealt:
-    """Rows for one task, the digest of these and of all up to them."""
-
-    start: int
-    stop: int
-    own: str
-    so_far: str
-
-
-def deal(items: Iterable[Item], digest: Digest, batch: int, *, start: int, count: int | None) -> list[Dealt]:
-    """Cut the input into tasks of whole batches, not more than :data:`MOST_TASKS` as far as is known."""
-    rows = batch * math.ceil(max(count or 1, 1) / (batch * MOST_TASKS))
-    iterator, found, at = iter(items), [], start
+def partition(remaining: Remaining, batch: int) -> list[RowRange]:
+    """Cut the input into ranges of whole batches, not more than :data:`MOST_TASKS` as far as is known."""
+    rows = batch * math.ceil(max(remaining.count or 1, 1) / (batch * MOST_TASKS))
+    items, ranges, start = iter(remaining.items), [], remaining.start
     while True:
         own = Digest()
-        for item in islice(iterator, rows):
+        for item in islice(items, rows):
             own.add(item)
-            digest.add(item)
+            remaining.digest.add(item)
         if not own.count:
             break
-        found.append(Dealt(at, at + own.count, own.words, digest.words))
-        at += own.count
-    return found
+        ranges.append(RowRange(start, start + own.count, own.hex, remaining.digest.hex))
+        start += own.count
+    return ranges
 
 
-def _nothing() -> Any:
+def _no_pixels() -> Any:
     raise AssertionError("the image stays with the worker")
 
 
-def in_turn(
-    dealt: Sequence[Dealt], said: Iterable[Stretch | MorphoscopeError], look: Callable[[Fitted], None]
+def rows_of_results(
+    ranges: Sequence[RowRange], results: Iterable[RangeResult | MorphoscopeError], notice: Notice
 ) -> Iterator[tuple[Batch, pa.Table | None]]:
-    """The rows as :func:`morphoscope.catalogue.pipeline.answered` gives them.
+    """The rows as a :class:`morphoscope.catalogue.rows.RowSource` gives them.
 
     Args:
-        dealt: the parts of the input, in order.
-        said: what the workers say of each, in the same order.
-        look: sees one image of each kind, without pixels.
+        ranges: of the input, in order.
+        results: of each, in the same order.
+        notice: is shown one image of each kind, without pixels.
 
     Raises:
-        MorphoscopeError: what a worker says; or the input changed meanwhile.
+        MorphoscopeError: a worker's error; or the input changed meanwhile.
     """
-    for part, stretch in zip(dealt, said, strict=False):
-        if isinstance(stretch, MorphoscopeError):
-            raise stretch
-        if stretch.digest != part.own:
+    for each, result in zip(ranges, results, strict=False):
+        if isinstance(result, MorphoscopeError):
+            raise result
+        if result.digest != each.own:
             raise MorphoscopeError(
-                f"the galaxies {part.start} to {part.stop - 1} of the input are others for a worker than for "
-                "this process; show all of them the same files, unchanged"
+                f"galaxies {each.start} to {each.stop - 1} of the input are different for a worker and for "
+                "this process; all machines must see the same files, unchanged"
             )
-        for seen in stretch.looks:
-            look(seen)
-        yield Batch([], stretch.failures, part.stop, part.so_far), stretch.table
+        for example in result.examples:
+            notice(example)
+        yield Batch([], result.failures, each.stop, each.so_far), result.table

@@ -1,7 +1,7 @@
-"""The answers of a catalogue from many machines: Ray Data deals out the galaxies, in order, by their rows.
+"""The rows of a catalogue from several GPUs or machines: Ray Data hands ranges of the input to workers.
 
 Every worker opens the input by itself (:mod:`morphoscope.catalogue.distributed.partition`), so input, run
-and working folder must be on a file system that every machine sees. This machine writes the rows that come
+and working folder must be on a file system that every machine sees. This process writes the rows that come
 back, as it does without a cluster.
 """
 
@@ -19,94 +19,93 @@ from typing import Any
 
 import pyarrow as pa
 
-from morphoscope.catalogue.distributed.partition import Dealt, Stretch, Work, Worker, deal, in_turn
-from morphoscope.catalogue.pipeline import Batch, Digest, Fitted
+from morphoscope.catalogue.distributed.partition import (
+    RangeResult,
+    RowRange,
+    Work,
+    Worker,
+    partition,
+    rows_of_results,
+)
+from morphoscope.catalogue.pipeline import Batch
+from morphoscope.catalogue.predictions import ColumnProvider
+from morphoscope.catalogue.rows import Notice, Remaining, RowMaker
 from morphoscope.errors import MorphoscopeError
-from morphoscope.images.stream import Item
 from morphoscope.progress import note
 
 
 class TaskWorker:
-    """A worker as Ray wants it: a table of rows in, a table out."""
+    """A worker as Ray wants it: a table of ranges in, a table of results out."""
 
     def __init__(self, work: Work, *, alone: bool = False) -> None:
         self._worker = Worker(work, alone=alone)
 
-    def __call__(self, stretches: pa.Table) -> pa.Table:
-        """One row for each (number, start, stop): the answers, or the error that ended the work."""
-        return pa.Table.from_pylist([self._answered(**row) for row in stretches.to_pylist()])
+    def __call__(self, ranges: pa.Table) -> pa.Table:
+        """One row for each (number, start, stop): the result, or the error that ended the work."""
+        return pa.Table.from_pylist([self._predicted(**row) for row in ranges.to_pylist()])
 
-    def _answered(self, number: int, start: int, stop: int) -> dict[str, Any]:
+    def _predicted(self, number: int, start: int, stop: int) -> dict[str, Any]:
         try:
-            return {"number": number, "said": pickle.dumps(next(self._worker.stretches([(start, stop)])))}
+            return {"number": number, "result": pickle.dumps(next(self._worker.predict([(start, stop)])))}
         except MorphoscopeError as error:
-            return {"number": number, "said": pickle.dumps(error)}
+            return {"number": number, "result": pickle.dumps(error)}
 
 
-def answered_by_cluster(
-    work: Work,
-    items: Iterable[Item],
-    digest: Digest,
-    look: Callable[[Fitted], None],
-    *,
-    start: int = 0,
-    count: int | None = None,
+def rows_from_cluster(
+    load: Callable[[], ColumnProvider], maker: RowMaker, remaining: Remaining, notice: Notice
 ) -> Generator[tuple[Batch, pa.Table | None]]:
-    """As :func:`morphoscope.catalogue.pipeline.answered`, from a Ray cluster.
+    """Rows made on a Ray cluster; with ``load`` filled in, a :class:`morphoscope.catalogue.rows.RowSource`.
 
     The cluster of ``RAY_ADDRESS`` (``auto``, ``host:port``) or the one this process is connected to; without
     either, one on this machine for as long as it takes.
 
     Args:
-        work: for the workers.
-        items: the input from ``start`` on; their images are not loaded here.
-        digest: of the galaxies before ``start``; goes on.
-        look: sees one image of each kind, without pixels.
-        start: the first row to answer.
-        count: how many galaxies there are, if that is known.
+        load: loads the network on a worker.
+        maker: has the request; this process makes no rows itself.
+        remaining: the galaxies, whose images are not loaded here.
+        notice: is shown one image of each kind, without pixels.
 
     Raises:
-        MorphoscopeError: what a worker says; the input changed meanwhile; or the cluster fails.
+        MorphoscopeError: a worker's error; the input changed meanwhile; or the cluster fails.
     """
-    dealt = deal(items, digest, work.batch, start=start, count=count)
-    if not dealt:
+    ranges = partition(remaining, maker.request.batch)
+    if not ranges:
         return
     with _cluster() as ray:
-        due = 0
-        for answer in in_turn(dealt, _sorted(_rows(ray, work, dealt)), look):
-            yield answer
-            due += 1
-        if due != len(dealt):
-            raise MorphoscopeError(
-                f"the cluster answered {due} of {len(dealt)} parts of the input; try again"
-            )
+        done = 0
+        results = _sorted(_results(ray, Work(maker.request, load), ranges))
+        for rows in rows_of_results(ranges, results, notice):
+            yield rows
+            done += 1
+        if done != len(ranges):
+            raise MorphoscopeError(f"the cluster returned {done} of {len(ranges)} row ranges; try again")
 
 
-def _sorted(rows: Iterable[dict[str, Any]]) -> Iterator[Stretch | MorphoscopeError]:
-    """What the workers say, by the numbers of the parts."""
+def _sorted(rows: Iterable[dict[str, Any]]) -> Iterator[RangeResult | MorphoscopeError]:
+    """The results in the order of their ranges."""
     waiting: dict[int, bytes] = {}
     due = 0
     for row in rows:
-        waiting[row["number"]] = row["said"]
+        waiting[row["number"]] = row["result"]
         while due in waiting:
             yield pickle.loads(waiting.pop(due))
             due += 1
 
 
-def _rows(ray: Any, work: Work, dealt: list[Dealt]) -> Iterator[dict[str, Any]]:
-    """The workers' answers as they come, nearly in order."""
+def _results(ray: Any, work: Work, ranges: list[RowRange]) -> Iterator[dict[str, Any]]:
+    """The workers' results as they come, nearly in order."""
     from ray.data import ActorPoolStrategy, DataContext, ExecutionOptions
 
     context = DataContext.get_current()
     before = context.execution_options, context.enable_progress_bars
     context.execution_options, context.enable_progress_bars = ExecutionOptions(preserve_order=True), False
-    workers, resources = _shares(ray.nodes(), len(dealt))
-    note(f"Ray: {workers} worker{'s' if workers > 1 else ''}, {len(dealt)} parts of the input")
+    workers, resources = _shares(ray.nodes(), len(ranges))
+    note(f"Ray: {workers} worker{'s' if workers > 1 else ''}, {len(ranges)} row ranges")
     tasks = [
         pa.table({"number": [number], "start": [each.start], "stop": [each.stop]})
-        for number, each in enumerate(dealt)
+        for number, each in enumerate(ranges)
     ]
-    answers = ray.data.from_arrow(tasks).map_batches(
+    results = ray.data.from_arrow(tasks).map_batches(
         TaskWorker,
         fn_constructor_args=(work,),
         fn_constructor_kwargs={"alone": True},
@@ -116,7 +115,7 @@ def _rows(ray: Any, work: Work, dealt: list[Dealt]) -> Iterator[dict[str, Any]]:
         **resources,
     )
     try:
-        yield from answers.iter_rows()
+        yield from results.iter_rows()
     except ray.exceptions.RayError as error:
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
         raise MorphoscopeError(f"the Ray cluster failed: {reason.strip()}") from error
@@ -125,7 +124,7 @@ def _rows(ray: Any, work: Work, dealt: list[Dealt]) -> Iterator[dict[str, Any]]:
 
 
 def _shares(nodes: list[dict[str, Any]], tasks: int) -> tuple[int, dict[str, float]]:
-    """How many workers, and what each claims: one a GPU where there are any, else one a machine."""
+    """How many workers, and what each claims: one per GPU where there are any, else one per machine."""
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     gpus = int(sum(each.get("GPU", 0) for each in alive))
     if gpus:
@@ -146,21 +145,22 @@ def _cluster() -> Iterator[Any]:
     import ray.data
 
     found = ray.is_initialized()
-    polite = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM)
     if not found:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what Ray will do otherwise one day
+                warnings.simplefilter("ignore")  # about future changes of Ray
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises plain ones, too, as when a busy machine starts it too slowly
             ray.shutdown()
             where = os.environ.get("RAY_ADDRESS", "on this machine")
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise MorphoscopeError(
-                f"no Ray cluster ({where}): {str(error).splitlines()[0]}; set RAY_ADDRESS to host:port or "
+                f"no Ray cluster ({where}): {reason}; set RAY_ADDRESS to host:port or "
                 "auto, or unset it for one on this machine"
             ) from error
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, polite)  # Ray takes it for itself
+            signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
     try:
         yield ray
     finally:

@@ -14,22 +14,29 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from morphoscope.catalogue.columns import Extra
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
 from morphoscope.catalogue.inputs.ids import distinct_ids, image_names, watched
+from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.bands import is_pattern
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
 from morphoscope.images.image_table import ImageTable, is_table, open_table
+from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import STRETCHES
 from morphoscope.images.tables import TABLE_SUFFIXES, row_count
 from morphoscope.images.webdataset import ARCHIVE_SUFFIXES, archive_items, expand_braces, is_archive_name
 from morphoscope.progress import note
+
+if TYPE_CHECKING:
+    from morphoscope.runs.run import StoreFacts
 
 _CHUNK = 4096  # rows of a store's table taken at once
 
@@ -110,6 +117,62 @@ def open_input(
     raise UsageError(
         f"{source} does not exist; a folder, a glob, an image, an archive, a table or a store was expected"
     )
+
+
+def open_request(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) -> Images:
+    """The galaxies of a request: those of an input, or cutouts of a mosaic around the rows of a table.
+
+    Args:
+        request: what is asked for.
+        facts: of the training's store.
+        stretch: for FITS images.
+
+    Raises:
+        UsageError: options that do not go together, or there is nothing to predict.
+    """
+    source = str(request.source)
+    if request.sources is None:
+        for name, value in (
+            ("--cutout-arcsec", request.cutout_arcsec),
+            ("--size-column", request.size_column),
+        ):
+            if value is not None:
+                raise UsageError(f"{name} says how to cut sources out of a mosaic; --sources is missing")
+        return open_input(source, image_column=request.image_column, stretch=stretch, bands=request.bands)
+    if request.crop is not None or request.image_column is not None:
+        raise UsageError(
+            "--crop and --image-column do not go with --sources; --cutout-arcsec says how much is cut"
+        )
+    table = SourceTable(Path(request.sources), _cutout_side(request, facts), request.size_column)
+    mosaics = open_mosaics(source, request.bands)
+    items, count = cutout_items(mosaics, table, Frame(facts.image_shape[0], stretch))
+    return Images(f"{source} at {request.sources}", items, count, (CUTOUT, ON_MOSAIC))
+
+
+def _cutout_side(request: CatalogueRequest, facts: StoreFacts) -> float | None:
+    """Side of the cutouts, arcsec; None where a column has it."""
+    side = request.cutout_arcsec
+    if request.size_column is not None:
+        if side is not None:
+            raise UsageError("--cutout-arcsec and --size-column contradict each other; give one")
+        return None
+    field = None if facts.pixel_scale is None else facts.pixel_scale * facts.image_shape[0]
+    if side is None:
+        if field is None:
+            raise UsageError(
+                "the run does not know the pixel scale of its training; pass --cutout-arcsec, the side "
+                "of the cutouts in arcsec"
+            )
+        note(f"cutouts of {field:.4g}″, as the training's images")
+        return field
+    if not 0 < side < float("inf"):
+        raise UsageError(f"--cutout-arcsec {side:g}: arcsec above 0 were expected")
+    if field is not None and abs(side / field - 1) > 0.01:
+        note(
+            f"cutouts of {side:g}″ are shown to the run at {side / facts.image_shape[0]:.3g}″ a pixel; its "
+            f"training's images showed {field:.4g}″ at {facts.pixel_scale:.3g}″"
+        )
+    return side
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""What is asked of a catalogue: the images, how they are read, and what is written.
+
+One frozen object: the command line fills it from its options (and takes their help from the fields), Python
+makes it directly, and the workers of a cluster get it as it is. Light to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.images.bands import parse_bands
+
+
+def _option(text: str, *, kind: type | None = None, least: int | None = None) -> dict[str, Any]:
+    """Makes a field an option of the command line.
+
+    Args:
+        text: its help.
+        kind: what the command line reads; None: what the field holds.
+        least: the smallest value.
+    """
+    return {"help": text, "kind": kind, "min": least}
+
+
+@dataclass(frozen=True)
+class CatalogueRequest:
+    """A catalogue to be made. Paths may be ``str`` or ``Path``.
+
+    Attributes:
+        source: a folder, a glob, an image, an archive, a table with an image column, or a store
+            (see :func:`morphoscope.catalogue.inputs.open.open_input`); with ``sources``, a FITS mosaic.
+        out: the catalogue; its ending says the format
+            (see :func:`morphoscope.catalogue.formats.write.target_of`).
+        crop: side in pixels of the centre crop of each image that shows what the training's images showed;
+            None: as :func:`morphoscope.inference.preprocess.crop_resize_plan` says.
+        size: side of the training's images, which is the only one that fits; checked if given.
+        image_column: the table's column with the images; None: found by its name.
+        bands: one to three bands of FITS images, a sequence or a text such as ``"g,r,z"``: one file a band,
+            or parts of each file.
+        sources: a table with ``ra`` and ``dec``: ``source`` is then a mosaic (with ``{band}`` in its name:
+            one a band), and cutouts around these positions are predicted. Adds the columns ``cutout`` (its
+            side, arcsec) and ``on_mosaic``.
+        cutout_arcsec: side of these cutouts; None: what the training's images show.
+        size_column: column of ``sources`` with each cutout's own side, arcsec.
+        batch: images handed to the network at once.
+        workers: threads that decode; None: one a core.
+        coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
+            the training's (see :mod:`morphoscope.inference.conformal`); None: no such column.
+        per_class: the share holds within every class, and not only over all galaxies.
+        embeddings: add the column ``embedding``, the features before the network's head.
+        resume: continue an interrupted catalogue of the same name and request, if there is one.
+        shard_rows: rows of each file of a catalogue in shards; at most so many in a file of a HATS catalogue.
+        overwrite: replace a catalogue that is already there.
+
+    Raises:
+        UsageError: a batch below 1, or bands that cannot be.
+    """
+
+    source: str | Path
+    out: str | Path
+    crop: int | None = field(
+        default=None,
+        metadata=_option("Side of the centre crop of each image, pixels. [default: as trained]"),
+    )
+    size: int | None = None
+    image_column: str | None = field(
+        default=None, metadata=_option("Column of the table with the images; with commas, one a band.")
+    )
+    bands: Sequence[str] = field(
+        default=(),
+        metadata=_option(
+            "Bands of FITS images, such as g,r,z: '{id}_{band}.fits', or parts of each file.", kind=str
+        ),
+    )
+    sources: str | Path | None = field(
+        default=None,
+        metadata=_option("Table with ra and dec: INPUT is a FITS mosaic to cut them out of.", kind=Path),
+    )
+    cutout_arcsec: float | None = field(
+        default=None,
+        metadata=_option("Side of these cutouts, arcsec. [default: as the training's images]"),
+    )
+    size_column: str | None = field(
+        default=None, metadata=_option("Column of --sources with each cutout's side, arcsec.")
+    )
+    batch: int = field(default=256, metadata=_option("Images at a time.", least=1))
+    workers: int | None = None
+    coverage: float | None = field(
+        default=None,
+        metadata=_option("Add a column 'set': classes that hold the truth for this share of galaxies."),
+    )
+    per_class: bool = field(default=False, metadata=_option("With --coverage: within every class."))
+    embeddings: bool = field(default=False, metadata=_option("Add the features, for 'morphoscope similar'."))
+    resume: bool = field(default=False, metadata=_option("Continue this catalogue where it was interrupted."))
+    shard_rows: int | None = field(
+        default=None,
+        metadata=_option(
+            "Rows of each file of a folder of Parquet files; at most so many for .hats.", least=1
+        ),
+    )
+    overwrite: bool = field(default=False, metadata=_option("Replace what is already there."))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", str(self.source))  # as text: a slash at the end says "folder"
+        object.__setattr__(self, "out", str(self.out))
+        object.__setattr__(self, "bands", parse_bands(None if self.bands in ((), None) else self.bands))
+        if self.batch < 1:
+            raise UsageError(f"--batch {self.batch}: at least 1 image at a time was expected")
+
+    @classmethod
+    def of(cls, source: Path | str, out: Path | str, options: Mapping[str, Any]) -> CatalogueRequest:
+        """A request from keyword arguments.
+
+        Raises:
+            UsageError: an option that there is not, with the one that may be meant.
+        """
+        known = [each.name for each in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise UsageError(f"a catalogue has no option '{name}'{did_you_mean(name, known, 'options')}")
+        return cls(source, out, **options)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the request adds to a catalogue's provenance; a resumed one must have it in common."""
+        words = {
+            "bands": ",".join(self.bands),
+            "cutout_arcsec": "" if self.cutout_arcsec is None else f"{self.cutout_arcsec:g}",
+            "size_column": self.size_column or "",
+        }
+        return {name: text for name, text in words.items() if text}

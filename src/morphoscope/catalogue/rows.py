@@ -1,0 +1,148 @@
+"""From images to the rows of a catalogue: what one process does, and every worker of a cluster alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from morphoscope.catalogue import pipeline
+from morphoscope.catalogue.columns import Extra, catalogue_schema, catalogue_table, provenance_of, sets_of
+from morphoscope.catalogue.inputs.open import Images, open_request, stretch_like
+from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
+from morphoscope.catalogue.predictions import ColumnProvider
+from morphoscope.catalogue.request import CatalogueRequest
+from morphoscope.errors import MorphoscopeError
+from morphoscope.images.stream import Item, in_order
+from morphoscope.inference.preprocess import check_request
+
+if TYPE_CHECKING:
+    from morphoscope.inference.ensemble import Ensemble
+    from morphoscope.inference.predictor import Predictor
+
+Notice = Callable[[Preprocessed], None]
+
+
+class NotFinite(MorphoscopeError):
+    """The network is broken, and none of its rows can be trusted."""
+
+
+class RowMaker:
+    """Turns the images of a request into rows of its catalogue.
+
+    Args:
+        request: the catalogue that is asked for.
+        columns: the network, with the columns it fills.
+
+    Raises:
+        UsageError: the request does not suit the run.
+    """
+
+    def __init__(self, request: CatalogueRequest, columns: ColumnProvider) -> None:
+        self.request, self.columns = request, columns
+        self.predictor: Predictor | Ensemble = columns.predictor
+        self.facts = self.predictor.run.header.store
+        check_request(self.facts, request.crop, request.size)
+        self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
+        self.stretch = stretch_like(self.facts.stretch)
+        self.extras: Sequence[Extra] = ()
+        self.integer_ids = False
+
+    def open(self) -> Images:
+        """The input from its beginning; comes before all that follows.
+
+        Raises:
+            UsageError: options that do not go together, or there is nothing to predict.
+        """
+        images = open_request(self.request, self.facts, stretch=self.stretch)
+        self.extras = (*images.extras, *self.columns.extras)
+        self.integer_ids = images.integer_ids
+        return images
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The catalogue's columns."""
+        return catalogue_schema(self.predictor.scheme, self.sets, self.extras, integer_ids=self.integer_ids)
+
+    def provenance(self, source: str) -> Mapping[str, str]:
+        """Where the numbers come from, as the catalogue says it of the input called ``source``."""
+        own = provenance_of(
+            self.predictor, source, stretch=self.stretch, crop=self.request.crop, sets=self.sets
+        )
+        return own | self.request.provenance | dict(self.columns.provenance)
+
+    def preprocess(self, item: Item) -> Preprocessed:
+        """Read one image and make it like the training's; called in a worker thread."""
+        return pipeline.preprocess_item(item, facts=self.facts, crop=self.request.crop)
+
+    def __call__(self, batch: list[Preprocessed]) -> pa.Table:
+        """The rows of a batch.
+
+        Raises:
+            NotFinite: a prediction is not finite.
+        """
+        predictions_NK, values = self.columns([each.image for each in batch if each.image is not None])
+        wrong = np.flatnonzero(~np.isfinite(predictions_NK).all(axis=1))
+        if len(wrong):
+            raise NotFinite(
+                f"{batch[wrong[0]].item.source}: the network of run '{self.predictor.run.name}' predicts "
+                "numbers that are not finite; nothing was kept. Train the run again"
+            )
+        items = [each.item for each in batch]
+        return catalogue_table(
+            self.predictor.scheme,
+            items,
+            predictions_NK,
+            self.sets,
+            self.extras,
+            values,
+            integer_ids=self.integer_ids,
+        )
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """The part of the input that is not in the catalogue yet.
+
+    Attributes:
+        items: the galaxies, from the first of them on.
+        digest: of all galaxies before; goes on with them.
+        start: how many galaxies are before.
+        count: how many the whole input has, if that is known.
+    """
+
+    items: Iterable[Item]
+    digest: Digest
+    start: int = 0
+    count: int | None = None
+
+
+class RowSource(Protocol):
+    """Where the rows of a catalogue are made: in this process, or elsewhere."""
+
+    def __call__(
+        self, maker: RowMaker, remaining: Remaining, notice: Notice
+    ) -> Generator[tuple[Batch, pa.Table | None]]:
+        """Batches in the order of the input, without their images, with their rows (None: no image).
+
+        Args:
+            maker: makes the rows.
+            remaining: the galaxies.
+            notice: is shown an image of every kind that was read, at the least.
+        """
+        ...
+
+
+def rows_here(
+    maker: RowMaker, remaining: Remaining, notice: Notice
+) -> Generator[tuple[Batch, pa.Table | None]]:
+    """Rows made by the threads of this process (a :class:`RowSource`)."""
+    request = maker.request
+    with closing(in_order(maker.preprocess, remaining.items, request.workers)) as images:
+        gathered = pipeline.batches(images, request.batch, remaining.digest, notice)
+        with closing(pipeline.predicted(maker, gathered)) as rows:
+            yield from rows

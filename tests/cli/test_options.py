@@ -1,0 +1,97 @@
+"""Options of the command line that are made of a request's fields, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from morphoscope.catalogue.request import CatalogueRequest
+from morphoscope.cli import app, predict
+from morphoscope.cli.options import options_of
+from morphoscope.errors import UsageError
+
+
+@dataclass(frozen=True)
+class _Order:
+    what: str
+    hidden: int = 7
+    count: int = field(default=2, metadata={"help": "How many.", "kind": None, "min": 1})
+    wrapped: bool = field(default=False, metadata={"help": "In paper.", "kind": None, "min": None})
+    extras: tuple[str, ...] = field(default=(), metadata={"help": "With.", "kind": str, "min": None})
+
+
+def test_a_command_takes_a_request_made_of_options():
+    shop, taken = typer.Typer(), []
+
+    @shop.command()
+    @options_of(_Order, what=Annotated[str, typer.Argument()])
+    def order(name: str, request: _Order, fast: Annotated[bool, typer.Option("--fast")] = False) -> None:
+        taken.append((name, request, fast))
+
+    words = ["me", "tea", "--count", "3", "--wrapped", "--extras", "milk", "--fast"]
+    assert CliRunner().invoke(shop, words).exit_code == 0
+    assert CliRunner().invoke(shop, ["me", "tea"]).exit_code == 0
+    assert taken == [
+        ("me", _Order("tea", count=3, wrapped=True, extras="milk"), True),  # type: ignore[arg-type]
+        ("me", _Order("tea", extras=None), False),  # type: ignore[arg-type]
+    ]
+    assert CliRunner().invoke(shop, ["me", "tea", "--count", "0"]).exit_code == 2
+    assert CliRunner().invoke(shop, ["me", "tea", "--no-wrapped"]).exit_code == 2
+    said = CliRunner().invoke(shop, ["--help"]).output
+    assert "How many." in said
+    assert "hidden" not in said
+
+
+def test_predict_has_an_option_for_every_field_but_two():
+    command = typer.main.get_command(app).commands["predict"]  # type: ignore[attr-defined]
+    options = {parameter.name for parameter in command.params}
+    assert {each.name for each in fields(CatalogueRequest)} - options == {"size", "workers"}
+
+
+def test_a_request_takes_texts_and_paths_and_is_equal_either_way():
+    one = CatalogueRequest("in", "out/", bands="g, r", sources="t.csv")
+    assert one == CatalogueRequest(Path("in"), "out/", bands=("g", "r"), sources="t.csv")
+    assert (one.source, one.out, one.bands) == ("in", "out/", ("g", "r"))
+    assert CatalogueRequest.of(Path("in"), "out/", {"bands": ["g", "r"], "sources": "t.csv"}) == one
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: CatalogueRequest("in", "out", batch=0), "--batch 0: at least 1 image"),
+        (lambda: CatalogueRequest("in", "out", bands="g,g"), "the same band is named twice"),
+        (lambda: CatalogueRequest.of("in", "out", {"bach": 3}), r"no option 'bach' \(did you mean 'batch'"),
+    ],
+)
+def test_a_request_that_cannot_be_is_one_sentence(make: Callable[[], object], sentence: str):
+    with pytest.raises(UsageError, match=sentence):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--engine", "torchrun"], "engine torchrun is gone; several GPUs or machines predict with --engine"),
+        (["--picture", "p.png"], "--picture draws what --detect has found; give both"),
+        (["--detect", "--embeddings"], "--embeddings is for catalogues of cutouts"),
+        (["--detect", "--adapt"], "--adapt is for catalogues of cutouts"),
+        (["--detect", "--resume"], "leave --resume and --shard-rows out"),
+        (["--detect", "--cutout-arcsec", "3"], "leave the options about tables and cutouts out"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_a_run_is_opened(words: list[str], sentence: str):
+    done = CliRunner().invoke(app, ["predict", "no-run", "no-images", "--out", "c.csv", *words])
+    assert isinstance(done.exception, UsageError)
+    assert sentence in str(done.exception)
+
+
+def test_predict_under_torchrun_names_ray(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(predict, "started", lambda: object())
+    done = CliRunner().invoke(app, ["predict", "no-run", "no-images", "--out", "c.csv"])
+    assert "--engine ray" in str(done.exception)
