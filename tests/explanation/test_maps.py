@@ -26,6 +26,11 @@ def _made(name: str, size: int = 96) -> tuple[Network, torch.Tensor]:
     return network, torch.randint(0, 256, (3, 3, size, size)).float()
 
 
+def _output_bias(network: Network) -> nn.Parameter:
+    (bias,) = (module.bias for module in network.head.modules() if isinstance(module, nn.Linear))
+    return bias
+
+
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "tf_efficientnetv2_s"])
 def test_grad_cam_is_that_of_the_package_grad_cam(name: str) -> None:
     from pytorch_grad_cam import GradCAM
@@ -57,6 +62,7 @@ def test_ablation_cam_is_that_of_the_package_grad_cam() -> None:
 
     network, images = _made("resnet18", 96)
     layer = find_layer(network)
+    _output_bias(network).data.fill_(10)  # the package's map turns around where the output is negative
     own = ablation_cam(network, layer, images[:1], torch.tensor([2]))
     package = AblationCAM(model=network, target_layers=[layer.module])
     package.batch_size = 64
@@ -64,6 +70,25 @@ def test_ablation_cam_is_that_of_the_package_grad_cam() -> None:
     theirs = package(images[:1], targets=[ClassifierOutputTarget(2)])
     assert own.max() > 0
     assert np.corrcoef(own.numpy().ravel(), theirs.ravel())[0, 1] >= 0.999
+
+
+@pytest.mark.parametrize("method", [ablation_cam, grad_cam])
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_a_bias_of_the_output_changes_no_map(name: str, method) -> None:
+    """An output below zero is explained as one above it: no channel changes sides."""
+    network, images = _made(name, 64)
+    layer, target = find_layer(network), torch.tensor([0, 3, 4])
+    bias = _output_bias(network)
+    maps = []
+    for value in (3.0, -3.0):
+        with torch.no_grad():
+            bias.fill_(value)
+            outputs = network(images).gather(1, target[:, None])
+        assert (outputs.sign() == np.sign(value)).all()
+        found = method(network, layer, images, target)
+        maps.append((found / found.amax((1, 2), keepdim=True).clamp_min(1e-12)).numpy())
+    assert maps[0].max() == 1
+    np.testing.assert_allclose(maps[0], maps[1], atol=2e-3)
 
 
 def test_saliency_is_plain_autograd() -> None:

@@ -1,14 +1,14 @@
-"""Class activation maps: Grad-CAM and Ablation-CAM.
+"""Attribution maps: class activation maps from a layer, gradient maps at the pixels.
 
-Both are a weighted sum of a layer's C channels, and what is negative is cut off::
+Grad-CAM and Ablation-CAM are a weighted sum of a layer's C channels, with what is negative cut off::
 
     map = relu(Σ_c w_c A_c)
 
-They differ in the weights. Shape letters: N galaxies, C channels, h × w places, K outputs.
+They differ in the weights. Both explain the network's output before softmax or sigmoid (the logit), so that a
+constant added to that output, such as its bias, changes no map but for a positive factor.
+Saliency, SmoothGrad and integrated gradients come from captum.
 
-Maps from the gradient at the pixels: saliency, SmoothGrad, integrated gradients (captum's).
-
-Shape letters: N galaxies, C channels, H × W pixels.
+Shape letters: N galaxies, C channels, h × w cells, H × W pixels, K outputs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from morphoscope.explanation.layers import Layer, output_of
 from morphoscope.models.network import Network
 
 ABLATED_AT_ONCE = 64  # copies of a feature map in one pass through the tail
+SMOOTH_SAMPLES = 16
+SMOOTH_NOISE = 0.1 * 255
+"""Grey levels; Smilkov et al. 2017 advise 10 to 20 % of the range."""
+INTEGRATION_STEPS = 32
 
 
 def grad_cam(
@@ -62,7 +66,11 @@ def grad_cam(
 def ablation_cam(
     network: Network, layer: Layer, images_NCHW: torch.Tensor, target_N: torch.Tensor
 ) -> torch.Tensor:
-    """Ablation-CAM (Desai & Ramaswamy 2020, equation 3): w_c = (y − y without A_c) / y.
+    """Ablation-CAM (Desai & Ramaswamy 2020, equation 3): w_c = (y − y without A_c) / |y|.
+
+    The paper divides by y. For a negative y, as the logit of most vote fractions is, that would turn every
+    weight around: the map would show what speaks against the output. Dividing by its absolute value only
+    scales the map.
 
     Only what follows the layer is computed again for each of the C channels, where the network can be cut
     there (always at the default layer); for other layers the whole network runs C times.
@@ -87,7 +95,8 @@ def ablation_cam(
         activations = layer.as_map(own).float()[0]
         scores = _scores_without(network, layer, images_NCHW[row : row + 1], own, len(activations), target)
         full = outputs[row, target]
-        weights = (full - scores) / torch.where(full.abs() < 1e-12, torch.ones_like(full), full)
+        size = full.abs()
+        weights = (full - scores) / torch.where(size < 1e-12, torch.ones_like(size), size)
         maps.append((weights[:, None, None] * activations).sum(0).relu())
     return torch.stack(maps)
 
@@ -100,21 +109,15 @@ def _scores_without(
     for channels in torch.arange(count, device=features.device).split(ABLATED_AT_ONCE):
         changed = layer.masked(features, channels)
         if tail is not None:
-            answers = tail(changed)
+            outputs = tail(changed)
         else:
             handle = layer.module.register_forward_hook(lambda *_, changed=changed: changed)
             try:
-                answers = network(image.expand(len(channels), *image.shape[1:]))
+                outputs = network(image.expand(len(channels), *image.shape[1:]))
             finally:
                 handle.remove()
-        scores.append(answers[:, target].float())
+        scores.append(outputs[:, target].float())
     return torch.cat(scores)
-
-
-SMOOTH_SAMPLES = 16
-SMOOTH_NOISE = 0.1 * 255
-"""Grey levels; Smilkov et al. 2017 advise 10 to 20 % of the range."""
-INTEGRATION_STEPS = 32
 
 
 def saliency(network: Network, images_NCHW: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
