@@ -38,7 +38,7 @@ def recipe_table() -> str:
     """One line a named recipe."""
     lines = ["| name | network | start | pixels | epochs | what for |", "|---|---|---|---|---|---|"]
     for recipe in recipes().values():
-        start = "ImageNet" if recipe.model.pretrained else "scratch"
+        start = "ImageNet" if recipe.model.uses_pretrained else "scratch"
         if recipe.model.start:
             start = f"`{recipe.model.start}`"
         lines.append(

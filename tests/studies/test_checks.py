@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from morphoscope.studies.published import Claim, LargerStep, Number, above, at_least, highest, lowest, rising
+from morphoscope.studies.published import (
+    Claim,
+    Conditions,
+    LargerStep,
+    Number,
+    above,
+    at_least,
+    highest,
+    lowest,
+    rising,
+)
 
 
 def accuracies(**rows: float) -> dict[str, dict[str, float]]:
@@ -66,3 +76,19 @@ def test_a_claim_says_how_it_stands_and_on_what() -> None:
     assert seen.verdict(accuracies(a=0.2)) is None
     assert seen.status(accuracies(a=0.2)) == "not decided by a number"
     assert seen.evidence(accuracies(a=0.2)) == ()
+
+
+def test_a_claim_is_not_tested_on_rows_that_are_not_those_it_speaks_of() -> None:
+    claim = Claim("a beats b.", "", above("accuracy", "x/a", "x/b"))
+    numbers = {"x/a": {"accuracy": 0.9}, "x/b": {"accuracy": 0.8}}
+    assert claim.verdict(numbers) is True
+    random = Conditions(altered={"x/b": "started from random weights"})
+    assert claim.verdict(numbers, random) is None
+    assert claim.status(numbers, random) == "not tested here: b started from random weights"
+    missing = Conditions(not_run={"x/a": "was not asked for"})
+    assert claim.status({"x/b": numbers["x/b"]}, missing) == "not tested here: a was not asked for"
+    elsewhere = Conditions(altered={"x/c": "started from random weights"})
+    assert claim.verdict(numbers, elsewhere) is True
+    counted = Claim("a has more parameters.", "", above("parameters", "x/a", "x/b"))
+    sizes = {"x/a": {"parameters": 2.0}, "x/b": {"parameters": 1.0}}
+    assert counted.verdict(sizes, random) is True  # no training decides it

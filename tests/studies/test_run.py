@@ -77,7 +77,7 @@ def test_a_study_goes_on_with_the_same_options_alone(
 ) -> None:
     out, _ = done
     other = _tiny(settings=(*TINY, "optimiser.lr=0.01"))
-    with pytest.raises(UsageError, match=r"was begun otherwise \(settings"):
+    with pytest.raises(UsageError, match=r"was begun with other options \(settings"):
         run_study(find_study("cheng"), ten_classes, out, other, progress=False)
 
 

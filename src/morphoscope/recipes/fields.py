@@ -155,6 +155,11 @@ class Model(Part):
         "training galaxies",
     )
 
+    @property
+    def uses_pretrained(self) -> bool:
+        """Whether any layer starts from ImageNet weights."""
+        return self.pretrained and not self.start and (self.rest == "pretrained" or self.frozen > 0)
+
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 

@@ -41,7 +41,7 @@ def _claim_row(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str
     ]
     text = claim.text + (f" (asked of {claim.asked_of})" if claim.asked_of else "")
     few = "; ".join(numbers[:6]) + ("; …" if len(numbers) > 6 else "")
-    return [text, claim.where, claim.status(measured, page.options.literal), few or formatting.DASH]
+    return [text, claim.where, claim.status(measured, page.conditions), few or formatting.DASH]
 
 
 def add_comparison(page: StudyPage) -> None:
@@ -61,6 +61,17 @@ def add_comparison(page: StudyPage) -> None:
             rows.append(["", "measured", *found, seeds])
         else:
             rows.append([page.label(name), "measured", *found, seeds])
+    for cited in page.study.published.references:
+        if cited.metric in metrics:
+            cells = [shown(cited.value if metric == cited.metric else None, metric) for metric in metrics]
+            rows.append(
+                [
+                    f"{cited.label} ({'; '.join(filter(None, (cited.where, cited.remark)))})",
+                    "cited",
+                    *cells,
+                    "",
+                ]
+            )
     n = {run.metrics()["test"]["n"] for row in page.results.rows.values() for run in row.runs()}
     counts = " or ".join(formatting.count(value) for value in sorted(n))
     unit = "Shares in percent. " if set(metrics) & set(PERCENT) else ""
@@ -70,7 +81,8 @@ def add_comparison(page: StudyPage) -> None:
             rows=rows,
             text_columns=frozenset({0, 1}),
             caption=f"{unit}Measured on {counts or 'no'} held-out galaxies; mean ± standard deviation over "
-            "seeds where there are several. Rows with one line are not in the paper.",
+            "seeds where there are several. Rows with one line are not in the paper; cited ones are other "
+            "people's results that the paper names.",
         )
     )
     _add_dots(page)

@@ -52,8 +52,8 @@ def write_study_page(study: Study, results: Results, store: Store, out: Path, op
 
 def _top(page: StudyPage, version: str) -> PageHeader:
     paper = page.study.published.paper
-    measured, literal = page.results.measured(), page.options.literal
-    verdicts = [claim.verdict(measured, literal) for claim in page.study.published.claims]
+    measured = page.results.measured()
+    verdicts = [claim.verdict(measured, page.conditions) for claim in page.study.published.claims]
     decided = [verdict for verdict in verdicts if verdict is not None]
     trained = [row for row in page.results.rows.values() if row.runs()]
     runs = sum(len(row.runs()) for row in trained)

@@ -1,4 +1,4 @@
-"""."""
+"""What the sections of a study's page share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from morphoscope.report.formatting import shown
 from morphoscope.report.html.document import Page
 from morphoscope.studies.listing import meta_network
+from morphoscope.studies.published import Conditions
 
 if TYPE_CHECKING:
     from morphoscope.data.store import Store
@@ -43,6 +44,23 @@ class StudyPage:
     def metric(self) -> str:
         """What the study is judged by: "accuracy" or "rmse"."""
         return self.store.need_scheme().metric
+
+    @property
+    def conditions(self) -> Conditions:
+        """How the rows were trained, for the paper's claims."""
+        altered = {}
+        for name, asked in self.study.rows().items():
+            if asked.model.uses_pretrained and not self.recipes[name].model.uses_pretrained:
+                altered[name] = "started from random weights, and the claim is about pretrained ones"
+        reasons = {name: self._why_not(name) for name in self.study.rows()}
+        return Conditions(self.options.literal, altered, {name: why for name, why in reasons.items() if why})
+
+    def _why_not(self, name: str) -> str:
+        row = self.row(name)
+        if row is None:
+            return "was not asked for"
+        why = row.why_not().rstrip(".")
+        return f"was not run ({why})" if why else ""
 
     def label(self, name: str) -> str:
         """The paper's name of a row, or what the row is about."""

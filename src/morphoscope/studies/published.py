@@ -1,18 +1,14 @@
-"""The forms in which a paper's numbers and words are kept: everything a study's page shows as *published*.
+"""What a paper publishes, as data: tables, rows, claims, contradictions, open questions, deviations.
 
-The numbers are the papers' facts, the sentences are not their words. ``where`` is a section, table or figure
-of the paper. Accuracies of rows are shares of 1; tables keep what is printed: percent where that is percent.
+Everything that a study's page shows as *published*. The numbers are the papers' facts, the sentences are
+ours. ``where`` is a section, table or figure of the paper. Accuracies of rows are shares of 1; tables keep
+what is printed, percent where that is percent.
 
-Arithmetic that the five papers did, or left for the reader to do; pages and tests share it.
+A claim is a statement about measured numbers that holds, does not hold, or is not tested. It is checked on
+means over seeds; whether a difference is larger than chance is for the page to say beside it. A number that
+is missing or not finite counts as not measured.
 
-Shape letters: K classes. Percentages are given as the papers print them, so 88.61 is 88.61 %.
-
-What a paper claims, as statements about measured numbers that are true, false or not yet measured.
-
-A check sees means over seeds and nothing of their spread: whether a difference is larger than chance is for
-the page to say beside it. A number that is missing or not finite counts as not measured.
-
-What every study here does otherwise than its paper.
+Shape letters: K classes.
 """
 
 from __future__ import annotations
@@ -120,6 +116,26 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """How the rows of a study were trained, as far as its paper's claims are concerned.
+
+    Attributes:
+        literal: named readings that were taken.
+        altered: row → what sets its training apart from the one that claims speak of, such as "started from
+            random weights".
+        not_run: row → why it has no measurement.
+    """
+
+    literal: Collection[str] = ()
+    altered: Mapping[str, str] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
+
+
+UNALTERED = Conditions()
+_OF_THE_LAYOUT = ("parameters",)  # does not depend on any training
+
+
+@dataclass(frozen=True)
 class Claim:
     """What a paper says, and whether measured numbers say so too."""
 
@@ -132,22 +148,34 @@ class Claim:
     void_with: str = ""
     """A named option of the study with which its rows are no longer what the claim is about."""
 
-    def verdict(self, measured: Measured, literal: Collection[str] = ()) -> bool | None:
-        """True: holds; False: does not; None: not measured, or not to be decided by these numbers.
+    def untested(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
+        """Why these numbers do not test the claim; empty where they do.
+
+        A claim needs every row it speaks of, trained from the weights it speaks of.
 
         Args:
             measured: the study's numbers.
-            literal: named options that its rows were trained with.
+            conditions: how the rows were trained.
         """
-        return None if self.check is None or self.void_with in literal else self.check(measured)
-
-    def status(self, measured: Measured, literal: Collection[str] = ()) -> str:
-        """The verdict in words."""
         if self.check is None:
             return "not decided by a number"
-        if self.void_with in literal:
-            return f"not asked by {self.void_with}"
-        return {True: "holds", False: "does not hold", None: "not measured"}[self.check(measured)]
+        if self.void_with in conditions.literal:
+            return f"not tested here: with {self.void_with} its rows all start from ImageNet weights"
+        needs = [number for number in self.check.needs if number.metric not in _OF_THE_LAYOUT]
+        for reasons in (conditions.not_run, conditions.altered):
+            concerned = [number.row for number in needs if number.row in reasons]
+            if concerned:
+                return f"not tested here: {concerned[0].split('/')[-1]} {reasons[concerned[0]]}"
+        return "" if self.check(measured) is not None else "not measured"
+
+    def verdict(self, measured: Measured, conditions: Conditions = UNALTERED) -> bool | None:
+        """True: holds; False: does not; None: not tested by these numbers (see :meth:`untested`)."""
+        return None if self.check is None or self.untested(measured, conditions) else self.check(measured)
+
+    def status(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
+        """The verdict in words, or why there is none."""
+        words = {True: "holds", False: "does not hold", None: ""}
+        return words[self.verdict(measured, conditions)] or self.untested(measured, conditions)
 
     def evidence(self, measured: Measured) -> tuple[tuple[str, str, float | None], ...]:
         """Row, metric and value of each number the claim rests on; None where it was not measured."""

@@ -1,4 +1,4 @@
-"""Train the rows of a study, one after the other or one a GPU; go on where it stopped.
+"""Train the rows of a study, one after another or one per GPU; continue an interrupted one.
 
 The folder of a study::
 
@@ -55,12 +55,18 @@ def run_study(study: Study, store: Store, out: Path, options: Options, *, progre
     _begin(study, store, out, options)
     jobs = [(name, seed) for seed in range(options.seeds) for name in rows]
     twins = _twins(rows)
+    reasons = {name: reason for name, recipe in rows.items() if (reason := _untrainable(recipe))}
     trained = _train_all(
-        [(name, seed, _seeded(rows[name], seed)) for name, seed in jobs if twins[name] == name],
+        [
+            (name, seed, _seeded(rows[name], seed))
+            for name, seed in jobs
+            if twins[name] == name and name not in reasons
+        ],
         store,
         out,
         progress=progress,
     )
+    trained |= {(name, seed): Measured(seed, failure=reasons[name]) for name, seed in jobs if name in reasons}
     results = Results({name: Row(recipe) for name, recipe in rows.items()})
     for name, seed in jobs:
         found = trained[twins[name], seed]
@@ -95,7 +101,7 @@ def _begin(study: Study, store: Store, out: Path, options: Options) -> None:
         if differing:
             words = ", ".join(f"{name}: {begun.get(name)} against {told[name]}" for name in differing)
             raise UsageError(
-                f"{out} was begun otherwise ({words}); continue it as it was, or use another folder"
+                f"{out} was begun with other options ({words}); continue with those, or use another folder"
             )
         return
     if out.exists() and any(out.iterdir()):
@@ -114,6 +120,13 @@ def _twins(rows: dict[str, Recipe]) -> dict[str, str]:
 
 def _seeded(recipe: Recipe, seed: int) -> Recipe:
     return recipe.changed({"seed": seed, "data.split_seed": seed})
+
+
+def _untrainable(recipe: Recipe) -> str:
+    """Why a row would teach nothing; empty where it may."""
+    if recipe.model.frozen > 0 and not recipe.model.uses_pretrained and not recipe.model.start:
+        return "its frozen layers have no ImageNet weights to keep; give them with --weights"
+    return ""
 
 
 Job = tuple[str, int, Recipe]

@@ -81,14 +81,14 @@ def test_something_is_claimed_contradicted_left_open_and_done_otherwise(study: P
 
 
 def test_options_that_are_named_exist(study: Published) -> None:
-    options = importlib.import_module(f"morphoscope.studies.{study.paper.key}").LITERAL
+    options = importlib.import_module(f"morphoscope.studies.{study.paper.key}.study").LITERAL
     for note in (*study.readings, *study.deviations):
         assert not note.option or note.option in options
 
 
 def test_every_option_is_mentioned(study: Published) -> None:
     mentioned = {note.option for note in (*study.readings, *study.deviations)}
-    assert set(importlib.import_module(f"morphoscope.studies.{study.paper.key}").LITERAL) <= mentioned
+    assert set(importlib.import_module(f"morphoscope.studies.{study.paper.key}.study").LITERAL) <= mentioned
 
 
 def test_tables_are_found_by_name(study: Published) -> None:
@@ -124,7 +124,7 @@ def test_wrong_pieces_are_refused() -> None:
 
 def test_nothing_heavy_is_loaded() -> None:
     code = (
-        "import json, sys\nfrom morphoscope.studies.published import PAPERS, published\n"
+        "import json, sys\nfrom morphoscope.studies.registry import PAPERS, published\n"
         "[published(name) for name in PAPERS]\nprint(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run(
