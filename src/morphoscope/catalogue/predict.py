@@ -111,6 +111,7 @@ def predict_catalogue(
     images = maker.open()
     if target.by_place:
         images = replace(images, items=check_places(images.items, out.name))
+    target.check(maker.schema)
     journal = Journal(out, maker.schema, maker.provenance(images.name))
     start = time.monotonic()
     with files.explained_os_errors(out, "what was done is kept. Free some room, then continue with --resume"):

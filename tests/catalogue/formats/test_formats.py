@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +15,25 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.io.votable import parse
 from astropy.table import Table, meta
+from astropy.utils.exceptions import AstropyUserWarning
 
 from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
 from morphoscope.catalogue.formats import parquet_csv as formats
+from morphoscope.catalogue.formats.fits_table import _Sum
 from morphoscope.catalogue.formats.parquet_csv import MARK
 from morphoscope.catalogue.formats.table_schema import Extent
-from morphoscope.catalogue.formats.write import FORMATS, Target, read_provenance, target_of, written
+from morphoscope.catalogue.formats.write import (
+    FORMATS,
+    Target,
+    read_provenance,
+    target_of,
+    write_catalogue,
+    written,
+)
+from morphoscope.errors import UsageError
 from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Classes
 
@@ -99,10 +114,10 @@ def test_the_same_rows_in_other_blocks_are_the_same_file(
     assert catalogue.read_bytes() == first
 
 
-def _check_values(table: Table, *, text: str = "id") -> None:
+def _check_values(table: Table, *, text: Callable[[str], str] = str) -> None:
     """What astropy reads is what was written, to the last digit; unknown is masked."""
     assert len(table) == COUNT
-    assert [str(value) for value in table[text]] == WHOLE["id"].to_pylist()
+    assert [str(value) for value in table["id"]] == [text(value) for value in WHOLE["id"].to_pylist()]
     for name in ("ra", "dec", "side"):
         truth = WHOLE[name].to_pylist()
         mask = np.ma.getmaskarray(np.ma.asarray(table[name])) | ~np.isfinite(np.ma.getdata(table[name]))
@@ -116,8 +131,8 @@ def _check_values(table: Table, *, text: str = "id") -> None:
     np.testing.assert_array_equal(found, features)
     for name in ("p_Round_Smooth", "entropy"):
         np.testing.assert_array_equal(np.ma.getdata(table[name]), WHOLE[name])
-    assert [str(value) for value in table["predicted"]] == WHOLE["predicted"].to_pylist()
-    assert [str(value) for value in table["set"]] == WHOLE["set"].to_pylist()
+    for name in ("predicted", "set"):
+        assert [str(value) for value in table[name]] == [text(value) for value in WHOLE[name].to_pylist()]
 
 
 def _check_columns(table: Table) -> None:
@@ -142,9 +157,163 @@ def test_fits_through_astropy(tmp_path: Path) -> None:
         assert header["TCOMM3"] == "right ascension"
     assert place.stat().st_size % 2880 == 0
     table = Table.read(place)
-    _check_values(table)
+    _check_values(table, text=_escaped)
     _check_columns(table)
     assert table["ra"].meta["ucd"] == "pos.eq.ra;meta.main"
+
+
+def _escaped(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def test_fits_is_ascii_says_so_and_signs_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """FITS Standard 4.0: text is printable ASCII; the sums of appendix J are those that astropy finds."""
+    place = _write(target_of(tmp_path / "c.fits"))
+    cells = [
+        text
+        for name in ("id", "source", "predicted", "set")
+        for text in WHOLE[name].to_pylist()
+        if not text.isascii()
+    ]
+    assert f"{len(cells)} cells hold characters beyond printable ASCII" in capsys.readouterr().err
+    with fits.open(place, checksum=True) as file:  # a wrong sum is a warning, and warnings are errors here
+        assert [hdu.verify_checksum() for hdu in file] == [hdu.verify_datasum() for hdu in file] == [1, 1]
+        assert file[1].header["LONGSTRN"] == "OGIP 1.0"
+        assert all(max(file[1].data.field(k).tobytes()) < 127 for k in range(2))
+    damaged = bytearray(place.read_bytes())
+    damaged[-2880] ^= 1
+    place.write_bytes(damaged)
+    with (
+        pytest.warns(AstropyUserWarning, match="Datasum verification failed"),
+        pytest.warns(AstropyUserWarning, match="Checksum verification failed"),
+        fits.open(place, checksum=True) as file,
+    ):
+        assert file[1].header["TFIELDS"] == len(SCHEMA)
+
+
+@pytest.mark.parametrize("sizes", [[1, 2, 3, 5, 8, 13], [2880], [0, 4, 1]])
+def test_a_sum_of_pieces_is_the_sum_of_the_whole(sizes: list[int]) -> None:
+    content = np.random.default_rng(0).integers(0, 256, 4 * (sum(sizes) // 4 + 1), np.uint8).tobytes()
+    pieces, start = _Sum(), 0
+    for size in [*sizes, len(content)]:
+        pieces.add(content[start : start + size])
+        start += size
+    words = [int.from_bytes(content[k : k + 4], "big") for k in range(0, len(content), 4)]
+    assert pieces.value == sum(words) % 0xFFFFFFFF
+
+
+def test_columns_that_a_format_cannot_hold_are_refused_before_the_work(tmp_path: Path) -> None:
+    def check(name: str, *columns: str) -> None:
+        schema = pa.schema([pa.field(column, pa.float32()) for column in ("id", "ra", "dec", *columns)])
+        target_of(tmp_path / name).check(schema)
+
+    check("c.fits", *(f"c{k}" for k in range(996)))
+    with pytest.raises(UsageError, match=r"c\.fits: FITS tables have at most 999 columns.*has 1000"):
+        check("c.fits", *(f"c{k}" for k in range(997)))
+    check("c.fits", "p_" + "L" * 66)
+    with pytest.raises(UsageError, match=r"column 'p_LLL.*…' has 252 characters; FITS holds 68"):
+        check("c.fits", "p_" + "L" * 250)
+    with pytest.raises(UsageError, match="has 40 characters"):
+        check("c.fits", "é" * 40)
+    with pytest.raises(UsageError, match="'p_Sa' and 'p_SA' apart, which differ only in case"):
+        check("c.fits", "p_Sa", "p_SA")
+    with pytest.raises(UsageError, match="': ' is empty or ends with a blank"):
+        check("c.fits", ": ")
+    with pytest.raises(UsageError, match=r"c\.ecsv: the name of column 'a\\nb' has control characters"):
+        check("c.ecsv", "a\nb")
+    with pytest.raises(UsageError, match=r"c\.hats: a HATS catalogue adds a column 'Npix' of its own"):
+        check("c.hats", "Npix")
+    for name in ("c.parquet", "c", "c.csv", "c.vot"):
+        check(name, "p_" + "L" * 250, "p_Sa", "p_SA", ": ", "a\nb", "Npix", *(f"c{k}" for k in range(997)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["fits", "vot", "ecsv", "parquet"])
+def test_names_and_provenance_of_any_letters(tmp_path: Path, ending: str) -> None:
+    names = [
+        "a: b",
+        "# c",
+        "{d}",
+        "'e'",
+        '"f',
+        "<g>&amp;",
+        "=h",
+        "null",
+        "1",
+        "\\q",
+        "p_In-between",
+        "|i "[:2],
+    ]
+    said = {"run": "two\nlines\tand more \\ ", "other": 'it\'s <b> & "c" é 星 '}
+    rows = pa.table({name: pa.array([0.5], pa.float32()) for name in names})
+    target = target_of(tmp_path / f"c.{ending}")
+    write_catalogue(target, rows, said)
+    assert read_provenance(target.path) == said
+    if ending != "parquet":
+        with warnings.catch_warnings(action="ignore", category=VerifyWarning):
+            table = (
+                parse(target.path, verify="exception").get_first_table().to_table(use_names_over_ids=True)
+                if ending == "vot"
+                else Table.read(target.path)
+            )
+        assert table.colnames == names
+
+
+def test_descriptions_in_votables_have_no_line_breaks(tmp_path: Path) -> None:
+    """STILTS keeps them, and writes question marks for them into FITS."""
+    text = _write(target_of(tmp_path / "c.vot")).read_text()
+    assert "<DESCRIPTION>right ascension</DESCRIPTION>" in text
+
+
+@pytest.mark.parametrize("kind", ["info", "fits", "ecsv"])
+def test_provenance_survives_topcat(tmp_path: Path, kind: str) -> None:
+    """As STILTS 3.4.7 saves our catalogues: parameters of the table, and COMMENT cards as an array."""
+    said = {"program": "morphoscope", "run": "größe \\ 7", "weights_sha256": "f" * 64}
+    names = {"RUN": "run", "PROGRAM": "program", "WEIGHTS": "weights_sha256"}
+    params = {
+        "info": {f"morphoscope.{name}": text for name, text in said.items()},
+        "fits": {key: said[name].encode("unicode_escape").decode() for key, name in names.items()}
+        | {"PROVNAME": json.dumps(names)},
+        "ecsv": said,
+    }[kind]
+    lines = "".join(
+        f"<PARAM arraysize='{len(text)}' datatype='char' name='{name}' value={quoteattr(text)}/>\n"
+        for name, text in params.items()
+    )
+    if kind == "fits":
+        lines += f"<PARAM arraysize='71x2' datatype='char' name='COMMENT' value='{'x' * 142}'/>\n"
+    content = (
+        "<?xml version='1.0'?>\n<VOTABLE version='1.4' xmlns='http://www.ivoa.net/xml/VOTable/v1.3'>\n"
+        f"<RESOURCE><TABLE name='CATALOGUE' nrows='40'>\n{lines}<FIELD datatype='long' name='id'/>\n"
+    )
+    vot = tmp_path / "saved.vot"
+    vot.write_text(
+        content + "<DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+    )
+    assert read_provenance(vot) == said
+    # "FITS-plus": the VOTable without its rows is the primary array.
+    text = np.frombuffer((content + "</TABLE></RESOURCE></VOTABLE>").encode(), np.uint8)
+    primary = fits.PrimaryHDU(text)
+    primary.header["VOTMETA"] = True
+    rows = fits.BinTableHDU.from_columns([fits.Column("id", "K", array=[1])])
+    fits.HDUList([primary, rows]).writeto(tmp_path / "saved.fits")
+    assert read_provenance(tmp_path / "saved.fits") == said
+
+
+@pytest.mark.parametrize("ending", sorted(FORMATS))
+def test_ids_that_are_integers_stay_so(tmp_path: Path, ending: str) -> None:
+    ids = [587722981742215240, 7, -(2**60)]
+    rows = pa.table({"id": pa.array(ids, pa.int64()), "p": pa.array([0.1, 0.2, 0.3], pa.float32())})
+    target = target_of(tmp_path / f"c{ending}")
+    write_catalogue(target, rows, {})
+    if ending == ".parquet":
+        assert pq.read_table(target.path)["id"].to_pylist() == ids
+    elif ending == ".csv":
+        assert pyarrow.csv.read_csv(target.path)["id"].to_pylist() == ids
+    else:
+        found = Table.read(target.path, **({"format": "votable"} if ending in (".vot", ".xml") else {}))["id"]
+        assert found.dtype.newbyteorder("=") == np.int64
+        assert found.tolist() == ids
 
 
 def test_votable_through_astropy(tmp_path: Path) -> None:
@@ -205,7 +374,7 @@ def test_parquet_says_what_astropy_asks(tmp_path: Path) -> None:
     assert columns["ra"]["unit"] == "deg"
     assert columns["entropy"]["description"] == "entropy of the class probabilities, in nats"
     assert dict(header["meta"]) == PROVENANCE
-    longest = max(len(identity.encode()) for identity in WHOLE["id"].to_pylist())
+    longest = max(len(_escaped(identity)) for identity in WHOLE["id"].to_pylist())  # enough for UTF-8
     assert metadata[b"table::len::id"].decode() == str(longest)
 
 
@@ -239,4 +408,4 @@ def test_numbers_that_are_none_and_texts_that_xml_forbids(tmp_path: Path, ending
     assert np.ma.getdata(table["x"]).tolist() == [np.inf, -np.inf]
     assert np.ma.getdata(table["y"])[1] == 1e-300
     assert np.ma.is_masked(table["y"][0]) or np.isnan(table["y"][0])
-    assert str(table["id"][0]) == ("a\ufffdb" if ending == "vot" else "a\x01b")
+    assert str(table["id"][0]) == {"fits": r"a\x01b", "vot": "a\ufffdb", "ecsv": "a\x01b"}[ending]

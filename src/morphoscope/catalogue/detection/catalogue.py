@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from morphoscope.catalogue.columns import catalogue_schema, sets_of
 from morphoscope.catalogue.detection.images import classify_mosaic, classify_picture, write_picture_catalogue
 from morphoscope.catalogue.formats.write import check_output, target_of
 from morphoscope.catalogue.inputs.open import stretch_like
+from morphoscope.catalogue.predictions import FullColumns
 from morphoscope.errors import UsageError
 from morphoscope.images.bands import is_pattern, parse_bands
 from morphoscope.images.decode import is_fits_name
@@ -82,7 +84,10 @@ def classify_sky(
         UsageError: no such file, bands of something that is no FITS file, a mosaic too large to draw.
         MorphoscopeError: it cannot be read, or nothing was detected.
     """
-    check_output(target_of(out), overwrite=overwrite)
+    target = target_of(out)
+    check_output(target, overwrite=overwrite)
+    sets = sets_of(predictor, coverage, per_class=per_class)
+    target.check(catalogue_schema(predictor.scheme, sets, FullColumns(predictor).extras))
     names, wanted = parse_bands(bands), {"coverage": coverage, "per_class": per_class}
     options: dict[str, Any] = {"overwrite": overwrite, **wanted}
     if isinstance(picture, np.ndarray) or not (is_fits_name(str(picture)) or is_pattern(str(picture))):

@@ -45,6 +45,7 @@ def convert(
         raise UsageError(f"{out} is the catalogue itself; choose another name")
     try:
         schema = _schema(pq.read_schema(parts[0]), target)
+        target.check(schema)
         extent = _extent(parts, schema)
         what = f"writing {target.path.name}"
         with Bar(what, extent.rows, "galaxies") as bar:

@@ -49,6 +49,7 @@ TILE_ROWS = 1_000_000
 TILE_BYTES = 256 << 20  # of a tile in memory, where rows are long
 LOOKED_AT = 1000  # galaxies, before it is said that there are no places
 MAP_ORDER = 8  # of the map: 14 arcmin
+_PARTITION = ("Norder", "Dir", "Npix")  # which readers take from the names of folders
 _INDEX_FIELD = pa.field(
     INDEX, pa.int64(), metadata={"description": "HEALPix pixel of ra and dec at order 29, nested"}
 )
@@ -81,8 +82,7 @@ class HatsCatalogue:
         name: str,
     ) -> None:
         need_hats()
-        if not {"ra", "dec"} <= set(schema.names):
-            raise UsageError(f"{name}: a HATS catalogue needs columns 'ra' and 'dec', in degrees")
+        check_hats(schema, name)
         self._place, self._provenance, self._extent, self._name = place, provenance, extent, name
         self._schema = pa.schema([_INDEX_FIELD, *schema])
         self._most = rows or max(1, min(TILE_ROWS, TILE_BYTES // bytes_of_a_row(schema, extent)))
@@ -207,6 +207,22 @@ class HatsCatalogue:
     def _date(self) -> datetime:
         date = self._provenance.get("date")
         return datetime.fromisoformat(date).astimezone(UTC) if date else datetime.now(UTC)
+
+
+def check_hats(schema: pa.Schema, name: str) -> None:
+    """Refuse columns that a HATS catalogue cannot hold.
+
+    Raises:
+        UsageError: no ``ra`` and ``dec``, or a column has the name of one that readers add themselves.
+    """
+    if not {"ra", "dec"} <= set(schema.names):
+        raise UsageError(f"{name}: a HATS catalogue needs columns 'ra' and 'dec', in degrees")
+    clash = [column for column in schema.names if column in (INDEX, *_PARTITION)]
+    if clash:
+        raise UsageError(
+            f"{name}: a HATS catalogue adds a column '{clash[0]}' of its own; rename yours, or write another "
+            "format, such as .parquet"
+        )
 
 
 def need_hats() -> None:

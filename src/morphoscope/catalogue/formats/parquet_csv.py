@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
 from morphoscope.catalogue.formats.table_schema import Extent, described, shape_of
+from morphoscope.errors import UsageError
 
 METADATA_PREFIX = "morphoscope."
 ROW_GROUP = 65536  # most rows of a Parquet row group: each costs a line in the footer
@@ -128,6 +129,20 @@ class CsvCatalogue:
         self._file.close()
 
     abandon = close
+
+
+def check_ecsv(schema: pa.Schema, name: str) -> None:
+    """Refuse a column name with line breaks and the like, which readers of ECSV take for the end of a line.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for column in schema.names:
+        if not column.isprintable():
+            raise UsageError(
+                f"{name}: the name of column {column!r} has control characters, which ECSV cannot hold; "
+                "rename it, or write another format, such as .parquet"
+            )
 
 
 class EcsvCatalogue:

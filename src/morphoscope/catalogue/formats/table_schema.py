@@ -1,11 +1,12 @@
-"""An empty astropy table that says all there is to say about a catalogue's columns.
+"""The columns of a catalogue as an astropy table without rows, and how large a catalogue is.
 
-The formats that astropy knows get their headers from it, written by astropy itself; the rows follow block by
-block, so that no catalogue need fit into memory.
+astropy writes the header of each format that it knows from that table; the rows are streamed behind it, so no
+catalogue need fit into memory.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,14 +18,32 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from astropy.table import Table
 
+PROVENANCE_NAMES = "PROVNAME"  # FITS keyword with JSON: keyword → full name of each provenance entry
+_NOT_PLAIN = "[^ -~]"  # anything but printable ASCII
+
+
+def ascii_text(text: str) -> str:
+    r"""Printable ASCII: any other character becomes a backslash escape.
+
+    >>> print(ascii_text("größe 星"))
+    gr\xf6\xdfe \u661f
+    """
+    return re.sub(_NOT_PLAIN, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def unescaped(text: str) -> str:
+    """What a text was before Python's ``unicode_escape``."""
+    return text.encode("ascii").decode("unicode_escape")
+
 
 @dataclass(frozen=True)
 class Extent:
-    """How large a catalogue is: what some formats must say before the first row.
+    """How large a catalogue is, which some formats must state before the first row.
 
     Attributes:
-        rows: how many.
-        widths: for each column of texts, the longest in bytes of UTF-8.
+        rows: number of rows.
+        widths: of each string column, the length of the longest value as :func:`ascii_text`, which is never
+            shorter than UTF-8.
     """
 
     rows: int = 0
@@ -32,19 +51,24 @@ class Extent:
 
     @classmethod
     def of(cls, table: pa.Table) -> Extent:
-        """That of some rows."""
-        widths = {}
-        for column in table.schema:
-            if pa.types.is_string(column.type):
-                lengths = pc.call_function("binary_length", [table[column.name]])
-                longest = pc.call_function("max", [lengths]).as_py()
-                widths[column.name] = longest or 0
-        return cls(table.num_rows, widths)
+        """The extent of some rows."""
+        strings = [column.name for column in table.schema if pa.types.is_string(column.type)]
+        return cls(table.num_rows, {name: _width(table[name]) for name in strings})
 
     def __add__(self, other: Extent) -> Extent:
         names = dict.fromkeys([*self.widths, *other.widths])  # in order, or equal catalogues are other files
         widths = {name: max(self.widths.get(name, 0), other.widths.get(name, 0)) for name in names}
         return Extent(self.rows + other.rows, widths)
+
+
+def _width(column: pa.ChunkedArray) -> int:
+    pattern = pc.MatchSubstringOptions(_NOT_PLAIN)
+    special = pc.call_function("match_substring_regex", [column], pattern)
+    lengths = pc.call_function("binary_length", [column])
+    longest = pc.call_function("max", [lengths]).as_py() or 0
+    if not pc.call_function("any", [special]).as_py():
+        return longest
+    return max(longest, *(len(ascii_text(text)) for text in column.filter(special).to_pylist()))
 
 
 def metadata_of(column: pa.Field) -> dict[str, str]:

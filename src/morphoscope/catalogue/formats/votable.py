@@ -1,27 +1,43 @@
-"""Catalogues as VOTables: the frame by astropy, the rows (TABLEDATA) streamed into it."""
+"""Catalogues as VOTables: frame from astropy, rows (TABLEDATA) streamed into it.
+
+XML 1.0 has no place for most control characters; U+FFFD stands in for them.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
+from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from morphoscope.catalogue.formats.parquet_csv import METADATA_PREFIX, vector_texts
-from morphoscope.catalogue.formats.table_schema import Extent, metadata_of, number_type, shape_of
+from morphoscope.catalogue.formats.table_schema import (
+    PROVENANCE_NAMES,
+    Extent,
+    metadata_of,
+    number_type,
+    shape_of,
+    unescaped,
+)
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import VOTableFile
 
 _TYPES = {"f4": "float", "f8": "double", "i2": "short", "i4": "int", "i8": "long", "u1": "unsignedByte"}
 _END = "</TABLE>"
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # what XML 1.0 cannot hold at all
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # in XML 1.0
+_DESCRIPTION = re.compile(r"<DESCRIPTION>\s+(.*?)\s+</DESCRIPTION>", re.DOTALL)
+_CONTROL = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}  # else a reader turns them into blanks or newlines
+
+_STAND_INS = {"\n": "\ufdd0", "\r": "\ufdd1", "\t": "\ufdd2"}  # for them, while astropy writes attributes
 
 
 class VotableCatalogue:
@@ -34,7 +50,11 @@ class VotableCatalogue:
         del extent
         content = io.BytesIO()
         _frame(schema, provenance).to_xml(content)
-        self._head, self._tail = content.getvalue().decode().rsplit(_END, 1)
+        # STILTS keeps the line breaks that astropy puts around a description.
+        frame = _DESCRIPTION.sub(r"<DESCRIPTION>\1</DESCRIPTION>", content.getvalue().decode())
+        for stand_in, reference in zip(_STAND_INS.values(), _CONTROL.values(), strict=True):
+            frame = frame.replace(stand_in, reference)
+        self._head, self._tail = frame.rsplit(_END, 1)
         self._schema = schema
         self._file = open(place, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
         try:
@@ -65,7 +85,7 @@ def _frame(schema: pa.Schema, provenance: Mapping[str, str]) -> VOTableFile:
     resource = tree.Resource()
     frame.resources.append(resource)
     for name, value in provenance.items():
-        resource.infos.append(tree.Info(name=f"{METADATA_PREFIX}{name}", value=_legal(value)))
+        resource.infos.append(tree.Info(name=f"{METADATA_PREFIX}{name}", value=_attribute(value)))
     table = tree.TableElement(frame, name="catalogue")
     resource.tables.append(table)
     for column in schema:
@@ -77,8 +97,10 @@ def _frame(schema: pa.Schema, provenance: Mapping[str, str]) -> VOTableFile:
                 form["arraysize"] = str(shape_of(column)[0])
         with warnings.catch_warnings(category=VOWarning, action="ignore"):
             # An ID must be ASCII; astropy makes one from a name that is not, and says so.
-            field = tree.Field(frame, name=column.name, unit=said.get("unit"), ucd=said.get("ucd"), **form)
-        field.description = said.get("description")
+            field = tree.Field(
+                frame, name=_attribute(column.name), unit=said.get("unit"), ucd=said.get("ucd"), **form
+            )
+        field.description = _legal(said.get("description", "")) or None
         table.fields.append(field)
     table.create_arrays(0)
     return frame
@@ -89,7 +111,7 @@ def _cells(column: pa.ChunkedArray) -> list[str]:
     if isinstance(column.type, pa.FixedSizeListType):
         return [f"<TD>{numbers}</TD>" for numbers in _numbers(vector_texts(column, " ", "NaN"))]
     if pa.types.is_string(column.type):
-        texts = [None if text is None else escape(_legal(text)) for text in column.to_pylist()]
+        texts = [None if text is None else escape(_legal(text), _CONTROL) for text in column.to_pylist()]
     else:
         texts = _numbers(pc.cast(column, pa.string()).to_pylist())
     return ["<TD/>" if text is None else f"<TD>{text}</TD>" for text in texts]
@@ -102,25 +124,40 @@ def _numbers(texts: list) -> list:
     return [odd.sub(lambda m: spelt[m[0]], text).replace("-+", "-") if text else text for text in texts]
 
 
+def _attribute(text: str) -> str:
+    return _legal(text).translate(str.maketrans(_STAND_INS))
+
+
 def _legal(text: str) -> str:
     return _FORBIDDEN.sub("\ufffd", text)
 
 
 def votable_provenance(catalogue: Path) -> dict[str, str]:
     """The provenance in a VOTable catalogue; reads its head only."""
-    from astropy.io.votable import parse
-
-    head = io.BytesIO()
     with open(catalogue, "rb") as file:
-        for line in file:
-            if b"<DATA>" in line:
-                break
-            head.write(line)
-    head.write(b"</TABLE></RESOURCE></VOTABLE>")
-    head.seek(0)
-    infos = parse(head).resources[0].infos
-    return {
-        info.name.removeprefix(METADATA_PREFIX): info.value
-        for info in infos
-        if info.name.startswith(METADATA_PREFIX)
-    }
+        return provenance_of_votable(file)
+
+
+def provenance_of_votable(stream: IO[bytes]) -> dict[str, str]:
+    """The provenance in a VOTable that Morphoscope wrote, or that STILTS or TOPCAT made of a catalogue.
+
+    STILTS and TOPCAT turn everything known of a table into PARAM elements: INFOs of a VOTable keep their
+    names, cards of a FITS header are called by their keywords, entries of ECSV have no prefix. It is not read
+    through astropy, which refuses the two-dimensional strings that STILTS makes of COMMENT cards.
+    """
+    found: dict[str, str] = {}
+    params: dict[str, str] = {}
+    for _, element in ElementTree.iterparse(stream, events=("start",)):
+        kind, name = element.tag.rpartition("}")[2], element.get("name", "")
+        if kind == "DATA":
+            break
+        if kind in ("INFO", "PARAM") and name.startswith(METADATA_PREFIX):
+            found[name.removeprefix(METADATA_PREFIX)] = element.get("value", "")
+        elif kind == "PARAM":
+            params[name] = element.get("value", "")
+    if found:
+        return found
+    if PROVENANCE_NAMES in params:
+        names = json.loads(params[PROVENANCE_NAMES])
+        return {name: unescaped(params[keyword]) for keyword, name in names.items() if keyword in params}
+    return params if params.get("program") == "morphoscope" else {}

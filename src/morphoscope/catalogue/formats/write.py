@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from morphoscope import files
-from morphoscope.catalogue.formats.fits_table import FitsCatalogue, fits_provenance
+from morphoscope.catalogue.formats.fits_table import FitsCatalogue, check_fits, fits_provenance
 from morphoscope.catalogue.formats.hats import ENDING as HATS
 from morphoscope.catalogue.formats.hats import MARK as HATS_MARK
-from morphoscope.catalogue.formats.hats import HatsCatalogue, need_hats
+from morphoscope.catalogue.formats.hats import HatsCatalogue, check_hats, need_hats
 from morphoscope.catalogue.formats.parquet_csv import (
     MARK,
     METADATA_PREFIX,
@@ -30,6 +30,7 @@ from morphoscope.catalogue.formats.parquet_csv import (
     ParquetCatalogue,
     ShardedCatalogue,
     Writer,
+    check_ecsv,
     described_by,
     ecsv_provenance,
 )
@@ -46,6 +47,10 @@ FORMATS: dict[str, Callable[[Path, pa.Schema, Mapping[str, str], Extent], Writer
     ".fits": FitsCatalogue,
     ".vot": VotableCatalogue,
     ".xml": VotableCatalogue,
+}
+_CHECKS: dict[str, Callable[[pa.Schema, str], None]] = {
+    ".fits": check_fits,
+    ".ecsv": check_ecsv,
 }
 
 
@@ -73,6 +78,17 @@ class Target:
         if self.by_place:
             return HATS_MARK
         return None if self.shard_rows is None else MARK
+
+    def check(self, schema: pa.Schema) -> None:
+        """Refuse columns that the format cannot hold: before any image is read.
+
+        Raises:
+            UsageError: which column, why, and what to do.
+        """
+        if self.by_place:
+            check_hats(schema, self.path.name)
+        elif self.shard_rows is None and (check := _CHECKS.get(self.path.suffix.lower())):
+            check(schema, self.path.name)
 
     def writer(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> Writer:
         """Something that writes the catalogue at ``place``, which is not there yet."""
@@ -210,6 +226,7 @@ def write_tables(
         provenance: where the numbers come from.
         extent: of the whole.
     """
+    target.check(schema)
     with files.explained_os_errors(target.path):
         target.path.parent.mkdir(parents=True, exist_ok=True)
         files.remove_stale_partials(target.path)
