@@ -286,10 +286,10 @@ def fits_provenance(catalogue: Path) -> dict[str, str]:
     """The provenance in a FITS catalogue, also in one that TOPCAT or STILTS saved again."""
     from astropy.io import fits
 
-    with fits.open(catalogue) as file:
-        header = file[1].header
-        names = json.loads(header.get(PROVENANCE_NAMES, "{}"))
-        if names or not file[0].header.get("VOTMETA"):
-            return {name: unescaped(str(header[keyword])) for keyword, name in names.items()}
-        data = file[0].data  # "FITS-plus": a VOTable without rows stands in the primary array
-        return provenance_of_votable(io.BytesIO(data.tobytes()))
+    header = fits.getheader(catalogue, 1)
+    names = json.loads(header.get(PROVENANCE_NAMES, "{}"))
+    if names or not fits.getheader(catalogue, 0).get("VOTMETA"):
+        return {name: unescaped(str(header[keyword])) for keyword, name in names.items()}
+    # "FITS-plus": a VOTable without rows stands in the primary array.
+    content = np.asarray(fits.getdata(catalogue, 0), np.uint8).tobytes()
+    return provenance_of_votable(io.BytesIO(content))
