@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,37 +14,27 @@ import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.bands import MOST_BANDS, reddest_first
-from morphoscope.images.decode import is_fits_name, read_image
+from morphoscope.images.decode import read_image
+from morphoscope.images.file_names import nearest_file
 from morphoscope.images.fits import read_bands
+from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column
+from morphoscope.images.sky_columns import OddPlaces, SkyColumns, found_sky
 from morphoscope.images.stream import Item
+from morphoscope.images.table_astropy import as_text
+from morphoscope.images.table_csv import typed
 from morphoscope.images.tables import (
-    column_names,
-    column_types,
-    degrees,
-    is_table_name,
+    MISSING,
+    columns_of,
+    is_text_table,
     iterate_table,
     need_columns,
-    numbers,
+    split_part,
     texts,
 )
 from morphoscope.progress import note
 
-# Names that columns usually have, tried in this order where none was given.
-IMAGE_NAMES = ("image", "file", "filename", "file_name", "path", "image_path", "file_loc", "cutout")
-ID_NAMES = (
-    *("id", "id_str", "galaxyid", "galaxy_id", "objid", "object_id", "objectid", "source_id", "iauname"),
-    "objname",
-)
-RA_NAMES = (
-    *("ra", "ra_deg", "raj2000", "_raj2000", "ra_icrs", "alpha_j2000", "alphawin_j2000", "ramean"),
-    "right_ascension",
-)
-DEC_NAMES = (
-    *("dec", "dec_deg", "dej2000", "decj2000", "_dej2000", "de_icrs", "dec_icrs", "delta_j2000"),
-    *("deltawin_j2000", "decmean", "declination"),
-)
-MOST_DEGREES = {"ra": 360.0, "dec": 90.0}
 _ROWS, _ROWS_WITH_IMAGES = 4096, 64  # of a piece: rows that hold images are large
+_LONGEST_NAME = 1024  # bytes; a file's content is longer
 
 
 @dataclass(frozen=True)
@@ -55,82 +46,107 @@ class ImageTable:
         image_columns: one column with an image file, or one a band of FITS files, the reddest first. A
             Parquet column may hold the files' bytes, alone or as ``{"bytes": …, "path": …}``.
         folder: image files that are not absolute paths lie in it.
-        id_column, ra_column, dec_column: None if the table has none.
+        id_column: identifiers; None if the table has none.
+        sky: the coordinates; None if the table has none.
         bands: to take out of each FITS file (see :mod:`morphoscope.images.fits_bands`).
+        holds_files: image columns that hold the files themselves.
     """
 
     path: Path
     image_columns: tuple[str, ...]
     folder: Path
     id_column: str | None = None
-    ra_column: str | None = None
-    dec_column: str | None = None
+    sky: SkyColumns | None = None
     bands: tuple[str, ...] = ()
+    holds_files: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that have a meaning here."""
-        named = (self.id_column, self.ra_column, self.dec_column)
-        return tuple(dict.fromkeys((*self.image_columns, *(name for name in named if name is not None))))
+        named = (*self.image_columns, self.id_column, *(self.sky.names if self.sky else ()))
+        return tuple(dict.fromkeys(name for name in named if name is not None))
 
-    def items(self, stretch: str = "lupton", *, lenient: bool = False) -> Iterator[Item]:
+    @property
+    def name_columns(self) -> tuple[str, ...]:
+        """The columns that hold names, of which no letter may change."""
+        return tuple(name for name in (*self.image_columns, self.id_column) if name is not None)
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """The table with these columns in pieces."""
+        yield from iterate_table(self.path, self.columns, _ROWS_WITH_IMAGES if self.holds_files else _ROWS)
+
+    def items(self, stretch: str = "lupton") -> Iterator[Item]:
         """One item a row, in order, the table being read in pieces; an id that is missing is left out.
 
-        ``row`` has ``id`` (text), and ``ra`` and ``dec`` in degrees (NaN where empty) if there are such
-        columns. A row without an image becomes an item that cannot be loaded.
+        ``row`` has ``id`` (text), and ``ra`` and ``dec`` in degrees (NaN where there is no place) if there are
+        such columns. A row without an image becomes an item that cannot be loaded.
 
         Args:
             stretch: for FITS images.
-            lenient: a coordinate that is no number is left empty, and a note says so once; else it raises.
         """
-        kinds = column_types(self.path) if self.path.suffix.lower() in (".parquet", ".pq") else {}
-        held = any(_holds_files(kinds.get(name)) for name in self.image_columns)
-        first, said = 0, set[str]()
-        for piece in iterate_table(self.path, self.columns, _ROWS_WITH_IMAGES if held else _ROWS):
-            yield from self.items_of(piece, stretch, first=first, lenient=said if lenient else None)
+        yield from self.items_of(self.pieces(), stretch)
+
+    def items_of(self, pieces: Iterable[pa.Table], stretch: str) -> Iterator[Item]:
+        """The items of the table's rows, which come in pieces with :attr:`columns`."""
+        places = None if self.sky is None else OddPlaces(str(self.path), self.sky)
+        first = 0
+        for piece in pieces:
+            images = [_files(piece, name) for name in self.image_columns]
+            columns: dict[str, list[Any]] = {}
+            if self.id_column is not None:
+                columns["id"] = texts(piece, self.id_column)
+            if places is not None:
+                columns["ra"], columns["dec"] = (values.tolist() for values in places(piece, first))
+            for row in range(piece.num_rows):
+                files = [column[row] for column in images]
+                values = {name: column[row] for name, column in columns.items()}
+                if values.get("id", "") is None:
+                    del values["id"]
+                name = files[0].name or f"{self.path.name} row {first + row + 1}"
+                if not any(files):
+                    name = "(no image)"
+                yield Item(name, self._loader(files, name, stretch), values)
             first += piece.num_rows
 
-    def items_of(
-        self, piece: pa.Table, stretch: str, *, first: int = 0, lenient: set[str] | None = None
-    ) -> Iterator[Item]:
-        """The items of some rows of the table.
+    def whole_number_ids(self) -> bool:
+        """Whether every row has an id that is a whole number of 64 bits and came as one.
 
-        Args:
-            piece: the rows, with :attr:`columns`.
-            stretch: for FITS images.
-            first: number of the first of them in the table, from 0.
-            lenient: columns of which a note has said that some cells are no coordinates; None: these raise.
+        A text table has whole numbers where they are written as a number is: ``7``, not ``007``.
         """
-        images = [_files(piece, name) for name in self.image_columns]
-        columns: dict[str, list[Any]] = {}
-        if self.id_column is not None:
-            columns["id"] = texts(piece, self.id_column)
-        for name, column in (("ra", self.ra_column), ("dec", self.dec_column)):
-            if column is None:
-                continue
-            if lenient is None:
-                columns[name] = numbers(piece, column, str(self.path)).tolist()
-            else:
-                columns[name] = self._coordinates(piece, name, column, first, lenient).tolist()
-        for row in range(piece.num_rows):
-            files = [column[row] for column in images]
-            values = {name: column[row] for name, column in columns.items()}
-            if values.get("id", "") is None:
-                del values["id"]
-            name = files[0].name or f"{self.path.name} row {first + row + 1}"
-            if not any(files):
-                name = "(no image)"
-            yield Item(name, self._loader(files, name, stretch), values)
+        if self.id_column is None:
+            return False
+        for piece in iterate_table(self.path, (self.id_column,), 1 << 16):
+            column = piece.column(0)
+            if pa.types.is_string(column.type) and is_text_table(self.path):
+                column = typed(column)
+            fits = pa.types.is_integer(column.type) and column.type != pa.uint64()
+            if column.null_count or not fits:
+                return False
+        return True
 
-    def _coordinates(self, piece: pa.Table, name: str, column: str, first: int, said: set[str]) -> np.ndarray:
-        values, wrong = degrees(piece, column, MOST_DEGREES[name])
-        if wrong and column not in said:
-            said.add(column)
-            note(
-                f"{self.path}: '{piece.column(column)[wrong[0]].as_py()}' in row {first + wrong[0] + 1} of "
-                f"column '{column}' is no angle in degrees; such cells are left empty in the catalogue"
+    def check_files(self, pieces: Iterable[pa.Table] | None = None) -> None:
+        """Refuse a table of whose images not one is there; looking ends at the first that is.
+
+        Raises:
+            UsageError: the first image and the nearest file that exists are named.
+        """
+        if self.holds_files:
+            return
+        first, count = "", 0
+        for piece in self.pieces() if pieces is None else pieces:
+            for name in texts(piece, self.image_columns[0]):
+                if name is None:
+                    continue
+                if os.path.lexists(self.folder / name):
+                    return
+                first, count = first or name, count + 1
+        if first:
+            near = nearest_file(self.folder, first)
+            hint = f"the nearest file that exists is {near}" if near else "nothing like it exists there"
+            raise UsageError(
+                f"{self.path}: none of its {count} images is there; the first would be {self.folder / first}, and "
+                f"{hint}"
             )
-        return values
 
     def _loader(self, files: list[_File], name: str, stretch: str) -> Callable[[], np.ndarray]:
         if not all(files):
@@ -152,18 +168,6 @@ class _File:
         return bool(self.name) or self.content is not None
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file is a table: by its name, and a FITS file by what is in it."""
-    if not is_table_name(path.name):
-        return False
-    if not is_fits_name(path.name):
-        return True
-    try:
-        return bool(column_names(path))
-    except MorphoscopeError:
-        return False
-
-
 def open_table(
     path: Path | str,
     *,
@@ -181,36 +185,41 @@ def open_table(
         image_column: the column with image files, or one column a band: two (red, blue), three (red, green,
             blue), or in any order where ``bands`` says which is which.
         id_column: identifiers; none: a column such as "id" if there is one.
-        ra_column: degrees; none: a column such as "ra" if there is one.
-        dec_column: degrees; none: a column such as "dec" if there is one.
+        ra_column: right ascension; none: a column such as "ra" if there is one. See
+            :mod:`morphoscope.images.sky_columns` for its unit.
+        dec_column: declination; none: a column such as "dec" if there is one.
         folder: image files lie here; none: in the table's own folder.
         bands: names of bands. Columns called as they are, or such as ``g_file`` and ``path_g``, hold one
             file a band; else they are taken out of each file.
 
     Raises:
-        UsageError: no such file or column, or no column with images.
+        UsageError: no such file or column, no column with images, or coordinates in a unit that is no angle's.
         MorphoscopeError: the file cannot be read as a table.
     """
     path = Path(path)
-    there = column_names(path)
-    images = _image_columns(path, there, image_column, bands)
+    there = columns_of(path)
+    images = _image_columns(path, there.names, image_column, bands)
     given = [name for name in (id_column, ra_column, dec_column) if name is not None]
-    need_columns(there, (*images, *given), str(path))
+    need_columns(there.names, (*images, *given), str(path))
+    identity = id_column or found_column(there.names, ID_NAMES)
+    if identity is None:
+        note(
+            f"{path}: no column of ids was found ({', '.join(ID_NAMES)}), so galaxies are called as their images; "
+            f"the columns are {_some(there.names)}"
+        )
     return ImageTable(
         path,
         images,
-        path.parent if folder is None else Path(folder),
-        id_column or found_column(there, ID_NAMES),
-        ra_column or found_column(there, RA_NAMES),
-        dec_column or found_column(there, DEC_NAMES),
+        split_part(path)[0].parent if folder is None else Path(folder),
+        identity,
+        found_sky(there, str(path), ra=ra_column, dec=dec_column),
         tuple(bands) if len(images) == 1 else (),
+        frozenset(name for name in images if _holds_files(there.types.get(name))),
     )
 
 
-def found_column(there: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of ``names`` that a table has, upper and lower case being alike; None if it has none."""
-    lower = {name.lower(): name for name in reversed(there)}
-    return next((lower[name] for name in names if name in lower), None)
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _image_columns(
@@ -235,7 +244,8 @@ def _image_columns(
     found = found_column(there, IMAGE_NAMES)
     if found is None:
         raise UsageError(
-            f"{path}: no column of images was found; pass --image-column (columns: {', '.join(there)})"
+            f"{path}: no column of images was found ({', '.join(IMAGE_NAMES)}); pass --image-column (columns: "
+            f"{_some(there)})"
         )
     return (found,)
 
@@ -259,7 +269,16 @@ def _files(piece: pa.Table, name: str) -> list[_File]:
     cells = piece.column(name).to_pylist()
     if pa.types.is_struct(kind):
         return [_File(str((cell or {}).get("path") or ""), (cell or {}).get("bytes")) for cell in cells]
-    return [_File(content=cell) for cell in cells]
+    return [_named_or_held(cell) for cell in cells]
+
+
+def _named_or_held(cell: bytes | None) -> _File:
+    """Bytes are a file, or, as programs write text of FITS tables to Parquet, the name of one."""
+    if cell is not None and len(cell) <= _LONGEST_NAME and not cell.startswith(b"SIMPLE  ="):
+        text = as_text(cell).strip()
+        if text.isprintable():
+            return _File("" if text in MISSING else text)
+    return _File(content=cell)
 
 
 def _no_image(table: Path) -> np.ndarray:

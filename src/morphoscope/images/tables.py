@@ -1,28 +1,41 @@
-"""Tables of any kind as Arrow columns: CSV, ECSV, Parquet, FITS and VOTable.
+"""Tables of any kind as Arrow columns: CSV, ECSV, Parquet, FITS and VOTable, packed or not.
 
-The cells of an Arrow column as numbers, coordinates or text.
+All formats are read alike: text has no blanks around it, and cells that say that there is nothing
+(:data:`MISSING`) are null; names of columns that repeat get a number. A file with several tables is named with
+the one that is meant, ``field.fits#SOURCES`` or ``match.vot#2``; see
+:func:`morphoscope.images.table_astropy.chosen_part` for those that are not.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.images.known_columns import distinct_names
+from morphoscope.images.table_astropy import (
+    AstropyFile,
+    as_text,
+    holds_table_alone,
+    open_ecsv,
+    open_fits,
+    open_votable,
+)
+from morphoscope.images.table_csv import COMPRESSED, CsvFile, opened, typed
 
 _KINDS = {
     ".csv": "csv",
-    ".ecsv": "ascii.ecsv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".ecsv": "ecsv",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".fits": "fits",
@@ -33,39 +46,87 @@ _KINDS = {
     ".xml": "votable",
 }
 TABLE_SUFFIXES = tuple(_KINDS)
+# Text that stands for nothing, in every format: what R, numpy, pandas, Gaia and astropy write for an empty cell.
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "Null", "None", "--")
+_MASK = ".mask"  # astropy's Parquet keeps which cells of a column are masked in another one
 
 
 def is_table_name(name: str) -> bool:
     """Whether a file's name says that it is a table; a FITS file may be one or an image."""
-    return name.lower().endswith(TABLE_SUFFIXES)
+    return _kind_of_name(name) is not None
 
 
-def column_names(path: Path) -> list[str]:
+def is_table(path: Path) -> bool:
+    """Whether a file is a table: by its name, and a FITS file by what is in it.
+
+    A FITS file with an image in it is an image, whatever tables describe it, unless one of them is named.
+    """
+    path, part = split_part(path)
+    kind = _kind_of_name(path.name)
+    if kind == "fits":
+        return path.is_file() and (bool(part) or holds_table_alone(path))
+    return kind is not None
+
+
+def is_text_table(path: Path) -> bool:
+    """Whether a table's cells come as text, whatever they mean."""
+    return _kind_of_name(split_part(path)[0].name) == "csv"
+
+
+def split_part(path: Path) -> tuple[Path, str]:
+    """A file and the name or number of one of its tables, out of ``match.vot#2``; empty where none is named."""
+    if "#" in path.name and not path.exists():
+        file, _, part = str(path).rpartition("#")
+        if is_table_name(file) and Path(file).is_file():
+            return Path(file), part
+    return path, ""
+
+
+def _kind_of_name(name: str) -> str | None:
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes[-2:]]
+    if suffixes and suffixes[-1] in COMPRESSED and len(suffixes) == 2:
+        kind = _KINDS.get(suffixes[0])
+        return None if kind == "parquet" else kind
+    return _KINDS.get(suffixes[-1]) if suffixes else None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is known of a table's columns before its rows are read.
+
+    Attributes:
+        names: in their order.
+        types: those that are known; of a CSV, what the first rows look like.
+        units: as the file writes them; empty ones are left out.
+    """
+
+    names: list[str]
+    types: dict[str, pa.DataType]
+    units: dict[str, str]
+
+
+def columns_of(path: Path) -> Columns:
     """The columns of a table, without reading its rows where the format allows it.
 
     Raises:
         UsageError: no such file, or a suffix that is none of :data:`TABLE_SUFFIXES`.
         MorphoscopeError: the file cannot be read as a table.
     """
-    kind = _kind(path)
-    with _explained(path):
-        if kind == "csv":
-            with pa_csv.open_csv(path) as reader:
-                return reader.schema.names
-        if kind == "parquet":
-            return pq.read_schema(path).names
-    return read_table(path).column_names
+    with _opened(path) as file:
+        if isinstance(file, CsvFile):
+            sample = _clean(file.sample)
+            types = {name: typed(sample.column(name)).type for name in file.names}
+            return Columns(list(file.names), types, {})
+        return Columns(list(file.names), dict(file.types), dict(file.units))
 
 
-def column_types(path: Path) -> dict[str, pa.DataType]:
-    """The types of a Parquet table's columns.
+def column_names(path: Path) -> list[str]:
+    """The names of a table's columns.
 
     Raises:
-        as :func:`column_names`.
+        as :func:`columns_of`.
     """
-    with _explained(path):
-        schema = pq.read_schema(path)
-    return dict(zip(schema.names, schema.types, strict=True))
+    return columns_of(path).names
 
 
 def row_count(table: Path) -> int | None:
@@ -73,7 +134,7 @@ def row_count(table: Path) -> int | None:
     suffix = table.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return pq.read_metadata(table).num_rows
-    return _lines(table) - 1 if suffix == ".csv" else None
+    return _lines(table) - 1 if suffix in (".csv", ".tsv") else None
 
 
 def _lines(path: Path) -> int:
@@ -86,35 +147,29 @@ def _lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(path: Path, columns: Sequence[str] | None = None, *, names: Iterable[str] = ()) -> pa.Table:
     """A whole table, by its file's suffix; columns with several numbers a row are left out.
 
     Args:
         path: CSV, ECSV, Parquet, FITS or VOTable.
         columns: only these; none: all.
+        names: columns of a CSV that hold names, whose text stays as it is; of the others, numbers become numbers
+            (see :func:`morphoscope.images.table_csv.typed`).
 
     Raises:
         UsageError: no such file, an unknown suffix, or a column is missing (the nearest one is named).
         MorphoscopeError: the file is damaged or holds no rows.
     """
-    kind = _kind(path)
-    if kind == "csv":
-        with _explained(path):
-            content = path.read_bytes()
-        table = read_csv(content, str(path))
-    else:
-        if columns is not None and kind == "parquet":
-            need_columns(column_names(path), columns, str(path))
-        with _explained(path):
-            if kind == "parquet":
-                with pq.ParquetFile(path) as file:
-                    table = file.read(columns=None if columns is None else list(columns))
-            else:
-                table = _read_astropy(path, kind, columns)
-    if columns is not None:
-        need_columns(table.column_names, columns, str(path))
-        table = table.select(list(columns))
-    return _with_rows(table, str(path))
+    with _opened(path) as file:
+        wanted = list(file.names) if columns is None else list(dict.fromkeys(columns))
+        need_columns(file.names, wanted, str(path))
+        if isinstance(file, CsvFile):
+            table = _of_csv(file, wanted, set(names))
+        elif isinstance(file, _ParquetFile):
+            table = _clean(pa.concat_tables(file.pieces(wanted, 1 << 16)) if file.rows else file.empty(wanted))
+        else:
+            table = _clean(file.read(wanted))
+        return _with_rows(table, str(path))
 
 
 def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.Table]:
@@ -125,35 +180,136 @@ def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Itera
     Raises:
         as :func:`read_table`, some of them only when a later piece is read.
     """
-    kind = _kind(path)
-    if kind not in ("csv", "parquet"):
-        table = read_table(path, columns)
-        yield from (table.slice(start, rows) for start in range(0, table.num_rows, rows))
-        return
-    need_columns(column_names(path), columns, str(path))
-    with _explained(path):
-        if kind == "parquet":
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(rows, columns=list(columns)):
-                    yield pa.Table.from_batches([batch])
-            return
-        options = pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()),
-            include_columns=list(columns),
-            strings_can_be_null=True,
+    with _opened(path) as file:
+        wanted, any_rows = list(dict.fromkeys(columns)), False
+        need_columns(file.names, wanted, str(path))
+        if isinstance(file, CsvFile):
+            pieces = file.pieces(wanted)
+        elif isinstance(file, _ParquetFile):
+            pieces = file.pieces(wanted, rows)
+        else:
+            whole = file.read(wanted)
+            pieces = (whole.slice(start, rows) for start in range(0, whole.num_rows, rows))
+        for piece in pieces:
+            any_rows = any_rows or piece.num_rows > 0
+            yield _clean(piece)
+        if not any_rows:
+            raise MorphoscopeError(f"{path}: the table has no rows")
+
+
+def read_csv(content: bytes, name: str) -> pa.Table:
+    """A CSV table from its content.
+
+    Raises:
+        MorphoscopeError: rows of different lengths, or no rows at all.
+    """
+    with _explained(Path(name)):
+        file = CsvFile.open(content, name)
+        return _with_rows(_of_csv(file, list(file.names), set()), name)
+
+
+def _of_csv(file: CsvFile, wanted: Sequence[str], names: set[str]) -> pa.Table:
+    pieces = list(file.pieces(wanted))
+    table = _clean(pa.concat_tables(pieces) if pieces else file.sample.select(wanted))
+    return pa.table({name: table[name] if name in names else typed(table[name]) for name in wanted})
+
+
+@dataclass(frozen=True)
+class _ParquetFile:
+    """A Parquet table; a column's mask (as astropy writes it) is applied and is no column of its own."""
+
+    file: pq.ParquetFile
+    names: list[str]
+    types: dict[str, pa.DataType]
+    units: dict[str, str]
+
+    @classmethod
+    def of(cls, file: pq.ParquetFile) -> _ParquetFile:
+        schema = file.schema_arrow
+        there = set(schema.names)
+        masks = {
+            field.name
+            for field in schema
+            if pa.types.is_boolean(field.type)
+            and field.name.endswith(_MASK)
+            and field.name.removesuffix(_MASK) in there
+        }
+        called = distinct_names(field.name for field in schema)
+        kept = {name: field for name, field in zip(called, schema, strict=True) if field.name not in masks}
+        units = {name: (field.metadata or {}).get(b"unit", b"").decode() for name, field in kept.items()}
+        units |= _units_of_astropy(schema)
+        return cls(
+            file,
+            list(kept),
+            {name: field.type for name, field in kept.items()},
+            {name: unit for name, unit in units.items() if unit and name in kept},
         )
-        with pa_csv.open_csv(path, convert_options=options) as reader:
-            for batch in reader:
-                yield pa.Table.from_batches([batch])
+
+    @property
+    def rows(self) -> int:
+        return self.file.metadata.num_rows
+
+    def empty(self, wanted: Sequence[str]) -> pa.Table:
+        return pa.table({name: pa.array([], self.types[name]) for name in wanted})
+
+    def pieces(self, wanted: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        there = self.file.schema_arrow.names
+        every = distinct_names(there)
+        unique = len(set(there)) == len(there)
+        masks = [name + _MASK for name in wanted if name + _MASK in there and name + _MASK not in self.names]
+        asked = [*wanted, *masks] if unique else None
+        for batch in self.file.iter_batches(rows, columns=asked):
+            table = pa.Table.from_batches([batch])
+            if not unique:
+                table = table.rename_columns(every)
+            columns = {}
+            for name in wanted:
+                column = table.column(name)
+                if name + _MASK in masks:
+                    column = pc.if_else(table.column(name + _MASK), pa.scalar(None, column.type), column)
+                columns[name] = column
+            yield pa.table(columns)
 
 
-def _kind(path: Path) -> str:
+def _units_of_astropy(schema: pa.Schema) -> dict[str, str]:
+    """Units that astropy keeps beside the columns."""
+    said = (schema.metadata or {}).get(b"table_meta_yaml")
+    if not said:
+        return {}
+    from astropy.table import meta
+
+    try:
+        header: Any = meta.get_header_from_yaml(said.decode().split("\n"))
+        return {str(column["name"]): str(column.get("unit") or "") for column in header["datatype"]}
+    except Exception:  # YAML readers raise anything at all; without it the columns are as good as any others'
+        return {}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[CsvFile | _ParquetFile | AstropyFile]:
+    """A table's file, by its name; a file called CSV that begins as an ECSV is one."""
+    path, part = split_part(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a table was expected")
-    suffix = path.suffix.lower()
-    if suffix not in _KINDS:
+    kind = _kind_of_name(path.name)
+    if kind is None:
         raise UsageError(f"{path}: a table was expected, with the ending {', '.join(TABLE_SUFFIXES)}")
-    return _KINDS[suffix]
+    with _explained(path), contextlib.ExitStack() as stack:
+        if kind == "parquet":
+            yield _ParquetFile.of(stack.enter_context(pq.ParquetFile(path)))
+        elif kind == "fits":
+            yield open_fits(path, part)
+        elif kind == "votable":
+            yield open_votable(path, part)
+        elif kind == "ecsv" or _begins_as_ecsv(path):
+            yield open_ecsv(path)
+        else:
+            yield CsvFile.open(path, str(path))
+
+
+def _begins_as_ecsv(path: Path) -> bool:
+    with opened(path) as file:
+        return file.read(8) == b"# %ECSV "
 
 
 @contextlib.contextmanager
@@ -164,22 +320,6 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # readers raise anything at all on bytes that are not what they expect
         raise MorphoscopeError(f"{path}: cannot be read as a table ({_first_line(error)})") from error
-
-
-def read_csv(content: bytes, name: str) -> pa.Table:
-    """A CSV table from its content; empty cells are null.
-
-    Raises:
-        MorphoscopeError: rows of different lengths, or no rows at all.
-    """
-    try:
-        table = pa_csv.read_csv(
-            io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")),
-            convert_options=pa_csv.ConvertOptions(strings_can_be_null=True),
-        )
-    except pa.ArrowException as error:
-        raise MorphoscopeError(f"{name}: cannot be read as CSV ({_first_line(error)})") from error
-    return _with_rows(table, name)
 
 
 def need_columns(there: Sequence[str], names: Iterable[str], where: str) -> None:
@@ -198,31 +338,6 @@ def need_columns(there: Sequence[str], names: Iterable[str], where: str) -> None
             raise UsageError(f"{where}: has no column '{name}'{did_you_mean(name, there, 'columns')}")
 
 
-def _read_astropy(path: Path, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
-    from astropy.table import Table
-
-    options = {"memmap": True} if kind == "fits" else {}
-    with warnings.catch_warnings():  # about units and headers that bend the standard
-        warnings.simplefilter("ignore")
-        table = Table.read(path, format=kind, **options)
-    single = [name for name in table.colnames if table[name].ndim == 1]
-    if columns is not None:
-        need_columns(single, columns, str(path))
-        single = list(dict.fromkeys(columns))
-    return pa.table({name: _arrow(table[name]) for name in single})
-
-
-def _arrow(column: Any) -> pa.Array:
-    values = np.asarray(column)
-    missing = np.broadcast_to(
-        np.ma.getmaskarray(column) if np.ma.isMaskedArray(column) else False, values.shape
-    )
-    if values.dtype.kind in "iufb":  # FITS columns come big-endian
-        return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=missing)
-    words = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.tolist()]
-    return pa.array([None if gone else word for word, gone in zip(words, missing, strict=True)], pa.string())
-
-
 def _with_rows(table: pa.Table, name: str) -> pa.Table:
     if not table.num_rows:
         raise MorphoscopeError(f"{name}: the table has no rows")
@@ -233,6 +348,27 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _clean(table: pa.Table) -> pa.Table:
+    """Text without blanks around it, null where it says that there is nothing."""
+    for at, field in enumerate(table.schema):
+        kind = field.type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+            continue
+        column = table.column(at)
+        column = pc.utf8_trim_whitespace(column if pa.types.is_string(field.type) else _as_string(column))
+        missing = pc.is_in(column, pa.array(MISSING))
+        table = table.set_column(at, field.name, pc.if_else(missing, pa.scalar(None, pa.string()), column))
+    return table
+
+
+def _as_string(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(pa.string())
+
+
 def numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
     """A column as float64, (N,); null becomes NaN.
 
@@ -240,8 +376,6 @@ def numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
         MorphoscopeError: the column holds something else; the first such row is named.
     """
     column = table.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     try:
         column = column.cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -252,37 +386,24 @@ def numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
     return pc.fill_null(column, float("nan")).to_numpy()
 
 
-def degrees(table: pa.Table, name: str, most: float) -> tuple[np.ndarray, list[int]]:
-    """A column of coordinates as float64 degrees, (N,), and the rows that hold something else.
-
-    Such cells — words, sexagesimal text, values beyond ±``most`` — become NaN, as empty ones do.
-    """
-    cells = table.column(name).to_pylist()
-    values = np.full(len(cells), np.nan)
-    wrong = []
-    for row, cell in enumerate(cells):
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
-            continue
-        try:
-            value = float(cell)
-        except (TypeError, ValueError):
-            wrong.append(row)
-            continue
-        if abs(value) <= most:
-            values[row] = value
-        elif value == value:
-            wrong.append(row)
-    return values, wrong
-
-
 def texts(table: pa.Table, name: str) -> list[str | None]:
-    """A column as text without blanks around it; null or blank becomes None. Whole numbers stay whole."""
+    """A column of names as text; null, blank and what :data:`MISSING` lists become None.
+
+    Whole numbers stay whole, bytes are text, and a number that is not finite is no name.
+    """
     column = table.column(name)
-    if pa.types.is_floating(column.type):
-        return [
-            None if v is None or v != v else str(int(v) if v == int(v) else v) for v in column.to_pylist()
-        ]
-    return [None if v is None or not str(v).strip() else str(v).strip() for v in column.to_pylist()]
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_integer(kind):
+        return column.cast(pa.string()).to_pylist()
+    cells = column.to_pylist()
+    if pa.types.is_floating(kind):
+        return [None if v is None or not np.isfinite(v) else str(int(v) if v == int(v) else v) for v in cells]
+    words = [as_text(cell) if isinstance(cell, bytes) else str(cell) for cell in cells if cell is not None]
+    found = iter(word.strip() for word in words)
+    named = (None if cell is None else next(found) for cell in cells)
+    return [None if word is None or word in MISSING else word for word in named]
 
 
 def _first_not_a_number(column: pa.ChunkedArray) -> tuple[int, Any]:

@@ -1,0 +1,93 @@
+"""The names that columns of survey tables usually have, and how a name is compared with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+# Tried in this order where no column was given.
+IMAGE_NAMES = (
+    *("image", "file", "filename", "file_name", "path", "image_path", "file_loc", "cutout", "rgb_image"),
+    *("image_file", "image_name", "img"),
+)
+# Names of single objects come before "id", which in survey tables often only counts the rows of a field.
+ID_NAMES = (
+    *("id_str", "objid", "galaxyid", "galaxy_id", "targetid", "target_id", "object_id", "objectid", "obj_id"),
+    *("source_id", "sourceid", "iauname", "id", "objname", "object name", "object_name"),
+)
+# Right ascension and declination, or Galactic longitude and latitude: decimal ones first.
+EQUATORIAL_NAMES = (
+    *(("ra", "dec"), ("ra_deg", "dec_deg"), ("radeg", "decdeg"), ("radeg", "dedeg")),
+    *(("target_ra", "target_dec"), ("s_ra", "s_dec"), ("_raj2000", "_dej2000"), ("draj2000", "ddecj2000")),
+    *(("draj2000", "ddej2000"), ("raj2000", "dej2000"), ("raj2000", "decj2000"), ("ra_j2000", "dec_j2000")),
+    *(("ra_icrs", "de_icrs"), ("ra_icrs", "dec_icrs"), ("_ra_icrs", "_de_icrs"), ("_ra", "_de")),
+    *(("alpha_j2000", "delta_j2000"), ("alphawin_j2000", "deltawin_j2000"), ("ramean", "decmean")),
+    *(("right_ascension", "declination"), ("coord_ra", "coord_dec"), ("ra_obj", "dec_obj")),
+)
+GALACTIC_NAMES = (
+    *(("glon", "glat"), ("_glon", "_glat"), ("gal_lon", "gal_lat"), ("l", "b")),
+)
+# Sexagesimal coordinates in parts, as VizieR's tables for printing have them.
+PARTS_NAMES = ("rah", "ram", "ras", "de-", "ded", "dem", "des")
+_UNIT = re.compile(r"\s*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*$")
+
+
+def plain_name(name: str) -> str:
+    """A column's name as it is compared: ``# RA (deg)`` is "ra".
+
+    >>> plain_name("# RA (deg)")
+    'ra'
+    """
+    bare = name.strip().removeprefix("#").strip()
+    return (_UNIT.sub("", bare) or bare).lower()
+
+
+def unit_in_name(name: str) -> str:
+    """The unit that a name ends with, in parentheses or brackets; else nothing.
+
+    >>> unit_in_name("RA [hours]")
+    'hours'
+    """
+    found = _UNIT.search(name)
+    return found[1] if found else ""
+
+
+def found_column(there: Sequence[str], names: Iterable[str]) -> str | None:
+    """The first of ``names`` that a table has; None if it has none.
+
+    Case, units in parentheses and a leading # make no difference. Where nothing fits, ``_1`` at the end does not
+    either: so TOPCAT calls the columns of a match's first table.
+    """
+    wanted = list(names)
+    plain = {plain_name(name): name for name in reversed(there)}
+    for ending in ("", "_1"):
+        for name in wanted:
+            if name + ending in plain:
+                return plain[name + ending]
+    return None
+
+
+def found_pair(there: Sequence[str], pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """All of the pairs of columns that a table has, the best known first."""
+    plain = {plain_name(name): name for name in reversed(there)}
+    return [
+        (plain[first + ending], plain[second + ending])
+        for ending in ("", "_1")
+        for first, second in pairs
+        if first + ending in plain and second + ending in plain
+    ]
+
+
+def distinct_names(names: Iterable[str]) -> list[str]:
+    """Columns' names, a number after those that came before, and one for a column without any."""
+    taken: set[str] = set()
+    distinct = []
+    for number, name in enumerate(names, start=1):
+        name = name.strip() or f"column{number}"
+        choice, again = name, 1
+        while choice in taken:
+            again += 1
+            choice = f"{name}_{again}"
+        taken.add(choice)
+        distinct.append(choice)
+    return distinct

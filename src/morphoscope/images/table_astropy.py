@@ -1,0 +1,370 @@
+"""FITS tables, VOTables and ECSV as Arrow columns; astropy reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+import xml.parsers.expat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.fits_bands import is_image
+from morphoscope.images.known_columns import (
+    EQUATORIAL_NAMES,
+    GALACTIC_NAMES,
+    ID_NAMES,
+    IMAGE_NAMES,
+    PARTS_NAMES,
+    distinct_names,
+    found_column,
+    found_pair,
+)
+from morphoscope.images.table_csv import COMPRESSED, opened
+from morphoscope.progress import note
+
+_LDAC_OBJECTS = "LDAC_OBJECTS"  # beside it lies the header of the catalogue's image, as a table
+
+
+@dataclass(frozen=True)
+class AstropyFile:
+    """A table whose columns are read when they are asked for.
+
+    Attributes:
+        names: the columns with one value a row; those with several are left out.
+        types: of those of which the type is known before they are read.
+        units: of the columns that have one, as the file writes it.
+        read: gives some columns.
+        rows: how many there are.
+    """
+
+    names: tuple[str, ...]
+    types: dict[str, pa.DataType]
+    units: dict[str, str]
+    read: Callable[[Sequence[str]], pa.Table]
+    rows: int
+
+
+def open_fits(path: Path, part: str) -> AstropyFile:
+    """A table of a FITS file: the only one, the one called ``part``, or :func:`chosen_part`.
+
+    Raises:
+        MorphoscopeError: the file holds none.
+    """
+    with _fits(path) as units:
+        tables = [(number, unit) for number, unit in enumerate(units) if _is_table(unit)]
+        if not tables:
+            raise MorphoscopeError(f"{path}: holds no table")
+        names = [_single_columns(unit) for _, unit in tables]
+        labels = [str(unit.name) for _, unit in tables]
+        sizes = [int(unit.header["NAXIS2"]) for _, unit in tables]
+        at = chosen_part(path, part, labels, [str(number) for number, _ in tables], names, sizes)
+        number, columns = tables[at][0], {column.name: column for column in tables[at][1].columns}
+        called = dict(zip(distinct_names(names[at]), names[at], strict=True))
+        kinds = {name: _fits_type(columns[true]) for name, true in called.items()}
+        said = {name: str(columns[true].unit or "").strip() for name, true in called.items()}
+
+    def read(wanted: Sequence[str]) -> pa.Table:
+        with _fits(path) as units:
+            return pa.table({name: _fits_column(units[number], called[name]) for name in wanted})
+
+    return AstropyFile(
+        tuple(called),
+        {name: kind for name, kind in kinds.items() if kind is not None},
+        {name: unit for name, unit in said.items() if unit},
+        read,
+        sizes[at],
+    )
+
+
+@contextlib.contextmanager
+def _fits(path: Path) -> Iterator[Any]:
+    from astropy.io import fits
+
+    packed = path.suffix.lower() in COMPRESSED
+    with _silent(), fits.open(path, memmap=not packed, output_verify="ignore") as units:
+        yield units
+
+
+def holds_table_alone(path: Path) -> bool:
+    """Whether a FITS file holds a table and no image: a table beside an image describes the image."""
+    try:
+        with _fits(path) as units:
+            return any(map(_is_table, units)) and not any(map(is_image, units))
+    except Exception:  # astropy raises anything at all on bytes that are not what it expects
+        return False
+
+
+def _is_table(unit: Any) -> bool:
+    from astropy.io import fits
+
+    return isinstance(unit, fits.BinTableHDU | fits.TableHDU) and type(unit).__name__ != "CompImageHDU"
+
+
+def _single_columns(unit: Any) -> list[str]:
+    """The columns with one number or one text a row."""
+    from astropy.io import fits
+
+    if isinstance(unit, fits.TableHDU):
+        return list(unit.columns.names)
+    names = []
+    for column in unit.columns:
+        form = column.format
+        kind = form.format if hasattr(form, "format") else str(form)[-1]
+        if kind in "PQ":
+            single = form.p_format == "A" if hasattr(form, "p_format") else False
+        elif kind == "A":
+            single = not column.dim
+        else:
+            single = kind in "LBIJKED" and getattr(form, "repeat", 1) == 1
+        if single:
+            names.append(column.name)
+    return names
+
+
+def _fits_type(column: Any) -> pa.DataType | None:
+    kind = str(column.format).lstrip("0123456789")[:1]
+    if kind in "APQ":
+        return pa.string()
+    if kind == "L":
+        return pa.bool_()
+    scaled = column.bscale not in (None, "", 1) or column.bzero not in (None, "", 0)
+    if kind in "BIJK":
+        return pa.int64() if not scaled else None
+    return pa.float64()
+
+
+def _fits_column(unit: Any, name: str) -> pa.Array:
+    """A column with its nulls: TNULL, a logical that is neither T nor F, NaN and blank cells of text tables."""
+    from astropy.io import fits
+
+    column = unit.columns[name]
+    raw = unit.data.view(np.ndarray)[name]
+    if isinstance(unit, fits.TableHDU):
+        return _ascii_column(column, raw)
+    kind = str(column.format).lstrip("0123456789")[:1]
+    if kind == "L":
+        codes = raw.view(np.uint8)
+        return pa.array(codes == ord("T"), mask=(codes != ord("T")) & (codes != ord("F")))
+    if kind == "A":
+        return pa.array([as_text(cell).rstrip() for cell in raw.tolist()], pa.string())
+    values = unit.data.field(name)
+    if kind in "PQ":
+        return pa.array([_joined(cell) for cell in values], pa.string())
+    mask = np.zeros(len(values), bool)
+    if column.null is not None and kind in "BIJK":
+        mask = np.asarray(raw) == column.null
+    return as_arrow(np.asarray(values), mask)
+
+
+def _ascii_column(column: Any, raw: np.ndarray) -> pa.Array:
+    cells = [bytes(cell).decode("latin-1").strip() for cell in raw.tolist()]
+    null = None if column.null is None else str(column.null).strip()
+    words = [None if not cell or cell == null else cell for cell in cells]
+    kind = str(column.format)[:1]
+    if kind == "A":
+        return pa.array(words, pa.string())
+    if kind == "I":
+        return pa.array([None if word is None else int(word) for word in words], pa.int64())
+    return pa.array(
+        [None if word is None else float(word.upper().replace("D", "E")) for word in words], pa.float64()
+    )
+
+
+def _joined(cell: Any) -> str:
+    """Text of variable length, of which astropy makes an array of letters."""
+    return "".join(
+        letter.decode("latin-1") if isinstance(letter, bytes) else str(letter) for letter in np.ravel(cell)
+    )
+
+
+def open_votable(path: Path, part: str) -> AstropyFile:
+    """A table of a VOTable: the only one, the one called ``part``, or :func:`chosen_part`.
+
+    Raises:
+        MorphoscopeError: it holds none, or has its data elsewhere.
+    """
+    from astropy.io.votable import parse
+
+    with opened(path) as file:
+        content = file.read()
+    _refuse_references(content, path)
+    with _silent():
+        tables = list(parse(io.BytesIO(content), verify="ignore").iter_tables())
+        if not tables:
+            raise MorphoscopeError(f"{path}: holds no table")
+        labels = [table.name or table.ID or "" for table in tables]
+        numbers = [str(number) for number in range(1, len(tables) + 1)]
+        names = [[str(field.name or field.ID) for field in table.fields] for table in tables]
+        at = chosen_part(path, part, labels, numbers, names, [len(table.array) for table in tables])
+        return _of_table(tables[at].to_table(use_names_over_ids=True))
+
+
+def _refuse_references(content: bytes, path: Path) -> None:
+    """Refuse a VOTable that names its data by an address: reading a file must not open others."""
+    if not any("href".encode(code) in content for code in ("utf-8", "utf-16-le", "utf-16-be")):
+        return
+    found: list[str] = []
+
+    def begin(tag: str, attributes: dict[str, str]) -> None:
+        if tag.rpartition(":")[2].upper() == "STREAM" and "href" in attributes:
+            found.append(attributes["href"])
+
+    parser = xml.parsers.expat.ParserCreate()
+    parser.StartElementHandler = begin
+    parser.Parse(content, True)
+    if found:
+        raise MorphoscopeError(
+            f"{path}: has its data at '{found[0]}'; a VOTable with its data in it was expected, for others are "
+            "not followed"
+        )
+
+
+def open_ecsv(path: Path) -> AstropyFile:
+    """An ECSV table, whatever its ending."""
+    from astropy.table import Table
+
+    with _silent(), opened(path) as file:
+        return _of_table(Table.read(io.BytesIO(file.read()), format="ascii.ecsv"))
+
+
+def _of_table(table: Any) -> AstropyFile:
+    columns: dict[str, Any] = {}
+    units: dict[str, str] = {}
+    for true in table.colnames:
+        column = table[true]
+        if hasattr(column, "icrs"):  # a SkyCoord
+            for axis in ("ra", "dec"):
+                name = axis if axis not in table.colnames else f"{true}.{axis}"
+                columns[name], units[name] = np.asarray(getattr(column.icrs, axis).deg), "deg"
+            continue
+        kind = getattr(column, "dtype", None)
+        if kind is None or getattr(column, "ndim", 1) != 1 or kind.kind not in "iufbSUO":
+            continue
+        if kind.kind == "O" and any(isinstance(cell, np.ndarray) for cell in column[:100]):
+            continue
+        columns[true] = column
+        if getattr(column, "unit", None):
+            units[true] = str(column.unit)
+    called = dict(zip(distinct_names(columns), columns, strict=True))
+
+    def read(wanted: Sequence[str]) -> pa.Table:
+        return pa.table({name: _table_column(columns[called[name]]) for name in wanted})
+
+    types = {name: _numpy_type(columns[true].dtype) for name, true in called.items()}
+    return AstropyFile(
+        tuple(called),
+        types,
+        {name: units[true] for name, true in called.items() if true in units},
+        read,
+        len(table),
+    )
+
+
+def _numpy_type(kind: np.dtype) -> pa.DataType:
+    native: dict[str, pa.DataType] = {"i": pa.int64(), "u": pa.uint64(), "f": pa.float64(), "b": pa.bool_()}
+    return native.get(kind.kind, pa.string())
+
+
+def _table_column(column: Any) -> pa.Array:
+    values = np.asarray(getattr(column, "value", column))
+    mask = np.ma.getmaskarray(column) if np.ma.isMaskedArray(column) else getattr(column, "mask", False)
+    return as_arrow(values, np.broadcast_to(np.asarray(mask, bool), values.shape))
+
+
+def as_arrow(values: np.ndarray, mask: np.ndarray) -> pa.Array:
+    """Numbers, yes/no or texts of any byte order as an Arrow array; masked ones are null."""
+    if values.dtype.kind in "iufb":  # FITS columns come big-endian
+        return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask)
+    words = [_text(value) for value in values.tolist()]
+    return pa.array([None if gone else word for word, gone in zip(words, mask, strict=True)], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value is np.ma.masked:
+        return None
+    return as_text(value) if isinstance(value, bytes) else str(value)
+
+
+def as_text(content: bytes) -> str:
+    """Bytes that are text: UTF-8, else Latin-1; NULs at the end are padding."""
+    content = content.rstrip(b"\0")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def chosen_part(
+    path: Path,
+    part: str,
+    labels: Sequence[str],
+    numbers: Sequence[str],
+    names: Sequence[Sequence[str]],
+    sizes: Sequence[int],
+) -> int:
+    """Which of a file's tables is meant.
+
+    Args:
+        path: the file, for messages.
+        part: a label or a number; empty: the objects of an LDAC catalogue, else the first table with rows that
+            has images, ids or coordinates, else the first with rows. A note says which, where there are more.
+        labels: what the tables are called.
+        numbers: by which they may be chosen, too.
+        names: their columns.
+        sizes: their rows.
+
+    Raises:
+        UsageError: there is no such part.
+    """
+    if part:
+        for at, (label, number) in enumerate(zip(labels, numbers, strict=True)):
+            if part.lower() == label.lower() or part == number:
+                return at
+        raise UsageError(f"{path}: has no table '{part}' (there are: {_listed(labels, numbers)})")
+    if len(labels) == 1:
+        return 0
+    if _LDAC_OBJECTS in labels:
+        return labels.index(_LDAC_OBJECTS)
+    filled = [at for at, size in enumerate(sizes) if size] or [0]
+    at = max(filled, key=lambda at: (_known(names[at]), -at))
+    if len(filled) > 1:
+        note(
+            f"{path}: holds {len(filled)} tables; '{labels[at] or numbers[at]}' is read. Another one is named by "
+            f"'{path.name}#{numbers[next(other for other in filled if other != at)]}' "
+            f"({_listed([labels[n] for n in filled], [numbers[n] for n in filled])})"
+        )
+    return at
+
+
+def _known(names: Sequence[str]) -> int:
+    """How much of what is looked for in a table is there."""
+    place = found_pair(names, (*EQUATORIAL_NAMES, *GALACTIC_NAMES))
+    parts = {name.lower() for name in names}.issuperset(PARTS_NAMES)
+    return bool(found_column(names, IMAGE_NAMES)) * 4 + bool(place or parts) * 2 + bool(
+        found_column(names, ID_NAMES)
+    )
+
+
+def _listed(labels: Sequence[str], numbers: Sequence[str]) -> str:
+    shown = [f"{number} {label}".strip() for number, label in zip(numbers, labels, strict=True)]
+    return ", ".join(shown[:10]) + (f", and {len(shown) - 10} more" if len(shown) > 10 else "")
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """No warnings about units and headers that bend the standard."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def pieces_of(table: pa.Table, rows: int) -> Iterator[pa.Table]:
+    """A table in pieces."""
+    yield from (table.slice(start, rows) for start in range(0, table.num_rows, rows))
