@@ -137,7 +137,7 @@ def test_table_keeps_ids_and_coordinates(tmp_path: Path, folder: Path, predictor
     )
     rows = pq.read_table(tmp_path / "catalogue.parquet")
     assert rows["id"].to_pylist() == ["587722981742215240", "x"]
-    assert rows["ra"].to_pylist() == [10.25, 11.0]
+    assert rows["ra"].to_pylist() == [10.25, None]  # a right ascension alone is no place
     assert rows["dec"].to_pylist() == [-1.5, None]
     assert (summary.predicted, summary.unreadable) == (2, 1)
 

@@ -10,7 +10,14 @@ from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.tables import column_names, iterate_table, numbers, read_csv, read_table, texts
+from morphoscope.images.tables import (
+    column_names,
+    iterate_table,
+    numbers,
+    read_csv,
+    read_table,
+    texts,
+)
 
 COUNT = 10
 

@@ -19,7 +19,9 @@ from morphoscope.data.splits.file import LEFT_OUT, Split, load_split
 from morphoscope.data.splits.split import SPLITS, make_split, strata
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
-from morphoscope.images.tables import is_table_name, need_columns, numbers, read_table
+from morphoscope.images.known_columns import found_column
+from morphoscope.images.sky_columns import OddPlaces, found_sky
+from morphoscope.images.tables import columns_of, is_table_name, read_table, split_part, texts
 from morphoscope.labels.scheme import UNLABELLED, Classes
 from morphoscope.progress import note
 
@@ -232,7 +234,8 @@ def audit_path(path: Path, radii: Sequence[float] = RADII, split: str | None = N
     Raises:
         UsageError: nothing there, a missing column, or a split that is asked of a bare table.
     """
-    if path.is_file() and is_table_name(path.name):
+    file, _ = split_part(path)
+    if file.is_file() and is_table_name(file.name):
         if split is not None:
             raise UsageError(f"{path} is a table; a split belongs to a store. Make one with 'data ingest'")
         return _audit_table(path, radii)
@@ -269,13 +272,19 @@ def audit_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _audit_table(path: Path, radii: Sequence[float]) -> dict[str, Any]:
-    table = read_table(path)
-    table = table.rename_columns([name.lower() for name in table.column_names])
-    need_columns(table.column_names, ("ra", "dec"), str(path))
-    ra, dec = (numbers(table, name, str(path)) for name in ("ra", "dec"))
+    there = columns_of(path)
+    sky = found_sky(there, str(path))
+    if sky is None:
+        names = ", ".join(there.names)
+        raise UsageError(f"{path}: columns such as ra and dec were expected (columns: {names})")
+    label = found_column(there.names, ("label",))
+    table = read_table(path, [*sky.names, *([label] if label else [])])
+    ra, dec = OddPlaces(str(path), sky)(table, 0)
     labels = None
-    if "label" in table.column_names:
-        labels = np.unique(table["label"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
+    if label is not None:
+        names = texts(table, label)
+        known = {name: number for number, name in enumerate(dict.fromkeys(filter(None, names)))}
+        labels = np.array([UNLABELLED if name is None else known[name] for name in names])
     return {
         "n": len(ra),
         "with_coordinates": int(np.count_nonzero(np.isfinite(ra) & np.isfinite(dec))),

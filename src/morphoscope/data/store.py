@@ -63,6 +63,9 @@ class StoreMeta(BaseModel):
     mask_components: tuple[str, ...] = Field(
         default=(), max_length=8, description="what bits 0, 1, ... of masks.npy stand for; empty: no masks"
     )
+    integer_ids: bool = Field(
+        default=False, description="ids were whole numbers in the source; here they are text"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="how it was ingested or simulated")
     program_version: str = ""
     created: str = ""

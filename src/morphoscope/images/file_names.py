@@ -1,4 +1,4 @@
-"""Image files by their names: those in a folder, the ids made of them, and the nearest to one that is missing."""
+"""Image files by name: those in a folder, the ids made of them, and the nearest to one that is missing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def say_passed_over(label: str, passed_over: Counter[str]) -> None:
         kinds = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(8))
         more = ", …" if len(passed_over) > 8 else ""
         count = passed_over.total()
-        note(f"{label}: {count} {'file is' if count == 1 else 'files are'} no image and passed over ({kinds}{more})")
+        note(
+            f"{label}: {count} {'file is' if count == 1 else 'files are'} no image and passed over "
+            f"({kinds}{more})"
+        )
 
 
 def stem(name: str) -> str:
@@ -93,8 +96,8 @@ def _whole(name: str) -> str:
 def distinct_ids(names: Iterable[str]) -> tuple[Callable[[str], str], int]:
     """How image files are called, and how many there are.
 
-    An id is a file's name without its ending; with its folders where names repeat; with its ending, too, where
-    that does not tell them apart.
+    An id is a file's name without its ending; with its folders where names repeat; with its ending, too,
+    where that does not tell them apart.
 
     Eight bytes a name are kept, not the names. Should two hashes meet by chance, ids are longer than need be.
     """
@@ -111,7 +114,7 @@ def distinct_ids(names: Iterable[str]) -> tuple[Callable[[str], str], int]:
 
 
 def writable(name: str) -> str:
-    """A name as any file can hold it: bytes that are no UTF-8 are written as ``\\xe9``."""
+    """A name as any file can hold it: of bytes that are not UTF-8 their hexadecimal values."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -137,8 +140,8 @@ def load_named(name: str, load: Callable[[], np.ndarray]) -> Callable[[], np.nda
 def nearest_file(folder: Path, name: str) -> Path | None:
     """The file that was perhaps meant by a name that does not exist.
 
-    In turn: another ending in the same folder, the same name in another folder beside or below, a name that is
-    nearly the same.
+    In turn: another ending in the same folder, the same name in another folder beside or below, a name that
+    is nearly the same.
     """
     path = folder / name
     there = _listed(path.parent)

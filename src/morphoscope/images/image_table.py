@@ -78,8 +78,8 @@ class ImageTable:
     def items(self, stretch: str = "lupton") -> Iterator[Item]:
         """One item a row, in order, the table being read in pieces; an id that is missing is left out.
 
-        ``row`` has ``id`` (text), and ``ra`` and ``dec`` in degrees (NaN where there is no place) if there are
-        such columns. A row without an image becomes an item that cannot be loaded.
+        ``row`` has ``id`` (text), and ``ra`` and ``dec`` in degrees (NaN where there is no place) if the
+        table has such columns. A row without an image becomes an item that cannot be loaded.
 
         Args:
             stretch: for FITS images.
@@ -108,7 +108,7 @@ class ImageTable:
                 yield Item(name, self._loader(files, name, stretch), values)
             first += piece.num_rows
 
-    def whole_number_ids(self) -> bool:
+    def integer_ids(self) -> bool:
         """Whether every row has an id that is a whole number of 64 bits and came as one.
 
         A text table has whole numbers where they are written as a number is: ``7``, not ``007``.
@@ -141,11 +141,10 @@ class ImageTable:
                     return
                 first, count = first or name, count + 1
         if first:
-            near = nearest_file(self.folder, first)
+            near, wanted = nearest_file(self.folder, first), self.folder / first
             hint = f"the nearest file that exists is {near}" if near else "nothing like it exists there"
             raise UsageError(
-                f"{self.path}: none of its {count} images is there; the first would be {self.folder / first}, and "
-                f"{hint}"
+                f"{self.path}: none of its {count} images is there; the first would be {wanted}, and {hint}"
             )
 
     def _loader(self, files: list[_File], name: str, stretch: str) -> Callable[[], np.ndarray]:
@@ -193,7 +192,8 @@ def open_table(
             file a band; else they are taken out of each file.
 
     Raises:
-        UsageError: no such file or column, no column with images, or coordinates in a unit that is no angle's.
+        UsageError: no such file or column, no column with images, or coordinates in a unit that is no
+            angle's.
         MorphoscopeError: the file cannot be read as a table.
     """
     path = Path(path)
@@ -204,7 +204,8 @@ def open_table(
     identity = id_column or found_column(there.names, ID_NAMES)
     if identity is None:
         note(
-            f"{path}: no column of ids was found ({', '.join(ID_NAMES)}), so galaxies are called as their images; "
+            f"{path}: no column of ids was found ({', '.join(ID_NAMES)}), so galaxies are called as their "
+            "images; "
             f"the columns are {_some(there.names)}"
         )
     return ImageTable(
@@ -244,7 +245,8 @@ def _image_columns(
     found = found_column(there, IMAGE_NAMES)
     if found is None:
         raise UsageError(
-            f"{path}: no column of images was found ({', '.join(IMAGE_NAMES)}); pass --image-column (columns: "
+            f"{path}: no column of images was found ({', '.join(IMAGE_NAMES)}); pass --image-column "
+            "(columns: "
             f"{_some(there)})"
         )
     return (found,)

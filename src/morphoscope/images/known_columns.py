@@ -24,9 +24,7 @@ EQUATORIAL_NAMES = (
     *(("alpha_j2000", "delta_j2000"), ("alphawin_j2000", "deltawin_j2000"), ("ramean", "decmean")),
     *(("right_ascension", "declination"), ("coord_ra", "coord_dec"), ("ra_obj", "dec_obj")),
 )
-GALACTIC_NAMES = (
-    *(("glon", "glat"), ("_glon", "_glat"), ("gal_lon", "gal_lat"), ("l", "b")),
-)
+GALACTIC_NAMES = (*(("glon", "glat"), ("_glon", "_glat"), ("gal_lon", "gal_lat"), ("l", "b")),)
 # Sexagesimal coordinates in parts, as VizieR's tables for printing have them.
 PARTS_NAMES = ("rah", "ram", "ras", "de-", "ded", "dem", "des")
 _UNIT = re.compile(r"\s*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*$")
@@ -55,7 +53,8 @@ def unit_in_name(name: str) -> str:
 def found_column(there: Sequence[str], names: Iterable[str]) -> str | None:
     """The first of ``names`` that a table has; None if it has none.
 
-    Case, units in parentheses and a leading # make no difference. Where nothing fits, ``_1`` at the end does not
+    Case, units in parentheses and a leading # make no difference. Where nothing fits, ``_1`` at the end does
+    not
     either: so TOPCAT calls the columns of a match's first table.
     """
     wanted = list(names)

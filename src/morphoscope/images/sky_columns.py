@@ -1,14 +1,16 @@
 """Coordinates of a table in whatever form it has them, as degrees of the ICRS.
 
 Decimal columns are taken before sexagesimal ones, equatorial before Galactic. The unit stands with the column
-(FITS TUNIT, VOTable, ECSV, a Parquet field's metadata) or in its name, ``RA (hours)``; without one numbers are
-degrees. Sexagesimal right ascensions are hours unless they are written with d or °.
+(FITS TUNIT, VOTable, ECSV, a Parquet field's metadata) or in its name, ``RA (hours)``; without one
+numbers are degrees. Sexagesimal right ascensions are hours unless they are written with d or °.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +64,7 @@ class SkyColumns:
     def degrees(self, piece: pa.Table) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Right ascension in [0, 360) and declination of some rows, (N,) each, and the rows without a place.
 
-        A place needs both: where one of them is empty, no angle, or out of range, both are NaN. Those rows are
+        A place needs both: where one of them is empty, no angle, or out of range, both are NaN. Rows are
         returned in which something stands that is no angle.
         """
         if len(self.names) == 2:
@@ -82,9 +84,17 @@ class SkyColumns:
         first[first == 360.0] = 0.0  # what lies a hair below 0
         return first, second, np.flatnonzero(odd).tolist()
 
-    def said(self, piece: pa.Table, row: int) -> str:
-        """What stands in a row, for messages."""
-        return ", ".join(str(piece.column(name)[row].as_py()) for name in self.names)
+    def wrong(self, piece: pa.Table, row: int) -> str:
+        """What of a row is no place on the sky: ``ra is 'nowhere'``."""
+        cells = [(name, piece.column(name)[row].as_py()) for name in self.names]
+        if len(cells) == 2:
+            one = piece.slice(row, 1)
+            for at, ((name, cell), most) in enumerate(zip(cells, (360, 90), strict=True)):
+                hours = at == 0 and not self.galactic
+                (angle,), _ = _angles(one.column(name), self.units[at], hours=hours)
+                if not abs(angle) <= most:
+                    return f"{name} is '{cell}'"
+        return ", ".join(f"{name} is '{cell}'" for name, cell in cells)
 
 
 def found_sky(
@@ -99,14 +109,16 @@ def found_sky(
         dec: the column with declination; None: by its name.
 
     Raises:
-        UsageError: one of two is given without the other and there is no other, or a unit is none of an angle.
+        UsageError: one of the two is given and the other is not there, or a unit is none of an angle.
     """
     if ra is not None or dec is not None:
         pair = found_pair(columns.names, EQUATORIAL_NAMES)
         ra, dec = ra or (pair[0][0] if pair else None), dec or (pair[0][1] if pair else None)
         if ra is None or dec is None:
             known, lacking = (ra, "--dec-column") if dec is None else (dec, "--ra-column")
-            raise UsageError(f"{where}: column '{known}' alone is no place on the sky; {lacking} was expected, too")
+            raise UsageError(
+                f"{where}: column '{known}' alone is no place on the sky; {lacking} was expected, too"
+            )
         return SkyColumns((ra, dec), _units(columns, ra, dec, where))
     equatorial = _decimal_first(columns, found_pair(columns.names, EQUATORIAL_NAMES))
     if equatorial is not None:
@@ -138,8 +150,9 @@ def _units(columns: Columns, first: str, second: str, where: str) -> tuple[float
         factor = _DEGREES.get(unit)
         if factor is None or (factor == _HOURS and name == second):
             raise UsageError(
-                f"{where}: column '{name}' is in '{said}'; an angle in deg, rad, arcmin, arcsec or mas was expected"
-                + (", or in h" if name == first else "")
+                f"{where}: column '{name}' is in '{said}'; an angle in "
+                + ("h, " if name == first else "")
+                + "deg, rad, arcmin, arcsec or mas was expected"
             )
         found.append(factor)
     return found[0], found[1]
@@ -187,7 +200,9 @@ def _of_parts(piece: pa.Table, names: tuple[str, ...]) -> list[tuple[np.ndarray,
         values, _ = _angles(piece.column(name), 1.0, hours=False)
         return values.tolist()
 
-    signs = ["-" if str(sign or "").strip() in ("-", "−") else "+" for sign in piece.column(names[3]).to_pylist()]
+    signs = [
+        "-" if str(sign or "").strip() in ("-", "−") else "+" for sign in piece.column(names[3]).to_pylist()
+    ]
     right = [_assembled("+", *parts) * _HOURS for parts in zip(*map(numbers, names[:3]), strict=True)]
     declination = [_assembled(*parts) for parts in zip(signs, *map(numbers, names[4:]), strict=True)]
     nothing = np.zeros(piece.num_rows, bool)
@@ -198,10 +213,29 @@ def _to_icrs(longitude: np.ndarray, latitude: np.ndarray) -> tuple[np.ndarray, n
     from astropy.coordinates import SkyCoord
 
     known = np.isfinite(longitude)
-    sky = SkyCoord(longitude[known], latitude[known], unit="deg", frame="galactic").icrs
+    sky: Any = SkyCoord(longitude[known], latitude[known], unit="deg", frame="galactic").icrs
     ra, dec = np.full(len(known), np.nan), np.full(len(known), np.nan)
     ra[known], dec[known] = np.asarray(sky.ra.deg), np.asarray(sky.dec.deg)
     return ra, dec
+
+
+def place_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """``ra`` and ``dec`` in degrees of a galaxy that named values describe; empty where they have none."""
+    for names in found_pair(list(values), EQUATORIAL_NAMES):
+        try:
+            ra, dec = (_angle(values[name], hours=at == 0) for at, name in enumerate(names))
+        except (TypeError, ValueError):
+            continue
+        if abs(ra) <= 360 and abs(dec) <= 90:
+            return {"ra": ra % 360.0 % 360.0, "dec": dec}
+    return {}
+
+
+def _angle(value: Any, *, hours: bool) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return _sexagesimal(str(value), hours=hours)
 
 
 class OddPlaces:
@@ -211,12 +245,13 @@ class OddPlaces:
         self.where, self.sky, self._said = where, sky, False
 
     def __call__(self, piece: pa.Table, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Right ascension and declination of the rows from number ``first`` on; NaN where there is no place."""
+        """Right ascension and declination of the rows from number ``first`` on; NaN where there are none."""
         ra, dec, odd = self.sky.degrees(piece)
         if odd and not self._said:
             self._said = True
             note(
-                f"{self.where}: '{self.sky.said(piece, odd[0])}' in row {first + odd[0] + 1} of {self.sky.words} is "
-                "no place on the sky; such galaxies have no coordinates here"
+                f"{self.where}: {self.sky.wrong(piece, odd[0])} in row {first + odd[0] + 1}, which is no "
+                "angle; "
+                "such galaxies are without coordinates"
             )
         return ra, dec

@@ -112,7 +112,7 @@ def _single_columns(unit: Any) -> list[str]:
     from astropy.io import fits
 
     if isinstance(unit, fits.TableHDU):
-        return list(unit.columns.names)
+        return [str(column.name) for column in unit.columns or ()]
     names = []
     for column in unit.columns:
         form = column.format
@@ -141,7 +141,7 @@ def _fits_type(column: Any) -> pa.DataType | None:
 
 
 def _fits_column(unit: Any, name: str) -> pa.Array:
-    """A column with its nulls: TNULL, a logical that is neither T nor F, NaN and blank cells of text tables."""
+    """A column with its nulls: TNULL, logicals that are neither T nor F, blank cells of text tables."""
     from astropy.io import fits
 
     column = unit.columns[name]
@@ -221,7 +221,8 @@ def _refuse_references(content: bytes, path: Path) -> None:
     parser.Parse(content, True)
     if found:
         raise MorphoscopeError(
-            f"{path}: has its data at '{found[0]}'; a VOTable with its data in it was expected, for others are "
+            f"{path}: has its data at '{found[0]}'; a VOTable with its data in it was expected, for others "
+            "are "
             "not followed"
         )
 
@@ -313,8 +314,9 @@ def chosen_part(
 
     Args:
         path: the file, for messages.
-        part: a label or a number; empty: the objects of an LDAC catalogue, else the first table with rows that
-            has images, ids or coordinates, else the first with rows. A note says which, where there are more.
+        part: a label or a number; empty: the objects of an LDAC catalogue, else the first table with rows
+            that has images, ids or coordinates, else the first with rows. A note says which, where there are
+            more.
         labels: what the tables are called.
         numbers: by which they may be chosen, too.
         names: their columns.
@@ -336,7 +338,8 @@ def chosen_part(
     at = max(filled, key=lambda at: (_known(names[at]), -at))
     if len(filled) > 1:
         note(
-            f"{path}: holds {len(filled)} tables; '{labels[at] or numbers[at]}' is read. Another one is named by "
+            f"{path}: holds {len(filled)} tables; '{labels[at] or numbers[at]}' is read. Another one is "
+            "named by "
             f"'{path.name}#{numbers[next(other for other in filled if other != at)]}' "
             f"({_listed([labels[n] for n in filled], [numbers[n] for n in filled])})"
         )
@@ -347,8 +350,10 @@ def _known(names: Sequence[str]) -> int:
     """How much of what is looked for in a table is there."""
     place = found_pair(names, (*EQUATORIAL_NAMES, *GALACTIC_NAMES))
     parts = {name.lower() for name in names}.issuperset(PARTS_NAMES)
-    return bool(found_column(names, IMAGE_NAMES)) * 4 + bool(place or parts) * 2 + bool(
-        found_column(names, ID_NAMES)
+    return (
+        bool(found_column(names, IMAGE_NAMES)) * 4
+        + bool(place or parts) * 2
+        + bool(found_column(names, ID_NAMES))
     )
 
 

@@ -1,4 +1,4 @@
-"""Text tables as people have them: what a CSV file's commas, comments and letters are, and its cells as text."""
+"""Text tables as people have them: their delimiters, comments and letters, and their cells as text."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.csv as pa_csv
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.known_columns import distinct_names
 from morphoscope.progress import note
 
+pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
 COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _DELIMITERS = ",;\t|"
 _HEAD = 1 << 16  # bytes in which the header and some rows are looked for
@@ -80,7 +81,9 @@ class CsvFile:
         delimiter = _delimiter(lines[first:], tabs=".tsv" in suffix or ".tab" in suffix)
         cells = _split(lines[first], delimiter)
         named = _split(comment.lstrip("#").strip(), delimiter) if comment.startswith("#") else []
-        in_comment = len(named) == len(cells) and any(map(_is_number, cells)) and not any(map(_is_number, named))
+        in_comment = (
+            len(named) == len(cells) and any(map(_is_number, cells)) and not any(map(_is_number, named))
+        )
         rows = lines[first:] if in_comment else lines[first + 1 :]
         names = distinct_names(named if in_comment else cells)
         split = [_split(row, delimiter) for row in rows[:50] if row.strip()]
@@ -201,6 +204,8 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     if bool(pc.all(pc.is_in(known, pa.array([*_TRUE, *_FALSE]))).as_py()):
         return pc.if_else(pc.is_valid(column), pc.is_in(column, pa.array(_TRUE)), None)
-    if every(r"^[+-]?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+|(0|[1-9][0-9]*)\.[0-9]*)([eE][+-]?[0-9]+)?$|^[+-]?inf$"):
+    if every(
+        r"^[+-]?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+|(0|[1-9][0-9]*)\.[0-9]*)([eE][+-]?[0-9]+)?$|^[+-]?inf$"
+    ):
         return pc.replace_substring_regex(column, r"^\+", "").cast(pa.float64())
     return column

@@ -1,8 +1,8 @@
 """Tables of any kind as Arrow columns: CSV, ECSV, Parquet, FITS and VOTable, packed or not.
 
 All formats are read alike: text has no blanks around it, and cells that say that there is nothing
-(:data:`MISSING`) are null; names of columns that repeat get a number. A file with several tables is named with
-the one that is meant, ``field.fits#SOURCES`` or ``match.vot#2``; see
+(:data:`MISSING`) are null; names of columns that repeat get a number. A file with several tables is named
+with the one that is meant, ``field.fits#SOURCES`` or ``match.vot#2``; see
 :func:`morphoscope.images.table_astropy.chosen_part` for those that are not.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
@@ -46,8 +46,9 @@ _KINDS = {
     ".xml": "votable",
 }
 TABLE_SUFFIXES = tuple(_KINDS)
-# Text that stands for nothing, in every format: what R, numpy, pandas, Gaia and astropy write for an empty cell.
+# Text for nothing, in every format: what R, numpy, pandas, Gaia and astropy write for an empty cell.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "Null", "None", "--")
+pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
 _MASK = ".mask"  # astropy's Parquet keeps which cells of a column are masked in another one
 
 
@@ -74,7 +75,7 @@ def is_text_table(path: Path) -> bool:
 
 
 def split_part(path: Path) -> tuple[Path, str]:
-    """A file and the name or number of one of its tables, out of ``match.vot#2``; empty where none is named."""
+    """A file and the name or number of one of its tables, out of ``match.vot#2``; else "" for it."""
     if "#" in path.name and not path.exists():
         file, _, part = str(path).rpartition("#")
         if is_table_name(file) and Path(file).is_file():
@@ -153,8 +154,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, names: Itera
     Args:
         path: CSV, ECSV, Parquet, FITS or VOTable.
         columns: only these; none: all.
-        names: columns of a CSV that hold names, whose text stays as it is; of the others, numbers become numbers
-            (see :func:`morphoscope.images.table_csv.typed`).
+        names: columns of a CSV that hold names, whose text stays as it is; of the others, numbers become
+            numbers (see :func:`morphoscope.images.table_csv.typed`).
 
     Raises:
         UsageError: no such file, an unknown suffix, or a column is missing (the nearest one is named).
@@ -166,7 +167,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, names: Itera
         if isinstance(file, CsvFile):
             table = _of_csv(file, wanted, set(names))
         elif isinstance(file, _ParquetFile):
-            table = _clean(pa.concat_tables(file.pieces(wanted, 1 << 16)) if file.rows else file.empty(wanted))
+            table = _clean(
+                pa.concat_tables(file.pieces(wanted, 1 << 16)) if file.rows else file.empty(wanted)
+            )
         else:
             table = _clean(file.read(wanted))
         return _with_rows(table, str(path))
@@ -397,13 +400,17 @@ def texts(table: pa.Table, name: str) -> list[str | None]:
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_integer(kind):
         return column.cast(pa.string()).to_pylist()
-    cells = column.to_pylist()
-    if pa.types.is_floating(kind):
-        return [None if v is None or not np.isfinite(v) else str(int(v) if v == int(v) else v) for v in cells]
-    words = [as_text(cell) if isinstance(cell, bytes) else str(cell) for cell in cells if cell is not None]
-    found = iter(word.strip() for word in words)
-    named = (None if cell is None else next(found) for cell in cells)
-    return [None if word is None or word in MISSING else word for word in named]
+    return [as_name(cell) for cell in column.to_pylist()]
+
+
+def as_name(value: Any) -> str | None:
+    """A cell as a name; see :func:`texts`."""
+    if isinstance(value, float):
+        return None if not np.isfinite(value) else str(int(value) if value == int(value) else value)
+    if value is None:
+        return None
+    word = (as_text(value) if isinstance(value, bytes) else str(value)).strip()
+    return None if word in MISSING else word
 
 
 def _first_not_a_number(column: pa.ChunkedArray) -> tuple[int, Any]:

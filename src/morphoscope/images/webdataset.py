@@ -24,8 +24,10 @@ from morphoscope.images.archives import READ_ERRORS, TAR_SUFFIXES, CutOff, itera
 from morphoscope.images.bands import band_label, reddest_first
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
 from morphoscope.images.fits import read_bands
-from morphoscope.images.image_table import DEC_NAMES, ID_NAMES, MOST_DEGREES, RA_NAMES
+from morphoscope.images.known_columns import ID_NAMES, found_column
+from morphoscope.images.sky_columns import place_of
 from morphoscope.images.stream import Item
+from morphoscope.images.tables import as_name
 
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
 _MIDDLE = ("image", "img", "rgb")  # before the ending, as in 000017.image.jpg: no part of the key
@@ -164,19 +166,11 @@ def _described(content: Content) -> dict[str, Any]:
         return {}
     if not isinstance(said, dict):
         return {}
-    lower = {str(name).lower(): value for name, value in said.items()}
-    row: dict[str, Any] = {}
-    identity = next((lower[name] for name in ID_NAMES if lower.get(name) not in (None, "")), None)
-    if isinstance(identity, str | int):
-        row["id"] = str(identity)
-    for name, names in (("ra", RA_NAMES), ("dec", DEC_NAMES)):
-        try:
-            degrees = float(next((lower[known] for known in names if known in lower), "nan"))
-        except (TypeError, ValueError):
-            continue
-        if abs(degrees) <= MOST_DEGREES[name]:
-            row[name] = degrees
-    return row
+    named = {str(name): value for name, value in said.items() if isinstance(value, str | int | float)}
+    names = list(named)
+    found = (as_name(named[name]) for known in ID_NAMES if (name := found_column(names, (known,))))
+    identity = next(filter(None, found), None)
+    return ({} if identity is None else {"id": identity}) | place_of(named)
 
 
 def _load(content: Content, source: str, place: _Place) -> np.ndarray:

@@ -6,6 +6,7 @@ vote fractions. The 37 columns of the Galaxy Challenge are recognised and follow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES, tree_of
 from morphoscope.labels.scheme import UNLABELLED, Classes, VoteFractions
 from morphoscope.labels.tree import TOLERANCE
+from morphoscope.progress import note
 
 # More classes than this are taken for a mistake: a column of names or numbers that mean something else.
 MOST_CLASSES = 1000
@@ -39,11 +41,27 @@ def classes_from_names(name: str, names: Iterable[str]) -> Classes:
             f"{name}: {len(distinct)} different labels, for example '{min(distinct)}'; these look like "
             "names or measurements of single galaxies, not like classes"
         )
+    _say_alike(name, distinct)
     return Classes(name=name, classes=tuple(sorted(distinct, key=_natural)))
 
 
+def _say_alike(name: str, classes: Iterable[str]) -> None:
+    """Say which classes differ only in case, blanks, underscores or hyphens: they may be meant as one."""
+    alike: dict[str, list[str]] = {}
+    for text in sorted(classes):
+        alike.setdefault(re.sub(r"[\s_-]+", "", text).casefold(), []).append(text)
+    groups = [" and ".join(f"'{text}'" for text in group) for group in alike.values() if len(group) > 1]
+    if groups:
+        note(f"{name}: {'; '.join(groups)} are read as different classes; write them alike if they are one")
+
+
 def scheme_from_columns(
-    name: str, table: pa.Table, columns: Sequence[str], *, classes: Sequence[str] | None = None
+    name: str,
+    table: pa.Table,
+    columns: Sequence[str],
+    *,
+    classes: Sequence[str] | None = None,
+    votes: bool = False,
 ) -> Classes | VoteFractions:
     """The scheme that label columns mean.
 
@@ -54,6 +72,7 @@ def scheme_from_columns(
             column of other numbers, or several columns: vote fractions between 0 and 1.
         classes: class names in the wanted order. Whole numbers in the column then count into it from 0,
             unless the names are themselves numbers.
+        votes: one column, too, holds vote fractions, whatever its numbers are.
 
     Raises:
         UsageError: no such column, text among several columns, fewer than two classes.
@@ -65,7 +84,7 @@ def scheme_from_columns(
             raise UsageError(
                 f"{name}: no label column '{column}'{did_you_mean(column, table.column_names, 'columns')}"
             )
-    if len(columns) == 1 and (classes is not None or _holds_classes(table[columns[0]])):
+    if len(columns) == 1 and not votes and (classes is not None or _holds_classes(table[columns[0]])):
         if classes is None:
             return classes_from_names(f"{name}: column '{columns[0]}'", _texts(table[columns[0]])).model_copy(
                 update={"name": name}

@@ -105,21 +105,23 @@ def test_ecsv_tables(tmp_path: Path, save: Save) -> None:
     assert item.load().max() == 9
 
 
-def test_coordinates_that_are_no_numbers_are_left_empty_and_said_once(
+def test_coordinates_that_are_no_angles_are_left_empty_and_said_once(
     tmp_path: Path, save: Save, predictor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path / "a.png", 9)
     (tmp_path / "t.csv").write_text(
-        "id,image,ra,dec\n1,a.png,10.5,-3\n2,a.png,12:30:15,95\n3,a.png,n/a,\n4,a.png,11,2\n"
+        "id,image,ra,dec\n1,a.png,10.5,-3\n2,a.png,12:30:15,-1:30\n3,a.png,n/a,\n4,a.png,-15.07,2\n"
+        "5,a.png,nowhere,1\n6,a.png,7,95\n"
     )
     summary = predict_catalogue(predictor, CatalogueRequest(tmp_path / "t.csv", tmp_path / "c.parquet"))
     rows = pq.read_table(tmp_path / "c.parquet")
-    assert summary.predicted == 4
-    assert rows["ra"].to_pylist() == [10.5, None, None, 11.0]
-    assert rows["dec"].to_pylist() == [-3.0, None, None, 2.0]
+    assert summary.predicted == 6
+    assert rows["id"].type == pa.int64()
+    assert rows["ra"].to_pylist() == pytest.approx([10.5, 187.5625, None, 344.93, None, None])
+    assert rows["dec"].to_pylist() == [-3.0, -1.5, None, 2.0, None, None]
     said = capsys.readouterr().err
-    assert said.count("'12:30:15' in row 2 of column 'ra' is no angle in degrees") == 1
-    assert said.count("'95' in row 2 of column 'dec'") == 1
+    assert said.count("ra is 'nowhere' in row 5, which is no angle") == 1
+    assert "95" not in said
     assert "n/a" not in said
 
 

@@ -124,6 +124,7 @@ def test_table_without_ids_and_with_empty_cells(tmp_path: Path, save: Save) -> N
 
 
 def test_line_count_needs_no_final_line_break(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
     for text, rows in (("id,image\n1,a.png\n2,b.png\n", 2), ("id,image\n1,a.png\n2,b.png", 2)):
         (tmp_path / "t.csv").write_text(text)
         assert _ids(open_input(tmp_path / "t.csv")) == [str(number + 1) for number in range(rows)]

@@ -10,10 +10,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.data.sources.table import ingest_table
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.image_table import is_table, open_table
+from morphoscope.images.image_table import open_table
+from morphoscope.images.tables import is_table
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
 from morphoscope.labels.scheme import Classes, VoteFractions
 
@@ -88,7 +90,7 @@ def test_columns_by_their_names(folder: Path):
         size=4,
     )
     assert store.column("id").tolist() == ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6"]
-    assert store.column("ra").tolist() == COLUMNS["Dec"]
+    assert store.column("ra").tolist() == [359.0] * COUNT  # what is written lies in [0, 360)
     assert store.column("z").tolist() == COLUMNS["z"]
     assert store.column("number").tolist() == COLUMNS["number"]
     assert store.meta.pixel_scale == pytest.approx(0.792)
@@ -108,7 +110,8 @@ def test_missing_columns_name_the_nearest(folder: Path):
             ingest_table(path, folder / "s", **option)
     write_csv(folder, file=COLUMNS["file"]).write_text("a,b\n1,2\n")
     with pytest.raises(
-        UsageError, match=r"no column of images was found; pass --image-column \(columns: a, b\)"
+        UsageError,
+        match=r"no column of images was found \(image, .*\); pass --image-column \(columns: a, b\)",
     ):
         ingest_table(path, folder / "s")
 
@@ -175,7 +178,7 @@ def test_ids_come_from_the_images_where_there_are_none(folder: Path):
     (folder / "more").mkdir()
     (folder / "more" / "0.png").write_bytes((folder / "images" / "0.png").read_bytes())
     bare.write_text("file\nimages/0.png\nmore/0.png\n")
-    assert ingest_table(bare, folder / "t").column("id").tolist() == ["images/0.png", "more/0.png"]
+    assert ingest_table(bare, folder / "t").column("id").tolist() == ["images/0", "more/0"]
     bare.write_text("file\nimages/0.png\nimages/0.png\n")
     assert ingest_table(bare, folder / "u").column("id").tolist() == ["images/0.png#0", "images/0.png#1"]
 
@@ -197,8 +200,19 @@ def test_rows_without_image_are_listed(folder: Path, capsys: pytest.CaptureFixtu
     assert listed[1] == "images/lost.png,no such file"
     assert "names no image" in listed[2]
     assert "2 of 6 images could not be read" in capsys.readouterr().err
-    with pytest.raises(MorphoscopeError, match="none of 6 images could be read"):
-        ingest_table(write_csv(folder), folder / "t", folder=folder / "elsewhere")
+
+
+def test_a_table_of_whose_images_none_is_there_names_the_nearest(folder: Path):
+    for names, near in (
+        ([f"images/{number}.jpg" for number in range(COUNT)], r"images/0\.png"),
+        ([f"{number}.png" for number in range(COUNT)], r"images/0\.png"),
+        ([f"images/{number}" for number in range(COUNT)], r"images/0\.png"),
+        (["lost/galaxy-1.fits"] * COUNT, "nothing like it exists there"),
+    ):
+        with pytest.raises(UsageError, match=rf"none of its 6 images is there; the first would be .*{near}"):
+            ingest_table(write_csv(folder, file=names), folder / "t")
+        with pytest.raises(UsageError, match=near):
+            open_input(folder / "table.csv")
 
 
 def test_images_lie_beside_the_table_or_where_asked(folder: Path):
@@ -228,7 +242,9 @@ def test_three_band_columns_become_colours(folder: Path):
 
 def test_opened_tables_give_items_in_pieces(folder: Path):
     table = open_table(write_csv(folder))
-    assert (table.id_column, table.ra_column, table.dec_column) == ("objid", "RA", "Dec")
+    assert table.id_column == "objid"
+    assert table.sky is not None
+    assert table.sky.names == ("RA", "Dec")
     items = list(table.items())
     assert [item.row for item in items[:2]] == [
         {"id": "101", "ra": 10.0, "dec": -1.0},

@@ -16,12 +16,13 @@ import pyarrow as pa
 
 from morphoscope.catalogue.columns import Extra
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.image_table import DEC_NAMES, ID_NAMES, MOST_DEGREES, RA_NAMES, found_column
+from morphoscope.images.known_columns import EQUATORIAL_NAMES, ID_NAMES, found_column
 from morphoscope.images.mosaic import Mosaic
+from morphoscope.images.sky_columns import SkyColumns, found_sky
 from morphoscope.images.sky_cutout import sky_square
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import stretched
-from morphoscope.images.tables import column_names, degrees, iterate_table, need_columns, texts
+from morphoscope.images.tables import columns_of, iterate_table, need_columns, numbers, texts
 from morphoscope.progress import note
 
 LEAST_SHARE = 0.5  # of a cutout that the mosaic must cover
@@ -93,9 +94,7 @@ def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) ->
             if len(finite):
                 spread[at : at + 2] = min(spread[at], finite.min()), max(spread[at + 1], finite.max())
     if not np.isfinite(spread).all():
-        raise UsageError(
-            f"{table.path}: no source has an angle in degrees in both {columns.ra} and {columns.dec}"
-        )
+        raise UsageError(f"{table.path}: no source has an angle in degrees in both of {columns.sky.words}")
     if not lying:
         raise UsageError(
             f"none of the {total} sources of {table.path} lie on {mosaics[0].name}, which is "
@@ -123,25 +122,27 @@ class _Columns:
     """The table's columns by their meaning."""
 
     table: SourceTable
-    ra: str
-    dec: str
+    sky: SkyColumns
     identity: str | None
 
     @classmethod
     def of(cls, table: SourceTable) -> _Columns:
-        there = column_names(table.path)
-        ra, dec = found_column(there, RA_NAMES), found_column(there, DEC_NAMES)
-        if ra is None or dec is None:
+        there = columns_of(table.path)
+        sky = found_sky(there, str(table.path))
+        if sky is None:
+            looked_for = ", ".join(" and ".join(pair) for pair in EQUATORIAL_NAMES)
             raise UsageError(
-                f"{table.path}: columns 'ra' and 'dec' in degrees were expected (columns: {', '.join(there)})"
+                f"{table.path}: columns 'ra' and 'dec' in degrees were expected, or others of these: "
+                f"{looked_for} "
+                f"(columns: {', '.join(there.names)})"
             )
         if table.size_column is not None:
-            need_columns(there, [table.size_column], str(table.path))
-        return cls(table, ra, dec, found_column(there, _SOURCE_IDS))
+            need_columns(there.names, [table.size_column], str(table.path))
+        return cls(table, sky, found_column(there.names, _SOURCE_IDS))
 
     def pieces(self) -> Iterator[_Piece]:
         """The table in pieces."""
-        wanted = [name for name in (self.ra, self.dec, self.identity, self.table.size_column) if name]
+        wanted = [name for name in (*self.sky.names, self.identity, self.table.size_column) if name]
         first = 0
         for piece in iterate_table(self.table.path, list(dict.fromkeys(wanted))):
             yield self._piece(piece, first)
@@ -151,20 +152,17 @@ class _Columns:
         count = piece.num_rows
         names = texts(piece, self.identity) if self.identity else [None] * count
         reasons: dict[int, str] = {}
-        values = {}
-        for kind, column in (("ra", self.ra), ("dec", self.dec)):
-            values[kind], _ = degrees(piece, column, MOST_DEGREES[kind])
-            cells = piece.column(column)
-            for row in np.flatnonzero(~np.isfinite(values[kind])):
-                reasons[int(row)] = f"{column} is '{cells[row].as_py()}'; degrees were expected"
+        ra, dec, _ = self.sky.degrees(piece)
+        for row in np.flatnonzero(~np.isfinite(ra)):
+            reasons[int(row)] = f"{self.sky.wrong(piece, int(row))}; degrees were expected"
         arcsec = np.full(count, np.nan if self.table.arcsec is None else self.table.arcsec)
         if self.table.size_column is not None:
-            arcsec, _ = degrees(piece, self.table.size_column, np.inf)
+            arcsec = numbers(piece, self.table.size_column, str(self.table.path))
             for row in np.flatnonzero(~(np.isfinite(arcsec) & (arcsec > 0))):
                 size = piece.column(self.table.size_column)[row].as_py()
                 reasons[int(row)] = f"{self.table.size_column} is '{size}'; arcsec above 0 were expected"
         ids = [name or f"row {first + row + 1}" for row, name in enumerate(names)]
-        return _Piece(ids, values["ra"], values["dec"], arcsec, reasons)
+        return _Piece(ids, ra, dec, arcsec, reasons)
 
 
 def _touching(piece: _Piece, mosaics: Sequence[Mosaic]) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,18 +21,26 @@ import numpy as np
 
 from morphoscope.catalogue.columns import Extra
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
-from morphoscope.catalogue.inputs.ids import distinct_ids, image_names, watched
+from morphoscope.catalogue.inputs.ids import watched
 from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.bands import is_pattern
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
-from morphoscope.images.image_table import ImageTable, is_table, open_table
+from morphoscope.images.file_names import (
+    distinct_ids,
+    image_names,
+    load_named,
+    say_passed_over,
+    stem,
+    writable,
+)
+from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import STRETCHES
-from morphoscope.images.tables import TABLE_SUFFIXES, row_count
+from morphoscope.images.tables import TABLE_SUFFIXES, is_table, is_table_name, row_count, split_part
 from morphoscope.images.webdataset import ARCHIVE_SUFFIXES, archive_items, expand_braces, is_archive_name
 from morphoscope.progress import note
 
@@ -103,11 +112,11 @@ def open_input(
     reading = Reading(stretch, tuple(bands))
     if is_pattern(text) and not place.exists():
         return Images(text, *from_pattern(text, reading.bands, stretch))
-    if image_column is not None and (place.is_dir() or (not place.exists() and not _names_tables(text))):
+    if image_column is not None and (place.is_dir() or (not place.exists() and not is_table_name(text))):
         raise UsageError(f"--image-column {image_column}: a table was expected, {source} is none")
     if place.is_dir():
         return _from_folder(place, reading)
-    if place.is_file():
+    if place.is_file() or split_part(place)[1]:
         return _from_file(place, image_column, reading)
     names = expand_braces(text)
     if len(names) > 1 or names[0] != text:
@@ -220,11 +229,18 @@ def _from_folder(folder: Path, reading: Reading) -> Images:
             f"{folder}: {len(archives)} archives are passed over, the first {Path(archives[0]).name}; "
             "to read them, name them by a glob"
         )
-    return _from_files(str(folder), folder, lambda: image_names(folder), reading)
+    passed_over: Counter[str] = Counter()
+    images = _from_files(
+        str(folder), folder, lambda counted: image_names(folder, passed_over if counted else None), reading
+    )
+    for archive in archives:
+        passed_over.subtract([Path(archive).suffix.lower()])
+    say_passed_over(str(folder), +passed_over)
+    return images
 
 
 def _from_file(place: Path, image_column: str | None, reading: Reading) -> Images:
-    if is_table(place):
+    if is_table(place) or (image_column is not None and is_table_name(place.name)):
         return _from_tables(str(place), [str(place)], image_column, reading)
     if image_column is not None:
         raise UsageError(f"--image-column {image_column}: a table was expected, {place} is none")
@@ -236,7 +252,7 @@ def _from_file(place: Path, image_column: str | None, reading: Reading) -> Image
             f"{place}: its ending is neither an image's ({endings}) nor an archive's "
             f"({', '.join(ARCHIVE_SUFFIXES)}) nor a table's ({', '.join(TABLE_SUFFIXES)})"
         )
-    return _from_files(str(place), place.parent, lambda: iter([place.name]), reading)
+    return _from_files(str(place), place.parent, lambda _: iter([place.name]), reading)
 
 
 def _from_glob(pattern: str, image_column: str | None, reading: Reading) -> Images:
@@ -251,10 +267,11 @@ def _from_list(label: str, paths: list[str], image_column: str | None, reading: 
     images = [path for path in paths if is_image_name(os.path.basename(path))]
     archives = [path for path in paths if is_archive_name(path)]
     if image_column is None and images and not is_table(Path(images[0])):
-        return _from_files(label, Path(), lambda: iter(images), reading)
+        return _from_files(label, Path(), lambda _: iter(images), reading)
     if image_column is None and archives:
         return _from_archives(label, archives, reading)
-    return _from_tables(label, [path for path in paths if _names_tables(path)], image_column, reading)
+    tables = [path for path in paths if is_table(Path(path))]
+    return _from_tables(label, tables, image_column, reading)
 
 
 def _all_there(label: str, names: list[str]) -> list[str]:
@@ -274,35 +291,38 @@ def _from_archives(label: str, paths: list[str], reading: Reading) -> Images:
     return Images(label, watched(items, label))
 
 
-def _names_tables(name: str) -> bool:
-    return name.lower().endswith(TABLE_SUFFIXES)
-
-
 def _from_tables(label: str, paths: list[str], image_column: str | None, reading: Reading) -> Images:
     if not paths:
         endings = ", ".join(IMAGE_SUFFIXES + FITS_SUFFIXES)
         raise UsageError(f"{label}: no images there (files that end in {endings} were expected)")
     columns = image_column.split(",") if image_column else None
     tables = [open_table(path, image_column=columns, bands=reading.bands) for path in paths]
+    for table in tables:
+        table.check_files()
     counts = [row_count(table.path) for table in tables]
     known = [count for count in counts if count is not None]
     items = chain.from_iterable(_table_items(table, reading.stretch) for table in tables)
-    return Images(label, watched(items, label), sum(known) if len(known) == len(counts) else None)
+    return Images(
+        label,
+        watched(items, label),
+        sum(known) if len(known) == len(counts) else None,
+        integer_ids=all(table.integer_ids() for table in tables),
+    )
 
 
 def _table_items(table: ImageTable, stretch: str) -> Iterator[Item]:
     """A table's rows; one without an id is called as its image file, or by its number."""
-    for number, item in enumerate(table.items(stretch, lenient=True), start=1):
+    for number, item in enumerate(table.items(stretch), start=1):
         if item.row.get("id") is not None:
             yield item
         else:
-            identity = Path(item.source).stem if is_image_name(item.source) else f"row {number}"
+            identity = stem(item.source) if is_image_name(item.source) else f"row {number}"
             yield replace(item, row={**item.row, "id": identity})
 
 
 def from_store(store: Store) -> Images:
     """Every galaxy of a store, as it is stored."""
-    return Images(str(store.path), _store_items(store), len(store))
+    return Images(str(store.path), _store_items(store), len(store), integer_ids=store.meta.integer_ids)
 
 
 def _store_items(store: Store) -> Iterator[Item]:
@@ -317,14 +337,22 @@ def _store_items(store: Store) -> Iterator[Item]:
             )
 
 
-def _from_files(label: str, base: Path, names: Callable[[], Iterator[str]], reading: Reading) -> Images:
+def _from_files(label: str, base: Path, names: Callable[[bool], Iterator[str]], reading: Reading) -> Images:
     """Image files by their names relative to ``base``.
 
-    The names are gone through twice: first to count them and to choose ids that differ, then to predict.
+    The names are gone through twice: first (``names(True)``) to count them and to choose ids that differ,
+    then to predict.
     """
-    identity, count = distinct_ids(names())
+    identity, count = distinct_ids(names(True))
     if not count:
         endings = ", ".join(IMAGE_SUFFIXES + FITS_SUFFIXES)
         raise UsageError(f"{label}: no images there (files that end in {endings} were expected)")
-    items = (Item(name, reading.load(base / name, name), {"id": identity(name)}) for name in names())
+    items = (
+        Item(
+            writable(name),
+            load_named(name, reading.load(base / name, writable(name))),
+            {"id": writable(identity(name))},
+        )
+        for name in names(False)
+    )
     return Images(label, items, count)

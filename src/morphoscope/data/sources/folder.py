@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,13 @@ from morphoscope.data.ingest import refuse_out, write_store
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.images.decode import is_fits_name, is_image_name, read_image
+from morphoscope.images.file_names import (
+    distinct_ids,
+    image_names,
+    load_named,
+    say_passed_over,
+    writable,
+)
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import check_stretch
 from morphoscope.labels.scheme import Classes
@@ -31,7 +39,8 @@ def ingest_folder(
 ) -> Store:
     """Make a store of images sorted into one folder a class.
 
-    Images may lie deeper in a class's folder; hidden files and files that are no images are passed over.
+    Images may lie deeper in a class's folder; hidden files are passed over, and so are files that are no
+    images, which a note counts.
 
     Args:
         folder: holds the class folders.
@@ -45,7 +54,7 @@ def ingest_folder(
         workers: threads that decode.
 
     Returns:
-        The store. A galaxy's id is its file's name, with its folder's where names repeat.
+        The store. See :func:`morphoscope.images.file_names.distinct_ids` for a galaxy's id.
 
     Raises:
         UsageError: no such folder, fewer than two classes, a class of ``classes`` without a folder, images
@@ -58,13 +67,16 @@ def ingest_folder(
     refuse_out(out, overwrite=overwrite)
     check_stretch(stretch)
     names = _class_names(folder, classes)
-    found = {name: _image_paths(folder / name) for name in names}
-    for name, paths in found.items():
-        if not paths:
+    passed_over: Counter[str] = Counter()
+    found = {name: [f"{name}/{image}" for image in image_names(folder / name, passed_over)] for name in names}
+    say_passed_over(str(folder), passed_over)
+    for name, images in found.items():
+        if not images:
             raise MorphoscopeError(f"{folder / name}: holds no images; remove the folder or fill the class")
-    paths = [path for name in names for path in found[name]]
-    ids = _ids(folder, paths)
-    measured = any(is_fits_name(path.name) for path in paths)
+    images = [image for name in names for image in found[name]]
+    identity, _ = distinct_ids(images)
+    ids = [writable(identity(image)) for image in images]
+    measured = any(map(is_fits_name, images))
     meta = StoreMeta(
         scheme=Classes(name=folder.resolve().name, classes=names),
         pixel_scale=pixel_scale,
@@ -77,7 +89,7 @@ def ingest_folder(
         meta,
         crop=crop,
         size=size,
-        expected=len(paths),
+        expected=len(images),
         overwrite=overwrite,
         workers=workers,
     )
@@ -111,32 +123,10 @@ def _class_names(folder: Path, classes: Sequence[str] | None) -> tuple[str, ...]
     return names
 
 
-def _image_paths(folder: Path) -> list[Path]:
-    paths = []
-    for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
-        paths += [Path(place, name) for name in sorted(names) if is_image_name(name)]
-    return paths
-
-
-def _ids(folder: Path, paths: list[Path]) -> dict[Path, str]:
-    """File names without suffix; with their folders if two are alike; with suffix if still alike."""
-    for name in (
-        lambda path: path.stem,
-        lambda path: path.relative_to(folder).with_suffix("").as_posix(),
-    ):
-        ids = {path: name(path) for path in paths}
-        if len(set(ids.values())) == len(paths):
-            return ids
-    return {path: path.relative_to(folder).as_posix() for path in paths}
-
-
-def _items(folder: Path, found: dict[str, list[Path]], ids: dict[Path, str], stretch: str) -> Iterator[Item]:
-    for label, paths in enumerate(found.values()):
-        for path in paths:
-            source = path.relative_to(folder).as_posix()
-            yield Item(
-                source,
-                partial(read_image, path, name=source, stretch=stretch),
-                {"id": ids[path], "label": label},
-            )
+def _items(folder: Path, found: dict[str, list[str]], ids: list[str], stretch: str) -> Iterator[Item]:
+    named = iter(ids)
+    for label, names in enumerate(found.values()):
+        for name in names:
+            source = writable(name)
+            load = load_named(name, partial(read_image, folder / name, name=source, stretch=stretch))
+            yield Item(source, load, {"id": next(named), "label": label})

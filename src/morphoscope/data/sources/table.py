@@ -12,11 +12,14 @@ from morphoscope.data.ingest import refuse_out, write_store
 from morphoscope.data.store import STANDARD_COLUMNS, Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import is_fits_name
+from morphoscope.images.file_names import distinct_ids
 from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import check_stretch
-from morphoscope.images.tables import read_table, texts
-from morphoscope.labels.scheme import Scheme
+from morphoscope.images.table_csv import typed
+from morphoscope.images.tables import is_text_table, read_table, texts
+from morphoscope.labels.scheme import UNLABELLED, Classes, Scheme
+from morphoscope.progress import note
 
 
 def ingest_table(
@@ -42,13 +45,13 @@ def ingest_table(
     """Make a store of the images that a table names, with the table's labels.
 
     Args:
-        table: CSV, Parquet, FITS or VOTable.
+        table: CSV, ECSV, Parquet, FITS or VOTable, packed or not.
         out: folder of the store.
         image_column: the column with image files, or three columns; see :func:`open_table`.
         id_column: identifiers; without any, a galaxy's id is its image file's name without suffix, or all of
             it where names repeat.
-        ra_column: degrees.
-        dec_column: degrees.
+        ra_column: right ascension; see :mod:`morphoscope.images.sky_columns` for its unit.
+        dec_column: declination.
         folder: image files lie here; none: in the table's own folder.
         label_column: class names or numbers (empty: unlabelled); see :mod:`morphoscope.labels.own`.
         vote_columns: fractions of volunteers instead; the 37 of the Galaxy Challenge follow their tree.
@@ -86,26 +89,28 @@ def ingest_table(
     )
     label_names = [label_column] if label_column is not None else list(vote_columns)
     columns = tuple(dict.fromkeys((*opened.columns, *label_names, *keep_columns)))
-    content = read_table(table, columns)
+    content = read_table(table, columns, names=opened.name_columns)
+    opened.check_files([content])
     ids = _ids(opened, content)
-    scheme, labels = _labels(content, label_names, classes, ids, table)
+    scheme, labels = _labels(content, label_names, classes, ids, table, votes=bool(vote_columns))
     taken = {*STANDARD_COLUMNS, *labels}
-    kept = {name: content.column(name).type for name in keep_columns if name not in taken}
+    kept = {name: _carried(table, content.column(name)) for name in keep_columns if name not in taken}
     measured = any(is_fits_name(name or "") for name in texts(content, opened.image_columns[0]))
     meta = StoreMeta(
         scheme=scheme,
         pixel_scale=pixel_scale,
         stretch=stretch if measured else "as-served",
         source=table.name,
+        integer_ids=opened.integer_ids(),
     )
     return write_store(
-        _items(opened, content, ids, labels, list(kept), stretch),
+        _items(opened, content, ids, {**labels, **kept}, stretch),
         out,
         meta,
         crop=crop,
         size=size,
         expected=content.num_rows,
-        extra=kept,
+        extra={name: column.type for name, column in kept.items()},
         overwrite=overwrite,
         workers=workers,
     )
@@ -114,10 +119,9 @@ def ingest_table(
 def _ids(opened: ImageTable, content: pa.Table) -> list[str]:
     if opened.id_column is None:
         paths = [name or "" for name in texts(content, opened.image_columns[0])]
-        for ids in ([Path(path).stem for path in paths], paths):
-            if len(set(ids)) == len(ids):
-                return ids
-        return [f"{path}#{row}" for row, path in enumerate(paths)]
+        identity, _ = distinct_ids(paths)
+        ids = [identity(path) for path in paths]
+        return ids if len(set(ids)) == len(ids) else [f"{path}#{row}" for row, path in enumerate(paths)]
     seen: dict[str, int] = {}
     for row, galaxy in enumerate(texts(content, opened.id_column)):
         if galaxy is None:
@@ -132,7 +136,13 @@ def _ids(opened: ImageTable, content: pa.Table) -> list[str]:
 
 
 def _labels(
-    content: pa.Table, names: list[str], classes: Sequence[str] | None, ids: list[str], table: Path
+    content: pa.Table,
+    names: list[str],
+    classes: Sequence[str] | None,
+    ids: list[str],
+    table: Path,
+    *,
+    votes: bool,
 ) -> tuple[Scheme | None, dict[str, np.ndarray]]:
     if not names:
         if classes is not None:
@@ -140,20 +150,34 @@ def _labels(
         return None, {}
     from morphoscope.labels.own import label_columns, scheme_from_columns
 
-    scheme = scheme_from_columns(table.name, content, names, classes=classes)
-    return scheme, label_columns(scheme, content, names, ids, str(table))
+    scheme = scheme_from_columns(table.name, content, names, classes=classes, votes=votes)
+    labels = label_columns(scheme, content, names, ids, str(table))
+    if isinstance(scheme, Classes):
+        unlabelled = int(np.count_nonzero(labels[scheme.column] == UNLABELLED))
+        if unlabelled:
+            note(
+                f"{table}: {unlabelled} of {len(ids)} galaxies have no label in '{names[0]}' (empty, NA, "
+                "null, …)"
+            )
+    return scheme, labels
+
+
+def _carried(table: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column to carry along, with numbers as numbers even where it also names the galaxies."""
+    return typed(column) if is_text_table(table) and pa.types.is_string(column.type) else column
 
 
 def _items(
     opened: ImageTable,
     content: pa.Table,
     ids: list[str],
-    labels: dict[str, np.ndarray],
-    kept: list[str],
+    further: dict[str, np.ndarray | pa.ChunkedArray],
     stretch: str,
 ) -> Iterator[Item]:
-    further = {name: values.tolist() for name, values in labels.items()}
-    further |= {name: content.column(name).to_pylist() for name in kept}
-    for row, item in enumerate(opened.items_of(content, stretch)):
-        values = {name: column[row] for name, column in further.items()}
-        yield Item(item.source, item.load, {**item.row, "id": ids[row], **values})
+    values = {
+        name: column.tolist() if isinstance(column, np.ndarray) else column.to_pylist()
+        for name, column in further.items()
+    }
+    for row, item in enumerate(opened.items_of([content], stretch)):
+        others = {name: column[row] for name, column in values.items()}
+        yield Item(item.source, item.load, {**item.row, "id": ids[row], **others})
