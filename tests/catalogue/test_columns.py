@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table, entropy
+from morphoscope.catalogue.columns import catalogue_schema, catalogue_table
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.stream import Item
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
-from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, Column, VoteFractions, probability_column
+from morphoscope.metrics.conformal import Sets
 
 CLASSES = Classes(name="three", classes=("Round Smooth", "In-between", "Edge-on with Bulge"))
 
@@ -91,9 +91,9 @@ def test_votes_of_a_tree_have_the_way_through_it() -> None:
 
 def test_extra_columns_come_with_the_answers_or_with_the_galaxy() -> None:
     extras = (
-        Extra("strangeness", pa.float32(), "how unlike the training", ucd="stat.value"),
-        Extra("features", pa.list_(pa.float32(), 2), "of the last layer"),
-        Extra("side", pa.float64(), "of the cutout", "arcsec"),
+        Column("strangeness", pa.float32(), "how unlike the training", ucd="stat.value"),
+        Column("features", pa.list_(pa.float32(), 2), "of the last layer"),
+        Column("side", pa.float64(), "of the cutout", "arcsec"),
     )
     items = _items()
     items[1].row["side"] = 12.5
@@ -107,7 +107,7 @@ def test_extra_columns_come_with_the_answers_or_with_the_galaxy() -> None:
     assert table["side"].to_pylist() == [None, 12.5, None]
     assert table.schema.field("side").metadata[b"unit"] == b"arcsec"
     with pytest.raises(MorphoscopeError, match="called entropy"):
-        catalogue_schema(CLASSES, None, (Extra("entropy", pa.float32(), "another"),))
+        catalogue_schema(CLASSES, None, (Column("entropy", pa.float32(), "another"),))
 
 
 def test_an_answer_cannot_hide_another_column() -> None:
@@ -116,7 +116,7 @@ def test_an_answer_cannot_hide_another_column() -> None:
 
 
 def test_entropy_of_certainty_and_of_no_idea() -> None:
-    values = entropy(np.array([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]]))
+    values = CLASSES.entropy(np.array([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]]))
     assert values == pytest.approx([0, np.log(4), np.log(2)])
 
 

@@ -13,7 +13,7 @@ from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import UsageError
 from morphoscope.inference.calibration import Calibration
-from morphoscope.inference.calibrators import Unchanged
+from morphoscope.labels.calibrators import Unchanged
 from morphoscope.labels.scheme import VoteFractions
 
 # Ten known galaxies of the first class and five of the second; none of the third.

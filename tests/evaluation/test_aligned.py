@@ -27,7 +27,7 @@ def test_galaxies_are_matched_by_id():
     aligned = align([("base", BASE), ("other", other)])
     assert aligned.ids.tolist() == ["g1", "g2", "g3"]
     assert aligned.truth.tolist() == [0, 1, 1]
-    assert [answers.tolist() for answers in aligned.answers] == [[0, 0, 1], [11, 12, 10]]
+    assert [answers.tolist() for answers in aligned.predictions] == [[0, 0, 1], [11, 12, 10]]
     assert aligned.outputs == ("a", "b")
     assert aligned.count == 3
 
@@ -35,7 +35,7 @@ def test_galaxies_are_matched_by_id():
 def test_ids_that_are_numbers_are_matched_as_text():
     first = BASE.set_column(0, "id", pa.array([10, 9, 8]))
     second = table(["8", "9", "10"], [1, 1, 0], [3, 4, 5])
-    assert align([("base", first), ("other", second)]).answers[1].tolist() == [5, 4, 3]
+    assert align([("base", first), ("other", second)]).predictions[1].tolist() == [5, 4, 3]
 
 
 def test_repeated_ids_are_allowed_in_the_same_order_alone():
@@ -70,7 +70,7 @@ def test_votes_are_matched_and_their_truth_compared():
     first, second = votes(["g1", "g2"], [0.5, 0.1], [0.4, 0.2]), votes(["g2", "g1"], [0.1, 0.5], [0.3, 0.6])
     aligned = align([("base", first), ("other", second)])
     assert aligned.kind == "votes"
-    assert aligned.answers[1].tolist() == [[0.6], [0.3]]
+    assert aligned.predictions[1].tolist() == [[0.6], [0.3]]
     with pytest.raises(MorphoscopeError, match="the truth of 1 of 2"):
         align([("base", first), ("other", votes(["g2", "g1"], [0.1, 0.51], [0.3, 0.6]))])
 

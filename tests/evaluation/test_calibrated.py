@@ -15,8 +15,8 @@ from morphoscope.errors import UsageError
 from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
 from morphoscope.evaluation.fit_uncertainty import fit_views
 from morphoscope.inference.calibration import calibration_of, read_calibration
-from morphoscope.inference.calibrators import Temperature
 from morphoscope.inference.predictor import Predictor, mean_over_views
+from morphoscope.labels.calibrators import Temperature
 from morphoscope.labels.scheme import Classes
 from morphoscope.recipes import Recipe
 from morphoscope.report.terminal import calibration_lines

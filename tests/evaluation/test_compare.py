@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from morphoscope.errors import UsageError
-from morphoscope.evaluation.compare import compare, mcnemar
-from morphoscope.evaluation.metrics import classification_metrics, regression_metrics
+from morphoscope.evaluation.compare import compare
+from morphoscope.metrics.classification import classification_metrics, mcnemar
+from morphoscope.metrics.regression import regression_metrics
 
 CLASSES = ("circular", "intermediate", "cigar", "edge-on", "spiral")
 

@@ -237,8 +237,8 @@ def test_a_map_lies_where_its_cells_look() -> None:
 def test_unknown_methods_and_targets(tmp_path) -> None:
     from morphoscope.explanation.explain import check_method
     from morphoscope.explanation.selection import target_index
-    from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
     from morphoscope.labels.five_class import FIVE_CLASS
+    from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
 
     with pytest.raises(UsageError, match=r"did you mean 'gradcam'"):
         check_method("gradcm")

@@ -8,17 +8,16 @@ import pytest
 from scipy.special import softmax
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.evaluation.calibration_scores import calibration_scores, log_loss_change
+from morphoscope.evaluation.fit_uncertainty import log_loss_change
 from morphoscope.inference.calibration import (
     Calibration,
     calibration_of,
     fit_calibration,
     keep_calibrations,
-    log_losses,
     read_calibration,
     why_none,
 )
-from morphoscope.inference.calibrators import Temperature
+from morphoscope.labels.calibrators import Temperature
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Header, Run, StoreFacts
@@ -48,11 +47,11 @@ def _run(path: Path, weights: str = "f" * 64) -> Run:
 
 def test_log_losses_by_hand():
     stated = np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]])
-    assert log_losses(CLASSES, np.array([0, 1]), stated) == pytest.approx([np.log(2), 0], abs=1e-6)
-    votes = log_losses(VOTES, np.array([[0.5, 0.0]]), np.array([[0.5, 0.5]]))
+    assert CLASSES.log_losses(np.array([0, 1]), stated) == pytest.approx([np.log(2), 0], abs=1e-6)
+    votes = VOTES.log_losses(np.array([[0.5, 0.0]]), np.array([[0.5, 0.5]]))
     assert votes == pytest.approx([np.log(2)])
-    best = log_losses(VOTES, np.array([[0.3, 0.8]]), np.array([[0.3, 0.8]]))
-    assert best < log_losses(VOTES, np.array([[0.3, 0.8]]), np.array([[0.35, 0.8]]))
+    best = VOTES.log_losses(np.array([[0.3, 0.8]]), np.array([[0.3, 0.8]]))
+    assert best < VOTES.log_losses(np.array([[0.3, 0.8]]), np.array([[0.35, 0.8]]))
 
 
 def test_an_overconfident_network_gets_its_temperature():
@@ -65,7 +64,7 @@ def test_an_overconfident_network_gets_its_temperature():
     assert fitted.scores is not None
     assert sum(map(len, fitted.scores.values())) == fitted.galaxies == 600
     new_labels, new = _classified(2000, 2.5, seed=1)
-    before, after = (calibration_scores(CLASSES, new_labels, p, bootstrap=50) for p in (new, fitted(new)))
+    before, after = (CLASSES.calibration_scores(new_labels, p, bootstrap=50) for p in (new, fitted(new)))
     assert after["ece"]["value"] < 0.5 * before["ece"]["value"]
     assert after["log_loss"]["value"] < before["log_loss"]["value"]
     change = log_loss_change(CLASSES, new_labels, new, fitted(new), bootstrap=200)
@@ -169,11 +168,11 @@ def test_a_damaged_calibration_is_said_and_not_used(tmp_path, change, message):
 def test_scores_of_votes_by_hand():
     truth = np.array([[0.5, 0.0], [0.7, 0.2]])
     stated = np.array([[0.61, 0.1], [0.65, 0.9]])
-    scores = calibration_scores(VOTES, truth, stated, bootstrap=20)
+    scores = VOTES.calibration_scores(truth, stated, bootstrap=20)
     # 0.61 and 0.65 share the bin (0.6, 0.667]: their gaps 0.11 and −0.05 add up; the other two stand alone.
     assert scores["ece"]["value"] == pytest.approx((0.06 + 0.1 + 0.7) / 4)
     assert scores["brier"]["value"] == pytest.approx((0.11**2 + 0.05**2 + 0.1**2 + 0.7**2) / 4)
-    assert scores["log_loss"]["value"] == pytest.approx(log_losses(VOTES, truth, stated).mean())
+    assert scores["log_loss"]["value"] == pytest.approx(VOTES.log_losses(truth, stated).mean())
     full = [entry for entry in scores["reliability"] if entry["count"]]
     assert [entry["count"] for entry in full] == [1, 2, 1]
     assert full[1]["confidence"] == pytest.approx(0.63)
@@ -184,5 +183,5 @@ def test_scores_of_votes_by_hand():
 def test_a_calibration_error_of_votes_that_cancels_between_answers_is_seen():
     truth = np.full((50, 2), 0.5)
     stated = np.tile([0.52, 0.48], (50, 1))
-    pooled_free = calibration_scores(VOTES, truth, stated, bootstrap=0)
+    pooled_free = VOTES.calibration_scores(truth, stated, bootstrap=0)
     assert pooled_free["ece"]["value"] == pytest.approx(0.02)

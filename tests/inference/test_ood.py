@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.evaluation.bootstrap import auroc
 from morphoscope.inference import ood as module
 from morphoscope.inference.ood import (
     FILE,
@@ -19,6 +18,7 @@ from morphoscope.inference.ood import (
     read_reference,
     why_no_reference,
 )
+from morphoscope.metrics.bootstrap import auroc
 
 
 def _drawn(count: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

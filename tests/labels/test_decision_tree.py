@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES, tree_of
-from morphoscope.labels.scheme import VoteFractions
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, VoteFractions
 from morphoscope.labels.tree import Answer, DecisionTree, Question
 
 # FIELD_NOTES §1, written down by hand from the challenge's own documentation.
@@ -244,7 +244,7 @@ def test_columns_may_come_in_another_order_than_the_questions_are_asked() -> Non
 
 
 def test_the_tree_of_a_scheme() -> None:
-    assert tree_of(GALAXY_ZOO_2_VOTES) is GALAXY_ZOO_2
-    assert tree_of(VoteFractions(name="own", answers=("a", "b"))) is None
+    assert GALAXY_ZOO_2_VOTES.decision_tree is GALAXY_ZOO_2
+    assert VoteFractions(name="own", answers=("a", "b")).decision_tree is None
     with pytest.raises(MorphoscopeError, match=r"'galaxy-zoo-3' \(did you mean 'galaxy-zoo-2'"):
-        tree_of(VoteFractions(name="own", answers=("a",), tree="galaxy-zoo-3"))
+        _ = VoteFractions(name="own", answers=("a",), tree="galaxy-zoo-3").decision_tree

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.galaxy10 import GALAXY10
-from morphoscope.labels.own import classes_from_names, label_columns, scheme_from_columns
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.own import classes_from_names, scheme_from_columns
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
 
 IDS = ["g0", "g1", "g2", "g3"]
 
@@ -18,7 +18,7 @@ def read(
 ) -> tuple[Classes | VoteFractions, dict[str, np.ndarray]]:
     table = pa.table(values)
     scheme = scheme_from_columns("own.csv", table, columns, classes=classes)
-    return scheme, label_columns(scheme, table, columns, IDS[: table.num_rows], "own.csv")
+    return scheme, scheme.read_columns(table, columns, IDS[: table.num_rows], "own.csv")
 
 
 def test_names_become_classes_in_alphabetical_order() -> None:
@@ -73,7 +73,7 @@ def test_given_class_names_fix_the_order_and_numbers_count_into_them() -> None:
 
 def test_a_known_scheme_takes_numbers_and_names() -> None:
     table = pa.table({"ans": ["0", "Barred Spiral"]})
-    assert label_columns(GALAXY10, table, ["ans"], IDS, "t")["label"].tolist() == [0, 5]
+    assert GALAXY10.read_columns(table, ["ans"], IDS, "t")["label"].tolist() == [0, 5]
 
 
 def test_a_label_outside_the_scheme_names_the_galaxy_and_the_nearest_class() -> None:

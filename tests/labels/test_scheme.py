@@ -6,9 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
 from morphoscope.labels.galaxy10 import GALAXY10
-from morphoscope.labels.scheme import Classes, VoteFractions, scheme_from
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions, scheme_from
 
 PAIR = Classes(name="pair", classes=("smooth", "spiral"))
 VOTES = VoteFractions(name="own", answers=("bar", "ring"))

@@ -12,7 +12,6 @@ import pytest
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
-from morphoscope.evaluation.metrics import measure
 from morphoscope.files import write_json
 from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
 from morphoscope.recipes import Recipe
@@ -67,7 +66,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
         split.save(out / "split.json")
         answers = _answers(scheme, store.targets())
         results = {
-            part: measure(scheme, store.targets()[rows], answers[rows], bootstrap=50)
+            part: scheme.measure(store.targets()[rows], answers[rows], bootstrap=50)
             for part, rows in _parts(split).items()
         }
         write_json(

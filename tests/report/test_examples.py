@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from morphoscope.data.store import Store
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
 from morphoscope.report import examples
 from morphoscope.runs.run import Run
 

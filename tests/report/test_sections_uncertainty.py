@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from morphoscope.data.store import Store
-from morphoscope.evaluation.calibration_scores import calibration_scores, log_loss_change
-from morphoscope.evaluation.fit_uncertainty import measured_sets
+from morphoscope.evaluation.fit_uncertainty import log_loss_change, measured_sets
 from morphoscope.files import write_json
-from morphoscope.inference.conformal import SCORE, truth_probabilities
 from morphoscope.labels.scheme import Classes
+from morphoscope.metrics.conformal import SCORE, truth_probabilities
 from morphoscope.report import figures
 from morphoscope.report.run_report import write_report
 from morphoscope.report.sections_uncertainty import before_and_after_table, method_words, set_table, set_words
@@ -27,8 +26,8 @@ def _done(scheme, targets, before, after, method: str) -> dict:
         "galaxies": 111,
         "temperature": 0.5 if method == "temperature" else None,
         "held_out": {"none": 0.31, method: 0.2512345},
-        "before": calibration_scores(scheme, targets, before, bootstrap=30),
-        "after": calibration_scores(scheme, targets, after, bootstrap=30),
+        "before": scheme.calibration_scores(targets, before, bootstrap=30),
+        "after": scheme.calibration_scores(targets, after, bootstrap=30),
         "log_loss_change": log_loss_change(scheme, targets, before, after, bootstrap=30),
     }
 

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from morphoscope.evaluation.compare import compare
-from morphoscope.evaluation.metrics import classification_metrics, regression_metrics
+from morphoscope.metrics.classification import classification_metrics
+from morphoscope.metrics.regression import regression_metrics
 from morphoscope.report.terminal import columns, compare_table, p_value, percent, plain, summary_lines
 
 NUMBER = {"value": 0.94202, "low": 0.9288, "high": 0.9541}

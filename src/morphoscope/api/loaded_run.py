@@ -196,7 +196,7 @@ class LoadedRun:
             UsageError: the run answers with votes, or is not calibrated.
         """
         from morphoscope.catalogue.columns import sets_of
-        from morphoscope.inference.conformal import filled_sets, ranked_sets
+        from morphoscope.metrics.conformal import filled_sets, ranked_sets
 
         sets = sets_of(self.predictor, coverage, per_class=per_class)
         assert sets is not None

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.catalogue.columns import Extra
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.scheme import VoteFractions
+from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
     from morphoscope.inference.predictor import Predictor
 
 EMBEDDING = "embedding"
-STRANGENESS = Extra(
+STRANGENESS = Column(
     "out_of_distribution",
     pa.float32(),
     "how unlike the training's galaxies: distance of the features in units of that within which 95 % of "
     "held-out galaxies lie; above 1 is stranger than they",
 )
-TYPICALITY = Extra(
+TYPICALITY = Column(
     "typicality",
     pa.float32(),
     "share of held-out galaxies of the training's kind that are at least as unlike it; below 0.05 is strange",
@@ -69,7 +68,7 @@ class FullColumns:
             columns.append(_information(predictor))
         if self.embedding is not None:
             columns.append(self.embedding)
-        self.extras: Sequence[Extra] = tuple(columns)
+        self.extras: Sequence[Column] = tuple(columns)
 
     @property
     def provenance(self) -> Mapping[str, str]:
@@ -140,15 +139,15 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(str(number) for number in dict.fromkeys(numbers))
 
 
-def _information(predictor: Predictor | Ensemble) -> Extra:
-    per = ", mean over the answers" if isinstance(predictor.scheme, VoteFractions) else ""
+def _information(predictor: Predictor | Ensemble) -> Column:
     meaning = (
-        f"mutual information in nats: how much {predictor.opinions} opinions disagree{per}; 0 if not at all"
+        f"mutual information in nats: how much {predictor.opinions} opinions "
+        f"disagree{predictor.scheme.entropy_note}; 0 if not at all"
     )
-    return Extra("mutual_information", pa.float32(), meaning)
+    return Column("mutual_information", pa.float32(), meaning)
 
 
-def _embedding(predictor: Predictor | Ensemble, out: Path | None) -> Extra:
+def _embedding(predictor: Predictor | Ensemble, out: Path | None) -> Column:
     if len(_members(predictor)) > 1:
         raise UsageError("--embeddings: several runs have features of different meaning; give one run")
     suffix = ".parquet" if out is None else out.suffix.lower()
@@ -159,7 +158,7 @@ def _embedding(predictor: Predictor | Ensemble, out: Path | None) -> Extra:
         )
     number = pa.float16() if suffix in ("", ".parquet") else pa.float32()
     width = _members(predictor)[0].feature_count
-    return Extra(EMBEDDING, pa.list_(number, width), "features of the network before its head")
+    return Column(EMBEDDING, pa.list_(number, width), "features of the network before its head")
 
 
 def _stored(features_ND: np.ndarray, kind: pa.DataType) -> np.ndarray:
@@ -182,7 +181,7 @@ class ColumnProvider(Protocol):
         ...
 
     @property
-    def extras(self) -> Sequence[Extra]:
+    def extras(self) -> Sequence[Column]:
         """Columns beyond the usual ones, in their order."""
         ...
 
@@ -202,7 +201,7 @@ class ColumnProvider(Protocol):
 class PlainColumns:
     """The run's answers alone."""
 
-    extras: Sequence[Extra] = ()
+    extras: Sequence[Column] = ()
 
     def __init__(self, predictor: Predictor | Ensemble) -> None:
         self.predictor = predictor

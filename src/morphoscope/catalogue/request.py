@@ -49,7 +49,7 @@ class CatalogueRequest:
         batch: images handed to the network at once.
         workers: threads that decode; None: one a core.
         coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
-            the training's (see :mod:`morphoscope.inference.conformal`); None: no such column.
+            the training's (see :mod:`morphoscope.metrics.conformal`); None: no such column.
         per_class: the share holds within every class, and not only over all galaxies.
         embeddings: add the column ``embedding``, the features before the network's head.
         resume: continue an interrupted catalogue of the same name and request, if there is one.

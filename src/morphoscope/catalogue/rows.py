@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from morphoscope.catalogue import pipeline
-from morphoscope.catalogue.columns import Extra, catalogue_schema, catalogue_table, provenance_of, sets_of
+from morphoscope.catalogue.columns import catalogue_schema, catalogue_table, provenance_of, sets_of
 from morphoscope.catalogue.inputs.open import Images, open_request, stretch_like
 from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.predictions import ColumnProvider
@@ -19,6 +19,7 @@ from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.stream import Item, in_order
 from morphoscope.inference.preprocess import check_request
+from morphoscope.labels.scheme import Column
 
 if TYPE_CHECKING:
     from morphoscope.inference.ensemble import Ensemble
@@ -49,7 +50,7 @@ class RowMaker:
         check_request(self.facts, request.crop, request.size)
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
         self.stretch = stretch_like(self.facts.stretch)
-        self.extras: Sequence[Extra] = ()
+        self.extras: Sequence[Column] = ()
         self.integer_ids = False
 
     def open(self) -> Images:

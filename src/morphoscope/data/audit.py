@@ -16,13 +16,13 @@ import numpy as np
 
 from morphoscope.data.sky import separations, sky_pairs
 from morphoscope.data.splits.file import LEFT_OUT, Split, load_split
-from morphoscope.data.splits.split import SPLITS, make_split, strata
+from morphoscope.data.splits.split import SPLITS, make_split
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
 from morphoscope.images.known_columns import found_column
 from morphoscope.images.sky_columns import OddPlaces, found_sky
 from morphoscope.images.tables import columns_of, is_table_name, read_table, split_part, texts
-from morphoscope.labels.scheme import UNLABELLED, Classes
+from morphoscope.labels.scheme import UNLABELLED
 from morphoscope.progress import note
 
 # arcsec: the same catalogue entry, the same galaxy, half a cutout of Galaxy10
@@ -97,10 +97,8 @@ def _labels(store: Store) -> tuple[np.ndarray, Callable[[int], str | None]]:
     scheme = store.scheme
     if scheme is None:
         return np.full(len(store), UNLABELLED), lambda row: None
-    labels = strata(scheme, store.targets())
-    names = scheme.output_names
-    if not isinstance(scheme, Classes) and len(names) == 1:
-        names = (f"{names[0]} < 0.5", f"{names[0]} ≥ 0.5")
+    labels = scheme.strata(store.targets())
+    names = scheme.strata_names
     return labels, lambda row: names[labels[row]] if 0 <= labels[row] < len(names) else None
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from morphoscope.data.store import STANDARD_COLUMNS, Store
-from morphoscope.labels.scheme import Classes
 
 
 def describe(store: Store) -> dict[str, Any]:
@@ -17,14 +16,7 @@ def describe(store: Store) -> dict[str, Any]:
     if meta.scheme is not None:
         labels = {"scheme": meta.scheme.name, "kind": meta.scheme.kind}
         labels["labelled"] = int(store.labelled().sum())
-        if isinstance(meta.scheme, Classes):
-            counts = np.bincount(store.targets()[store.labelled()], minlength=meta.scheme.outputs)
-            labels["classes"] = dict(zip(meta.scheme.classes, counts.tolist(), strict=True))
-        else:
-            means = np.nanmean(store.targets()[store.labelled()], axis=0) if labels["labelled"] else []
-            labels["mean_fractions"] = {
-                name: round(float(mean), 4) for name, mean in zip(meta.scheme.answers, means, strict=False)
-            }
+        labels |= meta.scheme.summary(store.targets()[store.labelled()])
     taken = {*STANDARD_COLUMNS, *(meta.scheme.columns if meta.scheme else ())}
     with_place = int(np.isfinite(store.column("ra")).sum())
     return {
@@ -73,6 +65,6 @@ def description_lines(described: dict[str, Any]) -> list[str]:
     if labels is None:
         return [*lines, "labels      none"]
     lines.append(f"labels      {labels['scheme']}: {labels['labelled']} galaxies labelled")
-    numbers = labels.get("classes") or labels.get("mean_fractions") or {}
+    numbers = next((value for value in labels.values() if isinstance(value, dict)), {})
     width = max((len(name) for name in numbers), default=0)
     return lines + [f"  {name:<{width}}  {number:>7}" for name, number in numbers.items()]

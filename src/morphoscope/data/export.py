@@ -133,8 +133,8 @@ def export_hdf5(
 
 def _labelled_rows(store: Store) -> tuple[Classes, np.ndarray]:
     scheme = store.need_scheme()
-    if not isinstance(scheme, Classes):
-        raise UsageError(f"{store.path} holds votes; only a store of classes can be exported")
+    if not isinstance(scheme, Classes):  # these formats hold one class a galaxy
+        raise UsageError(f"{store.path} holds {scheme.noun}; only a store of classes can be exported")
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
         raise UsageError(f"{store.path} has no galaxy with a label, so there is nothing to export")

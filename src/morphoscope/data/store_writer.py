@@ -22,7 +22,7 @@ from morphoscope import files
 from morphoscope.data.masks import MASK_HASH, MaskWriter, write_npy_header
 from morphoscope.data.store import STANDARD_COLUMNS, StoreMeta, pixel_hash
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.labels.scheme import UNLABELLED, Classes, VoteFractions
+from morphoscope.labels.scheme import Scheme
 
 
 class StoreWriter:
@@ -182,10 +182,9 @@ class StoreWriter:
 
 
 CHUNK_ROWS = 1024  # rows kept before they are written
-_TOLERANCE = 1e-3  # of vote fractions, which surveys round
 
 
-def table_schema(scheme: Classes | VoteFractions | None, extra: dict[str, pa.DataType]) -> pa.Schema:
+def table_schema(scheme: Scheme | None, extra: dict[str, pa.DataType]) -> pa.Schema:
     """The columns of a store's table in their order, ``sky_group`` last.
 
     Args:
@@ -200,8 +199,7 @@ def table_schema(scheme: Classes | VoteFractions | None, extra: dict[str, pa.Dat
         clash = set(scheme.columns) & set(STANDARD_COLUMNS)
         if clash:
             raise UsageError(f"a label column may not be called {', '.join(sorted(clash))}; rename it")
-        label_type = pa.int16() if isinstance(scheme, Classes) else pa.float32()
-        fields += [pa.field(name, label_type) for name in scheme.columns]
+        fields += [pa.field(name, scheme.column_type) for name in scheme.columns]
     taken = {field.name for field in fields} | set(STANDARD_COLUMNS)
     fields += [pa.field(name, kind) for name, kind in extra.items() if name not in taken]
     fields += [pa.field("source", pa.string()), pa.field("pixel_hash", pa.string())]
@@ -216,7 +214,7 @@ class RowWriter:
         extra: further columns, name → Arrow type.
     """
 
-    def __init__(self, scheme: Classes | VoteFractions | None, extra: dict[str, pa.DataType]) -> None:
+    def __init__(self, scheme: Scheme | None, extra: dict[str, pa.DataType]) -> None:
         self.scheme = scheme
         self.schema = table_schema(scheme, extra)
         self._names = frozenset(self.schema.names)
@@ -245,21 +243,8 @@ class RowWriter:
                 f"{_name(row)}: the store has no column {', '.join(sorted(unknown))}"
                 f"{did_you_mean(min(unknown), self.schema.names, 'columns')}"
             )
-        if isinstance(self.scheme, Classes):
-            label = row.get(self.scheme.column, UNLABELLED)
-            if not UNLABELLED <= label < self.scheme.outputs:
-                raise MorphoscopeError(
-                    f"{_name(row)}: label {label} lies outside scheme '{self.scheme.name}'; "
-                    f"0 to {self.scheme.outputs - 1}, or {UNLABELLED} for none, was expected"
-                )
-        elif isinstance(self.scheme, VoteFractions):
-            votes = np.array([row.get(name, np.nan) for name in self.scheme.answers], float)
-            wrong = np.flatnonzero((votes < -_TOLERANCE) | (votes > 1 + _TOLERANCE))
-            if len(wrong):
-                raise MorphoscopeError(
-                    f"{_name(row)}: {self.scheme.answers[wrong[0]]} is {votes[wrong[0]]:g}; "
-                    "a fraction from 0 to 1 was expected"
-                )
+        if self.scheme is not None:
+            self.scheme.check_row(row, _name(row))
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one row; columns that it lacks are empty (NaN numbers, label −1, else null)."""
@@ -289,8 +274,8 @@ class RowWriter:
         return self._file
 
     def _empty(self, field: pa.Field) -> Any:
-        if isinstance(self.scheme, Classes) and field.name == self.scheme.column:
-            return UNLABELLED
+        if self.scheme is not None and field.name in self.scheme.columns:
+            return self.scheme.missing
         return np.nan if pa.types.is_floating(field.type) else None
 
     def finish(self, radius: float) -> None:

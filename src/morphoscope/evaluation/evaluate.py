@@ -28,14 +28,13 @@ from morphoscope.evaluation.fit_uncertainty import (
     ood_results,
     set_results,
 )
-from morphoscope.evaluation.metrics import measure
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import keep_calibrations
-from morphoscope.inference.conformal import check_coverage
 from morphoscope.inference.ensemble import Ensemble, mutual_information
 from morphoscope.inference.predictor import Predictor, mean_over_views
-from morphoscope.labels.scheme import Classes, VoteFractions, probability_column
+from morphoscope.labels.scheme import Scheme
 from morphoscope.labels.translate import translated, translation
+from morphoscope.metrics.conformal import check_coverage
 from morphoscope.progress import Bar
 from morphoscope.runs.run import Run
 
@@ -98,16 +97,16 @@ def evaluate(
         "scheme": run.scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
-        "test": measure(run.scheme, targets[split.test], predictions_NK),
+        "test": run.scheme.measure(targets[split.test], predictions_NK),
         "validation": None,
-        "counts": counts(run.scheme, targets, parts),
+        "counts": run.scheme.counts(targets, parts),
         "calibration": calibration_results(predictor, targets[split.test], own_NK, predictions_NK),
         "sets": set_results(predictor, targets[split.test], predictions_NK, coverage),
         "out_of_distribution": ood_results(predictor, distances_N, store),
     }
     if validation_VNK is not None:
         steering_NK = predictor.corrected(mean_over_views(validation_VNK))
-        result["validation"] = measure(run.scheme, targets[split.validation], steering_NK)
+        result["validation"] = run.scheme.measure(targets[split.validation], steering_NK)
     if keep:
         _keep_predictions(run, store, split.test, targets[split.test], predictions_NK)
         write_json(run.path / "metrics.json", result)
@@ -156,9 +155,9 @@ def evaluate_elsewhere(
         "scheme": scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
-        "test": measure(scheme, targets, asked_NL),
+        "test": scheme.measure(targets, asked_NL),
         "validation": None,
-        "counts": counts(scheme, store.targets(), {"test": rows}),
+        "counts": scheme.counts(store.targets(), {"test": rows}),
         "calibration": calibration_results(predictor, targets, own_NK, predictions_NK) if same else None,
         "sets": set_results(predictor, targets, predictions_NK, coverage) if same else None,
         "out_of_distribution": ood_results(predictor, distances_N),
@@ -206,20 +205,8 @@ def _chunks(
             bar.advance(len(part))
 
 
-def counts(
-    scheme: Classes | VoteFractions, targets: np.ndarray, parts: dict[str, np.ndarray]
-) -> dict[str, dict[str, int]]:
-    """Galaxies per class (classes) or in all (votes) of each part of a split."""
-    if isinstance(scheme, VoteFractions):
-        return {part: {"galaxies": len(rows)} for part, rows in parts.items()}
-    return {
-        part: {name: int((targets[rows] == k).sum()) for k, name in enumerate(scheme.classes)}
-        for part, rows in parts.items()
-    }
-
-
 def prediction_table(
-    scheme: Classes | VoteFractions,
+    scheme: Scheme,
     store: Store,
     rows: np.ndarray,
     targets: np.ndarray,
@@ -231,18 +218,7 @@ def prediction_table(
         "row": pa.array(rows, pa.int64()),
         "source": store.table.column("source").take(pa.array(rows)).combine_chunks(),
     }
-    if isinstance(scheme, VoteFractions):
-        for k, name in enumerate(scheme.answers):
-            columns[f"t_{name}"] = pa.array(targets[:, k], pa.float32())
-            columns[name] = pa.array(predictions_NK[:, k], pa.float32())
-        return pa.table(columns)
-    chosen = predictions_NK.argmax(axis=1)
-    columns["label"] = pa.array(targets, pa.int16())
-    columns["predicted"] = pa.array(chosen, pa.int16())
-    columns["probability"] = pa.array(predictions_NK.max(axis=1), pa.float32())
-    for k, name in enumerate(scheme.classes):
-        columns[probability_column(name)] = pa.array(predictions_NK[:, k], pa.float32())
-    return pa.table(columns)
+    return pa.table(columns | scheme.prediction_columns(targets, predictions_NK))
 
 
 def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
@@ -306,9 +282,9 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
     return {
         "scheme": ensemble.scheme.kind,
         "views": ensemble.views,
-        "test": measure(ensemble.scheme, targets, np.concatenate(answers)),
+        "test": ensemble.scheme.measure(targets, np.concatenate(answers)),
         "members": {
-            member.run.name: measure(ensemble.scheme, targets, np.concatenate(gathered))
+            member.run.name: ensemble.scheme.measure(targets, np.concatenate(gathered))
             for member, gathered in zip(ensemble.members, members, strict=True)
         },
         "mutual_information": float(np.concatenate(information).mean()),

@@ -18,18 +18,7 @@ import numpy as np
 
 from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store
-from morphoscope.evaluation.bootstrap import LEVEL, auroc, wilson_interval
-from morphoscope.evaluation.calibration_scores import calibration_scores, log_loss_change
 from morphoscope.inference.calibration import FEWEST, Calibration, fit_calibration
-from morphoscope.inference.calibrators import Temperature
-from morphoscope.inference.conformal import (
-    SCORE,
-    Scores,
-    bare_sets,
-    filled_sets,
-    least_probabilities,
-    rank_of,
-)
 from morphoscope.inference.ood import (
     METHOD,
     Reference,
@@ -39,7 +28,16 @@ from morphoscope.inference.ood import (
     read_reference,
 )
 from morphoscope.inference.predictor import Predictor, mean_over_views
-from morphoscope.labels.scheme import Classes
+from morphoscope.labels.scheme import Scheme
+from morphoscope.metrics.bootstrap import LEVEL, auroc, resampled_sums, wilson_interval, with_interval
+from morphoscope.metrics.conformal import (
+    SCORE,
+    Scores,
+    bare_sets,
+    filled_sets,
+    least_probabilities,
+    rank_of,
+)
 from morphoscope.progress import Bar, note
 
 
@@ -161,7 +159,7 @@ def calibration_results(
     Returns:
         ``method``, ``words`` (for people), ``galaxies`` (validation galaxies it was fitted on),
         ``temperature`` (or None), ``held_out`` (candidate → cross-validated log loss), ``before`` and
-        ``after`` (see :func:`morphoscope.evaluation.calibration_scores.calibration_scores`),
+        ``after`` (see :meth:`morphoscope.labels.kind.Scheme.calibration_scores`),
         ``log_loss_change``.
     """
     calibration, scheme = predictor.calibration, predictor.scheme
@@ -172,12 +170,27 @@ def calibration_results(
         "method": correction.method,
         "words": calibration.words,
         "galaxies": calibration.galaxies,
-        "temperature": correction.temperature if isinstance(correction, Temperature) else None,
+        "temperature": getattr(correction, "temperature", None),
         "held_out": calibration.held_out,
-        "before": calibration_scores(scheme, targets, own_NK),
-        "after": calibration_scores(scheme, targets, predictions_NK),
+        "before": scheme.calibration_scores(targets, own_NK),
+        "after": scheme.calibration_scores(targets, predictions_NK),
         "log_loss_change": log_loss_change(scheme, targets, own_NK, predictions_NK),
     }
+
+
+def log_loss_change(
+    scheme: Scheme,
+    targets: np.ndarray,
+    before_NK: np.ndarray,
+    after_NK: np.ndarray,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Log loss after minus before, galaxy by galaxy, with its interval: below 0 the correction helps."""
+    gains = scheme.log_losses(targets, after_NK) - scheme.log_losses(targets, before_NK)
+    samples = resampled_sums(gains[:, None], bootstrap, seed)[:, 0] / len(gains)
+    return with_interval(float(gains.mean()), samples, len(gains))
 
 
 def set_results(
@@ -189,15 +202,15 @@ def set_results(
         ``coverage`` (as asked), ``score``, ``galaxies`` (validation galaxies that set the thresholds),
         ``marginal`` and ``per_class`` (see :func:`morphoscope.evaluation.fit_uncertainty.measured_sets`).
     """
-    calibration, scheme = predictor.calibration, predictor.scheme
-    if calibration is None or calibration.scores is None or not isinstance(scheme, Classes):
+    calibration, classes = predictor.calibration, predictor.scheme.output_names
+    if calibration is None or calibration.scores is None:
         return None
 
     def measured(*, per_class: bool) -> dict[str, Any]:
         assert calibration is not None
         assert calibration.scores is not None
         return measured_sets(
-            calibration.scores, targets, predictions_NK, scheme.classes, coverage, per_class=per_class
+            calibration.scores, targets, predictions_NK, classes, coverage, per_class=per_class
         )
 
     return {

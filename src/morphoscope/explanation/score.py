@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from morphoscope.data.store import Store
-from morphoscope.evaluation.bootstrap import resample_counts, with_interval
 from morphoscope.explanation import faithfulness
 from morphoscope.explanation.explain import Explainer, Maps
+from morphoscope.metrics.bootstrap import resample_counts, with_interval
 
 RESAMPLES = 1000
 

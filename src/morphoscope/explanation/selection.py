@@ -7,31 +7,15 @@ Shape letters: N galaxies, K outputs.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.labels.five_class import SPIRAL_COLUMN
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.scheme import Scheme
 from morphoscope.runs.run import Run
 
 BEST_F1 = "best-f1"
-
-
-def best_class(metrics: dict[str, Any]) -> str:
-    """The class with the highest F1 of the test, of equal ones the larger (`cheng`, section 3).
-
-    Raises:
-        MorphoscopeError: nothing was measured class by class.
-    """
-    rows = (metrics.get("test") or {}).get("per_class") or []
-    if not rows:
-        raise MorphoscopeError("the run was not measured class by class; name a class with --class")
-    best = max(rows, key=lambda row: (row.get("f1") or 0.0, row.get("support") or 0))
-    return str(best["name"])
 
 
 def choose_galaxies(run: Run, store: Store, which: str, count: int, seed: int = 0) -> tuple[np.ndarray, str]:
@@ -53,26 +37,17 @@ def choose_galaxies(run: Run, store: Store, which: str, count: int, seed: int = 
     """
     scheme = run.scheme
     if which == BEST_F1:
-        which = best_class(run.metrics()) if isinstance(scheme, Classes) else _telling(scheme.output_names)
+        which = scheme.output_to_explain(run.metrics().get("test") or {})
     index = target_index(scheme, which)
     name = scheme.output_names[index]
     if store.need_scheme().output_names != scheme.output_names:
         raise UsageError(f"{store.path} holds other labels than the run answers")
     rows = _held_out(run, store)
     targets = store.targets()[rows]
-    if not isinstance(scheme, Classes):
-        order = np.argsort(-targets[:, index], kind="stable")
-        return rows[order[:count]], name
-    members = rows[targets == index]
-    if not len(members):
+    chosen = scheme.examples_of(targets, index, count, seed)
+    if not len(chosen):
         raise MorphoscopeError(f"{store.path}: no galaxy of class '{name}' to explain")
-    chosen = np.random.default_rng(seed).permutation(members)[:count]
-    return np.sort(chosen), name
-
-
-def _telling(answers: tuple[str, ...]) -> str:
-    """The spirals of Galaxy Zoo, whose arms a map can follow; of other votes the first."""
-    return SPIRAL_COLUMN if SPIRAL_COLUMN in answers else answers[0]
+    return rows[chosen], name
 
 
 def _held_out(run: Run, store: Store) -> np.ndarray:
@@ -86,9 +61,7 @@ def _held_out(run: Run, store: Store) -> np.ndarray:
 PREDICTED = "predicted"
 
 
-def target_indices(
-    scheme: Classes | VoteFractions, target: str | int, outputs_NK: torch.Tensor
-) -> torch.Tensor:
+def target_indices(scheme: Scheme, target: str | int, outputs_NK: torch.Tensor) -> torch.Tensor:
     """The output that is explained for each galaxy, (N,) int64.
 
     Args:
@@ -105,7 +78,7 @@ def target_indices(
     return torch.full((len(outputs_NK),), index, dtype=torch.int64, device=outputs_NK.device)
 
 
-def target_index(scheme: Classes | VoteFractions, target: str | int) -> int:
+def target_index(scheme: Scheme, target: str | int) -> int:
     """The number of an output by its name.
 
     Raises:

@@ -16,9 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.files import write_json
-from morphoscope.inference.calibrators import Correction, candidates, fit_correction
-from morphoscope.inference.conformal import truth_probabilities
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.scheme import AnyCorrection, Scheme
 from morphoscope.runs.run import Run
 from morphoscope.versioned import understood
 
@@ -26,7 +24,6 @@ FILE = "calibration.json"
 FORMAT_VERSION = 1
 FEWEST = 20  # galaxies below which nothing is fitted
 FOLDS = 5
-_TINY = 1e-7
 
 
 class Calibration(BaseModel):
@@ -35,7 +32,7 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     galaxies: int = Field(description="validation galaxies it was fitted on")
-    correction: Correction
+    correction: AnyCorrection
     held_out: dict[str, float] = Field(
         description="candidate → cross-validated log loss, nats per galaxy (votes: per answer)"
     )
@@ -65,7 +62,7 @@ class CalibrationFile(BaseModel):
 
 
 def fit_calibration(
-    scheme: Classes | VoteFractions, targets: np.ndarray, predictions_NK: np.ndarray, *, seed: int = 0
+    scheme: Scheme, targets: np.ndarray, predictions_NK: np.ndarray, *, seed: int = 0
 ) -> Calibration | None:
     """Choose a correction by five-fold cross-validated log loss, then fit it on all galaxies.
 
@@ -85,40 +82,22 @@ def fit_calibration(
     if count < FEWEST:
         return None
     fold_N = np.random.default_rng(seed).permutation(count) % FOLDS
-    held_out = {name: np.empty(np.shape(predictions_NK), np.float32) for name in candidates(scheme)}
+    held_out = {name: np.empty(np.shape(predictions_NK), np.float32) for name in scheme.calibrators}
     for name, corrected in held_out.items():
         for fold in range(FOLDS):
             inside = fold_N != fold
-            correction = fit_correction(name, scheme, targets[inside], predictions_NK[inside])
+            correction = scheme.fit_calibrator(name, targets[inside], predictions_NK[inside])
             corrected[~inside] = correction(predictions_NK[~inside])
     losses = {
-        name: float(log_losses(scheme, targets, corrected).mean()) for name, corrected in held_out.items()
+        name: float(scheme.log_losses(targets, corrected).mean()) for name, corrected in held_out.items()
     }
     chosen = min(losses, key=lambda name: losses[name])
-    scores = None
-    if isinstance(scheme, Classes):
-        scores = truth_probabilities(targets, held_out[chosen], scheme.classes)
     return Calibration(
         galaxies=count,
-        correction=fit_correction(chosen, scheme, targets, predictions_NK),
+        correction=scheme.fit_calibrator(chosen, targets, predictions_NK),
         held_out=losses,
-        scores=scores,
+        scores=scheme.conformal_scores(targets, held_out[chosen]),
     )
-
-
-def log_losses(
-    scheme: Classes | VoteFractions, targets: np.ndarray, predictions_NK: np.ndarray
-) -> np.ndarray:
-    """The log loss of each galaxy in nats, (N,) float64, a proper score (Gneiting & Raftery 2007).
-
-    Classes: −ln p(true class). Votes: −Σ_k [t_k ln p_k + (1 − t_k) ln(1 − p_k)] / K, the cross-entropy of
-    volunteers who say yes to answer k or do not.
-    """
-    p = np.clip(np.asarray(predictions_NK, np.float64), _TINY, 1 - _TINY)
-    if isinstance(scheme, Classes):
-        return -np.log(p[np.arange(len(p)), targets])
-    t = np.asarray(targets, np.float64)
-    return -(t * np.log(p) + (1 - t) * np.log1p(-p)).mean(axis=1)
 
 
 def read_calibration(run: Run) -> CalibrationFile | None:

@@ -14,7 +14,7 @@ import numpy as np
 from morphoscope.errors import UsageError
 from morphoscope.images.decode import crop_and_resize
 from morphoscope.inference.predictor import Prediction, Predictor, mean_over_views
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.scheme import Scheme
 from morphoscope.runs.run import Run, StoreFacts
 
 _SAME_SKY = 0.02  # relative difference up to which two stored images show as much sky
@@ -142,24 +142,15 @@ def check_members(runs: Sequence[Run]) -> None:
             )
 
 
-def mutual_information(scheme: Classes | VoteFractions, opinions_ONK: np.ndarray) -> np.ndarray:
-    """How much the opinions disagree, in nats, (N,) float32; 0 where all are the same.
+def mutual_information(scheme: Scheme, members_SNK: np.ndarray) -> np.ndarray:
+    """How much members or samples disagree, in nats, (N,) float32; 0 where all are the same.
 
-    H(mean of the opinions) − mean of H(opinion), of classes with the entropy over all of them (Houlsby et al.
-    2011, arXiv:1112.5745, eq. 2); of votes with that of a volunteer's yes or no, averaged over the answers.
+    H(mean of the members) − mean of H(member), with the scheme's entropy (Houlsby et al. 2011,
+    arXiv:1112.5745, eq. 2).
     """
-    p = np.asarray(opinions_ONK, np.float64)
-    gain_N = _entropy(scheme, p.mean(axis=0)) - _entropy(scheme, p).mean(axis=0)
-    return np.maximum(gain_N, 0).astype(np.float32)  # rounding can make equal opinions differ below zero
-
-
-def _entropy(scheme: Classes | VoteFractions, p: np.ndarray) -> np.ndarray:
-    def part(q: np.ndarray) -> np.ndarray:
-        return -q * np.log(np.where(q > 0, q, 1.0))
-
-    if isinstance(scheme, VoteFractions):
-        return (part(p) + part(1 - p)).mean(axis=-1)
-    return part(p).sum(axis=-1)
+    p = np.asarray(members_SNK, np.float64)
+    gain_N = scheme.entropy(p.mean(axis=0)) - scheme.entropy(p).mean(axis=0)
+    return np.maximum(gain_N, 0).astype(np.float32)  # rounding can make equal members differ below zero
 
 
 def _together(runs: Sequence[Run], largest: Run) -> Runs:

@@ -11,7 +11,6 @@ Galaxy Challenge on Kaggle (order of the columns, sums, the exception of Q6).
 from __future__ import annotations
 
 from morphoscope.errors import MorphoscopeError, did_you_mean
-from morphoscope.labels.scheme import VoteFractions
 from morphoscope.labels.tree import Answer, DecisionTree, Question
 
 GALAXY_ZOO_2 = DecisionTree(
@@ -96,21 +95,21 @@ GALAXY_ZOO_2 = DecisionTree(
     ),
 )
 
-GALAXY_ZOO_2_VOTES = VoteFractions(name="galaxy-zoo-2", answers=GALAXY_ZOO_2.columns, tree=GALAXY_ZOO_2.name)
+SPIRAL_COLUMN = "Class4.1"  # "is there any sign of a spiral arm pattern?": yes
 
 TREES = {tree.name: tree for tree in (GALAXY_ZOO_2,)}
 
 
-def tree_of(scheme: VoteFractions) -> DecisionTree | None:
-    """The decision tree that a scheme's columns follow; None for independent fractions.
+def tree_named(name: str, where: str) -> DecisionTree:
+    """A decision tree by its name.
+
+    Args:
+        name: of the tree.
+        where: it was asked for, for messages.
 
     Raises:
-        MorphoscopeError: the scheme names a tree that this program does not know.
+        MorphoscopeError: this program does not know such a tree.
     """
-    if scheme.tree is None:
-        return None
-    if scheme.tree not in TREES:
-        raise MorphoscopeError(
-            f"scheme '{scheme.name}': unknown decision tree '{scheme.tree}'{did_you_mean(scheme.tree, TREES)}"
-        )
-    return TREES[scheme.tree]
+    if name not in TREES:
+        raise MorphoscopeError(f"{where}: unknown decision tree '{name}'{did_you_mean(name, TREES)}")
+    return TREES[name]

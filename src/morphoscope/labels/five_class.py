@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
-from morphoscope.labels.scheme import UNLABELLED, Classes
+from morphoscope.labels.classes import Classes
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2, SPIRAL_COLUMN
+from morphoscope.labels.kind import UNLABELLED
 
 SPIRAL_THRESHOLD = 0.619  # on Class4.1; a published label file in circulation used 0.69 instead
-SPIRAL_COLUMN = "Class4.1"
 
 
 @dataclass(frozen=True)

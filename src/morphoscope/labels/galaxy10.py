@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from morphoscope.labels.scheme import Classes
+from morphoscope.labels.classes import Classes
 
 GALAXY10 = Classes(
     name="galaxy10",

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES, tree_of
-from morphoscope.labels.scheme import UNLABELLED, Classes, VoteFractions
-from morphoscope.labels.tree import TOLERANCE
+from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.labels.columns import is_whole_number, numbers, texts
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, Scheme, VoteFractions
 from morphoscope.progress import note
 
 # More classes than this are taken for a mistake: a column of names or numbers that mean something else.
@@ -62,7 +62,7 @@ def scheme_from_columns(
     *,
     classes: Sequence[str] | None = None,
     votes: bool = False,
-) -> Classes | VoteFractions:
+) -> Scheme:
     """The scheme that label columns mean.
 
     Args:
@@ -86,75 +86,19 @@ def scheme_from_columns(
             )
     if len(columns) == 1 and not votes and (classes is not None or _holds_classes(table[columns[0]])):
         if classes is None:
-            return classes_from_names(f"{name}: column '{columns[0]}'", _texts(table[columns[0]])).model_copy(
+            return classes_from_names(f"{name}: column '{columns[0]}'", texts(table[columns[0]])).model_copy(
                 update={"name": name}
             )
         return _named_classes(name, classes)
     if classes is not None:
         raise UsageError(f"{name}: class names go with one label column, {len(columns)} were given")
     for column in columns:
-        _fractions(table[column], name, column)
+        numbers(table[column], name, column)
     if set(columns) == set(GALAXY_ZOO_2.columns):
         return GALAXY_ZOO_2_VOTES
     if len(set(columns)) < len(columns):
         raise UsageError(f"{name}: the same label column was given twice")
     return VoteFractions(name=name, answers=tuple(columns))
-
-
-def label_columns(
-    scheme: Classes | VoteFractions,
-    table: pa.Table,
-    columns: Sequence[str],
-    ids: Sequence[object],
-    where: str,
-) -> dict[str, np.ndarray]:
-    """The label columns of a store, checked: ``scheme.columns`` → (N,) int64 indices or float32 fractions.
-
-    Args:
-        scheme: from :func:`scheme_from_columns`, or a known one.
-        table: holds the columns.
-        columns: as given to :func:`scheme_from_columns`.
-        ids: one a row, for messages.
-        where: the table's file, for messages.
-
-    Raises:
-        MorphoscopeError: a label outside the scheme, a fraction outside [0, 1], votes that break their
-            tree's sums; the first galaxy is named.
-    """
-    if isinstance(scheme, Classes):
-        return {
-            scheme.column: _class_indices(scheme, table[columns[0]], ids, f"{where}: column '{columns[0]}'")
-        }
-    fractions = {name: _fractions(table[name], where, name) for name in scheme.answers}
-    stacked_NK = np.stack(list(fractions.values()), axis=1)
-    tree = tree_of(scheme)
-    if tree is not None:
-        try:
-            tree.check(stacked_NK, ids)
-        except MorphoscopeError as error:
-            raise MorphoscopeError(f"{where}: {error}") from error
-    outside = np.argwhere((stacked_NK < -TOLERANCE) | (stacked_NK > 1 + TOLERANCE))
-    if tree is None and len(outside):
-        row, place = outside[0]
-        raise MorphoscopeError(
-            f"{where}: galaxy {ids[row]}: '{scheme.answers[place]}' is {stacked_NK[row, place]:g}; "
-            "a vote fraction lies between 0 and 1"
-        )
-    return {name: values.astype(np.float32) for name, values in fractions.items()}
-
-
-def _class_indices(scheme: Classes, column: pa.ChunkedArray, ids: Sequence[object], what: str) -> np.ndarray:
-    known = {name: index for index, name in enumerate(scheme.classes)}
-    if not any(_is_whole(name) for name in scheme.classes):  # numbers then count into the class list
-        known |= {str(index): index for index in range(scheme.outputs)} | {"-1": UNLABELLED}
-    indices = np.full(len(column), UNLABELLED, dtype=np.int64)
-    for row, text in enumerate(_texts(column)):
-        if text in known:
-            indices[row] = known[text]
-        elif text:
-            hint = did_you_mean(text, scheme.classes, "classes")
-            raise MorphoscopeError(f"{what}: galaxy {ids[row]} has label '{text}', which is no class{hint}")
-    return indices
 
 
 def _named_classes(name: str, classes: Sequence[str]) -> Classes:
@@ -174,31 +118,6 @@ def _holds_classes(column: pa.ChunkedArray) -> bool:
     return bool(np.all(values == np.floor(values)))
 
 
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    """A column as text, "" where it is empty; 3.0 reads as 3."""
-    if pa.types.is_floating(column.type):
-        values = column.to_numpy(zero_copy_only=False)
-        return ["" if np.isnan(value) else f"{value:.15g}" for value in values.tolist()]
-    return ["" if value is None else _text(value) for value in column.to_pylist()]
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes):  # FITS and HDF5 tables keep text as bytes
-        return value.decode("utf-8", errors="replace").strip()
-    return str(value).lower() if isinstance(value, bool) else str(value).strip()
-
-
-def _fractions(column: pa.ChunkedArray, where: str, name: str) -> np.ndarray:
-    kind = column.type
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise UsageError(f"{where}: column '{name}' holds {kind}; a vote fraction (a number) was expected")
-    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-
-
-def _is_whole(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
-
-
 def _natural(name: str) -> tuple[bool, int, str]:
     """Whole numbers first, by size; then text."""
-    return (False, int(name), name) if _is_whole(name) else (True, 0, name)
+    return (False, int(name), name) if is_whole_number(name) else (True, 0, name)

@@ -9,7 +9,7 @@ import numpy as np
 
 from morphoscope.labels.five_class import FIVE_CLASS
 from morphoscope.labels.galaxy10 import GALAXY10
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.kind import Scheme
 
 # Classes that `tong`'s rules leave out (they ask for no oddness) have no place here.
 GALAXY10_TO_FIVE = {
@@ -25,7 +25,7 @@ GALAXY10_TO_FIVE = {
 KNOWN = ((GALAXY10, FIVE_CLASS, GALAXY10_TO_FIVE),)
 
 
-def translation(given: Classes | VoteFractions, wanted: Classes | VoteFractions) -> np.ndarray | None:
+def translation(given: Scheme, wanted: Scheme) -> np.ndarray | None:
     """(K, L) of 0 and 1: which class each becomes; None where no translation is known.
 
     A row of zeros is a class that the other set has not.

@@ -34,7 +34,7 @@ from morphoscope.version import __version__
 if TYPE_CHECKING:
     from torch import nn
 
-    from morphoscope.labels.scheme import Classes, VoteFractions
+    from morphoscope.labels.scheme import Scheme
     from morphoscope.models.network import Network
     from morphoscope.runs.run import Run
 
@@ -92,9 +92,7 @@ def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
     return out
 
 
-def write_graph(
-    network: Network, scheme: Classes | VoteFractions, place: Path, *, side: int, channels: int = 3
-) -> None:
+def write_graph(network: Network, scheme: Scheme, place: Path, *, side: int, channels: int = 3) -> None:
     """Write a network in evaluation mode as ONNX, for any number of galaxies at once.
 
     Args:
@@ -139,7 +137,7 @@ def write_graph(
 
 
 def compared(
-    network: Network, scheme: Classes | VoteFractions, place: Path, *, side: int, channels: int = 3
+    network: Network, scheme: Scheme, place: Path, *, side: int, channels: int = 3
 ) -> dict[str, Any]:
     """How far an ONNX file's answers are from those of the network, both in fp32.
 
@@ -165,7 +163,7 @@ def compared(
     return {"images": count, "largest_difference": largest, "features": features}
 
 
-def _with_outputs(network: Network, scheme: Classes | VoteFractions) -> nn.Module:
+def _with_outputs(network: Network, scheme: Scheme) -> nn.Module:
     import torch
 
     class WithOutputs(torch.nn.Module):

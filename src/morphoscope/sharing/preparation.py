@@ -17,7 +17,7 @@ from morphoscope.augment.cpu import views
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import CalibrationFile, read_calibration
-from morphoscope.labels.scheme import Classes, Scheme
+from morphoscope.labels.scheme import Scheme
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, StoreFacts
 from morphoscope.sharing.publish import portable_recipe, portable_store
@@ -100,9 +100,7 @@ def preparation_of(
     """
     recipe, facts, scheme = run.recipe, run.header.store, run.scheme
     side, channels = recipe.augment.size, facts.image_shape[2]
-    meaning = (
-        "class probabilities that sum to 1" if isinstance(scheme, Classes) else "fractions of volunteers"
-    )
+    meaning = scheme.output_meaning
     return Preparation(
         name=run.name,
         onnx=onnx.name,

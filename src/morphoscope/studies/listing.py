@@ -73,9 +73,9 @@ def meta_network(recipe: Recipe, outputs: int) -> Network:
 
 def scheme_outputs(name: str | None) -> int | None:
     """K of a built-in scheme by its name."""
-    from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
     from morphoscope.labels.five_class import FIVE_CLASS
     from morphoscope.labels.galaxy10 import GALAXY10
+    from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
 
     schemes = (GALAXY10, FIVE_CLASS, GALAXY_ZOO_2_VOTES)
     return next((scheme.outputs for scheme in schemes if scheme.name == name), None)

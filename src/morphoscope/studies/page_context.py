@@ -93,7 +93,7 @@ class StudyPage:
         """The measured row with the best mean of the study's metric."""
         measured = [row for name, row in self.results.rows.items() if names is None or name in names]
         measured = [row for row in measured if row.mean(self.metric) is not None]
-        sign = -1 if self.metric == "rmse" else 1
+        sign = 1 if self.store.need_scheme().higher_is_better else -1
         return max(measured, key=lambda row: sign * (row.mean(self.metric) or 0), default=None)
 
     def first_run(self, name: str | None = None) -> Run | None:

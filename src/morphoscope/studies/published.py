@@ -336,7 +336,7 @@ def scores_of_confusion(confusion_KK: np.ndarray) -> dict[str, float]:
     The paper's accuracy formula is the one of two classes; of more, accuracy is the diagonal's share. Its
     F1 is the mean of the classes' F1.
     """
-    from morphoscope.evaluation.confusion import ClassCounts
+    from morphoscope.metrics.confusion import ClassCounts
 
     counts = ClassCounts.of_confusion(confusion_KK)
     macro = {name: float(value) for name, value in counts.averages().items() if name.startswith("macro_")}

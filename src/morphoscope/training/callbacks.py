@@ -53,7 +53,7 @@ class Epochs(Callback):
             trainer.logger.log_metrics(
                 {name: value for name, value in row.items() if math.isfinite(value)}, step=int(row["epoch"])
             )
-        value = self._monitored(row, higher_is_better=pl_module.scheme.metric == "accuracy")
+        value = self._monitored(row, higher_is_better=pl_module.scheme.higher_is_better)
         if value < self.best_value or not self.validated:
             self.best_value, self.best_epoch = value, int(row["epoch"])
             state = pl_module.deployed.state_dict()

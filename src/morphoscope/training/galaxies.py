@@ -87,6 +87,7 @@ def loss_weights(recipe: Recipe, store: Store, split: Split) -> torch.Tensor | N
 
 
 def _class_labels(store: Store) -> np.ndarray:
-    if store.need_scheme().kind != "classes":
-        raise UsageError("data.balance needs a store with classes; this one holds vote fractions")
+    scheme = store.need_scheme()
+    if scheme.class_names is None:
+        raise UsageError(f"data.balance needs a store with classes; this one holds {scheme.noun}")
     return store.targets()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torchmetrics import Accuracy, MeanMetric, MeanSquaredError, Metric
+from torchmetrics import MeanMetric
 
 from morphoscope.augment.gpu import DeviceAugmenter
 from morphoscope.data.loader import Batch
@@ -30,7 +30,7 @@ class EpochMetrics(torch.nn.Module):
         super().__init__()
         self.scheme = scheme
         self.loss = MeanMetric(nan_strategy="disable")
-        self.score = _score(scheme)
+        self.score = scheme.epoch_metric()
 
     def add(self, loss: torch.Tensor, outputs_NK: torch.Tensor, targets: torch.Tensor) -> None:
         """Count one batch."""
@@ -114,7 +114,7 @@ class GalaxyTask(LightningModule):
             )
             images, targets = mix(
                 images,
-                self._shares(targets),
+                self.scheme.mixable(targets),
                 mixup=training.mixup,
                 cutmix=training.cutmix,
                 generator=generator,
@@ -164,11 +164,6 @@ class GalaxyTask(LightningModule):
         factors = torch.optim.lr_scheduler.LambdaLR(chosen, schedule(self.recipe.schedule, steps))
         return {"optimizer": chosen, "lr_scheduler": {"scheduler": factors, "interval": "step"}}
 
-    def _shares(self, targets: torch.Tensor) -> torch.Tensor:
-        if self.scheme.kind == "classes":
-            return torch.nn.functional.one_hot(targets, self.scheme.outputs).float()
-        return targets
-
     def _stop_if_not_finite(self, step: int, batch: Batch) -> None:
         if self.device.type != "cpu" and step % CHECK_EVERY:
             return
@@ -186,9 +181,3 @@ class GalaxyTask(LightningModule):
 def _compiles(recipe: Recipe) -> bool:
     asked = recipe.training.compile
     return torch.cuda.is_available() if asked is None else asked
-
-
-def _score(scheme: Scheme) -> Metric:
-    if scheme.kind == "classes":
-        return Accuracy(task="multiclass", num_classes=scheme.outputs)
-    return MeanSquaredError(squared=False)

@@ -16,7 +16,6 @@ import pytest
 
 from morphoscope import api
 from morphoscope.catalogue import rows
-from morphoscope.catalogue.columns import Extra
 from morphoscope.catalogue.distributed.partition import MOST_TASKS, RangeResult, Work, partition
 from morphoscope.catalogue.distributed.ray import TaskWorker, _shares
 from morphoscope.catalogue.inputs.open import Images
@@ -27,7 +26,7 @@ from morphoscope.data.store import StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.stream import Item
-from morphoscope.labels.scheme import Classes
+from morphoscope.labels.scheme import Classes, Column
 from morphoscope.recipes import Augment, Data, Model, Recipe, Training
 from morphoscope.runs.run import StoreFacts
 
@@ -51,7 +50,7 @@ class _Levels:
         run=SimpleNamespace(name="run", header=SimpleNamespace(store=FACTS)),
     )
     provenance: Mapping[str, str] = {}
-    extras = (Extra("level", pa.int64(), "grey level"),)
+    extras = (Column("level", pa.int64(), "grey level"),)
 
     def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         levels = np.array([int(image[0, 0, 0]) for image in images])

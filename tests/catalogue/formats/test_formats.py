@@ -20,7 +20,7 @@ from astropy.io.votable import parse
 from astropy.table import Table, meta
 from astropy.utils.exceptions import AstropyUserWarning
 
-from morphoscope.catalogue.columns import Extra, Sets, catalogue_schema, catalogue_table
+from morphoscope.catalogue.columns import catalogue_schema, catalogue_table
 from morphoscope.catalogue.formats import parquet_csv as formats
 from morphoscope.catalogue.formats.fits_table import _Sum
 from morphoscope.catalogue.formats.parquet_csv import MARK
@@ -35,15 +35,16 @@ from morphoscope.catalogue.formats.write import (
 )
 from morphoscope.errors import UsageError
 from morphoscope.images.stream import Item
-from morphoscope.labels.scheme import Classes
+from morphoscope.labels.scheme import Classes, Column
+from morphoscope.metrics.conformal import Sets
 
 SCHEME = Classes(name="three", classes=("Round Smooth", "Größer", "Edge-on"))
 SETS = Sets(0.9, False, np.full(3, 0.3))
 EXTRAS = (
-    Extra("strangeness", pa.float64(), "how unlike the training", ucd="stat.value"),
-    Extra("features", pa.list_(pa.float32(), 4), "of the last layer"),
-    Extra("side", pa.float32(), "of the cutout", "arcsec", "phys.angSize"),
-    Extra("members", pa.int32(), "networks asked"),
+    Column("strangeness", pa.float64(), "how unlike the training", ucd="stat.value"),
+    Column("features", pa.list_(pa.float32(), 4), "of the last layer"),
+    Column("side", pa.float32(), "of the cutout", "arcsec", "phys.angSize"),
+    Column("members", pa.int32(), "networks asked"),
 )
 SCHEMA = catalogue_schema(SCHEME, SETS, EXTRAS)
 PROVENANCE = {

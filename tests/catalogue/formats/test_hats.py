@@ -18,7 +18,7 @@ from astropy.io import fits
 from typer.testing import CliRunner
 
 from morphoscope import extras
-from morphoscope.catalogue.columns import Extra, catalogue_schema, catalogue_table
+from morphoscope.catalogue.columns import catalogue_schema, catalogue_table
 from morphoscope.catalogue.formats import healpix
 from morphoscope.catalogue.formats.convert import convert, parquet_parts
 from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, tile_files
@@ -36,14 +36,14 @@ from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cli import app
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.stream import Item
-from morphoscope.labels.scheme import Classes
+from morphoscope.labels.scheme import Classes, Column
 
 pytest.importorskip("cdshealpix", reason="the extra 'hats' is not installed")
 
 SCHEME = Classes(name="three", classes=("Round", "Größer", "Edge-on"))
 EXTRAS = (
-    Extra("embedding", pa.list_(pa.float16(), 3), "features"),
-    Extra("side", pa.float32(), "", "arcsec"),
+    Column("embedding", pa.list_(pa.float16(), 3), "features"),
+    Column("side", pa.float32(), "", "arcsec"),
 )
 SCHEMA = catalogue_schema(SCHEME, extras=EXTRAS)
 PROVENANCE = {"run": "größter \\ 7", "date": "2026-11-21T10:00:00+01:00", "weights_sha256": "f" * 64}

@@ -4,13 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from morphoscope.data.splits.split import SPLITS, Split, keep_together, make_split, strata
+from morphoscope.data.splits.split import SPLITS, Split, keep_together, make_split
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
 from morphoscope.labels.five_class import FIVE_CLASS
 from morphoscope.labels.galaxy10 import COUNTS, GALAXY10
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
 
 ARCSEC = 1 / 3600
 GALAXY10_LABELS = np.repeat(np.arange(10), COUNTS)
@@ -89,7 +88,7 @@ def test_ngs_published_counts(challenge) -> None:
     split = make_split(challenge, "ng")
     assert sizes(split) == (55420, 6158, 6158)
     assert split.validation.tolist() == split.test.tolist()
-    first = strata(GALAXY_ZOO_2_VOTES, challenge.targets())
+    first = GALAXY_ZOO_2_VOTES.strata(challenge.targets())
     assert per_class(first, split.train) == [31343, 24024, 53]
     assert per_class(first, split.validation) == [3483, 2669, 6]
     assert not set(split.train.tolist()) & set(split.test.tolist())
@@ -98,7 +97,7 @@ def test_ngs_published_counts(challenge) -> None:
 def test_ngs_seed_zero_is_scikit_learns_seed_one(challenge) -> None:
     from sklearn.model_selection import train_test_split
 
-    first = strata(GALAXY_ZOO_2_VOTES, challenge.targets())
+    first = GALAXY_ZOO_2_VOTES.strata(challenge.targets())
     train, held = train_test_split(np.arange(61578), test_size=0.1, random_state=1, stratify=first)
     split = make_split(challenge, "ng")
     assert split.train.tolist() == sorted(train.tolist())
@@ -108,7 +107,7 @@ def test_ngs_seed_zero_is_scikit_learns_seed_one(challenge) -> None:
 
 def test_votes_are_split_by_the_plurality_of_the_first_question(challenge) -> None:
     split = make_split(challenge)
-    first = strata(GALAXY_ZOO_2_VOTES, challenge.targets())
+    first = GALAXY_ZOO_2_VOTES.strata(challenge.targets())
     assert per_class(first, split.test) == [6965, 5339, 12]
     assert sizes(split) == (43104, 6158, 12316)
 
@@ -177,9 +176,9 @@ def test_rare_answers_are_no_classes_and_stop_nothing(table_store) -> None:
 
 def test_strata_of_fractions_without_a_tree() -> None:
     two = VoteFractions(name="own", answers=("bar", "ring"))
-    assert strata(two, np.array([[0.2, 0.7], [0.6, 0.1], [np.nan, 0.1]])).tolist() == [1, 0, -1]
+    assert two.strata(np.array([[0.2, 0.7], [0.6, 0.1], [np.nan, 0.1]])).tolist() == [1, 0, -1]
     one = VoteFractions(name="own", answers=("bar",))
-    assert strata(one, np.array([[0.2], [0.5], [np.nan]])).tolist() == [0, 1, -1]
+    assert one.strata(np.array([[0.2], [0.5], [np.nan]])).tolist() == [0, 1, -1]
 
 
 def refused(kind: type[MorphoscopeError], store: Store, *words: str, **options) -> None:

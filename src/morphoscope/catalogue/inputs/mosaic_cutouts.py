@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.catalogue.columns import Extra
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.known_columns import EQUATORIAL_NAMES, ID_NAMES, found_column
 from morphoscope.images.mosaic import Mosaic
@@ -23,11 +22,12 @@ from morphoscope.images.sky_cutout import sky_square
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import stretched
 from morphoscope.images.tables import columns_of, iterate_table, need_columns, numbers, texts
+from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
 LEAST_SHARE = 0.5  # of a cutout that the mosaic must cover
-CUTOUT = Extra("cutout", pa.float32(), "side of the cutout on the sky", "arcsec", "phys.angSize")
-ON_MOSAIC = Extra(
+CUTOUT = Column("cutout", pa.float32(), "side of the cutout on the sky", "arcsec", "phys.angSize")
+ON_MOSAIC = Column(
     "on_mosaic", pa.float32(), "share of the cutout that the mosaic covers; the rest is filled with sky"
 )
 _SOURCE_IDS = (*ID_NAMES, "number", "name")

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from morphoscope.catalogue.columns import Extra
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
 from morphoscope.catalogue.inputs.ids import watched
 from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
@@ -42,6 +41,7 @@ from morphoscope.images.stream import Item
 from morphoscope.images.stretch import STRETCHES
 from morphoscope.images.tables import TABLE_SUFFIXES, is_table, is_table_name, row_count, split_part
 from morphoscope.images.webdataset import ARCHIVE_SUFFIXES, archive_items, expand_braces, is_archive_name
+from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Images:
     name: str
     items: Iterable[Item]
     count: int | None = None
-    extras: tuple[Extra, ...] = ()
+    extras: tuple[Column, ...] = ()
     integer_ids: bool = False
 
 

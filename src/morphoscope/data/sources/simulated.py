@@ -117,7 +117,7 @@ def survey_names(survey: str) -> tuple[str, ...]:
 
 def _label_scheme(scheme: str):
     if scheme == "votes":
-        from morphoscope.labels.decision_tree import GALAXY_ZOO_2_VOTES
+        from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
 
         return GALAXY_ZOO_2_VOTES
     from morphoscope.labels.galaxy10 import GALAXY10

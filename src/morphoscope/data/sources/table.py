@@ -18,7 +18,7 @@ from morphoscope.images.stream import Item
 from morphoscope.images.stretch import check_stretch
 from morphoscope.images.table_csv import typed
 from morphoscope.images.tables import is_text_table, read_table, texts
-from morphoscope.labels.scheme import UNLABELLED, Classes, Scheme
+from morphoscope.labels.scheme import Scheme
 from morphoscope.progress import note
 
 
@@ -148,12 +148,12 @@ def _labels(
         if classes is not None:
             raise UsageError("--classes goes with --label-column, which was not given")
         return None, {}
-    from morphoscope.labels.own import label_columns, scheme_from_columns
+    from morphoscope.labels.own import scheme_from_columns
 
     scheme = scheme_from_columns(table.name, content, names, classes=classes, votes=votes)
-    labels = label_columns(scheme, content, names, ids, str(table))
-    if isinstance(scheme, Classes):
-        unlabelled = int(np.count_nonzero(labels[scheme.column] == UNLABELLED))
+    labels = scheme.read_columns(content, names, ids, str(table))
+    if scheme.class_names is not None:
+        unlabelled = int(np.count_nonzero(~scheme.labelled(pa.table(labels))))
         if unlabelled:
             note(
                 f"{table}: {unlabelled} of {len(ids)} galaxies have no label in '{names[0]}' (empty, NA, "

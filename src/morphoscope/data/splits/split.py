@@ -29,10 +29,9 @@ from morphoscope.data.splits.file import Split, fingerprint, load_split
 from morphoscope.data.splits.stratify import stratified_parts
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.labels.decision_tree import tree_of
-from morphoscope.labels.scheme import UNLABELLED, Classes, VoteFractions
+from morphoscope.labels.scheme import Scheme
 
-__all__ = ["SPLITS", "Split", "keep_together", "load_split", "make_split", "strata"]
+__all__ = ["SPLITS", "Split", "keep_together", "load_split", "make_split"]
 
 PARTS = ("train", "validation", "test")
 
@@ -79,37 +78,17 @@ def make_split(
             "that together stay under 1"
         )
     scheme = store.need_scheme()
-    every = strata(scheme, store.targets())
+    every = scheme.strata(store.targets())
     rows = np.flatnonzero(every >= 0)
     parts_with_share = _parts_with_share(name, test, validation)
     _check_class_sizes(store, scheme, every[rows], len(parts_with_share), allow_empty_classes)
-    own = every[rows] if isinstance(scheme, Classes) else _merged(every[rows], len(parts_with_share))
+    own = every[rows] if scheme.class_names is not None else _merged(every[rows], len(parts_with_share))
     request = _Request(own, keep_together(store)[rows], test, validation, seed)
     train, held, tested = (rows[np.sort(places)] for places in SPLITS[name](request))
     split = Split(name, seed, len(store), train, held, tested, fingerprint(store))
-    if isinstance(scheme, Classes):
-        _check_every_class(store, scheme, every, split, parts_with_share)
+    if scheme.class_names is not None:
+        _check_every_class(store, scheme.class_names, every, split, parts_with_share)
     return split
-
-
-def strata(scheme: Classes | VoteFractions, targets: np.ndarray) -> np.ndarray:
-    """What a split keeps in proportion: the class, or the plurality answer of the first question.
-
-    Args:
-        scheme: what the targets mean.
-        targets: (N,) class indices or (N, K) fractions.
-
-    Returns:
-        (N,) int64, −1 for a galaxy without labels. Fractions without a decision tree are told apart by
-        the largest of them, a single one by whether it reaches one half.
-    """
-    if isinstance(scheme, Classes):
-        return np.asarray(targets, dtype=np.int64)
-    labelled = np.isfinite(targets).all(axis=1)
-    tree = tree_of(scheme)
-    first = np.nan_to_num(targets[:, tree.slices[0]] if tree else targets)
-    found = np.argmax(first, axis=1) if first.shape[1] > 1 else (first[:, 0] >= 0.5)
-    return np.where(labelled, found, UNLABELLED).astype(np.int64)
 
 
 def keep_together(store: Store) -> np.ndarray:
@@ -200,13 +179,14 @@ def _parts_with_share(name: str, test: float, validation: float) -> list[str]:
 
 
 def _check_class_sizes(
-    store: Store, scheme: Classes | VoteFractions, labels: np.ndarray, parts: int, allow_empty: bool
+    store: Store, scheme: Scheme, labels: np.ndarray, parts: int, allow_empty: bool
 ) -> None:
     if len(labels) < parts:
         raise MorphoscopeError(
             f"{store.path}: {len(labels)} labelled galaxies cannot be split into {parts} parts"
         )
-    if not isinstance(scheme, Classes):
+    classes = scheme.class_names
+    if classes is None:
         return
     if labels.max() >= scheme.outputs:
         raise MorphoscopeError(
@@ -214,17 +194,13 @@ def _check_class_sizes(
             f"{scheme.outputs - 1}"
         )
     counts = np.bincount(labels, minlength=scheme.outputs)
-    empty = [name for name, count in zip(scheme.classes, counts, strict=True) if count == 0]
+    empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty and not allow_empty:
         raise MorphoscopeError(
             f"{store.path}: no galaxies of class {_listed(empty)}, which no network can learn; make the "
             "store again with the classes that have galaxies (from class folders: remove the empty folder)"
         )
-    few = [
-        f"'{name}' has {count}"
-        for name, count in zip(scheme.classes, counts, strict=True)
-        if 0 < count < parts
-    ]
+    few = [f"'{name}' has {count}" for name, count in zip(classes, counts, strict=True) if 0 < count < parts]
     if few:
         raise MorphoscopeError(
             f"{store.path}: class {', '.join(few)} labelled galaxies; at least {parts} are needed, one for "
@@ -233,11 +209,11 @@ def _check_class_sizes(
 
 
 def _check_every_class(
-    store: Store, scheme: Classes, labels: np.ndarray, split: Split, parts: list[str]
+    store: Store, classes: tuple[str, ...], labels: np.ndarray, split: Split, parts: list[str]
 ) -> None:
-    present = np.bincount(labels[labels >= 0], minlength=scheme.outputs) > 0
+    present = np.bincount(labels[labels >= 0], minlength=len(classes)) > 0
     for part in parts:
-        inside = np.bincount(labels[getattr(split, part)], minlength=scheme.outputs) > 0
+        inside = np.bincount(labels[getattr(split, part)], minlength=len(classes)) > 0
         missing = np.flatnonzero(present & ~inside)
         if not len(missing):
             continue
@@ -253,7 +229,7 @@ def _check_every_class(
                 "groups together"
             )
         raise MorphoscopeError(
-            f"{store.path}: split '{split.name}' leaves no galaxy of class '{scheme.classes[index]}' for "
+            f"{store.path}: split '{split.name}' leaves no galaxy of class '{classes[index]}' for "
             f"{part}: it has {count} galaxies, {why}"
         )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.evaluation.calibration_error import (
+from morphoscope.metrics.calibration_error import (
     adaptive_edges,
     bin_of,
     calibration_error,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.evaluation.bootstrap import wilson_interval
+from morphoscope.metrics.bootstrap import wilson_interval
 
 BINS = 15
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.evaluation.bootstrap import (
+from morphoscope.metrics.bootstrap import (
     basic_interval,
     percentile_interval,
     resample_counts,
@@ -25,7 +25,7 @@ def test_every_resample_draws_as_many_galaxies_as_there_are():
 def test_chunks_join_to_one_sequence(monkeypatch):
     values = np.random.default_rng(0).normal(size=(30, 2))
     whole = resampled_sums(values, 40, seed=3)
-    monkeypatch.setattr("morphoscope.evaluation.bootstrap._CHUNK", 90)  # three resamples at a time
+    monkeypatch.setattr("morphoscope.metrics.bootstrap._CHUNK", 90)  # three resamples at a time
     pieces = resampled_sums(values, 40, seed=3)
     assert whole.shape == (40, 2)
     np.testing.assert_allclose(pieces, whole)

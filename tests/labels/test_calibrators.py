@@ -5,18 +5,15 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy.special import log_softmax, softmax
 
-from morphoscope.inference.calibrators import (
-    Correction,
+from morphoscope.labels.calibrators import (
     Temperature,
     Unchanged,
     VoteCurves,
-    candidates,
-    fit_correction,
     fit_temperature,
     shares_of_questions,
 )
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, AnyCorrection, Classes, VoteFractions
 
 CLASSES = Classes(name="three", classes=("a", "b", "c"))
 VOTES = VoteFractions(name="own", answers=("bar", "ring"))
@@ -90,7 +87,7 @@ def test_shares_of_questions_sum_to_one_even_where_nothing_was_said():
 def test_corrected_votes_follow_the_tree(method):
     votes, stated = galaxy_zoo(150, blur=0.05)
     assert np.abs(GALAXY_ZOO_2.sum_errors(stated)).max() > 0.1
-    corrected = fit_correction(method, GALAXY_ZOO_2_VOTES, votes, stated)(stated)
+    corrected = GALAXY_ZOO_2_VOTES.fit_calibrator(method, votes, stated)(stated)
     assert np.abs(GALAXY_ZOO_2.sum_errors(corrected)).max() < 1e-6
     assert (corrected >= 0).all()
     assert (corrected <= 1).all()
@@ -101,8 +98,8 @@ def test_corrected_votes_follow_the_tree(method):
 def test_curves_undo_what_was_done_to_the_votes(method):
     votes, stated = galaxy_zoo(1500)
     new_votes, new_stated = galaxy_zoo(1500, seed=1)
-    corrected = fit_correction(method, GALAXY_ZOO_2_VOTES, votes, stated)(new_stated)
-    scaled = fit_correction("tree", GALAXY_ZOO_2_VOTES, votes, stated)(new_stated)
+    corrected = GALAXY_ZOO_2_VOTES.fit_calibrator(method, votes, stated)(new_stated)
+    scaled = GALAXY_ZOO_2_VOTES.fit_calibrator("tree", votes, stated)(new_stated)
     errors = [np.sqrt(np.square(answers - new_votes).mean()) for answers in (new_stated, scaled, corrected)]
     assert errors[2] < 0.7 * errors[1] < 0.7 * errors[0]
 
@@ -116,23 +113,23 @@ def test_independent_fractions_are_corrected_one_by_one():
     rng = np.random.default_rng(5)
     truth = rng.random((3000, 2))
     stated = np.stack([truth[:, 0] ** 2, truth[:, 1]], axis=1)
-    corrected = fit_correction("isotonic", VOTES, truth, stated)(stated)
+    corrected = VOTES.fit_calibrator("isotonic", truth, stated)(stated)
     assert np.abs(corrected - truth).max() < 0.02
 
 
 def test_candidates_go_from_simple_to_flexible():
-    assert candidates(CLASSES) == ("none", "temperature")
-    assert candidates(VOTES) == ("none", "beta", "isotonic")
-    assert candidates(GALAXY_ZOO_2_VOTES) == ("none", "tree", "beta", "isotonic")
+    assert CLASSES.calibrators == ("none", "temperature")
+    assert VOTES.calibrators == ("none", "beta", "isotonic")
+    assert GALAXY_ZOO_2_VOTES.calibrators == ("none", "tree", "beta", "isotonic")
 
 
 def test_corrections_come_back_from_plain_numbers():
     votes, stated = galaxy_zoo(60, blur=0.02)
     labels, sure = _classified(60, 2.0)
-    adapter = TypeAdapter(Correction)
+    adapter = TypeAdapter(AnyCorrection)
     for scheme, targets, answers in ((GALAXY_ZOO_2_VOTES, votes, stated), (CLASSES, labels, sure)):
-        for method in candidates(scheme):
-            correction = fit_correction(method, scheme, targets, answers)
+        for method in scheme.calibrators:
+            correction = scheme.fit_calibrator(method, targets, answers)
             again = adapter.validate_json(correction.model_dump_json())
             assert again == correction
             assert (again(answers) == correction(answers)).all()

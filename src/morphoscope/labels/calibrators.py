@@ -1,36 +1,42 @@
-"""What is done to a network's answers so that they can be believed: nothing, a temperature, or curves.
+"""Calibrators of predictions: none, a temperature for classes, beta or isotonic curves for vote fractions.
 
-Shape letters: N galaxies, K outputs.
+The truth of a curve may be any fraction, not only 0 or 1: a galaxy in which a third of the volunteers saw a
+bar counts as a third of a bar.
 
-Every correction is plain numbers and can be written as JSON; called with (N, K) answers it gives (N, K)
-float32 answers.
-
-Curves that turn a stated fraction into an honest one: beta calibration and isotonic regression.
-
-Shape letters: N galaxies, M knots of an isotonic curve. Fractions, and not only zeros and ones, may be the
-truth: a galaxy of which a third of its volunteers said "bar" counts as a third of a bar.
+Shape letters: N galaxies, K outputs, M knots of an isotonic curve.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from morphoscope.labels.decision_tree import TREES, tree_of
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.decision_tree import TREES
 from morphoscope.labels.tree import DecisionTree
 
 _TINY = 1e-30  # a softmax in float32 may say 0
 _COLDEST, _HOTTEST = 0.05, 20.0
 
 
-class _Correction(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Correction(BaseModel, ABC, frozen=True, extra="forbid", allow_inf_nan=False):
+    """A fitted correction: plain numbers, called with predictions (N, K) for predictions (N, K)."""
+
+    method: str
+
+    @abstractmethod
+    def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
+        """Corrected predictions, (N, K) float32."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What it is, for people."""
 
 
-class Unchanged(_Correction):
+class Unchanged(Correction, frozen=True):
     """The network's own answers."""
 
     method: Literal["none"] = "none"
@@ -45,7 +51,7 @@ class Unchanged(_Correction):
         return "none"
 
 
-class Temperature(_Correction):
+class Temperature(Correction, frozen=True):
     """softmax(ln p / T), Guo et al. 2017 (arXiv:1706.04599), eq. 9; the most probable class stays the same.
 
     With one view ln p is the network's logits but for a constant that softmax does not see; with several
@@ -67,7 +73,7 @@ class Temperature(_Correction):
         return f"temperature {self.temperature:.3f}"
 
 
-class VoteCurves(_Correction):
+class VoteCurves(Correction, frozen=True):
     """One curve an answer; with a decision tree its sums hold afterwards.
 
     With a tree, the curves correct the fractions among those who were asked, the answers of each question
@@ -111,9 +117,6 @@ class VoteCurves(_Correction):
         return f"{curves} for each answer" + (", then the sums of the decision tree" if self.tree else "")
 
 
-Correction = Annotated[Unchanged | Temperature | VoteCurves, Field(discriminator="method")]
-
-
 def shares_of_questions(tree: DecisionTree, predictions_NK: np.ndarray) -> np.ndarray:
     """Each answer's share of its question's answers, (N, K) float64; equal shares where all are 0."""
     answers = np.clip(np.asarray(predictions_NK, np.float64), 0.0, None)
@@ -125,40 +128,29 @@ def shares_of_questions(tree: DecisionTree, predictions_NK: np.ndarray) -> np.nd
     return shares
 
 
-def candidates(scheme: Classes | VoteFractions) -> tuple[str, ...]:
-    """The methods that can correct a scheme's answers, from the simplest to the most flexible."""
-    if isinstance(scheme, Classes):
-        return ("none", "temperature")
-    return ("none", "tree", "beta", "isotonic") if scheme.tree else ("none", "beta", "isotonic")
-
-
-def fit_correction(
-    method: str, scheme: Classes | VoteFractions, targets: np.ndarray, predictions_NK: np.ndarray
-) -> Unchanged | Temperature | VoteCurves:
-    """Fit one of the :func:`candidates`.
+def fit_vote_curves(
+    method: str, tree: DecisionTree | None, targets_NK: np.ndarray, predictions_NK: np.ndarray
+) -> VoteCurves:
+    """Fit one of the methods of :class:`VoteCurves`.
 
     Args:
-        method: its name.
-        scheme: what the answers mean.
-        targets: (N,) class indices or (N, K) fractions, all known.
-        predictions_NK: the network's own answers.
+        method: "tree", "beta" or "isotonic".
+        tree: that the answers follow; None: independent fractions.
+        targets_NK: true fractions, all known.
+        predictions_NK: the network's own.
     """
-    if method == "none":
-        return Unchanged()
-    if isinstance(scheme, Classes):
-        return Temperature(temperature=fit_temperature(targets, predictions_NK))
-    tree = tree_of(scheme)
+    name = None if tree is None else tree.name
     if method == "tree":
-        return VoteCurves(method="tree", tree=scheme.tree)
-    stated, truth = np.asarray(predictions_NK, np.float64), np.asarray(targets, np.float64)
+        return VoteCurves(method="tree", tree=name)
+    stated, truth = np.asarray(predictions_NK, np.float64), np.asarray(targets_NK, np.float64)
     weight = np.ones_like(truth)
     if tree is not None:
         stated = shares_of_questions(tree, stated)
         weight = tree.expected_sums(truth)[:, tree.question_of]
         truth = tree.conditional(truth)
     fit = fit_beta if method == "beta" else fit_isotonic
-    curves = tuple(fit(stated[:, k], truth[:, k], weight[:, k]) for k in range(scheme.outputs))
-    return VoteCurves(method="beta" if method == "beta" else "isotonic", tree=scheme.tree, curves=curves)
+    curves = tuple(fit(stated[:, k], truth[:, k], weight[:, k]) for k in range(truth.shape[1]))
+    return VoteCurves(method="beta" if method == "beta" else "isotonic", tree=name, curves=curves)
 
 
 def fit_temperature(labels_N: np.ndarray, probabilities_NK: np.ndarray) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.evaluation.metrics import checked_classes, checked_votes
+from morphoscope.metrics.checks import checked_classes, checked_votes
 
 CLASSES = ("a", "b")
 HALVES = np.full((3, 2), 0.5)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +26,27 @@ from morphoscope.errors import MorphoscopeError, UsageError
 SEPARATOR = "|"
 SCORE = "1 − probability of the class (Sadinle, Lei & Wasserman 2019)"
 Scores = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Which prediction sets a catalogue is to have.
+
+    Attributes:
+        coverage: share of galaxies whose set shall hold the truth.
+        per_class: within every class, and not only over all galaxies.
+        least_K: the probability from which a class belongs to the set.
+    """
+
+    coverage: float
+    per_class: bool
+    least_K: np.ndarray
+
+    @property
+    def words(self) -> str:
+        """What they are, for people."""
+        where = "within every class" if self.per_class else "over all galaxies"
+        return f"{self.coverage:g} {where}"
 
 
 def truth_probabilities(

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.special import expit, logit
 
-from morphoscope.inference.calibrators import BetaCurve, IsotonicCurve, fit_beta, fit_isotonic, isotonic_knots
+from morphoscope.labels.calibrators import BetaCurve, IsotonicCurve, fit_beta, fit_isotonic, isotonic_knots
 
 
 def test_isotonic_regression_is_that_of_scikit_learn():

@@ -5,7 +5,7 @@ import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.fit_uncertainty import expected_coverage, measured_sets
-from morphoscope.inference.conformal import (
+from morphoscope.metrics.conformal import (
     bare_sets,
     filled_sets,
     least_probabilities,

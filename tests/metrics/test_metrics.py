@@ -8,10 +8,11 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.evaluation.bootstrap import wilson_interval
-from morphoscope.evaluation.metrics import classification_metrics, measure, regression_metrics
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_2_VOTES
-from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
+from morphoscope.metrics.bootstrap import wilson_interval
+from morphoscope.metrics.classification import classification_metrics
+from morphoscope.metrics.regression import regression_metrics
 
 AVERAGES = [f"{kind}_{name}" for kind in ("macro", "weighted") for name in ("precision", "recall", "f1")]
 NUMBERS = ["accuracy", *AVERAGES, "top2", "ece", "adaptive_ece", "log_loss", "brier"]
@@ -220,14 +221,14 @@ def test_constant_predictions():
 
 def test_votes_without_a_tree_have_no_questions():
     scheme = VoteFractions(name="own", answers=("a", "b"))
-    result = measure(scheme, np.zeros((4, 2)), np.full((4, 2), 0.1), bootstrap=10)
+    result = scheme.measure(np.zeros((4, 2)), np.full((4, 2), 0.1), bootstrap=10)
     assert result["per_question"] == []
     assert result["rmse"]["value"] == pytest.approx(0.1)
 
 
 def test_votes_of_a_tree_are_measured_question_by_question():
     errors = np.repeat(np.arange(11) / 20, [3, 2, 2, 2, 4, 2, 3, 7, 3, 3, 6])  # `ng`: groups of answers
-    result = measure(GALAXY_ZOO_2_VOTES, np.zeros((5, 37)), np.tile(errors, (5, 1)), bootstrap=10)
+    result = GALAXY_ZOO_2_VOTES.measure(np.zeros((5, 37)), np.tile(errors, (5, 1)), bootstrap=10)
     assert [row["rmse"] for row in result["per_question"]] == pytest.approx(np.arange(11) / 20)
     assert [row["name"] for row in result["per_question"]] == [q.text for q in GALAXY_ZOO_2.questions]
     assert result["per_question"][6]["answers"] == ["Class7.1", "Class7.2", "Class7.3"]
@@ -235,6 +236,6 @@ def test_votes_of_a_tree_are_measured_question_by_question():
 
 def test_measure_chooses_by_the_scheme():
     scheme = Classes(name="own", classes=("round", "flat"))
-    result = measure(scheme, np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], bootstrap=10)
+    result = scheme.measure(np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], bootstrap=10)
     assert result["accuracy"]["value"] == pytest.approx(2 / 3)
     assert [row["name"] for row in result["per_class"]] == ["round", "flat"]

@@ -1,0 +1,47 @@
+"""Label columns of the user's tables as texts or numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from morphoscope.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def texts(column: pa.ChunkedArray) -> list[str]:
+    """A column as text, "" where it is empty; 3.0 reads as 3."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type):
+        values = column.to_numpy(zero_copy_only=False)
+        return ["" if np.isnan(value) else f"{value:.15g}" for value in values.tolist()]
+    return ["" if value is None else _text(value) for value in column.to_pylist()]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):  # FITS and HDF5 tables keep text as bytes
+        return value.decode("utf-8", errors="replace").strip()
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
+
+
+def numbers(column: pa.ChunkedArray, where: str, name: str) -> np.ndarray:
+    """A column as float64, NaN where it is empty.
+
+    Raises:
+        UsageError: it holds text.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise UsageError(f"{where}: column '{name}' holds {kind}; a vote fraction (a number) was expected")
+    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def is_whole_number(text: str) -> bool:
+    """Whether a text reads as a whole number."""
+    return text.removeprefix("-").isdecimal()

@@ -1,0 +1,402 @@
+"""What a kind of label is: the one interface by which every other package deals with labels.
+
+A kind knows what its labels look like in a table, how a network learns them, what the outputs mean, how
+predictions are scored, calibrated and written into a catalogue. A new kind is one module with a subclass of
+:class:`Scheme`, named in :mod:`morphoscope.labels.scheme`; see CONTRIBUTING.md.
+
+Shape letters: N galaxies, K outputs of the network, S ensemble members or samples.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, GetCoreSchemaHandler, SerializeAsAny, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from morphoscope.errors import MorphoscopeError, did_you_mean
+from morphoscope.labels.calibrators import Correction, Unchanged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from torchmetrics import Metric
+
+    from morphoscope.metrics.conformal import Sets
+
+UNLABELLED = -1
+Document = TypeVar("Document", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a catalogue.
+
+    Attributes:
+        name: of the column.
+        kind: string, a number, or ``pa.list_(pa.float32(), D)`` for a vector; every format can hold these.
+        description: one line for people.
+        unit: as FITS and the VO write it ("deg", "pixel"); empty for pure numbers and texts.
+        ucd: unified content descriptor of the Virtual Observatory (UCD1+); empty where none is evident.
+    """
+
+    name: str
+    kind: pa.DataType
+    description: str
+    unit: str = ""
+    ucd: str = ""
+
+    @property
+    def field(self) -> pa.Field:
+        """The column with its meaning in the metadata."""
+        import pyarrow as pa
+
+        said = {"description": self.description, "unit": self.unit, "ucd": self.ucd}
+        return pa.field(self.name, self.kind, metadata={name: text for name, text in said.items() if text})
+
+
+class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
+    """The labels of a store or a run: their kind, and the names of their classes or answers.
+
+    ``targets`` below are what :meth:`targets` returns: (N,) or (N, …), of any type that torch knows.
+    A field of this type in a saved document is read by its ``kind``.
+    """
+
+    name: str
+    kind: str
+
+    metric: ClassVar[str]
+    """The score a training is judged by, a key of :meth:`measure`'s result."""
+    higher_is_better: ClassVar[bool]
+    """Whether a larger ``metric`` is better."""
+    compared_scores: ClassVar[tuple[str, ...]]
+    """The scores to show for each of several compared runs."""
+    noun: ClassVar[str]
+    """What the outputs are called, for people: "classes"."""
+    output_meaning: ClassVar[str]
+    """What the outputs are, for people."""
+    entropy_note: ClassVar[str] = ""
+    """What is to be known about :meth:`entropy`, appended to the description of a column."""
+    corrections: ClassVar[Mapping[str, type[Correction]]] = {"none": Unchanged}
+    """Method → what calibrates predictions of this kind, as a run's calibration.json has it."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if BaseModel not in cls.__bases__:  # a kind
+            return handler(source)
+        return core_schema.no_info_plain_validator_function(
+            lambda values: _read(values),  # defined below
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda scheme, info: scheme.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    # What the labels are.
+
+    @property
+    def outputs(self) -> int:
+        """K, the number of numbers the network gives per galaxy."""
+        return len(self.output_names)
+
+    @property
+    @abstractmethod
+    def output_names(self) -> tuple[str, ...]:
+        """What each of the K outputs stands for, in the network's order."""
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of which each galaxy has exactly one; None for other kinds of label."""
+        return None
+
+    @property
+    def description(self) -> str:
+        """How many labels of which kind, for people: "10 classes"."""
+        return f"{self.outputs} {self.noun}"
+
+    # Labels in a store's table.
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """The label columns of a store's table."""
+
+    @property
+    @abstractmethod
+    def column_type(self) -> pa.DataType:
+        """The Arrow type of the label columns."""
+
+    @property
+    def missing(self) -> Any:
+        """What a label column holds where a galaxy has no label."""
+        return np.nan
+
+    @abstractmethod
+    def check_row(self, row: Mapping[str, Any], name: str) -> None:
+        """Refuse the labels of one galaxy if they cannot be right.
+
+        Args:
+            row: label columns and others; a missing column is a missing label.
+            name: of the galaxy, for messages.
+
+        Raises:
+            MorphoscopeError: a label that the scheme does not have, or a number out of range.
+        """
+
+    @abstractmethod
+    def read_columns(
+        self, table: pa.Table, columns: Sequence[str], ids: Sequence[object], where: str
+    ) -> dict[str, np.ndarray]:
+        """The label columns of a store from columns of the user's table, checked.
+
+        Args:
+            table: the user's.
+            columns: of the table, as many as were asked for.
+            ids: one a row, for messages.
+            where: the table's file, for messages.
+
+        Raises:
+            MorphoscopeError: a label that cannot be right; the first galaxy is named.
+        """
+
+    @abstractmethod
+    def targets(self, table: pa.Table) -> np.ndarray:
+        """The labels of a store's table as arrays, (N,) or (N, …)."""
+
+    @abstractmethod
+    def labelled(self, table: pa.Table) -> np.ndarray:
+        """Which galaxies have a label, (N,) bool."""
+
+    @abstractmethod
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """What a split keeps in proportion, (N,) int64 from 0; −1 for a galaxy without labels."""
+
+    @property
+    @abstractmethod
+    def strata_names(self) -> tuple[str, ...]:
+        """What each of the :meth:`strata` stands for."""
+
+    @abstractmethod
+    def summary(self, targets: np.ndarray) -> dict[str, dict[str, float]]:
+        """What to say about the labels of some labelled galaxies: one title → name → number."""
+
+    def counts(self, targets: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
+        """Galaxies of each part of a split (name → rows), by class where there are classes."""
+        return {part: {"galaxies": len(rows)} for part, rows in parts.items()}
+
+    # Learning.
+
+    @abstractmethod
+    def loss(
+        self,
+        outputs_NK: torch.Tensor,
+        targets: torch.Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights_K: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The loss of a batch, a scalar; ``targets`` may have gone through :meth:`mixable` and mixing."""
+
+    @abstractmethod
+    def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
+        """What a network's outputs mean, (N, K) float32: probabilities, fractions, concentrations."""
+
+    def mixable(self, targets: torch.Tensor) -> torch.Tensor:
+        """Targets as numbers of which a weighted mean makes sense, for mixup and cutmix."""
+        return targets
+
+    @abstractmethod
+    def epoch_metric(self) -> Metric:
+        """``metric`` over the batches of an epoch, updated with :meth:`probabilities` and targets."""
+
+    # Scores and calibration; ``predictions_NK`` are :meth:`probabilities`, perhaps calibrated.
+
+    @abstractmethod
+    def measure(
+        self, targets: np.ndarray, predictions_NK: np.ndarray, *, bootstrap: int = 1000, seed: int = 0
+    ) -> dict[str, Any]:
+        """All scores, JSON-able: ``n``, ``notes`` (sentences), scores as ``{"value", "low", "high"}``.
+
+        Args:
+            targets: all known.
+            predictions_NK: for the same galaxies.
+            bootstrap: resamples of the galaxies for the intervals; 0: none.
+            seed: of the resampling.
+
+        Raises:
+            MorphoscopeError: no galaxies, shapes that do not fit, values that cannot be.
+        """
+
+    @abstractmethod
+    def calibration_scores(
+        self, targets: np.ndarray, predictions_NK: np.ndarray, *, bootstrap: int = 1000, seed: int = 0
+    ) -> dict[str, Any]:
+        """``n``, ``ece``, ``log_loss``, ``brier`` as ``{"value", "low", "high"}``, and ``reliability``, the
+        bins of a reliability diagram (:func:`morphoscope.metrics.calibration_error.reliability`).
+        """
+
+    @abstractmethod
+    def log_losses(self, targets: np.ndarray, predictions_NK: np.ndarray) -> np.ndarray:
+        """The log loss of each galaxy in nats, (N,) float64, a proper score (Gneiting & Raftery 2007)."""
+
+    @abstractmethod
+    def entropy(self, predictions: np.ndarray) -> np.ndarray:
+        """The entropy in nats of predictions (…, K), (…) float64."""
+
+    @property
+    def calibrators(self) -> tuple[str, ...]:
+        """The methods that can calibrate predictions, from the simplest; keys of ``corrections``."""
+        return ("none",)
+
+    def fit_calibrator(self, method: str, targets: np.ndarray, predictions_NK: np.ndarray) -> Correction:
+        """Fit one of the :attr:`calibrators` to known targets and the network's own predictions."""
+        return Unchanged()
+
+    def conformal_scores(
+        self, targets: np.ndarray, predictions_NK: np.ndarray
+    ) -> dict[str, list[float]] | None:
+        """Class → ascending probabilities of the truth, for prediction sets; None: this kind has no sets."""
+        return None
+
+    # Tables of predictions.
+
+    @abstractmethod
+    def prediction_columns(self, targets: np.ndarray, predictions_NK: np.ndarray) -> dict[str, pa.Array]:
+        """Truth and prediction of test galaxies, as a run's predictions.parquet keeps them."""
+
+    @classmethod
+    @abstractmethod
+    def outputs_in(cls, columns: Sequence[str]) -> tuple[str, ...] | None:
+        """The outputs of a table of :meth:`prediction_columns`; None where it is of another kind."""
+
+    @classmethod
+    @abstractmethod
+    def read_predictions(cls, table: pa.Table, outputs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Truth and prediction from such a table, of equal shapes (N,) or (N, K)."""
+
+    @classmethod
+    @abstractmethod
+    def compare(
+        cls,
+        truth: np.ndarray,
+        first: np.ndarray,
+        second: np.ndarray,
+        outputs: Sequence[str],
+        *,
+        bootstrap: int = 1000,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """Second minus first on the same galaxies: ``difference`` of ``metric`` as ``{"value", "low",
+        "high"}``, and what else tells two runs apart; arrays are those of :meth:`read_predictions`.
+        """
+
+    @abstractmethod
+    def catalogue_columns(self, sets: Sets | None = None) -> list[Column]:
+        """The columns that a catalogue has of each galaxy's prediction; ``sets``: with prediction sets."""
+
+    @abstractmethod
+    def catalogue_values(self, predictions_NK: np.ndarray, sets: Sets | None = None) -> dict[str, pa.Array]:
+        """The values of :meth:`catalogue_columns`."""
+
+    # Maps of where the network looks.
+
+    def output_to_explain(self, test: Mapping[str, Any]) -> str:
+        """The output whose maps are most telling, given the scores of the test; a name of an output.
+
+        Raises:
+            MorphoscopeError: the scores do not say.
+        """
+        return self.output_names[0]
+
+    def examples_of(self, targets: np.ndarray, output: int, count: int, seed: int = 0) -> np.ndarray:
+        """Places among N galaxies of up to ``count`` that show an output, (M,) int64; none: it has none."""
+        strata = self.strata(targets)
+        members = np.flatnonzero(strata == output)
+        return np.sort(np.random.default_rng(seed).permutation(members)[:count])
+
+
+KINDS: dict[str, type[Scheme]] = {}
+"""All kinds of label by the name that documents have; filled by :mod:`morphoscope.labels.scheme`."""
+
+
+def register(kind: type[Scheme]) -> None:
+    """Make a kind known to whatever reads saved labels, calibrations and predictions.
+
+    Raises:
+        ValueError: one of its methods of correction has the name of another kind's other correction.
+    """
+    for method, correction in kind.corrections.items():
+        for other in KINDS.values():
+            if other.corrections.get(method, correction) is not correction:
+                raise ValueError(f"the method '{method}' is another correction in {other.__name__}")
+    KINDS[kind.model_fields["kind"].default] = kind
+
+
+def correction_from(values: Any) -> Any:
+    """A saved correction as the class that its ``method`` names; what is no mapping is left as it is."""
+    if not isinstance(values, Mapping):
+        return values
+    method = str(values.get("method"))
+    for kind in KINDS.values():
+        if method in kind.corrections:
+            return _validated(kind.corrections[method], values)
+    raise PydanticCustomError("correction", "unknown method {method}", {"method": repr(method)})
+
+
+AnyCorrection = Annotated[SerializeAsAny[Correction], BeforeValidator(correction_from)]
+"""A correction of any kind, as a field of a saved document."""
+
+
+def scheme_from(values: Mapping[str, Any], where: str = "scheme") -> Scheme:
+    """A scheme from its saved form.
+
+    Raises:
+        MorphoscopeError: the kind is unknown (a newer program wrote it) or a field does not fit.
+    """
+    try:
+        return _read(values)
+    except PydanticCustomError as error:
+        raise MorphoscopeError(f"{where}: label scheme cannot be read: {error.message()}") from error
+
+
+def _read(values: Any) -> Scheme:
+    if isinstance(values, Scheme):
+        return values
+    if not isinstance(values, Mapping):
+        raise PydanticCustomError("label_scheme", "a mapping was expected")
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise PydanticCustomError(
+            "label_scheme",
+            "unknown kind {kind}; one of {known} was expected",
+            {"kind": repr(kind), "known": known},
+        )
+    return _validated(KINDS[kind], values)
+
+
+def _validated(model: type[Document], values: Mapping[str, Any]) -> Document:
+    """A document within a document, with its first fault as the fault of the whole."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(step) for step in first["loc"])
+        fault = f"{field}: {first['msg']}" if field else first["msg"]
+        raise PydanticCustomError("label_kind", "{fault}", {"fault": fault}) from error
+
+
+def label_column(table: pa.Table, name: str) -> np.ndarray:
+    """A label column of a store's table.
+
+    Raises:
+        MorphoscopeError: the table has none of that name.
+    """
+    if name not in table.column_names:
+        raise MorphoscopeError(
+            f"the table has no label column '{name}'{did_you_mean(name, table.column_names, 'columns')}"
+        )
+    return table.column(name).to_numpy(zero_copy_only=False)

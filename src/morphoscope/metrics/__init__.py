@@ -1,0 +1,1 @@
+"""Scores with intervals, calibration error and conformal sets, as functions of arrays alone."""
