@@ -64,10 +64,10 @@ def evaluate(
             Otherwise the run's own are used, if it has them.
 
     Returns:
-        ``scheme``, ``views``, ``best_epoch``, ``test`` and ``validation`` (see evaluation/metrics.py;
-        None where that split is empty), ``counts`` per class and split, ``calibration`` and ``sets`` (see
-        evaluation/fit_uncertainty.py; None where there is none), ``out_of_distribution`` (see
-        evaluation/fit_uncertainty.py; likewise).
+        ``scheme`` (the kind of label), ``views``, ``best_epoch``, ``test`` and ``validation`` (from the
+        scheme's :meth:`~morphoscope.labels.kind.Scheme.measure`; None where that split is empty), ``counts``
+        per class and split, ``calibration``, ``sets`` and ``out_of_distribution`` (see
+        :mod:`morphoscope.evaluation.fit_uncertainty`; None where there is none).
 
     Raises:
         MorphoscopeError: the store is not the one the run was trained on, or the test split is empty.
@@ -256,9 +256,10 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
             members held out.
 
     Returns:
-        ``scheme``, ``views``, ``test`` (see evaluation/metrics.py), ``members``: name → the same of each,
-        ``mutual_ information`` (mean over the galaxies, nats), ``calibration`` and ``sets`` (None: the mean
-        of calibrated answers is not calibrated again), ``out_of_distribution`` (None).
+        ``scheme`` (the kind of label), ``views``, ``test`` (from the scheme's
+        :meth:`~morphoscope.labels.kind.Scheme.measure`), ``members`` (name → the same of each),
+        ``mutual_information`` (mean over the galaxies, nats); ``calibration``, ``sets`` and
+        ``out_of_distribution`` are None: a mean of calibrated predictions is not calibrated again.
 
     Raises:
         UsageError: without a store, the members were trained on different ones or hold no galaxy out in

@@ -180,9 +180,7 @@ def same_galaxies(predictions: pa.Table, store: Store) -> bool:
 
 def answer_texts(scheme: VoteFractions) -> dict[str, str]:
     """What each answer column of a decision tree means, in a few words; empty without a tree."""
-    from morphoscope.labels.decision_tree import tree_of
-
-    tree = tree_of(scheme)
+    tree = scheme.decision_tree
     if tree is None:
         return {}
     texts = {}
