@@ -80,7 +80,6 @@ def test_a_request_that_cannot_be_is_one_sentence(make: Callable[[], object], se
         (["--engine", "torchrun"], "engine torchrun is gone; several GPUs or machines predict with --engine"),
         (["--picture", "p.png"], "--picture draws what --detect has found; give both"),
         (["--detect", "--embeddings"], "--embeddings is for catalogues of cutouts"),
-        (["--detect", "--adapt"], "--adapt is for catalogues of cutouts"),
         (["--detect", "--resume"], "leave --resume and --shard-rows out"),
         (["--detect", "--cutout-arcsec", "3"], "leave the options about tables and cutouts out"),
     ],

@@ -306,8 +306,9 @@ class LoadedRun:
         overwrite: bool = False,
         coverage: float | None = None,
         per_class: bool = False,
+        adapt: bool = False,
     ) -> pa.Table:
-        """Find the sources of one picture of the sky, or of a FITS mosaic, and classify each.
+        """Detect the sources of one picture of the sky, or of a FITS mosaic, and classify each.
 
         Args:
             picture: an image file, (H, W, 3) uint8, or a FITS mosaic, with ``{band}`` in its name one a band.
@@ -317,6 +318,7 @@ class LoadedRun:
             overwrite: replace a catalogue that is there.
             coverage: add the column ``set`` (see :meth:`predict_sets`).
             per_class: as there.
+            adapt: :meth:`adapt` to the cutouts of the sources first.
 
         Returns:
             The catalogue's table, brightest source first.
@@ -332,6 +334,7 @@ class LoadedRun:
             coverage=coverage,
             per_class=per_class,
             drawn=drawn is not None,
+            adapt=self.adapt if adapt else None,
         )
         if drawn is not None:
             from morphoscope.report.figures.sky_image import labelled_picture

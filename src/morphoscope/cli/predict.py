@@ -49,7 +49,7 @@ def predict(
     views: Views = None,
     no_calibration: NoCalibration = False,
     adapt: Annotated[
-        bool, typer.Option("--adapt", help="Batch normalisation by the input's first 512 images.")
+        bool, typer.Option("--adapt", help="Batch normalisation by the input's first 512 images or sources.")
     ] = False,
     dropout_samples: Annotated[
         int, typer.Option(help="Monte-Carlo dropout: networks with other units left out, 2 or more.", min=0)
@@ -72,7 +72,7 @@ def predict(
     """
     from morphoscope import api
 
-    _check(request, detect=detect, adapt=adapt, picture=picture, engine=engine)
+    _check(request, detect=detect, picture=picture, engine=engine)
     loaded = api.load(
         several(run),
         views=views,
@@ -80,7 +80,7 @@ def predict(
         dropout_samples=dropout_samples,
         engine=engine,
     )
-    if adapt:
+    if adapt and not detect:
         loaded.adapt(request.source)
     if detect:
         found = loaded.sky(
@@ -91,6 +91,7 @@ def predict(
             overwrite=request.overwrite,
             coverage=request.coverage,
             per_class=request.per_class,
+            adapt=adapt,
         )
         note(f"{found.num_rows} sources → {request.out}" + (f", picture → {picture}" if picture else ""))
         return
@@ -106,9 +107,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _check(
-    request: CatalogueRequest, *, detect: bool, adapt: bool, picture: Path | None, engine: str | None
-) -> None:
+def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, engine: str | None) -> None:
     """Refuse options that do not go together, before anything heavy is loaded.
 
     Raises:
@@ -123,9 +122,8 @@ def _check(
         raise UsageError("--picture draws what --detect has found; give both")
     if not detect:
         return
-    if request.embeddings or adapt:
-        option = "--embeddings" if request.embeddings else "--adapt"
-        raise UsageError(f"{option} is for catalogues of cutouts, not for --detect")
+    if request.embeddings:
+        raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     if request.resume or request.shard_rows:
         raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")
     if request.sources or request.cutout_arcsec or request.size_column or request.image_column:

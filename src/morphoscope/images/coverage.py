@@ -8,6 +8,8 @@ Shape letters: H × W pixels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -15,12 +17,37 @@ PATCH = 64  # connected zeros that are no longer dark sky, pixels
 _WINDOW = 9  # side of a square of zeros that chance does not make, pixels
 _SCATTERED = 0.01  # share of zeros outside such squares from which zeros are measured values (photon counts)
 _CHANCE = 1e-3  # expected number of squares that measured zeros fill by chance
-_HUGE = 1e20  # no survey's unit gives such fluxes
+_HUGE, _FAR = 1e20, 1e3  # no survey's unit gives such fluxes, that much above all others
 _FEWEST, _GAP = 9, 20.0  # a fill value occurs this often, this many noises below every other value
 _NEAR = 3.0  # noises above zero within which the pixels beside a patch of zeros show that it is the sky
 
 
-def uncovered(plane_HW: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class FillValues:
+    """Values that stand for missing pixels, as a part of an image may hold nothing else.
+
+    Attributes:
+        lowest: such as −32768; None if there is none.
+        huge: whether all from 1e20 on do.
+    """
+
+    lowest: float | None = None
+    huge: bool = False
+
+
+def fill_values(sample: np.ndarray) -> FillValues:
+    """The fill values of an image, by pixels from all over it."""
+    known = sample[np.isfinite(sample)]
+    if not known.size:
+        return FillValues()
+    large = np.abs(known) >= _HUGE
+    huge = bool(large.any() and not large.all() and np.median(np.abs(known[~large])) < _HUGE / _FAR)
+    known = known[~large] if huge else known
+    lowest = float(known.min())
+    return FillValues(lowest if lowest < 0 and _is_fill(known, lowest) else None, huge)
+
+
+def uncovered(plane_HW: np.ndarray, fill: FillValues | None = None) -> np.ndarray:
     """Where an image has no data.
 
     These are pixels that are not finite or as large as 1e20; the lowest value, if it repeats and lies far
@@ -32,6 +59,7 @@ def uncovered(plane_HW: np.ndarray) -> np.ndarray:
 
     Args:
         plane_HW: one band as measured.
+        fill: of the image that this is a part of, besides what these pixels show.
 
     Returns:
         (H, W) bool.
@@ -40,13 +68,13 @@ def uncovered(plane_HW: np.ndarray) -> np.ndarray:
     known = plane_HW[~absent_HW]
     if not known.size:
         return absent_HW
-    lowest, highest = known.min(), known.max()
-    if max(-float(lowest), float(highest)) >= _HUGE and np.median(np.abs(known)) < _HUGE:
-        absent_HW |= np.abs(plane_HW) >= _HUGE
-        known = plane_HW[~absent_HW]
-        lowest = known.min()
-    if lowest < 0 and _is_fill(known, lowest):
-        absent_HW |= plane_HW == lowest
+    lowest, highest = float(known.min()), float(known.max())
+    if lowest < 0 or highest >= _HUGE:
+        for found in (fill_values(known), fill or FillValues()):
+            if found.huge:
+                absent_HW |= np.abs(plane_HW) >= _HUGE
+            if found.lowest is not None:
+                absent_HW |= plane_HW == found.lowest
     zero_HW = plane_HW == 0
     if zero_HW.any():
         empty_HW = _empty_patches(zero_HW, absent_HW)

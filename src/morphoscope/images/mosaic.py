@@ -1,4 +1,4 @@
-"""A survey's mosaic: pixels mapped into memory, and the place of each on the sky.
+"""A survey's mosaic: pixels mapped into memory, and the position of each on the sky.
 
 Shape letters: H × W pixels of the mosaic, S sources, B bands. Pixel coordinates are (x, y) = (column, row),
 counted from 0 at the centre of the first pixel of the file.
@@ -6,40 +6,106 @@ counted from 0 at the centre of the first pixel of the file.
 
 from __future__ import annotations
 
+import io
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.bands import file_of_band, find_bands, is_pattern, reddest_first
-from morphoscope.images.fits_bands import part_of, pictures
+from morphoscope.images.bands import (
+    band_label,
+    file_of_band,
+    find_bands,
+    is_pattern,
+    known_band,
+    reddest_first,
+)
+from morphoscope.images.coverage import FillValues, fill_values, uncovered
+from morphoscope.images.fits_bands import (
+    FITS_START,
+    STARTS,
+    card,
+    labels_of,
+    part_of,
+    pictures,
+    softened,
+    unpacked,
+)
+from morphoscope.images.photometry import flux_of
+from morphoscope.images.stretch import Flux
+from morphoscope.images.wcs import celestial_of, rows_from_top
+from morphoscope.progress import note
 
 _ARCSEC = 1 / 3600  # degrees
+_CONTEXT = 16  # pixels around a part that are read to judge whether zeros in it are data
+_SAMPLE = 32  # side of each of the squares by which fill values are found, pixels
+_INNER = 0.25  # an image whose middle lies this near another's (of its sides) shows the same sky
+_Read = Callable[[slice, slice], np.ndarray]
 
 
 class Mosaic:
-    """One band of a survey's picture.
+    """One band of a survey's picture, or one chip of a camera.
 
     Attributes:
         name: what messages call it.
         shape: (H, W).
-        wcs: astropy's celestial WCS; None where the header has none.
+        wcs: astropy's celestial WCS; None where the header has none that can be used.
+        no_wcs: why not.
+        top_first: whether the first row is the top of the picture; a WCS, if there is one, says it better.
+        flux: what is known of the unit of its pixels.
+        chip: what the file calls this image, if it has several.
+        chips: this one and the other images of the same band that show other parts of the sky.
     """
 
     def __init__(
-        self, name: str, shape: tuple[int, int], wcs: Any, read: Callable[[slice, slice], np.ndarray]
+        self,
+        name: str,
+        shape: tuple[int, int],
+        wcs: Any,
+        read: _Read,
+        *,
+        no_wcs: str = "the header has no world coordinates (CTYPE1, CRVAL1, …)",
+        top_first: bool = False,
+        flux: Flux | None = None,
+        chip: str = "",
     ) -> None:
-        self.name, self.shape, self.wcs = name, shape, wcs
+        self.name, self.shape, self.wcs, self.no_wcs = name, shape, wcs, no_wcs
+        self.top_first, self.flux, self.chip = top_first, flux or Flux(), chip
+        self.chips: tuple[Mosaic, ...] = (self,)
         self._read = read
 
     def box(self, rows: slice, columns: slice) -> np.ndarray:
-        """A part of the pixels as float32, scaled; NaN where there is none. Any thread may ask."""
-        return self._read(rows, columns)
+        """A part of the pixels as float32, scaled; NaN where no exposure covers them. Any thread may ask.
+
+        See :func:`morphoscope.images.coverage.uncovered`.
+        """
+        height, width = self.shape
+        top, bottom, _ = rows.indices(height)
+        left, right, _ = columns.indices(width)
+        first, start = max(top - _CONTEXT, 0), max(left - _CONTEXT, 0)
+        pixels = self._read(
+            slice(first, min(bottom + _CONTEXT, height)), slice(start, min(right + _CONTEXT, width))
+        )
+        pixels[uncovered(pixels, self._fill)] = np.nan
+        return pixels[top - first : bottom - first, left - start : right - start]
+
+    @cached_property
+    def _fill(self) -> FillValues:
+        """By pixels from all over the mosaic, for a part may hold nothing else."""
+        height, width = self.shape
+        parts = [
+            self._read(slice(top, top + _SAMPLE), slice(left, left + _SAMPLE)).ravel()
+            for top in np.linspace(0, max(height - _SAMPLE, 0), 6, dtype=int)
+            for left in np.linspace(0, max(width - _SAMPLE, 0), 6, dtype=int)
+        ]
+        return fill_values(np.concatenate(parts))
 
     def pixels_of(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where sources lie, x and y (S,); NaN far from the mosaic, where projections repeat or fail."""
@@ -48,20 +114,20 @@ class Mosaic:
         x, y = np.full(len(ra), np.nan), np.full(len(ra), np.nan)
         centre, radius = self._extent()
         near = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90))
-        places = SkyCoord(ra[near], dec[near], unit="deg")
-        within = np.asarray(places.separation(centre).deg, float) <= radius
+        positions = SkyCoord(ra[near], dec[near], unit="deg")
+        within = np.asarray(positions.separation(centre).deg, float) <= radius
         near = near[within]
         if len(near):
-            x[near], y[near] = _world_to_pixel(self.wcs, places[within])
+            x[near], y[near] = _world_to_pixel(self.wcs, positions[within])
         return x, y
 
-    def places_of(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Right ascension and declination of pixels, degrees (S,)."""
+    def positions_of(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Right ascension, from 0 to 360, and declination of pixels, degrees (S,)."""
         sky = self.wcs.pixel_to_world(x, y).icrs
         return np.atleast_1d(sky.ra.deg), np.atleast_1d(sky.dec.deg)
 
-    def steps_of(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-        """Pixels an arcsec at sources: (S, 2, 2), [[x to the east, x to the north], [y …, y …]]."""
+    def pixels_per_arcsec(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+        """The local axes at sources: (S, 2, 2), [[x to the east, x to the north], [y …, y …]]."""
         from astropy.coordinates import SkyCoord
 
         dec = np.clip(dec, -90 + 2 * _ARCSEC, 90 - 2 * _ARCSEC)
@@ -75,8 +141,8 @@ class Mosaic:
             [at(ra + east, dec) - at(ra - east, dec), at(ra, dec + half) - at(ra, dec - half)], axis=2
         )
 
-    def words(self) -> str:
-        """Where on the sky it lies, for messages."""
+    def where(self) -> str:
+        """Which part of the sky it shows, for messages."""
         centre, radius = self._extent()
         return f"within {radius:.2f}° of RA {centre.ra.deg:.4f}°, Dec {centre.dec.deg:.4f}°"
 
@@ -97,121 +163,220 @@ def open_mosaics(source: Path | str, bands: Sequence[str] = ()) -> list[Mosaic]:
     """The bands of a mosaic, the reddest first.
 
     Args:
-        source: a FITS file, or a pattern with ``{band}``, one file a band; bands may lie on different pixels.
-        bands: of the pattern, or the extensions or planes of the one file (by EXTNAME, FILTER, BAND, or the
-            letters of BANDS; else in order). None: the file's first image.
+        source: a FITS file, which may be compressed tile by tile, or as a whole (gzip, bzip2, xz: it is
+            unpacked into memory); or a pattern with ``{band}``, one file a band. Bands may lie on different
+            pixels.
+        bands: of the pattern, or the extensions or planes of the one file (see
+            :func:`morphoscope.images.bands.find_bands`). None: the file's first image that is no mask, error
+            or weight; further images on other parts of the sky become its ``chips``.
 
     Raises:
-        UsageError: no such file, or no such band.
+        UsageError: no such file or band, or no bands beside a pattern or a cube.
         MorphoscopeError: damaged, or no image in it.
     """
     names = [bands[band] for band in reddest_first(bands)]
     if is_pattern(str(source)):
         if not names:
             raise UsageError(f"{source}: --bands was expected beside a pattern, such as --bands g,r,z")
-        return [_open_band(Path(file_of_band(str(source), band)), "", ()) for band in names]
-    return [_open_band(Path(source), name, tuple(bands)) for name in names or [""]]
+        return [_open(Path(file_of_band(str(source), band)), (), band)[0] for band in names]
+    return _open(Path(source), tuple(bands))
 
 
-def _open_band(path: Path, band: str, bands: tuple[str, ...]) -> Mosaic:
-    from astropy.io import fits
+@dataclass(frozen=True, eq=False)
+class _File:
+    """An open FITS file; compressed tiles are read from it as long as a mosaic of it is used."""
 
+    path: Path
+    units: Any
+    content: bytes | None  # of a file that was compressed as a whole
+
+    @classmethod
+    def of(cls, path: Path) -> _File:
+        from astropy.io import fits
+
+        with open(path, "rb") as stream:
+            start = stream.read(len(FITS_START))
+        if not start.startswith(STARTS):
+            raise MorphoscopeError(f"{path}: is no FITS file; a FITS mosaic was expected")
+        content = None if start == FITS_START else unpacked(path.read_bytes(), str(path))
+        source: Any = path if content is None else io.BytesIO(content)
+        # Pixels are scaled here: astropy 8 cannot scale tiles of integers that it has mapped.
+        units = fits.open(
+            source, memmap=content is None, output_verify="ignore", do_not_scale_image_data=True
+        )
+        file = cls(path, units, content)
+        weakref.finalize(file, units.close)
+        return file
+
+
+def _open(path: Path, bands: tuple[str, ...], band: str = "") -> list[Mosaic]:
+    """Bands of one file; ``band`` is what its only image is called where the file is one of a pattern."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a FITS mosaic was expected")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            units = fits.open(path, memmap=True, output_verify="ignore")
-            try:
-                mosaic = _mosaic(path, units, band, bands)
-            except BaseException:
-                units.close()
-                raise
+            return _mosaics(_File.of(path), bands, band)
     except MorphoscopeError:
         raise
     except Exception as error:  # astropy raises anything at all on bytes that are not what it expects
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MorphoscopeError(f"{path}: cannot be read as a FITS mosaic ({reason})") from error
-    # Compressed tiles are read from the open file as long as the mosaic is used.
-    weakref.finalize(mosaic, units.close)
+
+
+def _mosaics(file: _File, bands: tuple[str, ...], band: str) -> list[Mosaic]:
+    images = pictures(file.units)
+    if not images:
+        raise MorphoscopeError(f"{file.path}: holds no image; a FITS mosaic was expected")
+    parts = [part_of(unit) for unit in images]
+    if bands:
+        try:
+            found = find_bands(parts, bands, str(file.path))
+        except MorphoscopeError as error:
+            raise UsageError(str(error)) from error
+        order = reddest_first(bands)
+        return [
+            _with_chips(file, images, part, plane, bands[order[number]])
+            for number, (part, plane) in enumerate(found)
+        ]
+    if parts[0].depth != 1:
+        letters = f" (bands there: {', '.join(parts[0].letters)})" if parts[0].letters else ""
+        raise UsageError(
+            f"{file.path}: {parts[0].depth} planes, of which --bands must choose, by name or by number "
+            f"(as --bands 3,2,1){letters}"
+        )
+    mosaic = _with_chips(file, images, 0, 0, band)
+    others = len(images) - len(mosaic.chips)
+    if others:
+        note(
+            f"{file.path.name}: {_name_of(images[0], 1)} of {len(images)} images is taken; --bands chooses "
+            "others by name or by number"
+        )
+    return [mosaic]
+
+
+def _with_chips(file: _File, images: list[Any], number: int, plane: int, band: str) -> Mosaic:
+    """One band, with the other images of the file that show other parts of the sky in it."""
+    first = images[number]
+    alone = len(images) == 1 or len({unit.shape for unit in images}) == 1
+    mosaic = _mosaic(file, first, plane, band, images.index(first) + 1, alone=alone)
+    if mosaic.wcs is None or len(first.shape) != 2 or band.isdigit():
+        return mosaic
+    chips = [mosaic]
+    for place, unit in enumerate(images, start=1):
+        if unit is first or len(unit.shape) != 2 or not _same_band(first, unit, band):
+            continue
+        chip = _mosaic(file, unit, 0, band, place, alone=False)
+        if chip.wcs is not None and not any(_same_sky(chip, other) for other in chips):
+            chips.append(chip)
+    mosaic.chips = tuple(chips)
     return mosaic
 
 
-def _mosaic(path: Path, units: Any, band: str, bands: tuple[str, ...]) -> Mosaic:
-    images = pictures(units)
-    if not images:
-        raise MorphoscopeError(f"{path}: holds no image; a FITS mosaic was expected")
-    unit, plane = _unit_of(images, band, bands, path)
-    height, width = unit.shape[-2:]
-    return Mosaic(path.name, (height, width), _celestial(unit.header, units), _reader(path, unit, plane))
-
-
-def _unit_of(images: list[Any], band: str, bands: tuple[str, ...], path: Path) -> tuple[Any, int]:
-    """The extension and the plane in it (of a cube) that are a band."""
-    parts = [part_of(unit) for unit in images]
-    if not band and parts[0].depth > 1:
-        raise UsageError(
-            f"{path}: {parts[0].depth} planes, of which --bands must choose, by name or "
-            "by number (as --bands 3,2,1)"
-        )
-    number, plane = 0, 0
+def _same_band(first: Any, unit: Any, band: str) -> bool:
+    """Whether another image may be a chip of the same band: by the name that was given, else by filter."""
     if band:
-        try:
-            found = find_bands(parts, bands, str(path))
-        except MorphoscopeError as error:
-            raise UsageError(str(error)) from error
-        number, plane = found[[bands[position] for position in reddest_first(bands)].index(band)]
-    shape = images[number].shape
-    if parts[number].depth != np.prod(shape[:-2], dtype=int):
-        raise UsageError(
-            f"{path}: the image is {'×'.join(map(str, shape))}; planes of height by width were expected"
-        )
-    return images[number], plane
+        return band_label(band) in labels_of(unit)
+    filters = [{label for label in labels_of(one) if known_band(label)} for one in (first, unit)]
+    return not (filters[0] and filters[1]) or bool(filters[0] & filters[1])
 
 
-def _reader(path: Path, unit: Any, plane: int) -> Callable[[slice, slice], np.ndarray]:
+def _same_sky(one: Mosaic, other: Mosaic) -> bool:
+    height, width = one.shape
+    (ra,), (dec,) = one.positions_of(np.array([(width - 1) / 2]), np.array([(height - 1) / 2]))
+    (x,), (y,) = other.pixels_of(np.array([ra]), np.array([dec]))
+    height, width = other.shape
+    return bool(abs(x / width - 0.5) < _INNER and abs(y / height - 0.5) < _INNER)
+
+
+def _name_of(unit: Any, number: int) -> str:
+    return card(unit.header, "EXTNAME").strip() or f"image {number}"
+
+
+def _mosaic(file: _File, unit: Any, plane: int, band: str, number: int, *, alone: bool) -> Mosaic:
+    height, width = unit.shape[:2] if _colours_last(unit) else unit.shape[-2:]
+    primary = file.units[0].header if alone and unit is not file.units[0] else None
+    celestial = celestial_of(unit.header, file.units, primary=primary)
+    label = band_label(band) if band and known_band(band) else ""
+    label = label or next((label for label in sorted(labels_of(unit)) if known_band(label)), "")
+    return Mosaic(
+        file.path.name,
+        (height, width),
+        celestial.wcs,
+        _reader(file, unit, plane),
+        no_wcs=celestial.reason,
+        top_first=rows_from_top(unit.header),
+        flux=flux_of(lambda name: card(unit.header, name) or card(file.units[0].header, name), label),
+        chip=_name_of(unit, number),
+    )
+
+
+def _colours_last(unit: Any) -> bool:
+    """Whether an image holds three values a pixel, (H, W, 3), instead of three planes."""
+    shape = unit.shape
+    return len(shape) == 3 and shape[0] != part_of(unit).depth == shape[-1]
+
+
+def _reader(file: _File, unit: Any, plane: int) -> _Read:
     """What reads a part of one plane; plain files are mapped, compressed tiles unpacked as needed."""
-    shape, header = unit.shape, unit.header
+    shape, header, last = unit.shape, unit.header, _colours_last(unit)
+    scaled = _scaling(header)
     if type(unit).__name__ == "CompImageHDU":
         lock = threading.Lock()  # the tiles come from one open file
-        leading = (0,) * (len(shape) - 3) + ((plane,) if len(shape) > 2 else ())
+        leading = (0,) * (len(shape) - 3) + ((plane,) if len(shape) > 2 and not last else ())
 
         def section(rows: slice, columns: slice) -> np.ndarray:
             with lock, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return np.asarray(unit.section[(*leading, rows, columns)], np.float32)
+                try:
+                    raw = unit.section[(*leading, rows, columns, *((plane,) * last))]
+                except Exception as error:
+                    raise MorphoscopeError(f"{file.path}: is damaged or cut off") from error
+            return scaled(np.asarray(raw))
 
         return section
-    if path.name.lower().endswith(".gz"):
-        whole = np.asarray(unit.data.reshape(-1, *shape[-2:])[plane], np.float32)
-        return lambda rows, columns: whole[rows, columns].copy()
     kinds = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-    planes = np.memmap(path, kinds[header["BITPIX"]], "r", unit.fileinfo()["datLoc"], shape)
-    scale, zero, blank = header.get("BSCALE", 1.0), header.get("BZERO", 0.0), header.get("BLANK")
-    pixels = planes.reshape(-1, *shape[-2:])[plane]
+    kind, start = kinds[int(card(header, "BITPIX"))], unit.fileinfo()["datLoc"]
+    if file.content is None:
+        planes = np.memmap(file.path, kind, "r", start, shape)
+    else:
+        planes = np.frombuffer(file.content, kind, int(np.prod(shape)), start).reshape(shape)
+    pixels = planes[:, :, plane] if last else planes.reshape(-1, *shape[-2:])[plane]
+    # The file stays open with the pixels, whatever they are read from.
+    return lambda rows, columns, _file=file: scaled(pixels[rows, columns])
 
-    def mapped(rows: slice, columns: slice) -> np.ndarray:
-        raw = pixels[rows, columns]
-        box = (raw.astype(np.float64) * scale + zero).astype(np.float32)
+
+def _scaling(header: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes measured values of raw ones: BSCALE, BZERO, BLANK, and Pan-STARRS1's asinh."""
+    numbers = {
+        name: _number(card(header, name)) for name in ("BSCALE", "BZERO", "BLANK", "BSOFTEN", "BOFFSET")
+    }
+    scale = 1.0 if numbers["BSCALE"] is None else numbers["BSCALE"]
+    zero, blank = numbers["BZERO"] or 0.0, numbers["BLANK"]
+
+    def scaled(raw: np.ndarray) -> np.ndarray:
+        pixels = softened(raw.astype(np.float64) * scale + zero, numbers["BSOFTEN"], numbers["BOFFSET"])
+        with np.errstate(over="ignore"):
+            box = np.asarray(pixels, np.float32)
         if blank is not None and raw.dtype.kind in "iu":
             box[raw == blank] = np.nan
         return box
 
-    return mapped
+    return scaled
 
 
-def _celestial(header: Any, units: Any) -> Any:
-    from astropy.wcs import WCS
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
-    wcs = WCS(header, fobj=units)
-    return wcs.celestial if wcs.has_celestial else None
 
-
-def _world_to_pixel(wcs: Any, places: Any) -> tuple[np.ndarray, np.ndarray]:
+def _world_to_pixel(wcs: Any, positions: Any) -> tuple[np.ndarray, np.ndarray]:
     from astropy.wcs import NoConvergence
 
     try:
-        x, y = wcs.world_to_pixel(places)
+        x, y = wcs.world_to_pixel(positions)
     except NoConvergence as error:  # some lie where the distortion cannot be undone: far off the mosaic
         x, y = np.array(error.best_solution).T
         lost = np.concatenate([part for part in (error.divergent, error.slow_conv) if part is not None])

@@ -11,7 +11,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from morphoscope.catalogue.detection.catalogue import classify_sky
-from morphoscope.catalogue.detection.tiles import find_sources
+from morphoscope.catalogue.detection.tiles import find_sources, source_items
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, SourceTable, cutout_items
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
@@ -55,8 +55,13 @@ def place(x: float, y: float, shape: tuple[int, int] = (300, 400)) -> tuple[floa
     return float(ra), float(dec)
 
 
-def write_sources(path: Path, pixels: dict[str, tuple[float, float]], **columns: list[float]) -> Path:
-    places = [place(*at) for at in pixels.values()]
+def write_sources(
+    path: Path,
+    pixels: dict[str, tuple[float, float]],
+    shape: tuple[int, int] = (300, 400),
+    **columns: list[float],
+) -> Path:
+    places = [place(*at, shape=shape) for at in pixels.values()]
     Table(
         {"objid": list(pixels), "RA": [ra for ra, _ in places], "DEC": [dec for _, dec in places], **columns}
     ).write(path)
@@ -135,6 +140,100 @@ def test_every_source_has_its_own_size_and_bad_rows_are_listed(
                 mosaic, tmp_path / "d.csv", sources=tmp_path / "t.csv", size_column="size", cutout_arcsec=3
             ),
         )
+
+
+@pytest.mark.parametrize("mark", [0.0, np.nan, -32768.0, 1e30])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_covered_part_looks_as_if_nothing_were_missing(
+    tmp_path: Path, mark: float, compressed: bool
+) -> None:
+    """A galaxy beside the end of the exposure, in whatever way the end is marked."""
+    y, x = np.mgrid[:140, :140]
+    pixels = 50 * np.exp(-np.hypot(x - 69.5, y - 69.5) / 8) + np.random.default_rng(1).normal(0, 1, x.shape)
+    table = write_sources(tmp_path / "t.fits", {"it": (69.5, 69.5)}, shape=(140, 140))
+    images = {}
+    for columns in (0, 5, 20):
+        part = pixels.astype(np.float32)
+        if columns:
+            part[:, 120 - columns :] = mark
+        unit = fits.ImageHDU(part, header(part.shape))
+        if compressed:
+            unit = fits.CompImageHDU(part, unit.header, compression_type="GZIP_2", quantize_level=0.0)
+        path = tmp_path / f"{columns}.fits"
+        fits.HDUList([fits.PrimaryHDU(), unit]).writeto(path)
+        (item,), _ = cutout_items(open_mosaics(path), SourceTable(table, 50.0), Frame(100, "lupton"))
+        images[columns] = item.load().astype(int)
+        assert item.row["on_mosaic"] == pytest.approx(1 - columns / 100, abs=0.011)
+    for columns in (5, 20):
+        difference = np.abs(images[columns] - images[0])
+        assert difference[:, : 98 - columns].max() <= 12  # noise of sky and its level are measured on less
+        assert difference[:, : 98 - columns].mean() < 3
+        missing = images[columns][:, 101 - columns :]
+        assert np.ptp(missing) == 0
+        assert abs(missing.mean() - np.median(images[0][:, :20])) < 4  # as bright as the sky
+
+
+def test_every_chip_of_a_camera_is_used(
+    tmp_path: Path, predictor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sky of 300 × 400 pixels on two chips, with a gap of 10 columns."""
+    whole = sky((300, 400), [(100.5, 150.5, 300), (300.5, 99.5, 200)])
+    units: list[fits.PrimaryHDU | fits.ImageHDU] = [fits.PrimaryHDU()]
+    for name, left, right in (("N1", 0, 195), ("N2", 205, 400)):
+        cards = header((300, 400))
+        cards["CRPIX1"] -= left
+        units.append(fits.ImageHDU(whole[:, left:right], cards, name=name))
+    path = tmp_path / "camera.fits"
+    fits.HDUList(units).writeto(path)
+    table = write_sources(
+        tmp_path / "t.fits",
+        {"left": (100.5, 150.5), "right": (300.5, 99.5), "gap": (199.5, 150.0), "off": (900.0, 150.0)},
+    )
+    items, count = cutout_items(open_mosaics(path), SourceTable(table, 20.0), Frame(40, "linear"))
+    left, right, gap = items
+    assert count == 3
+    for item in (left, right):
+        peak = np.unravel_index(item.load()[:, :, 0].argmax(), (40, 40))
+        np.testing.assert_allclose(peak, (19.5, 19.5), atol=3)
+    gap.load()
+    assert gap.row["on_mosaic"] == pytest.approx(0.7, abs=0.06)  # both sides of it
+    assert "1 of 4 sources lie off camera.fits" in capsys.readouterr().err
+    classify_sky(predictor, path, tmp_path / "c.parquet")
+    rows = pq.read_table(tmp_path / "c.parquet").to_pylist()
+    assert [(row["id"], row["chip"]) for row in rows] == [("0", "N1"), ("1", "N2")]
+    assert (rows[1]["x"], rows[1]["y"]) == pytest.approx((300.5 - 205, 99.5), abs=0.2)
+    assert (rows[1]["ra"], rows[1]["dec"]) == pytest.approx(place(300.5, 99.5), abs=0.2 * SCALE / 3600)
+    with pytest.raises(UsageError, match=r"several chips cannot be drawn together; choose .* \(N1, N2\)"):
+        classify_sky(predictor, path, tmp_path / "d.parquet", drawn=True)
+    classify_sky(predictor, path, tmp_path / "d.parquet", bands="N2", drawn=True)
+    (row,) = pq.read_table(tmp_path / "d.parquet").to_pylist()
+    assert row["x"] == pytest.approx(300.5 - 205, abs=0.2)
+
+
+def test_row_order_turns_what_has_no_coordinates(tmp_path: Path) -> None:
+    """One file says that its first row is the top: its cutouts and its picture are not turned over."""
+    pixels = sky((120, 120), [(60, 40, 300), (60, 52, 120)])
+    shown = {}
+    for order in ("BOTTOM-UP", "TOP-DOWN"):
+        path = tmp_path / f"{order}.fits"
+        fits.writeto(path, pixels, fits.Header({"ROWORDER": order}))
+        mosaics = open_mosaics(path)
+        found = find_sources(mosaics)
+        shown[order] = next(iter(source_items(mosaics, found, Frame(40, "linear")))).load().astype(int)
+    np.testing.assert_allclose(shown["TOP-DOWN"], shown["BOTTOM-UP"][::-1], atol=2)
+    assert shown["TOP-DOWN"][:, 20, 0].argmax() < 18  # the brighter one lies in the file's earlier rows
+
+
+def test_adapting_sees_the_cutouts_of_what_was_detected(tmp_path: Path, predictor) -> None:
+    blobs = [(40.0 + 70 * column, 40.0 + 70 * row, 200.0) for column in range(4) for row in range(3)]
+    fits.writeto(tmp_path / "m.fits", sky((230, 300), blobs), header((230, 300)))
+    picture = (np.clip(20 + sky((230, 300), blobs), 0, 255)[:, :, None] * np.ones(3)).astype(np.uint8)
+    for source in (tmp_path / "m.fits", picture):
+        seen: list[np.ndarray] = []
+        classify_sky(predictor, source, tmp_path / "c.parquet", adapt=seen.extend, overwrite=True)
+        assert len(seen) == 12
+        assert all(image.shape == (32, 32, 3) for image in seen)
+        assert min(image[14:18, 14:18].mean() for image in seen) > 100  # each shows its source
 
 
 def test_bands_on_different_pixels_are_laid_on_each_other(tmp_path: Path) -> None:

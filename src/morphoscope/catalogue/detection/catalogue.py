@@ -1,8 +1,8 @@
-"""The sky at once: a picture or a FITS mosaic, its sources found, classified, written and drawn."""
+"""``predict --detect``: the sources of a picture or FITS mosaic, detected, classified, written and drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,12 @@ MOST_TO_DRAW = 40_000_000  # pixels
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was found.
+class DetectedSky:
+    """Sources of a picture or mosaic, and what to draw them on.
 
     Attributes:
         table: the catalogue.
-        shown: the picture, or the bands of a mosaic on the same pixels, the reddest first.
+        shown: the picture, or the bands of a mosaic, the reddest first.
         stretch: of a mosaic.
     """
 
@@ -47,12 +47,14 @@ class Seen:
         if isinstance(self.shown, np.ndarray):
             return self.shown
         planes = [band.box(slice(0, band.shape[0]), slice(0, band.shape[1])) for band in self.shown]
-        return stretched(planes, self.stretch, name=self.shown[0].name)[::-1].copy()
+        flux = [band.flux for band in self.shown]
+        picture = stretched(planes, self.stretch, name=self.shown[0].name, flux=flux)
+        return picture if self.shown[0].top_first else picture[::-1].copy()
 
     def boxes(self) -> np.ndarray:
         """x, y and half the side of each cutout on :meth:`image`, pixels, (S, 3)."""
         x, y, side = (np.asarray(self.table[name]) for name in ("x", "y", "cutout"))
-        if not isinstance(self.shown, np.ndarray):
+        if not isinstance(self.shown, np.ndarray) and not self.shown[0].top_first:
             y = self.shown[0].shape[0] - 1 - y  # FITS counts rows from the bottom
         return np.stack([x, y, side / 2], axis=1)
 
@@ -67,21 +69,23 @@ def classify_sky(
     coverage: float | None = None,
     per_class: bool = False,
     drawn: bool = False,
-) -> Seen:
-    """Find the sources of a picture or mosaic, classify each, and write the catalogue.
+    adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
+) -> DetectedSky:
+    """Detect the sources of a picture or mosaic, classify each, and write the catalogue.
 
     Args:
         predictor: a run's network.
-        picture: an image file, (H, W, 3) uint8, or a FITS mosaic (a pattern with ``{band}``: one a band).
+        picture: an image file, (H, W, 3) uint8, or a FITS mosaic (one a band, with ``{band}`` in its name).
         out: the catalogue.
         bands: of a FITS mosaic.
         overwrite: replace a catalogue that is there.
         coverage: add the column ``set``.
         per_class: as for :func:`morphoscope.catalogue.predict.predict_catalogue`.
         drawn: it is to be drawn, so it must not be too large for that.
+        adapt: see :func:`morphoscope.catalogue.detection.images.classify_picture`.
 
     Raises:
-        UsageError: no such file, bands of something that is no FITS file, a mosaic too large to draw.
+        UsageError: no such file, bands of something that is no FITS file, a mosaic that cannot be drawn.
         MorphoscopeError: it cannot be read, or nothing was detected.
     """
     target = target_of(out)
@@ -94,19 +98,25 @@ def classify_sky(
         if names:
             raise UsageError("--bands chooses bands of FITS files; a picture has its colours already")
         name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
-        table, _, image = classify_picture(predictor, picture, name=name, **wanted)
+        table, _, image = classify_picture(predictor, picture, name=name, adapt=adapt, **wanted)
         write_picture_catalogue(predictor, table, out, name=name, **options)
-        return Seen(table, image, "as-served")
+        return DetectedSky(table, image, "as-served")
     stretch = stretch_like(predictor.run.header.store.stretch)
     if drawn:
         _check_drawable(open_mosaics(picture, names))
-    table, mosaics = classify_mosaic(predictor, picture, bands=names, **wanted)
+    table, mosaics = classify_mosaic(predictor, picture, bands=names, adapt=adapt, **wanted)
     write_picture_catalogue(predictor, table, out, name=Path(picture).name, stretch=stretch, **options)
-    return Seen(table, mosaics, stretch)
+    return DetectedSky(table, mosaics, stretch)
 
 
 def _check_drawable(mosaics: list[Mosaic]) -> None:
     """Refuse to draw what cannot be drawn, before any work."""
+    if any(len(mosaic.chips) > 1 for mosaic in mosaics):
+        chips = ", ".join(chip.chip for chip in mosaics[0].chips)
+        raise UsageError(
+            f"{mosaics[0].name}: several chips cannot be drawn together; choose one by --bands ({chips}), or "
+            "leave --picture out"
+        )
     height, width = mosaics[0].shape
     if height * width > MOST_TO_DRAW:
         raise UsageError(

@@ -1,11 +1,12 @@
-"""One picture of the sky: find its sources, cut each out at the size the network knows, classify them."""
+"""Detect the sources of a picture or mosaic, cut each out at the size the network knows, classify them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ PLACE = (
     ("radius", "pixel", "semi-major axis of the light"),
     ("cutout", "pixel", "side of the square the network saw"),
 )
+CHIP = pa.field("chip", pa.string(), metadata={"description": "image of the file that x and y count in"})
+ADAPT_TO = 512  # cutouts that batch normalisation is adapted to
 
 
 def classify_picture(
@@ -47,10 +50,11 @@ def classify_picture(
     name: str = "",
     coverage: float | None = None,
     per_class: bool = False,
+    adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
 ) -> tuple[pa.Table, Sources, np.ndarray]:
     """Detect the sources of a picture and classify each.
 
-    Cutouts scale with the source, so that galaxies fill their squares about as they do in the training's
+    Cutouts scale with the source, so that galaxies fill their squares about as they do in the training
     images, whatever the picture's pixel scale.
 
     Args:
@@ -58,9 +62,11 @@ def classify_picture(
         picture: an image file, or (H, W, 3) uint8.
         factor: side of a cutout in units of the source's length.
         min_area: least pixels of a source. On fewer than some 14 across hardly any shape can be told.
-        name: what the table's ``source`` column says; the file's name where there is one.
+        name: for the table's ``source`` column; the file's name where there is one.
         coverage: add the column ``set`` (see :func:`morphoscope.catalogue.predict.predict_catalogue`).
         per_class: as there.
+        adapt: called first with up to :data:`ADAPT_TO` of the cutouts, to adapt the network's batch
+            normalisation to them.
 
     Returns:
         The catalogue's table (its usual columns and x, y, radius, cutout in pixels, brightest source
@@ -83,12 +89,14 @@ def classify_picture(
         raise MorphoscopeError(f"{name or 'the picture'}: no source was detected")
     sides = cutout_sides(sources, factor=factor)
     squares = cutouts(image, sources, factor=factor, size=predictor.input_side)
+    if adapt is not None:
+        adapt(squares[:ADAPT_TO])
     answering = FullColumns(predictor)
     note_missing_scores(predictor)
     answers, values = answering(squares)
     items = [Item(name, lambda: image, {"id": str(number)}) for number in range(len(sources))]
     table = catalogue_table(predictor.scheme, items, answers, sets, answering.extras, values)
-    table = _with_places(table, (sources.x, sources.y, sources.radius, sides))
+    table = _with_positions(table, (sources.x, sources.y, sources.radius, sides))
     return table, sources, image
 
 
@@ -102,6 +110,7 @@ def classify_mosaic(
     batch: int = 256,
     coverage: float | None = None,
     per_class: bool = False,
+    adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
 ) -> tuple[pa.Table, list[Mosaic]]:
     """Detect the sources of a FITS mosaic and classify each, in memory that its size does not change.
 
@@ -114,44 +123,76 @@ def classify_mosaic(
         batch: cutouts at a time.
         coverage: as for :func:`classify_picture`.
         per_class: as there.
+        adapt: as there.
 
     Returns:
         The table as of :func:`classify_picture`, with ``ra`` and ``dec`` where the header has world
-        coordinates, and the opened bands. Sources whose cutout lies half off the mosaic are left out, and a
-        note says so.
+        coordinates and ``chip`` where the file has several, and the opened bands. Sources of whose cutout the
+        mosaic covers less than half are left out, and a note says so.
 
     Raises:
-        UsageError: no such file or band.
+        UsageError: no such file or band, or bands whose chips differ in number.
         MorphoscopeError: it cannot be read, or nothing was detected.
     """
     sets = sets_of(predictor, coverage, per_class=per_class)
     mosaics = open_mosaics(mosaic, bands)
-    found = find_sources(mosaics, factor=factor, min_area=min_area)
+    detected = []
+    for chip in _chips(mosaics):
+        found = find_sources(chip, factor=factor, min_area=min_area)
+        detected.append((chip, found))
+    total = sum(len(found) for _, found in detected)
     facts = predictor.run.header.store
     frame = Frame(facts.image_shape[0], stretch_like(facts.stretch))
     preprocess = partial(pipeline.preprocess_item, facts=facts, crop=None)
-    places = (found.x, found.y, found.radius, found.side)
+    if adapt is not None:
+        everything = chain.from_iterable(source_items(chip, found, frame) for chip, found in detected)
+        with closing(in_order(preprocess, everything)) as images:
+            shown = (one.image for one in images if one.image is not None)
+            adapt(list(islice(shown, ADAPT_TO)))
     answering = FullColumns(predictor)
     note_missing_scores(predictor)
-    tables, left_out, row = [], 0, 0
-    with closing(in_order(preprocess, source_items(mosaics, found, frame))) as images:
-        while part := list(islice(images, batch)):
-            rows = [row + offset for offset, one in enumerate(part) if one.image is not None]
-            kept = [one for one in part if one.image is not None]
-            row, left_out = row + len(part), left_out + len(part) - len(kept)
-            if kept:
-                answers, seen = answering([one.image for one in kept if one.image is not None])
-                items = [one.item for one in kept]
-                table = catalogue_table(predictor.scheme, items, answers, sets, answering.extras, seen)
-                tables.append(_with_places(table, [values[rows] for values in places]))
+    tables, kept_rows = [], 0
+    for chip, found in detected:
+        values, row = (found.x, found.y, found.radius, found.side), 0
+        items = (
+            replace(item, row={**item.row, "id": str(kept_rows + number)})
+            for number, item in enumerate(source_items(chip, found, frame))
+        )
+        with closing(in_order(preprocess, items)) as images:
+            while part := list(islice(images, batch)):
+                rows = [row + offset for offset, one in enumerate(part) if one.image is not None]
+                kept = [one for one in part if one.image is not None]
+                row += len(part)
+                if kept:
+                    answers, seen = answering([one.image for one in kept if one.image is not None])
+                    table = catalogue_table(
+                        predictor.scheme, [one.item for one in kept], answers, sets, answering.extras, seen
+                    )
+                    table = _with_positions(table, [column[rows] for column in values])
+                    if len(detected) > 1:
+                        table = table.append_column(CHIP, pa.array([chip[0].chip] * len(table), pa.string()))
+                    tables.append(table)
+        kept_rows += row
+    left_out = total - sum(map(len, tables))
     if left_out:
-        note(f"{mosaics[0].name}: {left_out} sources are left out, for half of their cutout has no pixels")
+        note(f"{mosaics[0].name}: {left_out} sources are left out, of whose cutouts half has no data")
     if not tables:
         raise MorphoscopeError(f"{mosaics[0].name}: no source was detected")
     return pa.concat_tables(tables), mosaics
 
 
-def _with_places(table: pa.Table, values: Sequence[np.ndarray]) -> pa.Table:
+def _chips(mosaics: Sequence[Mosaic]) -> list[list[Mosaic]]:
+    """The bands of each chip."""
+    counts = {len(mosaic.chips) for mosaic in mosaics}
+    if len(counts) > 1:
+        raise UsageError(
+            f"{mosaics[0].name}: the bands have {' and '.join(map(str, sorted(counts)))} chips; as many in "
+            "each were expected, or a chip's name or number in --bands"
+        )
+    return [list(chip) for chip in zip(*(mosaic.chips for mosaic in mosaics), strict=True)]
+
+
+def _with_positions(table: pa.Table, values: Sequence[np.ndarray]) -> pa.Table:
     for (column, unit, description), numbers in zip(PLACE, values, strict=True):
         field = pa.field(column, pa.float32(), metadata={"unit": unit, "description": description})
         table = table.append_column(field, pa.array(numbers, pa.float32()))

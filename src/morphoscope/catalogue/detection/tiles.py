@@ -1,4 +1,4 @@
-"""Sources on a FITS mosaic, found tile by tile, with their places on the sky.
+"""Source detection on a FITS mosaic, tile by tile, with positions on the sky.
 
 Shape letters: H × W pixels of a tile, B bands, S sources.
 """
@@ -22,7 +22,7 @@ from morphoscope.progress import note, track
 
 TILE, OVERLAP = 2048, 256  # pixels: a tile and what it shares with each neighbour
 _ON_THE_SAME_PIXEL = 0.5  # pixels that bands may differ by to be detected on together
-_FACING = np.array([[-1.0, 0.0], [0.0, 1.0]])  # without a WCS: rows upwards, columns to the right
+_ROWS_UP = np.array([[-1.0, 0.0], [0.0, 1.0]])  # local axes without a WCS: columns to the right, rows up
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Found:
 def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: int = 150) -> Found:
     """Detect the sources of a mosaic (see :func:`morphoscope.catalogue.detection.detect.detect_sources`).
 
-    Bands on the same pixels are averaged in units of their noise; else the reddest alone is searched. A
-    source belongs to the tile that holds its centre. One that reaches more than ``OVERLAP`` pixels beyond its
-    tile is cut off there and left out.
+    Bands on the same pixels are averaged in units of their noise; otherwise the reddest alone is searched. A
+    source belongs to the tile that holds its centre; one that reaches more than ``OVERLAP`` pixels beyond its
+    tile is cut off there, and left out.
 
     Args:
         mosaics: the bands, the reddest first.
@@ -71,7 +71,7 @@ def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: in
         )
     searched = mosaics if together else mosaics[:1]
     if not together:
-        note(f"the bands lie on different pixels; sources are searched on {mosaics[0].name}")
+        note(f"the bands lie on different pixels; sources are detected on {mosaics[0].name} alone")
     parts = [
         _in_tile(searched, rows, columns, min_area, factor)
         for rows, columns in track(list(_tiles(mosaics[0].shape)), "detecting", unit="tiles")
@@ -85,14 +85,15 @@ def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: in
     if mosaics[0].wcs is None or not len(x):
         ra = dec = np.full(len(x), np.nan)
     else:
-        ra, dec = mosaics[0].places_of(x, y)
+        ra, dec = mosaics[0].positions_of(x, y)
     return Found(x, y, radius, side, ra, dec)
 
 
 def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Iterator[Item]:
     """One item a source: its cutout, north up and east left where the mosaic has coordinates."""
     steps = [_steps(mosaic, found) for mosaic in mosaics]
-    places = [
+    flux = [mosaic.flux for mosaic in mosaics]
+    positions = [
         (found.x, found.y) if number == 0 or mosaic.wcs is None else mosaic.pixels_of(found.ra, found.dec)
         for number, mosaic in enumerate(mosaics)
     ]
@@ -108,17 +109,18 @@ def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Itera
                 arcsec=float(found.side[row] * scale[row]),
                 side=frame.side,
             )
-            for mosaic, (x, y), step in zip(mosaics, places, steps, strict=True)
+            for mosaic, (x, y), step in zip(mosaics, positions, steps, strict=True)
         ]
         values = {"id": str(row), "ra": found.ra[row], "dec": found.dec[row]}
         source = mosaics[0].name
-        yield Item(source, partial(load_squares, squares, frame, source, values), values)
+        yield Item(source, partial(load_squares, squares, frame, source, values, flux), values)
 
 
 def _steps(mosaic: Mosaic, found: Found) -> np.ndarray:
     if mosaic.wcs is None or not len(found):
-        return np.broadcast_to(_FACING, (len(found), 2, 2))
-    return mosaic.steps_of(found.ra, found.dec)
+        axes = _ROWS_UP * [[1.0], [-1.0]] if mosaic.top_first else _ROWS_UP
+        return np.broadcast_to(axes, (len(found), 2, 2))
+    return mosaic.pixels_per_arcsec(found.ra, found.dec)
 
 
 def _on_the_same_pixels(mosaics: Sequence[Mosaic]) -> bool:
@@ -129,7 +131,7 @@ def _on_the_same_pixels(mosaics: Sequence[Mosaic]) -> bool:
         return True
     height, width = first.shape
     x, y = np.array([0.0, width - 1.0]), np.array([0.0, height - 1.0])
-    corners = first.places_of(x, y)
+    corners = first.positions_of(x, y)
     return all(
         np.allclose(np.stack(mosaic.pixels_of(*corners)), np.stack([x, y]), atol=_ON_THE_SAME_PIXEL, rtol=0)
         for mosaic in mosaics[1:]
@@ -137,7 +139,7 @@ def _on_the_same_pixels(mosaics: Sequence[Mosaic]) -> bool:
 
 
 def _tiles(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
-    """The cores of the tiles: they cover the mosaic without sharing a pixel."""
+    """The cores of the tiles, which cover the mosaic without overlap."""
     core = TILE - 2 * OVERLAP
     starts = [range(1) if side <= TILE else range(0, side, core) for side in shape]
     for top in starts[0]:
@@ -177,8 +179,6 @@ def _in_tile(
 
 
 def _in_noise(box_HW: np.ndarray) -> np.ndarray:
-    """A band in units of its sky's noise; zeros stay zeros, for they mark where there is no picture."""
-    values = box_HW[np.isfinite(box_HW) & (box_HW != 0)]
-    if not values.size:
-        return np.full_like(box_HW, np.nan)
-    return box_HW / np.float32(sky_of(values)[1])
+    """A band in units of its sky's noise."""
+    values = box_HW[np.isfinite(box_HW)]
+    return box_HW / np.float32(sky_of(values)[1]) if values.size else box_HW

@@ -20,12 +20,13 @@ from morphoscope.images.mosaic import Mosaic
 from morphoscope.images.sky_columns import SkyColumns, found_sky
 from morphoscope.images.sky_cutout import sky_square
 from morphoscope.images.stream import Item
-from morphoscope.images.stretch import stretched
+from morphoscope.images.stretch import Flux, stretched
 from morphoscope.images.tables import columns_of, iterate_table, need_columns, numbers, texts
 from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
 LEAST_SHARE = 0.5  # of a cutout that the mosaic must cover
+_SAME_SCALE = 0.01  # relative difference of pixel areas that makes none of fluxes
 CUTOUT = Column("cutout", pa.float32(), "side of the cutout on the sky", "arcsec", "phys.angSize")
 ON_MOSAIC = Column(
     "on_mosaic", pa.float32(), "share of the cutout that the mosaic covers; the rest is filled with sky"
@@ -79,8 +80,7 @@ def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) ->
     for mosaic in mosaics:
         if mosaic.wcs is None:
             raise UsageError(
-                f"{mosaic.name}: the header has no world coordinates (CTYPE1, CRVAL1, …), so the sources of "
-                f"{table.path} cannot be found on it"
+                f"{mosaic.name}: {mosaic.no_wcs}, so the sources of {table.path} cannot be found on it"
             )
     columns = _Columns.of(table)
     rows = total = lying = 0
@@ -98,7 +98,7 @@ def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) ->
     if not lying:
         raise UsageError(
             f"none of the {total} sources of {table.path} lie on {mosaics[0].name}, which is "
-            f"{mosaics[0].words()}; they have RA {spread[0]:.4f}° to {spread[1]:.4f}° and Dec "
+            f"{_where(mosaics[0])}; they have RA {spread[0]:.4f}° to {spread[1]:.4f}° and Dec "
             f"{spread[2]:.4f}° to {spread[3]:.4f}°"
         )
     if rows < total:
@@ -165,41 +165,48 @@ class _Columns:
         return _Piece(ids, ra, dec, arcsec, reasons)
 
 
+def _where(mosaic: Mosaic) -> str:
+    more = len(mosaic.chips) - 1
+    return mosaic.where() + (f" (and {more} more chips elsewhere)" if more else "")
+
+
 def _touching(piece: _Piece, mosaics: Sequence[Mosaic]) -> np.ndarray:
     """Which rows' cutouts touch a mosaic, (S,)."""
     touching = np.zeros(len(piece.ra), bool)
     for mosaic in mosaics:
-        touching |= _Places.of(mosaic, piece).touching(mosaic, piece.arcsec)
+        for chip in mosaic.chips:
+            touching |= _Positions.of(chip, piece).touching(piece.arcsec)
     return touching
 
 
 def _wanted(piece: _Piece, mosaics: Sequence[Mosaic]) -> np.ndarray:
-    """Which rows touch a mosaic, or cannot be placed at all, (S,)."""
+    """Which rows touch a mosaic, or have no position at all, (S,)."""
     wanted = _touching(piece, mosaics)
     wanted[list(piece.reasons)] = True
     return wanted
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where sources lie on one mosaic: x, y (S,) and pixels an arcsec (S, 2, 2)."""
+class _Positions:
+    """Where sources lie on one chip: x, y (S,) and its local axes there, pixels per arcsec (S, 2, 2)."""
 
+    chip: Mosaic
     x: np.ndarray
     y: np.ndarray
     steps: np.ndarray
 
     @classmethod
-    def of(cls, mosaic: Mosaic, piece: _Piece) -> _Places:
-        x, y = mosaic.pixels_of(piece.ra, piece.dec)
+    def of(cls, chip: Mosaic, piece: _Piece) -> _Positions:
+        x, y = chip.pixels_of(piece.ra, piece.dec)
         steps = np.full((len(x), 2, 2), np.nan)
         near = np.isfinite(x)
         if near.any():
-            steps[near] = mosaic.steps_of(piece.ra[near], piece.dec[near])
-        return cls(x, y, steps)
+            steps[near] = chip.pixels_per_arcsec(piece.ra[near], piece.dec[near])
+        return cls(chip, x, y, steps)
 
-    def touching(self, mosaic: Mosaic, arcsec: np.ndarray) -> np.ndarray:
+    def touching(self, arcsec: np.ndarray) -> np.ndarray:
         half_x, half_y = 0.5 * arcsec * np.abs(self.steps).sum(axis=2).T
-        height, width = mosaic.shape
+        height, width = self.chip.shape
         return (
             (self.x + half_x > -0.5)
             & (self.x - half_x < width - 0.5)
@@ -207,11 +214,19 @@ class _Places:
             & (self.y - half_y < height - 0.5)
         )
 
+    def inside(self, row: int) -> float:
+        """Pixels between a source and the chip's nearest border; negative beyond it."""
+        height, width = self.chip.shape
+        x, y = self.x[row], self.y[row]
+        return float(min(x, y, width - 1 - x, height - 1 - y))
+
 
 def _items(columns: _Columns, mosaics: Sequence[Mosaic], frame: Frame) -> Iterator[Item]:
     for piece in columns.pieces():
-        places = [_Places.of(mosaic, piece) for mosaic in mosaics]
-        wanted = _wanted(piece, mosaics)
+        bands = [[_Positions.of(chip, piece) for chip in mosaic.chips] for mosaic in mosaics]
+        touching = [[chip.touching(piece.arcsec) for chip in chips] for chips in bands]
+        wanted = np.any([on_chip for on_chips in touching for on_chip in on_chips], axis=0)
+        wanted[list(piece.reasons)] = True
         for row in np.flatnonzero(wanted).tolist():
             identity = piece.ids[row]
             source = f"{identity} in {mosaics[0].name}"
@@ -219,27 +234,50 @@ def _items(columns: _Columns, mosaics: Sequence[Mosaic], frame: Frame) -> Iterat
             if row in piece.reasons:
                 yield Item(source, partial(_fail, piece.reasons[row]), values)
                 continue
-            squares = [
-                partial(
-                    sky_square,
-                    mosaic,
-                    at.x[row],
-                    at.y[row],
-                    at.steps[row],
-                    arcsec=float(piece.arcsec[row]),
-                    side=frame.side,
-                )
-                for mosaic, at in zip(mosaics, places, strict=True)
+            arcsec = float(piece.arcsec[row])
+            found = [
+                [chip for chip, touches in zip(chips, on_chips, strict=True) if touches[row]]
+                for chips, on_chips in zip(bands, touching, strict=True)
             ]
-            values["cutout"] = float(piece.arcsec[row])
-            yield Item(source, partial(load_squares, squares, frame, source, values), values)
+            squares = [
+                partial(_square, chips, row, arcsec=arcsec, side=frame.side, factor=factor)
+                for chips, factor in zip(found, _factors(found, row), strict=True)
+            ]
+            values["cutout"] = arcsec
+            flux = [mosaic.flux for mosaic in mosaics]
+            yield Item(source, partial(load_squares, squares, frame, source, values, flux), values)
 
 
-def load_squares(squares: Sequence[Any], frame: Frame, name: str, row: dict[str, Any]) -> np.ndarray:
-    """Cut the bands of one source and stretch them; ``row`` is told how much of it is on the mosaic.
+def _factors(bands: Sequence[Sequence[_Positions]], row: int) -> list[float]:
+    """What brings fluxes per pixel of each band to the size of the first band's pixels."""
+    areas = [
+        np.nan
+        if not chips or chips[0].chip.flux.unit.endswith("/sr")
+        else abs(float(np.linalg.det(chips[0].steps[row])))
+        for chips in bands
+    ]
+    ratios = [area / areas[0] for area in areas]
+    return [ratio if np.isfinite(ratio) and abs(ratio - 1) > _SAME_SCALE else 1.0 for ratio in ratios]
 
-    Pixels without a value are filled with the median of their band, so that an edge does not look like a
-    dark object.
+
+def _square(chips: Sequence[_Positions], row: int, *, arcsec: float, side: int, factor: float) -> np.ndarray:
+    """One band of a cutout: of the chip that holds most of it, and where that ends, of the others."""
+    square = np.full((side, side), np.nan, np.float32)
+    for chip in sorted(chips, key=lambda chip: -chip.inside(row)):
+        lacking = ~np.isfinite(square)
+        if not lacking.any():
+            break
+        part = sky_square(chip.chip, chip.x[row], chip.y[row], chip.steps[row], arcsec=arcsec, side=side)
+        square[lacking] = part[lacking]
+    return square if factor == 1.0 else square * np.float32(factor)
+
+
+def load_squares(
+    squares: Sequence[Any], frame: Frame, name: str, row: dict[str, Any], flux: Sequence[Flux]
+) -> np.ndarray:
+    """Cut the bands of one source out and stretch them; ``row`` is told how much of it is on the mosaic.
+
+    Pixels that no exposure covers have no part in the stretch, and are painted as sky.
 
     Raises:
         MorphoscopeError: the mosaic covers less than half of the cutout in some band.
@@ -249,9 +287,18 @@ def load_squares(squares: Sequence[Any], frame: Frame, name: str, row: dict[str,
     row["on_mosaic"] = share
     if share < LEAST_SHARE:
         raise MorphoscopeError(f"{name}: the mosaic covers only {share:.0%} of the cutout")
-    filled = [np.where(np.isfinite(band), band, np.nanmedian(band)) for band in bands]
-    return stretched(filled, frame.stretch, name=name)
+    return stretched(bands, frame.stretch, name=name, flux=flux)
 
 
 def _fail(reason: str) -> np.ndarray:
     raise MorphoscopeError(reason)
+
+
+def read_sources(table: SourceTable) -> Iterator[_Piece]:
+    """The rows of a table of sources, in pieces, as :func:`cutout_items` reads them.
+
+    Raises:
+        UsageError: no such file or column.
+        MorphoscopeError: the file cannot be read as a table.
+    """
+    return _Columns.of(table).pieces()
