@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -111,7 +113,9 @@ def test_shift_moves_the_crop_by_its_share_of_the_side():
 
 def test_zoom_above_one_shows_more_sky():
     ramp = picture(np.tile(np.arange(200.0), (200, 1)))
-    got = Augmenter(Augment(size=50, crop=50)).apply([ramp], with_params(zoom=np.array([2.0])))[0, 25, :, 0]
+    got = Augmenter(Augment(size=50, crop=50)).apply([ramp], with_params(zoom=np.array([[2.0, 2.0]])))[
+        0, 25, :, 0
+    ]
     assert np.abs(got - (50 + (np.arange(50) + 0.5) * 2 - 0.5)).max() <= 0.501
 
 
@@ -128,7 +132,7 @@ def test_matrices_compose_in_the_documented_order():
     params = with_params(
         angle=np.array([31.0]),
         flip_vertical=np.array([True]),
-        zoom=np.array([1.3]),
+        zoom=np.array([[1.3, 1.3]]),
         shear=np.array([12.0]),
         shift=np.array([[0.1, -0.2]]),
     )
@@ -308,3 +312,14 @@ def test_images_that_do_not_fit_are_named():
 
 def test_an_empty_batch_stays_empty():
     assert Augmenter(Augment(size=16)).evaluation([]).shape == (0, 16, 16, 3)
+
+
+def test_zoom_apart_stretches_along_its_own_axis():
+    """A square of 20 pixels, shown with half the field along x and all of it along y, is 40 by 20."""
+    image = np.zeros((1, 80, 80, 1), np.uint8)
+    image[0, 30:50, 30:50] = 200
+    config = Augment(size=80)
+    params = replace(identity(1), zoom=np.array([[0.5, 1.0]]))
+    matrix = matrices(config, params, (80, 80))[0]
+    corners = np.array([[19.5, 29.5, 1], [59.5, 49.5, 1]]) @ matrix.T
+    np.testing.assert_allclose(corners, [[29.5, 29.5], [49.5, 49.5]])

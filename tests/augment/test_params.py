@@ -21,7 +21,7 @@ def test_the_hash_is_splitmix64():
 def test_draws_are_uniform_and_independent():
     rows = np.arange(20_000)
     params = draw_params(Augment(rotation=180, zoom=(0.5, 1.5), shift=1.0, shear=45), 0, 0, rows)
-    columns = np.stack([params.angle / 180, 2 * params.zoom - 2, *params.shift.T, params.shear / 45])
+    columns = np.stack([params.angle / 180, 2 * params.zoom[:, 0] - 2, *params.shift.T, params.shear / 45])
     # Of n uniform deviates in ±1: mean 0 ± 1/√(3n) = 0.004, variance 1/3, correlations 0 ± 1/√n = 0.007.
     assert np.abs(columns.mean(axis=1)).max() < 0.02
     np.testing.assert_allclose(columns.var(axis=1), 1 / 3, rtol=0.03)
@@ -155,3 +155,19 @@ def test_the_identity_changes_nothing():
     assert not params.angle.any()
     assert not params.noise.any()
     assert (params.zoom == 1).all()
+
+
+def test_zoom_is_one_factor_or_one_an_axis():
+    together = draw_params(Augment(zoom=(0.7, 1.3)), 0, 0, range(200)).zoom
+    np.testing.assert_array_equal(together[:, 0], together[:, 1])
+    apart = draw_params(Augment(zoom=(0.7, 1.3), zoom_apart=True), 0, 0, range(200)).zoom
+    np.testing.assert_array_equal(apart[:, 0], together[:, 0])
+    assert abs(np.corrcoef(apart.T)[0, 1]) < 0.2
+
+
+def test_channels_are_shifted_each_or_alike():
+    each = draw_params(Augment(channel_shift=20), 0, 0, range(100)).channel_shift
+    assert np.ptp(each, axis=1).min() > 0
+    alike = draw_params(Augment(channel_shift=20, channels_alike=True), 0, 0, range(100)).channel_shift
+    assert not np.ptp(alike, axis=1).any()
+    np.testing.assert_array_equal(alike[:, 0], each[:, 0])

@@ -74,7 +74,7 @@ def test_a_claim_says_how_it_stands_and_on_what() -> None:
     assert claim.evidence(accuracies(a=0.2)) == (("b", "accuracy", None), ("a", "accuracy", 0.2))
     seen = Claim("it looks right", "Fig 9")
     assert seen.verdict(accuracies(a=0.2)) is None
-    assert seen.status(accuracies(a=0.2)) == "not decided by a number"
+    assert seen.status(accuracies(a=0.2)) == "not tested here: no number of this study decides it"
     assert seen.evidence(accuracies(a=0.2)) == ()
 
 

@@ -13,8 +13,9 @@ turns and flips are exact permutations of its pixels.
 
 Conventions follow Keras' ``ImageDataGenerator`` where the five papers used it:
 
-- ``zoom`` multiplies the crop's side, equally on both axes (1.2 shows more sky, galaxies get smaller);
-  `ng`'s crops of 184 to 352 pixels about 256 are ``crop=256, zoom=(184/256, 352/256)``.
+- ``zoom`` multiplies the crop's side, equally on both axes unless ``zoom_apart`` (1.2 shows more sky,
+  galaxies get smaller); `ng`'s crops of 184 to 352 pixels about 256 are ``crop=256,
+  zoom=(184/256, 352/256)``.
 - ``shear`` by an angle a is (x, y) → (cos(a)·x, y − sin(a)·x), which stays regular up to 90°.
 - a positive angle rotates the image counter-clockwise on a screen, as ``numpy.rot90`` does.
 
@@ -246,10 +247,10 @@ def _unit_matrices(params: AugmentParams, size: int) -> np.ndarray:
     """(N, 2, 3): output pixel centres → source positions from the middle, in units of the crop's side."""
     cos, sin = _exact_cos_sin(params.angle)
     shear_cos, shear_sin = _exact_cos_sin(params.shear)
-    scale = params.zoom / size
+    scale_x, scale_y = params.zoom.T / size
     # Shear · Flip, each a 2 × 2 matrix, written out
-    across = np.where(params.flip_horizontal, -scale, scale)
-    down = np.where(params.flip_vertical, -scale, scale)
+    across = np.where(params.flip_horizontal, -scale_x, scale_x)
+    down = np.where(params.flip_vertical, -scale_y, scale_y)
     xx, yx, yy = shear_cos * across, -shear_sin * across, down
     unit = np.empty((len(params), 2, 3))
     unit[:, 0, 0] = cos * xx - sin * yx

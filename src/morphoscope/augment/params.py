@@ -31,7 +31,7 @@ class AugmentParams:
     angle: np.ndarray  # (N,) degrees, counter-clockwise on the screen
     flip_horizontal: np.ndarray  # (N,) bool: swaps left and right
     flip_vertical: np.ndarray  # (N,) bool
-    zoom: np.ndarray  # (N,) factor on the crop's side
+    zoom: np.ndarray  # (N, 2) factor on the crop's side along x and y
     shear: np.ndarray  # (N,) degrees
     shift: np.ndarray  # (N, 2) of the crop centre along x and y, in units of the crop's side
     brightness: np.ndarray  # (N,) factor
@@ -73,7 +73,7 @@ def draw_params(
         occurrences: (N,) how often the row came before in the epoch's list; none: 0 for all.
     """
     keys = _keys(seed, epoch, rows, occurrences)
-    uniform = _uniforms(keys, 23)  # (23, N) in [0, 1); the sixteenth sets the noise offset
+    uniform = _uniforms(keys, 24)  # (24, N) in [0, 1); the sixteenth sets the noise offset
     signed = 2 * uniform - 1
     strength = config.strength
     low, high = (limit**strength for limit in config.zoom)
@@ -81,12 +81,13 @@ def draw_params(
         angle=signed[0] * min(config.rotation * strength, 180.0),
         flip_horizontal=(uniform[1] < 0.5) & config.flip_horizontal,
         flip_vertical=(uniform[2] < 0.5) & config.flip_vertical,
-        zoom=low + (high - low) * uniform[3],
+        zoom=low + (high - low) * np.stack([uniform[3], uniform[23 if config.zoom_apart else 3]], axis=1),
         shear=signed[4] * min(config.shear * strength, 89.0),
         shift=np.stack([signed[5], signed[6]], axis=1) * (config.shift * strength),
         brightness=np.maximum(1 + signed[7] * (config.brightness * strength), 0.0),
         contrast=np.maximum(1 + signed[8] * (config.contrast * strength), 0.0),
-        channel_shift=signed[9:13].T * (config.channel_shift * strength),
+        channel_shift=signed[[9] * MAX_CHANNELS if config.channels_alike else range(9, 13)].T
+        * (config.channel_shift * strength),
         channel_gain=np.maximum(1 + signed[19:23].T * (config.channel_gain * strength), 0.0),
         gamma=(1 + config.gamma * strength) ** signed[17],
         saturation=np.maximum(1 + signed[16] * (config.saturation * strength), 0.0),
@@ -104,7 +105,7 @@ def identity(count: int, view: View | None = None) -> AugmentParams:
         angle=np.full(count, view.angle),
         flip_horizontal=np.full(count, view.flip_horizontal),
         flip_vertical=np.full(count, view.flip_vertical),
-        zoom=ones,
+        zoom=np.ones((count, 2)),
         shear=zeros,
         shift=np.zeros((count, 2)),
         brightness=ones,

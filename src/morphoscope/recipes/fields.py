@@ -66,6 +66,10 @@ class Augment(Part):
     flip_horizontal: bool = True
     flip_vertical: bool = True
     zoom: tuple[float, float] = Field(default=(0.85, 1.18), description="crop side times uniform(low, high)")
+    zoom_apart: bool = Field(
+        default=False,
+        description="one factor along x and one along y, as Keras draws them; galaxies change shape",
+    )
     shear: float = Field(default=0.0, ge=0, lt=90, description="uniform in ±shear, degrees")
     shift: float = Field(default=0.04, ge=0, le=1, description="uniform in ±shift of the crop side, per axis")
     border: Literal["constant", "replicate", "reflect"] = Field(
@@ -74,6 +78,9 @@ class Augment(Part):
     brightness: float = Field(default=0.0, ge=0, description="factor 1 ± brightness")
     contrast: float = Field(default=0.0, ge=0, description="factor 1 ± contrast about mid-grey")
     channel_shift: float = Field(default=0.0, ge=0, description="±grey levels (of 255) added to each channel")
+    channels_alike: bool = Field(
+        default=False, description="channel_shift adds the same to all channels, as Keras does"
+    )
     channel_gain: float = Field(default=0.0, ge=0, description="factor 1 ± channel_gain on each channel")
     gamma: float = Field(
         default=0.0, ge=0, description="grey levels to a power between 1 / (1 + gamma) and 1 + gamma"

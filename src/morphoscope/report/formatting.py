@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeGuard
 
-from morphoscope.report import formatting
-
 DASH = "–"
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -101,19 +99,34 @@ def bounds_of(metrics: Mapping[str, Any], name: str) -> tuple[Any, Any]:
     return (entry.get("low"), entry.get("high")) if isinstance(entry, dict) else (None, None)
 
 
-PERCENT = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "train_accuracy")
+PERCENT = (
+    "accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "weighted_precision",
+    "weighted_recall",
+    "weighted_f1",
+    "train_accuracy",
+    "validation_accuracy",
+    "on_galaxy",
+    "galaxy_area",
+    "dead_maps",
+)
 ERROR_DIGITS = 5
 
 
 def shown(value: float | None, metric: str, spread: float | None = None) -> str:
     """A number as text: percent for shares, the digits each metric deserves."""
-    if not formatting.known(value):
-        return formatting.DASH
+    if not known(value):
+        return DASH
+    if metric.startswith("support: "):
+        return count(value)
     if metric in PERCENT or ": " in metric:
-        text = formatting.number(100 * value, 2)
-        return f"{text} ± {formatting.number(100 * spread, 2)}" if formatting.known(spread) else text
+        text = number(100 * value, 2)
+        return f"{text} ± {number(100 * spread, 2)}" if known(spread) else text
     if metric in ("epochs", "seconds", "parameters"):
-        return formatting.count(value)
+        return count(value)
     digits = ERROR_DIGITS if "rmse" in metric else 3 if "loss" in metric else 1
-    text = formatting.number(value, digits)
-    return f"{text} ± {formatting.number(spread, digits)}" if formatting.known(spread) else text
+    text = number(value, digits)
+    return f"{text} ± {number(spread, digits)}" if known(spread) else text

@@ -115,7 +115,8 @@ def _add_dots(page: StudyPage) -> None:
 def _compared_metrics(page: StudyPage) -> list[str]:
     """Metrics of the paper's own tables that a run also has, the study's own first."""
     own = [page.metric]
-    others = ("train_accuracy", "macro_precision", "macro_recall", "macro_f1", "train_loss", "test_loss")
+    others = ("train_accuracy", "validation_accuracy", "macro_precision", "macro_recall", "macro_f1")
+    others += ("train_loss", "validation_loss", "test_loss")
     rows = page.study.published.rows
     return own + [name for name in others if any(name in row.metrics for row in rows)]
 
@@ -124,6 +125,8 @@ def _name(metric: str) -> str:
     names = {
         "accuracy": "Test accuracy",
         "train_accuracy": "Training accuracy",
+        "validation_accuracy": "Validation accuracy",
+        "validation_loss": "Validation loss",
         "macro_precision": "Macro precision",
         "macro_recall": "Macro recall",
         "macro_f1": "Macro F1",
@@ -217,7 +220,15 @@ def add_training(page: StudyPage) -> None:
     )
     page.page.table(
         Table(
-            headings=["Row", "Epochs", "Seconds an epoch", "Seconds in all", "Images/s", "Published s/epoch"],
+            headings=[
+                "Row",
+                "Epochs",
+                "Seconds an epoch",
+                "Seconds in all",
+                "Images/s",
+                "Peak memory, GiB",
+                "Published s/epoch",
+            ],
             rows=[
                 [
                     page.label(name),
@@ -225,6 +236,7 @@ def add_training(page: StudyPage) -> None:
                     shown(row.mean("seconds_per_epoch"), "seconds_per_epoch"),
                     shown(row.mean("seconds"), "seconds"),
                     shown(row.mean("images_per_second"), "images_per_second"),
+                    shown(row.mean("peak_memory"), "peak_memory"),
                     shown(page.published(name, "seconds_per_epoch"), "seconds_per_epoch"),
                 ]
                 for name, row in trained.items()

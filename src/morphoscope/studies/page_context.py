@@ -96,6 +96,11 @@ class StudyPage:
         sign = 1 if self.store.need_scheme().higher_is_better else -1
         return max(measured, key=lambda row: sign * (row.mean(self.metric) or 0), default=None)
 
+    def named_or_best(self, name: str | None) -> Row | None:
+        """The row that the paper shows; the best one where it was not run."""
+        row = None if name is None else self.row(name)
+        return row if row is not None and row.runs() else self.best()
+
     def first_run(self, name: str | None = None) -> Run | None:
         """The first finished training, of one row or of any."""
         rows = [self.row(name)] if name else list(self.results.rows.values())

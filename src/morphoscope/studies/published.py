@@ -37,16 +37,25 @@ METRICS = {
     "seconds_per_epoch": "time of one epoch, s",
     "seconds": "time of the whole training, s",
     "epochs": "epochs trained",
-    "parameters": "weights",
+    "parameters": "parameters",
+    "weighted_precision": "precision, mean over classes weighted by their galaxies, share",
+    "weighted_recall": "recall, mean over classes weighted by their galaxies, share",
+    "weighted_f1": "F1, mean over classes weighted by their galaxies, share",
+    "peak_memory": "peak memory, GiB",
+    "on_galaxy": "share of a map's energy on the galaxy",
+    "galaxy_area": "share of the picture that the galaxy fills",
+    "alignment": "map along the galaxy's long axis: 1 along, 0 by chance, −1 across",
+    "dead_maps": "share of maps that are zero everywhere",
 }
-_OF_A_CLASS = ("precision", "recall", "f1")
+MAP_METRICS = ("on_galaxy", "galaxy_area", "alignment", "dead_maps")
+_OF_A_CLASS = ("precision", "recall", "f1", "support")
 
 
 def class_metric(score: str, name: str) -> str:
     """The metric of one class: ``class_metric("recall", "Spiral")`` is ``"recall: Spiral"``.
 
     Raises:
-        ValueError: the score is not precision, recall or f1.
+        ValueError: the score is not precision, recall, f1 or support.
     """
     if score not in _OF_A_CLASS:
         raise ValueError(f"no score '{score}' of a class; there are {', '.join(_OF_A_CLASS)}")
@@ -147,6 +156,8 @@ class Claim:
     """A network that is not the paper's, of which the same is asked here."""
     void_with: str = ""
     """A named option of the study with which its rows are no longer what the claim is about."""
+    undecided: str = "no number of this study decides it"
+    """Why, where there is no check."""
 
     def untested(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
         """Why these numbers do not test the claim; empty where they do.
@@ -158,7 +169,7 @@ class Claim:
             conditions: how the rows were trained.
         """
         if self.check is None:
-            return "not decided by a number"
+            return f"not tested here: {self.undecided}"
         if self.void_with in conditions.literal:
             return f"not tested here: with {self.void_with} its rows all start from ImageNet weights"
         needs = [number for number in self.check.needs if number.metric not in _OF_THE_LAYOUT]
@@ -452,6 +463,26 @@ class LargerStep:
 
 
 @dataclass(frozen=True)
+class LargerGap:
+    """``first``, a pair of numbers, lies further apart (first minus second) than the pair ``other``."""
+
+    first: tuple[Number, Number]
+    other: tuple[Number, Number]
+
+    @property
+    def needs(self) -> tuple[Number, ...]:
+        """The four numbers."""
+        return (*self.first, *self.other)
+
+    def __call__(self, measured: Measured) -> bool | None:
+        """Whether it is so; None unless all are measured."""
+        a, b, c, d = (number.of(measured) for number in self.needs)
+        if a is None or b is None or c is None or d is None:
+            return None
+        return a - b > c - d
+
+
+@dataclass(frozen=True)
 class Every:
     """All of several statements: one that is false decides, else one that is not measured leaves it open."""
 
@@ -488,6 +519,11 @@ def highest(metric: str, row: str, among: Iterable[str]) -> Every:
 def lowest(metric: str, row: str, among: Iterable[str]) -> Every:
     """The row has less of ``metric`` than all others: the best by RMSE, the worst by accuracy."""
     return Every(tuple(above(metric, other, row) for other in among if other != row))
+
+
+def on_the_galaxy(row: str) -> Above:
+    """A row's maps lie on the galaxy more than a map of equal values would."""
+    return Above(Number(row, "on_galaxy"), Number(row, "galaxy_area"))
 
 
 def at_least(metric: str, rows: Iterable[str], value: float) -> Every:

@@ -13,6 +13,8 @@ from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run
 from morphoscope.studies.published import class_metric
 
+_WEIGHTED = ("weighted_precision", "weighted_recall", "weighted_f1")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -23,12 +25,14 @@ class Measured:
         run: the finished run; None where it was not trained.
         failure: why not, in a sentence.
         same_as: the row whose training this is, where both recipes are the same.
+        maps: scores of its maps (MAP_METRICS), where a claim asks for them.
     """
 
     seed: int
     run: Run | None = None
     failure: str = ""
     same_as: str = ""
+    maps: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -38,7 +42,7 @@ class Measured:
         metrics, history = self.run.metrics(), self.run.history()
         test = metrics.get("test") or {}
         found: dict[str, float] = {"parameters": float(self.run.header.parameters)}
-        for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "rmse"):
+        for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "rmse", *_WEIGHTED):
             if isinstance(test.get(name), Mapping):
                 found[name] = float(test[name]["value"])
         if isinstance(test.get("log_loss"), Mapping):
@@ -57,13 +61,15 @@ class Measured:
                 limit = self.run.recipe.data.limit or seen
                 found["images_per_second"] = min(seen, limit) / found["seconds_per_epoch"]
         for row in test.get("per_class") or []:
-            scores = {name: row.get(name) for name in ("precision", "recall", "f1")}
+            scores = {name: row.get(name) for name in ("precision", "recall", "f1", "support")}
             found |= {
                 class_metric(name, row["name"]): float(score)
                 for name, score in scores.items()
                 if score is not None
             }
-        return {name: value for name, value in found.items() if np.isfinite(value)}
+        if self.run.environment().get("peak_memory_gib"):
+            found["peak_memory"] = float(self.run.environment()["peak_memory_gib"])
+        return {name: value for name, value in (found | dict(self.maps)).items() if np.isfinite(value)}
 
 
 @dataclass

@@ -29,6 +29,7 @@ from morphoscope.files import write_json
 from morphoscope.progress import note
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, open_run
+from morphoscope.studies.map_scores import map_scores
 from morphoscope.studies.results import Measured, Results, Row
 from morphoscope.studies.study import Options, Study, fitted_to, resolved_rows
 
@@ -68,10 +69,12 @@ def run_study(study: Study, store: Store, out: Path, options: Options, *, progre
     )
     trained |= {(name, seed): Measured(seed, failure=reasons[name]) for name, seed in jobs if name in reasons}
     results = Results({name: Row(recipe) for name, recipe in rows.items()})
+    mapped = study.mapped_rows()
     for name, seed in jobs:
         found = trained[twins[name], seed]
         same = twins[name] if twins[name] != name else ""
-        results.rows[name].trainings.append(Measured(seed, found.run, found.failure, same))
+        maps = map_scores(study, found.run, store) if found.run is not None and name in mapped else {}
+        results.rows[name].trainings.append(Measured(seed, found.run, found.failure, same, maps))
     write_json(out / "results.json", results.document())
     if not results.measured():
         reasons = sorted({row.why_not() for row in results.rows.values()})

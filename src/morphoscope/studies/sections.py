@@ -61,7 +61,7 @@ def add_differences(
     for better, base in pairs:
         title = f"{page.label(better)} − {page.label(base)}"
         says = [_signed(_gap(page, better, base, metric), metric) for metric in metrics]
-        found = [_paired(page, better, base, metric) for metric in metrics]
+        found = [paired_difference(page, better, base, metric) for metric in metrics]
         if any(cell != formatting.DASH for cell in says):
             rows.append([title, "published", *says])
             title = ""
@@ -80,7 +80,7 @@ def shown_name(metric: str) -> str:
     return {"rmse": "RMSE", "accuracy": "Accuracy"}.get(metric, metric.replace("_", " ").capitalize())
 
 
-def _paired(page: StudyPage, better: str, base: str, metric: str) -> str:
+def paired_difference(page: StudyPage, better: str, base: str, metric: str) -> str:
     """Mean ± standard deviation of the differences of trainings with the same seed and split."""
     first, second = page.row(better), page.row(base)
     if first is None or second is None:
@@ -134,18 +134,23 @@ def class_report(page: StudyPage, name: str) -> None:
         metrics = [class_metric(score, each) for score in scores]
         says = [shown(page.published(name, metric), metric) for metric in metrics] if printed else []
         rows.append([title, *says, *(page.value(row, metric) for metric in metrics)])
-    means = [f"macro_{score}" for score in scores]
-    says = [shown(page.published(name, metric), metric) for metric in means] if printed else []
-    rows.append(["Macro mean", *says, *(page.value(row, metric) for metric in means)])
+        counts = [class_metric("support", each)] if printed else []
+        rows[-1] += [shown(page.published(name, metric), metric) for metric in counts]
+        rows[-1].append(page.value(row, class_metric("support", each)))
+    for words, kind in (("Macro mean", "macro"), ("Weighted mean", "weighted")):
+        means = [f"{kind}_{score}" for score in scores]
+        says = [shown(page.published(name, metric), metric) for metric in means] if printed else []
+        rows.append([words, *says, *(page.value(row, metric) for metric in means), *([""] * (1 + printed))])
     heads = [f"{score.capitalize()}, published" for score in scores] if printed else []
+    support = ["Galaxies, published", "Galaxies"] if printed else ["Galaxies"]
     n = row.runs()[0].metrics()["test"]["n"]
     page.page.table(
         Table(
-            headings=["Class", *heads, *(score.capitalize() for score in scores)],
+            headings=["Class", *heads, *(score.capitalize() for score in scores), *support],
             rows=rows,
             caption=f"{page.label(name)}, percent; n = {formatting.count(n)} in each of "
-            f"{formatting.plural(len(row.runs()), 'training')}.",
-            totals=1,
+            f"{formatting.plural(len(row.runs()), 'training')}. The weighted recall is the accuracy.",
+            totals=2,
         )
     )
 
@@ -197,21 +202,22 @@ def _cell(value: Any) -> str:
 NINE = 9
 
 
-def add_best_maps(page: StudyPage, figures: Mapping[str, str]) -> None:
-    """Maps of nine galaxies of the best class by the best row (`cheng` Figs 8, 9; `yan` Fig 8).
+def add_best_maps(page: StudyPage, figures: Mapping[str, str], name: str | None = None) -> None:
+    """Maps of nine galaxies of a row's best class (`cheng` Figs 8, 9; `yan` Fig 8).
 
     Args:
         page: of the study.
         figures: method → the paper's figure.
+        name: the row that the paper shows; None, or where it was not run: the best row.
     """
     from morphoscope.explanation.selection import BEST_F1, choose_galaxies
 
-    best = page.best()
+    best = page.named_or_best(name)
     if best is None:
         return
     run = best.runs()[0]
     rows, target = choose_galaxies(run, page.store, BEST_F1, NINE)
-    page.page.section("maps", "What the best network looks at")
+    page.page.section("maps", f"What {page.label(best.name)} looks at")
     for method, figure in figures.items():
         maps = _explained(page, run, rows, target, method)
         page.page.chart(

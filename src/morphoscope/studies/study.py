@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.recipes import Recipe
+from morphoscope.studies.published import MAP_METRICS, Published
 from morphoscope.studies.registry import PAPERS
-
-if TYPE_CHECKING:
-    from morphoscope.studies.published import Published
 
 NAMES = PAPERS
 
@@ -32,6 +30,8 @@ class Study:
         literal: name → (about, settings) of the paper's literal readings that are off by default.
         sections: given the :class:`~morphoscope.studies.page_context.StudyPage`, adds what only this study
             shows.
+        map_method: of the maps that claims are checked on.
+        map_target: the output they explain: a class, a vote column or "best-f1".
     """
 
     published: Published
@@ -42,6 +42,14 @@ class Study:
     sections: Callable[..., None]
     quick_rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     literal: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    map_method: str = "gradcam"
+    map_target: str = "best-f1"
+
+    def mapped_rows(self) -> tuple[str, ...]:
+        """Rows whose maps a claim asks about."""
+        checks = (claim.check for claim in self.published.claims if claim.check is not None)
+        numbers = (number for check in checks for number in check.needs)
+        return tuple(dict.fromkeys(number.row for number in numbers if number.metric in MAP_METRICS))
 
     @property
     def key(self) -> str:

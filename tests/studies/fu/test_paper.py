@@ -11,7 +11,7 @@ from morphoscope.studies.fu.paper import (
     claims_of,
     ranking,
 )
-from morphoscope.studies.published import Conditions, dense_parameters
+from morphoscope.studies.published import Claim, Conditions, dense_parameters
 
 ACCURACY = dict(zip(TABLE_1.column("percent"), TABLE_1.column("test accuracy"), strict=True))
 
@@ -55,9 +55,34 @@ def test_the_frozen_end_is_a_linear_probe() -> None:
         assert layers == 427 * percent // 100
 
 
+def about_accuracy(claims: tuple[Claim, ...]) -> list[Claim]:
+    return [
+        claim
+        for claim in claims
+        if claim.check and all(each.metric == "accuracy" for each in claim.check.needs)
+    ]
+
+
+def test_claims_about_maps_are_decided_by_the_maps() -> None:
+    on_galaxy = {0: 0.3, 20: 0.6, 40: 0.5, 60: 0.4, 80: 0.4, 100: 0.3}
+    dead = dict.fromkeys(PERCENT, 0.0) | {0: 0.7}
+    numbers = {
+        f"fu/densenet121-{percent}": {"on_galaxy": on_galaxy[percent], "dead_maps": dead[percent]}
+        for percent in PERCENT
+    }
+    best, vanish = claims_of("densenet121")[5:7]
+    assert best.verdict(numbers) is True
+    assert vanish.verdict(numbers) is True
+    numbers["fu/densenet121-60"]["on_galaxy"] = 0.55
+    numbers["fu/densenet121-0"]["dead_maps"] = 0.0
+    assert best.verdict(numbers) is False
+    assert vanish.verdict(numbers) is False
+
+
 def test_each_claim_fails_where_its_ordering_is_turned_round() -> None:
     network = "efficientnet-lite0"
-    claims = claims_of(network, asked_of="another network")
+    claims = about_accuracy(claims_of(network, asked_of="another network"))
+    assert len(claims) == 6
     assert all(claim.verdict(measured(network, ACCURACY)) is True for claim in claims)
     turned = {percent: 1 - value for percent, value in ACCURACY.items()}
     assert all(claim.verdict(measured(network, turned)) is False for claim in claims)
@@ -65,7 +90,7 @@ def test_each_claim_fails_where_its_ordering_is_turned_round() -> None:
 
 
 def test_claims_about_no_weights_are_void_where_all_layers_begin_with_imagenet() -> None:
-    claims = claims_of("efficientnet-lite0")
+    claims = about_accuracy(claims_of("efficientnet-lite0"))
     numbers = measured("efficientnet-lite0", ACCURACY)
     everywhere = [claim.status(numbers, Conditions(("rest-imagenet",))) for claim in claims]
     assert everywhere == [
@@ -74,8 +99,9 @@ def test_claims_about_no_weights_are_void_where_all_layers_begin_with_imagenet()
         "not tested here: with rest-imagenet its rows all start from ImageNet weights",
         "holds",
         "not tested here: with rest-imagenet its rows all start from ImageNet weights",
+        "holds",
     ]
-    assert [claim.status(numbers, Conditions(("something-else",))) for claim in claims] == ["holds"] * 5
+    assert [claim.status(numbers, Conditions(("something-else",))) for claim in claims] == ["holds"] * 6
 
 
 def test_rows_of_the_study_are_the_table() -> None:

@@ -34,7 +34,14 @@ def _base() -> Recipe:
         name="cheng/base",
         data=Data(scheme="galaxy10", split="cheng"),
         augment=Augment(
-            size=224, rotation=20, shear=17, zoom=(0.7, 1.3), shift=0, border="replicate", flip_vertical=True
+            size=224,
+            rotation=20,
+            shear=17,
+            zoom=(0.7, 1.3),
+            zoom_apart=True,
+            shift=0,
+            border="replicate",
+            flip_vertical=True,
         ),
         model=Model(hidden=(512, 128), hidden_l2=0.01, dropout=0.5, normalise="unit"),
         optimiser=Optimiser(name="adam", lr=1e-3, weight_decay=0, clip=0),
@@ -158,20 +165,23 @@ def _sections(page: StudyPage) -> None:
         "shortcuts alone bring. The paper has no such rows.",
     )
     page.page.section("report", "Class by class")
-    class_report(page, "cheng/resnet152")
+    named = page.named_or_best("cheng/resnet152")
+    if named is not None:
+        class_report(page, named.name)
+        confusion(page, named.name)
     best = page.best()
-    if best is not None:
-        if best.name != "cheng/resnet152":
-            class_report(page, best.name)
+    if best is not None and best is not named:
+        class_report(page, best.name)
         confusion(page, best.name)
-    add_best_maps(page, {"saliency": "Fig 8", "gradcam": "Fig 9"})
+    add_best_maps(page, {"saliency": "Fig 8", "gradcam": "Fig 9"}, "cheng/resnet152")
     page.page.section("structure", "Structure")
     add_unit(page, "basic", "The residual unit of two convolutions: y = relu(F(x) + x) (Fig 4, equation 1).")
     add_unit(page, "bottleneck", "The residual unit of three convolutions, of ResNet-50 and deeper.")
     add_diagram(page, "cheng/vgg16", "the paper's Fig 3")
     add_diagram(page, "cheng/resnet18", "the paper's Fig 5")
-    add_structure(page, "cheng/vgg16", "the paper's Table 1, left column")
-    add_structure(page, "cheng/resnet50", "as in the paper's Table 1")
+    add_structure(page, "cheng/vgg16", "section 2.2.1")
+    for number, depth in enumerate(DEPTHS, start=1):
+        add_structure(page, f"cheng/resnet{depth}", f"the paper's Table 1, column {number} of 4")
 
 
 def _units(name: str) -> tuple[int, ...]:

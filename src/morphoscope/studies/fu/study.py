@@ -42,6 +42,7 @@ def densenet121(percent: int) -> Recipe:
             zoom=(1.0, 1.0),
             shift=0.1,
             channel_shift=20,
+            channels_alike=True,
             border="replicate",
             flip_horizontal=False,
             flip_vertical=False,
@@ -84,6 +85,7 @@ def _sections(page: StudyPage) -> None:
         for kind, words in (("densenet121", "DenseNet-121"), ("efficientnet-lite0", "EfficientNet-Lite0"))
     }
     add_frozen_maps(page, series, "Table 2")
+    _add_rankings(page)
     page.page.section("balance", "Oversampling")
     _add_balance(page)
     page.page.section("structure", "Structure")
@@ -111,6 +113,50 @@ def _add_sweep(page: StudyPage) -> None:
         sweep([percent / 100 for percent in PERCENT], measured, published, metric="accuracy"),
         "Accuracy against the share of layers that keep their ImageNet weights (Table 1); bars are standard "
         "deviations over seeds. The paper has one run of each.",
+    )
+
+
+def _add_rankings(page: StudyPage) -> None:
+    """The two rankings of the frozen shares, by accuracy and by Grad-CAM (Tables 1 and 2)."""
+    from morphoscope.report import formatting
+    from morphoscope.report.formatting import shown
+    from morphoscope.report.tables import Table
+    from morphoscope.studies.fu.paper import GRADCAM, ranking
+
+    words = {percent: (rank, text) for percent, rank, text in GRADCAM.rows}
+    accuracy = {
+        percent: page.published(f"fu/densenet121-{percent}", "accuracy") or 0.0 for percent in PERCENT
+    }
+    order = ranking(accuracy)
+    kinds = ("densenet121", "efficientnet-lite0")
+    headings = ["Frozen", "Rank by accuracy", "Rank by Grad-CAM", "The paper of its maps"]
+    headings += [
+        f"{name}: {what}" for name in ("DenseNet-121", "Lite0") for what in ("accuracy", "on the galaxy")
+    ]
+    rows = []
+    for percent in PERCENT:
+        rank, text = words[percent]
+        cells = [
+            f"{percent} %",
+            str(order.index(percent) + 1),
+            formatting.DASH if rank is None else str(rank),
+            text,
+        ]
+        for kind in kinds:
+            row = page.row(f"fu/{kind}-{percent}")
+            for metric in ("accuracy", "on_galaxy"):
+                cells.append(shown(None if row is None else row.mean(metric), metric))
+        rows.append(cells)
+    page.page.table(
+        Table(
+            headings=headings,
+            rows=rows,
+            text_columns=frozenset({0, 3}),
+            caption="Both of the paper's rankings, by test accuracy (Table 1) and by what the text says of "
+            "the Grad-CAM maps (Table 2; the ranks of its words are ours, 1 is best), beside the accuracy "
+            "and "
+            "the share of the maps' energy on the galaxy measured here, percent.",
+        )
     )
 
 

@@ -192,4 +192,6 @@ STUDY = Study(
     quick_rows={"ng/dinov2-base": {"augment.size": 56}},
     literal=LITERAL,
     sections=_sections,
+    map_method="ablationcam",
+    map_target="Class4.1",
 )

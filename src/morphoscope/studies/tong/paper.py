@@ -268,7 +268,7 @@ READINGS = (
     ),
     Reading(
         "Standardisation",
-        "mean and deviation of each channel over the training galaxies",
+        "mean and deviation of each channel over up to 2,000 training galaxies",
         "De-meaned and scaled; over what is not said.",
     ),
     Reading(

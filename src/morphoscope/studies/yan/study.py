@@ -35,7 +35,9 @@ def _base() -> Recipe:
     return Recipe(
         name="yan/base",
         data=Data(scheme="galaxy10", split="cheng"),
-        augment=Augment(size=224, rotation=20, shear=17, zoom=(0.7, 1.3), shift=0, border="replicate"),
+        augment=Augment(
+            size=224, rotation=20, shear=17, zoom=(0.7, 1.3), zoom_apart=True, shift=0, border="replicate"
+        ),
         model=Model(hidden=(4096,), hidden_l2=0.01, dropout=0.4),
         optimiser=Optimiser(name="adam", lr=1e-3, weight_decay=0, clip=0),
         schedule=Schedule(name="keras-decay", decay=1e-3),
@@ -109,6 +111,7 @@ def _sections(page: StudyPage) -> None:
     """Tables 1 and 2, Figs 2, 3, 7, and the ablations the paper does not have."""
     from morphoscope.models.network import parameter_total
     from morphoscope.report import formatting
+    from morphoscope.report.figures import training_curves
     from morphoscope.report.formatting import shown
     from morphoscope.report.tables import Table
     from morphoscope.studies.sections import (
@@ -134,10 +137,16 @@ def _sections(page: StudyPage) -> None:
         "Differences to EfficientNetV2-S without attention and with the same head, percentage points. The "
         "paper has no such rows.",
     )
-    best = page.best()
-    if best is not None:
-        class_report(page, best.name)
-        confusion(page, best.name)
+    named = page.named_or_best("yan/efficientnetv2s-cbam")
+    if named is not None:
+        class_report(page, named.name)
+        confusion(page, named.name)
+        run = named.runs()[0]
+        page.page.chart(
+            "curves_improved",
+            training_curves(run.history(), page.metric, run.header.best_epoch),
+            f"{page.label(named.name)}, seed 0: loss and accuracy against the epoch (Fig 5).",
+        )
     page.page.section("fused", "How many stages to fuse")
     published_table(page, "Table 1")
     rows = []
@@ -163,7 +172,7 @@ def _sections(page: StudyPage) -> None:
         )
     )
     published_table(page, "Table 2")
-    add_best_maps(page, {"saliency": "Fig 8, left", "gradcam": "Fig 8, right"})
+    add_best_maps(page, {"saliency": "Fig 8, left", "gradcam": "Fig 8, right"}, "yan/efficientnetv2s-cbam")
     page.page.section("structure", "Structure")
     add_unit(page, "mbconv", "MBConv and its fused form (Fig 3).")
     add_unit(page, "channel-attention", "Channel attention of CBAM.")

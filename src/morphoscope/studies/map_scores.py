@@ -1,0 +1,63 @@
+"""Scores of a row's maps, for the claims of the papers that are about where a network looks.
+
+Shape letters: N galaxies, H × W pixels.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError
+from morphoscope.files import write_json
+from morphoscope.runs.run import Run
+from morphoscope.studies.study import Study
+
+GALAXIES = 24
+FILE = "map_scores.json"  # in the run's folder, so that a finished row is not scored again
+
+
+def map_scores(study: Study, run: Run, store: Store) -> dict[str, float]:
+    """Means over held-out galaxies of what a study's maps say (see :data:`~.published.MAP_METRICS`).
+
+    Empty where the class that is explained has no held-out galaxy.
+    """
+    wanted = {"method": study.map_method, "target": study.map_target, "weights": run.header.weights_sha256}
+    kept = _kept(run)
+    if kept.get("of") == wanted:
+        return kept["scores"]
+    scores = _measured(study, run, store)
+    write_json(run.path / FILE, {"of": wanted, "scores": scores})
+    return scores
+
+
+def _kept(run: Run) -> dict:
+    try:
+        return json.loads((run.path / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _measured(study: Study, run: Run, store: Store) -> dict[str, float]:
+    from morphoscope.explanation import faithfulness
+    from morphoscope.explanation.explain import Explainer
+    from morphoscope.explanation.selection import choose_galaxies
+    from morphoscope.inference.predictor import Predictor
+
+    try:
+        rows, target = choose_galaxies(run, store, study.map_target, GALAXIES)
+    except MorphoscopeError:
+        return {}
+    images = [store.images[row] for row in rows]
+    maps = Explainer(Predictor(run, views=1))(images, method=study.map_method, target=target)
+    galaxies_NHW = faithfulness.galaxies(maps.images)
+    found = galaxies_NHW.any(axis=(1, 2))
+    scores = {
+        "on_galaxy": faithfulness.energy_inside(maps.values, galaxies_NHW),
+        "galaxy_area": np.where(found, galaxies_NHW.mean(axis=(1, 2)), np.nan),
+        "alignment": faithfulness.alignment(maps.values, galaxies_NHW),
+        "dead_maps": maps.dead.astype(float),
+    }
+    return {name: float(np.nanmean(values)) for name, values in scores.items() if np.isfinite(values).any()}
