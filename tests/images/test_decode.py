@@ -184,3 +184,21 @@ def test_a_side_of_no_pixel_is_refused():
     with pytest.raises(UsageError, match="--size -3"):
         check_crop_and_size(None, -3)
     check_crop_and_size(1, 1)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("colour", [False, True])
+def test_fewer_bits_in_a_sixteen_bit_image_are_not_nearly_black(bits: int, colour: bool):
+    deep = RNG.integers(0, 1 << bits, (20, 30, 3) if colour else (20, 30), np.uint16)
+    deep.flat[0] = (1 << bits) - 1
+    image = read_image(cv2.imencode(".png", deep[..., ::-1] if colour else deep)[1].tobytes())
+    expected = deep * (255 / ((1 << bits) - 1))
+    assert np.abs(image - (expected if colour else expected[:, :, None])).max() <= 0.51
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_webp_and_avif_are_read(kind: str):
+    smooth = cv2.resize(COLOURS[:4, :6], (60, 40))
+    image = read_image(encoded(Image.fromarray(smooth), kind, quality=95))
+    assert np.abs(image.astype(int) - smooth).mean() < 12
+    assert is_image_name(f"a.{kind.lower()}")

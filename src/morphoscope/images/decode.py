@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,11 +19,23 @@ from morphoscope.errors import MorphoscopeError, UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
-FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fits.fz")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif")
+_PACKED = (
+    "",
+    ".gz",
+    ".bz2",
+    ".xz",
+    ".fz",
+    ".z",
+    ".zst",
+)  # the last two are known, to say that they are not read
+FITS_SUFFIXES = tuple(kind + packed for packed in _PACKED for kind in (".fits", ".fit", ".fts"))
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_FITS_START, _GZIP_START = b"SIMPLE  =", b"\x1f\x8b"
+_PNG_START, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the byte that holds the bits of a channel
+_DEPTHS = (8, 10, 12, 16)  # bits that cameras and programs write into images of 16 bits
+# A FITS file, plain or compressed (gzip, bzip2, xz, .Z, Zstandard).
+_FITS_STARTS = (b"SIMPLE  =", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x1f\x9d", b"\x28\xb5\x2f\xfd")
 
 
 def is_image_name(name: str) -> bool:
@@ -38,21 +50,28 @@ def is_fits_name(name: str) -> bool:
 
 
 def read_image(
-    source: Path | bytes, *, name: str = "", stretch: str = "lupton", bands: Sequence[str] = ()
+    source: Path | bytes,
+    *,
+    name: str = "",
+    stretch: str = "lupton",
+    bands: Sequence[str] = (),
+    found: dict[str, Any] | None = None,
 ) -> np.ndarray:
-    """Read a JPEG, PNG, TIFF or FITS image; what it is, its content says, not its name.
+    """Read a JPEG, PNG, TIFF, WebP, AVIF or FITS image; its content decides which it is, not its name.
 
-    Grey images get three equal channels; transparent pixels become black sky; 16-bit images are scaled by
-    their full range, 65535 to 255. Measured values (FITS, 32-bit TIFF) become 0..255 by ``stretch``.
+    Grey images get three equal channels; transparent pixels become black sky; 16-bit images are scaled by the
+    range of 8, 10, 12 or 16 bits that holds their brightest pixel, so 12-bit data are not nearly black.
+    Measured values (FITS, 32-bit TIFF) become 0..255 by ``stretch``.
 
     Args:
         source: a file, or its content.
         name: what messages call it; the file's path if left out.
-        stretch: a name of :data:`morphoscope.images.fits.STRETCHES`; JPEG and PNG are taken as served.
-        bands: to take out of a FITS file, see :mod:`morphoscope.images.fits_bands`.
+        stretch: a name of :data:`morphoscope.images.stretch.STRETCHES`; JPEG and PNG are taken as served.
+        bands: to take out of a FITS file, see :func:`morphoscope.images.bands.find_bands`.
+        found: is told what a FITS file says of its image, see :func:`morphoscope.images.fits.read_fits`.
 
     Returns:
-        (H, W, 3) uint8. FITS rows are turned over so that row 0 is the top, as in the surveys' JPEGs.
+        (H, W, 3) uint8, row 0 at the top; FITS images with north up and east left, as in the surveys' JPEGs.
 
     Raises:
         MorphoscopeError: the file is missing, empty, cut off or no image; it is named, with the reason.
@@ -61,14 +80,16 @@ def read_image(
     content = source if isinstance(source, bytes) else files.read_bytes(source, name)
     if not content:
         raise MorphoscopeError(f"{name}: the file is empty")
-    if content.startswith((_FITS_START, _GZIP_START)):
+    if content.startswith(_FITS_STARTS):
         from morphoscope.images.fits import read_fits
 
-        return read_fits(content, name=name, stretch=stretch, bands=bands)
+        return read_fits(content, name=name, stretch=stretch, bands=bands, found=found)
     if bands:
         raise MorphoscopeError(f"{name}: is no FITS file, and --bands chooses bands of FITS files")
     image = _decode_whole_jpeg(content)
-    return image if image is not None else _decode(content, name, stretch)
+    if image is None and content.startswith(_PNG_START) and content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10":
+        image = _decode_deep_png(content)
+    return image if image is not None else _decode(content, name, stretch, found)
 
 
 def _decode_whole_jpeg(content: bytes) -> np.ndarray | None:
@@ -87,7 +108,31 @@ def _decode_whole_jpeg(content: bytes) -> np.ndarray | None:
         return None
 
 
-def _decode(content: bytes, name: str, stretch: str) -> np.ndarray:
+def _decode_deep_png(content: bytes) -> np.ndarray | None:
+    """A colour PNG of 16 bits a channel, of which Pillow keeps the upper 8; None for all others."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()  # OpenCV fills up what is cut off
+            if image.mode != "RGB" or "transparency" in image.info:
+                return None
+        deep_HWC = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except Exception:  # Pillow's own reading says what is wrong
+        return None
+    if deep_HWC is None or deep_HWC.dtype != np.uint16 or deep_HWC.ndim != 3 or deep_HWC.shape[2] != 3:
+        return None
+    return _to_eight_bits(deep_HWC[:, :, ::-1])
+
+
+def _to_eight_bits(deep: np.ndarray) -> np.ndarray:
+    """Values of 16 bits to 0..255, by the range of the fewest usual bits that hold the brightest."""
+    brightest = int(deep.max(initial=0))
+    bits = next(bits for bits in _DEPTHS if brightest < 1 << bits)
+    return np.rint(deep.astype(np.float32) * np.float32(255.0 / ((1 << bits) - 1))).astype(np.uint8)
+
+
+def _decode(content: bytes, name: str, stretch: str, found: dict[str, Any] | None) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -98,22 +143,26 @@ def _decode(content: bytes, name: str, stretch: str) -> np.ndarray:
             else:
                 return _to_rgb(image)
     except UnidentifiedImageError as error:
-        raise MorphoscopeError(f"{name}: is not an image (JPEG, PNG, TIFF or FITS)") from error
+        raise MorphoscopeError(f"{name}: is not an image (JPEG, PNG, TIFF, WebP, AVIF or FITS)") from error
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything at all on bytes that are not what they expect
         raise MorphoscopeError(f"{name}: is damaged ({_reason(error)})") from error
-    from morphoscope.images.stretch import stretched
+    from morphoscope.images.coverage import uncovered
+    from morphoscope.images.stretch import rendered
 
-    return stretched([values], stretch, name=name)
+    values = np.where(uncovered(values), np.nan, values)
+    image, rendering = rendered([values], stretch, name=name)
+    if found is not None:
+        found.update(no_data=rendering.no_data, scaling=rendering.scaling)
+    return image
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     from PIL import Image
 
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.float32)
-        grey = np.rint(grey / 257.0).astype(np.uint8)  # 65535 becomes 255
+        grey = _to_eight_bits(np.asarray(image))
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         colour = image.convert("RGBA")
