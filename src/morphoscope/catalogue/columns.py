@@ -37,6 +37,12 @@ _PLACE = (
     Column("ra", pa.float64(), "right ascension", "deg", "pos.eq.ra;meta.main"),
     Column("dec", pa.float64(), "declination", "deg", "pos.eq.dec;meta.main"),
 )
+FITS_COLUMNS = (
+    Column("no_data", pa.float32(), "share of the image without data, which is shown as sky"),
+    Column("bands", pa.string(), "bands of the picture, from red to blue", ucd="instr.filter"),
+    Column("scaling", pa.string(), "how measured values became the picture: the stretch and its scales"),
+    Column("orientation", pa.string(), "how flips and turns brought north up and east left, by the WCS"),
+)
 
 
 def catalogue_schema(
@@ -87,7 +93,7 @@ def catalogue_table(
         sets: with a column of prediction sets.
         extras: further columns.
         values: of extra columns, (N,) or, for vectors, (N, D) each. A column that is not here is taken from
-            the items' rows; what is missing there is empty.
+            the items' rows, or what their files say (``found``); what is missing there is empty.
         integer_ids: as for the schema; every item's id is then a whole number, or its text.
     """
     schema = catalogue_schema(scheme, sets, extras, integer_ids=integer_ids)
@@ -96,8 +102,9 @@ def catalogue_table(
         "id": pa.array([int(i) for i in ids] if integer_ids else [str(i) for i in ids], schema[0].type),
         "source": pa.array([item.source for item in items], pa.string()),
     }
+    places = [item.place for item in items]
     for name in ("ra", "dec"):
-        degrees = np.array([item.row.get(name, np.nan) for item in items], np.float64)
+        degrees = np.array([place.get(name, np.nan) for place in places], np.float64)
         columns[name] = pa.array(degrees, mask=~np.isfinite(degrees))
     columns |= scheme.catalogue_values(predictions_NK, sets)
     for extra in extras:
@@ -107,7 +114,7 @@ def catalogue_table(
 
 def _extra_column(extra: Column, items: Sequence[Item], values: Mapping[str, np.ndarray]) -> pa.Array:
     if extra.name not in values:
-        return pa.array([item.row.get(extra.name) for item in items], extra.kind)
+        return pa.array([item.row.get(extra.name, item.found.get(extra.name)) for item in items], extra.kind)
     found = np.asarray(values[extra.name])
     if isinstance(extra.kind, pa.FixedSizeListType):
         flat = pa.array(np.ascontiguousarray(found).reshape(-1), extra.kind.value_type)

@@ -179,6 +179,22 @@ class PreprocessingNotes:
                 f"'{self.stretch}' stretch",
             )
 
+        found, source = image.item.found, image.item.source
+        if found.get("bands", "").endswith(")"):  # "image 1 (of 2 images)"
+            self._once(
+                "bands", f"{source}: {found['bands']} is shown; --bands chooses others, by name or number"
+            )
+        if "mirrored" in found.get("orientation", ""):
+            self._once(
+                "mirrored", f"{source}: is mirrored on the sky, so it is flipped; see column orientation"
+            )
+        if found.get("no_data"):
+            self._once(
+                "no_data",
+                f"{source}: {found['no_data']:.0%} of the pixels hold no data; they are shown as sky, see "
+                "column no_data",
+            )
+
     def _once(self, kind: str, words: str) -> None:
         if words and kind not in self._noted:
             self._noted.add(kind)

@@ -156,6 +156,7 @@ def _readable(
 
 def _row(fitted: _Fitted, factor: float) -> dict[str, Any]:
     row = {**fitted.item.row, "source": fitted.item.source, "pixel_hash": fitted.fingerprint}
+    row |= fitted.item.place
     if "pixel_scale" in row:
         row["pixel_scale"] = row["pixel_scale"] * factor
     return row

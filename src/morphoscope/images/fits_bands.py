@@ -260,7 +260,7 @@ def _all(images: list[Any], name: str) -> _Chosen:
         return _Chosen([(images[band], 0, bands[band]) for band in order], _listed(bands, order))
     depth, letters = _depth(first.shape), plane_letters(first.header)
     if depth > MOST_BANDS:
-        shape = "×".join(map(str, first.shape))
+        shape = "×".join(map(str, first.data.shape))  # reading them finds a file that is cut off
         raise MorphoscopeError(
             f"{name}: the image is {shape}; one to three planes were expected, or --bands "
             "to choose some of them by name or by number, as --bands 3,2,1"

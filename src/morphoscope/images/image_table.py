@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.bands import MOST_BANDS, reddest_first
+from morphoscope.images.bands import MOST_BANDS, band_name, reddest_first
 from morphoscope.images.decode import read_image
 from morphoscope.images.file_names import nearest_file
 from morphoscope.images.fits import read_bands
@@ -50,6 +50,7 @@ class ImageTable:
         sky: the coordinates; None if the table has none.
         bands: to take out of each FITS file (see :mod:`morphoscope.images.fits_bands`).
         holds_files: image columns that hold the files themselves.
+        names_of_bands: of the image columns, where they are known.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class ImageTable:
     sky: SkyColumns | None = None
     bands: tuple[str, ...] = ()
     holds_files: frozenset[str] = frozenset()
+    names_of_bands: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,7 +107,8 @@ class ImageTable:
                 name = files[0].name or f"{self.path.name} row {first + row + 1}"
                 if not any(files):
                     name = "(no image)"
-                yield Item(name, self._loader(files, name, stretch), values)
+                found: dict[str, Any] = {}
+                yield Item(name, self._loader(files, name, stretch, found), values, found)
             first += piece.num_rows
 
     def integer_ids(self) -> bool:
@@ -147,13 +150,16 @@ class ImageTable:
                 f"{self.path}: none of its {count} images is there; the first would be {wanted}, and {hint}"
             )
 
-    def _loader(self, files: list[_File], name: str, stretch: str) -> Callable[[], np.ndarray]:
+    def _loader(
+        self, files: list[_File], name: str, stretch: str, found: dict[str, Any]
+    ) -> Callable[[], np.ndarray]:
         if not all(files):
             return partial(_no_image, self.path)
         contents = [self.folder / file.name if file.content is None else file.content for file in files]
         if len(contents) > 1:
-            return partial(read_bands, contents, name=name, stretch=stretch)
-        return partial(read_image, contents[0], name=name, stretch=stretch, bands=self.bands)
+            names = self.names_of_bands
+            return partial(read_bands, contents, name=name, stretch=stretch, bands=names, found=found)
+        return partial(read_image, contents[0], name=name, stretch=stretch, bands=self.bands, found=found)
 
 
 @dataclass(frozen=True)
@@ -216,6 +222,9 @@ def open_table(
         found_sky(there, str(path), ra=ra_column, dec=dec_column),
         tuple(bands) if len(images) == 1 else (),
         frozenset(name for name in images if _holds_files(there.types.get(name))),
+        names_of_bands=tuple(bands[band] for band in reddest_first(bands))
+        if len(images) == len(bands) > 1
+        else (),
     )
 
 
@@ -239,7 +248,7 @@ def _image_columns(
             )
         return tuple(images[band] for band in reddest_first(bands)) if len(images) == len(bands) else images
     if bands:
-        columns = [found_column(there, _names_of_band(band.lower())) for band in bands]
+        columns = [found_column(there, _names_of_band(band_name(band).lower())) for band in bands]
         if all(columns):
             return tuple(columns[band] or "" for band in reddest_first(bands))
     found = found_column(there, IMAGE_NAMES)

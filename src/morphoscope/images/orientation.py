@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _NEEDED = re.compile(
     r"NAXIS\d*|WCSAXES|C(?:TYPE|UNIT|RVAL|RPIX|DELT|ROTA)\d|(?:CD|PC|PV)\d_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX"
 )
+_CD, _BESIDE_CD = ("CD1_1", "CD1_2", "CD2_1", "CD2_2"), ("PC", "CDELT", "CROTA")
 _AS_GOOD = 1e-3  # relative gain below which an image is left as it is: one tilted by 45° has no better way up
 
 
@@ -104,7 +105,12 @@ def _way(ra: np.ndarray, dec: np.ndarray) -> Way:
 
 def _sky(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Pixels (x, y) from 0 to right ascension and declination, degrees (ICRS)."""
-    quick = _by_wcslib(header)
+    from astropy.wcs import WcsError
+
+    try:
+        quick = _by_wcslib(header)
+    except (WcsError, ValueError):  # astropy mends some headers that wcslib refuses
+        quick = None
     return quick if quick is not None else _by_astropy(header)
 
 
@@ -123,8 +129,14 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
         or "A_ORDER" in header
     ):
         return None
-    text = "".join(str(record) for record in header.cards if _NEEDED.fullmatch(record.keyword))
-    wcs = Wcsprm(text.encode("ascii", "replace"), naxis=2)
+    # Some write CD and PC beside each other; CD is the one that counts then.
+    unused = _BESIDE_CD if any(name in header for name in _CD) else ()
+    text = "".join(
+        str(record)
+        for record in header.cards
+        if _NEEDED.fullmatch(record.keyword) and not record.keyword.startswith(unused)
+    )
+    wcs = Wcsprm(text.encode("ascii", "replace"))
     wcs.fix()
     wcs = wcs.sub([WCSSUB_CELESTIAL])
     wcs.set()

@@ -1,7 +1,8 @@
-"""."""
+"""A stream of galaxies, and work on it in threads."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -11,39 +12,46 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-LOOK_AHEAD = 4  # images a worker may be ahead of the writing
-
-
+LOOK_AHEAD = 4  # images that each worker may be ahead of the consumer
 Work = TypeVar("Work")
-
-
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One galaxy on its way into a store.
+    """One galaxy on its way into a store or a catalogue.
 
     Attributes:
         source: where the image comes from; messages and the table's ``source`` column use it.
-        load: gives the image, (H, W, 3) uint8; called in a worker thread. A MorphoscopeError it raises
+        load: returns the image, (H, W, 3) uint8; called in a worker thread. A MorphoscopeError it raises
             makes the image an unreadable one.
         row: the table's other columns. ``pixel_scale``, if there, is in arcsec per source pixel and
             becomes arcsec per stored pixel.
+        found: filled by ``load`` with what the image's file says of it, see
+            :func:`morphoscope.images.fits.read_fits`.
     """
 
     source: str
     load: Callable[[], np.ndarray]
     row: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> dict[str, float]:
+        """``ra`` and ``dec`` in degrees, where known: those of the row, else those of the image's WCS."""
+        said = {name: float(self.row.get(name, math.nan)) for name in ("ra", "dec")}
+        if "wcs_ra" in self.found and not all(map(math.isfinite, said.values())):
+            said = {"ra": self.found["wcs_ra"], "dec": self.found["wcs_dec"]}
+        return {name: degrees for name, degrees in said.items() if math.isfinite(degrees)}
 
 
 def in_order(
     function: Callable[[Work], Result], items: Iterable[Work], workers: int | None = None
 ) -> Generator[Result]:
-    """``map`` over threads: results in the order of the items, a bounded number of items ahead.
+    """``map`` over threads: results in the order of the items, with a bounded number of items ahead.
 
-    Threads rather than processes: decoders, OpenCV and hashing release Python's lock, and an image need
-    not be copied from one process to another.
+    Threads rather than processes: decoders, OpenCV and hashing release Python's lock, and images need not be
+    copied between processes.
     """
     threads = workers or cores()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")

@@ -101,14 +101,15 @@ class _Galaxy:
         described = self.members.pop("json", None)
         row = {"id": self.key} | ({} if described is None else _described(described))
         if place.bands and (files := self._by_band(place.bands)):
-            source = f"{place.archive}/{self.key}"
-            yield Item(source, partial(_load_bands, files, source, place.stretch), row)
+            source, found = f"{place.archive}/{self.key}", {}
+            yield Item(source, partial(_load_bands, files, source, place, found), row, found)
             return
         for kind, content in self.members.items():
             source = f"{place.archive}/{self.names[kind]}"
             alone = len(self.members) == 1
             same = row if alone else {**row, "id": self.names[kind]}
-            yield Item(source, partial(_load, content, source, place), same)
+            found = {}
+            yield Item(source, partial(_load, content, source, place, found), same, found)
 
     def _by_band(self, bands: tuple[str, ...]) -> list[Content | str]:
         """Each band's member, the reddest first, or the name of a band without one; none have any: empty."""
@@ -173,16 +174,18 @@ def _described(content: Content) -> dict[str, Any]:
     return ({} if identity is None else {"id": identity}) | place_of(named)
 
 
-def _load(content: Content, source: str, place: _Place) -> np.ndarray:
-    return read_image(_content(content, source), name=source, stretch=place.stretch, bands=place.bands)
+def _load(content: Content, source: str, place: _Place, found: dict[str, Any]) -> np.ndarray:
+    held = _content(content, source)
+    return read_image(held, name=source, stretch=place.stretch, bands=place.bands, found=found)
 
 
-def _load_bands(files: list[Content | str], source: str, stretch: str) -> np.ndarray:
+def _load_bands(files: list[Content | str], source: str, place: _Place, found: dict[str, Any]) -> np.ndarray:
     for file in files:
         if isinstance(file, str):
             raise MorphoscopeError(f"{source}: has no member for the band {file}")
     contents = [_content(file, source) for file in files if not isinstance(file, str)]
-    return read_bands(contents, name=source, stretch=stretch)
+    names = [place.bands[band] for band in reddest_first(place.bands)]
+    return read_bands(contents, name=source, stretch=place.stretch, bands=names, found=found)
 
 
 def _content(content: Content, source: str) -> bytes:

@@ -193,9 +193,18 @@ def test_real_cutouts_in_two_bands(
     predict_catalogue(
         predictor, CatalogueRequest(f"{folder}/{{id}}_{{band}}band.fits", tmp_path / "c.parquet", bands="g,r")
     )
-    assert pq.read_table(tmp_path / "c.parquet")["id"].to_pylist() == ["132", "150", "190"]
+    table = pq.read_table(tmp_path / "c.parquet")
+    assert table["id"].to_pylist() == ["132", "150", "190"]
     assert read_provenance(tmp_path / "c.parquet")["stretch"] == "lupton"
-    assert capsys.readouterr().err == "calibration: none: not tried\n"
+    err = capsys.readouterr().err.splitlines()
+    assert err[0] == "calibration: none: not tried"
+    assert "132_rband.fits: is mirrored on the sky, so it is flipped" in err[1]
+    assert "12% of the pixels hold no data; they are shown as sky" in err[2]
+    assert table["no_data"][0].as_py() == pytest.approx(0.12, abs=0.01)
+    assert table["bands"].to_pylist() == ["r, g"] * 3
+    assert table["orientation"][0].as_py() == "mirrored, turned 90°"
+    assert table["ra"][0].as_py() == pytest.approx(358.16679, abs=1e-3)  # RA and DEC in the header
+    assert table["dec"][0].as_py() == pytest.approx(-11.20586, abs=1e-3)
     image = next(iter(open_input(folder, bands=("gband", "rband")).items)).load()
     assert np.ptp(image, axis=2).max() > 20  # colours
     mean = image[:, :, ::2].mean(axis=2)
@@ -234,7 +243,7 @@ def test_bad_images_are_listed_with_their_reason_and_the_good_ones_kept(
         "cut.jpg": "is damaged",
         "empty.fits": "holds no image",
         "five.fits": "one to three planes were expected, or --bands",
-        "nan.fits": "no pixel has a finite value",
+        "nan.fits": "no pixel has a value",
         "zero.jpg": "the file is empty",
     }.items():
         assert words in reasons[source]

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.bands import file_of_band, ids_of_pattern, reddest_first
+from morphoscope.images.bands import band_name, file_of_band, ids_of_pattern, reddest_first
 from morphoscope.images.decode import FITS_SUFFIXES, is_image_name
 from morphoscope.images.fits import read_bands
 from morphoscope.images.stream import Item
@@ -24,7 +25,7 @@ def from_pattern(pattern: str, bands: Sequence[str], stretch: str) -> tuple[Iter
     Args:
         pattern: a path with ``{id}`` and ``{band}``.
         bands: what ``{band}`` stands for.
-        stretch: see :mod:`morphoscope.images.fits`.
+        stretch: see :mod:`morphoscope.images.stretch`.
 
     Raises:
         UsageError: no bands, no ``{id}``, or no file matches.
@@ -37,8 +38,8 @@ def from_pattern(pattern: str, bands: Sequence[str], stretch: str) -> tuple[Iter
     def items() -> Iterator[Item]:
         for identity in ids:
             paths = {band: Path(file_of_band(pattern, band, identity)) for band in reddest}
-            source = paths[reddest[0]].name
-            yield Item(source, partial(_load, paths, source, stretch), {"id": identity})
+            source, found = paths[reddest[0]].name, {}
+            yield Item(source, partial(_load, paths, source, stretch, found), {"id": identity}, found)
 
     return items(), len(ids)
 
@@ -48,7 +49,7 @@ def band_pattern_of(folder: Path, bands: Sequence[str]) -> str | None:
     if len(bands) < 2:
         return None
     for entry in sorted(entry.name for entry in os.scandir(folder) if is_image_name(entry.name)):
-        for band in bands:
+        for band in map(band_name, bands):
             for suffix in FITS_SUFFIXES:
                 joint = entry[: -len(band + suffix)][-1:]
                 if entry.endswith(band + suffix) and joint in _JOINTS and joint:
@@ -56,8 +57,8 @@ def band_pattern_of(folder: Path, bands: Sequence[str]) -> str | None:
     return None
 
 
-def _load(paths: dict[str, Path], source: str, stretch: str) -> np.ndarray:
+def _load(paths: dict[str, Path], source: str, stretch: str, found: dict[str, Any]) -> np.ndarray:
     for band, path in paths.items():
         if not path.is_file():
             raise MorphoscopeError(f"{source}: the file of band {band} is missing ({path.name})")
-    return read_bands(list(paths.values()), name=source, stretch=stretch)
+    return read_bands(list(paths.values()), name=source, stretch=stretch, bands=list(paths), found=found)

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from morphoscope.catalogue.columns import FITS_COLUMNS
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
 from morphoscope.catalogue.inputs.ids import watched
 from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
@@ -26,7 +27,7 @@ from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.bands import is_pattern
-from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
+from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_fits_name, is_image_name, read_image
 from morphoscope.images.file_names import (
     distinct_ids,
     image_names,
@@ -111,7 +112,7 @@ def open_input(
     place, text = Path(source), str(source)
     reading = Reading(stretch, tuple(bands))
     if is_pattern(text) and not place.exists():
-        return Images(text, *from_pattern(text, reading.bands, stretch))
+        return Images(text, *from_pattern(text, reading.bands, stretch), FITS_COLUMNS)
     if image_column is not None and (place.is_dir() or (not place.exists() and not is_table_name(text))):
         raise UsageError(f"--image-column {image_column}: a table was expected, {source} is none")
     if place.is_dir():
@@ -191,9 +192,12 @@ class Reading:
     stretch: str
     bands: tuple[str, ...] = ()
 
-    def load(self, path: Path, name: str) -> Callable[[], np.ndarray]:
-        """What reads one file."""
-        return partial(read_image, path, name=name, stretch=self.stretch, bands=self.bands)
+    def item(self, path: Path, name: str, identity: str) -> Item:
+        """The galaxy of one file."""
+        found: dict[str, Any] = {}
+        source = writable(name)
+        load = partial(read_image, path, name=source, stretch=self.stretch, bands=self.bands, found=found)
+        return Item(source, load_named(name, load), {"id": writable(identity)}, found)
 
 
 def first_images(source: Path | str, count: int, training: str) -> list[np.ndarray]:
@@ -220,7 +224,8 @@ def _from_folder(folder: Path, reading: Reading) -> Images:
             f"{folder} is a run; the images to predict were expected: RUN comes first, then INPUT"
         )
     if reading.bands and (pattern := band_pattern_of(folder, reading.bands)):
-        return Images(pattern, *from_pattern(pattern, reading.bands, reading.stretch))
+        found = from_pattern(pattern, reading.bands, reading.stretch)
+        return Images(pattern, *found, FITS_COLUMNS)
     archives = sorted(entry.path for entry in os.scandir(folder) if is_archive_name(entry.name))
     if archives and next(image_names(folder), None) is None:
         return _from_archives(str(folder), archives, reading)
@@ -288,7 +293,7 @@ def _from_archives(label: str, paths: list[str], reading: Reading) -> Images:
     items = chain.from_iterable(
         archive_items(Path(path), stretch=reading.stretch, bands=reading.bands) for path in paths
     )
-    return Images(label, watched(items, label))
+    return _with_fits_columns(Images(label, watched(items, label)), reading)
 
 
 def _from_tables(label: str, paths: list[str], image_column: str | None, reading: Reading) -> Images:
@@ -302,12 +307,23 @@ def _from_tables(label: str, paths: list[str], image_column: str | None, reading
     counts = [row_count(table.path) for table in tables]
     known = [count for count in counts if count is not None]
     items = chain.from_iterable(_table_items(table, reading.stretch) for table in tables)
-    return Images(
+    images = Images(
         label,
         watched(items, label),
         sum(known) if len(known) == len(counts) else None,
         integer_ids=all(table.integer_ids() for table in tables),
     )
+    return _with_fits_columns(images, reading)
+
+
+def _with_fits_columns(images: Images, reading: Reading) -> Images:
+    """The same galaxies, with the columns of FITS images if the first has one or bands were named."""
+    items = iter(images.items)
+    first = next(items, None)
+    if first is None:
+        return images
+    fits = bool(reading.bands) or is_fits_name(first.source)
+    return replace(images, items=chain((first,), items), extras=FITS_COLUMNS if fits else ())
 
 
 def _table_items(table: ImageTable, stretch: str) -> Iterator[Item]:
@@ -343,16 +359,17 @@ def _from_files(label: str, base: Path, names: Callable[[bool], Iterator[str]], 
     The names are gone through twice: first (``names(True)``) to count them and to choose ids that differ,
     then to predict.
     """
-    identity, count = distinct_ids(names(True))
+    fits = False
+
+    def seen() -> Iterator[str]:
+        nonlocal fits
+        for name in names(True):
+            fits = fits or name.lower().endswith(FITS_SUFFIXES)
+            yield name
+
+    identity, count = distinct_ids(seen())
     if not count:
         endings = ", ".join(IMAGE_SUFFIXES + FITS_SUFFIXES)
         raise UsageError(f"{label}: no images there (files that end in {endings} were expected)")
-    items = (
-        Item(
-            writable(name),
-            load_named(name, reading.load(base / name, writable(name))),
-            {"id": writable(identity(name))},
-        )
-        for name in names(False)
-    )
-    return Images(label, items, count)
+    items = (reading.item(base / name, name, identity(name)) for name in names(False))
+    return Images(label, items, count, FITS_COLUMNS if fits else ())
