@@ -6,14 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from morphoscope import api
-from morphoscope.data.store import Store
+from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.studies.reproduce import StudyDone, study
 from morphoscope.studies.run import run_study
-from morphoscope.studies.study import NAMES, Options, find_study, fitted_to, resolved_rows
+from morphoscope.studies.study import NAMES, Options, find_study, for_store, resolved_rows
 
 TINY = ("augment.size=32", "training.epochs=1", "training.batch=16", "model.hidden=8")
 
@@ -186,7 +188,7 @@ def test_literal_readings_are_off_by_default() -> None:
 def test_crops_follow_a_store_that_was_scaled(five_classes: Store) -> None:
     recipe = find_study("tong").rows()["tong/resnet50"]
     made = replace(five_classes, meta=five_classes.meta.model_copy(update={"crop": 48, "size": 32}))
-    assert fitted_to(recipe.changed({"augment.crop": 24}), made).augment.crop == 16
+    assert for_store(recipe.changed({"augment.crop": 24}), made, 424).augment.crop == 16
 
 
 def test_submission(all_votes: Store, tmp_path: Path) -> None:
@@ -244,3 +246,13 @@ def test_rows_for_any_labels_run_on_other_labels(five_classes: Store, tmp_path: 
     )
     results = run_study(study, five_classes, tmp_path / "out", options, progress=False)
     assert results.rows[name].runs()[0].scheme.name == "five-class"
+
+
+def test_a_crop_keeps_its_share_of_the_papers_images_and_no_others() -> None:
+    """Half of a 512 px image, of which a store holds 64 px, is 32 px; 424 px has nothing to do with it."""
+    recipe = find_study("tong").rows()["tong/resnet50"].changed({"augment.crop": 256})
+    meta = StoreMeta(count=1, image_shape=(64, 64, 3), size=64)
+    store = Store(Path("s"), meta, np.zeros((1, 64, 64, 3), np.uint8), pa.table({"id": ["a"]}))
+    assert for_store(recipe, store, 512).augment.crop == 32
+    cropped = replace(store, meta=meta.model_copy(update={"crop": 512}))
+    assert for_store(recipe, cropped, 424).augment.crop == 32

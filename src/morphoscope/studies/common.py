@@ -157,7 +157,7 @@ def _evidence(page: StudyPage) -> ReportContext | None:
 
 
 def add_networks(page: StudyPage) -> None:
-    """Weights of every row, and what the main networks are made of (A9, A10)."""
+    """Parameters of every row, and what the main networks are made of (A9, A10)."""
     from morphoscope.models.network import parameter_count, parameter_total
 
     page.page.section("networks", "The networks")
@@ -176,10 +176,10 @@ def add_networks(page: StudyPage) -> None:
         )
     page.page.table(
         Table(
-            headings=["Row", "Weights", "Trainable", "With running statistics", "Published"],
+            headings=["Row", "Parameters", "Trainable", "With running statistics", "Published"],
             rows=rows,
             caption="At the paper's image size. Running means and variances of batch normalisation are "
-            "weights for Keras and not for torch.",
+            "parameters for Keras and not for torch.",
         )
     )
 

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def describe_recipes() -> list[dict[str, Any]]:
-    """Name, purpose, network, weights and sizes of every recipe.
+    """Name, purpose, network, parameter counts and sizes of every recipe.
 
-    ``parameters`` are weights as torch counts them, ``parameters_total`` those with the running statistics
+    ``parameters`` are as torch counts them, ``parameters_total`` those with the running statistics
     of batch normalisation ("Total params" of Keras), ``parameters_trainable`` those that learn; ``outputs``
     is None where the labels decide it (the counts are then for one output). Networks are counted without
-    memory for their weights (torch's meta device).
+    memory for their parameters (torch's meta device).
     """
     return [_described(recipe) for recipe in recipes().values()]
 

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 def write_study_page(study: Study, results: Results, store: Store, out: Path, options: Options) -> Path:
     """Write ``study.html`` and ``figures/*.png`` into the study's folder; returns the page's path."""
-    from morphoscope.studies.study import fitted_to, resolved_rows
+    from morphoscope.studies.study import for_store, resolved_rows
     from morphoscope.version import __version__
 
     every = resolved_rows(study, replace(options, rows=()))
-    recipes = {name: fitted_to(recipe, store) for name, recipe in every.items()}
+    recipes = {name: for_store(recipe, store, study.served_side) for name, recipe in every.items()}
     with files.explained_os_errors(out):
         page = StudyPage(study, results, store, options, Page(out / "figures"), recipes)
         add_claims(page)

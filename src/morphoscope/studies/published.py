@@ -355,7 +355,7 @@ def scores_of_confusion(confusion_KK: np.ndarray) -> dict[str, float]:
 
 
 def dense_parameters(*widths: int) -> int:
-    """Weights and biases of fully connected layers in a row.
+    """Parameters of consecutive fully connected layers, biases included.
 
     >>> dense_parameters(512, 10)
     5130
@@ -364,7 +364,7 @@ def dense_parameters(*widths: int) -> int:
 
 
 def cbam_parameters(channels: int, reduction: int, kernel: int = 7) -> int:
-    """Weights of one CBAM: a shared gate with biases, and a map of two pooled channels without a bias.
+    """Parameters of one CBAM: a shared gate with biases, and a map of two pooled channels without a bias.
 
     Source: Woo et al. 2018, sections 3.1 and 3.2; the biases are what `yan`'s published count fits.
     """

@@ -31,7 +31,7 @@ from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, open_run
 from morphoscope.studies.map_scores import map_scores
 from morphoscope.studies.results import Measured, Results, Row
-from morphoscope.studies.study import Options, Study, fitted_to, resolved_rows
+from morphoscope.studies.study import Options, Study, for_store, resolved_rows
 
 
 def run_study(study: Study, store: Store, out: Path, options: Options, *, progress: bool = True) -> Results:
@@ -51,7 +51,10 @@ def run_study(study: Study, store: Store, out: Path, options: Options, *, progre
         UsageError: no row is for the store's labels; ``out`` holds another study or other options.
         MorphoscopeError: no row could be trained.
     """
-    rows = {name: fitted_to(recipe, store) for name, recipe in resolved_rows(study, options).items()}
+    rows = {
+        name: for_store(recipe, store, study.served_side)
+        for name, recipe in resolved_rows(study, options).items()
+    }
     _check_store(study, store, rows)
     _begin(study, store, out, options)
     jobs = [(name, seed) for seed in range(options.seeds) for name in rows]

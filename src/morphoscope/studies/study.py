@@ -30,6 +30,7 @@ class Study:
         literal: name → (about, settings) of the paper's literal readings that are off by default.
         sections: given the :class:`~morphoscope.studies.page_context.StudyPage`, adds what only this study
             shows.
+        served_side: side of the paper's images as served, pixels.
         map_method: of the maps that claims are checked on.
         map_target: the output they explain: a class, a vote column or "best-f1".
     """
@@ -42,6 +43,7 @@ class Study:
     sections: Callable[..., None]
     quick_rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     literal: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    served_side: int = 256
     map_method: str = "gradcam"
     map_target: str = "best-f1"
 
@@ -134,17 +136,23 @@ def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
     return recipe.changed(changes).with_settings(list(options.settings))
 
 
-def fitted_to(recipe: Recipe, store: Store) -> Recipe:
-    """A recipe whose crop is counted in the pixels of a store that was cut or scaled when it was made.
+def for_store(recipe: Recipe, store: Store, served_side: int) -> Recipe:
+    """A recipe whose crop is counted in the pixels of a store that was cropped or scaled when it was made.
 
-    The papers count in pixels of the images as served (424 px of the Galaxy Challenge); a store made with
-    ``--crop 300 --size 200`` holds 1.5 of them in each of its own.
+    The papers count in pixels of the images as served; a store made with ``--crop 300 --size 200`` holds 1.5
+    of them in each of its own. A store that was scaled without a crop holds the whole of each image, so that
+    the crop keeps its share of the side of the paper's images.
+
+    Args:
+        recipe: of the study.
+        store: what it is trained on.
+        served_side: side of the paper's images as served, pixels.
     """
     side = min(store.meta.image_shape[:2])
     crop = recipe.augment.crop
     if crop is None:
         return recipe
-    served = store.meta.crop or (store.meta.size and 424) or side
+    served = store.meta.crop or (served_side if store.meta.size else side)
     scaled = round(crop * side / served)
     if scaled == crop:
         return recipe

@@ -132,7 +132,7 @@ def resnet18(*head: int) -> int:
 
 
 def test_published_counts_belong_to_their_layouts() -> None:
-    assert PARAMETERS.column("weights") == (
+    assert PARAMETERS.column("parameters") == (
         vgg16(7 * 7 * 512, 512, 128, 10),
         vgg16(512, 512, 128, 10),
         resnet18(512, 10),

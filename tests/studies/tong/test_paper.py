@@ -124,7 +124,7 @@ def test_difference_of_the_two_counts_is_sixteen_gates_of_4c_to_c() -> None:
 
 def test_attention_on_all_channels_has_more_weights() -> None:
     whole = [dense_parameters(4 * width, width // 4, 4 * width) + 2 * 49 for width in WIDTHS.tolist()]
-    weights = dict(zip(PARAMETERS.column("layout"), PARAMETERS.column("weights"), strict=True))
+    weights = dict(zip(PARAMETERS.column("layout"), PARAMETERS.column("parameters"), strict=True))
     text = weights["CBAM on all 4C channels (the text)"]
     assert text == TABLE_IV.column("parameters")[0] + sum(whole)
 
@@ -137,4 +137,4 @@ def test_the_baseline_has_twelve_convolutions_more_than_the_usual_network() -> N
     rest = np.delete(outputs, first_of_stage)
     assert len(rest) == 12
     assert usual + int((rest * rest + 5 * rest).sum()) == TABLE_IV.column("parameters")[0]
-    assert usual == PARAMETERS.column("weights")[1]
+    assert usual == PARAMETERS.column("parameters")[1]

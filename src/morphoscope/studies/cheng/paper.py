@@ -88,7 +88,7 @@ TABLE_3 = Table(
 PARAMETERS = Table(
     name="Parameter counts",
     about="the two printed counts beside the layouts that give them, as Keras counts",
-    columns=("network", "layout", "weights", "printed"),
+    columns=("network", "layout", "parameters", "printed"),
     rows=(
         ("VGG16", "224 px, flattened 7 × 7 × 512, 512-128-10", 27_627_210, 27_627_210),
         ("VGG16", "mean of the last map, 512-128-10", 15_044_298, None),
@@ -253,7 +253,7 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "section 2.2.2; Table 1",
-        "ResNet-18 has 11,196,042 weights, 17 convolutions and 3 fully connected layers.",
+        "ResNet-18 has 11,196,042 parameters, 17 convolutions and 3 fully connected layers.",
         "That count is the network with a single layer to 10; with the three layers of Table 1 it has "
         "11,520,522. The 17 leave out three convolutions in shortcuts.",
         "Both layouts are rows: resnet18-published by the count, resnet18 by the text.",
@@ -266,7 +266,7 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "section 2.2.2",
-        "VGG16 and ResNet-18 are alike in weights and layers, so that only the shortcuts differ.",
+        "VGG16 and ResNet-18 are alike in parameters and layers, so that only the shortcuts differ.",
         "27.6 against 11.2 million weights. Keras has no ImageNet weights for ResNet-18, so that its "
         "start probably differed too.",
         "Plain networks of equal depth and start are rows beside the paper's.",

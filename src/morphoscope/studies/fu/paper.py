@@ -66,7 +66,7 @@ GRADCAM = Table(
 )
 FROZEN_LAYERS = Table(
     name="Frozen layers",
-    about="the first layers of 427, as Keras counts them, and the weights that still learn, head included",
+    about="the first layers of 427, as Keras counts them, and the parameters that still learn, head included",
     columns=("percent", "layers", "trainable"),
     rows=(
         (0, 0, 6_964_106),
@@ -207,7 +207,7 @@ READINGS = (
     Reading(
         "k percent",
         "the first k % of the layers keep ImageNet's weights and are frozen",
-        "100 % has the lowest training accuracy (0.56), as a frozen network has; and few weights are "
+        "100 % has the lowest training accuracy (0.56), as a frozen network has; and few parameters are "
         "said to carry simple features, as early layers do.",
     ),
     Reading(
@@ -219,7 +219,7 @@ READINGS = (
     Reading(
         "What is counted",
         "Keras' 427 layers, rounded down",
-        "By weights the same percentages fall elsewhere.",
+        "By parameters the same percentages fall elsewhere.",
     ),
     Reading("Frozen batch normalisation", "uses ImageNet's means", "As a frozen layer of Keras does."),
     Reading("Image size", "256 px", "The data set's own; none is stated."),

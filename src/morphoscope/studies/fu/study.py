@@ -196,7 +196,7 @@ def _add_balance(page: StudyPage) -> None:
 
 
 def _add_layers(page: StudyPage) -> None:
-    """Where each share ends, and how many weights learn."""
+    """Where each share ends, and how many parameters learn."""
     from morphoscope.models.network import parameter_count
     from morphoscope.report import formatting
     from morphoscope.report.tables import Table
@@ -216,10 +216,16 @@ def _add_layers(page: StudyPage) -> None:
         )
     page.page.table(
         Table(
-            headings=["Frozen layers", "of 427, as Keras counts", "Weights that learn", "Frozen weights"],
+            headings=[
+                "Frozen layers",
+                "of 427, as Keras counts",
+                "Trainable parameters",
+                "Frozen parameters",
+            ],
             rows=rows,
             text_columns=frozenset(),
-            caption="Layers are not weights: the first fifth of DenseNet-121's layers holds a tenth of them.",
+            caption="Layers are not parameters: the first fifth of DenseNet-121's layers holds a tenth of "
+            "them.",
         )
     )
 

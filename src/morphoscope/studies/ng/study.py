@@ -192,6 +192,7 @@ STUDY = Study(
     quick_rows={"ng/dinov2-base": {"augment.size": 56}},
     literal=LITERAL,
     sections=_sections,
+    served_side=424,
     map_method="ablationcam",
     map_target="Class4.1",
 )

@@ -98,7 +98,7 @@ FIG_7 = Table(
 PARAMETERS = Table(
     name="Parameter counts",
     about="the two printed counts beside the layouts that give them, as Keras counts",
-    columns=("network", "layout", "weights", "printed"),
+    columns=("network", "layout", "parameters", "printed"),
     rows=(
         ("ResNet50", "a convolution in all 16 shortcuts, biases", 38_203_269, 38_203_269),
         ("ResNet50", "a convolution in 4 shortcuts, as usual", 23_597_957, None),
@@ -200,14 +200,14 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "Table IV; sections II.A and IV.B",
-        "Channel attention weighs the channels of each unit and adds 398,540 weights in all.",
+        "Channel attention weighs the channels of each unit and adds 398,540 parameters in all.",
         "That number comes only from gates that read 4C channels and give C, too few for the map they weigh.",
         "By the count, each gate value serves four channels; CBAM on 4C is a row of its own.",
     ),
     Contradiction(
         "Table IV; Table III, Fig 4",
         "The baseline is the usual ResNet-50.",
-        "Its 38,203,269 weights need a convolution in all 16 shortcuts; the usual network has 4 and 23.6 "
+        "Its 38,203,269 parameters need a convolution in all 16 shortcuts; the usual network has 4 and 23.6 "
         "million.",
         "A convolution in all 16, for both networks.",
     ),

@@ -235,4 +235,5 @@ STUDY = Study(
     quick={"augment.size": 64, "training.epochs": 4, "training.batch": 32, "data.limit": 1000},
     literal=LITERAL,
     sections=_sections,
+    served_side=424,
 )

@@ -46,7 +46,7 @@ TABLE_1 = Table(
 )
 TABLE_2 = Table(
     name="Table 2",
-    about="top accuracy (percent) and millions of weights of five networks",
+    about="top accuracy (percent) and millions of parameters of five networks",
     columns=("key", "network", "accuracy", "parameters"),
     rows=(
         ("yan/mobilenetv2", "MobileNetV2", 78.4, 6.9),
@@ -59,7 +59,7 @@ TABLE_2 = Table(
 )
 
 BACKBONE = 20_331_360
-"""Weights of EfficientNetV2-S without its last layer, as Keras counts."""
+"""Parameters of EfficientNetV2-S without its last layer, as Keras counts."""
 _WIDTH, _CLASSES, _HIDDEN = 1280, 10, 4096
 _LAYOUTS = (
     ("no attention, one layer to 10", None, ()),
@@ -72,7 +72,7 @@ _LAYOUTS = (
 
 
 def total(reduction: int | None, hidden: tuple[int, ...]) -> int:
-    """Weights of EfficientNetV2-S with CBAM (None: without) and a head, as Keras counts."""
+    """Parameters of EfficientNetV2-S with CBAM (None: without) and a head, as Keras counts."""
     attention = cbam_parameters(_WIDTH, reduction) if reduction else 0
     return BACKBONE + attention + dense_parameters(_WIDTH, *hidden, _CLASSES)
 
@@ -80,7 +80,7 @@ def total(reduction: int | None, hidden: tuple[int, ...]) -> int:
 PARAMETERS = Table(
     name="Parameter counts",
     about='layouts that could be "20.6M", as Keras counts',
-    columns=("layout", "weights"),
+    columns=("layout", "parameters"),
     rows=tuple((words, total(reduction, hidden)) for words, reduction, hidden in _LAYOUTS),
     remark="20.6 million is CBAM with reduction 16 and no hidden layer; or reduction 8, if the running "
     "statistics of batch normalisation are left out. The described hidden layer has 5.2 million more.",
@@ -106,7 +106,7 @@ def _row(cells: tuple) -> PublishedRow:
         remark=f"{_TRAINING} Validation accuracy, losses and a precision of 87 %, an average of unsaid "
         f"kind, are from the text. {_TWO_HEADS}"
         if own
-        else f"{_TRAINING} The number of weights is the ImageNet network's, with its own head.",
+        else f"{_TRAINING} The parameter count is the ImageNet network's, with its own head.",
         approximate=(*text, "epochs", "parameters") if own else ("parameters",),
     )
 
@@ -144,7 +144,7 @@ CLAIMS = (
         above("accuracy", _OWN, "yan/efficientnetv2s"),
     ),
     Claim(
-        "It needs fewer weights than ResNet-50, Inception-ResNet and VGG16.",
+        "It needs fewer parameters than ResNet-50, Inception-ResNet and VGG16.",
         "abstract; Table 2",
         Every(
             tuple(
@@ -154,7 +154,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "The more stages are fused, the more weights.",
+        "The more stages are fused, the more parameters.",
         "section 2.2.2; Table 1",
         rising("parameters", _FUSED),
         asked_of="EfficientNetV2-S itself, on galaxies",
@@ -199,13 +199,13 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "Table 2; section 2.3",
-        "The network has 20.6 million weights and a hidden layer of 4096.",
+        "The network has 20.6 million parameters and a hidden layer of 4096.",
         "With that layer it has 25.8 million; without it, 20.55.",
         "Both are rows: efficientnetv2s-cbam by the text, -published by the count.",
     ),
     Contradiction(
         "Table 2",
-        "All networks are compared by their number of weights.",
+        "All networks are compared by their parameter counts.",
         "The other four have ImageNet's layer of 1000 classes in their number, this one has not; 55.8 should "
         "round to 55.9, and 6.9 is a wider MobileNetV2 than the usual one of 3.5.",
         "All five are counted with the same head.",

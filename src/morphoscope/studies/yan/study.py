@@ -1,6 +1,6 @@
 """`yan`: EfficientNetV2-S with CBAM on Galaxy10 DECaLS, beside four other networks.
 
-The described head (a hidden layer of 4096) has 5 million weights more than the published "20.6M"; both
+The described head (a hidden layer of 4096) has 5 million parameters more than the published "20.6M"; both
 are here. The paper leaves open the learning rate ("over 0.01", with Adam, on pretrained weights, which
 destroys them; 1e-3 here), the split, the pooling, CBAM's reduction ratio (16, as Woo et al.) and the
 weight of the L2 penalty. It also announces progressive learning and then describes a fixed size; that is
@@ -55,7 +55,7 @@ def cbam() -> Recipe:
 
 
 def cbam_published() -> Recipe:
-    """Table 2, last row, as its 20.6 million weights say: no hidden layer."""
+    """Table 2, last row, as its 20.6 million parameters say: no hidden layer."""
     return cbam().changed(
         name="yan/efficientnetv2s-cbam-published",
         about="the same without the hidden layer, as the published count fits it",
@@ -165,7 +165,13 @@ def _sections(page: StudyPage) -> None:
         )
     page.page.table(
         Table(
-            headings=["Fused stages", "Weights as Keras counts", "10⁹ multiply-adds", "Accuracy", "Images/s"],
+            headings=[
+                "Fused stages",
+                "Parameters as Keras counts",
+                "10⁹ multiply-adds",
+                "Accuracy",
+                "Images/s",
+            ],
             rows=rows,
             caption="The same question with this program's own networks: EfficientNetV2-S with CBAM from "
             "random weights, at 224 px for the counts. 3 of 6 is EfficientNetV2-S itself.",
@@ -181,7 +187,7 @@ def _sections(page: StudyPage) -> None:
     add_structure(page, "yan/efficientnetv2s-cbam", "as described, with the hidden layer of 4096")
     described, fitting = (page.network(f"yan/efficientnetv2s-cbam{tail}") for tail in ("", "-published"))
     page.page.text(
-        f"As described the network has {formatting.count(parameter_total(described))} weights as Keras "
+        f"As described the network has {formatting.count(parameter_total(described))} parameters as Keras "
         f"counts "
         f"them; without the hidden layer {formatting.count(parameter_total(fitting))}, which rounds to the "
         f"published {shown(page.published('yan/efficientnetv2s-cbam', 'parameters'), 'parameters')}."
