@@ -143,12 +143,18 @@ def convert(
         int | None,
         typer.Option(help="Rows of each file of a folder; the most of them for .hats.", min=1),
     ] = None,
+    float32: Annotated[
+        bool,
+        typer.Option(
+            "--float32", help="Embeddings in single precision in Parquet too, for readers without float16."
+        ),
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a finished catalogue in another form, for instance as HATS."""
     from morphoscope.catalogue.formats.convert import convert as converted
 
-    rows = converted(catalogue, out, shard_rows=shard_rows, overwrite=overwrite)
+    rows = converted(catalogue, out, shard_rows=shard_rows, float32=float32, overwrite=overwrite)
     note(f"{rows} galaxies → {out}")
 
 

@@ -23,7 +23,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from morphoscope.catalogue.columns import catalogue_schema, catalogue_table
 from morphoscope.catalogue.formats import parquet_csv as formats
 from morphoscope.catalogue.formats.fits_table import _Sum
-from morphoscope.catalogue.formats.parquet_csv import MARK
+from morphoscope.catalogue.formats.parquet_csv import MARK, guarded
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import (
     FORMATS,
@@ -31,9 +31,10 @@ from morphoscope.catalogue.formats.write import (
     read_provenance,
     target_of,
     write_catalogue,
+    write_unreadable,
     written,
 )
-from morphoscope.errors import UsageError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Classes, Column
 from morphoscope.metrics.conformal import Sets
@@ -342,13 +343,42 @@ def test_csv_through_pyarrow_and_python(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == SCHEMA.names
     expected = WHOLE.to_pylist()
-    assert [row["id"] for row in rows] == [row["id"] for row in expected]
+    assert [row["id"] for row in rows] == [guarded(row["id"]) for row in expected]
     assert [row["ra"] and float(row["ra"]) for row in rows] == [
         "" if row["ra"] is None else row["ra"] for row in expected
     ]
     assert [np.float32(row["p_Größer"]) for row in rows] == [np.float32(row["p_Größer"]) for row in expected]
     assert rows[0]["features"].count(",") == 3
     assert pyarrow.csv.read_csv(place)["dec"].to_pylist() == WHOLE["dec"].to_pylist()
+
+
+def test_a_csv_runs_nothing_in_a_spreadsheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """OWASP's characters, numbers excepted: an id -7 is an id."""
+    ids = ["=1+1", "@SUM(A1)", "+cmd", "-J12", "\tx", "-7", "+1.5e3", "J-12", None, "a=b"]
+    rows = pa.table({"=id": ids, "p": pa.array([-0.5] * len(ids), pa.float32())})
+    target = target_of(tmp_path / "c.csv")
+    write_catalogue(target, rows, {})
+    with open(target.path, newline="", encoding="utf-8") as file:
+        found = list(csv.reader(file))
+    assert found[0] == ["'=id", "p"]
+    assert [row[0] for row in found[1:]] == [
+        *("'=1+1", "'@SUM(A1)", "'+cmd", "'-J12", "'\tx", "-7", "+1.5e3", "J-12", "", "a=b")
+    ]
+    assert {row[1] for row in found[1:]} == {"-0.5"}
+    assert "5 cells begin as a spreadsheet's formula does" in capsys.readouterr().err
+    write_unreadable(target.path, [("=1", "a.jpg", "is cut off")])
+    assert "'=1,a.jpg" in (tmp_path / "c.unreadable.csv").read_text()
+
+
+def test_a_string_longer_than_counted_is_no_shorter_string(tmp_path: Path) -> None:
+    rows = pa.table({"id": ["abc"]})
+    target = target_of(tmp_path / "c.fits")
+    with (
+        pytest.raises(MorphoscopeError, match="'id' has a string of 3 characters where 2 were counted"),
+        written(target, target.path, rows.schema, {}, Extent(1, {"id": 2})) as writer,
+    ):
+        writer.write(rows)
+    assert not target.path.exists()
 
 
 def test_parquet_through_pyarrow(tmp_path: Path) -> None:

@@ -309,6 +309,73 @@ def test_convert_brings_everything_along(tmp_path: Path, shard_rows: int | None)
     assert read_provenance(tmp_path / "c.fits") == PROVENANCE
 
 
+def _as_lsdb_writes(place: Path, suffix: str = ".parquet", name: str = "Npix=4{suffix}") -> pa.Table:
+    """The layout of lsdb 0.11.1: no metadata of columns, large strings, statistics beside the tiles."""
+    rows = pa.table(
+        {
+            "id": pa.array([2**60, 7], pa.int64()),
+            "ra": [10.0, 11.0],
+            "dec": [1.0, 2.0],
+            "text": pa.array(["two words", "größe"], pa.large_string()),
+            INDEX: pa.array([1, 2], pa.int64()),
+        }
+    )
+    for tile in (4, 11):
+        path = place / "dataset" / "Norder=2" / "Dir=0" / name.replace("4", str(tile)).format(suffix=suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows.slice(tile == 11, 1), path)
+    for name in ("_common_metadata", "_metadata"):
+        pq.write_metadata(rows.schema, place / "dataset" / name)
+    pq.write_table(pa.table({"row_count": [1, 1]}), place / "per_partition_statistics.parquet")
+    said = f"#HATS catalog\nobs_collection=k\nhats_col_ra=ra\nhats_npix_suffix={suffix}\n"
+    for name in ("hats.properties", "properties"):
+        (place / name).write_text(said)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [(".parquet", "Npix=4{suffix}"), (".parq", "Npix=4{suffix}"), ("/", "Npix=4/part0.snappy.parquet")],
+)
+def test_convert_reads_hats_of_lsdb(tmp_path: Path, suffix: str, name: str):
+    rows = _as_lsdb_writes(tmp_path / "in", suffix, name)
+    assert convert(tmp_path / "in", tmp_path / "out.fits") == 2
+    found = fits.getdata(tmp_path / "out.fits")
+    assert found["id"].tolist() == rows["id"].to_pylist()
+    assert found["text"].tolist() == ["two words", r"gr\xf6\xdfe"]
+    assert found.names == ["id", "ra", "dec", "text"]
+    assert read_provenance(tmp_path / "in") == {}
+    assert convert(tmp_path / "in", tmp_path / "out.hats") == 2
+
+
+def test_convert_follows_a_collection(tmp_path: Path):
+    _as_lsdb_writes(tmp_path / "c" / "k")
+    _as_lsdb_writes(tmp_path / "c" / "k_5arcs")  # a margin: galaxies of the neighbours, again
+    said = tmp_path / "c" / "collection.properties"
+    said.write_text("#HATS Collection\nobs_collection=k\nhats_primary_table_url=k\nall_margins=k_5arcs\n")
+    assert convert(tmp_path / "c", tmp_path / "out.parquet") == 2
+    assert read_provenance(tmp_path / "c") == {}
+    for elsewhere in ("https://data.lsdb.io/hats/k", "../k", str(tmp_path / "in"), "gone", ""):
+        said.write_text(f"hats_primary_table_url={elsewhere}\n")
+        with pytest.raises(
+            UsageError, match=r"collection\.properties: hats_primary_table_url is '.*no folder"
+        ):
+            convert(tmp_path / "c", tmp_path / "other.parquet")
+
+
+def test_convert_to_single_precision(tmp_path: Path):
+    rows = _rows(without=2)
+    write_catalogue(target_of(tmp_path / "first.parquet"), rows, PROVENANCE)
+    assert rows.schema.field("embedding").type.value_type == pa.float16()
+    for float32, kind in ((False, pa.float16()), (True, pa.float32())):
+        arguments = ["convert", str(tmp_path / "first.parquet"), "--out", str(tmp_path / "c.parquet")]
+        result = CliRunner().invoke(app, [*arguments, "--overwrite", *(["--float32"] if float32 else [])])
+        assert result.exit_code == 0
+        found = pq.read_table(tmp_path / "c.parquet")
+        assert found.schema.field("embedding").type.value_type == kind
+        assert found["embedding"].to_pylist() == rows["embedding"].to_pylist()
+
+
 def test_convert_says_what_it_cannot_read(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="folder without Parquet files"):

@@ -8,9 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from morphoscope.catalogue.formats.hats import INDEX, tile_files
+from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, is_hats, primary_table, tile_files
 from morphoscope.catalogue.formats.table_schema import Extent, shape_of
-from morphoscope.catalogue.formats.write import Target, check_output, read_provenance, target_of, write_tables
+from morphoscope.catalogue.formats.write import (
+    Target,
+    check_output,
+    parquet_provenance,
+    target_of,
+    write_tables,
+)
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar
 
@@ -18,17 +24,24 @@ PIECE = 8192  # rows read at once
 
 
 def convert(
-    catalogue: Path | str, out: Path | str, *, shard_rows: int | None = None, overwrite: bool = False
+    catalogue: Path | str,
+    out: Path | str,
+    *,
+    shard_rows: int | None = None,
+    float32: bool = False,
+    overwrite: bool = False,
 ) -> int:
     """Write a Parquet catalogue in another form; units, descriptions and provenance come along.
 
     Rows keep their order, except that a HATS catalogue has its own.
 
     Args:
-        catalogue: Parquet, a folder of Parquet files, or HATS.
+        catalogue: Parquet, a folder of Parquet files, or HATS, also a collection of it.
         out: the new catalogue; its ending says the form (see
             :func:`morphoscope.catalogue.formats.write.target_of`).
         shard_rows: rows of each file of a folder, the most of them for HATS.
+        float32: embeddings in single precision also in Parquet, for readers that do not know float16, such as
+            fastparquet.
         overwrite: replace a catalogue that is already there.
 
     Returns:
@@ -44,12 +57,12 @@ def convert(
     if target.path.exists() and target.path.samefile(place):
         raise UsageError(f"{out} is the catalogue itself; choose another name")
     try:
-        schema = _schema(pq.read_schema(parts[0]), target)
+        schema = _schema(pq.read_schema(parts[0]), target, single=float32)
         target.check(schema)
         extent = _extent(parts, schema)
         what = f"writing {target.path.name}"
         with Bar(what, extent.rows, "galaxies") as bar:
-            write_tables(target, _tables(parts, schema, bar), schema, read_provenance(parts[0]), extent)
+            write_tables(target, _tables(parts, schema, bar), schema, parquet_provenance(parts[0]), extent)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise MorphoscopeError(f"{place} cannot be read: {str(error).splitlines()[0]}") from error
     except TypeError as error:
@@ -64,8 +77,11 @@ def parquet_parts(catalogue: Path) -> list[Path]:
         UsageError: there are none.
     """
     if catalogue.is_dir():
-        # Of a HATS catalogue the second list is its galaxies without a place.
-        parts = [*tile_files(catalogue), *sorted(catalogue.glob("*.parquet"))]
+        folder = primary_table(catalogue)
+        # Of HATS only these hold galaxies: others, such as LSDB's per_partition_statistics.parquet, do not.
+        unplaced = folder / UNPLACED
+        hats = [*tile_files(folder), *([unplaced] if unplaced.is_file() else [])]
+        parts = hats if is_hats(folder) else sorted(folder.glob("*.parquet"))
         if not parts:
             raise UsageError(f"{catalogue} is a folder without Parquet files; a catalogue was expected")
         return parts
@@ -79,12 +95,23 @@ def parquet_parts(catalogue: Path) -> list[Path]:
     return [catalogue]
 
 
-def _schema(found: pa.Schema, target: Target) -> pa.Schema:
-    """The columns of the new catalogue: half precision, which few readers know, stays in plain Parquet."""
-    columns = [_said(column) for column in found if column.name != INDEX]
-    if target.by_place or (target.mark is None and target.path.suffix.lower() != ".parquet"):
+def _schema(found: pa.Schema, target: Target, *, single: bool) -> pa.Schema:
+    """The columns of the new catalogue, with types that every format knows.
+
+    Half precision, which few readers know, stays in plain Parquet unless ``single``.
+    """
+    columns = [_plain_string(_said(column)) for column in found if column.name != INDEX]
+    if single or target.by_place or (target.mark is None and target.path.suffix.lower() != ".parquet"):
         columns = [_single(column) for column in columns]
     return pa.schema(columns)
+
+
+def _plain_string(column: pa.Field) -> pa.Field:
+    """The column with strings as such where pandas, polars or LSDB wrote large or repeated ones."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_string(kind):
+        return column.with_type(pa.string())
+    return column
 
 
 def _said(column: pa.Field) -> pa.Field:
@@ -107,7 +134,8 @@ def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
             if not texts:
                 extent += Extent(file.metadata.num_rows)
             for batch in file.iter_batches(PIECE, columns=texts) if texts else ():
-                extent += Extent.of(pa.Table.from_batches([batch]))
+                strings = [schema.field(name) for name in texts]
+                extent += Extent.of(pa.Table.from_batches([batch]).select(texts).cast(pa.schema(strings)))
     return extent
 
 

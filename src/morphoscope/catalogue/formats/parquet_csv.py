@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
 from morphoscope.catalogue.formats.table_schema import Extent, described, shape_of
 from morphoscope.errors import UsageError
+from morphoscope.progress import note
 
 METADATA_PREFIX = "morphoscope."
 ROW_GROUP = 65536  # most rows of a Parquet row group: each costs a line in the footer
@@ -113,22 +116,61 @@ def for_astropy(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent
 
 
 class CsvCatalogue:
-    """CSV: UTF-8, a header line, unknown values empty. The format has no place for provenance."""
+    """CSV: UTF-8, a header line, unknown values empty. The format has no place for provenance.
+
+    Strings that a spreadsheet would run as a formula get an apostrophe in front (see :func:`guarded`).
+    """
 
     def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
         del provenance, extent
+        self._guarded = 0
+        self._schema = pa.schema([c.with_name(guarded(c.name)) for c in _flat(schema)])
         options = arrow_csv.WriteOptions(quoting_style="needed")
-        self._file = arrow_csv.CSVWriter(place, _flat(schema), write_options=options)
+        self._file = arrow_csv.CSVWriter(place, self._schema, write_options=options)
 
     def write(self, table: pa.Table) -> None:
-        """Add some rows."""
-        self._file.write_table(_as_text(table))
+        """Append rows."""
+        columns = _as_text(table).columns
+        for number, column in enumerate(table.schema):
+            if pa.types.is_string(column.type):
+                columns[number] = self._guard(columns[number])
+        self._file.write_table(pa.table(columns, schema=self._schema))
+
+    def _guard(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        risky = pc.call_function("match_substring_regex", [column], pc.MatchSubstringOptions(_FORMULA))
+        if not pc.call_function("any", [risky]).as_py():
+            return column
+        texts = [text if text is None else guarded(text) for text in column.to_pylist()]
+        self._guarded += sum(new != old for new, old in zip(texts, column.to_pylist(), strict=True))
+        return pa.chunked_array([texts], pa.string())
 
     def close(self) -> None:
         """Write what is still held back."""
         self._file.close()
+        if self._guarded:
+            note(
+                f"{self._guarded} cells begin as a spreadsheet's formula does: written with an apostrophe in front"
+            )
 
-    abandon = close
+    def abandon(self) -> None:
+        """Close the file, which will be deleted."""
+        self._file.close()
+
+
+_FORMULA = r"^[=+\-@\t\r]"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def guarded(text: str) -> str:
+    """A cell of a CSV that no spreadsheet runs as a formula.
+
+    Strings that begin with ``= + - @``, a tab or a carriage return get an apostrophe in front, as OWASP
+    advises against CSV injection; numbers such as -7 do not.
+
+    >>> [guarded(text) for text in ("=1+1", "-7", "-J12", "J12")]
+    ["'=1+1", '-7', "'-J12", 'J12']
+    """
+    return f"'{text}" if re.match(_FORMULA, text) and not _NUMBER.fullmatch(text) else text
 
 
 def check_ecsv(schema: pa.Schema, name: str) -> None:

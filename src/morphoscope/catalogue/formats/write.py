@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from morphoscope import files
 from morphoscope.catalogue.formats.fits_table import FitsCatalogue, check_fits, fits_provenance
 from morphoscope.catalogue.formats.hats import ENDING as HATS
 from morphoscope.catalogue.formats.hats import MARK as HATS_MARK
-from morphoscope.catalogue.formats.hats import HatsCatalogue, check_hats, need_hats
+from morphoscope.catalogue.formats.hats import HatsCatalogue, check_hats, need_hats, primary_table
 from morphoscope.catalogue.formats.parquet_csv import (
     MARK,
     METADATA_PREFIX,
@@ -33,6 +34,7 @@ from morphoscope.catalogue.formats.parquet_csv import (
     check_ecsv,
     described_by,
     ecsv_provenance,
+    guarded,
 )
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.votable import VotableCatalogue, votable_provenance
@@ -258,8 +260,7 @@ def write_unreadable(out: Path, rows: Iterable[tuple[str, str, str]]) -> Path | 
     with files.atomic_file(place) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(UNREADABLE_COLUMNS)
-        writer.writerow(first)
-        writer.writerows(rows)
+        writer.writerows(map(guarded, row) for row in chain([first], rows))
     return place
 
 
@@ -277,7 +278,7 @@ def read_provenance(catalogue: Path | str) -> dict[str, str]:
     if not catalogue.exists():
         raise UsageError(f"{catalogue} does not exist; a catalogue was expected")
     if catalogue.is_dir():
-        place, ending = described_by(catalogue), ".parquet"
+        place, ending = described_by(primary_table(catalogue)), ".parquet"
     else:
         place, ending = catalogue, catalogue.suffix.lower()
     read = _PROVENANCE.get(ending)
@@ -289,7 +290,8 @@ def read_provenance(catalogue: Path | str) -> dict[str, str]:
         raise MorphoscopeError(f"{catalogue} is damaged or no catalogue: {error}") from error
 
 
-def _parquet_provenance(catalogue: Path) -> dict[str, str]:
+def parquet_provenance(catalogue: Path) -> dict[str, str]:
+    """The provenance in a Parquet file, whatever its ending; empty for one of another program."""
     metadata = pq.read_schema(catalogue).metadata or {}
     return {
         name.decode().removeprefix(METADATA_PREFIX): value.decode()
@@ -299,7 +301,7 @@ def _parquet_provenance(catalogue: Path) -> dict[str, str]:
 
 
 _PROVENANCE = {
-    ".parquet": _parquet_provenance,
+    ".parquet": parquet_provenance,
     ".fits": fits_provenance,
     ".vot": votable_provenance,
     ".xml": votable_provenance,
