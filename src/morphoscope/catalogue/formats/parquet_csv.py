@@ -149,7 +149,8 @@ class CsvCatalogue:
         self._file.close()
         if self._guarded:
             note(
-                f"{self._guarded} cells begin as a spreadsheet's formula does: written with an apostrophe in front"
+                f"{self._guarded} cells begin as a spreadsheet's formula does; they are written with an "
+                "apostrophe in front"
             )
 
     def abandon(self) -> None:
