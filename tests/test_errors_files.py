@@ -206,6 +206,52 @@ def test_an_unreadable_source_is_not_called_an_unwritable_target(tmp_path):
             explained(tmp_path / "a.txt", PermissionError(errno.EACCES, "refused", name))
 
 
+def test_a_full_disk_is_the_culprit_in_a_copy_too(tmp_path):
+    full = OSError(
+        errno.ENOSPC, "full", "/runs/weights.safetensors", None, str(tmp_path / ".run.partial-1-a")
+    )
+    with pytest.raises(MorphoscopeError, match=r"run: the disk is full"):
+        explained(tmp_path / "run", full)
+
+
+class SafetensorError(Exception):
+    """Called as that of the library, which gives the system's error as text."""
+
+
+def test_safetensors_errors_are_the_systems(tmp_path):
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(MorphoscopeError, match="the disk is full"):
+        explained(tmp_path / "run", full)
+    with pytest.raises(SafetensorError):
+        explained(tmp_path / "run", SafetensorError("invalid header"))
+
+
+def test_nothing_is_written_through_a_link_inside_a_run(tmp_path):
+    theirs, run = tmp_path / "theirs", tmp_path / "run"
+    theirs.mkdir()
+    run.mkdir()
+    (run / "run.yaml").write_text("")
+    for name in ("onnx", "figures"):
+        (run / name).symlink_to(theirs)
+    for target in (run / "onnx" / "network.onnx", run / "figures" / "deep" / "a.png"):
+        with pytest.raises(UsageError, match="is a link; a run keeps its files"), files.atomic_file(target):
+            pass
+        with pytest.raises(UsageError, match="is a link; a run keeps its files"), files.atomic_folder(target):
+            pass
+    assert not list(theirs.iterdir())
+    (tmp_path / "latest").symlink_to(run)  # a person's own link to a run is fine
+    files.write_json(tmp_path / "latest" / "metrics.json", {})
+    assert (run / "metrics.json").is_file()
+
+
+def test_a_null_character_is_no_part_of_a_name(tmp_path):
+    with pytest.raises(MorphoscopeError, match="contains a null character"):
+        files.read_bytes(Path("a\0b"), "a\0b")
+    for writing in (files.atomic_file, files.atomic_folder):
+        with pytest.raises(UsageError, match="contains a null character"), writing(tmp_path / "a\0b"):
+            pass
+
+
 def test_other_errors_pass(tmp_path):
     with pytest.raises(FileNotFoundError):
         explained(tmp_path / "a.txt", FileNotFoundError(errno.ENOENT, "gone", str(tmp_path / "a.txt")))

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writing, checksums, room on the disk."""
+"""Files that are whole or not there: atomic writing, checksums, free space."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 _PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
 
 
 def read_bytes(path: Path, name: str) -> bytes:
-    """The content of a file.
+    """The content of a file, called ``name`` in messages.
 
     Raises:
         MorphoscopeError: it cannot be read.
@@ -34,6 +31,8 @@ def read_bytes(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise MorphoscopeError(f"{name}: no such file") from error
+    except ValueError as error:  # a null character, which no file name can have
+        raise MorphoscopeError(f"{name!r}: not a file name; it contains a null character") from error
     except OSError as error:
         raise MorphoscopeError(f"{name}: cannot be read ({error.strerror})") from error
 
@@ -58,9 +57,9 @@ def _process_lives(pid: int) -> bool:
 
 
 def remove_stale_partials(target: Path) -> None:
-    """Delete what killed processes left half-written beside ``target``; living writers are left alone.
+    """Delete what killed processes left half-written beside ``target``; files of living ones stay.
 
-    A folder that was killed while it was being replaced (:func:`put_in_place`) comes back first.
+    A folder whose replacement was interrupted by a kill (:func:`put_in_place`) is restored first.
     """
     for leftover in _leftovers(target, _REPLACED):
         if not target.exists():
@@ -75,7 +74,7 @@ def remove_stale_partials(target: Path) -> None:
 
 
 def _leftovers(target: Path, mark: str) -> Iterator[Path]:
-    """Hidden siblings of ``target`` whose writer is dead."""
+    """Hidden siblings of ``target`` whose writer has ended."""
     for sibling in target.parent.glob(f"{glob.escape(f'.{target.name}{mark}')}*"):
         pid = sibling.name.split(mark)[-1].split("-")[0]
         if pid.isdigit() and not _process_lives(int(pid)):
@@ -83,11 +82,11 @@ def _leftovers(target: Path, mark: str) -> Iterator[Path]:
 
 
 def put_in_place(partial: Path, target: Path) -> None:
-    """Make the finished folder ``partial`` become ``target``, replacing a folder that is there.
+    """Rename the finished folder ``partial`` to ``target``, replacing a folder that is there.
 
-    The old folder is moved aside and deleted only when the new one is in place: deleting a large folder
-    takes seconds in which a kill would leave neither whole. A kill between the two renames leaves the old
-    folder hidden, and :func:`remove_stale_partials` brings it back.
+    The old folder is moved aside, and deleted once the new one is in place: deleting a large folder takes
+    seconds, and a kill meanwhile would leave neither whole. A kill between the two renames leaves the old
+    folder hidden, and :func:`remove_stale_partials` restores it.
     """
     if not target.is_dir():
         os.replace(partial, target)
@@ -110,7 +109,7 @@ def explained_os_errors(
 ) -> Iterator[None]:
     """Turn a full disk or a refused permission into one sentence that says what to do.
 
-    Errors about files that lie elsewhere, such as a source that may not be read, pass unchanged.
+    Errors about files elsewhere, such as a source that may not be read, pass unchanged.
 
     Args:
         target: what is being written.
@@ -118,8 +117,9 @@ def explained_os_errors(
     """
     try:
         yield
-    except OSError as error:
-        if not _concerns(error, target):
+    except Exception as caught:
+        error = _system_error(caught)
+        if error is None or not _concerns(error, target):
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MorphoscopeError(f"{target}: the disk is full; {when_full}") from error
@@ -130,14 +130,49 @@ def explained_os_errors(
         raise
 
 
+def _system_error(error: Exception) -> OSError | None:
+    """The system's error; safetensors gives it as text alone."""
+    if isinstance(error, OSError):
+        return error
+    if type(error).__name__ == "SafetensorError":
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is not None:
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+    return None
+
+
 def _concerns(error: OSError, target: Path) -> bool:
-    if not isinstance(error.filename, str | os.PathLike):
+    """Whether an error is about writing ``target``, and not about a file elsewhere."""
+    named = [path for path in (error.filename, error.filename2) if isinstance(path, str | os.PathLike)]
+    if not named:
         return True  # a write to an open file names none
-    place, home = Path(os.path.abspath(error.filename)), Path(os.path.abspath(target.parent))
-    if home.is_relative_to(place):
+    return any(_is_part(Path(os.path.abspath(path)), target) for path in named)  # a copy names its source too
+
+
+def _is_part(path: Path, target: Path) -> bool:
+    """Whether a path is ``target``, a folder above it, inside it, or a partial file for it."""
+    parent = Path(os.path.abspath(target.parent))
+    if parent.is_relative_to(path):
         return True
-    name = place.relative_to(home).parts[0] if place.is_relative_to(home) else ""
+    name = path.relative_to(parent).parts[0] if path.is_relative_to(parent) else ""
     return name == target.name or name.startswith(f".{target.name}.")
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Refuse what no file can be called, and writing through a link out of a run.
+
+    A run from a stranger may hold a folder that is a link to somewhere else.
+
+    Raises:
+        UsageError: it is so.
+    """
+    if "\0" in str(target):
+        raise UsageError(f"{str(target)!r}: not a file name; it contains a null character")
+    for folder in target.parents:
+        if folder.is_symlink() and (folder.parent / "run.yaml").is_file():
+            raise UsageError(
+                f"{folder} is a link; a run keeps its files in its own folder. Replace it by a folder"
+            )
 
 
 @contextlib.contextmanager
@@ -145,9 +180,11 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
     """Yield a temporary path to write to; on success it becomes ``target``, on failure it is removed.
 
     Raises:
-        UsageError: ``target`` is a folder.
+        UsageError: ``target`` is a folder, or in a linked folder of a run.
+        MorphoscopeError: the disk is full, or writing here is not permitted.
     """
     target = Path(target)
+    _refuse_foreign(target)
     if target.is_dir():
         raise UsageError(f"{target} is a folder; a file to write was expected")
     with explained_os_errors(target):
@@ -166,9 +203,11 @@ def atomic_folder(target: Path | str, *, overwrite: bool = False, mark: str | No
     """Yield a temporary folder to fill; on success it becomes ``target``, on failure it is removed.
 
     Raises:
-        UsageError: as :func:`refuse_existing`.
+        UsageError: as :func:`refuse_existing`, or ``target`` is in a linked folder of a run.
+        MorphoscopeError: the disk is full, or writing here is not permitted.
     """
     target = Path(target)
+    _refuse_foreign(target)
     refuse_existing(target, overwrite=overwrite, mark=mark)
     with explained_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -183,13 +222,13 @@ def atomic_folder(target: Path | str, *, overwrite: bool = False, mark: str | No
 
 
 def refuse_existing(target: Path, *, overwrite: bool, mark: str | None = None) -> None:
-    """Refuse to write over something that is there.
+    """Refuse to overwrite something that is there.
 
     Args:
         target: the folder to be written.
-        overwrite: allow to replace a folder.
-        mark: the file that shows a folder to be of the kind that may be replaced, such as "store.yaml": a
-            folder of images given by mistake is not deleted, whatever ``overwrite`` says.
+        overwrite: allow replacing a folder.
+        mark: a file that only folders which may be replaced contain, such as "store.yaml": a folder of images
+            given by mistake is not deleted, whatever ``overwrite`` says.
 
     Raises:
         UsageError: ``target`` is a file or a link, or a folder with something in it that may not be replaced.
@@ -210,15 +249,15 @@ def refuse_existing(target: Path, *, overwrite: bool, mark: str | None = None) -
 
 
 def ensure_room(folder: Path | str, needed_bytes: int) -> None:
-    """Say before the work starts when the disk cannot hold its result.
+    """Check before the work starts that the disk can hold its result.
 
     Raises:
         MorphoscopeError: fewer than ``needed_bytes`` are free where ``folder`` will be.
     """
-    place = Path(folder).absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    existing = Path(folder).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     if free < needed_bytes:
         raise MorphoscopeError(
             f"{folder}: {needed_bytes / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; "
@@ -232,8 +271,8 @@ def sha256_of(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(place: Path, values: dict[str, Any]) -> None:
-    """Write a JSON document at one stroke; numbers that are not finite are refused."""
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON document atomically; numbers that are not finite are refused."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    with files.atomic_file(place) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")

@@ -1,39 +1,96 @@
-"""Which process this is of those that torchrun has started, as its environment says it (``RANK``, …)."""
+"""The process that runs this program: tuned where it is ours alone, and one of several under torchrun.
+
+torchrun tells each process by its environment which one it is (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, …).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # glibc's malloc.h
+owned = False  # whether this process is ours alone: see :func:`claim`
+
+
+def claim() -> None:
+    """Tune this process for networks on a CPU. For processes that are ours alone; the library never calls it.
+
+    The command line and the workers that it starts call it once, early. It sets options of the C library's
+    memory allocator and of OpenCV, and lets timm be imported without torch's compiler
+    (:mod:`morphoscope.models.quick_timm`).
+    """
+    global owned
+    owned = True
+    keep_freed_memory()
+    # OpenCV would start threads of its own for large images, inside each of the loader's.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # read when OpenCV is imported
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed memory for the next step instead of returning it to the system.
+
+    A step on the CPU frees and allocates the same large activations again and again. By default glibc maps
+    each of them anew, and the system clears every page first: about a tenth of the time of a step
+    (EXPERIMENTS.md, 2026-11-21). The process then holds its peak memory until it ends. All threads share
+    one heap: with a heap each, memory freed by one thread was of no use to the others, and a long catalogue
+    grew.
+
+    Returns:
+        Whether the C library took the hint; it is glibc's alone.
+    """
+    mallopt = c_library_function("mallopt")
+    if mallopt is None:
+        return False
+    options = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1))
+    return all(bool(mallopt(*option)) for option in options)
+
+
+def c_library_function(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None with another C library."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        return getattr(ctypes.CDLL(None), name)
+    return None
 
 
 @dataclass(frozen=True)
 class Process:
-    """One of the processes.
+    """One of the processes that torchrun has started.
 
     Attributes:
-        rank: from 0; only rank 0 writes and speaks.
+        rank: from 0; only rank 0 writes files and messages.
         count: how many there are.
-        local: the number of its GPU.
+        local: its number on this machine, and that of its GPU.
+        on_this_machine: how many there are on this machine.
     """
 
     rank: int
     count: int
     local: int
-
-    @property
-    def leads(self) -> bool:
-        """Whether it writes and speaks."""
-        return self.rank == 0
+    on_this_machine: int = 1
 
 
 def started() -> Process | None:
-    """Which one this is of the processes that torchrun has started; None if it is the only one."""
+    """Which of torchrun's processes this is; None if it is the only one."""
     processes = _number("WORLD_SIZE", 1)
     if processes < 2:
         return None
-    return Process(_number("RANK", 0), processes, _number("LOCAL_RANK", 0))
+    return Process(
+        _number("RANK", 0),
+        processes,
+        _number("LOCAL_RANK", 0),
+        _number("LOCAL_WORLD_SIZE", processes),
+    )
 
 
 def _number(name: str, otherwise: int) -> int:
@@ -41,10 +98,18 @@ def _number(name: str, otherwise: int) -> int:
     return int(text) if text.isdigit() else otherwise
 
 
-def fall_silent() -> None:
-    """Let rank 0 speak; the others have nothing to clean up, so that a signal ends them at once."""
+def is_rank_0() -> bool:
+    """Whether this process writes files and messages: the only one does."""
     process = started()
-    if process is None or process.leads:
+    return process is None or process.rank == 0
+
+
+def leave_messages_to_rank_0() -> None:
+    """Make a command print nothing in all ranks but 0; these have nothing to clean up, so a signal ends them.
+
+    For commands alone: it changes the handlers of signals.
+    """
+    if is_rank_0():
         return
     from morphoscope import progress
 

@@ -1,7 +1,7 @@
-"""Documents that say which format they have: understood as a whole, or refused with the reason.
+"""Documents with the version of their format: read as a whole, or refused with the reason.
 
-Every file that a later version of the program may write otherwise carries ``format_version``. A program reads
-its own version and all before it; a newer one is not guessed at.
+Every file that a later version of the program may write differently carries ``format_version``. A program
+reads its own version and all before it, and refuses newer ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,52 @@ from pydantic import BaseModel, ValidationError
 from morphoscope.errors import MorphoscopeError
 
 Document = TypeVar("Document", bound=BaseModel)
+LARGEST = 32 << 20  # bytes of a document
+MOST_ALIASES = 20  # in YAML: a few lines of nested ones stand for billions of values
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML with few aliases."""
+
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > MOST_ALIASES:
+                raise yaml.YAMLError(f"it has more than {MOST_ALIASES} aliases")
+        return super().compose_node(parent, index)
+
+
+def load_yaml(text: str | bytes) -> Any:
+    """The value of a YAML document.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, its values cannot be converted (such as the date 2024-13-45), or it is
+            nested too deeply or by too many aliases.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (ValueError, TypeError, OverflowError, AttributeError, KeyError, IndexError) as error:
+        raise yaml.YAMLError(f"a value cannot be read ({str(error).splitlines()[0]})") from error
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+
+
+def read_document(path: Path, largest: int = LARGEST) -> bytes:
+    """The content of a small file.
+
+    Raises:
+        MorphoscopeError: it cannot be read, or is larger than a document can be.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise MorphoscopeError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > largest:
+        raise MorphoscopeError(f"{path} is larger than {largest >> 20} MiB; a small document was expected")
+    return content
 
 
 def understood(
@@ -26,7 +72,7 @@ def understood(
     Args:
         model: has a field ``format_version``, whose default is the newest that is read.
         text: the file's content, UTF-8.
-        parse: of YAML or JSON.
+        parse: of YAML (:func:`load_yaml`) or JSON.
         place: the file, for messages.
         what: the document that was expected there, such as ``"the header of a run"``.
 
@@ -36,13 +82,15 @@ def understood(
     try:
         values = parse(text)
         version = int(values["format_version"])
-    except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:  # ValueError: not UTF-8, or not JSON
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise MorphoscopeError(f"{place} is damaged: it is not {what}") from error
     check_version(version, model.model_fields["format_version"].default, place)
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise MorphoscopeError(f"{place} is damaged: {first_fault(error)}") from error
+    except RecursionError as error:
+        raise MorphoscopeError(f"{place} is damaged: it is nested too deeply") from error
 
 
 def check_version(version: int, newest: int, place: Path) -> None:

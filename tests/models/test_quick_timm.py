@@ -17,6 +17,8 @@ def _said(program: str) -> str:
 def test_networks_are_there_without_the_compiler() -> None:
     program = """
 import sys, torch
+from morphoscope import processes
+processes.claim()
 from morphoscope.models.backbone import timm
 network = timm.create_model("test_resnet", num_classes=2).eval()
 network(torch.zeros(1, 3, 64, 64))
@@ -30,6 +32,8 @@ def test_what_asks_the_compiler_gets_an_answer_when_it_is_used(first: str) -> No
     program = f"""
 {first}
 import torch
+from morphoscope import processes
+processes.claim()
 from morphoscope.models.backbone import timm
 from torchvision.ops import roi_align
 from torchvision.ops.roi_align import is_compile_supported

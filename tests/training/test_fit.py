@@ -1,24 +1,31 @@
 from __future__ import annotations
 
+import dataclasses
+import errno
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.evaluate import evaluate
+from morphoscope.labels.scheme import Classes
+from morphoscope.models.build import build
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import open_run
 from morphoscope.training import batches, callbacks
 from morphoscope.training.fit import fit
-from morphoscope.training.task import GalaxyTask
+from morphoscope.training.folder import begin, check_resumable, claimed
+from morphoscope.training.task import GalaxyTask, MeanLoss
 
 
 class Stopped(BaseException):
@@ -84,20 +91,27 @@ def test_a_killed_process_resumes(colours: Store, tiny: Recipe, tmp_path: Path):
     recipe = tiny.changed(training={"epochs": 300, "patience": None})
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     program = (
-        "from morphoscope.recipe import Recipe; from morphoscope.training.fit import fit;"
+        "from morphoscope.recipes import Recipe; from morphoscope.training.fit import fit;"
         "from morphoscope.data.store import open_store;"
         f"fit(Recipe.from_yaml({str(tmp_path / 'recipe.yaml')!r}), open_store({str(colours.path)!r}), "
         f"{str(out)!r}, progress=False)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (out / "resume" / "last.ckpt").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (out / "resume" / "last.ckpt").is_file()
-    with pytest.raises(UsageError, match="begun with another recipe"):
+    with pytest.raises(UsageError, match=r"begun with another recipe \(seed was 0 and is 1\)"):
         fit(recipe.changed(seed=1), colours, out, resume=True, progress=False)
+    last = out / "resume" / "last.ckpt"
+    whole = last.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"not a checkpoint", whole[:-200] + bytes(200)):
+        last.write_bytes(damaged)
+        with pytest.raises(MorphoscopeError, match=r"last\.ckpt is damaged \(.*delete it and run") as caught:
+            fit(recipe, colours, out, resume=True, progress=False)
+        assert "\n" not in str(caught.value)
     done = len(open_run(out, unfinished=True).history()["epoch"])
     assert 1 <= done < 300
 
@@ -140,9 +154,9 @@ def test_oversampling_fills_up_rare_classes_in_training_alone(colours: Store, ti
     seen: list[np.ndarray] = []
     original = batches.training_batches
 
-    def spy(recipe: Recipe, store: Store, rows: np.ndarray, device: torch.device) -> object:
+    def spy(recipe: Recipe, store: Store, rows: np.ndarray, *arguments: Any, **options: Any) -> object:
         seen.append(rows)
-        return original(recipe, store, rows, device)
+        return original(recipe, store, rows, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("morphoscope.training.fit.training_batches", spy)
@@ -177,6 +191,98 @@ def test_an_existing_folder_is_not_touched(colours: Store, tiny: Recipe, tmp_pat
     assert (tmp_path / "run" / "precious.txt").read_text() == "data"
     with pytest.raises(UsageError, match="no training to resume"):
         fit(tiny, colours, tmp_path / "nothing", resume=True, progress=False)
+
+
+def test_two_trainings_do_not_share_a_folder(colours: Store, tiny: Recipe, tmp_path: Path):
+    out = tmp_path / "run"
+    for resume in (False, True):
+        with (
+            claimed(out, tiny, colours, resume=False),
+            pytest.raises(UsageError, match="another process is training into this folder"),
+        ):
+            fit(tiny, colours, out, resume=resume, progress=False)
+        assert not out.exists()  # nothing was trained
+
+
+@pytest.mark.parametrize("files", [(), ("split.json",), ("split.json", "recipe.yaml")])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_training_killed_before_its_header_begins_again(
+    colours: Store, tiny: Recipe, tmp_path: Path, files: tuple[str, ...], resume: bool
+):
+    out = tmp_path / "run"
+    (out / "resume").mkdir(parents=True)
+    (out / "resume" / "lock").touch()
+    (out / ".run.yaml.partial-999999-abcdef").touch()
+    for name in files:
+        (out / name).write_text("half of an earlier training")
+    with claimed(out, tiny, colours, resume=resume) as state:
+        assert state == "new"
+        assert {path.name for path in out.iterdir()} == {"resume"}
+    assert not list(out.iterdir())
+
+
+def test_a_folder_of_somebody_else_is_not_taken_for_a_begun_training(
+    colours: Store, tiny: Recipe, tmp_path: Path
+):
+    for name, content in (("split.json", "mine"), ("resume", None), ("notes.txt", "mine")):
+        out = tmp_path / name / "run"
+        out.mkdir(parents=True)
+        if content is None:
+            (out / "resume").mkdir()
+            (out / "resume" / "cv.pdf").touch()
+        else:
+            (out / name).write_text(content)
+        for resume in (False, True):
+            with (
+                pytest.raises(UsageError, match="exists already and holds no training; train into another"),
+                claimed(out, tiny, colours, resume=resume),
+            ):
+                pass
+        assert list(out.iterdir())
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="is a link"), claimed(link, tiny, colours, resume=False):
+        pass
+
+
+def test_what_differs_from_the_interrupted_training_is_named(
+    colours: Store, brightness: Store, tiny: Recipe, tmp_path: Path
+):
+    split = make_split(colours, "random", test=0.2, validation=0.2, seed=0)
+    network, _ = build(tiny.model, 3, image_size=32)
+    begin(tiny, colours, split, network, tmp_path, origin="random", hub=None)
+    check_resumable(tmp_path, tiny, colours)
+    other = tiny.changed(optimiser={"lr": 0.5}, training={"batch": 3})
+    with pytest.raises(
+        UsageError, match=r"optimiser\.lr was 0\.003 and is 0\.5; training\.batch was 16 and is 3"
+    ):
+        check_resumable(tmp_path, other, colours)
+    with pytest.raises(UsageError, match=r"begun with another store \(count was 90 and is 60 in "):
+        check_resumable(tmp_path, tiny, brightness)
+    renamed = colours.meta.model_copy(update={"scheme": Classes(name="hues", classes=("a", "b", "c"))})
+    with pytest.raises(UsageError, match=r"begun with the labels 'colours' and .* holds others"):
+        check_resumable(tmp_path, tiny, dataclasses.replace(colours, meta=renamed))
+
+
+def test_a_full_disk_while_a_training_begins_leaves_nothing(
+    colours: Store, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(self: Recipe) -> str:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Recipe, "to_yaml", full)
+    with pytest.raises(MorphoscopeError, match=r"the disk is full; nothing was kept\. .*same command again"):
+        fit(tiny, colours, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_mean_loss_counts_galaxies_and_keeps_what_is_not_finite():
+    mean = MeanLoss()
+    mean.update(torch.tensor(1.0), 30)
+    mean.update(torch.tensor(5.0), 10)
+    assert float(mean.compute()) == 2.0
+    mean.update(torch.tensor(float("nan")), 1)
+    assert not torch.isfinite(mean.compute())
 
 
 def test_patience_needs_a_validation_split(colours: Store, tiny: Recipe, tmp_path: Path):

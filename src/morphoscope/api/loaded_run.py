@@ -14,6 +14,7 @@ from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.inference.predictor import Predictor
 from morphoscope.models.hub import HUB
+from morphoscope.processes import is_rank_0
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, open_run
 from morphoscope.studies.registry import find_recipe
@@ -518,6 +519,8 @@ def train(
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     store = store if isinstance(store, Store) else open_store(store)
     run = fit(recipe, store, out, resume=resume, progress=progress)
+    if not is_rank_0():  # the others of torchrun's processes have done their part
+        return LoadedRun(run)
     if recipe.data.test == 0:
         if read_calibration(run) is None or read_reference(run) is None:
             calibrate(run, store)

@@ -156,8 +156,6 @@ class Augmenter:
 
     def __init__(self, config: Augment, seed: int = 0, threads: int = 1) -> None:
         self.config, self.seed, self.threads = config, seed, threads
-        # OpenCV would start threads of its own for large images, inside each of ours.
-        cv2.setNumThreads(1)
 
     def training(
         self,

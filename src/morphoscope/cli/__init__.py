@@ -15,6 +15,7 @@ import typer
 
 from morphoscope.cli import data, evaluate, predict, sharing, studies, training
 from morphoscope.errors import MorphoscopeError
+from morphoscope.processes import claim, started
 from morphoscope.progress import note
 from morphoscope.version import __version__
 
@@ -39,14 +40,20 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
+NETWORK_COMMANDS = ("calibrate", "demo", "evaluate", "explain", "export", "predict", "study", "train")
+"""Commands that run a network: their process is tuned for it (:func:`morphoscope.processes.claim`)."""
+
+
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand in NETWORK_COMMANDS:
+        claim()
 
 
 def main() -> None:
@@ -55,7 +62,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=True)
     except MorphoscopeError as error:
-        note(f"morphoscope: {error}")
+        _report(error)
         status = error.exit_status
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,6 +80,15 @@ def main() -> None:
         )
         status = 1
     sys.exit(status)
+
+
+def _report(error: MorphoscopeError) -> None:
+    process = started()
+    if process is not None and process.rank > 0 and process.local == 0:
+        # Rank 0 says what all processes of its machine meet; here the files may be other ones.
+        print(f"morphoscope: process {process.rank}: {error}", file=sys.stderr)
+    else:
+        note(f"morphoscope: {error}")
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

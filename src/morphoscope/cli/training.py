@@ -61,9 +61,12 @@ def train(
     """Train a network, measure it on held-out galaxies, and write its report.
 
     The recipes: 'morphoscope models'. The fields for --set: 'morphoscope models --fields'.
+    Several GPUs: 'torchrun --nproc-per-node 4 -m morphoscope train ...'.
     """
+    from morphoscope.processes import is_rank_0, leave_messages_to_rank_0
     from morphoscope.studies.registry import find_recipe
 
+    leave_messages_to_rank_0()
     chosen = find_recipe(recipe).with_settings(settings or [])
     if weights and from_scratch:
         raise UsageError("--weights and --from-scratch contradict each other; give one")
@@ -76,7 +79,8 @@ def train(
     from morphoscope.data.store import open_store
 
     done = api.train(chosen, open_store(store), out, resume=resume, report=not no_report)
-    _say_result(done.metrics(), out, report=not no_report)
+    if is_rank_0():
+        _say_result(done.metrics(), out, report=not no_report)
 
 
 def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:

@@ -71,6 +71,9 @@ class Batches:
         batch: images per batch; the last one is smaller unless ``drop_last``.
         shuffle: a new order each epoch from (seed, epoch); else the order of ``rows``.
         workers: threads; 0: prepare in the caller's thread; none: one for each core.
+        prefetch: batches to prepare ahead.
+        part: (rank, count) takes every count-th image of each batch from the rank-th on, so that ``count``
+            processes with the same arguments share each batch without repeating or missing an image.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Batches:
         drop_last: bool = False,
         workers: int | None = None,
         prefetch: int = 3,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         sequence = images.images if isinstance(images, Store) else images
         # The bare array: np.memmap makes every view of an image some microseconds dearer.
@@ -95,6 +99,7 @@ class Batches:
         self.prepare = prepare
         self.batch, self.shuffle, self.seed, self.drop_last = batch, shuffle, seed, drop_last
         self.workers = (os.cpu_count() or 1) if workers is None else workers
+        self.part = part
         self.prefetch = max(prefetch, self.workers, 1)
         self.epoch = 0
         self.occurrences = occurrences(self.rows)
@@ -120,7 +125,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, order = self.epoch, self.order(self.epoch)
-        chunks = (order[step * self.batch : (step + 1) * self.batch] for step in range(len(self)))
+        rank, count = self.part
+        starts = range(0, len(self) * self.batch, self.batch)
+        chunks = (order[start : start + self.batch][rank::count] for start in starts)
         if self.workers == 0:
             for chunk in chunks:
                 yield self._batch(chunk, self._prepared(chunk, epoch))

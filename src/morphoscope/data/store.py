@@ -21,7 +21,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope import files
@@ -29,7 +28,7 @@ from morphoscope.data.masks import MASK_HASH, component_plane, open_masks
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.progress import track
-from morphoscope.versioned import understood
+from morphoscope.versioned import load_yaml, understood
 
 FORMAT_VERSION = 1
 
@@ -141,7 +140,7 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
         what = "is not a store: it has no store.yaml" if path.exists() else "does not exist"
         raise UsageError(f"{path} {what}. Make a store with 'morphoscope data ingest' or 'data simulate'")
     meta = understood(
-        StoreMeta, files.read_bytes(header, str(header)), yaml.safe_load, header, "the header of a store"
+        StoreMeta, files.read_bytes(header, str(header)), load_yaml, header, "the header of a store"
     )
     try:
         images = np.lib.format.open_memmap(path / "images.npy", mode="r")

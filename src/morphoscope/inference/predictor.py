@@ -21,7 +21,6 @@ from morphoscope.errors import UsageError
 from morphoscope.inference.calibration import Calibration, calibration_of, why_none
 from morphoscope.inference.mc_dropout import DropoutSamples
 from morphoscope.inference.ood import Reference, read_reference
-from morphoscope.models.memory import keep_freed_memory
 from morphoscope.models.precision import autocast_type, best_device
 from morphoscope.runs.run import Run
 
@@ -77,7 +76,6 @@ class Predictor:
         dropout_samples: int = 0,
     ) -> None:
         self.run = run
-        keep_freed_memory()
         self.scheme = run.scheme
         self.views = views or run.recipe.evaluation.views
         self.calibrated = run.recipe.evaluation.calibrate if calibrated is None else calibrated

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.models.attention import attention
 from morphoscope.models.baseline import BaselineTrunk
 from morphoscope.models.efficientnet import STAGES, fused_efficientnet
@@ -142,6 +142,8 @@ def _timm(
     if is_on_hub(name):
         hub = hub or hub_backbone(name)
         options = hub.model_args | {"pretrained_cfg": dict(hub.pretrained_cfg)} | options
+        if not timm.is_model(hub.architecture):
+            raise MorphoscopeError(f"model.name={name}: this timm has no model '{hub.architecture}'")
         name = hub.architecture
     elif not timm.is_model(name):
         near = did_you_mean(name, [*OWN, *timm.list_models()])
@@ -151,7 +153,7 @@ def _timm(
     options |= _sized(name, sides)
     try:
         return timm.create_model(name, pretrained=False, num_classes=classes, **options)
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError, KeyError) as error:
         raise UsageError(f"model {name} does not take these options: {error}") from error
 
 

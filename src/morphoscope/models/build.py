@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from morphoscope.errors import MorphoscopeError
 from morphoscope.models.backbone import (
     backbone,
     check_other_sizes,
@@ -22,6 +29,7 @@ from morphoscope.models.network import Network
 from morphoscope.models.pretrained import load_start, start_of
 from morphoscope.recipes import Model
 
+SLACK = 1 << 27  # parameters, half a gigabyte
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -74,6 +82,65 @@ def build(
         hidden_l2=model.hidden_l2,
     )
     return network, origin
+
+
+def trained_network(
+    model: Model, outputs: int, weights: Path, *, image_size: int, hub: HubBackbone | None = None
+) -> Network:
+    """The network of a recipe with the weights of a file, in evaluation mode, on the CPU.
+
+    The file decides how much memory is taken, and not what a recipe from somebody else declares.
+
+    Args:
+        model: the recipe's part about the network.
+        outputs: K of the label scheme.
+        weights: safetensors, as a training writes them.
+        image_size: side of the input in pixels.
+        hub: what the run knows of a backbone from a hub.
+
+    Raises:
+        MorphoscopeError: the file is damaged, or of another network.
+    """
+    if hub is None and is_on_hub(model.name):
+        raise MorphoscopeError(
+            f"{weights.parent / 'run.yaml'} has no 'backbone', without which {model.name} cannot be loaded"
+        )
+    try:
+        tensors = load_file(weights)
+        # The first weights are random, and replaced.
+        with torch.random.fork_rng(devices=[]), _at_most(sum(tensor.numel() for tensor in tensors.values())):
+            network, _ = build(model, outputs, image_size=image_size, start=False, hub=hub)
+        network.load_state_dict(tensors)
+    except (RuntimeError, OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise MorphoscopeError(f"{weights} does not fit the recipe's network ({reason})") from error
+    return network.eval()
+
+
+@contextlib.contextmanager
+def _at_most(parameters: int) -> Iterator[None]:
+    """Refuse to build a network of many more parameters than a file has, before their memory is used.
+
+    Some more are allowed: the layers that a study leaves out of a timm model are built first.
+
+    Raises:
+        RuntimeError: it has.
+    """
+    thread, total = threading.get_ident(), 0
+
+    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        nonlocal total
+        if parameter is None or threading.get_ident() != thread:
+            return
+        total += parameter.numel()
+        if total > 2 * parameters + SLACK:
+            raise RuntimeError(f"that has more than {total:,} parameters, the file {parameters:,}")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _started(made: Any, model: Model, frozen: list[torch.nn.Module]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -101,6 +101,12 @@ def read_weights(path: Path, name: str = "model") -> dict[str, torch.Tensor]:
         raise MorphoscopeError(f"{path}: holds no table of named tensors")
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+
+
+def save_weights(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors by name as safetensors, readable by others."""
+    save_file(tensors, path)
+    path.chmod(0o644)  # safetensors restricts its files to their owner; a run is there to be shared
 
 
 def fit_weights(backbone: nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:

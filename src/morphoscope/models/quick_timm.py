@@ -1,9 +1,11 @@
-"""timm without its slowest import.
+"""timm, in a process of our own without its slowest import.
 
-To import timm and torchvision is to import torch's compiler (``torch._dynamo``, with sympy: a third of the
-time from the shell to the first answer), which they need for two things alone, and only when these are used:
-torchvision asks it whether a device can be compiled for, timm marks one function that is not to be compiled.
-Here both ask when they come to it. Where the compiler is there already, as in a training, nothing is done.
+Importing timm and torchvision imports torch's compiler (``torch._dynamo``, with sympy: a third of the time
+from the shell to the first prediction), although they need it for two things only, and late: torchvision
+asks it whether a device is supported, timm marks one function as not to be compiled. In a process that the
+command line has claimed (:func:`morphoscope.processes.claim`) both are deferred until they are needed, by
+replacing entries of ``sys.modules`` and an attribute of ``torch.compiler`` during the import. In any other
+process timm is imported as usual.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from typing import Any
 
 import torch
 
+from morphoscope import processes
+
 COMPILER = "torch._dynamo"
 
 
 @contextmanager
 def compiler_left_out() -> Iterator[None]:
-    """Modules imported inside get torch's compiler when they first use it."""
-    if COMPILER in sys.modules or "timm" in sys.modules:
+    """Modules imported inside get torch's compiler when they first use it; only in a process of our own."""
+    if not processes.owned or COMPILER in sys.modules or "timm" in sys.modules:
         yield
         return
     package, utils = ModuleType(COMPILER), ModuleType(f"{COMPILER}.utils")

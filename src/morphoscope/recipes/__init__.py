@@ -1,8 +1,8 @@
 """A recipe says everything a training needs.
 
-    parts.py    every field, and every default of the program
-    whole.py    the recipe: changed, read and written
-    values.py   fields from text, as ``--set`` gives them
+    fields.py    every field with its default and description, and values from text as ``--set`` gives them
+    recipe.py    the recipe: changed, compared, read and written
+    presets.py   recipes for a small machine
 
 A paper's row is a Python function that returns a :class:`Recipe`; a variant changes a base with
 :meth:`Recipe.changed`. Any field can be set from the command line as ``--set optimiser.lr=0.01``.
@@ -12,7 +12,7 @@ The resolved recipe is saved with the run as ``recipe.yaml`` and can be run agai
 from __future__ import annotations
 
 from morphoscope.recipes.fields import Augment, Data, Evaluation, Model, Optimiser, Part, Schedule, Training
-from morphoscope.recipes.recipe import Recipe, fields
+from morphoscope.recipes.recipe import Recipe, differences, fields
 
 __all__ = [
     "Augment",
@@ -24,5 +24,6 @@ __all__ = [
     "Recipe",
     "Schedule",
     "Training",
+    "differences",
     "fields",
 ]

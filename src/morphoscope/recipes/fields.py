@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from morphoscope.errors import UsageError
+from morphoscope.versioned import load_yaml
 
 
 class Part(BaseModel):
@@ -265,7 +266,7 @@ def parsed(text: str, annotation: Any) -> Any:
     if tuple in kinds and not text.startswith("["):
         text = f"[{text}]"
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"'{text}' cannot be read as a value") from error
 

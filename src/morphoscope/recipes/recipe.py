@@ -1,4 +1,4 @@
-"""The recipe: its parts together, changed, read and written."""
+"""The recipe: its parts together, changed, compared, read and written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.recipes.fields import (
     Augment,
     Data,
@@ -20,6 +20,9 @@ from morphoscope.recipes.fields import (
     Training,
     parsed,
 )
+from morphoscope.versioned import load_yaml, read_document
+
+LARGEST = 1 << 20  # bytes of a recipe file
 
 
 class Recipe(Part):
@@ -102,9 +105,10 @@ class Recipe(Part):
         """
         path = Path(path)
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: cannot be read as a recipe ({error})") from error
+            values = load_yaml(read_document(path, LARGEST).decode())
+        except (MorphoscopeError, UnicodeDecodeError, ValueError) as error:
+            reason = str(error).removeprefix(f"{path}")
+            raise UsageError(f"{path}: cannot be read as a recipe ({reason.lstrip(': ')})") from error
         except yaml.YAMLError as error:
             raise UsageError(f"{path}: is not valid YAML ({str(error).splitlines()[0]})") from error
         if not isinstance(values, dict):
@@ -122,6 +126,22 @@ def fields() -> dict[str, Any]:
         else:
             named[name] = field
     return named
+
+
+def differences(before: Recipe, after: Recipe) -> list[str]:
+    """The fields in which two recipes differ, such as ``"optimiser.lr was 0.001 and is 0.01"``."""
+    return [
+        f"{path} was {_value(before, path)!r} and is {_value(after, path)!r}"
+        for path in fields()
+        if _value(before, path) != _value(after, path)
+    ]
+
+
+def _value(recipe: Recipe, path: str) -> Any:
+    value: Any = recipe
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
 
 
 def _known_field(path: str) -> Any:
@@ -151,6 +171,13 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
         if first["type"] == "extra_forbidden":
             raise UsageError(f"{where}: the recipe has no field '{path}'{_nearest(path)}") from error
         message = first["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        got = "" if isinstance(first["input"], dict) else f" (got {_shown(first['input'])})"
         place = f"{where}: {path}" if path else where  # a rule between parts has no field of its own
         raise UsageError(f"{place}: {message}{got}") from error
+    except (RecursionError, TypeError) as error:  # nested too deeply, or with names that are no text
+        raise UsageError(f"{where}: a recipe has one level of parts with named fields") from error
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,16 +1,16 @@
-"""The run: a folder with everything a training gave, readable without any pickle.
+"""The run: a folder with everything that a training made, readable without pickle.
 
 ::
 
-    run.yaml              what it is: scheme, how images must look, state, versions
+    run.yaml              the header: label scheme, the store's images, state, versions
     recipe.yaml           the resolved recipe; can be run again
     split.json            which galaxies were trained on, validated on, held out
     weights.safetensors   the network
     history.csv           one row an epoch
-    calibration.json      how the answers are corrected, fitted on the validation galaxies
-    reference.safetensors what the training's galaxies look like to the network
+    calibration.json      corrections of the predictions, fitted to the validation galaxies
+    reference.safetensors the distribution of the training galaxies' features
     metrics.json          test and validation results
-    predictions.parquet   every test galaxy
+    predictions.parquet   one row per test galaxy
     environment.json      versions, hardware, seed, git revision, duration
     figures/ report.html tensorboard/
     resume/               only while the training is unfinished
@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from morphoscope.labels.scheme import Scheme
 from morphoscope.models.hub import HubBackbone
 from morphoscope.packaged import DEFAULT, run_folder
 from morphoscope.recipes import Recipe
-from morphoscope.versioned import understood
+from morphoscope.versioned import load_yaml, read_document, understood
 
 if TYPE_CHECKING:
     from morphoscope.models.network import Network
@@ -57,12 +58,12 @@ HISTORY_COLUMNS = (
 
 
 class StoreFacts(BaseModel):
-    """What a run remembers of the store it was trained on."""
+    """Facts about the store that a run was trained on."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
-    path: str = Field(description="where the store was; it may have moved since")
+    path: str = Field(description="folder of the store at the time; it may have moved")
     source: str = ""
     count: int = 0
     image_shape: tuple[int, int, int]
@@ -73,7 +74,7 @@ class StoreFacts(BaseModel):
 
 
 class Header(BaseModel):
-    """What ``run.yaml`` says."""
+    """The content of ``run.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -83,8 +84,8 @@ class Header(BaseModel):
     scheme: Scheme
     store: StoreFacts
     parameters: int = 0
-    start: str = Field(default="", description="where the first weights came from")
-    backbone: HubBackbone | None = Field(default=None, description="of a backbone that came from a hub")
+    start: str = Field(default="", description="source of the starting weights")
+    backbone: HubBackbone | None = Field(default=None, description="of a backbone from a hub")
     best_epoch: int | None = None
     weights_sha256: str = ""
     program_version: str = ""
@@ -113,37 +114,33 @@ class Run:
         """The trained network, in evaluation mode, on the CPU.
 
         Raises:
-            MorphoscopeError: the weights are missing or are not those that the training wrote.
+            MorphoscopeError: the weights are missing, damaged, not those that the training wrote, or of
+                another network than the recipe's.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from morphoscope.models.build import trained_network
 
-        from morphoscope.models.build import build
-
-        place = self.path / "weights.safetensors"
-        if not place.is_file():
-            raise MorphoscopeError(f"{place} is missing; the run cannot be used without its weights")
-        if self.header.weights_sha256 and files.sha256_of(place) != self.header.weights_sha256:
+        path = self.path / "weights.safetensors"
+        if not path.is_file():
+            raise MorphoscopeError(f"{path} is missing; the run cannot be used without its weights")
+        if self.header.weights_sha256 and files.sha256_of(path) != self.header.weights_sha256:
             raise MorphoscopeError(
-                f"{place} is not the file that the training wrote (its checksum differs); "
+                f"{path} is not the file that the training wrote (its checksum differs); "
                 "restore it from a copy"
             )
-        network, _ = build(
+        return trained_network(
             self.recipe.model,
             self.scheme.outputs,
+            path,
             image_size=self.recipe.augment.size,
-            start=False,
             hub=self.header.backbone,
         )
-        try:
-            network.load_state_dict(load_file(place))
-        except (RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise MorphoscopeError(f"{place} does not fit the recipe's network ({reason})") from error
-        return network.eval()
 
     def history(self) -> dict[str, np.ndarray]:
-        """One value an epoch: epoch, seconds, lr, and loss and metric of training and validation."""
+        """One value per epoch: epoch, seconds, lr, and loss and metric of training and validation.
+
+        Raises:
+            MorphoscopeError: ``history.csv`` is damaged.
+        """
         return read_history(self.path / "history.csv")
 
     def metrics(self) -> dict[str, Any]:
@@ -155,17 +152,23 @@ class Run:
         return self._json("environment.json")
 
     def predictions(self) -> pa.Table:
-        """Every test galaxy: id, truth, prediction.
+        """One row per test galaxy: id, truth, prediction.
 
         Raises:
-            MorphoscopeError: the run has not been evaluated.
+            MorphoscopeError: the run has not been evaluated, or the file is damaged.
         """
-        place = self.path / "predictions.parquet"
-        if not place.is_file():
+        path = self.path / "predictions.parquet"
+        if not path.is_file():
             raise MorphoscopeError(
                 f"{self.path} has no predictions yet; run 'morphoscope evaluate {self.path}'"
             )
-        return pq.read_table(place)
+        try:
+            return pq.read_table(path)
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise MorphoscopeError(
+                f"{path} is damaged ({str(error).splitlines()[0][:200]}); make it again with 'morphoscope "
+                f"evaluate {self.path}'"
+            ) from error
 
     def split(self, store: Store) -> Split:
         """The split this run was trained with."""
@@ -175,33 +178,36 @@ class Run:
         """The store this run was trained on, if it is still where it was.
 
         Raises:
-            UsageError: it is not there any more, or the run was published, which leaves its place out.
+            UsageError: it is not there any more, or the run was published without its location.
         """
         if not self.header.store.path:
             raise UsageError(
-                f"{self.path} does not say where the galaxies of its training are, as published runs do not; "
-                "give them with --store"
+                f"{self.path} does not say where its training galaxies are, as published runs do not; give "
+                "the store with --store"
             )
         return open_store(self.header.store.path)
 
     def content_of(self, name: str) -> bytes | str | None:
-        """What is in one of the run's small files; None where there is none."""
-        place = self.path / name
-        return place.read_bytes() if place.is_file() else None
+        """The content of one of the run's small files; None where there is none."""
+        path = self.path / name
+        return read_document(path) if path.is_file() else None
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
             content = self.content_of(name)
-            return {} if content is None else json.loads(content)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            values = {} if content is None else json.loads(content)
+        except (ValueError, RecursionError) as error:  # ValueError: not JSON, or not UTF-8
             raise MorphoscopeError(f"{self.path / name} is damaged: it is not JSON") from error
+        if not isinstance(values, dict):
+            raise MorphoscopeError(f"{self.path / name} is damaged: a JSON object was expected")
+        return values
 
 
 def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
     """Open a run folder.
 
     Args:
-        path: the folder, or ``default`` for the network that the program brings along.
+        path: the folder, or ``default`` for the packaged network.
         unfinished: also accept a training that has not ended.
 
     Raises:
@@ -209,13 +215,13 @@ def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
         MorphoscopeError: it is damaged, unfinished, or was made by a newer program.
     """
     path = run_folder(path)
-    place = path / "run.yaml"
-    if not place.is_file():
+    header_file = path / "run.yaml"
+    if not header_file.is_file():
         what = "is not a run: it has no run.yaml" if path.exists() else "does not exist"
         raise UsageError(
             f"{path} {what}. Make a run with 'morphoscope train', or use the packaged one: '{DEFAULT}'"
         )
-    header = understood(Header, place.read_bytes(), yaml.safe_load, place, "the header of a run")
+    header = understood(Header, read_document(header_file), load_yaml, header_file, "the header of a run")
     run = Run(path, Recipe.from_yaml(path / "recipe.yaml"), header)
     if header.state != "finished" and not unfinished:
         raise MorphoscopeError(
@@ -226,14 +232,14 @@ def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
 
 
 def write_header(path: Path, header: Header) -> None:
-    """Write ``run.yaml`` at one stroke."""
+    """Write ``run.yaml`` atomically."""
     text = yaml.safe_dump(header.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     with files.atomic_file(path / "run.yaml") as place:
         place.write_text(text, encoding="utf-8")
 
 
 def store_facts(store: Store) -> StoreFacts:
-    """What a run remembers of its store."""
+    """The facts about a store that its run keeps."""
     meta = store.meta
     return StoreFacts(
         name=store.path.resolve().name,
@@ -249,7 +255,7 @@ def store_facts(store: Store) -> StoreFacts:
 
 
 def write_history(place: Path, rows: list[dict[str, float]]) -> None:
-    """Write ``history.csv`` at one stroke; what was not measured is an empty field."""
+    """Write ``history.csv`` atomically; values that were not measured are empty fields."""
     with files.atomic_file(place) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HISTORY_COLUMNS)
@@ -257,16 +263,24 @@ def write_history(place: Path, rows: list[dict[str, float]]) -> None:
             writer.writerow([_field(row.get(name, math.nan)) for name in HISTORY_COLUMNS])
 
 
-def read_history(place: Path) -> dict[str, np.ndarray]:
-    """Columns of ``history.csv``; empty arrays when there is none yet."""
+def read_history(path: Path) -> dict[str, np.ndarray]:
+    """Columns of ``history.csv``; empty arrays when there is none yet.
+
+    Raises:
+        MorphoscopeError: the file is damaged.
+    """
     rows: list[dict[str, str]] = []
-    if place.is_file():
-        with open(place, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    return {
-        name: np.array([float(row[name]) if row[name] else math.nan for row in rows])
-        for name in HISTORY_COLUMNS
-    }
+    try:
+        if path.is_file():
+            rows = list(csv.DictReader(io.StringIO(read_document(path).decode(), newline="")))
+        return {
+            name: np.array([float(row[name]) if row[name] else math.nan for row in rows])
+            for name in HISTORY_COLUMNS
+        }
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise MorphoscopeError(
+            f"{path} is damaged; a table with the columns {', '.join(HISTORY_COLUMNS)} was expected"
+        ) from error
 
 
 def _field(value: float) -> str:

@@ -116,11 +116,11 @@ def _write_halved(weights: Path, place: Path) -> None:
     Raises:
         MorphoscopeError: a weight is larger.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
-    halved = {name: _halved(name, tensor) for name, tensor in load_file(weights).items()}
-    save_file(halved, place)
-    place.chmod(0o644)  # safetensors leaves its files to their owner alone
+    from morphoscope.models.pretrained import save_weights
+
+    save_weights({name: _halved(name, tensor) for name, tensor in load_file(weights).items()}, place)
 
 
 def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The moving average of the weights, warmed up."""
+"""Moving average of the weights, with a warm-up."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from morphoscope.models.network import Network
 
 
 def averaged(network: Network, decay: float) -> AveragedModel:
-    """A copy of a network that follows it: weights and running statistics averaged over the last steps.
+    """A moving average of a network's weights and running statistics.
 
-    Its number of updates is part of its state, so that a resumed training averages on as if never stopped.
+    The number of updates is part of its state, so a resumed training continues the average exactly.
     """
     return AveragedModel(network, multi_avg_fn=_warmed_up(decay), use_buffers=True)
 
 
 def decay_after(updates: int, decay: float) -> float:
-    """The share of the average that stays: min(decay, (1 + n) / (10 + n)) after n updates.
+    """The decay after n updates: min(decay, (1 + n) / (10 + n)).
 
-    With a decay of 0.999 throughout, the average was for thousands of steps that of a network that had hardly
-    learned, with the running statistics of its first batches. The formula is that of TensorFlow's
+    With a constant decay of 0.999 the average was dominated for thousands of steps by a barely trained
+    network and the running statistics of its first batches. The formula is that of TensorFlow's
     ``ExponentialMovingAverage`` with ``num_updates``.
     """
     return min(decay, (1 + updates) / (10 + updates))

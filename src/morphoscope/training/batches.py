@@ -1,7 +1,7 @@
-"""What the network is fed: augmented training batches and plain validation batches.
+"""Batches of a training: augmented ones to learn from and plain ones for validation.
 
-On a CPU the loader's threads warp each image with OpenCV. On a GPU they only gather stored images, and
-the whole batch is warped there.
+On a CPU the loader's threads warp each image with OpenCV. On a GPU they only gather stored images, and the
+whole batch is warped there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from morphoscope.recipes import Recipe
 
 
 class EpochOfBatches(Callback):
-    """Tells the loader which epoch begins, so that order and draws follow from it."""
+    """Tells the loader which epoch begins: order and augmentation follow from it."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
@@ -32,17 +32,20 @@ class EpochOfBatches(Callback):
 
 @dataclass(frozen=True)
 class TrainingBatches:
-    """The training loader and the callback that keeps it in step."""
+    """The training loader, and the callback that tells it the epoch."""
 
     batches: Batches
     callback: Callback
 
 
-def training_batches(recipe: Recipe, store: Store, rows: np.ndarray, device: torch.device) -> TrainingBatches:
-    """Shuffled, augmented batches; the draws depend only on (seed, epoch, row).
+def training_batches(
+    recipe: Recipe, store: Store, rows: np.ndarray, device: torch.device, *, part: tuple[int, int] = (0, 1)
+) -> TrainingBatches:
+    """Shuffled, augmented batches; the augmentation of a galaxy depends only on (seed, epoch, row).
 
     With ``augment.train_size`` the side of the images grows over the epochs in equal shares
-    (progressive learning, Tan & Le 2021, section 4).
+    (progressive learning, Tan & Le 2021, section 4). A process takes its ``part`` of each batch: its rank,
+    and how many there are.
     """
     augmenter = Augmenter(recipe.augment, recipe.seed)
 
@@ -59,12 +62,13 @@ def training_batches(recipe: Recipe, store: Store, rows: np.ndarray, device: tor
         seed=recipe.seed,
         drop_last=len(rows) > recipe.training.batch,  # a last batch of one breaks batch normalisation
         workers=recipe.training.workers,
+        part=part,
     )
     return TrainingBatches(batches, EpochOfBatches(batches))
 
 
 def validation_batches(recipe: Recipe, store: Store, rows: np.ndarray, device: torch.device) -> Batches:
-    """Undisturbed centre crops in the order of the rows."""
+    """Centre crops without augmentation, in the order of the rows."""
     augmenter = Augmenter(recipe.augment, recipe.seed)
 
     def plain(images: Picked, *_: object) -> np.ndarray:
@@ -92,10 +96,10 @@ def size_in_epoch(recipe: Recipe, epoch: int) -> int:
 
 
 def warps_on(device: torch.device) -> bool:
-    """Whether batches are warped on the device rather than by the loader's threads."""
+    """Whether batches are warped on the device and not by the loader's threads."""
     return device.type == "cuda"
 
 
 def gathered(images: Picked, *_: object) -> np.ndarray:
-    """The stored images of a batch as they are, (N, H, W, C) uint8."""
+    """The stored images of a batch, (N, H, W, C) uint8."""
     return np.stack([images[index] for index in range(len(images))])

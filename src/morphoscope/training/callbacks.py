@@ -1,8 +1,10 @@
-"""What happens at the end of an epoch: history, best weights, early stopping, progress."""
+"""Lightning callbacks: history, best weights, early stopping, progress, signals."""
 
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,13 @@ from morphoscope.training.task import GalaxyTask
 
 
 class Epochs(Callback):
-    """Keeps the history and the best weights, and stops a training that has stopped improving.
+    """Keeps the history and the best weights, and stops a training that no longer improves.
 
-    One callback does all three because they hang on one question: was this epoch the best so far?
-    Its state is part of the checkpoint, so a resumed training decides as an uninterrupted one would.
+    One callback does all three because all depend on whether this epoch was the best so far. Its state is
+    part of the checkpoint, so a resumed training decides as an uninterrupted one would.
 
     Args:
-        run: the run folder; ``history.csv`` is written there after every epoch.
+        run: the run folder; rank 0 writes ``history.csv`` there after every epoch.
         training: the recipe's part (patience, monitor).
         validated: whether there is a validation split; without one the last epoch is the best.
     """
@@ -44,11 +46,12 @@ class Epochs(Callback):
         self.started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the history, remember the best weights, stop if patience is over."""
+        """Write the history, keep the best weights, stop if patience has run out."""
         assert isinstance(pl_module, GalaxyTask)
         row = self._row(trainer, pl_module)
         self.rows.append(row)
-        write_history(self.run / "history.csv", self.rows)
+        if trainer.is_global_zero:
+            write_history(self.run / "history.csv", self.rows)
         if trainer.logger is not None:
             trainer.logger.log_metrics(
                 {name: value for name, value in row.items() if math.isfinite(value)}, step=int(row["epoch"])
@@ -61,10 +64,10 @@ class Epochs(Callback):
         waited = row["epoch"] - self.best_epoch
         if self.validated and self.training.patience and waited >= self.training.patience:
             trainer.should_stop = True
-        self._say(row, pl_module, stopped=trainer.should_stop)
+        self._report(row, pl_module, stopped=trainer.should_stop)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs."""
+        """The state that a resumed training needs."""
         return {
             "rows": self.rows,
             "best_epoch": self.best_epoch,
@@ -73,14 +76,14 @@ class Epochs(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.rows = state_dict["rows"]
         self.best_epoch = state_dict["best_epoch"]
         self.best_value = state_dict["best_value"]
         self.best_weights = state_dict["best_weights"]
 
     def _row(self, trainer: Trainer, task: GalaxyTask) -> dict[str, float]:
-        train_loss, train_metric = task.tally("training").measured()
+        train_loss, train_metric = task.epoch_metrics("training").measured()
         row = {
             "epoch": trainer.current_epoch + 1 + self.training.initial_epoch,
             "seconds": time.monotonic() - self.started,
@@ -89,7 +92,7 @@ class Epochs(Callback):
             "train_metric": train_metric,
         }
         if self.validated:
-            row["validation_loss"], row["validation_metric"] = task.tally("validation").measured()
+            row["validation_loss"], row["validation_metric"] = task.epoch_metrics("validation").measured()
         return row
 
     def _monitored(self, row: dict[str, float], *, higher_is_better: bool) -> float:
@@ -99,7 +102,7 @@ class Epochs(Callback):
             return row["validation_loss"]
         return -row["validation_metric"] if higher_is_better else row["validation_metric"]
 
-    def _say(self, row: dict[str, float], task: GalaxyTask, *, stopped: bool) -> None:
+    def _report(self, row: dict[str, float], task: GalaxyTask, *, stopped: bool) -> None:
         last = self.training.epochs
         metric = task.scheme.metric
         words = [
@@ -112,8 +115,29 @@ class Epochs(Callback):
             words.append(f"{metric} {row['validation_metric']:.4f}")
         words.append(f"{row['seconds']:.1f} s")
         if stopped:
-            words.append(f"stops: no better epoch since {self.best_epoch}")
+            words.append(f"stopping: no better epoch since {self.best_epoch}")
         note("  ".join(words))
+
+
+class KeptSignals(Callback):
+    """Leaves SIGTERM and SIGUSR1 with whoever handled them before Lightning took them over.
+
+    Lightning's handler for SIGTERM waits for the other processes of a training, which may be gone.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remember the handlers; Lightning installs its own after this."""
+        self.handlers = {number: signal.getsignal(number) for number in _TAKEN}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put them back."""
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self.handlers.items():
+                if handler is not None:
+                    signal.signal(number, handler)
+
+
+_TAKEN = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 class StepBar(Callback):
@@ -132,11 +156,11 @@ class StepBar(Callback):
             self.bar.advance()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the bar away before the message comes."""
+        """Remove the bar before the error message."""
         self._close()
 
     def _close(self) -> None:

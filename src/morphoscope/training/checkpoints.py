@@ -12,13 +12,16 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from morphoscope import files
+from morphoscope.errors import MorphoscopeError
+
+NEEDED = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states", "state_dict"}
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes beside the checkpoint and renames, so that a kill or a full disk leaves the last whole one.
 
-    Lightning's own way writes into the system's temporary folder and moves the file from there, which
-    between two disks is a copy that can break off.
+    Lightning itself writes into the system's temporary folder and moves the file from there, which between
+    two disks is a copy that can be cut short.
     """
 
     def save_checkpoint(
@@ -27,7 +30,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Save the state of a training.
 
         Raises:
-            OSError: the disk is full.
+            MorphoscopeError: the disk is full.
         """
         with files.atomic_file(Path(path)) as partial:
             try:
@@ -36,3 +39,28 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 if shutil.disk_usage(partial.parent).free < 64 * 2**20:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
                 raise
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read the state of a training; no pickled code is run.
+
+        Raises:
+            MorphoscopeError: the file is damaged.
+        """
+        try:
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:  # torch raises whatever zip, pickle and its own reader raise
+            raise _damaged(
+                path, (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            ) from error
+        if not isinstance(checkpoint, dict) or not checkpoint.keys() >= NEEDED:
+            raise _damaged(path, "it is not the checkpoint of a training")
+        return checkpoint
+
+
+def _damaged(path: str | os.PathLike[str], reason: str) -> MorphoscopeError:
+    return MorphoscopeError(
+        f"{path} is damaged ({reason}); delete it and run the same command with --resume, which then begins "
+        "with the first epoch again"
+    )

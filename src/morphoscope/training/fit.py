@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
@@ -22,16 +25,18 @@ from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.build import build
-from morphoscope.models.hub import hub_backbone, is_on_hub
-from morphoscope.models.memory import keep_freed_memory
+from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
+from morphoscope.models.network import Network
 from morphoscope.models.precision import best_device, training_type
+from morphoscope.processes import Process
 from morphoscope.progress import note
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, open_run
+from morphoscope.training import distributed
 from morphoscope.training.batches import training_batches, validation_batches
-from morphoscope.training.callbacks import Epochs, StepBar
+from morphoscope.training.callbacks import Epochs, KeptSignals, StepBar
 from morphoscope.training.checkpoints import AtomicCheckpoints
-from morphoscope.training.folder import begin, check_resumable, finish
+from morphoscope.training.folder import RESUME, begin, claimed, finish
 from morphoscope.training.galaxies import (
     check_crop,
     check_scheme,
@@ -47,8 +52,8 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
     """Train a network and leave a run folder.
 
     The folder exists from the first second, so that a training which is stopped at any moment (a kill,
-    Ctrl-C, a full disk) goes on with ``resume`` from its last whole epoch, with the same numbers to the
-    last digit as if it had never stopped.
+    Ctrl-C, a full disk) can be resumed from its last whole epoch, with the same numbers to the last digit as
+    if it had never stopped. In processes started by torchrun, all train the same network together.
 
     Args:
         recipe: everything about the training.
@@ -58,25 +63,21 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
         progress: show a bar over the steps, in a terminal; a log gets one line an epoch.
 
     Raises:
-        UsageError: the folder exists, or nothing is there to resume, or the recipe contradicts itself.
-        MorphoscopeError: the loss is not finite, weights are not to be had, the disk is full.
+        UsageError: the folder exists or is in use, there is nothing to resume, or the recipe contradicts
+            itself.
+        MorphoscopeError: the loss is not finite, weights cannot be fetched, the disk is full, or another
+            process of the training has ended.
     """
     out = Path(out)
-    if resume:
-        check_resumable(out, recipe)
-        run = open_run(out, unfinished=True)
-        if run.header.state == "finished":
-            note(f"{out} is finished already")
-            return run
-    elif (out / "run.yaml").is_file():
-        raise UsageError(f"{out} holds a training already; continue it with --resume, or train elsewhere")
-    else:
-        files.refuse_existing(out, overwrite=False)
     try:
-        with files.explained_os_errors(out):
-            return _train(recipe, store, out, progress=progress)
+        with (
+            distributed.joined() as process,
+            files.explained_os_errors(out),
+            torch.random.fork_rng(_forked_devices()),
+        ):
+            return _fit(recipe, store, out, process, resume=resume, progress=progress)
     except MorphoscopeError as error:
-        if not _disk_is_full(error):
+        if not _disk_is_full(error) or not (out / "run.yaml").is_file():
             raise
         raise MorphoscopeError(
             f"{out}: the disk is full; the training is kept up to its last whole epoch. Free some room, then "
@@ -84,23 +85,68 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
         ) from error
 
 
-def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
+@dataclass(frozen=True)
+class _Plan:
+    """All that a training needs, made before anything is written."""
+
+    recipe: Recipe
+    store: Store
+    split: Split
+    rows: np.ndarray
+    device: torch.device
+    network: Network
+    origin: str
+    hub: HubBackbone | None
+    class_weights: torch.Tensor | None
+
+
+def _fit(
+    recipe: Recipe, store: Store, out: Path, process: Process | None, *, resume: bool, progress: bool
+) -> Run:
     started = time.monotonic()
-    keep_freed_memory()
-    scheme = store.need_scheme()
+    with contextlib.ExitStack() as held:
+        state = distributed.on_rank_0(
+            process, lambda: held.enter_context(claimed(out, recipe, store, resume=resume))
+        )
+        if state == "finished":
+            note(f"{out} is finished already")
+            return open_run(out)
+        plan = distributed.in_every_process(process, lambda: _plan(recipe, store, out, process))
+        header = distributed.on_rank_0(
+            process,
+            lambda: begin(recipe, store, plan.split, plan.network, out, origin=plan.origin, hub=plan.hub),
+        )
+        processes = "" if process is None else f", {process.count} processes"
+        note(
+            f"{recipe.name}: {recipe.model.name}, {header.parameters:,} parameters ({plan.origin}); "
+            f"{len(plan.rows)} training and {len(plan.split.validation)} validation galaxies, "
+            f"{plan.device}{processes}"
+        )
+        task = GalaxyTask(plan.network, store.need_scheme(), recipe, plan.class_weights)
+        task.batch_total = min(recipe.training.batch, len(plan.rows))
+        epochs = Epochs(out, recipe.training, validated=len(plan.split.validation) > 0)
+        with _quiet_lightning(), _kept_signals():
+            _run_lightning(task, epochs, plan, out, process, progress=progress)
+        distributed.on_rank_0(process, lambda: finish(header, task, epochs, recipe, out, started))
+        return open_run(out)
+
+
+def _plan(recipe: Recipe, store: Store, out: Path, process: Process | None) -> _Plan:
     check_scheme(recipe, store)
     split = split_of(recipe, store, out)
     if recipe.training.patience and not len(split.validation):
         raise UsageError("training.patience needs a validation split; set data.validation above 0")
     check_crop(recipe, store)
     rows = training_rows(recipe, store, split)
-    device = best_device()
+    distributed.check_shares(
+        process, batch=recipe.training.batch, training=len(rows), validation=len(split.validation)
+    )
     torch.manual_seed(recipe.seed)
-    with _calm():
+    with _quiet_lightning():
         hub = hub_backbone(recipe.model.name) if is_on_hub(recipe.model.name) else None
         network, origin = build(
             recipe.model,
-            scheme.outputs,
+            store.need_scheme().outputs,
             image_size=recipe.augment.size,
             statistics=statistics_of(recipe, store, split),
             hub=hub,
@@ -108,45 +154,35 @@ def _train(recipe: Recipe, store: Store, out: Path, *, progress: bool) -> Run:
         )
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    header = begin(recipe, store, split, network, out, origin=origin, hub=hub)
-    note(
-        f"{recipe.name}: {recipe.model.name}, {header.parameters:,} weights ({origin}); "
-        f"{len(rows)} training and {len(split.validation)} validation galaxies, {device}"
-    )
-    task = GalaxyTask(network, scheme, recipe, loss_weights(recipe, store, split))
-    epochs = Epochs(out, recipe.training, validated=len(split.validation) > 0)
-    with _calm():
-        _run_lightning(task, epochs, recipe, store, rows, split, out, device, progress=progress)
-    return finish(header, task, epochs, recipe, out, started)
+    weights = loss_weights(recipe, store, split)
+    return _Plan(recipe, store, split, rows, best_device(), network, origin, hub, weights)
 
 
 def _run_lightning(
-    task: GalaxyTask,
-    epochs: Epochs,
-    recipe: Recipe,
-    store: Store,
-    rows: np.ndarray,
-    split: Split,
-    out: Path,
-    device: torch.device,
-    *,
-    progress: bool,
+    task: GalaxyTask, epochs: Epochs, plan: _Plan, out: Path, process: Process | None, *, progress: bool
 ) -> None:
+    recipe, device, validation_rows = plan.recipe, plan.device, plan.split.validation
     keeper = ModelCheckpoint(
-        dirpath=out / "resume", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+        dirpath=out / RESUME, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
     )
-    training = training_batches(recipe, store, rows, device)
+    part = distributed.part_of(process)
+    training = training_batches(recipe, plan.store, plan.rows, device, part=part)
     number_type = training_type(recipe.training.precision, device, task.network, recipe.augment.size)
+    devices = 1 if process is None else process.on_this_machine
     trainer = lightning.Trainer(
         accelerator=device.type,
-        devices=1,
+        devices=devices,
+        num_nodes=1 if process is None else process.count // devices,
+        strategy=distributed.strategy(process),
+        use_distributed_sampler=False,  # the loader takes this process's part of each batch itself
         precision="bf16-mixed" if number_type else "32-true",
         max_epochs=recipe.training.epochs - recipe.training.initial_epoch,
         callbacks=[
+            KeptSignals(),
             training.callback,
             epochs,
             keeper,
-            *([StepBar()] if progress and sys.stderr.isatty() else []),
+            *([StepBar()] if progress and sys.stderr.isatty() and part[0] == 0 else []),
         ],
         logger=TensorBoardLogger(str(out), name="tensorboard", version=""),
         default_root_dir=str(out),
@@ -156,10 +192,11 @@ def _run_lightning(
         plugins=[AtomicCheckpoints()],
         log_every_n_steps=1_000_000,
     )
-    validation = (
-        validation_batches(recipe, store, split.validation, device) if len(split.validation) else None
-    )
-    last = out / "resume" / "last.ckpt"
+    validation = None
+    if len(validation_rows):
+        rows = distributed.own_rows(validation_rows, process)
+        validation = validation_batches(recipe, plan.store, rows, device)
+    last = out / RESUME / "last.ckpt"
     try:
         trainer.fit(task, training.batches, validation, ckpt_path=str(last) if last.is_file() else None)
     except SystemExit:  # Lightning's answer to Ctrl-C
@@ -170,8 +207,14 @@ def _run_lightning(
         raise MorphoscopeError(
             f"{recipe.model.name} with training.batch={recipe.training.batch} at augment.size="
             f"{recipe.augment.size} does not fit the memory of the {device.type}; set training.batch lower "
-            f"(the learning rate may want to follow it), or augment.size, then train again with --resume"
+            f"(the learning rate may need to follow it), or augment.size, then train into another folder"
         ) from error
+
+
+def _forked_devices() -> list[int]:
+    """The GPUs whose random numbers a training changes; the caller's own continue as they were."""
+    device = best_device()
+    return [device.index or 0] if device.type == "cuda" else []
 
 
 def _memory_is_full(error: BaseException) -> bool:
@@ -187,8 +230,24 @@ def _disk_is_full(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """Keep Lightning's banners and hints about its own data loaders away from the user."""
+def _kept_signals() -> Iterator[None]:
+    """Give the handlers of Ctrl-C and of a polite kill back: Lightning changes both."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Hide Lightning's banners, and its hints about data loaders of its own."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,15 +1,16 @@
-"""The run folder of a training: begun, gone on with, finished."""
+"""The run folder of a training: claimed by one process, begun, resumed, finished."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import torch
-from safetensors.torch import save_file
 
 from morphoscope import files
 from morphoscope.data.splits.file import Split
@@ -18,27 +19,170 @@ from morphoscope.errors import UsageError
 from morphoscope.files import write_json
 from morphoscope.models.hub import HubBackbone
 from morphoscope.models.network import Network, parameter_count
-from morphoscope.recipes import Recipe
+from morphoscope.models.pretrained import save_weights
+from morphoscope.recipes import Recipe, differences
 from morphoscope.runs.environment import environment, peak_memory_gib
-from morphoscope.runs.run import Header, Run, open_run, store_facts, write_header
+from morphoscope.runs.run import Header, open_run, store_facts, write_header
 from morphoscope.training.callbacks import Epochs
 from morphoscope.training.task import GalaxyTask
 
+RESUME = "resume"
+LOCK = "lock"
+BEGUN = ("recipe.yaml", "split.json")  # what is written before the header
 
-def check_resumable(out: Path, recipe: Recipe) -> None:
-    """Refuse to go on with a training that was not begun, or was begun with another recipe.
+State = Literal["new", "begun", "finished"]
+
+
+@contextlib.contextmanager
+def claimed(out: Path, recipe: Recipe, store: Store, *, resume: bool) -> Iterator[State]:
+    """Hold a run folder for this process alone, and tell what is in it.
+
+    A folder in which nothing was trained yet is as good as none: one whose training was killed before its
+    header was written can be begun again, with or without ``resume``. If this process fails that early, it
+    leaves nothing behind.
+
+    Args:
+        out: the run folder.
+        recipe: of this training.
+        store: of this training.
+        resume: continue what is there.
 
     Raises:
-        UsageError: so it is.
+        UsageError: the folder holds something else, another process is training into it, there is nothing to
+            resume, or the recipe or the store differ from those of the interrupted training.
     """
-    if not (out / "run.yaml").is_file():
-        raise UsageError(f"{out} holds no training to resume; leave --resume out to start one")
-    begun = Recipe.from_yaml(out / "recipe.yaml")
-    if begun != recipe:
-        names = [name for name in Recipe.model_fields if getattr(begun, name) != getattr(recipe, name)]
+    _check(out, resume=resume)
+    existed = out.is_dir()
+    with files.explained_os_errors(out), _locked(out):
+        state = _state(out, resume=resume)
+        if state == "begun":
+            check_resumable(out, recipe, store)
+        if state == "new":
+            _forget(out)
+        try:
+            yield state
+        finally:
+            if not (out / "run.yaml").is_file():
+                _forget(out)
+                shutil.rmtree(out / RESUME, ignore_errors=True)
+                if not existed:
+                    with contextlib.suppress(OSError):
+                        out.rmdir()
+
+
+def _check(out: Path, *, resume: bool) -> None:
+    """Refuse folders that are not a training's, before anything is written."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(
-            f"{out} was begun with another recipe (they differ in: {', '.join(names)}); resume with the same "
-            "settings, or train into another folder"
+            f"{out} is a {'link' if out.is_symlink() else 'file'}; a folder to create was expected"
+        )
+    for name in (RESUME, "tensorboard"):
+        if (out / name).is_symlink():
+            raise UsageError(f"{out / name} is a link; a run keeps its files in its own folder")
+    if (out / "run.yaml").is_file():
+        if not resume:
+            raise UsageError(
+                f"{out} holds a training already; continue it with --resume, or train into another folder"
+            )
+    elif not _nothing_trained(out):
+        raise UsageError(f"{out} exists already and holds no training; train into another folder")
+    elif resume and not (out / RESUME).is_dir():
+        raise UsageError(f"{out} holds no training to resume; leave --resume out to start one")
+
+
+def _nothing_trained(out: Path) -> bool:
+    """Whether a folder is absent, empty, or only begun: the folder with the lock is the first thing in it."""
+    with files.explained_os_errors(out):
+        names = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if not names:
+        return True
+    partial = {
+        name for name in names if name.startswith(tuple(f".{begun}." for begun in (*BEGUN, "run.yaml")))
+    }
+    inside = {entry.name for entry in (out / RESUME).iterdir()} if (out / RESUME).is_dir() else {""}
+    return inside <= {LOCK} and names - partial <= {RESUME, *BEGUN}
+
+
+def _forget(out: Path) -> None:
+    """Remove what a training wrote that did not come to its header."""
+    for name in BEGUN:
+        (out / name).unlink(missing_ok=True)
+    for name in (*BEGUN, "run.yaml"):
+        files.remove_stale_partials(out / name)
+
+
+def _state(out: Path, *, resume: bool) -> State:
+    if not (out / "run.yaml").is_file():
+        return "new"
+    if not resume:  # another process began while this one waited for the lock
+        raise UsageError(
+            f"{out} holds a training already; continue it with --resume, or train into another folder"
+        )
+    return "finished" if open_run(out, unfinished=True).header.state == "finished" else "begun"
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the lock of a run folder until the block or the process ends, in whatever way."""
+    finished = (out / "run.yaml").is_file() and not (out / RESUME).is_dir()
+    if finished and open_run(out, unfinished=True).header.state == "finished":
+        yield
+        return
+    (out / RESUME).mkdir(parents=True, exist_ok=True)
+    lock = _lock(out)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _lock(out: Path) -> IO[str] | None:
+    """The open file that is the lock; None where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    place = out / RESUME / LOCK
+    lock = open(place, "a")  # noqa: SIM115 - held open on purpose
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise UsageError(
+            f"{out}: another process is training into this folder; wait for it, or train into another folder"
+        ) from error
+    except OSError:  # a file system without locks
+        lock.close()
+        return None
+    return lock
+
+
+def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
+    """Refuse to resume a training with another recipe or other galaxies.
+
+    Raises:
+        UsageError: they differ; the fields are named.
+    """
+    changed = differences(Recipe.from_yaml(out / "recipe.yaml"), recipe)
+    if changed:
+        raise UsageError(
+            f"{out} was begun with another recipe ({'; '.join(changed)}); resume with the same settings, or "
+            "train into another folder"
+        )
+    header = open_run(out, unfinished=True).header
+    now = store_facts(store)
+    for name in ("count", "image_shape", "crop", "size", "stretch", "pixel_scale"):
+        before, after = getattr(header.store, name), getattr(now, name)
+        if before != after:
+            raise UsageError(
+                f"{out} was begun with another store ({name} was {before} and is {after} in {store.path}); "
+                "resume with the same store, or train into another folder"
+            )
+    if header.scheme != store.need_scheme():
+        raise UsageError(
+            f"{out} was begun with the labels '{header.scheme.name}' and {store.path} holds others "
+            f"('{store.need_scheme().name}'); resume with the same store, or train into another folder"
         )
 
 
@@ -52,10 +196,9 @@ def begin(
     origin: str,
     hub: HubBackbone | None,
 ) -> Header:
-    """Make the run folder with recipe, split and header, so that a training that is stopped can go on."""
+    """Write split, recipe and, last, the header: from then on a training that is stopped can be resumed."""
     from morphoscope.version import __version__
 
-    out.mkdir(parents=True, exist_ok=True)
     header = Header(
         scheme=store.need_scheme(),
         store=store_facts(store),
@@ -75,15 +218,14 @@ def begin(
 
 def finish(
     header: Header, task: GalaxyTask, epochs: Epochs, recipe: Recipe, out: Path, started: float
-) -> Run:
-    """Write the weights that are kept and the circumstances; the run is finished and can be opened."""
+) -> None:
+    """Write the weights that are kept, and how they were made; the run is finished and can be opened."""
     weights: dict[str, torch.Tensor] = task.deployed.state_dict()
     best_epoch = int(epochs.rows[-1]["epoch"])
     if recipe.training.restore_best and epochs.best_weights:
         weights, best_epoch = epochs.best_weights, epochs.best_epoch
     with files.atomic_file(out / "weights.safetensors") as place:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, place)
-        place.chmod(0o644)  # safetensors leaves its files to their owner alone; a run is there to be shared
+        save_weights({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, place)
     header = header.model_copy(
         update={
             "state": "finished",
@@ -91,13 +233,12 @@ def finish(
             "weights_sha256": files.sha256_of(out / "weights.safetensors"),
         }
     )
-    write_json(out / "environment.json", _traced(recipe, epochs, started))
+    write_json(out / "environment.json", _provenance(recipe, epochs, started))
     write_header(out, header)
-    shutil.rmtree(out / "resume", ignore_errors=True)
-    return open_run(out)
+    shutil.rmtree(out / RESUME, ignore_errors=True)
 
 
-def _traced(recipe: Recipe, epochs: Epochs, started: float) -> dict[str, Any]:
+def _provenance(recipe: Recipe, epochs: Epochs, started: float) -> dict[str, Any]:
     return environment() | {
         "seed": recipe.seed,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from morphoscope.augment.gpu import DeviceAugmenter
 from morphoscope.data.loader import Batch
@@ -16,11 +16,38 @@ from morphoscope.models.network import Network
 from morphoscope.recipes import Recipe
 from morphoscope.training.averaging import averaged
 from morphoscope.training.batches import size_in_epoch, warps_on
+from morphoscope.training.distributed import average_buffers, first_not_finite, is_shared, shared
 from morphoscope.training.mixing import mix
 from morphoscope.training.optimisers import optimiser
 from morphoscope.training.schedules import schedule
 
-CHECK_EVERY = 20  # steps between looks at the loss on a GPU: each look waits for the device
+CHECK_EVERY = 20  # steps between checks of the loss on a GPU: each check waits for the device
+
+
+class MeanLoss(Metric):
+    """Mean of a loss over galaxies; not finite once it was.
+
+    Not torchmetrics' ``MeanMetric``: only its option ``nan_strategy="disable"`` lets a loss that is not
+    finite through, and with that it ignores the weights (1.9.0), so a small last batch counted as a
+    whole one.
+    """
+
+    total: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, mean: torch.Tensor, galaxies: int) -> None:
+        """Add the mean loss of a batch."""
+        self.total += mean * galaxies
+        self.count += galaxies
+
+    def compute(self) -> torch.Tensor:
+        """The mean so far; of no galaxies 0."""
+        return self.total / self.count.clamp(min=1)
 
 
 class EpochMetrics(torch.nn.Module):
@@ -29,20 +56,20 @@ class EpochMetrics(torch.nn.Module):
     def __init__(self, scheme: Scheme) -> None:
         super().__init__()
         self.scheme = scheme
-        self.loss = MeanMetric(nan_strategy="disable")
+        self.loss = MeanLoss()
         self.score = scheme.epoch_metric()
 
     def add(self, loss: torch.Tensor, outputs_NK: torch.Tensor, targets: torch.Tensor) -> None:
-        """Count one batch."""
-        self.loss.update(loss, weight=len(outputs_NK))
+        """Add one batch."""
+        self.loss.update(loss, len(outputs_NK))
         self.score.update(self.scheme.probabilities(outputs_NK).contiguous(), targets)
 
     def measured(self) -> tuple[float, float]:
-        """Mean loss and score so far."""
+        """Mean loss and score so far, over all processes that train together."""
         return float(self.loss.compute()), float(self.score.compute())
 
     def reset(self) -> None:
-        """Start counting anew."""
+        """Start a new epoch."""
         self.loss.reset()
         self.score.reset()
 
@@ -55,8 +82,12 @@ class GalaxyTask(LightningModule):
         scheme: what the labels mean.
         recipe: how to train.
         class_weights: (K,) weights of the classes in the loss, or None.
+
+    Attributes:
+        batch_total: galaxies of a step in all processes that train together; 0: only one process trains.
     """
 
+    batch_total: int = 0
     class_weights: torch.Tensor | None
 
     def __init__(
@@ -74,6 +105,8 @@ class GalaxyTask(LightningModule):
         self.register_buffer("class_weights", class_weights, persistent=False)
         decay = recipe.training.ema
         self.average = averaged(network, decay) if decay else None
+        if self.average is not None:
+            self.average.requires_grad_(False)  # it follows the network; DDP would wait for its gradients
         self.step = torch.compile(network) if _compiles(recipe) else network
         self.tallies = torch.nn.ModuleDict(
             {"of_training": EpochMetrics(scheme), "of_validation": EpochMetrics(scheme)}
@@ -100,9 +133,10 @@ class GalaxyTask(LightningModule):
         return batch._replace(images=images)
 
     def on_train_epoch_start(self) -> None:
-        """Tie dropout and stochastic depth to (seed, epoch), so that a resumed run draws the same."""
-        torch.manual_seed((self.recipe.seed << 20) + self.current_epoch)
-        self.tally("training").reset()
+        """Seed dropout and stochastic depth by (seed, epoch, rank), so that a resumed run draws the same."""
+        torch.manual_seed((self.recipe.seed << 20) + self.current_epoch + (self.global_rank << 44))
+        for part in ("training", "validation"):
+            self.epoch_metrics(part).reset()
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Mean loss of one batch."""
@@ -125,8 +159,10 @@ class GalaxyTask(LightningModule):
         )
         if self.network.hidden_l2:
             loss = loss + self.network.penalty()
-        self.tally("training").add(loss.detach(), outputs.detach(), batch.targets)
+        self.epoch_metrics("training").add(loss.detach(), outputs.detach(), batch.targets)
         self._stop_if_not_finite(step, batch)
+        if is_shared():  # DDP takes the mean over the processes, whose parts may differ by one galaxy
+            loss = loss * (len(images) * self.trainer.world_size / self.batch_total)
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -135,27 +171,31 @@ class GalaxyTask(LightningModule):
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Move the average of the weights along."""
+        """Update the average of the weights; at the end of an epoch the processes' running statistics."""
         if self.average is not None:
             self.average.update_parameters(self.network)
+        if self.trainer.is_last_batch:
+            average_buffers(self.network)
+            if self.average is not None:
+                average_buffers(self.average)
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting anew."""
-        self.tally("validation").reset()
+        """Reset the metrics of validation."""
+        self.epoch_metrics("validation").reset()
 
     def validation_step(self, batch: Batch, step: int) -> None:
-        """Loss and score of one batch with the weights that would be deployed."""
+        """Loss and score of one batch, with the weights that would be deployed."""
         outputs = self.deployed(batch.images)
         loss = self.scheme.loss(outputs, batch.targets)
         if self.network.hidden_l2:  # Keras counts it in the validation loss too
             loss = loss + self.deployed.penalty()
-        self.tally("validation").add(loss, outputs, batch.targets)
+        self.epoch_metrics("validation").add(loss, outputs, batch.targets)
 
-    def tally(self, part: str) -> EpochMetrics:
-        """The running means of "training" or "validation"."""
-        tally = self.tallies[f"of_{part}"]
-        assert isinstance(tally, EpochMetrics)
-        return tally
+    def epoch_metrics(self, part: str) -> EpochMetrics:
+        """The metrics of "training" or "validation"."""
+        metrics = self.tallies[f"of_{part}"]  # the name is part of checkpoints
+        assert isinstance(metrics, EpochMetrics)
+        return metrics
 
     def configure_optimizers(self) -> Any:
         """Optimiser and step-wise schedule of the recipe."""
@@ -167,15 +207,17 @@ class GalaxyTask(LightningModule):
     def _stop_if_not_finite(self, step: int, batch: Batch) -> None:
         if self.device.type != "cpu" and step % CHECK_EVERY:
             return
-        total = self.tally("training").loss.mean_value  # one bad loss spoils the running sum for good
-        if not bool(torch.isfinite(total)):
+        total = self.epoch_metrics("training").loss.total  # stays not finite after one such loss
+        bad = first_not_finite(total, batch.rows)
+        if bad is not None:
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            rows = ", ".join(str(row) for row in batch.rows[:5].tolist())
-            raise MorphoscopeError(
+            rows = ", ".join(str(row) for row in bad)
+            error = MorphoscopeError(
                 f"the loss is not finite in epoch {self.current_epoch + 1}, step {step + 1} (learning rate "
-                f"{rate:.2g}, table rows {rows}, ...); lower optimiser.lr, set optimiser.clip, or look at "
+                f"{rate:.2g}, table rows {rows}, ...); lower optimiser.lr, set optimiser.clip, or check "
                 "these galaxies. The weights of the last whole epoch are kept"
             )
+            raise shared(error)
 
 
 def _compiles(recipe: Recipe) -> bool:

@@ -31,6 +31,7 @@ from morphoscope.catalogue.pipeline import Batch
 from morphoscope.catalogue.predictions import ColumnProvider
 from morphoscope.catalogue.rows import Notice, Remaining, RowMaker
 from morphoscope.errors import MorphoscopeError
+from morphoscope.processes import claim
 from morphoscope.progress import note
 
 
@@ -38,6 +39,8 @@ class TaskWorker:
     """A worker as Ray wants it: a table of ranges in, a table of results out."""
 
     def __init__(self, work: Work, *, alone: bool = False) -> None:
+        if alone:  # in a process that Ray has started for it
+            claim()
         self._worker = Worker(work, alone=alone)
 
     def __call__(self, ranges: pa.Table) -> pa.Table:
