@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -20,6 +21,12 @@ def note(message: str) -> None:
     if silent:
         return
     print(message, file=sys.stderr, flush=True)
+
+
+@functools.cache
+def note_once(message: str) -> None:
+    """Print a note that several readers of one file would repeat."""
+    note(message)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "") -> Iterator[Item]:

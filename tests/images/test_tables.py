@@ -12,6 +12,7 @@ from astropy.table import MaskedColumn, Table
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.tables import (
     column_names,
+    is_table,
     iterate_table,
     numbers,
     read_csv,
@@ -131,3 +132,174 @@ def test_what_is_no_table_is_named(tmp_path: Path):
     (tmp_path / "t.csv").write_text("a,b\n")
     with pytest.raises(MorphoscopeError, match=r"t\.csv: the table has no rows"):
         read_table(tmp_path / "t.csv")
+
+
+ROWS = [{"objid": "007", "ra": 1.5, "name": "a b"}, {"objid": "12", "ra": 2.5, "name": "é"}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "objid,ra,name\n007,1.5,a b\n12,2.5,é\n",
+        "#Table1\n#\n# two galaxies\nobjid, ra, name\n007, 1.5, a b\n12, 2.5, é\n",
+        "# made by hand\n# objid,ra,name\n007,1.5,a b\n12,2.5,é\n",
+        "objid;ra;name\n007;1,5;a b\n12;2,5;é\n",
+        "objid\tra\tname\n007\t1.5\ta b\n12\t2.5\té\n",
+        'objid, ra, name\n007, 1.5, "a b"\n# a remark\n12, 2.5, é\n\n',
+        "\ufeffobjid,ra,name\r\n007,1.5,a b\r\n12,2.5,é\r\n",
+        '"objid"|"ra"|"name"\n007|1.5|a b\n12|2.5|é\n',
+    ],
+    ids=["plain", "comments", "header in comment", "semicolons", "tabs", "blanks", "mark and CRLF", "bars"],
+)
+@pytest.mark.parametrize("code", ["utf-8", "latin-1", "utf-16"])
+def test_text_tables_as_people_have_them(tmp_path: Path, content: str, code: str) -> None:
+    if code != "utf-8":
+        content = content.removeprefix("\ufeff")
+    path = tmp_path / "t.csv"
+    path.write_bytes(content.encode(code))
+    assert column_names(path) == ["objid", "ra", "name"]
+    table = read_table(path, names=["objid"])
+    assert table.to_pylist() == ROWS
+    pieces = pa.concat_tables(iterate_table(path, ["ra", "objid"]))
+    assert texts(pieces, "objid") == ["007", "12"]
+    assert numbers(pieces, "ra", "t").tolist() == [1.5, 2.5]
+
+
+def test_blanks_alone_between_cells(tmp_path: Path) -> None:
+    (tmp_path / "t.tab").write_text("# objid  ra  dec\n007   1.5 -2\n12 2.5   3\n")
+    assert read_table(tmp_path / "t.tab", names=["objid"]).to_pylist() == [
+        {"objid": "007", "ra": 1.5, "dec": -2},
+        {"objid": "12", "ra": 2.5, "dec": 3},
+    ]
+
+
+def test_letters_that_are_not_utf8_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_bytes(b"id,n\ng\xe91,1\n")
+    assert texts(read_table(tmp_path / "t.csv"), "id") == ["gé1"]
+    assert "is not UTF-8, so its letters are read as Latin-1" in capsys.readouterr().err
+
+
+def test_numbers_of_text_tables_lose_no_digit() -> None:
+    content = (
+        b"a,b,c,d,e,f,g\n1,01,1.50,12345678901234567890,99999999999999999999,true,1e3\n,2,nan,5,7,False,-.5\n"
+    )
+    table = read_csv(content, "t")
+    assert [str(kind) for kind in table.schema.types] == [
+        *("int64", "string", "double", "uint64", "string", "bool", "double"),
+    ]
+    assert table["e"].to_pylist() == ["99999999999999999999", "7"]
+    assert table["a"].to_pylist() == [1, None]
+
+
+def test_columns_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("ra,dec,ra, dec,\n1,2,3,4,5\n")
+    assert column_names(tmp_path / "t.csv") == ["ra", "dec", "ra_2", "dec_2", "column5"]
+    pq.write_table(pa.table([[1], [2]], names=["a", "a"]), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet", ["a_2"]).to_pylist() == [{"a_2": 2}]
+    columns = [fits.Column("ra", "D", array=[1.0]), fits.Column("ro", "D", array=[2.0])]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "t.fits")
+    content = (tmp_path / "t.fits").read_bytes()
+    (tmp_path / "t.fits").write_bytes(content.replace(b"TTYPE2  = 'ro", b"TTYPE2  = 'ra"))
+    assert read_table(tmp_path / "t.fits").to_pylist() == [{"ra": 1.0, "ra_2": 2.0}]
+
+
+def votable(fields: str, rows: str, more: str = "") -> str:
+    return (
+        '<?xml version="1.0"?><VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>'
+        f"<TABLE name='one'>{fields}<DATA>{rows}</DATA></TABLE>{more}</RESOURCE></VOTABLE>"
+    )
+
+
+FIELDS = (
+    '<FIELD ID="main_col1" name="Object Name" datatype="char" arraysize="*"/>'
+    '<FIELD ID="main_col3" name="RA(deg)" datatype="double" unit="degrees"/>'
+)
+CELLS = "<TABLEDATA><TR><TD>M 31</TD><TD>10.7</TD></TR><TR><TD>M 33</TD><TD/></TR></TABLEDATA>"
+
+
+def test_columns_of_votables_are_called_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "t.xml").write_text(votable(FIELDS, CELLS))
+    table = read_table(tmp_path / "t.xml")
+    assert table.to_pylist() == [
+        {"Object Name": "M 31", "RA(deg)": 10.7},
+        {"Object Name": "M 33", "RA(deg)": None},
+    ]
+
+
+def test_one_of_several_tables_is_chosen_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = FIELDS.replace("Object Name", "remark").replace("RA(deg)", "n")
+    more = f"<TABLE name='two'>{other}<DATA>{CELLS}</DATA></TABLE>"
+    path = tmp_path / "t.xml"
+    path.write_text(votable(FIELDS.replace("RA(deg)", "x"), CELLS, more))
+    assert column_names(path) == ["Object Name", "x"]
+    said = capsys.readouterr().err
+    assert "holds 2 tables; 'one' is read. Another one is named by 't.xml#2' (1 one, 2 two)" in said
+    for part in ("2", "two"):
+        assert column_names(tmp_path / f"t.xml#{part}") == ["remark", "n"]
+        assert texts(read_table(tmp_path / f"t.xml#{part}"), "remark") == ["M 31", "M 33"]
+    with pytest.raises(UsageError, match=r"has no table 'three' \(there are: 1 one, 2 two\)"):
+        column_names(tmp_path / "t.xml#three")
+
+
+@pytest.mark.parametrize("code", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("wrapped", ["<BINARY>{}</BINARY>", "<FITS extnum='1'>{}</FITS>"])
+def test_a_votable_with_its_data_elsewhere_is_refused(tmp_path: Path, code: str, wrapped: str) -> None:
+    (tmp_path / "secret.bin").write_bytes(bytes(100))
+    stream = wrapped.format(f'<STREAM href="file://{tmp_path}/secret.bin"/>')
+    (tmp_path / "t.vot").write_text(
+        votable(FIELDS, stream).replace('version="1.0"?', f'version="1.0" encoding="{code}"?'), code
+    )
+    with pytest.raises(MorphoscopeError, match=r"t\.vot: has its data at 'file://.*secret\.bin'"):
+        read_table(tmp_path / "t.vot")
+
+
+def test_logical_null_is_neither_true_nor_false(tmp_path: Path) -> None:
+    unit = fits.BinTableHDU.from_columns([fits.Column("bar", "L", array=[True, False, False])])
+    unit.writeto(tmp_path / "t.fits")
+    content = bytearray((tmp_path / "t.fits").read_bytes())
+    at = content.index(b"TFF", 2880)
+    content[at + 2] = 0
+    (tmp_path / "t.fits").write_bytes(content)
+    assert read_table(tmp_path / "t.fits")["bar"].to_pylist() == [True, False, None]
+
+
+def test_nulls_of_fits_and_of_its_text_tables(tmp_path: Path) -> None:
+    columns = [fits.Column("n", "J", null=-1, array=[3, -1]), fits.Column("s", "A4", array=["a", ""])]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "b.fits")
+    assert read_table(tmp_path / "b.fits").to_pylist() == [{"n": 3, "s": "a"}, {"n": None, "s": None}]
+    columns = [
+        fits.Column("n", "I6", null="-1", array=[3, -1], ascii=True),
+        fits.Column("ra", "D12.4", null="-99.9", array=[1.25, -99.9], ascii=True),
+        fits.Column("s", "A4", array=["a", ""], ascii=True),
+    ]
+    unit = fits.TableHDU.from_columns(columns)
+    unit.header["TNULL2"] = "-99.9000"
+    unit.writeto(tmp_path / "a.fits")
+    assert read_table(tmp_path / "a.fits").to_pylist()[0] == {"n": 3, "ra": 1.25, "s": "a"}
+    assert read_table(tmp_path / "a.fits").to_pylist()[1]["n"] is None
+
+
+def test_a_table_beside_an_image_describes_the_image(tmp_path: Path) -> None:
+    table = fits.BinTableHDU.from_columns([fits.Column("id", "K", array=[1])], name="HDRTAB")
+    image = fits.ImageHDU(np.ones((4, 4), np.float32), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), image, table]).writeto(tmp_path / "drz.fits")
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "t.fits.gz")
+    assert not is_table(tmp_path / "drz.fits")
+    assert is_table(tmp_path / "t.fits.gz")
+    assert is_table(tmp_path / "drz.fits#HDRTAB")
+    assert column_names(tmp_path / "drz.fits#HDRTAB") == ["id"]
+    from morphoscope.catalogue.inputs.open import open_input
+
+    (item,) = open_input(f"{tmp_path}/d*.fits").items
+    assert (item.row["id"], item.load().shape) == ("drz", (4, 4, 3))
+
+
+def test_the_objects_of_ldac_catalogues(tmp_path: Path) -> None:
+    header = fits.BinTableHDU.from_columns(
+        [fits.Column("Field Header Card", "1680A", array=["SIMPLE"])], name="LDAC_IMHEAD"
+    )
+    objects = [fits.Column("NUMBER", "J", array=[1, 2]), fits.Column("ALPHA_J2000", "D", array=[1.0, 2.0])]
+    fits.HDUList(
+        [fits.PrimaryHDU(), header, fits.BinTableHDU.from_columns(objects, name="LDAC_OBJECTS")]
+    ).writeto(tmp_path / "t.fits")
+    assert column_names(tmp_path / "t.fits") == ["NUMBER", "ALPHA_J2000"]

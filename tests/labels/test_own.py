@@ -97,6 +97,28 @@ def test_one_column_of_fractions_becomes_votes() -> None:
     assert scheme == VoteFractions(name="own.csv", answers=("bar",))
 
 
+@pytest.mark.parametrize(("values", "fine"), [([1, 0], True), ([90, 20], False)])
+def test_whole_numbers_that_are_said_to_be_votes_are_no_classes(values: list[int], fine: bool) -> None:
+    table = pa.table({"bar": values})
+    scheme = scheme_from_columns("own.csv", table, ["bar"], votes=True)
+    assert scheme == VoteFractions(name="own.csv", answers=("bar",))
+    if fine:
+        assert label_columns(scheme, table, ["bar"], IDS[:2], "own.csv")["bar"].tolist() == [1.0, 0.0]
+    else:
+        with pytest.raises(
+            MorphoscopeError, match="galaxy g0: 'bar' is 90; a vote fraction lies between 0 and 1"
+        ):
+            label_columns(scheme, table, ["bar"], IDS[:2], "own.csv")
+
+
+def test_classes_that_look_alike_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    classes_from_names("mine", ["Edge-on", "edge on", "ring", "Ring ", "disc"])
+    said = capsys.readouterr().err
+    assert "mine: 'Edge-on' and 'edge on'; 'Ring' and 'ring' are read as different classes" in said
+    classes_from_names("mine", ["1", "10", "ring"])
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("value", [1.2, -0.1])
 def test_a_fraction_outside_zero_to_one_names_the_galaxy(value: float) -> None:
     with pytest.raises(MorphoscopeError, match=f"own.csv: galaxy g1: 'ring' is {value:g}"):

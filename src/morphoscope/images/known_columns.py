@@ -13,7 +13,8 @@ IMAGE_NAMES = (
 # Names of single objects come before "id", which in survey tables often only counts the rows of a field.
 ID_NAMES = (
     *("id_str", "objid", "galaxyid", "galaxy_id", "targetid", "target_id", "object_id", "objectid", "obj_id"),
-    *("source_id", "sourceid", "iauname", "id", "objname", "object name", "object_name"),
+    *("source_id", "sourceid", "cataid", "dr8objid", "dr7objid", "iauname", "id", "objname", "object name"),
+    *("object_name", "main_id", "designation", "ident"),
 )
 # Right ascension and declination, or Galactic longitude and latitude: decimal ones first.
 EQUATORIAL_NAMES = (
@@ -75,6 +76,21 @@ def found_pair(there: Sequence[str], pairs: Iterable[tuple[str, str]]) -> list[t
         for first, second in pairs
         if first + ending in plain and second + ending in plain
     ]
+
+
+_KNOWN = frozenset(
+    (
+        *IMAGE_NAMES,
+        *ID_NAMES,
+        *PARTS_NAMES,
+        *(name for pair in (*EQUATORIAL_NAMES, *GALACTIC_NAMES) for name in pair),
+    )
+)
+
+
+def is_known(name: str) -> bool:
+    """Whether a column's name is one of those above."""
+    return plain_name(name) in _KNOWN
 
 
 def distinct_names(names: Iterable[str]) -> list[str]:

@@ -27,7 +27,7 @@ from morphoscope.images.known_columns import (
     found_pair,
 )
 from morphoscope.images.table_csv import COMPRESSED, opened
-from morphoscope.progress import note
+from morphoscope.progress import note_once
 
 _LDAC_OBJECTS = "LDAC_OBJECTS"  # beside it lies the header of the catalogue's image, as a table
 
@@ -89,7 +89,20 @@ def _fits(path: Path) -> Iterator[Any]:
 
     packed = path.suffix.lower() in COMPRESSED
     with _silent(), fits.open(path, memmap=not packed, output_verify="ignore") as units:
+        unit: Any
+        for unit in units:
+            if _is_table(unit):
+                _tell_apart(unit.header)
         yield units
+
+
+def _tell_apart(header: Any) -> None:
+    """Give columns of one name different ones, before astropy makes fields of them."""
+    cards = [f"TTYPE{number}" for number in range(1, int(header.get("TFIELDS", 0)) + 1)]
+    names = [str(header.get(card, "")).strip() for card in cards]
+    if len(set(names)) < len(names):
+        for card, name in zip(cards, distinct_names(names), strict=True):
+            header[card] = name
 
 
 def holds_table_alone(path: Path) -> bool:
@@ -337,7 +350,7 @@ def chosen_part(
     filled = [at for at, size in enumerate(sizes) if size] or [0]
     at = max(filled, key=lambda at: (_known(names[at]), -at))
     if len(filled) > 1:
-        note(
+        note_once(
             f"{path}: holds {len(filled)} tables; '{labels[at] or numbers[at]}' is read. Another one is "
             "named by "
             f"'{path.name}#{numbers[next(other for other in filled if other != at)]}' "

@@ -18,8 +18,8 @@ import pyarrow.compute
 import pyarrow.csv as pa_csv
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.images.known_columns import distinct_names
-from morphoscope.progress import note
+from morphoscope.images.known_columns import distinct_names, is_known
+from morphoscope.progress import note_once
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
 COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -81,9 +81,7 @@ class CsvFile:
         delimiter = _delimiter(lines[first:], tabs=".tsv" in suffix or ".tab" in suffix)
         cells = _split(lines[first], delimiter)
         named = _split(comment.lstrip("#").strip(), delimiter) if comment.startswith("#") else []
-        in_comment = (
-            len(named) == len(cells) and any(map(_is_number, cells)) and not any(map(_is_number, named))
-        )
+        in_comment = len(named) == len(cells) and _names_more(named, cells)
         rows = lines[first:] if in_comment else lines[first + 1 :]
         names = distinct_names(named if in_comment else cells)
         split = [_split(row, delimiter) for row in rows[:50] if row.strip()]
@@ -130,6 +128,14 @@ class CsvFile:
         return bare
 
 
+def _names_more(named: Sequence[str], cells: Sequence[str]) -> bool:
+    """Whether one line is a header rather than the other: it has known names, or the other numbers."""
+    known, others = (sum(is_known(cell) for cell in line) for line in (named, cells))
+    if known != others:
+        return known > others
+    return any(map(_is_number, cells)) and not any(map(_is_number, named))
+
+
 def _encoding(source: Path | bytes, name: str) -> str:
     with opened(source) as file:
         head = file.read(4)
@@ -145,7 +151,7 @@ def _encoding(source: Path | bytes, name: str) -> str:
                 block = file.read(1 << 20)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            note(f"{name}: is not UTF-8, so its letters are read as Latin-1")
+            note_once(f"{name}: is not UTF-8, so its letters are read as Latin-1")
             return "latin-1"
     return marked or "utf-8"
 

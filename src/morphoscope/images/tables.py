@@ -163,6 +163,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, names: Itera
     """
     with _opened(path) as file:
         wanted = list(file.names) if columns is None else list(dict.fromkeys(columns))
+        if not file.names:
+            raise MorphoscopeError(f"{path}: no column of the table has one value a row")
         need_columns(file.names, wanted, str(path))
         if isinstance(file, CsvFile):
             table = _of_csv(file, wanted, set(names))

@@ -167,6 +167,15 @@ def test_the_challenges_columns_follow_their_tree(folder: Path):
         ingest_table(write_csv(folder, **votes), folder / "t", vote_columns=GALAXY_ZOO_2.columns)
 
 
+def test_a_logical_null_is_no_class(folder: Path, capsys: pytest.CaptureFixture[str]):
+    flags = pa.array([True, False, None, True, False, None])
+    pq.write_table(pa.table({**COLUMNS, "barred": flags}), folder / "t.parquet")
+    store = ingest_table(folder / "t.parquet", folder / "s", label_column="barred")
+    assert store.need_scheme().output_names == ("false", "true")
+    assert store.targets().tolist() == [1, 0, -1, 1, 0, -1]
+    assert "2 of 6 galaxies have no label in 'barred'" in capsys.readouterr().err
+
+
 def test_no_labels_make_a_store_of_images(folder: Path):
     assert ingest_table(write_csv(folder), folder / "s").scheme is None
 
