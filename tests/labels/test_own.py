@@ -103,12 +103,12 @@ def test_whole_numbers_that_are_said_to_be_votes_are_no_classes(values: list[int
     scheme = scheme_from_columns("own.csv", table, ["bar"], votes=True)
     assert scheme == VoteFractions(name="own.csv", answers=("bar",))
     if fine:
-        assert label_columns(scheme, table, ["bar"], IDS[:2], "own.csv")["bar"].tolist() == [1.0, 0.0]
+        assert scheme.read_columns(table, ["bar"], IDS[:2], "own.csv")["bar"].tolist() == [1.0, 0.0]
     else:
         with pytest.raises(
             MorphoscopeError, match="galaxy g0: 'bar' is 90; a vote fraction lies between 0 and 1"
         ):
-            label_columns(scheme, table, ["bar"], IDS[:2], "own.csv")
+            scheme.read_columns(table, ["bar"], IDS[:2], "own.csv")
 
 
 def test_classes_that_look_alike_are_said(capsys: pytest.CaptureFixture[str]) -> None:
