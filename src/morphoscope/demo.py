@@ -46,7 +46,7 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
     from morphoscope import api
     from morphoscope.data.sources.folder import ingest_folder
     from morphoscope.data.sources.simulated import simulate
-    from morphoscope.report.terminal import summary_lines
+    from morphoscope.report.kinds import report_of
     from morphoscope.studies.registry import find_recipe
 
     started = time.monotonic()
@@ -80,7 +80,8 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
     run = api.train(recipe, own, out / "run", resume=(out / "run" / "run.yaml").is_file())
 
     note("5/5  measured on the held-out fifth:")
-    print("\n".join(summary_lines(run.metrics()["test"])))
+    metrics = run.metrics()
+    print("\n".join(report_of(metrics["scheme"]).summary_lines(metrics["test"])))
 
     print(f"\nDone in {time.monotonic() - started:.0f} s. Look at:")
     print(f"  {out / 'deep-field.png'}    a real piece of sky with the packaged network's labels")

@@ -7,6 +7,7 @@ import pytest
 
 from morphoscope.data.store import Store
 from morphoscope.report import summary
+from morphoscope.report.kinds import report_of
 from morphoscope.runs.run import Run
 
 
@@ -16,7 +17,7 @@ def test_headline_of_classes_stands_beside_the_trivial_answer() -> None:
         "accuracy": {"value": 0.9, "low": 0.8, "high": 0.96},
         "per_class": [{"name": "a", "support": 30}, {"name": "b", "support": 10}],
     }
-    headline = summary.headline({"test": test})
+    headline = report_of("classes").headline({"test": test})
     assert headline is not None
     assert headline.figure == "90.0\u00a0%"
     assert "40 galaxies held out" in headline.label
@@ -27,7 +28,9 @@ def test_headline_of_classes_stands_beside_the_trivial_answer() -> None:
 
 def test_headline_of_votes_stands_beside_the_mean() -> None:
     answers = [{"name": "bar", "rmse": 0.06, "spread": 0.3}, {"name": "ring", "rmse": 0.08, "spread": 0.4}]
-    headline = summary.headline({"test": {"n": 1, "rmse": {"value": 0.0707107}, "per_answer": answers}})
+    headline = report_of("votes").headline(
+        {"test": {"n": 1, "rmse": {"value": 0.0707107}, "per_answer": answers}}
+    )
     assert headline is not None
     assert "1 galaxy held" in headline.label
     assert headline.interval == "no interval was computed"
@@ -40,11 +43,13 @@ def test_headline_of_votes_stands_beside_the_mean() -> None:
 
 @pytest.mark.parametrize("metrics", [{}, {"test": None}, {"test": {"accuracy": {"value": 1.0}}}])
 def test_no_headline_without_a_test(metrics: dict) -> None:
-    assert summary.headline(metrics) is None
+    assert report_of("classes").headline(metrics) is None
 
 
 def test_a_headline_of_nulls_is_dashes() -> None:
-    headline = summary.headline({"test": {"n": 3, "accuracy": {"value": None, "low": None, "high": None}}})
+    headline = report_of("classes").headline(
+        {"test": {"n": 3, "accuracy": {"value": None, "low": None, "high": None}}}
+    )
     assert headline is not None
     assert headline.figure == "–"
     assert headline.value is None

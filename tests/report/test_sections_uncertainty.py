@@ -50,12 +50,12 @@ def measured() -> dict:
 
 
 def test_the_words_say_what_was_done_and_what_it_did(measured):
-    words = method_words(measured["calibration"], votes=False)
+    words = method_words(measured["calibration"], "nats per galaxy")
     assert "divided by a temperature of 0.500" in words
     assert "111 validation galaxies" in words
     assert "nats per galaxy: none 0.3100, temperature 0.2512" in words
     assert "the log loss changed by −0." in words
-    none = method_words(measured["calibration"] | {"method": "none"}, votes=False)
+    none = method_words(measured["calibration"] | {"method": "none"}, "nats per galaxy")
     assert none.startswith("No correction was better")
     assert "changed" not in none
 

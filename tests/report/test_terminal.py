@@ -7,7 +7,8 @@ import pytest
 from morphoscope.evaluation.compare import compare
 from morphoscope.metrics.classification import classification_metrics
 from morphoscope.metrics.regression import regression_metrics
-from morphoscope.report.terminal import columns, compare_table, p_value, percent, plain, summary_lines
+from morphoscope.report.kinds import report_of
+from morphoscope.report.terminal import columns, p_value, percent, plain
 
 NUMBER = {"value": 0.94202, "low": 0.9288, "high": 0.9541}
 
@@ -34,7 +35,7 @@ def classes(labels, predicted):
 
 
 def test_summary_of_classes():
-    lines = summary_lines(classes([0, 0, 1, 1], [0, 0, 1, 0]))
+    lines = report_of("classes").summary_lines(classes([0, 0, 1, 1], [0, 0, 1, 0]))
     assert lines[0].startswith("accuracy 75.0 % (")
     assert lines[0].endswith("), n = 4")
     assert any(line.startswith("macro F1 0.733 (") for line in lines)
@@ -47,7 +48,7 @@ def test_summary_of_votes():
     result = regression_metrics(
         targets, targets + np.array([0.1, 0.3]), ["a", "b"], {"first?": ["a"], "second?": ["b"]}
     )
-    lines = summary_lines(result)
+    lines = report_of("votes").summary_lines(result)
     assert lines[0] == "RMSE 0.22361 (0.22361–0.22361), n = 10"
     assert lines[1] == "largest error: second?, RMSE 0.3000 (0.3000–0.3000)"
 
@@ -68,7 +69,7 @@ def test_compare_table_of_classes():
         )
         metrics = classification_metrics(labels, shares, ["round", "disc", "cigar"])
         runs.append({"name": name, "predictions": table, "metrics": metrics})
-    text = compare_table(compare(runs))
+    text = report_of("classes").compare_table(compare(runs))
     assert "20 test galaxies" in text
     assert "base     55.0 % (" in text
     assert "better against base: accuracy +40.00 (" in text
@@ -93,7 +94,7 @@ def test_compare_table_of_votes():
         runs.append(
             {"name": name, "predictions": table, "metrics": regression_metrics(truth, answers, names)}
         )
-    text = compare_table(compare(runs))
+    text = report_of("votes").compare_table(compare(runs))
     assert "base   0.20000" in text
     assert "other against base: RMSE -0.02393 (" in text
     assert "closer for 100 % of galaxies" in text

@@ -72,12 +72,12 @@ def evaluate(
         names = ("views", *HONESTY, *together)
         print(document(measured["test"] | {name: measured[name] for name in names if name in measured}))
         return
-    from morphoscope.report.terminal import calibration_lines, ensemble_lines, summary_lines
+    from morphoscope.report.kinds import report_of
+    from morphoscope.report.terminal import calibration_lines
 
-    if "members" in measured:
-        print("\n".join(summary_lines(measured["test"]) + ensemble_lines(measured)))
-        return
-    print("\n".join(summary_lines(measured["test"]) + calibration_lines(measured)))
+    report = report_of(measured["scheme"])
+    further = report.ensemble_lines(measured) if "members" in measured else calibration_lines(measured)
+    print("\n".join(report.summary_lines(measured["test"]) + further))
 
 
 def compare(
@@ -88,14 +88,14 @@ def compare(
     if len(runs) < 2:
         raise UsageError("compare needs at least two runs")
     from morphoscope.evaluation.compare import compare as compared
-    from morphoscope.report.terminal import compare_table
+    from morphoscope.report.kinds import report_of
     from morphoscope.runs.run import open_run
 
     opened = [open_run(run) for run in runs]
     result = compared(
         [{"name": run.name, "predictions": run.predictions(), "metrics": run.metrics()} for run in opened]
     )
-    print(document(result) if as_json else compare_table(result))
+    print(document(result) if as_json else report_of(result["kind"]).compare_table(result))
 
 
 def explain(

@@ -84,8 +84,13 @@ def train(
 
 
 def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
-    from morphoscope.report.terminal import calibration_lines, summary_lines
+    from morphoscope.report.kinds import report_of
+    from morphoscope.report.terminal import calibration_lines
 
     if metrics:
-        print("\n".join(summary_lines(metrics["test"]) + calibration_lines(metrics)))
+        print(
+            "\n".join(
+                report_of(metrics["scheme"]).summary_lines(metrics["test"]) + calibration_lines(metrics)
+            )
+        )
     note(f"run → {out}" + (f", report → {out / 'report.html'}" if report else ""))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -59,6 +59,52 @@ class Column:
         return pa.field(self.name, self.kind, metadata={name: text for name, text in said.items() if text})
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A chart of numbers with their intervals.
+
+    Attributes:
+        names: of the places on the axis, (M,); empty: ``at`` says where the numbers stand.
+        values: (M,) of each series, by its name; one without a name for a single series.
+        caption: what is drawn, with n.
+        label: of the axis of values.
+        at: (M,) positions of the numbers, which are then drawn as lines.
+        at_label: of that axis.
+        low: lower ends of the intervals, as ``values``.
+        high: upper ends.
+    """
+
+    names: Sequence[str]
+    values: Mapping[str, Sequence[float]]
+    caption: str
+    label: str
+    at: Sequence[float] = ()
+    at_label: str = ""
+    low: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    high: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportPart:
+    """A section of a report, described without drawing it: a chart, a table, or both.
+
+    Attributes:
+        key: its address on the page, and the name of the chart's file.
+        title: its heading.
+        chart: drawn first; None: no chart.
+        headings: of a table.
+        rows: cells as text; empty: no table.
+        caption: of the table.
+    """
+
+    key: str
+    title: str
+    chart: Chart | None = None
+    headings: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    caption: str = ""
+
+
 class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     """The labels of a store or a run: their kind, and the names of their classes or answers.
 
@@ -79,6 +125,8 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     """What the outputs are called, for people: "classes"."""
     output_meaning: ClassVar[str]
     """What the outputs are, for people."""
+    log_loss_unit: ClassVar[str] = "nats per galaxy"
+    """Of :meth:`log_losses`."""
     entropy_note: ClassVar[str] = ""
     """What is to be known about :meth:`entropy`, appended to the description of a column."""
     corrections: ClassVar[Mapping[str, type[Correction]]] = {"none": Unchanged}
@@ -301,7 +349,11 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     def catalogue_values(self, predictions_NK: np.ndarray, sets: Sets | None = None) -> dict[str, pa.Array]:
         """The values of :meth:`catalogue_columns`."""
 
-    # Maps of where the network looks.
+    # The report and its maps.
+
+    def report_parts(self, test: Mapping[str, Any]) -> list[ReportPart]:
+        """Sections of a report on the scores of the test, below the table of scores."""
+        return []
 
     def output_to_explain(self, test: Mapping[str, Any]) -> str:
         """The output whose maps are most telling, given the scores of the test; a name of an output.

@@ -7,7 +7,17 @@ is :class:`morphoscope.labels.kind.Scheme`.
 from __future__ import annotations
 
 from morphoscope.labels.classes import Classes, probability_column
-from morphoscope.labels.kind import KINDS, UNLABELLED, AnyCorrection, Column, Scheme, register, scheme_from
+from morphoscope.labels.kind import (
+    KINDS,
+    UNLABELLED,
+    AnyCorrection,
+    Chart,
+    Column,
+    ReportPart,
+    Scheme,
+    register,
+    scheme_from,
+)
 from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES, VoteFractions
 
 __all__ = [
@@ -15,8 +25,10 @@ __all__ = [
     "KINDS",
     "UNLABELLED",
     "AnyCorrection",
+    "Chart",
     "Classes",
     "Column",
+    "ReportPart",
     "Scheme",
     "VoteFractions",
     "probability_column",

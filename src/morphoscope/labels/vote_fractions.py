@@ -52,6 +52,7 @@ class VoteFractions(Scheme, frozen=True):
     compared_scores: ClassVar[tuple[str, ...]] = ("rmse",)
     noun: ClassVar[str] = "vote fractions"
     output_meaning: ClassVar[str] = "fractions of volunteers"
+    log_loss_unit: ClassVar[str] = "nats per answer"
     entropy_note: ClassVar[str] = ", mean over the answers"
     corrections: ClassVar[Mapping[str, type[Correction]]] = {
         "none": Unchanged,

@@ -36,6 +36,17 @@ _TOPICS = {
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Galaxies that show what labels mean."""
+
+    rows: Mapping[str, Sequence[int]]
+    """Title → rows of the store."""
+    notes: Mapping[str, str]
+    """Title → what stands below it."""
+    caption: str
+
+
+@dataclass(frozen=True)
 class Mistake:
     """A test galaxy that was given the wrong class."""
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from morphoscope import files
 from morphoscope.report.context import ReportContext
 from morphoscope.report.html.document import Page, PageHeader, rendered
+from morphoscope.report.kinds import report_of
 from morphoscope.report.sections import add_data, add_evaluation, add_maps, add_training
 from morphoscope.report.summary import (
     caveats,
     commands,
     environment_facts,
-    headline,
     images_seen,
     model_facts,
 )
@@ -91,7 +91,7 @@ def _rendered(page: Page, evidence: ReportContext) -> str:
             eyebrow=" · ".join(filter(None, (f"run {run.name}", run.header.created[:10]))),
             title=run.recipe.name,
             about=run.recipe.about,
-            headline=headline(evidence.metrics),
+            headline=report_of(run.scheme.kind).headline(evidence.metrics),
             version=run.header.program_version,
         ),
         notes=[*evidence.missing, *notes],

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from morphoscope.labels.scheme import VoteFractions
 from morphoscope.report import figures, formatting
 from morphoscope.report.tables import Table
 
@@ -45,8 +44,9 @@ def add_calibration(page: Page, evidence: ReportContext) -> None:
         page.text("The answers are the network's own; the run has no calibration for them.")
         page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")
         return
-    votes = isinstance(evidence.run.scheme, VoteFractions)
-    page.text(method_words(done, votes=votes))
+    scheme = evidence.run.scheme
+    votes = scheme.class_names is None
+    page.text(method_words(done, scheme.log_loss_unit))
     if done["method"] == "none" and not votes:
         page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")
     else:
@@ -60,7 +60,7 @@ def add_calibration(page: Page, evidence: ReportContext) -> None:
         page.table(set_class_table(sets), folded="Class by class")
 
 
-def method_words(done: Mapping[str, Any], *, votes: bool) -> str:
+def method_words(done: Mapping[str, Any], unit: str) -> str:
     """What was done to the answers, and why."""
     galaxies = formatting.plural(done["galaxies"], "validation galaxy", "validation galaxies")
     tried = ", ".join(f"{name} {formatting.number(loss, 4)}" for name, loss in done["held_out"].items())
@@ -70,8 +70,7 @@ def method_words(done: Mapping[str, Any], *, votes: bool) -> str:
         "tree": "The fractions are scaled to the sums of the decision tree",
         "beta": "Each answer is corrected by a beta curve",
         "isotonic": "Each answer is corrected by an isotonic curve",
-    }[done["method"]]
-    unit = "nats per answer" if votes else "nats per galaxy"
+    }.get(done["method"], f"The predictions are corrected: {done['words']}")
     change = done["log_loss_change"]
     between = formatting.interval(change["low"], change["high"], 4)
     effect = f"On the test galaxies the log loss changed by {formatting.number(change['value'], 4)}"

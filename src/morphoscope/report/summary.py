@@ -168,72 +168,8 @@ class Headline:
     baseline: float | None = None
 
 
-def headline(metrics: Mapping[str, Any]) -> Headline | None:
-    """The headline of a run's ``metrics.json``; None when nothing was measured on a test split."""
-    test = metrics.get("test") or {}
-    if not formatting.known(test.get("n")):
-        return None
-    galaxies = formatting.plural(test["n"], "galaxy", "galaxies")
-    if "rmse" in test:
-        return _votes_headline(test, galaxies)
-    value = formatting.value_of(test, "accuracy")
-    low, high = formatting.bounds_of(test, "accuracy")
-    supports = [row.get("support") or 0 for row in test.get("per_class") or []]
-    baseline = max(supports) / sum(supports) if sum(supports) else None
-    between = formatting.interval(low, high, as_percent=True)
-    return Headline(
-        figure=formatting.percent(value),
-        label=f"accuracy on {galaxies} held out for the test",
-        interval=f"95 % interval {between}" if between else "no interval was computed",
-        comparison=f"always answering with the commonest class: {formatting.percent(baseline)}"
-        if baseline is not None
-        else "",
-        tiles=[
-            _tile(test, "macro_recall", "Macro recall", "mean over the classes"),
-            _tile(test, "macro_f1", "Macro F1", "mean over the classes"),
-            _tile(test, "ece", "Calibration error", "0 is perfect", digits=3),
-            _tile(test, "log_loss", "Log loss", "nats, 0 is perfect"),
-        ],
-        low=_place(low),
-        value=_place(value),
-        high=_place(high),
-        baseline=_place(baseline),
-    )
-
-
-def _votes_headline(test: Mapping[str, Any], galaxies: str) -> Headline:
-    value = formatting.value_of(test, "rmse")
-    low, high = formatting.bounds_of(test, "rmse")
-    answers = test.get("per_answer") or []
-    spreads = [row.get("spread") for row in answers]
-    mean_rmse = None
-    if spreads and all(map(formatting.known, spreads)):
-        mean_rmse = float(np.sqrt(np.mean(np.square(spreads))))
-    between = formatting.interval(low, high, 4)
-    explained = None
-    if mean_rmse and formatting.known(value):
-        explained = 1 - (value / mean_rmse) ** 2
-    tiles = (
-        [Tile("Answers", formatting.count(len(answers)), "fractions predicted per galaxy")] if answers else []
-    )
-    if explained is not None:
-        tiles.append(Tile("Variance explained", formatting.percent(explained), "of all answers together"))
-    known = [row for row in answers if formatting.known(row.get("rmse"))]
-    if known:
-        worst = max(known, key=lambda row: row["rmse"])
-        best = min(known, key=lambda row: row["rmse"])
-        tiles.append(Tile("Best answer", formatting.number(best["rmse"], 4), f"RMSE of {best['name']}"))
-        tiles.append(Tile("Worst answer", formatting.number(worst["rmse"], 4), f"RMSE of {worst['name']}"))
-    return Headline(
-        figure=formatting.number(value, 4),
-        label=f"RMSE of the vote fractions of {galaxies} held out for the test",
-        interval=f"95 % interval {between}" if between else "no interval was computed",
-        comparison=f"always answering with the mean: {formatting.number(mean_rmse, 4)}" if mean_rmse else "",
-        tiles=tiles,
-    )
-
-
-def _tile(test: Mapping[str, Any], key: str, label: str, note: str, digits: int = 3) -> Tile:
+def tile(test: Mapping[str, Any], key: str, label: str, note: str, digits: int = 3) -> Tile:
+    """A score with its interval, or with a note where it has none."""
     low, high = formatting.bounds_of(test, key)
     return Tile(
         label,
@@ -242,7 +178,8 @@ def _tile(test: Mapping[str, Any], key: str, label: str, note: str, digits: int 
     )
 
 
-def _place(value: Any) -> float | None:
+def position(value: Any) -> float | None:
+    """Where a share stands on the scale below the headline, 0 to 1; None for what is not known."""
     return min(max(float(value), 0.0), 1.0) if formatting.known(value) else None
 
 
@@ -279,7 +216,7 @@ def data_facts(
         listed.append(("At ingest", ", ".join(filter(None, steps))))
     if store is not None:
         listed.append(("Unreadable", _unreadable(store.meta.unreadable)))
-    listed.append(("Labels", f"{run.scheme.name}: {_labels(run)}"))
+    listed.append(("Labels", f"{run.scheme.name}: {formatting.count(run.scheme.outputs)} {run.scheme.noun}"))
     data = run.recipe.data
     listed.append(("Split", f"{data.split}, seed {data.split_seed}"))
     parts = [
@@ -296,11 +233,6 @@ def _unreadable(number: int) -> str:
     if not number:
         return "none"
     return f"{formatting.plural(number, 'image')} left out, listed in the store's unreadable.csv"
-
-
-def _labels(run: Run) -> str:
-    number = formatting.count(run.scheme.outputs)
-    return f"{number} classes" if run.scheme.kind == "classes" else f"{number} vote fractions"
 
 
 def model_facts(run: Run) -> list[tuple[str, str]]:

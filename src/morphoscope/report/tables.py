@@ -74,15 +74,20 @@ def _total(value: int, everything: int) -> list[str]:
 def score_table(test: Mapping[str, Any], validation: Mapping[str, Any] | None) -> Table:
     """Every score of the test split with its interval, beside the validation split's value."""
     rows = []
-    for key, name in SCORES:
-        if key not in test:
-            continue
+    known = {key: name for key, name in SCORES if key in test}
+    others = {key: key.replace("_", " ").capitalize() for key, value in test.items() if is_score(value)}
+    for key, name in (known | {key: name for key, name in others.items() if key not in known}).items():
         row = [name, _score(test, key), _score_interval(test, key)]
         rows.append([*row, _score(validation, key)] if validation else row)
     headings = ["Score", f"Test (n = {formatting.count(test.get('n'))})", "95 % interval"]
     if validation:
         headings.append(f"Validation (n = {formatting.count(validation.get('n'))})")
     return Table(headings=headings, rows=rows)
+
+
+def is_score(value: Any) -> bool:
+    """Whether a number of an evaluation is a score with its interval."""
+    return isinstance(value, Mapping) and {"value", "low", "high"} <= value.keys()
 
 
 def _score(metrics: Mapping[str, Any], key: str) -> str:

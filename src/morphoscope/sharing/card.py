@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from morphoscope.inference.calibration import Calibration, read_calibration
-from morphoscope.labels.scheme import Classes
+from morphoscope.report.kinds import report_of
 from morphoscope.report.terminal import percent, plain
 from morphoscope.studies.registry import PAPERS, published
 from morphoscope.version import __version__
@@ -67,7 +67,7 @@ def model_card(run: Run, *, name: str, digest: str, wording: Wording, half: bool
 
 
 def _head(run: Run, metrics: dict[str, Any], wording: Wording) -> str:
-    classes = isinstance(run.scheme, Classes)
+    classes, report = run.scheme.class_names is not None, report_of(run.scheme.kind)
     head: dict[str, Any] = {
         "library_name": "morphoscope",
         "tags": ["morphoscope", "astronomy", "galaxies", "galaxy-morphology"],
@@ -77,7 +77,7 @@ def _head(run: Run, metrics: dict[str, Any], wording: Wording) -> str:
     if classes:
         head["pipeline_tag"] = "image-classification"
     if metrics.get("test"):
-        key, title = ("accuracy", "accuracy") if classes else ("rmse", "RMSE of the vote fractions")
+        key, title = run.scheme.metric, report.card_title
         task = "image-classification" if classes else "other"
         result = {
             "task": {"type": task},
@@ -91,7 +91,7 @@ def _head(run: Run, metrics: dict[str, Any], wording: Wording) -> str:
 
 def _about(run: Run, wording: Wording) -> str:
     recipe, header = run.recipe, run.header
-    kind = "the probability of each class" if isinstance(run.scheme, Classes) else "the fraction of votes"
+    kind = report_of(run.scheme.kind).card_answer
     lines = [
         f"A `{recipe.model.name}` of {header.parameters:,} weights that gives a galaxy's image {kind}: "
         f"{', '.join(run.scheme.output_names)}.",
@@ -154,23 +154,7 @@ def _results(run: Run, metrics: dict[str, Any]) -> str:
         "with 95 % intervals:",
         "",
     ]
-    if isinstance(run.scheme, Classes):
-        lines += [
-            f"- accuracy {percent(test['accuracy'])}, n = {test['n']}",
-            f"- macro F1 {plain(test['macro_f1'])}",
-            "",
-            "| class | precision | recall | F1 | n |",
-            "|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {row['name']} | {_number(row['precision'])} | {_number(row['recall'])} "
-            f"({_number(row['recall_low'])}–{_number(row['recall_high'])}) | {_number(row['f1'])} | "
-            f"{row['support']} |"
-            for row in test["per_class"]
-        ]
-    else:
-        lines += [f"- RMSE {plain(test['rmse'], 5)}, n = {test['n']}", "", "| answer | RMSE |", "|---|---|"]
-        lines += [f"| {row['name']} | {row['rmse']:.4f} |" for row in test["per_answer"]]
+    lines += report_of(run.scheme.kind).card_results(test)
     return "\n".join(lines + [f"\n{note}" for note in test.get("notes", [])])
 
 
@@ -244,10 +228,6 @@ def _technical(run: Run, digest: str, half: bool) -> str:
 def _fitted(run: Run) -> dict[int, Calibration]:
     kept = read_calibration(run)
     return {} if kept is None else kept.views
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 DATA = {

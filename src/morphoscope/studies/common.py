@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from morphoscope.labels.scheme import Classes
 from morphoscope.report import figures, formatting
 from morphoscope.report.formatting import PERCENT, shown
 from morphoscope.report.tables import Table, split_table
@@ -145,7 +144,7 @@ def add_data(page: StudyPage) -> None:
     if evidence is not None:
         add_data_of_a_run(page.page, evidence)
         counts = evidence.metrics.get("counts")
-        if counts and isinstance(evidence.run.scheme, Classes):
+        if counts and evidence.run.scheme.class_names is not None:
             page.page.table(split_table(counts))
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from morphoscope.labels.scheme import Classes
 from morphoscope.report import figures, formatting
 from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, frozen_grid, map_columns, map_panel
 from morphoscope.report.formatting import shown
@@ -122,15 +121,15 @@ def class_report(page: StudyPage, name: str) -> None:
 
     With the literal reading ``alphabetical`` classes are numbered and sorted as folders are.
     """
-    row, scheme = page.row(name), page.store.need_scheme()
-    if row is None or not row.runs() or not isinstance(scheme, Classes):
+    row, classes = page.row(name), page.store.need_scheme().class_names
+    if row is None or not row.runs() or classes is None:
         return
-    order = _class_order(page, scheme)
+    order = _class_order(page, classes)
     scores = ("precision", "recall", "f1")
-    printed = any(page.published(name, class_metric("f1", each)) is not None for each in scheme.classes)
+    printed = any(page.published(name, class_metric("f1", each)) is not None for each in classes)
     rows = []
     for number, each in enumerate(order):
-        title = f"{number} {each}" if order != scheme.classes else each
+        title = f"{number} {each}" if order != classes else each
         metrics = [class_metric(score, each) for score in scores]
         says = [shown(page.published(name, metric), metric) for metric in metrics] if printed else []
         rows.append([title, *says, *(page.value(row, metric) for metric in metrics)])
@@ -155,18 +154,17 @@ def class_report(page: StudyPage, name: str) -> None:
     )
 
 
-def _class_order(page: StudyPage, scheme: Classes) -> tuple[str, ...]:
-    return tuple(sorted(scheme.classes)) if "alphabetical" in page.options.literal else scheme.classes
+def _class_order(page: StudyPage, classes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(classes)) if "alphabetical" in page.options.literal else classes
 
 
 def confusion(page: StudyPage, name: str) -> None:
     """The confusion matrix of a row, all seeds added up (A17)."""
-    matrix = confusion_of(page, name)
-    scheme = page.store.need_scheme()
-    if matrix is None or not isinstance(scheme, Classes):
+    matrix, classes = confusion_of(page, name), page.store.need_scheme().class_names
+    if matrix is None or classes is None:
         return
-    order = _class_order(page, scheme)
-    places = [scheme.classes.index(each) for each in order]
+    order = _class_order(page, classes)
+    places = [classes.index(each) for each in order]
     page.page.chart(
         f"confusion_{page.short(name)}",
         figures.confusion_matrix(matrix[np.ix_(places, places)].tolist(), order),

@@ -175,17 +175,16 @@ def _add_balance(page: StudyPage) -> None:
     import numpy as np
 
     from morphoscope.data.balance import oversample
-    from morphoscope.labels.scheme import Classes
     from morphoscope.report.figures.comparison import oversampling_bars
 
-    run, scheme = page.first_run(), page.store.need_scheme()
-    if run is None or not isinstance(scheme, Classes):
+    run, classes = page.first_run(), page.store.need_scheme().class_names
+    if run is None or classes is None:
         return
     rows = run.split(page.store).train
     labels = page.store.targets()
     repeated = oversample(rows, labels[rows], run.recipe.seed)
     before, after = (
-        dict(zip(scheme.classes, np.bincount(labels[each], minlength=scheme.outputs).tolist(), strict=True))
+        dict(zip(classes, np.bincount(labels[each], minlength=len(classes)).tolist(), strict=True))
         for each in (rows, repeated)
     )
     page.page.chart(
