@@ -83,7 +83,7 @@ def import_all(place: Path) -> None:
 def kept(out: str) -> int:
     """Galaxies that are in parts."""
     parts = checkpoint.partial_folder(Path(out)).glob("*-*.parquet")
-    return max((int(part.stem.split("-")[1]) for part in parts), default=0)
+    return max((int(part.name.split(".")[0].split("-")[1]) for part in parts), default=0)
 
 
 def main() -> None:

@@ -214,7 +214,7 @@ def test_what_does_not_go_together_is_refused(runs: list[Path], images, tmp_path
             refused(images)
     with pytest.raises(UsageError, match="--embeddings"):
         both.catalogue(tmp_path, tmp_path / "c.parquet", embeddings=True)
-    with pytest.raises(UsageError, match="has no place for features"):
+    with pytest.raises(UsageError, match="CSV cannot store features"):
         ms.load(runs[0]).catalogue(tmp_path, tmp_path / "c.csv", embeddings=True)
 
 

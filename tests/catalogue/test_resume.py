@@ -148,12 +148,13 @@ def test_what_was_done_is_kept_and_not_done_again(
 def test_provenance_is_that_of_the_beginning(interrupted: Path, listed: Path, predictor) -> None:
     begun = json.loads((partial_folder(interrupted) / "request.json").read_text())
     predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True))
+    assert begun.pop("checksums") == {}
     assert read_provenance(interrupted) == begun
 
 
 def test_without_resume_it_says_how_to_go_on(interrupted: Path, listed: Path, predictor) -> None:
     with pytest.raises(
-        UsageError, match=r"interrupted after 27 galaxies; go on with it by --resume, or begin"
+        UsageError, match=r"interrupted after 27 galaxies; continue it with --resume, or start again"
     ):
         predict_catalogue(predictor, CatalogueRequest(listed, interrupted))
     assert partial_folder(interrupted).exists()
@@ -166,7 +167,10 @@ def test_another_request_is_refused(
     interrupted: Path, listed: Path, predictor, options: dict, tmp_path: Path
 ) -> None:
     source = tmp_path / options.pop("source", listed.name)
-    with pytest.raises(UsageError, match=r"asked for otherwise \((crop|source) was '.*' and is '.*' now"):
+    with pytest.raises(
+        UsageError,
+        match=r"options differ from those of the interrupted run \((crop|source) was '.*' and is '.*' now",
+    ):
         predict_catalogue(predictor, CatalogueRequest(source, interrupted, resume=True, **options))
     assert not interrupted.exists()
     assert (
@@ -220,7 +224,7 @@ def test_galaxies_of_a_damaged_part_are_done_again(
     part.write_bytes(part.read_bytes()[:100])
     summary = predict_catalogue(predictor, CatalogueRequest(listed, out, batch=8, resume=True))
     assert (summary.resumed, summary.predicted, summary.unreadable) == (8, 69, 21)
-    assert "is damaged; galaxies from the 10th on are done again" in capsys.readouterr().err
+    assert "is damaged; galaxies from the 10th on are predicted again" in capsys.readouterr().err
     assert len(set(pq.read_table(out)["id"].to_pylist())) == 69
 
 
@@ -301,7 +305,7 @@ def test_many_unreadable_images_in_a_row_do_not_pile_up(
     monkeypatch.setattr(
         Journal,
         "add",
-        lambda self, table, failures, *r: (kept.append(len(failures)), add(self, table, failures, *r)),
+        lambda self, table, batch: (kept.append(len(batch.failures)), add(self, table, batch)),
     )
     predict_catalogue(predictor, CatalogueRequest(listed, tmp_path / "c.csv", batch=40))
     assert max(kept) == 5
@@ -321,7 +325,8 @@ def test_rows_that_wait_hold_no_memory_of_the_network(tmp_path: Path) -> None:
     rows.open(resume=False, afresh=False)
     answers = np.arange(3, dtype=np.float32)
     kept = weakref.ref(answers)
-    rows.add(pa.table({"id": ["a", "b", "c"], "p": pa.array(answers)}, schema=schema), [], 3, "digest")
+    batch = pipeline.Batch(stop=3, digest="digest")
+    rows.add(pa.table({"id": ["a", "b", "c"], "p": pa.array(answers)}, schema=schema), batch)
     del answers
     gc.collect()
     assert kept() is None

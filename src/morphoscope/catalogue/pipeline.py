@@ -9,6 +9,7 @@ long the catalogue.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ import numpy as np
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.decode import is_fits_name
+from morphoscope.images.file_names import writable
 from morphoscope.images.stream import Item
 from morphoscope.inference.preprocess import CropResizePlan, crop_resize_plan, follow
 from morphoscope.progress import note
@@ -26,7 +28,40 @@ if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
 
 MOST_FAILURES = 4096  # of one batch: a million unreadable images in a row must not pile up
+Failure = tuple[str, str, str]  # id, source, reason
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Fingerprint of the files that images were read from, without reading them: sizes and times of change.
+
+    A sum of hashes, so that those of batches add up to that of the part of the input that they make up.
+
+    Attributes:
+        total: of the galaxies' hashes, modulo 2⁶⁴.
+        missing: galaxies some of whose files are not there.
+    """
+
+    total: int = 0
+    missing: int = 0
+
+    def __add__(self, other: Stamps) -> Stamps:
+        return Stamps((self.total + other.total) % (1 << 64), self.missing + other.missing)
+
+
+def stamp_of(item: Item) -> Stamps:
+    """The fingerprint of one galaxy's files as they are now."""
+    if not item.files:
+        return Stamps()
+    digest = hashlib.blake2b(item.source.encode("utf-8", "surrogatepass"), digest_size=8)
+    try:
+        for file in item.files:
+            facts = os.stat(file)
+            digest.update(f"\0{facts.st_size} {facts.st_mtime_ns}".encode())
+    except (OSError, ValueError):
+        return Stamps(missing=1)
+    return Stamps(int.from_bytes(digest.digest()))
 
 
 @dataclass(frozen=True)
@@ -39,6 +74,7 @@ class Preprocessed:
         plan: what was done to it.
         shape: of the image before.
         reason: why it could not be read.
+        stamp: fingerprint of its files, from before they were read.
     """
 
     item: Item
@@ -46,16 +82,20 @@ class Preprocessed:
     plan: CropResizePlan | None = None
     shape: tuple[int, ...] = ()
     reason: str = ""
+    stamp: Stamps = Stamps()
 
 
 def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None) -> Preprocessed:
     """Read one image and make it like the training's; called in a worker thread."""
+    stamp = stamp_of(item)
+    if any(writable(name) != name for name in (item.source, str(item.row.get("id", "")))):
+        return Preprocessed(item, reason="its name is not UTF-8; rename it", stamp=stamp)
     try:
         image = item.load()
         plan = crop_resize_plan(image, facts, crop=crop)
-        return Preprocessed(item, follow(plan, image), plan, image.shape)
+        return Preprocessed(item, follow(plan, image), plan, image.shape, stamp=stamp)
     except MorphoscopeError as error:
-        return Preprocessed(item, reason=str(error).removeprefix(f"{item.source}: "))
+        return Preprocessed(item, reason=str(error).removeprefix(f"{item.source}: "), stamp=stamp)
 
 
 @dataclass
@@ -67,12 +107,14 @@ class Batch:
         failures: id, source and reason of the others.
         stop: galaxies of the input up to the end of this batch.
         digest: of all of them.
+        stamps: fingerprint of the files of this batch.
     """
 
     images: list[Preprocessed] = field(default_factory=list)
-    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     stop: int = 0
     digest: str = ""
+    stamps: Stamps = Stamps()
     _block: np.ndarray | None = None
 
     def take(self, preprocessed: Preprocessed, size: int) -> None:
@@ -121,8 +163,10 @@ def batches(
     batch = Batch()
     for image in images:
         digest.add(image.item)
+        batch.stamps += image.stamp
         if image.image is None:
-            batch.failures.append((str(image.item.row["id"]), image.item.source, image.reason))
+            failure = str(image.item.row["id"]), image.item.source, image.reason
+            batch.failures.append((writable(failure[0]), writable(failure[1]), writable(failure[2])))
         else:
             notice(image)
             batch.take(image, size)
@@ -146,7 +190,7 @@ def predicted(
     """
 
     def without_images(batch: Batch) -> Batch:
-        return Batch([], batch.failures, batch.stop, batch.digest)
+        return Batch([], batch.failures, batch.stop, batch.digest, batch.stamps)
 
     with ThreadPoolExecutor(1, thread_name_prefix="network") as network:
         waiting: tuple[Batch, Future[Result] | None] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -30,7 +30,7 @@ from morphoscope.catalogue.formats.write import (
     written,
 )
 from morphoscope.catalogue.inputs.open import Images
-from morphoscope.catalogue.pipeline import Batch, Digest, PreprocessingNotes
+from morphoscope.catalogue.pipeline import Batch, Digest, PreprocessingNotes, Stamps, stamp_of
 from morphoscope.catalogue.predictions import ColumnProvider, FullColumns, PlainColumns, note_missing_scores
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import NotFinite, Remaining, RowMaker, RowSource, rows_here
@@ -112,12 +112,13 @@ def predict_catalogue(
     if target.by_place:
         images = replace(images, items=check_places(images.items, out.name))
     target.check(maker.schema)
-    journal = Journal(out, maker.schema, maker.provenance(images.name))
+    journal = Journal(out, maker.schema, maker.provenance(images.name), maker.checksums())
     start = time.monotonic()
     with files.explained_os_errors(out, "what was done is kept. Free some room, then continue with --resume"):
         journal.open(resume=request.resume, afresh=request.overwrite)
         with kept_if_interrupted(journal):
-            resumed, remaining = journal.extent.rows, not_yet_done(images, journal)
+            remaining = not_yet_done(images, journal, maker.open)
+            resumed = journal.extent.rows
             if predictor.calibration is None:
                 note(f"calibration: {predictor.calibration_words}")
             if isinstance(columns, FullColumns):
@@ -153,21 +154,42 @@ def kept_if_interrupted(journal: Journal) -> Iterator[None]:
         raise
 
 
-def not_yet_done(images: Images, journal: Journal) -> Remaining:
+def not_yet_done(images: Images, journal: Journal, reopen: Callable[[], Images]) -> Remaining:
     """The galaxies after those of the journal, whose images are not read again.
+
+    From the first part on whose image files have changed since they were read, the journal's galaxies are not
+    done any more. A file that is gone says nothing: its rows stay.
+
+    Args:
+        images: the input, from its beginning.
+        journal: what is done.
+        reopen: gives the input once more.
 
     Raises:
         UsageError: the input does not begin with the journal's galaxies.
     """
-    items, digest = iter(images.items), Digest()
-    for item in islice(items, journal.done):
-        digest.add(item)
+    items, digest, changed = iter(images.items), Digest(), None
+    for part in journal.parts:
+        stamps = Stamps()
+        for item in islice(items, part.stop - part.start):
+            digest.add(item)
+            if changed is None and part.stamps is not None:
+                stamps += stamp_of(item)
+        if changed is None and part.stamps is not None and stamps.missing <= part.stamps.missing:
+            changed = part if stamps != part.stamps else None
     if journal.done and (digest.count, digest.hex) != (journal.done, journal.digest):
         raise UsageError(
             f"{images.name}: has changed since the catalogue was interrupted: its first {journal.done} "
             "galaxies differ in id, source, coordinates or order; restore it, or start again with "
             "--overwrite and without --resume"
         )
+    if changed is not None:
+        note(
+            f"{images.name}: image files among galaxies {changed.start + 1} to {changed.stop} have changed "
+            f"since they were predicted; galaxies from the {changed.start + 1}th on are predicted again"
+        )
+        journal.keep_before(changed)
+        return not_yet_done(reopen(), journal, reopen)
     if journal.done:
         note(f"continuing after {journal.done} galaxies")
     return Remaining(items, digest, journal.done, images.count)
@@ -181,7 +203,7 @@ def fill(journal: Journal, rows: Iterable[tuple[Batch, pa.Table | None]], count:
     with Bar("predicting", count, "galaxies", done=journal.done) as bar:
         for batch, table in rows:
             before = journal.done
-            journal.add(table, batch.failures, batch.stop, batch.digest)
+            journal.add(table, batch)
             bar.advance(journal.done - before)
             tidying.step()
     give_back_freed_memory()  # the network needs none any more, and writing the catalogue does

@@ -1,12 +1,9 @@
-"""Columns that say what the network does not know, and the features: all from one pass through it.
+"""Uncertainty, out-of-distribution and embedding columns.
 
-Shape letters: N galaxies, D features.
+A :class:`ColumnProvider` runs the network once on each batch: it returns the predictions and the values of
+the columns that it adds to the usual ones, and describes them for the provenance.
 
-What is asked of the network for each batch: the answers, and the values of extra columns with them.
-
-A catalogue with more columns (how unlike the training a galaxy is, how much an ensemble disagrees, the
-features) is made by another :class:`ColumnProvider`: it names the columns, says what they are for the
-provenance, and gives all values of a batch from one pass through the network.
+Shape letters: N galaxies, K outputs, D features.
 """
 
 from __future__ import annotations
@@ -27,33 +24,74 @@ if TYPE_CHECKING:
     from morphoscope.inference.predictor import Predictor
 
 EMBEDDING = "embedding"
-STRANGENESS = Column(
+OOD_SCORE = Column(
     "out_of_distribution",
     pa.float32(),
-    "how unlike the training's galaxies: distance of the features in units of that within which 95 % of "
-    "held-out galaxies lie; above 1 is stranger than they",
+    "out-of-distribution score: distance of the features from the training's, in units of that within which "
+    "95 % of held-out galaxies lie",
 )
-TYPICALITY = Column(
+P_VALUE = Column(
     "typicality",
     pa.float32(),
-    "share of held-out galaxies of the training's kind that are at least as unlike it; below 0.05 is strange",
+    "conformal p-value: share of held-out galaxies like the training's that are at least as far from it; "
+    "below 0.05 is unusual",
     ucd="stat.probability",
 )
 
 
-class FullColumns:
-    """The answers with every column that the networks can fill.
+class ColumnProvider(Protocol):
+    """The network, and the columns it adds to a catalogue."""
 
-    ``out_of_distribution`` and ``typicality`` where there is a reference, ``mutual_information`` where there
-    are several opinions, ``embedding`` where it is asked for.
+    @property
+    def predictor(self) -> Predictor | Ensemble:
+        """The network, or several."""
+        ...
+
+    @property
+    def extras(self) -> Sequence[Column]:
+        """Columns beyond the usual ones, in their order."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """How they are made; a resumed catalogue must have it in common."""
+        ...
+
+    def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """Predictions (N, K) float32, and for each extra column its values, (N,) or (N, D).
+
+        Called from one thread at a time, with N preprocessed images (H, W, C) uint8.
+        """
+        ...
+
+
+class PlainColumns:
+    """The run's predictions alone."""
+
+    extras: Sequence[Column] = ()
+
+    def __init__(self, predictor: Predictor | Ensemble) -> None:
+        self.predictor = predictor
+        self.provenance: Mapping[str, str] = {}
+
+    def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """Predictions without extra columns."""
+        return self.predictor.probabilities(images), {}
+
+
+class FullColumns:
+    """The predictions with every column that the run can fill.
+
+    ``out_of_distribution`` and ``typicality`` where the run has a training feature distribution,
+    ``mutual_information`` of an ensemble or Monte-Carlo samples, ``embedding`` where it is asked for.
 
     Args:
         predictor: one run, or several.
-        embeddings: with the features before the head, averaged over the views.
-        out: the catalogue: Parquet keeps features as float16, other formats as float32.
+        embeddings: add the features before the head, averaged over the views.
+        out: the catalogue; Parquet stores features as float16, other formats as float32.
 
     Raises:
-        UsageError: features of an ensemble, or in a format that has no place for them.
+        UsageError: features of an ensemble, or in a format that cannot store them.
     """
 
     def __init__(
@@ -61,18 +99,14 @@ class FullColumns:
     ) -> None:
         self.predictor = predictor
         self.embedding = _embedding(predictor, out) if embeddings else None
-        columns = []
-        if predictor.has_ood_score:
-            columns += [STRANGENESS, TYPICALITY]
-        if predictor.opinions > 1:
-            columns.append(_information(predictor))
-        if self.embedding is not None:
-            columns.append(self.embedding)
-        self.extras: Sequence[Column] = tuple(columns)
+        self.disagreement = _disagreement(predictor) if predictor.opinions > 1 else None
+        scores = (OOD_SCORE, P_VALUE) if predictor.has_ood_score else ()
+        optional = (*scores, self.disagreement, self.embedding)
+        self.extras: Sequence[Column] = tuple(column for column in optional if column is not None)
 
     @property
     def provenance(self) -> Mapping[str, str]:
-        """What the columns were made with."""
+        """How the columns were made."""
         from morphoscope.inference.ood import METHOD
 
         predictor = self.predictor
@@ -98,34 +132,41 @@ class FullColumns:
         return said
 
     def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """Answers (N, K), and the values of the extra columns.
+        """Predictions (N, K), and the values of the extra columns.
 
         Raises:
-            MorphoscopeError: features are too large for the catalogue's numbers.
+            MorphoscopeError: features are too large for the catalogue's numbers, or the network returned no
+                values for a column.
         """
         from morphoscope.inference.ensemble import mutual_information
 
-        look = self.predictor.predict(images)
+        prediction = self.predictor.predict(images)
         values: dict[str, np.ndarray] = {}
         for extra in self.extras:
-            if extra is STRANGENESS and look.ood_score_N is not None:
-                values[extra.name] = look.ood_score_N
-            elif extra is TYPICALITY and look.p_value_N is not None:
-                values[extra.name] = look.p_value_N
-            elif extra is self.embedding and look.features_ND is not None:
-                values[extra.name] = _stored(look.features_ND, extra.kind)
-            else:
-                values[extra.name] = mutual_information(self.predictor.scheme, look.opinions_ONK)
-        return look.predictions_NK, values
+            value = None
+            if extra is OOD_SCORE:
+                value = prediction.ood_score_N
+            elif extra is P_VALUE:
+                value = prediction.p_value_N
+            elif extra is self.embedding and prediction.features_ND is not None:
+                value = _stored(prediction.features_ND, extra.kind)
+            elif extra is self.disagreement:
+                value = mutual_information(self.predictor.scheme, prediction.opinions_ONK)
+            if value is None:
+                raise MorphoscopeError(
+                    f"run '{self.predictor.run.name}' has no values for the column '{extra.name}'"
+                )
+            values[extra.name] = value
+        return prediction.predictions_NK, values
 
 
 def note_missing_scores(predictor: Predictor | Ensemble) -> None:
-    """Say once why a catalogue has no column ``out_of_distribution``."""
+    """Note why a catalogue has no column ``out_of_distribution``."""
     from morphoscope.inference.ood import why_no_reference
 
     for member in _members(predictor):
         if not member.has_ood_score:
-            note(f"no column {STRANGENESS.name}: {why_no_reference(member.run, member.views)}")
+            note(f"no column {OOD_SCORE.name}: {why_no_reference(member.run, member.views)}")
             return
 
 
@@ -139,9 +180,10 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(str(number) for number in dict.fromkeys(numbers))
 
 
-def _information(predictor: Predictor | Ensemble) -> Column:
+def _disagreement(predictor: Predictor | Ensemble) -> Column:
+    what = "ensemble members" if len(_members(predictor)) > 1 else "Monte-Carlo samples"
     meaning = (
-        f"mutual information in nats: how much {predictor.opinions} opinions "
+        f"mutual information in nats: how much {predictor.opinions} {what} "
         f"disagree{predictor.scheme.entropy_note}; 0 if not at all"
     )
     return Column("mutual_information", pa.float32(), meaning)
@@ -153,7 +195,7 @@ def _embedding(predictor: Predictor | Ensemble, out: Path | None) -> Column:
     suffix = ".parquet" if out is None else out.suffix.lower()
     if suffix == ".csv":
         raise UsageError(
-            f"{out}: a CSV has no place for features; with --embeddings write .parquet, or a format with "
+            f"{out}: CSV cannot store features; with --embeddings write .parquet, or another format with "
             "arrays"
         )
     number = pa.float16() if suffix in ("", ".parquet") else pa.float32()
@@ -166,47 +208,7 @@ def _stored(features_ND: np.ndarray, kind: pa.DataType) -> np.ndarray:
         stored = features_ND.astype(np.float16 if kind.value_type == pa.float16() else np.float32)
     if not np.isfinite(stored).all():
         raise MorphoscopeError(
-            f"features up to {np.abs(features_ND).max():.3g} do not fit the numbers of the column "
-            f"'{EMBEDDING}'; leave --embeddings out"
+            f"features up to {np.abs(features_ND).max():.3g} are too large for the column '{EMBEDDING}'; "
+            "leave --embeddings out"
         )
     return stored
-
-
-class ColumnProvider(Protocol):
-    """How a batch of images is answered."""
-
-    @property
-    def predictor(self) -> Predictor | Ensemble:
-        """The network, or several."""
-        ...
-
-    @property
-    def extras(self) -> Sequence[Column]:
-        """Columns beyond the usual ones, in their order."""
-        ...
-
-    @property
-    def provenance(self) -> Mapping[str, str]:
-        """What a reader must know about them; part of what a resumed catalogue must have in common."""
-        ...
-
-    def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """Answers (N, K) float32, and for each extra column its values, (N,) or (N, D).
-
-        Called in one thread at a time, with N images (H, W, C) uint8 that fit the run.
-        """
-        ...
-
-
-class PlainColumns:
-    """The run's answers alone."""
-
-    extras: Sequence[Column] = ()
-
-    def __init__(self, predictor: Predictor | Ensemble) -> None:
-        self.predictor = predictor
-        self.provenance: Mapping[str, str] = {}
-
-    def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """Answers without extra columns."""
-        return self.predictor.probabilities(images), {}

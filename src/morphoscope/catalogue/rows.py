@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pyarrow as pa
 
+from morphoscope import files
 from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.columns import catalogue_schema, catalogue_table, provenance_of, sets_of
 from morphoscope.catalogue.inputs.open import Images, open_request, stretch_like
@@ -17,6 +18,7 @@ from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.predictions import ColumnProvider
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.file_names import writable
 from morphoscope.images.stream import Item, in_order
 from morphoscope.inference.preprocess import check_request
 from morphoscope.labels.scheme import Column
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from morphoscope.inference.predictor import Predictor
 
 Notice = Callable[[Preprocessed], None]
+RUN_FILES = ("recipe.yaml", "calibration.json", "reference.safetensors")
 
 
 class NotFinite(MorphoscopeError):
@@ -72,9 +75,23 @@ class RowMaker:
     def provenance(self, source: str) -> Mapping[str, str]:
         """Where the numbers come from, as the catalogue says it of the input called ``source``."""
         own = provenance_of(
-            self.predictor, source, stretch=self.stretch, crop=self.request.crop, sets=self.sets
+            self.predictor,
+            writable(source),
+            stretch=self.stretch,
+            crop=self.request.crop,
+            sets=self.sets,
         )
         return own | self.request.provenance | dict(self.columns.provenance)
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of the files of each run that decide the numbers beside its weights."""
+        found = {}
+        for run in getattr(self.predictor.run, "members", ()) or (self.predictor.run,):
+            exported = (run.path.with_suffix(".json"),) if run.path.is_file() else ()
+            for path in exported or [run.path / name for name in RUN_FILES]:
+                if path.is_file():
+                    found[f"{path.name} of run '{run.name}'"] = files.sha256_of(path)
+        return found
 
     def preprocess(self, item: Item) -> Preprocessed:
         """Read one image and make it like the training's; called in a worker thread."""

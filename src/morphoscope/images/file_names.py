@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from array import array
@@ -118,7 +119,9 @@ def writable(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        return os.fsencode(name).decode("utf-8", "backslashreplace")
+        with contextlib.suppress(UnicodeEncodeError):
+            return os.fsencode(name).decode("utf-8", "backslashreplace")
+        return name.encode("utf-8", "backslashreplace").decode()  # half a character, as of a JSON
     return name
 
 

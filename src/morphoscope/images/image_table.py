@@ -108,7 +108,8 @@ class ImageTable:
                 if not any(files):
                     name = "(no image)"
                 found: dict[str, Any] = {}
-                yield Item(name, self._loader(files, name, stretch, found), values, found)
+                load = self._loader(files, name, stretch, found)
+                yield Item(name, load, values, found, self._paths(files))
             first += piece.num_rows
 
     def integer_ids(self) -> bool:
@@ -149,6 +150,12 @@ class ImageTable:
             raise UsageError(
                 f"{self.path}: none of its {count} images is there; the first would be {wanted}, and {hint}"
             )
+
+    def _paths(self, files: list[_File]) -> tuple[str, ...]:
+        named = tuple(
+            os.path.join(self.folder, file.name) for file in files if file.name and file.content is None
+        )
+        return named or (str(self.path),)
 
     def _loader(
         self, files: list[_File], name: str, stretch: str, found: dict[str, Any]

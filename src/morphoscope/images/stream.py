@@ -29,12 +29,14 @@ class Item:
             becomes arcsec per stored pixel.
         found: filled by ``load`` with what the image's file says of it, see
             :func:`morphoscope.images.fits.read_fits`.
+        files: that hold its pixels, to notice when they change; empty if unknown.
     """
 
     source: str
     load: Callable[[], np.ndarray]
     row: dict[str, Any] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
     @property
     def place(self) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from morphoscope.catalogue import pipeline
-from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
+from morphoscope.catalogue.pipeline import Batch, Digest, Failure, Preprocessed, Stamps
 from morphoscope.catalogue.predictions import ColumnProvider
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import Notice, Remaining, RowMaker
@@ -61,12 +61,14 @@ class RangeResult:
         table: the catalogue's rows; None where no image could be read.
         failures: id, source and reason of the others.
         digest: of all galaxies of the range.
+        stamps: fingerprint of their files.
         examples: an image of each kind that was read, without pixels.
     """
 
     table: pa.Table | None
-    failures: list[tuple[str, str, str]]
+    failures: list[Failure]
     digest: str
+    stamps: Stamps
     examples: list[Preprocessed]
 
 
@@ -98,7 +100,7 @@ class Worker:
             closing(pipeline.predicted(maker, self._gathered(maker, images, ranges, examples))) as rows,
         ):
             for start, stop in ranges:
-                tables, failures, batch = [], [], Batch()
+                tables, failures, batch, stamps = [], [], Batch(), Stamps()
                 while batch.stop < stop - start:
                     found = next(rows, None)
                     if found is None:
@@ -108,9 +110,10 @@ class Worker:
                         )
                     batch, table = found
                     failures += batch.failures
+                    stamps += batch.stamps
                     tables += [] if table is None else [table]
                 table = pa.concat_tables(tables) if tables else None
-                yield RangeResult(table, failures, batch.digest, list(examples.pop(0).values()))
+                yield RangeResult(table, failures, batch.digest, stamps, list(examples.pop(0).values()))
 
     def _start(self) -> RowMaker:
         self._go_inside()
@@ -203,4 +206,4 @@ def rows_of_results(
             )
         for example in result.examples:
             notice(example)
-        yield Batch([], result.failures, each.stop, each.so_far), result.table
+        yield Batch([], result.failures, each.stop, each.so_far, result.stamps), result.table

@@ -166,6 +166,7 @@ def _check_folder(out: Path) -> None:
     trial = files.partial_name(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_stale_partials(out)
         trial.touch()
         trial.unlink()
     except OSError as error:

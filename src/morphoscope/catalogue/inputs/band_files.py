@@ -39,7 +39,9 @@ def from_pattern(pattern: str, bands: Sequence[str], stretch: str) -> tuple[Iter
         for identity in ids:
             paths = {band: Path(file_of_band(pattern, band, identity)) for band in reddest}
             source, found = paths[reddest[0]].name, {}
-            yield Item(source, partial(_load, paths, source, stretch, found), {"id": identity}, found)
+            files = tuple(str(path) for path in paths.values())
+            load = partial(_load, paths, source, stretch, found)
+            yield Item(source, load, {"id": identity}, found, files)
 
     return items(), len(ids)
 

@@ -156,6 +156,8 @@ def open_request(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) 
     table = SourceTable(Path(request.sources), _cutout_side(request, facts), request.size_column)
     mosaics = open_mosaics(source, request.bands)
     items, count = cutout_items(mosaics, table, Frame(facts.image_shape[0], stretch))
+    files = tuple(dict.fromkeys(source.replace("{band}", band) for band in request.bands or ("",)))
+    items = (replace(item, files=(*files, str(request.sources))) for item in items)
     return Images(f"{source} at {request.sources}", items, count, (CUTOUT, ON_MOSAIC))
 
 
@@ -197,7 +199,7 @@ class Reading:
         found: dict[str, Any] = {}
         source = writable(name)
         load = partial(read_image, path, name=source, stretch=self.stretch, bands=self.bands, found=found)
-        return Item(source, load_named(name, load), {"id": writable(identity)}, found)
+        return Item(source, load_named(name, load), {"id": writable(identity)}, found, (str(path),))
 
 
 def first_images(source: Path | str, count: int, training: str) -> list[np.ndarray]:
@@ -290,10 +292,12 @@ def _all_there(label: str, names: list[str]) -> list[str]:
 
 
 def _from_archives(label: str, paths: list[str], reading: Reading) -> Images:
-    items = chain.from_iterable(
-        archive_items(Path(path), stretch=reading.stretch, bands=reading.bands) for path in paths
-    )
-    return _with_fits_columns(Images(label, watched(items, label)), reading)
+    def items(path: str) -> Iterator[Item]:
+        for item in archive_items(Path(path), stretch=reading.stretch, bands=reading.bands):
+            yield replace(item, files=(path,))
+
+    images = Images(label, watched(chain.from_iterable(map(items, paths)), label))
+    return _with_fits_columns(images, reading)
 
 
 def _from_tables(label: str, paths: list[str], image_column: str | None, reading: Reading) -> Images:
@@ -344,12 +348,14 @@ def from_store(store: Store) -> Images:
 def _store_items(store: Store) -> Iterator[Item]:
     images = store.images.view(np.ndarray)  # np.memmap makes every view dearer
     columns = store.table.select(["id", "ra", "dec", "source"])
+    pixels = str(store.path / "images.npy")
     for start in range(0, len(store), _CHUNK):
         for offset, row in enumerate(columns.slice(start, _CHUNK).to_pylist()):
             yield Item(
                 row.pop("source") or f"{store.path} row {start + offset}",
                 partial(images.__getitem__, start + offset),
                 row,
+                files=(pixels,),
             )
 
 
