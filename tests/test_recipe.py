@@ -114,7 +114,7 @@ def test_later_settings_win():
         ("seed=1.5", "seed: .*fractional part"),
         ("seed=12:30", "seed: .*unable to parse"),  # YAML 1.1 reads 750
         ("training.epochs=yes", r"training\.epochs: .*unable to parse"),
-        ("model.hidden=true", r"model\.hidden: true or false where neither is meant"),
+        ("model.hidden=true", r"model\.hidden: true or false is not a value of this field"),
         ("evaluation.views=3", r"evaluation\.views: Input should be 1, 2, 8 or 16 \(got 3\)"),
         ("data.balance=oversampel", "'none', 'oversample', 'square-root' or 'class-weights'"),
         (
@@ -125,7 +125,7 @@ def test_later_settings_win():
         ("augment.zoom=[1", "cannot be read as a value"),
         ("augment.train_size=64,96", r"the last of train_size \(64, 96\) must equal size 128"),
         ("augment.train_size=4,128", "train_size must be 8 or more"),
-        ("training.initial_epoch=20", "initial_epoch 20 must be below epochs 20"),
+        ("training.initial_epoch=20", "initial_epoch 20 must be less than epochs 20"),
         ("data.test=1", r"data\.test: Input should be less than 1"),
     ],
 )
@@ -202,7 +202,7 @@ def test_fields_left_out_take_their_defaults(tmp_path):
         ("training: {lr: 1}", r"no field 'training\.lr' \(did you mean 'optimiser\.lr'\?\)"),
         ("augment: 3", r"augment: .* \(got 3\)"),
         ("augment: {zoom: [2, 1]}", "augment: zoom must be two positive factors"),
-        ("training: {epochs: true}", r"training\.epochs: true or false where neither is meant"),
+        ("training: {epochs: true}", r"training\.epochs: true or false is not a value of this field"),
         ("model: {hidden: [64, yes]}", r"model\.hidden: true or false"),
         ("1: 2", "Keys should be strings"),
     ],

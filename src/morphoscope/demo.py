@@ -1,7 +1,7 @@
-"""The whole way once, offline, on one small machine.
+"""A complete example, offline, on one small machine.
 
-The network that comes along answers first; then it learns a question of one's own, which it was never asked:
-which way do a galaxy's arms turn?
+The packaged network classifies first; then it is fine-tuned on a new question that it was never trained for:
+which way do a galaxy's arms wind?
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from morphoscope.data.store import Store
 
 SIZE = 128  # pixels of the simulated galaxies
-TRAIN_SIZE = 96  # what the network is trained on: minutes on two cores
-SEED = 100  # of the galaxies: the packaged network learned from others
+TRAIN_SIZE = 96  # of the training images: minutes on two cores
+SEED = 100  # of the galaxies: the packaged network was trained on others
 MIB = 2**20
 QUESTION = {0: "no arms", 1: "counter-clockwise", -1: "clockwise"}  # by the simulator's column "winding"
-AMBIGUOUS = ("Merging", "Disturbed")  # may have arms that the column does not tell of
+AMBIGUOUS = ("Merging", "Disturbed")  # may have arms that the column does not record
 PARTS = ("deep-field.parquet", "deep-field.png", "galaxies", "pictures", "pictures.parquet", "own", "run")
 
 
 def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = False) -> None:
-    """Classify the Deep Field and a folder with the packaged network, then teach it a question of one's own.
+    """Classify the Deep Field and a folder with the packaged network, then fine-tune it on a new question.
 
-    Each part that is there from an earlier call is used again, so a demo that was stopped goes on.
+    Parts that exist from an earlier call are reused, so an interrupted demo continues.
 
     Args:
         out: folder to make.
-        count: galaxies to simulate; about two fifths become labelled pictures.
-        seed: of the choice of galaxies and of the training.
-        overwrite: begin anew.
+        count: galaxies to simulate; about two fifths become labelled images.
+        seed: of the selection of galaxies and of the training.
+        overwrite: start from the beginning.
     """
     import shutil
 
@@ -58,7 +58,7 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
     files.ensure_room(out, 2 * count * SIZE * SIZE * 3 + 200 * MIB)
     packaged = api.load(DEFAULT)
 
-    note("1/5  the packaged network on the Hubble Deep Field (a picture that scikit-image carries)")
+    note("1/5  the packaged network on the Hubble Deep Field (an image that scikit-image includes)")
     sky = packaged.sky(deep_field(), out / "deep-field.parquet", drawn=out / "deep-field.png", overwrite=True)
     print(f"{sky.num_rows} sources of the Hubble Deep Field classified")
 
@@ -69,11 +69,11 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
     note(f"3/5  the packaged network on the folder {out / 'pictures'}")
     _classify(packaged, galaxies, pictures, out / "pictures.parquet")
 
-    note(f"4/5  a question of one's own, which way the arms turn: fine-tuning → {out / 'run'}")
+    note(f"4/5  fine-tuning on a new question, which way the arms wind → {out / 'run'}")
     own = _store(out / "own") or ingest_folder(pictures, out / "own", classes=list(QUESTION.values()))
     recipe = find_recipe("small/own-labels").changed(
         seed=seed,
-        # In a mirror the arms turn the other way.
+        # In a mirror image the arms wind the other way.
         augment={"size": TRAIN_SIZE, "flip_horizontal": False, "flip_vertical": False},
         training={"epochs": 15},
     )
@@ -103,9 +103,9 @@ def _store(place: Path) -> Store | None:
 
 
 def write_pictures(galaxies: Store, folder: Path, seed: int) -> Path:
-    """JPEGs of simulated galaxies in one folder an answer: as many without arms as of either sense.
+    """JPEGs of simulated galaxies in one folder per class: as many without arms as of either sense.
 
-    The file is named by the galaxy's row in the store. Nothing is written where the folder is there already.
+    Files are named by the galaxy's row in the store. Nothing is written if the folder exists already.
     """
     from PIL import Image
 
@@ -125,7 +125,7 @@ def write_pictures(galaxies: Store, folder: Path, seed: int) -> Path:
 
 
 def _classify(network: LoadedRun, galaxies: Store, pictures: Path, out: Path) -> None:
-    """A catalogue of the folder, and how much of it is right: here the truth is known."""
+    """Make a catalogue of the folder and print its accuracy: here the truth is known."""
     import pyarrow.parquet as pq
 
     summary = network.catalogue(pictures, out, overwrite=True)
@@ -137,8 +137,8 @@ def _classify(network: LoadedRun, galaxies: Store, pictures: Path, out: Path) ->
     )
     share = right / max(1, summary.predicted)
     print(
-        f"{summary.predicted} pictures classified, {share:.0%} into the class they were simulated as "
-        "(the network learned from other galaxies of this simulator; of real ones it knows less)"
+        f"{summary.predicted} images classified, {share:.0%} into the class they were simulated as "
+        "(the network was trained on other galaxies of this simulator; on real ones it does less well)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The network that the program brings along: a run folder in the package, called by its name."""
+"""The packaged network: a run folder inside the package, found by its name."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ DEFAULT = "default"  # galaxies of Galaxy10's ten classes, learned from simulate
 
 
 def run_folder(run: Path | str) -> Path:
-    """Where a run lies: the folder of that path, or the packaged network of that name.
+    """The folder of a run: the given path, or the packaged network of that name.
 
-    A run in the working directory goes before a packaged one of the same name.
+    A run in the working directory takes precedence over a packaged one of the same name.
     """
     path = Path(run)
     if path.parent == Path() and not (path / "run.yaml").is_file() and path.name:
-        brought = NETWORKS / path.name
-        if (brought / "run.yaml").is_file():
-            return brought
+        packaged = NETWORKS / path.name
+        if (packaged / "run.yaml").is_file():
+            return packaged
     return path

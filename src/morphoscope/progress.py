@@ -1,4 +1,4 @@
-"""Progress on stderr, so that stdout carries data alone."""
+"""Progress on stderr; stdout is for data alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-silent = False  # in all but one of the processes that work together
+silent = False  # True in all processes of torchrun but rank 0
 
 
 def note(message: str) -> None:
@@ -30,11 +30,11 @@ def note_once(message: str) -> None:
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
-    """Yield ``items`` behind a progress bar with rate and time left, shown once two seconds have passed.
+    """Yield ``items`` with a progress bar (rate, time left), shown once two seconds have passed.
 
-    In a terminal the bar is redrawn in place; in a log a line is written every tenth of the way and at
-    least every half minute. ``total`` is taken from ``len(items)`` when it has one. ``unit`` names what is
-    counted, e.g. "images".
+    In a terminal the bar is redrawn in place; in a log there is a line for every tenth of the work, and at
+    least one every half minute. ``total`` defaults to ``len(items)``, if that is known. ``unit`` names the
+    items, such as "images".
     """
     with Bar(what, total if total is not None else _length(items), unit) as bar:
         for item in items:
@@ -52,11 +52,11 @@ def _length(items: Iterable[object]) -> int | None:
 class Bar:
     """A progress bar to advance by hand: ``with Bar("writing", total=n) as bar: bar.advance(k)``.
 
-    ``done`` of the total were done before, and do not count for the rate.
+    ``done`` of the total were done earlier, and do not count towards the rate.
     """
 
-    patience = 2.0  # seconds before anything is shown: short work stays silent
-    silence = 30.0  # seconds after which a log gets a line however little was done
+    patience = 2.0  # seconds before anything is shown
+    silence = 30.0  # seconds after which a log gets a line in any case
 
     def __init__(self, what: str, total: int | None = None, unit: str = "", *, done: int = 0) -> None:
         self.what, self.total, self.unit = what, total, unit
@@ -110,7 +110,7 @@ class Bar:
             )
 
             self._bar = Progress(
-                TextColumn("{task.description}", markup=False),  # a file name may hold brackets
+                TextColumn("{task.description}", markup=False),  # a file name may contain brackets
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}", markup=False),

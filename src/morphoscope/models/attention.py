@@ -1,6 +1,6 @@
-"""Attention over channels and over places: the gates of the five papers, as small modules.
+"""Channel and spatial attention: the gates of the five papers, as small modules.
 
-Shape letters: N galaxies, C channels, H × W places, r the reduction ratio.
+Shape letters: N galaxies, C channels, H × W positions, r the reduction ratio.
 
 Woo et al. 2018 (CBAM), equations 1 to 3, which `tong` (eqs 1, 2), `yan` (eqs 1 to 4) and `ng` (section
 IV.B) all build on::
@@ -20,7 +20,7 @@ Attention = Literal["none", "channel", "spatial", "cbam", "tiled-cbam", "cbam-re
 
 
 class ChannelGate(nn.Module):
-    """M_c(F) ⊗ F: one weight a channel, from a perceptron that sees mean and maximum over places.
+    """M_c(F) ⊗ F: one weight per channel, from a perceptron on the mean and maximum over positions.
 
     Args:
         channels: C.
@@ -43,17 +43,17 @@ class ChannelGate(nn.Module):
 
 
 class TiledChannelGate(nn.Module):
-    """The channel gate that fits `tong`'s published count: from 4C channels to C weights, used four times.
+    """The channel gate that matches `tong`'s published count: from 4C channels to C weights, used four times.
 
-    `tong`'s Table IV has 398,540 weights more than the network without attention. Of all gates only one fits
-    that number: the shared perceptron 4C → C/16 → C with biases, r taken on the width C inside the bottleneck
-    unit. Such a gate has C weights for a map of 4C channels; here weight c multiplies the channels c, c + C,
-    c + 2C and c + 3C.
+    `tong`'s Table IV has 398,540 parameters more than the network without attention. Only one gate matches
+    that number: the shared perceptron 4C → C/16 → C with biases, with r applied to the width C inside the
+    bottleneck unit. Such a gate has C weights for a map of 4C channels; here weight c multiplies the channels
+    c, c + C, c + 2C and c + 3C.
 
     Args:
         channels: 4C, of the unit's output.
         reduction: r; the hidden layer has C / r units.
-        expansion: how often the gate is repeated.
+        expansion: number of repetitions of the gate.
     """
 
     def __init__(self, channels: int, reduction: int, expansion: int = 4) -> None:
@@ -73,10 +73,10 @@ class TiledChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """M_s(F) ⊗ F: one weight a place, from a 7 × 7 convolution over mean and maximum over channels.
+    """M_s(F) ⊗ F: one weight per position, from a 7 × 7 convolution of the mean and maximum over channels.
 
     Args:
-        bias: whether the convolution has one (`ng`'s notebook has, Woo et al. and `tong` have not).
+        bias: whether the convolution has one (it has in `ng`'s notebook, not in Woo et al. and `tong`).
     """
 
     def __init__(self, *, bias: bool = False) -> None:
@@ -91,7 +91,7 @@ class SpatialGate(nn.Module):
 
 
 class Residual(nn.Module):
-    """F + A(F): attention added to what it attends to (`ng`'s notebook; the paper does not mention it)."""
+    """F + A(F): attention added to its input (`ng`'s notebook; the paper does not mention it)."""
 
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()
@@ -105,14 +105,14 @@ class Residual(nn.Module):
 class MultiScaleAttention(nn.Module):
     """Efficient multi-scale attention (Ouyang et al. 2023), the unreported third variant of `ng`'s notebook.
 
-    The channels are cut into groups of c = C / groups. In each group, one branch gates the map by its means
-    along rows and along columns (a shared 1 × 1 convolution, then group normalisation), the other is a 3 × 3
-    convolution. Each branch's mean over places, made a softmax over its c channels, weighs the other branch;
-    the sum of the two (N, 1, H, W) maps, through a sigmoid, gates the group.
+    The channels are split into groups of c = C / groups. In each group, one branch gates the map by its means
+    along rows and columns (a shared 1 × 1 convolution, then group normalisation), the other is a 3 × 3
+    convolution. The softmax over the c channels of each branch's mean over positions weights the other
+    branch; the sum of the two (N, 1, H, W) maps, through a sigmoid, gates the group.
 
     Args:
         channels: C, a multiple of ``groups``.
-        groups: "factor" of the notebook.
+        groups: ``factor`` in the notebook.
     """
 
     def __init__(self, channels: int, groups: int = 32) -> None:
@@ -137,17 +137,17 @@ class MultiScaleAttention(nn.Module):
 
 
 def _weighed(branch: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Σ_c softmax_c(mean over places of ``branch``) · ``other``: (n, c, H, W) → (n, 1, H, W)."""
+    """Σ_c softmax_c(mean over positions of ``branch``) · ``other``: (n, c, H, W) → (n, 1, H, W)."""
     shares = branch.mean((2, 3), keepdim=True).softmax(dim=1)
     return (shares * other).sum(1, keepdim=True)
 
 
 def attention(kind: Attention, channels: int, reduction: int = 16) -> nn.Module:
-    """An attention module by name for maps of ``channels`` channels; "none" passes them through.
+    """An attention module by name for maps of ``channels`` channels; "none" is the identity.
 
-    ``cbam`` is channel gate, then spatial gate; ``channel`` and ``spatial`` are each alone; ``tiled-cbam``
-    has `tong`'s gate of the published count; ``cbam-residual`` is `ng`'s (a bias in the 7 × 7 convolution,
-    the input added back).
+    ``cbam`` is a channel gate, then a spatial gate; ``channel`` and ``spatial`` are one of the two;
+    ``tiled-cbam`` has `tong`'s gate of the published count; ``cbam-residual`` is `ng`'s (a bias in the 7 × 7
+    convolution, the input added).
     """
     makers = {
         "none": nn.Identity,

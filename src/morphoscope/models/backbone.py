@@ -1,7 +1,7 @@
 """Backbones: from an image to D pooled features.
 
-Most are a timm model as it is. Where a study changes one (attention on its last map, another pooling, its own
-residual units) it is a :class:`Backbone`: trunk, attention, pooling.
+Most are unchanged timm models. Where a study modifies one (attention on its last map, another pooling, its
+own residual units) it is a :class:`Backbone`: trunk, attention, pooling.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from morphoscope.models.residual import DEPTHS, ResidualTrunk, Units
 from morphoscope.recipes import Model
 
 OWN = ("baseline-cnn", *(f"residual{depth}" for depth in DEPTHS))
-"""Layouts of this program, beside all of timm's."""
+"""Layouts of this program, in addition to timm's."""
 
 _IMAGENET_CLASSES = 1000
 
@@ -35,17 +35,17 @@ class Backbone(nn.Module):
     Args:
         trunk: maps (N, 3, H, W) to (N, C, h, w).
         attention: maps (N, C, h, w) to the same shape.
-        places: h·w to keep every place, D = C·h·w; 1 for the mean over places, D = C.
+        positions: h·w to keep every position, D = C·h·w; 1 for the mean over positions, D = C.
     """
 
-    def __init__(self, trunk: Any, attention: nn.Module, places: int = 1) -> None:
+    def __init__(self, trunk: Any, attention: nn.Module, positions: int = 1) -> None:
         super().__init__()
         self.trunk = trunk
         self.attention = attention
-        self.places = places
+        self.positions = positions
         mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.pool = nn.Flatten() if places > 1 else mean
-        self.num_features: int = trunk.num_features * places
+        self.pool = nn.Flatten() if positions > 1 else mean
+        self.num_features: int = trunk.num_features * positions
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W), normalised → (N, D)."""
@@ -53,7 +53,7 @@ class Backbone(nn.Module):
 
 
 class ConvolutionalPart(nn.Module):
-    """The convolutions of a timm VGG, without its two hidden layers of 4096; tensors keep their names."""
+    """The convolutions of a timm VGG, without its two hidden layers of 4096; tensor names are kept."""
 
     def __init__(self, vgg: Any) -> None:
         super().__init__()
@@ -73,12 +73,12 @@ def backbone(
     Args:
         model: the recipe's part about the network.
         image_size: side of the input, pixels.
-        hub: what is known of a backbone from a hub; None: asked there.
-        other_sizes: sides that it is shown as well: a transformer that can fits its position grid to each
-            image then. Its weights and its answers at ``image_size`` are the same without.
+        hub: the configuration of a backbone from a hub; None: fetched.
+        other_sizes: sides of other images it will see: a transformer that can then interpolates its position
+            grid to each image. Weights and outputs at ``image_size`` are unaffected.
 
     Raises:
-        UsageError: no such model, options that do not go together, or an image too small for it.
+        UsageError: no such model, incompatible options, or an image too small for it.
     """
     _check_options(model)
     if _is_whole(model):
@@ -86,23 +86,23 @@ def backbone(
     trunk = _trunk(model, (image_size, *other_sizes), hub)
     inside = model.name in OWN  # their attention is part of the trunk
     gates = attention("none" if inside else model.attention, trunk.num_features, model.reduction)
-    places = math.prod(feature_shape(model, image_size, hub)[2:]) if model.pool == "flatten" else 1
-    return Backbone(trunk, gates, places)
+    positions = math.prod(feature_shape(model, image_size, hub)[2:]) if model.pool == "flatten" else 1
+    return Backbone(trunk, gates, positions)
 
 
 def weights_part(backbone: Any) -> Any:
-    """The part of a backbone that pretrained weights are for."""
+    """The part of a backbone that pretrained weights belong to."""
     return backbone.trunk if isinstance(backbone, Backbone) else backbone
 
 
 def weights_name(model: Model) -> str:
-    """The timm model whose pretrained weights fit a layout."""
+    """The timm model whose pretrained weights match a layout."""
     depth = re.fullmatch(r"residual(\d+)", model.name)
     return f"resnet{depth[1]}.tv_in1k" if depth else model.name
 
 
 def width(backbone: Any, model: Model) -> int:
-    """D, the features that the head gets."""
+    """D, the number of features that the head receives."""
     if model.classifier:
         return _IMAGENET_CLASSES
     return getattr(backbone, "head_hidden_size", None) or backbone.num_features
@@ -158,10 +158,10 @@ def _timm(
 
 
 def _sized(name: str, sides: Sequence[int]) -> dict[str, Any]:
-    """Transformers fix their position grid when built; convolutional networks take any size.
+    """Transformers fix their position grid when built; convolutional networks accept any size.
 
-    DINOv2 keeps the grid it was trained with (518 px) and interpolates it to the image (`ng`). Where several
-    sides are shown, others interpolate it too, from that of the first.
+    DINOv2 keeps the grid it was trained with (518 px) and interpolates it to the image (`ng`). With several
+    sides, other transformers interpolate theirs too, from that of the first side.
     """
     if "dinov2" in name:
         return {"dynamic_img_size": True}
@@ -186,13 +186,13 @@ def _check_options(model: Model) -> None:
     if model.fused is not None and not 0 <= model.fused <= STAGES:
         raise UsageError(f"model.fused is a number of stages, 0 to {STAGES}, not {model.fused}")
     if model.classifier and not _is_whole(model):
-        raise UsageError("model.classifier keeps a timm model whole; leave attention, pool and fused out")
+        raise UsageError("model.classifier keeps a timm model whole; do not set attention, pool or fused")
 
 
 def check_other_sizes(
     model: Model, image_size: int, other_sizes: Sequence[int], hub: HubBackbone | None = None
 ) -> None:
-    """See to it that a network takes images of other sides than its last one; nothing is computed.
+    """Check that a network accepts images of other sizes than its last one; nothing is computed.
 
     Raises:
         UsageError: it does not.
@@ -202,9 +202,9 @@ def check_other_sizes(
         shape = feature_shape(model, image_size, hub, shown=side)
         if model.pool == "flatten" and shape != last:
             raise UsageError(
-                f"augment.train_size: model.pool=flatten keeps every place of the last map, {_by(shape)} of "
-                f"them at {side} px and {_by(last)} at {image_size} px, and the head takes one number of "
-                "them; set model.pool=average, or leave augment.train_size out"
+                f"augment.train_size: model.pool=flatten keeps every position of the last map, {_by(shape)} "
+                f"at {side} px and {_by(last)} at {image_size} px, but the head needs a fixed number; set "
+                "model.pool=average, or leave augment.train_size out"
             )
 
 
@@ -215,16 +215,16 @@ def _by(shape: tuple[int, ...]) -> str:
 def feature_shape(
     model: Model, image_size: int, hub: HubBackbone | None = None, *, shown: int | None = None
 ) -> tuple[int, ...]:
-    """Shape of what the trunk (or the whole timm model) gives for one image; nothing is computed.
+    """Shape of the trunk's (or the whole timm model's) output for one image; nothing is computed.
 
     Args:
         model: the recipe's part about the network.
-        image_size: side for which the network is built, pixels.
+        image_size: side that the network is built for, pixels.
         hub: as in :func:`backbone`.
         shown: side of the image; None: ``image_size``.
 
     Raises:
-        UsageError: the image is too small for the network, or it takes no other size than its own.
+        UsageError: the image is too small for the network, or the network accepts only its own size.
     """
     side = shown or image_size
     sides = (image_size,) if side == image_size else (image_size, side)
@@ -236,7 +236,7 @@ def feature_shape(
         except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
             field = "size" if side == image_size else "train_size"
             raise UsageError(
-                f"augment.{field}: {side} px do not go through {model.name} "
+                f"augment.{field}: {model.name} does not accept {side} px "
                 f"({str(error).splitlines()[0].rstrip('.')}); "
                 + ("set another size, such as 128 or 224" if field == "size" else "leave train_size out")
             ) from error

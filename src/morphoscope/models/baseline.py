@@ -1,4 +1,4 @@
-"""The convolutional network that `ng` starts from (Fig 4), with or without attention."""
+"""The convolutional baseline of `ng` (Fig 4), with or without attention."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ BLOCKS = ((32, 17), (64, 13), (128, 9), (256, 7))
 
 
 class BaselineTrunk(nn.Module):
-    """Four blocks of convolution, normalisation, ReLU, (attention,) 2 × 2 maximum; a 1 × 1 bottleneck.
+    """Four blocks of convolution, normalisation, ReLU, (attention,) 2 × 2 max pooling; a 1 × 1 bottleneck.
 
-    (N, 3, H, W) → (N, 96, H / 16, W / 16). Kernels are wide at first (17, 13, 9, 7), all convolutions have
-    biases; there is no dropout (`ng`, section IV.A and its public notebook).
+    (N, 3, H, W) → (N, 96, H / 16, W / 16). Kernels shrink from 17 to 7 pixels (17, 13, 9, 7), all
+    convolutions have biases, and there is no dropout (`ng`, section IV.A and its public notebook).
 
     Args:
         kind: attention in each block, before its pooling; none after the bottleneck.

@@ -1,4 +1,4 @@
-"""A network from a recipe: a backbone by name, its starting weights, what is frozen, and a head."""
+"""A network from a recipe: a backbone by name, its starting weights, frozen layers, and a head."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def build(
     Args:
         model: the recipe's part about the network.
         outputs: K of the label scheme.
-        image_size: side of the input in pixels; vision transformers resize their position grid to it.
-        start: load the starting weights the recipe asks for; false when trained weights follow.
+        image_size: side of the input in pixels; vision transformers interpolate their position grid to it.
+        start: load the starting weights of the recipe; false when trained weights are loaded later.
         statistics: mean and standard deviation per channel of the training galaxies (0..1), for
-            ``model.normalise=data``; trained weights bring them along.
-        hub: what is known of a backbone from a hub; None: asked there.
-        other_sizes: sides that it is shown as well, as in a training with growing images.
+            ``model.normalise=data``; trained weights include them.
+        hub: the configuration of a backbone from a hub; None: fetched.
+        other_sizes: sides of other images it will see, as in a training with growing images.
 
     Returns:
-        The network and a sentence that says where its weights come from.
+        The network, and the source of its weights in words.
 
     Raises:
-        UsageError: no such model, an option this model does not have, an image too small for it, other sizes
-            that it does not take.
-        MorphoscopeError: the starting weights are not to be had or do not fit.
+        UsageError: no such model, an option that this model lacks, an image too small for it, or sizes that
+            it does not accept.
+        MorphoscopeError: the starting weights cannot be fetched or do not fit.
     """
     if hub is None and is_on_hub(model.name):
         hub = hub_backbone(model.name)
@@ -96,7 +96,7 @@ def trained_network(
         outputs: K of the label scheme.
         weights: safetensors, as a training writes them.
         image_size: side of the input in pixels.
-        hub: what the run knows of a backbone from a hub.
+        hub: the configuration of a backbone from a hub, as the run keeps it.
 
     Raises:
         MorphoscopeError: the file is damaged, or of another network.
@@ -110,11 +110,23 @@ def trained_network(
         # The first weights are random, and replaced.
         with torch.random.fork_rng(devices=[]), _at_most(sum(tensor.numel() for tensor in tensors.values())):
             network, _ = build(model, outputs, image_size=image_size, start=False, hub=hub)
+        _check_names(network.state_dict(), tensors)
         network.load_state_dict(tensors)
     except (RuntimeError, OSError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise MorphoscopeError(f"{weights} does not fit the recipe's network ({reason})") from error
     return network.eval()
+
+
+def _check_names(expected: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> None:
+    """Name the first tensor that is wrong, where torch would list all of them."""
+    for name in expected.keys() - tensors.keys():
+        raise RuntimeError(f"{name} is missing")
+    for name in tensors.keys() - expected.keys():
+        raise RuntimeError(f"{name} is unknown")
+    for name, tensor in expected.items():
+        if tensor.shape != tensors[name].shape:
+            raise RuntimeError(f"{name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """EfficientNetV2-S with any number of its stages made of fused blocks (`yan`, Table 1).
 
 Tan & Le 2021: a fused block replaces the 1 × 1 expansion and the depthwise 3 × 3 convolution of an MBConv
-block by one full 3 × 3 convolution, faster in the early stages, many more weights in the late ones.
+block by one full 3 × 3 convolution, faster in the early stages, with many more parameters in the late ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 
 STAGES = 6
 
-# Stage by stage: fused, and as MBConv. Letters as timm reads them: r blocks, k kernel, s stride, e expansion,
+# Stage by stage: fused, and as MBConv. Letters as in timm: r blocks, k kernel, s stride, e expansion,
 # c channels, se squeeze-and-excitation. Fused blocks have no squeeze-and-excitation.
 _FUSED = (
     "cn_r2_k3_s1_e1_c24_skip",

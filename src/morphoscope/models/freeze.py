@@ -1,6 +1,6 @@
-"""Freezing a share of a network's layers, and what that leaves random.
+"""Freezing a share of a network's layers, and reinitialising the rest.
 
-`fu` counts layers as Keras does: 427 of DenseNet-121, activations, concatenations and poolings included.
+`fu` counts layers as Keras does: 427 of DenseNet-121, including activations, concatenations and poolings.
 The first ⌊427 · share⌋ of them keep their ImageNet weights and do not learn.
 """
 
@@ -11,11 +11,11 @@ from torch import nn
 
 
 def layers_in_order(backbone: nn.Module) -> list[nn.Module | None]:
-    """The layers of a backbone from input to output; None for one without a module of its own.
+    """The layers of a backbone from input to output; None for one without a module.
 
-    DenseNets are listed layer by layer as Keras lists them. Of any other network these are the innermost
-    modules and all that have weights of their own, in the order of their definition, which for timm's
-    convolutional networks is that of the data.
+    DenseNets are listed layer by layer as Keras lists them. For other networks these are the innermost
+    modules and all with weights of their own, in the order of definition, which for timm's convolutional
+    networks is that of the forward pass.
     """
     if hasattr(backbone, "features") and hasattr(backbone.features, "denseblock1"):
         return _densenet_as_keras(backbone)
@@ -30,7 +30,7 @@ def frozen_layers(backbone: nn.Module, share: float) -> list[nn.Module]:
         backbone: without its head.
         share: from 0 (all learn) to 1 (only the head learns).
     """
-    if share >= 1:  # with what no layer has by itself, such as the scales of ConvNeXt's blocks
+    if share >= 1:  # including what belongs to no layer, such as the scales of ConvNeXt's blocks
         return [getattr(backbone, "trunk", backbone)]
     layers = layers_in_order(backbone)
     first = layers[: int(len(layers) * share + 1e-9)]
@@ -38,7 +38,7 @@ def frozen_layers(backbone: nn.Module, share: float) -> list[nn.Module]:
 
 
 def reinitialise_rest(backbone: nn.Module, fresh: dict[str, torch.Tensor], frozen: list[nn.Module]) -> None:
-    """Give back their random weights to all layers that learn (`fu` by its default reading).
+    """Restore the random weights of all layers that learn (`fu` in its default reading).
 
     Args:
         backbone: with pretrained weights.
@@ -55,7 +55,7 @@ def reinitialise_rest(backbone: nn.Module, fresh: dict[str, torch.Tensor], froze
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether it does something itself: timm's normalisation with an activation has weights and a child."""
+    """Whether a module counts as a layer: timm's normalisation with activation has weights and a child."""
     if isinstance(module, nn.Identity | nn.Dropout):
         return False
     children = list(module.children())

@@ -12,14 +12,14 @@ from torch import nn
 
 
 class Network(nn.Module):
-    """Images in grey levels → K outputs; the normalisation is part of the network and of its weights.
+    """Images in grey levels → K outputs; normalisation is part of the network and saved with its weights.
 
     Args:
         backbone: a timm model without classifier; maps (N, C, H, W) to (N, D).
         head: maps (N, D) to (N, K).
-        mean: per channel, as a share of full scale (0..1), as timm's configurations give it.
-        std: the same.
-        frozen: layers of the backbone that do not learn; their normalisation stays in evaluation mode.
+        mean: per channel, as a fraction of full scale (0..1), as in timm's configurations.
+        std: standard deviation, likewise.
+        frozen: layers of the backbone that do not learn; their batch normalisation stays in evaluation mode.
         hidden_l2: λ of :meth:`penalty`.
     """
 
@@ -42,7 +42,7 @@ class Network(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).mul(255).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).mul(255).view(1, -1, 1, 1))
         self.hidden_l2 = hidden_l2
-        self._frozen = tuple(frozen)  # in a tuple, so that they are not registered twice
+        self._frozen = tuple(frozen)  # a tuple, so that they are not registered twice
         for layer in self._frozen:
             layer.requires_grad_(False)
 
@@ -54,7 +54,7 @@ class Network(nn.Module):
         return self
 
     def penalty(self) -> torch.Tensor:
-        """λ Σ ‖W‖² over the hidden layers of the head, biases left out (`cheng` and `yan`; Keras' ``l2``)."""
+        """λ Σ ‖W‖² over the hidden layers of the head, without biases (`cheng` and `yan`; Keras' ``l2``)."""
         *hidden, _ = (module for module in self.head.modules() if isinstance(module, nn.Linear))
         squares = [module.weight.float().square().sum() for module in hidden]
         return self.hidden_l2 * torch.stack(squares).sum() if squares else self.mean.new_zeros(())
@@ -64,33 +64,33 @@ class Network(nn.Module):
         return self.backbone((images_NCHW.to(self.mean.dtype) - self.mean) / self.std)
 
     def described(self, features_ND: torch.Tensor) -> torch.Tensor:
-        """Features by which galaxies are compared, (N, C): those of :meth:`embed`, (N, D).
+        """Features for comparing galaxies, (N, C), from those of :meth:`embed`, (N, D).
 
-        Where a backbone keeps every place of its last map (``model.pool=flatten``), the mean over the places
-        is taken: the others say where in the picture something lies, and there are tens of thousands of them.
+        Where a backbone keeps every position of its last map (``model.pool=flatten``), their mean is taken:
+        the others encode where in the image something lies, and there are tens of thousands of them.
         """
-        places = getattr(self.backbone, "places", 1)
-        if places == 1:
+        positions = getattr(self.backbone, "positions", 1)
+        if positions == 1:
             return features_ND
-        return features_ND.unflatten(1, (-1, places)).mean(dim=2)
+        return features_ND.unflatten(1, (-1, positions)).mean(dim=2)
 
     @property
     def described_width(self) -> int:
         """C of :meth:`described`."""
         first = next(module for module in self.head.modules() if isinstance(module, nn.Linear))
-        return first.in_features // getattr(self.backbone, "places", 1)
+        return first.in_features // getattr(self.backbone, "positions", 1)
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Outputs before the scheme makes probabilities of them, (N, K)."""
+        """Outputs before the scheme turns them into probabilities, (N, K)."""
         return self.head(self.embed(images_NCHW))
 
 
 def parameter_count(network: nn.Module, *, trainable_only: bool = False) -> int:
-    """Number of weights as torch counts them; running statistics are buffers and do not count."""
+    """Number of parameters as torch counts them; running statistics are buffers and do not count."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable_only)
 
 
 def parameter_total(network: nn.Module) -> int:
-    """Weights and the running statistics of batch normalisation: "Total params" as Keras counts them."""
+    """Parameters and the running statistics of batch normalisation: Keras' "Total params"."""
     norms = (module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
     return parameter_count(network) + sum(2 * norm.num_features for norm in norms)

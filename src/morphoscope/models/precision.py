@@ -1,4 +1,4 @@
-"""Which number format the hardware is fast in, and which device there is."""
+"""The device to compute on, and the precision that is fast there."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import nn
 from morphoscope.processes import started
 
 MUCH_DEPTHWISE = 0.06
-"""Share of multiply-adds from which a training on a processor is slower in bf16 (EXPERIMENTS.md, 2026-11-21):
-at 0.055 (ConvNeXt) as fast as in fp32, at 0.065 (MobileNetV2) 0.8 times, at 0.086 (EfficientNet) 0.5 times.
-Where exactly it turns between the two is not known."""
+"""Share of multiply-adds above which training on a CPU is slower in bf16 (EXPERIMENTS.md, 2026-11-21): as
+fast as fp32 at 0.055 (ConvNeXt), 0.8 times at 0.065 (MobileNetV2), 0.5 times at 0.086 (EfficientNet). Where
+exactly it turns is not known."""
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one, of several the one for this process; else the processor."""
+    """The GPU if there is one (of several, the one of this process), otherwise the CPU."""
     if torch.cuda.is_available():
         process = started()
         if process is not None:
@@ -40,7 +40,7 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def autocast_type(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> torch.dtype | None:
-    """The type for autocast in a prediction, or None for plain fp32."""
+    """The type for autocast in prediction, or None for plain fp32."""
     if precision == "bf16" or (precision == "auto" and fast_bf16(device)):
         return torch.bfloat16
     return None
@@ -49,10 +49,10 @@ def autocast_type(precision: Literal["auto", "bf16", "fp32"], device: torch.devi
 def training_type(
     precision: Literal["auto", "bf16", "fp32"], device: torch.device, network: nn.Module, image_size: int
 ) -> torch.dtype | None:
-    """The type for autocast in a training, or None for plain fp32.
+    """The type for autocast in training, or None for plain fp32.
 
-    As :func:`autocast_type`, but on a processor "auto" is fp32 for networks with many depthwise convolutions,
-    whose gradients are slow in bf16 there. Predictions with the same networks are faster in bf16.
+    As :func:`autocast_type`, but on a CPU "auto" is fp32 for networks with many depthwise convolutions, whose
+    gradients are slow in bf16 there. Prediction with the same networks is faster in bf16.
 
     Args:
         precision: the recipe's.
@@ -67,7 +67,7 @@ def training_type(
 
 
 def depthwise_share(network: nn.Module, image_size: int) -> float:
-    """Share of the multiply-adds of all convolutions and linear layers that depthwise convolutions do."""
+    """Share of depthwise convolutions in the multiply-adds of all convolutions and linear layers."""
     total = depthwise = 0
 
     def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:

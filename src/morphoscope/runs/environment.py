@@ -1,4 +1,4 @@
-"""Where and with what a training ran, so that a number can be traced."""
+"""Versions and hardware of a training, for provenance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def environment() -> dict[str, Any]:
 
 
 def peak_memory_gib() -> float | None:
-    """Largest resident memory of this process so far, GiB; None where the system does not tell."""
+    """Peak resident memory of this process, GiB; None where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -55,7 +55,7 @@ def _processor() -> str:
 
 
 def _git_revision() -> str | None:
-    """The revision of the program's own source, when it runs from a checkout."""
+    """The git revision of the program, if it runs from a checkout."""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],

@@ -1,4 +1,4 @@
-"""Which galaxies are learned from, and whether they are what the recipe is for."""
+"""Galaxies to train on: split, limits, oversampling, and checks against the recipe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def split_of(recipe: Recipe, store: Store, out: Path) -> Split:
 
 
 def training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
-    """The rows of one epoch: limited and oversampled as the recipe asks (after the split, never before)."""
+    """The rows of one epoch, limited and oversampled as the recipe asks (after the split, never before)."""
     rows = split.train
     if recipe.data.limit is not None and recipe.data.limit < len(rows):
         chosen = np.random.default_rng(recipe.seed).permutation(len(rows))[: recipe.data.limit]
@@ -44,22 +44,22 @@ def training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
 def statistics_of(
     recipe: Recipe, store: Store, split: Split
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation per channel (0..1), where the recipe normalises by its galaxies."""
+    """Mean and standard deviation per channel (0..1), if the recipe normalises by its galaxies."""
     if recipe.model.normalise != "data":
         return None
     return channel_statistics(store, split.train, crop=recipe.augment.crop)
 
 
 def check_scheme(recipe: Recipe, store: Store) -> None:
-    """Refuse a store whose labels mean something else than the recipe learns.
+    """Refuse a store with another label scheme than the recipe's.
 
     Raises:
-        UsageError: they do.
+        UsageError: it has one.
     """
     wanted, found = recipe.data.scheme, store.need_scheme()
     if wanted is not None and found.name != wanted:
         raise UsageError(
-            f"{recipe.name} learns the scheme '{wanted}' and {store.path} holds '{found.name}'; give a store "
+            f"{recipe.name} is for the scheme '{wanted}' and {store.path} has '{found.name}'; give a store "
             f"with {wanted}, or set data.scheme=none to train on other labels"
         )
 
@@ -68,7 +68,7 @@ def check_crop(recipe: Recipe, store: Store) -> None:
     """Refuse a centre crop larger than the stored images.
 
     Raises:
-        UsageError: it is.
+        UsageError: it is larger.
     """
     side = min(store.meta.image_shape[:2])
     if recipe.augment.crop is not None and recipe.augment.crop > side:

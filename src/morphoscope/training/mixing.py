@@ -1,4 +1,4 @@
-"""Two galaxies in one training picture: MixUp and CutMix.
+"""Two galaxies in one training image: MixUp and CutMix.
 
 Shape letters: N galaxies, C channels, H × W pixels, K outputs.
 """
@@ -19,7 +19,7 @@ def mix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix every galaxy of a batch with another one of the same batch.
 
-    One method is used per batch; if both are on, each has the same chance.
+    Each batch uses one method; if both are on, each has the same probability.
 
     Args:
         images_NCHW: grey levels.
@@ -54,7 +54,7 @@ def _beta(alpha: float, generator: torch.Generator) -> float:
 
 
 def _side(length: int, keep: float, generator: torch.Generator) -> tuple[int, int]:
-    """Start and end of the rectangle along one axis; clipped at the picture's edge."""
+    """Start and end of the rectangle along one axis; clipped at the image's edge."""
     half = 0.5 * length * (1.0 - keep) ** 0.5
     centre = float(torch.rand((), generator=generator)) * length
     return max(0, round(centre - half)), min(length, round(centre + half))

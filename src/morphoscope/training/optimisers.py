@@ -1,4 +1,4 @@
-"""Optimisers from a recipe: which weights decay, and the head's own learning rate."""
+"""Optimisers from a recipe: weight decay, and the head's own learning rate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from morphoscope.recipes import Optimiser
 
 
 def optimiser(recipe: Optimiser, network: Network) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the network's trainable weights.
+    """The recipe's optimiser for the network's trainable parameters.
 
     Biases and normalisation (tensors of one dimension) do not decay (He et al. 2019, section 3.1).
     AdamW's decay is decoupled (Loshchilov & Hutter 2019); Adam's and SGD's is an L2 term.
