@@ -111,7 +111,7 @@ def test_galaxies_without_label_are_left_out(tmp_path: Path, capsys: pytest.Capt
 
 def test_only_classes_can_be_exported(tmp_path: Path):
     votes = make(tmp_path / "votes", VoteFractions(name="v", answers=("a", "b")))
-    with pytest.raises(UsageError, match="holds votes"):
+    with pytest.raises(UsageError, match="holds vote fractions"):
         export_folders(votes, tmp_path / "out")
     bare = make(tmp_path / "bare", None)
     with pytest.raises(UsageError, match="images without labels"):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.archives import Zip, open_files
+from morphoscope.images.webdataset import archive_items
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -56,3 +59,28 @@ def test_damage_is_named(tmp_path: Path):
     files.close()
     with pytest.raises(MorphoscopeError, match="no such folder or zip file"):
         open_files(tmp_path / "none")
+
+
+def test_damage_in_a_zip_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"{number}.jpg", bytes(range(100)))
+    whole, random, said = path.read_bytes(), np.random.default_rng(0), list[str]()
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for at in random.integers(0, len(whole), 3):
+            damaged[at] = random.integers(256)
+        path.write_bytes(damaged)
+        for item in archive_items(path, stretch="lupton"):
+            with pytest.raises(MorphoscopeError) as caught:  # a hundred bytes are no JPEG
+                item.load()
+            assert "\n" not in str(caught.value)
+        try:
+            with contextlib.closing(open_files(path)) as files:
+                for name in files.names:
+                    files.content(name)
+        except MorphoscopeError as error:
+            said.append(str(error))
+    assert said
+    assert not any("\n" in sentence for sentence in said)

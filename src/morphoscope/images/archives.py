@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -16,8 +17,13 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.file_names import writable
 
-READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# What reading a damaged, encrypted or unknown archive raises: zipfile passes on what its parts say.
+READ_ERRORS = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError, IndexError, OverflowError, OSError),
+)
 
 
 class Files(Protocol):
@@ -84,7 +90,7 @@ class Zip:
         self._file = file
         try:
             self._zip = zipfile.ZipFile(file)
-        except (*READ_ERRORS, OSError) as error:
+        except READ_ERRORS as error:
             file.close()
             raise MorphoscopeError(
                 f"{label}: is cut off or no zip file ({error}); download it again"
@@ -101,12 +107,19 @@ class Zip:
         """
         try:
             return self._zip.read(name)
-        except (*READ_ERRORS, OSError) as error:
+        except READ_ERRORS as error:
             raise MorphoscopeError(f"{self.label}/{name}: is damaged ({error})") from error
 
     def open(self, name: str) -> IO[bytes]:
-        """A file to read from."""
-        return self._zip.open(name)
+        """A file to read from.
+
+        Raises:
+            MorphoscopeError: this part of the zip file is damaged.
+        """
+        try:
+            return self._zip.open(name)
+        except READ_ERRORS as error:
+            raise MorphoscopeError(f"{self.label}/{name}: is damaged ({error})") from error
 
     def close(self) -> None:
         """Let go of the zip file."""
@@ -128,7 +141,6 @@ def open_files(path: Path, inside: tuple[str, ...] = ()) -> Folder | Zip:
 
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_READ_ERRORS = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
 
@@ -169,10 +181,10 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
                         raise tarfile.ReadError("unexpected end of data")
                     content = partial(bytes, data)
                 whole += 1
-                yield member.name.removeprefix("./"), content
+                yield writable(member.name.removeprefix("./")), content
         if not packed and size % tarfile.BLOCKSIZE:
             raise tarfile.ReadError("unexpected end of a header")
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         after = f" after {whole} whole files" if whole else ""
         raise CutOff(f"{path.name}: is cut off or damaged{after} ({reason}); get it again") from error

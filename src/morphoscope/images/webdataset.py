@@ -23,6 +23,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.archives import READ_ERRORS, TAR_SUFFIXES, CutOff, iterate_tar
 from morphoscope.images.bands import band_label, reddest_first
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
+from morphoscope.images.file_names import writable
 from morphoscope.images.fits import read_bands
 from morphoscope.images.known_columns import ID_NAMES, found_column
 from morphoscope.images.sky_columns import place_of
@@ -126,18 +127,18 @@ def _members(path: Path) -> Iterator[tuple[str, Content]]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (*READ_ERRORS, OSError) as error:
+    except READ_ERRORS as error:
         raise CutOff(f"{path.name}: is cut off or no zip file ({error}); download it again") from error
     # Open as long as a member may still be loaded; reading it is safe in several threads.
     members = [member for member in archive.infolist() if not member.is_dir()]
     for member in sorted(members, key=lambda member: member.header_offset):
-        yield member.filename, partial(_unzipped, archive, member)
+        yield writable(member.filename), partial(_unzipped, archive, member)
 
 
 def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(member)
-    except (*READ_ERRORS, OSError) as error:
+    except READ_ERRORS as error:
         raise MorphoscopeError(f"is damaged ({error})") from error
 
 
@@ -163,7 +164,7 @@ def _described(content: Content) -> dict[str, Any]:
     """Id and coordinates of a JSON member; what it does not say, or says in other words, is left out."""
     try:
         said = json.loads(content())
-    except (ValueError, MorphoscopeError):
+    except (ValueError, RecursionError, MorphoscopeError):
         return {}
     if not isinstance(said, dict):
         return {}

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from morphoscope.data.sources import galaxy10
 from morphoscope.data.sources.galaxy10 import ingest_galaxy10
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.galaxy10 import GALAXY10
@@ -153,3 +154,85 @@ def test_another_layout_is_named(tmp_path: Path, changes: dict[str, Any], messag
     with pytest.raises(MorphoscopeError, match=message):
         ingest_galaxy10(h5, tmp_path / "s")
     assert not (tmp_path / "s").exists()
+
+
+def test_data_that_lie_elsewhere_are_refused(h5: Path, tmp_path: Path) -> None:
+    """A file from a stranger must not make us read others: links, external storage and virtual datasets."""
+    with h5py.File(h5) as file:
+        images, ans = file["images"][:], file["ans"][:]
+    (tmp_path / "secret.bin").write_bytes(images.tobytes())
+    for kind in ("link", "storage", "virtual"):
+        path = tmp_path / f"{kind}.h5"
+        with h5py.File(path, "w") as file:
+            file["ans"] = ans
+            if kind == "link":
+                file["images"] = h5py.ExternalLink(str(h5), "images")
+            elif kind == "storage":
+                external = [(str(tmp_path / "secret.bin"), 0, images.nbytes)]
+                file.create_dataset("images", images.shape, np.uint8, external=external)
+            else:
+                layout = h5py.VirtualLayout(images.shape, np.uint8)
+                layout[:] = h5py.VirtualSource(str(h5), "images", images.shape)
+                file.create_virtual_dataset("images", layout)
+        with pytest.raises(MorphoscopeError, match=rf"{kind}\.h5: 'images' refers to data elsewhere"):
+            ingest_galaxy10(path, tmp_path / "s", sha256="known")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (3, "no list of different class names"),
+        (["a", "a"], "no list of different class names"),
+        (np.zeros(3), "no list of different class names"),
+        ([f"c{n}" for n in range(5)], None),
+        (np.array([b"a", b"b", b"c", b"d", b"e"]), None),
+    ],
+)
+def test_odd_attributes_are_one_sentence(h5: Path, tmp_path: Path, classes: Any, message: str | None) -> None:
+    with h5py.File(h5, "a") as file:
+        file["ans"][:] %= 5
+        file["ans"].attrs["classes"] = classes
+    if message is None:
+        store = ingest_galaxy10(h5, tmp_path / "s", sha256="known")
+        assert store.need_scheme().output_names[0] in ("a", "c0")
+        return
+    with pytest.raises(MorphoscopeError, match=message):
+        ingest_galaxy10(h5, tmp_path / "s", sha256="known")
+
+
+def test_sizes_that_no_galaxies_have_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", (10**9, 256, 256, 3), np.uint8, chunks=(1, 256, 256, 3))
+        file.create_dataset("ans", (10**9,), np.uint8, chunks=(1,))
+    with pytest.raises(MorphoscopeError, match="at most 50,000,000 images"):
+        ingest_galaxy10(path, tmp_path / "s")
+
+
+def test_damage_anywhere_is_one_sentence_or_the_same_galaxies(h5: Path, tmp_path: Path) -> None:
+    whole, random, said = h5.read_bytes(), np.random.default_rng(3), list[str]()
+    with h5py.File(h5) as file:
+        count = len(file["ans"])
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for at in random.integers(0, min(len(whole), 12_000), 6):
+            damaged[at] = random.integers(256)
+        path = tmp_path / "damaged.h5"
+        path.write_bytes(damaged)
+        try:
+            store = ingest_galaxy10(path, tmp_path / "s", sha256="known", overwrite=True)
+        except MorphoscopeError as error:
+            said.append(str(error))
+        else:
+            assert len(store) <= count
+    assert said
+    assert not any("\n" in sentence for sentence in said)
+
+
+def test_a_file_on_which_the_library_breaks_down_is_named(
+    h5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_down = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(galaxy10, "_WALK", breaks_down)
+    with pytest.raises(MorphoscopeError, match="the HDF5 library breaks down on it"):
+        ingest_galaxy10(h5, tmp_path / "s")

@@ -6,7 +6,10 @@ and ``pxscale``; any file of this layout will do, such as one that ``data/export
 
 from __future__ import annotations
 
+import contextlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -27,6 +30,27 @@ if TYPE_CHECKING:
 PIXEL_SCALE = 0.262  # arcsec per pixel of the DECam Legacy Survey's pictures
 BLOCK_BYTES = 1 << 24  # of images read at once, unless the file's own chunks are longer
 COLUMNS = {"ra": "ra", "dec": "dec", "redshift": "redshift", "pxscale": "pixel_scale"}
+_MOST_ROWS, _MOST_SIDE, _MOST_CHUNK = 50_000_000, 8192, 1 << 30
+_MOST_CLASSES = 1000
+_PATIENCE = 60  # seconds
+_EXPECTED = "Galaxy10_DECals.h5 was expected"
+# What another process reads of a file first: all of its structure, and its first image.
+_WALK = """
+import sys, h5py, numpy
+try:
+    with h5py.File(sys.argv[1], "r") as file:
+        for key in ("images", "ans", "ra", "dec", "redshift", "pxscale"):
+            found = file.get(key) if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
+            if isinstance(found, h5py.Dataset) and not found.external and not found.is_virtual:
+                list(found.attrs.items())
+                if found.chunks:
+                    found.id.chunk_iter(lambda chunk: None)
+                if found.shape and numpy.prod(found.chunks or (1,), dtype=object) * found.dtype.itemsize < 1
+                    << 30:
+                    found[:1]
+except Exception:
+    pass  # what can be said of it, the program says itself
+"""
 _SDSS_SIDE = 69  # of the older Galaxy10, whose ten classes are others
 
 
@@ -65,11 +89,14 @@ def ingest_galaxy10(
             f"{h5}: no such file; Galaxy10_DECals.h5 was expected ('data fetch galaxy10' gets it)"
         )
     refuse_out(out, overwrite=overwrite)
+    if sha256 is None:
+        _try_in_child(h5)
     with _opened(h5) as file:
         images, labels = _checked(file, h5)
-        scheme = _scheme(file["ans"])
+        scheme = _scheme(file["ans"], h5)
         _check_labels(labels, scheme, h5)
-        columns = {name: _column(file, key, len(labels), h5) for key, name in COLUMNS.items() if key in file}
+        found = {key: dataset for key in COLUMNS if (dataset := _dataset(file, key, h5)) is not None}
+        columns = {COLUMNS[key]: _column(dataset, key, len(labels), h5) for key, dataset in found.items()}
         meta = StoreMeta(
             scheme=scheme,
             pixel_scale=_typical_scale(columns.get("pixel_scale")),
@@ -89,66 +116,127 @@ def ingest_galaxy10(
         )
 
 
+def _try_in_child(path: Path) -> None:
+    """Let another process walk through a file's structure first: damage can end the HDF5 library's process.
+
+    Raises:
+        MorphoscopeError: it did.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", _WALK, str(path.absolute())], capture_output=True, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MorphoscopeError(
+            f"{path}: its structure could not be read in {_PATIENCE} seconds; {_EXPECTED}"
+        ) from error
+    if done.returncode < 0:
+        raise MorphoscopeError(f"{path}: is damaged so that the HDF5 library breaks down on it; {_EXPECTED}")
+
+
 def _opened(path: Path) -> h5py.File:
     import h5py
 
     try:
         return h5py.File(path, "r")
-    except OSError as error:
+    except Exception as error:  # h5py raises anything at all on bytes that are not what it expects
         cut = re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", str(error))
         if cut:
             raise MorphoscopeError(
                 f"{path}: the file is cut off: it has {int(cut[1]):,} of {int(cut[2]):,} bytes; "
                 "download it again"
             ) from error
+        raise MorphoscopeError(f"{path}: cannot be opened as HDF5; {_EXPECTED} ({error})") from error
+
+
+def _dataset(file: h5py.File, key: str, path: Path) -> Any:
+    """A dataset that lies in this file; None if there is none of this name.
+
+    Raises:
+        MorphoscopeError: it is a reference to another file, or damaged.
+    """
+    import h5py
+
+    with _explained(path, key):
+        if key not in file:
+            return None
+        link = file.get(key, getlink=True)
+        found: Any = file[key] if isinstance(link, h5py.HardLink) else None
+        elsewhere = found is None or (
+            isinstance(found, h5py.Dataset) and (bool(found.external) or found.is_virtual)
+        )
+    if elsewhere:
         raise MorphoscopeError(
-            f"{path}: cannot be opened as HDF5; Galaxy10_DECals.h5 was expected ({error})"
-        ) from error
+            f"{path}: '{key}' refers to data elsewhere; a file with its data in it was expected, for others "
+            "are not opened"
+        )
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+@contextlib.contextmanager
+def _explained(path: Path, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (MorphoscopeError, MemoryError):
+        raise
+    except Exception as error:  # h5py raises anything at all on bytes that are not what it expects
+        raise MorphoscopeError(f"{path}: '{key}' is damaged; download the file again") from error
 
 
 def _checked(file: h5py.File, path: Path) -> tuple[h5py.Dataset, np.ndarray]:
-    import h5py
-
-    for key in ("images", "ans"):
-        if not isinstance(file.get(key), h5py.Dataset):
+    images, ans = _dataset(file, "images", path), _dataset(file, "ans", path)
+    for key, dataset in (("images", images), ("ans", ans)):
+        if dataset is None:
+            with _explained(path, key):
+                there = ", ".join(file) or "nothing"
             raise MorphoscopeError(
-                f"{path}: has no '{key}'; a Galaxy10 file with images and ans was expected "
-                f"(it has: {', '.join(file) or 'nothing'})"
+                f"{path}: has no '{key}'; a Galaxy10 file with images and ans was expected (it has: {there})"
             )
-    images: Any = file["images"]
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+    with _explained(path, "images"):
+        shape, kind = tuple(images.shape), images.dtype
+        chunk = int(np.prod(images.chunks or (1,), dtype=object))
+    if len(shape) != 4 or shape[3] != 3 or kind != np.uint8:
+        raise MorphoscopeError(f"{path}: 'images' is {shape} {kind}; (N, 256, 256, 3) uint8 was expected")
+    if shape[0] > _MOST_ROWS or max(shape[1:3]) > _MOST_SIDE or chunk > _MOST_CHUNK:
         raise MorphoscopeError(
-            f"{path}: 'images' is {images.shape} {images.dtype}; (N, 256, 256, 3) uint8 was expected"
+            f"{path}: 'images' is {shape}, in pieces of {chunk:,} bytes; at most {_MOST_ROWS:,} images of "
+            f"{_MOST_SIDE} pixels, in pieces of {_MOST_CHUNK:,} bytes, were expected"
         )
-    if images.shape[1:3] == (_SDSS_SIDE, _SDSS_SIDE):
+    if shape[1:3] == (_SDSS_SIDE, _SDSS_SIDE):
         raise MorphoscopeError(
             f"{path}: this is Galaxy10 SDSS ({_SDSS_SIDE} pixels), whose ten classes mean something else; "
             "Galaxy10_DECals.h5 was expected"
         )
-    return images, _column(file, "ans", len(images), path)
+    return images, _column(ans, "ans", shape[0], path)
 
 
-def _column(file: h5py.File, key: str, count: int, path: Path) -> np.ndarray:
-    dataset: Any = file[key]
-    if getattr(dataset, "shape", None) != (count,) or dataset.dtype.kind not in "iuf":
-        raise MorphoscopeError(
-            f"{path}: '{key}' is {getattr(dataset, 'shape', 'a group')}; {count} numbers were expected, "
-            "one an image"
-        )
-    try:
-        return dataset[:]
-    except OSError as error:
-        raise MorphoscopeError(f"{path}: '{key}' is damaged; download the file again") from error
+def _column(dataset: Any, key: str, count: int, path: Path) -> np.ndarray:
+    with _explained(path, key):
+        shape, kind = getattr(dataset, "shape", "a group"), getattr(dataset, "dtype", np.dtype(object)).kind
+        if shape == (count,) and kind in "iuf":
+            return dataset[:]
+    raise MorphoscopeError(f"{path}: '{key}' is {shape}; {count} numbers were expected, one an image")
 
 
-def _scheme(ans: Any) -> Classes:
+def _scheme(ans: Any, path: Path) -> Classes:
     """The ten classes, unless the file says that its labels are others (as our export does)."""
     from morphoscope.labels.galaxy10 import GALAXY10
 
-    names = tuple(str(name) for name in ans.attrs.get("classes", ()))
+    with _explained(path, "ans"):
+        said, name = ans.attrs.get("classes"), ans.attrs.get("scheme", "classes")
+        names = () if said is None else tuple(map(_word, np.atleast_1d(said).ravel()[: _MOST_CLASSES + 1]))
     if not names or names == GALAXY10.classes:
         return GALAXY10
-    return Classes(name=str(ans.attrs.get("scheme", "classes")), classes=names)
+    try:
+        return Classes(name=_word(name), classes=names)
+    except ValueError as error:
+        raise MorphoscopeError(
+            f"{path}: the attribute 'classes' of 'ans' is no list of different class names"
+        ) from error
+
+
+def _word(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _check_labels(labels: np.ndarray, scheme: Classes, path: Path) -> None:
@@ -189,7 +277,7 @@ def _blocks(images: h5py.Dataset, path: Path) -> Iterator[tuple[int, np.ndarray]
     for start in range(0, len(images), rows):
         try:
             yield start, images[start : start + rows]
-        except OSError as error:
+        except Exception as error:  # h5py raises anything at all on bytes that are not what it expects
             raise MorphoscopeError(
                 f"{path}: images {start} to {min(start + rows, len(images)) - 1} are damaged; "
                 "download the file again"

@@ -20,6 +20,7 @@ import numpy as np
 from morphoscope.data.ingest import refuse_out, write_store
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.files import read_bytes
 from morphoscope.images.archives import Files, Zip, open_files
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import Item
@@ -201,8 +202,8 @@ def _find_solutions(files: Files, stack: ExitStack) -> tuple[bytes, str]:
     ):  # whole name first
         inner = PurePosixPath(name).name
         if inner.startswith(SOLUTIONS) and inner.endswith(".csv"):
-            with files.open(name) as file:
-                return file.read(), f"{files.label}/{name}"
+            content, where = files.content(name), f"{files.label}/{name}"
+            return content if isinstance(content, bytes) else read_bytes(content, where), where
         if inner == f"{SOLUTIONS}.zip":
             return _find_solutions(_inner_zip(files, name, stack), stack)
         if inner == OUTER_ZIP:
