@@ -277,7 +277,11 @@ def _same_band(first: Any, unit: Any, band: str) -> bool:
     """Whether another image may be a chip of the same band: by the name that was given, else by filter."""
     if band:
         return band_label(band) in labels_of(unit)
-    filters = [{label for label in labels_of(one) if known_band(label)} for one in (first, unit)]
+    filters = [
+        {band_label(card(one.header, name)) for name in ("FILTER", "BAND") if card(one.header, name).strip()}
+        or {label for label in labels_of(one) if known_band(label)}
+        for one in (first, unit)
+    ]
     return not (filters[0] and filters[1]) or bool(filters[0] & filters[1])
 
 

@@ -8,54 +8,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from morphoscope.catalogue.inputs.source_table import SourceColumns, SourceRows, SourceTable
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.known_columns import EQUATORIAL_NAMES, ID_NAMES, found_column
 from morphoscope.images.mosaic import Mosaic
-from morphoscope.images.sky_columns import SkyColumns, found_sky
 from morphoscope.images.sky_cutout import sky_square
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import Flux, stretched
-from morphoscope.images.tables import columns_of, iterate_table, need_columns, numbers, texts
 from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
 LEAST_SHARE = 0.5  # of a cutout that the mosaic must cover
-_SAME_SCALE = 0.01  # relative difference of pixel areas that makes none of fluxes
+_SAME_SCALE = 0.01  # relative difference of pixel areas up to which fluxes per pixel compare
 CUTOUT = Column("cutout", pa.float32(), "side of the cutout on the sky", "arcsec", "phys.angSize")
 ON_MOSAIC = Column(
     "on_mosaic", pa.float32(), "share of the cutout that the mosaic covers; the rest is filled with sky"
 )
-_SOURCE_IDS = (*ID_NAMES, "number", "name")
-
-
-@dataclass(frozen=True)
-class SourceTable:
-    """Where to cut, and how large.
-
-    Attributes:
-        path: CSV, ECSV, Parquet, FITS or VOTable with right ascension and declination in degrees.
-        arcsec: side of every cutout; None: by ``size_column``.
-        size_column: column with the side of each cutout, arcsec.
-    """
-
-    path: Path
-    arcsec: float | None
-    size_column: str | None = None
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What every cutout becomes.
+    """How every cutout is rendered.
 
     Attributes:
         side: pixels.
-        stretch: see :mod:`morphoscope.images.fits`.
+        stretch: see :func:`morphoscope.images.stretch.rendered`.
     """
 
     side: int
@@ -63,11 +44,11 @@ class Frame:
 
 
 def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) -> tuple[Iterator[Item], int]:
-    """One item a source whose cutout touches the mosaic, in the order of the table; and how many.
+    """One item for each source whose cutout touches the mosaic, in the order of the table, and their number.
 
-    The table is gone through twice: first to count. Sources whose cutout does not touch the mosaic are left
-    out, and a note says how many. A source of which the mosaic covers less than half of the cutout, or whose
-    coordinates or size are no numbers, becomes an item that cannot be loaded.
+    The table is read twice: first to count. Sources whose cutout does not touch the mosaic are left out, and
+    a note says how many. A source of whose cutout the mosaic covers less than half, or whose coordinates or
+    size are no numbers, becomes an item that cannot be loaded.
 
     Args:
         mosaics: the bands, the reddest first.
@@ -82,13 +63,15 @@ def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) ->
             raise UsageError(
                 f"{mosaic.name}: {mosaic.no_wcs}, so the sources of {table.path} cannot be found on it"
             )
-    columns = _Columns.of(table)
+    columns = SourceColumns.of(table)
     rows = total = lying = 0
     spread = [np.inf, -np.inf, np.inf, -np.inf]
-    for piece in columns.pieces():
+    for piece in columns.rows():
         total += len(piece.ra)
-        rows += int(_wanted(piece, mosaics).sum())
-        lying += int(_touching(piece, mosaics).sum())
+        touching = _touching(piece, mosaics)
+        lying += int(touching.sum())
+        touching[list(piece.reasons)] = True  # to be listed with the reason
+        rows += int(touching.sum())
         for values, at in ((piece.ra, 0), (piece.dec, 2)):
             finite = values[np.isfinite(values)]
             if len(finite):
@@ -106,84 +89,18 @@ def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) ->
     return _items(columns, mosaics, frame), rows
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Some rows of the table; what is wrong with a row stands in ``reasons``."""
-
-    ids: list[str]
-    ra: np.ndarray
-    dec: np.ndarray
-    arcsec: np.ndarray
-    reasons: dict[int, str]
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The table's columns by their meaning."""
-
-    table: SourceTable
-    sky: SkyColumns
-    identity: str | None
-
-    @classmethod
-    def of(cls, table: SourceTable) -> _Columns:
-        there = columns_of(table.path)
-        sky = found_sky(there, str(table.path))
-        if sky is None:
-            looked_for = ", ".join(" and ".join(pair) for pair in EQUATORIAL_NAMES)
-            raise UsageError(
-                f"{table.path}: columns 'ra' and 'dec' in degrees were expected, or others of these: "
-                f"{looked_for} "
-                f"(columns: {', '.join(there.names)})"
-            )
-        if table.size_column is not None:
-            need_columns(there.names, [table.size_column], str(table.path))
-        return cls(table, sky, found_column(there.names, _SOURCE_IDS))
-
-    def pieces(self) -> Iterator[_Piece]:
-        """The table in pieces."""
-        wanted = [name for name in (*self.sky.names, self.identity, self.table.size_column) if name]
-        first = 0
-        for piece in iterate_table(self.table.path, list(dict.fromkeys(wanted))):
-            yield self._piece(piece, first)
-            first += piece.num_rows
-
-    def _piece(self, piece: pa.Table, first: int) -> _Piece:
-        count = piece.num_rows
-        names = texts(piece, self.identity) if self.identity else [None] * count
-        reasons: dict[int, str] = {}
-        ra, dec, _ = self.sky.degrees(piece)
-        for row in np.flatnonzero(~np.isfinite(ra)):
-            reasons[int(row)] = f"{self.sky.wrong(piece, int(row))}; degrees were expected"
-        arcsec = np.full(count, np.nan if self.table.arcsec is None else self.table.arcsec)
-        if self.table.size_column is not None:
-            arcsec = numbers(piece, self.table.size_column, str(self.table.path))
-            for row in np.flatnonzero(~(np.isfinite(arcsec) & (arcsec > 0))):
-                size = piece.column(self.table.size_column)[row].as_py()
-                reasons[int(row)] = f"{self.table.size_column} is '{size}'; arcsec above 0 were expected"
-        ids = [name or f"row {first + row + 1}" for row, name in enumerate(names)]
-        return _Piece(ids, ra, dec, arcsec, reasons)
-
-
 def _where(mosaic: Mosaic) -> str:
     more = len(mosaic.chips) - 1
     return mosaic.where() + (f" (and {more} more chips elsewhere)" if more else "")
 
 
-def _touching(piece: _Piece, mosaics: Sequence[Mosaic]) -> np.ndarray:
+def _touching(piece: SourceRows, mosaics: Sequence[Mosaic]) -> np.ndarray:
     """Which rows' cutouts touch a mosaic, (S,)."""
     touching = np.zeros(len(piece.ra), bool)
     for mosaic in mosaics:
         for chip in mosaic.chips:
             touching |= _Positions.of(chip, piece).touching(piece.arcsec)
     return touching
-
-
-def _wanted(piece: _Piece, mosaics: Sequence[Mosaic]) -> np.ndarray:
-    """Which rows touch a mosaic, or have no position at all, (S,)."""
-    wanted = _touching(piece, mosaics)
-    wanted[list(piece.reasons)] = True
-    return wanted
 
 
 @dataclass(frozen=True)
@@ -196,7 +113,7 @@ class _Positions:
     steps: np.ndarray
 
     @classmethod
-    def of(cls, chip: Mosaic, piece: _Piece) -> _Positions:
+    def of(cls, chip: Mosaic, piece: SourceRows) -> _Positions:
         x, y = chip.pixels_of(piece.ra, piece.dec)
         steps = np.full((len(x), 2, 2), np.nan)
         near = np.isfinite(x)
@@ -221,8 +138,8 @@ class _Positions:
         return float(min(x, y, width - 1 - x, height - 1 - y))
 
 
-def _items(columns: _Columns, mosaics: Sequence[Mosaic], frame: Frame) -> Iterator[Item]:
-    for piece in columns.pieces():
+def _items(columns: SourceColumns, mosaics: Sequence[Mosaic], frame: Frame) -> Iterator[Item]:
+    for piece in columns.rows():
         bands = [[_Positions.of(chip, piece) for chip in mosaic.chips] for mosaic in mosaics]
         touching = [[chip.touching(piece.arcsec) for chip in chips] for chips in bands]
         wanted = np.any([on_chip for on_chips in touching for on_chip in on_chips], axis=0)
@@ -292,13 +209,3 @@ def load_squares(
 
 def _fail(reason: str) -> np.ndarray:
     raise MorphoscopeError(reason)
-
-
-def read_sources(table: SourceTable) -> Iterator[_Piece]:
-    """The rows of a table of sources, in pieces, as :func:`cutout_items` reads them.
-
-    Raises:
-        UsageError: no such file or column.
-        MorphoscopeError: the file cannot be read as a table.
-    """
-    return _Columns.of(table).pieces()
