@@ -270,3 +270,150 @@ def test_real_cutouts(shared_data: Path):
         assert 25 < np.median(image) < 45
         assert image.min() > 0 or (image == 0).mean() < 0.02  # no black border beyond the chip
         assert image.max() > 150
+
+
+def equal_flux(noises: tuple[float, ...] = (1.0, 2.0, 4.0)) -> list[np.ndarray]:
+    """A galaxy of the same flux in z, r and g, whose noises differ."""
+    y, x = np.mgrid[:64, :64]
+    galaxy = 60 * np.exp(-np.hypot(x - 32, y - 32) / 5)
+    return [(galaxy + RNG.normal(0, noise, galaxy.shape)).astype(np.float32) for noise in noises]
+
+
+def hue(image: np.ndarray) -> np.ndarray:
+    """Red and blue over green of the brighter pixels."""
+    rgb = image.astype(float).reshape(-1, 3) + 1
+    rgb = rgb[rgb.sum(axis=1) > 240]
+    return np.log(rgb[:, [0, 2]] / rgb[:, [1]])
+
+
+def units(bands: list[np.ndarray], **cards: object) -> bytes:
+    """Extensions z, r, g with cards, of which tuples hold one value a band."""
+    extensions = [fits.ImageHDU(band, name=name) for band, name in zip(bands, "zrg", strict=True)]
+    for number, unit in enumerate(extensions):
+        unit.header.update({k: v[number] if isinstance(v, tuple) else v for k, v in cards.items()})
+    return file_of(fits.PrimaryHDU(), *extensions)
+
+
+def test_equal_flux_in_every_band_is_white():
+    bands = equal_flux()
+    for content in (units(bands), units(bands, BUNIT="nJy"), primary(np.stack(bands), BANDS="zrg")):
+        said: dict[str, object] = {}
+        core = read_fits(content, name="x", found=said)[30:34, 30:34].reshape(-1, 3).mean(axis=0)
+        assert said["scaling"] == "lupton, one scale"
+        assert np.ptp(core) < 16, core
+    # Zero points bring different units together: a magnitude is a factor of 2.512.
+    shifted = [band * 10 ** (0.4 * step) for band, step in zip(bands, (0.0, 1.0, -2.0), strict=True)]
+    content = units(shifted, MAGZERO=(22.5, 23.5, 20.5))
+    assert np.abs(read_fits(content, name="x").astype(int) - read_fits(units(bands), name="x")).max() <= 2
+    content = units(bands, BUNIT=("nJy", "Jy", "MJy/sr"))
+    read_fits(content, name="x", found=said)
+    assert said["scaling"] == "lupton, by noise"
+
+
+def test_files_of_counts_are_scaled_by_their_noise(tmp_path: Path):
+    bands = equal_flux()
+    for cards, scaling in (
+        ({}, "lupton, one scale"),
+        ({"EXPTIME": 90.0, "GAIN": 2.0}, "lupton, by noise"),
+        ({"BUNIT": "electrons/s"}, "lupton, by noise"),
+        ({"BUNIT": "nJy"}, "lupton, one scale"),
+    ):
+        said: dict[str, object] = {}
+        read_bands([primary(band, **cards) for band in bands], name="x", found=said)
+        assert said["scaling"] == scaling
+
+
+def test_legacy_is_the_published_formula():
+    flux = np.stack([RNG.normal(0, s, (40, 40)) for s in (0.009, 0.004, 0.002)]).astype(np.float32)
+    y, x = np.mgrid[:40, :40]
+    flux += np.array([1.6, 1.0, 0.5])[:, None, None] * np.exp(-np.hypot(x - 20, y - 20) / 4)
+    # As the Legacy Surveys' viewer makes its pictures: z red, r green, g blue, m = 0.03, Q = 20.
+    planes = [np.maximum(0, band * scale + 0.03) for band, scale in zip(flux, (2.2, 3.4, 6.0), strict=True)]
+    mean = np.mean(planes, axis=0)
+    gain = np.arcsinh(20 * mean) / np.sqrt(20) / (mean + (mean == 0) * 1e-6)
+    expected = 255 * np.clip(np.stack(planes) * gain, 0, 1).transpose(1, 2, 0)[::-1]
+    for content, stretch in (
+        (units(list(flux), BUNIT="nanomaggy"), "legacy"),
+        (units(list(flux), SURVEY="DECaLS"), "lupton"),
+    ):
+        said: dict[str, object] = {}
+        image = read_fits(content, name="x", stretch=stretch, found=said)
+        assert said["scaling"] == "legacy"
+        assert np.abs(image - expected).max() <= 1
+    janskys = units(list((flux * np.float32(3631e-9)).astype(np.float32)), BUNIT="Jy")
+    assert np.abs(read_fits(janskys, name="x", stretch="legacy") - expected).max() <= 1
+    one_scale = read_fits(units(list(flux), BUNIT="nJy"), name="x")
+    assert not np.allclose(hue(one_scale).mean(axis=0), hue(expected).mean(axis=0), atol=0.2)
+    with pytest.raises(
+        MorphoscopeError, match=r"stretch legacy has scales for the bands g, r, i, z, and the im"
+    ):
+        read_fits(primary(flux[0]), name="x", stretch="legacy")
+
+
+def test_real_legacy_cutouts_have_the_survey_s_colours(shared_data: Path):
+    path = shared_data / "real_files" / "legacysurvey-pysersic" / "cutout_59.1067_-30.4848.fits"
+    with fits.open(path) as file:
+        flux = {unit.header["BAND"]: unit.data for unit in file[1:] if unit.header["IMAGETYP"] == "image"}
+    planes = np.stack([np.maximum(0, flux[b] * s + 0.03) for b, s in (("z", 2.2), ("r", 3.4), ("g", 6.0))])
+    mean = planes.mean(axis=0)
+    expected = (
+        255 * np.clip(planes * np.arcsinh(20 * mean) / np.sqrt(20) / mean, 0, 1).transpose(1, 2, 0)[::-1]
+    )
+    said: dict[str, object] = {}
+    image = read_image(path, found=said)
+    assert (said["scaling"], said["bands"]) == ("legacy", "z, r, g")  # and not the inverse variances
+    assert np.abs(image - expected).max() <= 1
+
+
+def test_pan_starrs_stacks_are_linear_again():
+    flux = RNG.normal(0, 5, (32, 32)) + 1000 * np.exp(-np.hypot(*(np.mgrid[:32, :32] - 16)) / 3)
+    soften, offset = 4.0, 1.5
+    stored = 2.5 / np.log(10) * np.arcsinh((flux - offset) / (2 * soften))
+    content = primary(stored.astype(np.float32), BSOFTEN=soften, BOFFSET=offset)
+    plain = read_fits(primary(flux.astype(np.float32)), name="x").astype(int)
+    assert np.abs(read_fits(content, name="x") - plain).max() <= 1
+
+
+def test_a_card_that_bends_the_standard_does_not_reject_a_file():
+    band = sky()
+    content = primary(band, FILTER="g-band", BAND="r")
+    bent = content.replace(b"FILTER  = 'g-band  '", b"FILTER  = g-band    ")
+    assert bent != content
+    assert np.array_equal(read_fits(bent, name="x"), read_fits(content, name="x"))
+
+
+@pytest.mark.parametrize("program", ["bz2", "lzma", "gzip"])
+def test_compressed_files_are_read_whatever_the_program(program: str):
+    import importlib
+
+    counts = RNG.integers(0, 65536, (16, 16)).astype(np.uint16)  # BZERO 32768
+    content = primary(counts)
+    packed = importlib.import_module(program).compress(content)
+    assert np.array_equal(read_image(packed, name="x"), read_image(content, name="x"))
+    with pytest.raises(MorphoscopeError, match=r"x\.fits: is damaged"):
+        read_image(packed[: len(packed) // 2], name="x.fits")
+
+
+def test_compressions_that_are_not_read_are_said():
+    with pytest.raises(MorphoscopeError, match=r"a\.fits\.Z: is compressed with compress \(\.Z\)"):
+        read_image(b"\x1f\x9d\x90" + bytes(50), name="a.fits.Z")
+    with pytest.raises(MorphoscopeError, match=r"Zstandard"):
+        read_image(b"\x28\xb5\x2f\xfd" + bytes(50), name="a.fits.zst")
+    unit = fits.CompImageHDU(RNG.integers(0, 9000, (256, 256)).astype(np.int32))
+    content = file_of(fits.PrimaryHDU(), unit)
+    for share in (0.3, 0.6, 0.9):
+        with pytest.raises(MorphoscopeError, match=r"c\.fits\.fz: is damaged or cut off"):
+            read_image(content[: int(share * len(content))], name="c.fits.fz")
+
+
+def test_planes_by_number_and_more_than_three_bands():
+    cube = np.stack([sky(level=0, noise=1) for _ in range(5)])
+    cube[3, 30, 20] = 3000
+    image = read_fits(primary(cube), name="x", bands=("4", "2", "1"))
+    assert image[63 - 30, 20].argmax() == 0
+    with pytest.raises(MorphoscopeError, match="has 5 planes, so --bands 6,2,1"):
+        read_fits(primary(cube), name="x", bands=("6", "2", "1"))
+    four = [fits.ImageHDU(sky(), name=name) for name in ("F115W", "F150W", "F277W", "F444W")]
+    said: dict[str, object] = {}
+    read_fits(file_of(fits.PrimaryHDU(), *four), name="x", found=said)
+    assert said["bands"] == "F115W (of 4 bands)"

@@ -74,6 +74,10 @@ class Plane:
     header: Header
     flux: Flux
 
+    def in_unit(self, unit: str) -> Plane:
+        """The same plane with the unit of its flux named."""
+        return replace(self, flux=replace(self.flux, unit=unit))
+
     def named(self, label: str) -> Plane:
         """The same plane as a band that was named from without."""
         return replace(self, flux=replace(self.flux, band=label))
@@ -127,6 +131,8 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
             chosen = _named(images, bands, name) if bands else _all(images, name)
             raw, primary = [unit.data for unit, _, _ in chosen.found], _header_of(units[0])
         planes = [_plane(*band, data, primary) for band, data in zip(chosen.found, raw, strict=True)]
+        if len(planes) > 1:  # bands that come in one file are in one unit, unless it says otherwise
+            planes = [plane if plane.flux.unit else plane.in_unit("the file's") for plane in planes]
         return Taken(planes, chosen.words)
     except MorphoscopeError:
         raise
@@ -187,10 +193,10 @@ def pictures(units: Any) -> list[Any]:
     return [unit for unit in images if not _no_picture(unit.header)] or images
 
 
-def _no_picture(header: Header) -> bool:
-    """Whether an image says that it is a mask, an error, a weight or the like."""
-    roles = (card(header, name).strip().lower() for name in _ROLES)
-    return any(_NO_PICTURE.fullmatch(role) for role in roles if role)
+def _no_picture(header: Header) -> str:
+    """What an image says that it is, if that is a mask, an error, a weight or the like; else empty."""
+    roles = (card(header, name).strip() for name in _ROLES)
+    return next((role for role in roles if role and _NO_PICTURE.fullmatch(role.lower())), "")
 
 
 def card(header: Header, name: str) -> str:
@@ -269,7 +275,10 @@ def _all(images: list[Any], name: str) -> _Chosen:
         order = reddest_first(letters)
         return _Chosen([(first, plane, letters[plane]) for plane in order], _listed(letters, order))
     words = bands[0] and band_name_of(bands[0])
-    if len(images) > 1:
+    role = _no_picture(first.header)
+    if role:  # there is nothing else in the file
+        words = f"{role} (not an image of the sky)"
+    elif len(images) > 1:
         words = f"{words or 'image 1'} (of {len(images)} {'bands' if together else 'images'})"
     return _Chosen([(first, plane, bands[0]) for plane in range(depth)], words)
 

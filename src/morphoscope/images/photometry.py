@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 
-from morphoscope.images.stretch import PUBLISHED, Flux
+from morphoscope.images.stretch import ASSUMED, PUBLISHED, Flux
 
 _NANOMAGGY_JY = 3631e-9  # one nanomaggy (AB magnitude 22.5) in janskys
 _UNITS = {
@@ -18,6 +19,11 @@ _UNITS = {
     **dict.fromkeys(("ujy", "µjy", "microjy"), 1e-6 / _NANOMAGGY_JY),
     **dict.fromkeys(("njy", "nanojansky"), 1e-9 / _NANOMAGGY_JY),
 }
+# Where nothing names a unit, cards like these say that the numbers are a detector's counts.
+_OF_A_DETECTOR = ("GAIN", "GAINA", "RDNOISE", "RDNOISEA", "READNOIS", "SATURATE", "EXPTIME", "CCDGAIN")
+_COUNTS = re.compile(
+    r"(?:adu|dn|counts?|cts?|e-?|electrons?|photons?|ph)(?:[/*]?(?:s|sec|seconds?|pix(?:el)?)(?:\^?-1)?|s-1|\.s-1)*"
+)
 # AB or Vega magnitude of one unit; the same system is assumed for the bands of one picture.
 _ZERO_POINTS = ("MAGZERO", "MAGZP", "MAGZPT", "PHOTZP", "MAG_ZERO", "ZEROPNT", "ZEROPT", "ZPTMAG")
 _SURVEYS = {"decals": "legacy", "legacysurvey": "legacy", "legacy survey": "legacy", "bass mzls": "legacy"}
@@ -27,7 +33,10 @@ def flux_of(card: Callable[[str], str], band: str) -> Flux:
     """The unit of an image's numbers.
 
     Nanomaggies are known from BUNIT (maggies, janskys), a zero point (MAGZERO, MAGZP, PHOTZP, …), FLUXMAG0
-    (HSC), PHOTFNU (Hubble), or because the survey is known to use them.
+    (HSC), PHOTFNU or PHOTFLAM and PHOTPLAM (Hubble), or because the survey is known to use them.
+
+    Bands whose headers name neither a unit nor a detector are taken to be in one unit; counts are not, unless
+    they come in one file.
 
     Args:
         card: gives a card's value as text, empty if it is absent.
@@ -35,9 +44,13 @@ def flux_of(card: Callable[[str], str], band: str) -> Flux:
     """
     survey = _survey(card)
     unit = "".join(card("BUNIT").split())
+    if _COUNTS.fullmatch(unit.lower()):
+        unit = ""
+    elif not unit and not any(card(name) for name in _OF_A_DETECTOR):
+        unit = ASSUMED
     factor = _UNITS.get(unit.lower() if unit != "MJy" else "")
     if factor is None and survey in PUBLISHED:
-        factor, unit = 1.0, unit or "nanomaggy"
+        factor = 1.0
     if factor is None and not unit.endswith("/sr"):
         factor = _from_zero_point(card)
     return Flux(band, unit, factor, survey)
@@ -61,6 +74,9 @@ def _from_zero_point(card: Callable[[str], str]) -> float | None:
         return 1e9 / flux
     if (jansky := _positive(card("PHOTFNU"))) is not None:
         return jansky / _NANOMAGGY_JY
+    inverse, pivot = _positive(card("PHOTFLAM")), _positive(card("PHOTPLAM"))
+    if inverse is not None and pivot is not None:  # erg/s/cm²/Å and Å; 2.998e18 Å/s; 1e23 Jy
+        return inverse * pivot**2 / 2.99792458e18 * 1e23 / _NANOMAGGY_JY
     return None
 
 

@@ -45,6 +45,7 @@ STRETCHES = ("lupton", *PUBLISHED, "asinh", "linear", "as-served")
 SKY_LEVEL = 0.03
 SKY_NOISE = 0.01
 SOFTENING = 20.0  # Q of Lupton et al. (2004), PASP 116, 133
+ASSUMED = "assumed"  # the unit of bands of which nothing says that their units differ
 _MOST_UNEQUAL = 30.0  # ratio of two bands' noises above which they cannot be in the same unit
 
 
@@ -54,7 +55,8 @@ class Flux:
 
     Attributes:
         band: its label (see :func:`morphoscope.images.bands.band_label`); empty if unknown.
-        unit: as the header writes it; empty if unknown.
+        unit: of flux, as the header writes it; empty if unknown, and for counts, which depend on the
+            exposure.
         nanomaggies: of one such unit; None if unknown.
         survey: a key of :data:`PUBLISHED` if the header names the survey.
     """
@@ -108,12 +110,12 @@ def rendered(
         stretch: "legacy" and "sdss": the surveys' published scales, from fluxes in nanomaggies (assumed where
             the unit is unknown). "lupton": asinh of the mean intensity that keeps colours (Lupton et al.
             2004); sky and noise become those of the Legacy Surveys' pictures. Bands of one unit of flux share
-            one scale, so equal fluxes are white; bands whose units differ, or whose noises differ more than
-            thirtyfold, are each scaled by their own noise. Where the headers of two or three bands name a
-            survey with published scales, these are taken. "asinh" (softening 0.1) and "linear": each band
-            from its 1st to its 99.5th percentile. "as-served": values are grey levels already.
+            one scale, so equal fluxes are white; bands whose units differ or are unknown, or whose noises
+            differ thirtyfold, are each scaled by their own noise. Where the headers of two or three bands
+            name a survey with published scales, these are used. "asinh" (softening 0.1) and "linear": each
+            band from its 1st to its 99.5th percentile. "as-served": values are grey levels already.
         name: what messages call the image.
-        flux: what is known of each band; empty: nothing.
+        flux: what is known of each band; empty: they are taken to be in one unit.
 
     Returns:
         The picture, (H, W, 3) uint8, and how it was made. A pixel without data in any band is painted as sky
@@ -138,7 +140,9 @@ def rendered(
             which = "" if len(bands) == 1 else f" in band {[len(v) > 0 for v in values].index(False) + 1}"
             raise MorphoscopeError(f"{name}: no pixel has a value{which}: no exposure covers the image there")
         planes_BHW[:, lost_HW] = np.nan
-    levels_BHW, sky_B, scaling = _levels(planes_BHW, values, stretch, name, flux or [Flux()] * len(bands))
+    levels_BHW, sky_B, scaling = _levels(
+        planes_BHW, values, stretch, name, flux or [Flux(unit=ASSUMED)] * len(bands)
+    )
     if not whole:
         levels_BHW = np.where(lost_HW, sky_B[:, None, None], levels_BHW)
     if len(levels_BHW) == 2:
@@ -211,7 +215,7 @@ def _one_unit(flux: Sequence[Flux], noise_B: np.ndarray) -> np.ndarray | None:
         return np.array(factors, np.float32)
     units = {band.unit.lower() for band in flux}
     unequal = noise_B.max() > _MOST_UNEQUAL * noise_B.min()
-    return None if len(units) > 1 or unequal else np.ones(len(flux), np.float32)
+    return None if len(units) > 1 or "" in units or unequal else np.ones(len(flux), np.float32)
 
 
 def _curved(levels_BHW: np.ndarray, scaling: str) -> np.ndarray:
