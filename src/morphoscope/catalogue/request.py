@@ -13,6 +13,7 @@ from typing import Any
 
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.images.bands import parse_bands
+from morphoscope.images.stretch import check_stretch
 
 
 def _option(text: str, *, kind: type | None = None, least: int | None = None) -> dict[str, Any]:
@@ -41,6 +42,8 @@ class CatalogueRequest:
         image_column: the table's column with the images; None: found by its name.
         bands: one to three bands of FITS images, a sequence or a text such as ``"g,r,z"``: one file a band,
             or parts of each file.
+        stretch: how FITS images become pictures, one of :data:`morphoscope.images.stretch.STRETCHES`; None:
+            as the training's, else "lupton".
         sources: a table with ``ra`` and ``dec``: ``source`` is then a mosaic (with ``{band}`` in its name:
             one a band), and cutouts around these positions are predicted. Adds the columns ``cutout`` (its
             side, arcsec) and ``on_mosaic``.
@@ -57,7 +60,7 @@ class CatalogueRequest:
         overwrite: replace a catalogue that is already there.
 
     Raises:
-        UsageError: a batch below 1, or bands that cannot be.
+        UsageError: a batch below 1, an unknown stretch, or bands that cannot be.
     """
 
     source: str | Path
@@ -74,6 +77,12 @@ class CatalogueRequest:
         default=(),
         metadata=_option(
             "Bands of FITS images, such as g,r,z: '{id}_{band}.fits', or parts of each file.", kind=str
+        ),
+    )
+    stretch: str | None = field(
+        default=None,
+        metadata=_option(
+            "How FITS images become pictures: lupton, legacy, sdss, asinh or linear. [default: as trained]"
         ),
     )
     sources: str | Path | None = field(
@@ -108,6 +117,8 @@ class CatalogueRequest:
         object.__setattr__(self, "source", str(self.source))  # as text: a slash at the end says "folder"
         object.__setattr__(self, "out", str(self.out))
         object.__setattr__(self, "bands", parse_bands(None if self.bands in ((), None) else self.bands))
+        if self.stretch is not None:
+            check_stretch(self.stretch)
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least 1 image at a time was expected")
 

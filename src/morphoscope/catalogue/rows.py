@@ -52,7 +52,7 @@ class RowMaker:
         self.facts = self.predictor.run.header.store
         check_request(self.facts, request.crop, request.size)
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
-        self.stretch = stretch_like(self.facts.stretch)
+        self.stretch = request.stretch or stretch_like(self.facts.stretch)
         self.extras: Sequence[Column] = ()
         self.integer_ids = False
 

@@ -18,7 +18,9 @@ Size = Annotated[int | None, typer.Option(help="Scale to this side, pixels.", mi
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store that is there.")]
 Workers = Annotated[int | None, typer.Option(help="Threads. [default: all cores]", min=1)]
 PixelScale = Annotated[float | None, typer.Option(help="Arcsec per source pixel.", min=0)]
-Stretch = Annotated[str, typer.Option(help="How FITS becomes grey levels: lupton, asinh or linear.")]
+Stretch = Annotated[
+    str, typer.Option(help="How FITS images become pictures: lupton, legacy, sdss, asinh or linear.")
+]
 
 data = typer.Typer(help="Make, look at and check stores of galaxy images.", no_args_is_help=True)
 ingest = typer.Typer(help="Make a store from images and labels you have.", no_args_is_help=True)

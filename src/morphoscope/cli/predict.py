@@ -126,6 +126,8 @@ def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, eng
         raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     if request.resume or request.shard_rows:
         raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")
+    if request.stretch is not None:
+        raise UsageError("--detect shows a mosaic with the training's stretch; leave --stretch out")
     if request.sources or request.cutout_arcsec or request.size_column or request.image_column:
         raise UsageError("--detect finds the sources itself; leave the options about tables and cutouts out")
 

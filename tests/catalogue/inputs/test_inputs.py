@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from PIL import Image
 
 from morphoscope.catalogue.formats.write import read_provenance
-from morphoscope.catalogue.inputs.open import open_input
+from morphoscope.catalogue.inputs.open import open_input, stretch_like
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -267,3 +268,37 @@ def test_requests_that_name_nothing_or_contradict_themselves(tmp_path: Path, fol
                 folder / "7.jpg", tmp_path / "c.csv", sources=tmp_path / "t.csv", cutout_arcsec=9.0
             ),
         )
+
+
+def test_fits_images_say_how_they_became_pictures(
+    tmp_path: Path, make_predictor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(4)
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": -20.0})
+    header.update({"CRPIX1": 16.5, "CRPIX2": 16.5, "CD1_1": 7e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 7e-5})
+    header.update({"BANDS": "grz", "BUNIT": "nanomaggy"})
+    cube = rng.normal(0, 0.01, (3, 32, 32)).astype(np.float32)
+    cube[:, :, :8] = 0
+    (tmp_path / "in").mkdir()
+    fits.writeto(tmp_path / "in" / "a.fits", cube, header)
+    Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(tmp_path / "in" / "b.webp")
+    (tmp_path / "in" / "c.npy").touch()
+    table = tmp_path / "t.csv"
+    table.write_text("id,file,ra,dec\n7,in/a.fits,11.0,-21.0\n8,in/b.webp,,\n")
+    for source, places in ((tmp_path / "in", (10.0, -20.0)), (table, (11.0, -21.0))):
+        out = tmp_path / f"{source.stem}.parquet"
+        predict_catalogue(make_predictor(side=32), CatalogueRequest(source, out, stretch="legacy"))
+        row, other = pq.read_table(out).to_pylist()
+        assert (row["ra"], row["dec"]) == pytest.approx(places)
+        assert row["no_data"] == pytest.approx(0.25)
+        assert (row["bands"], row["scaling"], row["orientation"]) == ("z, r, g", "legacy", "mirrored")
+        assert [other[name] for name in ("ra", "no_data", "bands", "scaling", "orientation")] == [None] * 5
+        assert read_provenance(out)["stretch"] == "legacy"
+        err = capsys.readouterr().err
+        assert "a.fits: 25% of the pixels hold no data" in err
+        assert "a.fits: is mirrored on the sky" in err
+    with pytest.raises(UsageError, match=r"no stretch 'legasy' \(did you mean 'legacy'"):
+        CatalogueRequest(table, out, stretch="legasy")
+    assert [stretch_like(name) for name in ("lupton", "legacy", "sdss", "decals", "as-served")] == [
+        *("lupton", "legacy", "lupton", "lupton", "lupton")
+    ]

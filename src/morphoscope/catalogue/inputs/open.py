@@ -215,8 +215,12 @@ def first_images(source: Path | str, count: int, training: str) -> list[np.ndarr
 
 
 def stretch_like(training: str) -> str:
-    """The stretch that shows FITS images to a run as it saw its training's: the same, if it was a stretch."""
-    return training if training in STRETCHES and training != "as-served" else "lupton"
+    """The stretch that shows FITS images to a run as it saw those of its training.
+
+    The same, if it was a stretch of FITS images; else "lupton", also for "sdss", which is what stores of
+    simulated SDSS pictures record.
+    """
+    return training if training in STRETCHES and training not in ("as-served", "sdss") else "lupton"
 
 
 def _from_folder(folder: Path, reading: Reading) -> Images:
