@@ -282,8 +282,12 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     def calibration_scores(
         self, targets: np.ndarray, predictions_NK: np.ndarray, *, bootstrap: int = 1000, seed: int = 0
     ) -> dict[str, Any]:
-        """``n``, ``ece``, ``log_loss``, ``brier`` as ``{"value", "low", "high"}``, and ``reliability``, the
-        bins of a reliability diagram (:func:`morphoscope.metrics.calibration_error.reliability`).
+        """How well calibrated predictions are, JSON-able.
+
+        Returns:
+            ``n``; ``log_loss`` and, where they have a meaning, ``ece``, ``adaptive_ece`` and ``brier``, as
+            ``{"value", "low", "high"}``; ``reliability``, the bins of a reliability diagram
+            (:func:`morphoscope.metrics.calibration_error.reliability`), where there is one.
         """
 
     @abstractmethod

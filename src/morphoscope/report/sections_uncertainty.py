@@ -49,7 +49,7 @@ def add_calibration(page: Page, evidence: ReportContext) -> None:
     page.text(method_words(done, scheme.log_loss_unit))
     if done["method"] == "none" and not votes:
         page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")
-    else:
+    elif "reliability" in done["after"]:
         drawn = figures.reliability_before_and_after(done["before"], done["after"], votes=votes)
         page.chart("reliability", drawn, f"{_VOTE_DIAGRAM if votes else _DIAGRAM} {n}")
     page.table(before_and_after_table(done))

@@ -38,7 +38,8 @@ def calibration_lines(measured: dict[str, Any]) -> list[str]:
         lines.append(f"calibration: {calibration['words']}")
         before, after = calibration["before"], calibration["after"]
         for key, name in (("ece", "calibration error"), ("log_loss", "log loss"), ("brier", "Brier score")):
-            lines.append(f"{name} {plain(before[key])} before, {plain(after[key])} after")
+            if key in before:
+                lines.append(f"{name} {plain(before[key])} before, {plain(after[key])} after")
     else:
         lines.append("calibration: none")
     if sets := measured.get("sets"):

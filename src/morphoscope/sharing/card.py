@@ -170,7 +170,8 @@ def _calibration(run: Run, metrics: dict[str, Any]) -> str:
             "|---|---|---|",
         ]
         for key, name in (("ece", "calibration error"), ("log_loss", "log loss"), ("brier", "Brier score")):
-            lines.append(f"| {name} | {plain(before[key])} | {plain(after[key])} |")
+            if key in before:
+                lines.append(f"| {name} | {plain(before[key])} | {plain(after[key])} |")
     else:
         fitted = _fitted(run)
         words = "; ".join(f"{views} views: {each.words}" for views, each in fitted.items())
