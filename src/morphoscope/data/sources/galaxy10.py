@@ -45,8 +45,8 @@ try:
                 list(found.attrs.items())
                 if found.chunks:
                     found.id.chunk_iter(lambda chunk: None)
-                if found.shape and numpy.prod(found.chunks or (1,), dtype=object) * found.dtype.itemsize < 1
-                    << 30:
+                piece = numpy.prod(found.chunks or (1,), dtype=object) * found.dtype.itemsize
+                if found.shape and piece < 1 << 30:
                     found[:1]
 except Exception:
     pass  # what can be said of it, the program says itself
@@ -124,7 +124,7 @@ def _try_in_child(path: Path) -> None:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _WALK, str(path.absolute())], capture_output=True, timeout=_PATIENCE
+            [sys.executable, "-P", "-c", _WALK, str(path.absolute())], capture_output=True, timeout=_PATIENCE
         )
     except subprocess.TimeoutExpired as error:
         raise MorphoscopeError(
