@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.five_class import FIVE_CLASS
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, VoteFractions
 from morphoscope.labels.tree import Answer, DecisionTree, Question
 
@@ -248,3 +249,27 @@ def test_the_tree_of_a_scheme() -> None:
     assert VoteFractions(name="own", answers=("a", "b")).decision_tree is None
     with pytest.raises(MorphoscopeError, match=r"'galaxy-zoo-3' \(did you mean 'galaxy-zoo-2'"):
         _ = VoteFractions(name="own", answers=("a",), tree="galaxy-zoo-3").decision_tree
+
+
+def test_a_network_can_keep_the_sums_of_the_tree_by_construction():
+    torch = pytest.importorskip("torch")
+    outputs = torch.randn(50, 37, generator=torch.Generator().manual_seed(0)) * 3
+    votes = GALAXY_ZOO_2_VOTES.with_outputs("tree")
+    fractions = votes.probabilities(outputs).numpy()
+    assert np.abs(GALAXY_ZOO_2.sum_errors(fractions)).max() < 1e-6
+    conditional = np.concatenate(
+        [outputs[:, piece].double().softmax(1).numpy() for piece in GALAXY_ZOO_2.slices], axis=1
+    )
+    np.testing.assert_allclose(fractions, GALAXY_ZOO_2.cumulative(conditional), atol=1e-6)
+    by_question = GALAXY_ZOO_2_VOTES.with_outputs("softmax").probabilities(outputs).numpy()
+    np.testing.assert_allclose(by_question, conditional, atol=1e-6)
+
+
+def test_the_form_of_the_outputs_is_kept_and_the_usual_one_unsaid():
+    assert "outputs_by" not in GALAXY_ZOO_2_VOTES.model_dump()
+    tree = GALAXY_ZOO_2_VOTES.with_outputs("tree")
+    assert VoteFractions.model_validate(tree.model_dump()) == tree
+    with pytest.raises(UsageError, match="needs labels that follow a decision tree"):
+        VoteFractions(name="own", answers=("a", "b")).with_outputs("tree")
+    with pytest.raises(UsageError, match=r"is for vote fractions; the labels are"):
+        FIVE_CLASS.with_outputs("softmax")

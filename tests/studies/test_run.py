@@ -256,3 +256,21 @@ def test_a_crop_keeps_its_share_of_the_papers_images_and_no_others() -> None:
     assert for_store(recipe, store, 512).augment.crop == 32
     cropped = replace(store, meta=meta.model_copy(update={"crop": 512}))
     assert for_store(recipe, cropped, 424).augment.crop == 32
+
+
+def test_a_run_keeps_the_sums_of_the_tree_in_its_predictions_and_in_onnx(
+    all_votes: Store, tmp_path: Path
+) -> None:
+    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+
+    settings = {"model.name": "test_efficientnet", "model.classifier": False, "augment.size": 32}
+    settings |= {"augment.crop": None, "training.epochs": 1, "model.votes": "tree", "model.pretrained": False}
+    recipe = find_study("ng").rows()["ng/efficientnet-lite0-scratch"].changed(settings)
+    run = api.train(recipe, all_votes, tmp_path / "run", report=False, progress=False)
+    images = np.asarray(all_votes.images[:6])
+    fractions = run.predict(images)
+    assert np.abs(GALAXY_ZOO_2.sum_errors(fractions)).max() < 2e-6
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    through = api.load(run.export(tmp_path / "run.onnx")).predict(images)
+    np.testing.assert_allclose(through, fractions, atol=2e-4)  # the run itself may predict in bf16
+    assert np.abs(GALAXY_ZOO_2.sum_errors(through)).max() < 2e-6

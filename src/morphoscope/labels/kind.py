@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, GetCoreSchemaHandler, SerializeAsAny, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from morphoscope.errors import MorphoscopeError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.labels.calibrators import Correction, Unchanged
 
 if TYPE_CHECKING:
@@ -251,6 +251,16 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     @abstractmethod
     def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
         """What a network's outputs mean, (N, K) float32: probabilities, fractions, concentrations."""
+
+    def with_outputs(self, form: str) -> Scheme:
+        """The same labels, learned with another form of outputs (the recipe's ``model.votes``).
+
+        Raises:
+            UsageError: the kind has no such form.
+        """
+        if form != "sigmoid":
+            raise UsageError(f"model.votes = {form} is for vote fractions; the labels are {self.noun}")
+        return self
 
     def mixable(self, targets: torch.Tensor) -> torch.Tensor:
         """Targets as numbers of which a weighted mean makes sense, for mixup and cutmix."""

@@ -177,7 +177,7 @@ class DecisionTree:
         """The inverse of :meth:`conditional`, (N, K) float64; what nobody was asked is 0."""
         given = self._as_fractions(conditional_NK)
         fractions = np.full_like(given, np.nan)
-        for number in self._order:
+        for number in self.order:
             columns = sorted(self._weights[number])
             asked = fractions[:, columns].sum(axis=1, keepdims=True) if columns else 1.0
             piece = self.slices[number]
@@ -185,7 +185,12 @@ class DecisionTree:
         return fractions
 
     @cached_property
-    def _order(self) -> tuple[int, ...]:
+    def weight_columns(self) -> tuple[tuple[int, ...], ...]:
+        """For each question the columns of :meth:`weights`; none: everybody was asked."""
+        return tuple(tuple(sorted(columns)) for columns in self._weights)
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
         """Question numbers so that each comes after all that its weight is made of."""
         order: list[int] = []
         while len(order) < len(self.questions):

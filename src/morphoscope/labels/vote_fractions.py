@@ -1,4 +1,8 @@
-"""Vote fractions, the kind of label with K shares of volunteers for each galaxy: sigmoid and squared error.
+"""Vote fractions, the kind of label with K shares of volunteers for each galaxy, learned by squared error.
+
+A network's outputs become fractions by a sigmoid each, by a softmax within each question, or by that softmax
+times the fraction of volunteers who were led to the question, which gives the sums of the decision tree by
+construction.
 
 Shape letters: N galaxies, K answers.
 """
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.calibrators import Correction, Unchanged, VoteCurves, fit_vote_curves
 from morphoscope.labels.columns import numbers
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2, SPIRAL_COLUMN, tree_named
@@ -40,12 +44,16 @@ class VoteFractions(Scheme, frozen=True):
     """Each galaxy has K fractions of volunteers in [0, 1], learned by squared error.
 
     ``tree`` names the decision tree the columns follow ("galaxy-zoo-2"), which then checks their sums;
-    without one the columns are independent fractions.
+    without one the columns are independent fractions. ``outputs_by`` says how a network's outputs become
+    fractions: "sigmoid", "softmax" within each question, or "tree", the softmax times the parents' fraction.
     """
 
     kind: Literal["votes"] = "votes"
     answers: tuple[str, ...] = Field(min_length=1)
     tree: str | None = None
+    outputs_by: Literal["sigmoid", "softmax", "tree"] = Field(
+        default="sigmoid", exclude_if=lambda value: value == "sigmoid"
+    )
 
     metric: ClassVar[str] = "rmse"
     higher_is_better: ClassVar[bool] = False
@@ -160,6 +168,17 @@ class VoteFractions(Scheme, frozen=True):
             }
         }
 
+    def with_outputs(self, form: str) -> VoteFractions:
+        """See :meth:`Scheme.with_outputs`; "softmax" and "tree" need a decision tree."""
+        if form not in ("sigmoid", "softmax", "tree"):
+            raise UsageError(f"model.votes = {form}: sigmoid, softmax or tree was expected")
+        if form != "sigmoid" and self.tree is None:
+            raise UsageError(
+                f"model.votes = {form} needs labels that follow a decision tree; those of '{self.name}' are "
+                "independent fractions"
+            )
+        return self.model_copy(update={"outputs_by": form})
+
     def loss(
         self,
         outputs_NK: torch.Tensor,
@@ -168,14 +187,30 @@ class VoteFractions(Scheme, frozen=True):
         label_smoothing: float = 0.0,
         class_weights_K: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Mean squared error of the sigmoid outputs over N·K, a scalar (`ng`, section on training)."""
+        """Mean squared error of the fractions over N·K, a scalar (`ng`, section on training)."""
         from torch.nn.functional import mse_loss
 
         return mse_loss(self.probabilities(outputs_NK), targets.float())
 
     def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
-        """Fractions in (0, 1), (N, K) float32."""
-        return outputs_NK.float().sigmoid()
+        """Fractions in (0, 1), (N, K) float32; of "tree" with the tree's sums to float32 precision."""
+        if self.outputs_by == "sigmoid":
+            return outputs_NK.float().sigmoid()
+        import torch
+
+        tree = self.decision_tree
+        assert tree is not None  # with_outputs sees to it
+        by_question: dict[int, torch.Tensor] = {}
+        by_column: dict[int, torch.Tensor] = {}
+        for number in tree.order:
+            piece = tree.slices[number]
+            fractions = outputs_NK[:, piece].float().softmax(dim=1)
+            parents = tree.weight_columns[number]
+            if parents and self.outputs_by == "tree":
+                fractions = fractions * torch.stack([by_column[k] for k in parents]).sum(dim=0)[:, None]
+            by_question[number] = fractions
+            by_column |= {piece.start + k: fractions[:, k] for k in range(piece.stop - piece.start)}
+        return torch.cat([by_question[number] for number in range(len(tree.slices))], dim=1)
 
     def epoch_metric(self) -> Metric:
         """RMSE."""

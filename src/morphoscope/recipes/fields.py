@@ -167,6 +167,12 @@ class Model(Part):
         description="weight of the squared norm of the hidden layers' weights, added to the loss",
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before every layer of the head")
+    votes: Literal["sigmoid", "softmax", "tree"] = Field(
+        default="sigmoid",
+        description="how outputs become vote fractions: each by itself, by question, or by question and "
+        "weighted "
+        "so that the sums of the decision tree hold",
+    )
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone supports it"
     )

@@ -147,8 +147,6 @@ def compared(
     """
     import torch
 
-    # MOVED
-
     exported = OnnxNetwork(place)
     largest, count, features = 0.0, 0, 0
     for batch in _trial_images(side, channels):

@@ -122,7 +122,7 @@ def _fit(
             f"{len(plan.rows)} training and {len(plan.split.validation)} validation galaxies, "
             f"{plan.device}{processes}"
         )
-        task = GalaxyTask(plan.network, store.need_scheme(), recipe, plan.class_weights)
+        task = GalaxyTask(plan.network, header.scheme, recipe, plan.class_weights)
         task.batch_total = min(recipe.training.batch, len(plan.rows))
         epochs = Epochs(out, recipe.training, validated=len(plan.split.validation) > 0)
         with _quiet_lightning(), _kept_signals():

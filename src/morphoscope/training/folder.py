@@ -179,7 +179,7 @@ def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
                 f"{out} was begun with another store ({name} was {before} and is {after} in {store.path}); "
                 "resume with the same store, or train into another folder"
             )
-    if header.scheme != store.need_scheme():
+    if header.scheme != store.need_scheme().with_outputs(recipe.model.votes):
         raise UsageError(
             f"{out} was begun with the labels '{header.scheme.name}' and {store.path} holds others "
             f"('{store.need_scheme().name}'); resume with the same store, or train into another folder"
@@ -200,7 +200,7 @@ def begin(
     from morphoscope.version import __version__
 
     header = Header(
-        scheme=store.need_scheme(),
+        scheme=store.need_scheme().with_outputs(recipe.model.votes),
         store=store_facts(store),
         parameters=parameter_count(network),
         start=origin,

@@ -57,6 +57,7 @@ def check_scheme(recipe: Recipe, store: Store) -> None:
         UsageError: it has one.
     """
     wanted, found = recipe.data.scheme, store.need_scheme()
+    found.with_outputs(recipe.model.votes)
     if wanted is not None and found.name != wanted:
         raise UsageError(
             f"{recipe.name} is for the scheme '{wanted}' and {store.path} has '{found.name}'; give a store "

@@ -110,6 +110,21 @@ CLAIMS = (
         above("seconds_per_epoch", "ng/baseline", "ng/baseline-cbam", factor=1 / _NOTICEABLE),
     ),
     Claim(
+        "A simple sigmoid does better than a softmax within each question, weighted by the tree or not.",
+        "section on the baseline (no number is given)",
+        Every(
+            (
+                above("rmse", "ng/baseline-softmax", "ng/baseline"),
+                above("rmse", "ng/baseline-tree", "ng/baseline"),
+            )
+        ),
+    ),
+    Claim(
+        "DINOv2 overfits after 15 epochs: 30 are worse.",
+        "Fig 3",
+        above("rmse", "ng/dinov2-base-30", "ng/dinov2-base"),
+    ),
+    Claim(
         "ResNet-50 from random weights beats the baseline, in half the epochs.",
         "Table II",
         above("rmse", "ng/baseline", "ng/resnet50-scratch"),

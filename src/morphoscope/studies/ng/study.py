@@ -68,6 +68,24 @@ def baseline() -> Recipe:
     return _small("none", "baseline", "five convolutions, no pretraining: the paper's baseline")
 
 
+def baseline_softmax() -> Recipe:
+    """Section III-B: "we have also tested Softmax"; no number is given."""
+    return baseline().changed(
+        name="ng/baseline-softmax",
+        about="the baseline with a softmax within each question",
+        model={"votes": "softmax"},
+    )
+
+
+def baseline_tree() -> Recipe:
+    """Section III-B: "and weighting layers": the sums of the decision tree hold by construction."""
+    return baseline().changed(
+        name="ng/baseline-tree",
+        about="the baseline with a softmax within each question, weighted by the decision tree",
+        model={"votes": "tree"},
+    )
+
+
 def baseline_cbam() -> Recipe:
     """Table I, row 2; Figs 6, 7."""
     return _small("cbam-residual", "baseline-cbam", "the baseline with CBAM in its four blocks")
@@ -100,6 +118,15 @@ def convnext_large() -> Recipe:
     return _large("convnext-large", "convnext_large.fb_in1k", "ConvNeXt-Large from ImageNet weights")
 
 
+def dinov2_base_30() -> Recipe:
+    """Fig 3: thirty epochs, of which the paper says that they overfit after 15."""
+    return dinov2_base().changed(
+        name="ng/dinov2-base-30",
+        about="the same for 30 epochs, as in the paper's Fig 3",
+        training={"epochs": 30},
+    )
+
+
 def dinov2_base() -> Recipe:
     """Table II: the class token of DINOv2 with registers; its grid of 518 px is interpolated to 224 px."""
     return _large(
@@ -128,6 +155,8 @@ def lite0_scratch() -> Recipe:
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
     baseline,
+    baseline_softmax,
+    baseline_tree,
     baseline_cbam,
     baseline_ema,
     resnet50_scratch,
@@ -135,6 +164,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     resnet101,
     convnext_large,
     dinov2_base,
+    dinov2_base_30,
     lite0,
     lite0_scratch,
 )
@@ -150,6 +180,8 @@ def _sections(page: StudyPage) -> None:
     add_differences(
         page,
         [
+            ("ng/baseline-softmax", "ng/baseline"),
+            ("ng/baseline-tree", "ng/baseline"),
             ("ng/baseline-cbam", "ng/baseline"),
             ("ng/baseline-ema", "ng/baseline"),
             ("ng/resnet50", "ng/resnet50-scratch"),
@@ -189,7 +221,7 @@ STUDY = Study(
     scheme="galaxy-zoo-2",
     how_to_get_data="morphoscope data ingest galaxy-zoo KAGGLE_FOLDER STORE",
     quick={"augment.size": 64, "training.epochs": 5, "training.batch": 32, "data.limit": 1000},
-    quick_rows={"ng/dinov2-base": {"augment.size": 56}},
+    quick_rows={"ng/dinov2-base": {"augment.size": 56}, "ng/dinov2-base-30": {"augment.size": 56}},
     literal=LITERAL,
     sections=_sections,
     served_side=424,
