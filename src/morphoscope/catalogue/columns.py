@@ -37,10 +37,11 @@ _PLACE = (
     Column("ra", pa.float64(), "right ascension", "deg", "pos.eq.ra;meta.main"),
     Column("dec", pa.float64(), "declination", "deg", "pos.eq.dec;meta.main"),
 )
+SCALING = Column("scaling", pa.string(), "how measured values became the picture: the stretch and its scales")
 FITS_COLUMNS = (
     Column("no_data", pa.float32(), "share of the image without data, which is shown as sky"),
     Column("bands", pa.string(), "bands of the picture, from red to blue", ucd="instr.filter"),
-    Column("scaling", pa.string(), "how measured values became the picture: the stretch and its scales"),
+    SCALING,
     Column("orientation", pa.string(), "how flips and turns brought north up and east left, by the WCS"),
 )
 

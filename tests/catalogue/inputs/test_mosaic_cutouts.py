@@ -255,6 +255,26 @@ def test_bands_on_different_pixels_are_laid_on_each_other(tmp_path: Path) -> Non
         np.testing.assert_allclose(middle, 39.5, atol=0.7)
 
 
+def test_bands_on_pixels_of_other_sizes_keep_their_colour(tmp_path: Path) -> None:
+    """One galaxy of equal flux in both bands; the pixels of the blue mosaic have four times the area."""
+    y, x = np.mgrid[:120, :120]
+    fine = 300 * np.exp(-((x - 59.5) ** 2 + (y - 59.5) ** 2) / 200)
+    noise = np.random.default_rng(5).normal(0, 1, fine.shape)
+    red = (fine + noise).astype(np.float32)
+    blue = red.reshape(60, 2, 60, 2).sum(axis=(1, 3))  # counts of four pixels
+    coarse = header((60, 60))
+    coarse["CDELT1"], coarse["CDELT2"] = -1.0 / 3600, 1.0 / 3600
+    for name, pixels, cards in (("r", red, header((120, 120))), ("g", blue, coarse)):
+        cards["BUNIT"] = "nanomaggy"
+        fits.writeto(tmp_path / f"{name}.fits", pixels, cards)
+    table = write_sources(tmp_path / "t.fits", {"it": (59.5, 59.5)}, shape=(120, 120))
+    mosaics = open_mosaics(f"{tmp_path}/{{band}}.fits", ("g", "r"))
+    (item,), _ = cutout_items(mosaics, SourceTable(table, 40.0), Frame(40, "lupton"))
+    middle = item.load()[10:30, 10:30].astype(float)
+    assert middle[8:12, 8:12].min() > 150
+    assert np.abs(middle[:, :, 0] - middle[:, :, 2]).mean() < 8  # white, as equal fluxes are
+
+
 def test_what_cannot_be_matched_is_refused_in_one_sentence(mosaic: Path, tmp_path: Path, predictor) -> None:
     (tmp_path / "far.csv").write_text("ra,dec\n200,45\n201,46\n")
     with pytest.raises(

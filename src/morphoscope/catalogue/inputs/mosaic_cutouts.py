@@ -18,7 +18,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.mosaic import Mosaic
 from morphoscope.images.sky_cutout import sky_square
 from morphoscope.images.stream import Item
-from morphoscope.images.stretch import Flux, stretched
+from morphoscope.images.stretch import Flux, rendered
 from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
@@ -192,7 +192,7 @@ def _square(chips: Sequence[_Positions], row: int, *, arcsec: float, side: int, 
 def load_squares(
     squares: Sequence[Any], frame: Frame, name: str, row: dict[str, Any], flux: Sequence[Flux]
 ) -> np.ndarray:
-    """Cut the bands of one source out and stretch them; ``row`` is told how much of it is on the mosaic.
+    """Cut the bands of one source out and stretch them; ``row`` gets ``on_mosaic`` and ``scaling``.
 
     Pixels that no exposure covers have no part in the stretch, and are painted as sky.
 
@@ -204,7 +204,9 @@ def load_squares(
     row["on_mosaic"] = share
     if share < LEAST_SHARE:
         raise MorphoscopeError(f"{name}: the mosaic covers only {share:.0%} of the cutout")
-    return stretched(bands, frame.stretch, name=name, flux=flux)
+    image, rendering = rendered(bands, frame.stretch, name=name, flux=flux)
+    row["scaling"] = rendering.scaling
+    return image
 
 
 def _fail(reason: str) -> np.ndarray:

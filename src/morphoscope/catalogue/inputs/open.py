@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from morphoscope.catalogue.columns import FITS_COLUMNS
+from morphoscope.catalogue.columns import FITS_COLUMNS, SCALING
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
 from morphoscope.catalogue.inputs.ids import watched
 from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, cutout_items
@@ -159,7 +159,7 @@ def open_request(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) 
     items, count = cutout_items(mosaics, table, Frame(facts.image_shape[0], stretch))
     files = tuple(dict.fromkeys(source.replace("{band}", band) for band in request.bands or ("",)))
     items = (replace(item, files=(*files, str(request.sources))) for item in items)
-    return Images(f"{source} at {request.sources}", items, count, (CUTOUT, ON_MOSAIC))
+    return Images(f"{source} at {request.sources}", items, count, (CUTOUT, ON_MOSAIC, SCALING))
 
 
 def _cutout_side(request: CatalogueRequest, facts: StoreFacts) -> float | None:
