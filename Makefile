@@ -1,6 +1,6 @@
 # Every target sets itself up from plain python3 (3.11 or newer) first; the second time that is at once.
 #   make demo    simulate galaxies, train, report, classify real sky: everything, offline
-#   make test    all tests
+#   make test    the tests
 # Another Python: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -8,13 +8,14 @@ BIN := .venv/bin
 DEMO_OUT ?= demo
 # One torch thread per test process: the processes, not the threads, share the cores.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MPLBACKEND=agg
-PYTEST_OPTIONS ?= -n 2 --dist worksteal
+# A file of tests stays in one process, so that what its tests share is made once.
+PYTEST_OPTIONS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs bench constraints clean
+.PHONY: help setup demo test test-all lint format docs bench constraints clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 setup: ## make .venv with the pinned packages (the other targets do it themselves)
 	@$(PYTHON) scripts/set_up.py $(if $(filter file,$(origin PYTHON)),,--this-python)
@@ -22,8 +23,11 @@ setup: ## make .venv with the pinned packages (the other targets do it themselve
 demo: setup ## everything once, offline, into demo/
 	@$(BIN)/morphoscope demo --out $(DEMO_OUT)
 
-test: setup ## all tests
+test: setup ## the tests that every change has to pass
 	@$(TEST_ENVIRONMENT) $(BIN)/pytest $(PYTEST_OPTIONS)
+
+test-all: setup ## all tests, the sweeps over networks, studies and formats too
+	@$(TEST_ENVIRONMENT) $(BIN)/pytest $(PYTEST_OPTIONS) -m ""
 
 lint: setup ## style, formatting, types, import layers
 	@$(BIN)/ruff check .

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from morphoscope.report.figures import style
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +15,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real images (../shared/data) are not here")
     return folder
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Figures are composed but not rendered: pages keep their numbers, words and files, without pictures."""
+
+    def save(figure: object, path: Path | str, **_: object) -> Path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(b"not rendered")
+        return Path(path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(style, "save", save)
+        patched.setattr(style, "inline_svg", lambda figure, name, description: f"<svg><!--{name}--></svg>")
+        yield

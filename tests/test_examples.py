@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -35,6 +37,7 @@ def test_own_images_then_a_catalogue_of_them(tmp_path: Path, capsys: pytest.Capt
     assert "100 galaxies, 0 unreadable" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_honest_comparison(tmp_path: Path):
     result = _example("03_honest_comparison.py")["main"](tmp_path, count=100, epochs=1)
     assert [run["name"] for run in result["runs"]] == ["augmented", "as-they-are"]

@@ -46,7 +46,10 @@ def listed(tmp_path: Path, save: Save) -> Path:
     return place
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".csv", ".ecsv", ".fits", ".vot"])
+OTHERS = [pytest.param(ending, marks=pytest.mark.slow) for ending in (".csv", ".ecsv", ".fits", ".vot")]
+
+
+@pytest.mark.parametrize("ending", [".parquet", *OTHERS])
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path: Path, listed: Path, ending: str) -> None:
     out = tmp_path / f"catalogue{ending}"
     seed = sum(map(ord, ending))

@@ -58,14 +58,20 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with simulated galaxies and two small runs, made by the command line."""
     place = tmp_path_factory.mktemp("cli")
-    program = [sys.executable, "-m", "morphoscope"]
     commands = [
         ["data", "simulate", "galaxies", "--count", "120", "--size", "32", "--workers", "1"],
         ["train", "small/simulated", "--store", "galaxies", "--out", "run", *FAST],
         ["train", "small/simulated", "--store", "galaxies", "--out", "other", "--no-report", *FAST, *OTHER],
     ]
-    for command in commands:
-        subprocess.run([*program, *command], cwd=place, check=True, capture_output=True)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(place)
+        for command in commands:
+            patched.setattr(sys, "argv", ["morphoscope", *command])
+            with pytest.raises(SystemExit) as end:
+                main()
+            assert not end.value.code, command
+    signal.signal(signal.SIGTERM, before)
     return place
 
 

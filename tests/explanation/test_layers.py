@@ -39,7 +39,12 @@ def _network(recipe: Recipe, size: int = 64):
     return build(model, outputs, image_size=size)[0].eval()
 
 
-@pytest.mark.parametrize("name", list(DEFAULTS))
+LARGE = {"cheng/vgg16", "cheng/plain50", "ng/resnet50", "ng/dinov2-base", "yan/efficientnetv2s"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in DEFAULTS]
+)
 def test_the_default_layer(name: str) -> None:
     size = 56 if "dinov2" in name else 64
     layer = find_layer(_network(recipes()[name], size))
@@ -58,7 +63,16 @@ def _distinct() -> dict[str, Recipe]:
     return {recipe.name: recipe for recipe in found.values()}
 
 
-@pytest.mark.parametrize("recipe", _distinct().values(), ids=_distinct().keys())
+SMALL = {"cheng/resnet18", "ng/baseline", "yan/mobilenetv2"}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(recipe, id=name, marks=() if name in SMALL else pytest.mark.slow)
+        for name, recipe in _distinct().items()
+    ],
+)
 def test_every_model_gives_a_map_with_its_default_layer(recipe: Recipe) -> None:
     size = {"ng/dinov2-base": 56, "yan/inception-resnet-v2": 80}.get(recipe.name, 64)
     network = _network(recipe, size)

@@ -27,6 +27,7 @@ print("torch._dynamo" in sys.modules, torch.compiler.disable.__module__)
     assert _said(program) == "False torch.compiler"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "import torch._dynamo"])
 def test_what_asks_the_compiler_gets_an_answer_when_it_is_used(first: str) -> None:
     program = f"""

@@ -49,12 +49,12 @@ def lively(network: Network, side: int, *, afresh: bool, spread: float = 3.0) ->
 @pytest.mark.parametrize(
     ("recipe", "side", "scheme"),
     [
-        ("cheng/vgg16", 32, FIVE),
-        ("tong/resnet50", 32, FIVE),
-        ("fu/densenet121-0", 32, FIVE),
-        ("yan/efficientnetv2s-cbam", 32, FIVE),
+        pytest.param("cheng/vgg16", 32, FIVE, marks=pytest.mark.slow),
+        pytest.param("tong/resnet50", 32, FIVE, marks=pytest.mark.slow),
+        pytest.param("fu/densenet121-0", 32, FIVE, marks=pytest.mark.slow),
+        pytest.param("yan/efficientnetv2s-cbam", 32, FIVE, marks=pytest.mark.slow),
         ("ng/baseline", 48, VOTES),
-        ("ng/dinov2-base", 28, VOTES),
+        pytest.param("ng/dinov2-base", 28, VOTES, marks=pytest.mark.slow),
     ],
 )
 def test_every_kind_of_network_answers_alike(

@@ -123,7 +123,19 @@ def _distinct() -> dict[str, Recipe]:
     return {recipe.name: recipe for recipe in found.values()}
 
 
-@pytest.mark.parametrize("recipe", _distinct().values(), ids=_distinct().keys())
+REPRESENTATIVES = {
+    *("cheng/resnet18-published", "tong/cs-resnet50", "yan/mobilenetv2", "yan/efficientnetv2s-cbam"),
+    *("ng/baseline-ema", "fu/densenet121-40"),
+}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(recipe, id=name, marks=() if name in REPRESENTATIVES else pytest.mark.slow)
+        for name, recipe in _distinct().items()
+    ],
+)
 def test_contract(recipe: Recipe) -> None:
     """Finite outputs, gradients in all that trains and nowhere else, bf16, channels_last, save and load."""
     torch.manual_seed(0)

@@ -19,7 +19,12 @@ ROWS = {
     "fu": ("fu/efficientnet-lite0-0", "fu/efficientnet-lite0-40", "fu/efficientnet-lite0-100"),
 }
 STORES = {"cheng": "ten", "tong": "five", "yan": "ten", "ng": "votes", "fu": "ten"}
-SETTINGS = ("augment.size=32", "training.epochs=2", "training.batch=16", "augment.crop=24")
+SETTINGS = (
+    *("augment.size=32", "augment.crop=24", "training.epochs=2", "training.batch=16"),
+    "training.precision=fp32",
+)
+SMALL = (*SETTINGS, "training.epochs=1", "model.name=test_resnet", "model.attention=none", "model.fused=none")
+SMALL_TONG = (*SMALL, "model.shortcut=standard", "model.biases=false")
 EXPECTED = {
     "cheng": (
         "improvement",
@@ -41,9 +46,20 @@ def stores(ten_classes, five_classes, all_votes) -> dict:
     return {"ten": ten_classes, "five": five_classes, "votes": all_votes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(ROWS))
 def test_page(name: str, stores: dict, tmp_path: Path) -> None:
-    options = Options(quick=True, from_scratch=True, rows=ROWS[name], settings=SETTINGS)
+    _check_page(name, stores, tmp_path, SETTINGS)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", list(ROWS))
+def test_page_of_small_networks_without_its_pictures(name: str, stores: dict, tmp_path: Path) -> None:
+    _check_page(name, stores, tmp_path, SMALL_TONG if name == "tong" else SMALL)
+
+
+def _check_page(name: str, stores: dict, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    options = Options(quick=True, from_scratch=True, rows=ROWS[name], settings=settings)
     done = study(name, stores[STORES[name]], tmp_path / name, options, progress=False)
     text = done.page.read_text()
     for figure in EXPECTED[name]:

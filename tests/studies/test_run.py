@@ -17,7 +17,12 @@ from morphoscope.studies.reproduce import StudyDone, study
 from morphoscope.studies.run import run_study
 from morphoscope.studies.study import NAMES, Options, find_study, for_store, resolved_rows
 
-TINY = ("augment.size=32", "training.epochs=1", "training.batch=16", "model.hidden=8")
+TINY = (
+    *("augment.size=32", "training.epochs=1", "training.batch=16", "training.precision=fp32"),
+    "model.hidden=8",
+)
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def _tiny(**changes: object) -> Options:
@@ -27,15 +32,15 @@ def _tiny(**changes: object) -> Options:
 
 @pytest.fixture(scope="module")
 def done(ten_classes: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyDone]:
-    """A whole study of three rows and two seeds, small in everything."""
+    """A whole study of two rows and two seeds, small in everything."""
     out = tmp_path_factory.mktemp("studies") / "cheng"
-    rows = ("cheng/resnet18", "cheng/plain18", "cheng/resnet18-published")
+    rows = ("cheng/resnet18", "cheng/plain18")
     return out, study("cheng", ten_classes, out, _tiny(rows=rows, seeds=2), progress=False)
 
 
 def test_every_row_and_seed_is_an_ordinary_run(done: tuple[Path, StudyDone]) -> None:
     out, found = done
-    for row in ("resnet18", "plain18", "resnet18-published"):
+    for row in ("resnet18", "plain18"):
         for seed in (0, 1):
             run = api.load(out / "runs" / row / str(seed)).run
             assert (run.recipe.seed, run.recipe.data.split_seed) == (seed, seed)
@@ -62,7 +67,7 @@ def test_the_page_tells_what_was_run_and_what_not(done: tuple[Path, StudyDone]) 
     assert "vgg16 was not asked for and not run" in text
     assert "27\u202f627\u202f210" in text  # VGG16's weights, counted here although it was not trained
     assert "59.66" in text  # its published accuracy
-    assert (out / "figures" / "published_and_measured.png").stat().st_size > 10_000
+    assert (out / "figures" / "published_and_measured.png").is_file()
 
 
 def test_a_finished_row_is_not_trained_again(done: tuple[Path, StudyDone], ten_classes: Store) -> None:
@@ -86,7 +91,7 @@ def test_a_study_goes_on_with_the_same_options_alone(
 def test_rows_with_the_same_recipe_are_trained_once(ten_classes: Store, tmp_path: Path) -> None:
     """Without pretrained weights `fu`'s 0 % of either reading is the same training."""
     rows = ("yan/efficientnetv2s-cbam-published", "yan/fused-3")
-    settings = (*TINY[:3], "model.fused=none", "model.name=test_resnet", "model.attention=none")
+    settings = (*TINY[:4], "model.fused=none", "model.name=test_resnet", "model.attention=none")
     options = _tiny(rows=rows, settings=settings)
     results = run_study(find_study("yan"), ten_classes, tmp_path / "yan", options, progress=False)
     twin = results.rows["yan/fused-3"].trainings[0]
@@ -105,10 +110,9 @@ def test_a_row_without_weights_is_noted_and_the_others_go_on(
         rows=("cheng/vgg16", "cheng/plain18"),
         settings=TINY,
     )
-    done = study("cheng", ten_classes, tmp_path / "out", options, progress=False)
-    assert done.not_run == ["cheng/vgg16"]
-    assert "vgg16.tv_in1k.safetensors" in done.results.rows["cheng/vgg16"].why_not()
-    assert "vgg16 was not run" in done.page.read_text()
+    results = run_study(find_study("cheng"), ten_classes, tmp_path / "out", options, progress=False)
+    assert results.rows["cheng/plain18"].mean("accuracy") is not None
+    assert "vgg16.tv_in1k.safetensors" in results.rows["cheng/vgg16"].why_not()
     assert "vgg16, seed 0: not run" in capsys.readouterr().err
 
 
@@ -122,7 +126,7 @@ def test_an_unfinished_row_is_continued(ten_classes: Store, tmp_path: Path, monk
     from morphoscope.training import callbacks
 
     study, out = find_study("cheng"), tmp_path / "out"
-    options = _tiny(settings=("augment.size=32", "training.epochs=2", "training.batch=16"))
+    options = _tiny(settings=(*TINY, "training.epochs=2", "model.name=test_resnet"))
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -205,7 +209,7 @@ def test_submission(all_votes: Store, tmp_path: Path) -> None:
         quick=True,
         from_scratch=True,
         rows=("ng/efficientnet-lite0",),
-        settings=(*TINY[:3], "augment.crop=24", "model.name=test_resnet", "model.pretrained=false"),
+        settings=(*TINY[:4], "augment.crop=24", "model.name=test_resnet", "model.pretrained=false"),
     )
     done = study("ng", all_votes, tmp_path / "ng", options, test_images=images, progress=False)
     run = done.results.rows["ng/efficientnet-lite0"].runs()[0]
@@ -228,9 +232,19 @@ def test_rows_run_side_by_side_in_processes_of_their_own(
     settings = (*TINY, "augment.crop=400")  # larger than the images: the second kind of ending
     failed = run_study_quietly(ten_classes, tmp_path / "failed", _tiny(rows=rows, settings=settings))
     assert "augment.crop is 400 pixels" in failed
+    assert (tmp_path / "failed" / "runs" / "plain18" / "0.log").is_file()
+
+
+@pytest.mark.slow
+def test_rows_trained_side_by_side_are_measured(
+    ten_classes: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from morphoscope.studies import run as running
+
+    monkeypatch.setattr(running, "_gpus", lambda: 2)
+    rows = ("cheng/plain18", "cheng/resnet18-published")
     results = run_study(find_study("cheng"), ten_classes, tmp_path / "out", _tiny(rows=rows), progress=False)
     assert all(row.mean("accuracy") is not None for row in results.rows.values())
-    assert (tmp_path / "out" / "runs" / "plain18" / "0.log").is_file()
 
 
 def run_study_quietly(store: Store, out: Path, options: Options) -> str:
@@ -241,9 +255,7 @@ def run_study_quietly(store: Store, out: Path, options: Options) -> str:
 
 def test_rows_for_any_labels_run_on_other_labels(five_classes: Store, tmp_path: Path) -> None:
     study, name = find_study("fu"), "fu/efficientnet-lite0-100"
-    options = Options(
-        rows=(name,), quick=True, settings=("training.epochs=1", "augment.size=32", "data.limit=20")
-    )
+    options = Options(rows=(name,), quick=True, settings=(*TINY[:4], "data.limit=20"))
     results = run_study(study, five_classes, tmp_path / "out", options, progress=False)
     assert results.rows[name].runs()[0].scheme.name == "five-class"
 

@@ -86,6 +86,7 @@ def test_a_stopped_training_continues_to_the_last_digit(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_killed_process_resumes(colours: Store, tiny: Recipe, tmp_path: Path):
     out = tmp_path / "run"
     recipe = tiny.changed(training={"epochs": 300, "patience": None})
