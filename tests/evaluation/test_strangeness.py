@@ -106,13 +106,13 @@ def test_metrics_say_how_strangers_are_told(run: Run, blobs: Store):
     assert all(row["n"] == 6 for row in done["non_galaxies"])  # a tenth of the test
     assert done["non_galaxies"][-1]["auroc"]["value"] > 0.9  # frames of one colour
     assert sum(done["histogram"]["non_galaxies"]) == 6 * len(KINDS)
-    assert any(line.startswith("unlike the training: ") for line in calibration_lines(run.metrics()))
+    assert any(line.startswith("out of distribution: ") for line in calibration_lines(run.metrics()))
 
 
 def test_the_report_shows_them(run: Run, blobs: Store, tmp_path: Path):
     page = Page(tmp_path)
     add_ood(page, ReportContext.of(run, blobs))
-    assert [section.title for section in page.sections] == ["Unlike the training"]
+    assert [section.title for section in page.sections] == ["Out of distribution"]
     kinds = [block.kind for block in page.sections[0].blocks]
     assert kinds == ["text", "chart", "table"]
     assert [row[0].lower() for row in page.sections[0].blocks[2].content.rows] == list(KINDS)

@@ -83,7 +83,7 @@ def test_sections_of_classes(classes_page: Path) -> None:
     assert outline(classes_page).headings == [
         "The data",
         "Example galaxies",
-        "As the network sees them",
+        "Augmented images",
         "Training",
         "Results",
         "Confusion matrix",
@@ -101,7 +101,7 @@ def test_sections_of_votes(votes_page: Path) -> None:
     assert outline(votes_page).headings == [
         "The data",
         "Example galaxies",
-        "As the network sees them",
+        "Augmented images",
         "Training",
         "Results",
         "Answer by answer",
@@ -174,7 +174,7 @@ def test_written_twice_it_is_the_same(votes_run: Run, votes_store: Store, votes_
 def test_without_the_store_it_says_so(classes_run: Run, tmp_path: Path) -> None:
     page = write_report(copied(classes_run, tmp_path))
     found = outline(page)
-    assert "The store was not at hand" in found.words
+    assert "The store was not found" in found.words
     assert "data:image" not in "".join(found.addresses)
     assert "Example galaxies" not in found.headings
     assert "Confusion matrix" in found.headings
@@ -185,7 +185,7 @@ def test_with_another_store_it_shows_no_picture_of_it(
 ) -> None:
     other = make_store(classes_run.scheme, 30, name="another")
     found = outline(write_report(copied(classes_run, tmp_path), other))
-    assert "no pictures of galaxies: " in found.words
+    assert "no images of galaxies: " in found.words
     assert "data:image" not in "".join(found.addresses)
 
 
@@ -234,4 +234,4 @@ def test_a_run_of_defaults_says_so(classes_run: Run, tmp_path: Path) -> None:
     plain = replace(run, recipe=type(run.recipe)())
     (run.path / "predictions.parquet").unlink()
     (run.path / "metrics.json").unlink()
-    assert "Every field has the program's default" in outline(write_report(plain)).words
+    assert "Every field has its default" in outline(write_report(plain)).words

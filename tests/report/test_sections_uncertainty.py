@@ -56,7 +56,7 @@ def test_the_words_say_what_was_done_and_what_it_did(measured):
     assert "nats per galaxy: none 0.3100, temperature 0.2512" in words
     assert "the log loss changed by −0." in words
     none = method_words(measured["calibration"] | {"method": "none"}, "nats per galaxy")
-    assert none.startswith("No correction was better")
+    assert none.startswith("No calibration improved")
     assert "changed" not in none
 
 
@@ -69,7 +69,7 @@ def test_the_tables_have_before_and_after_and_both_kinds_of_sets(measured):
     assert [row[0] for row in sets.rows] == ["Over all galaxies", "Within every class"]
     assert all(len(row) == len(sets.headings) for row in sets.rows)
     words = set_words(measured["sets"])
-    assert "so that 90\u00a0% of galaxies" in words
+    assert "for 90\u00a0% of galaxies" in words
     assert "Sadinle" in words
 
 
@@ -86,8 +86,8 @@ def test_a_report_of_classes_shows_them(make_run: Callable[..., Run], classes_st
     run = make_run(classes_store, name="calibrated")
     write_json(run.path / "metrics.json", run.metrics() | measured)
     page = write_report(open_run(run.path), classes_store).read_text(encoding="utf-8")
-    assert "Sets of classes" in page
-    assert "Honesty on the test split" in page
+    assert "Prediction sets" in page
+    assert "Calibration on the test split" in page
     assert "the run has no calibration" not in page
     assert (run.path / "figures" / "reliability.png").is_file()
 
@@ -99,11 +99,11 @@ def test_a_report_of_votes_shows_them(make_run: Callable[..., Run], votes_store:
     done = _done(votes_store.need_scheme(), truth, np.sqrt(truth), truth, "isotonic")
     write_json(run.path / "metrics.json", run.metrics() | {"calibration": done, "sets": None})
     page = write_report(open_run(run.path), votes_store).read_text(encoding="utf-8")
-    assert "corrected by an isotonic curve" in page
+    assert "calibrated by an isotonic curve" in page
     assert "nats per answer" in page
-    assert "Sets of classes" not in page
+    assert "Prediction sets" not in page
 
 
 def test_a_report_of_an_old_run_says_that_nothing_was_corrected(classes_run: Run, classes_store: Store):
     page = Path(write_report(classes_run, classes_store)).read_text(encoding="utf-8")
-    assert "the run has no calibration for them" in page
+    assert "The run has no calibration: " in page

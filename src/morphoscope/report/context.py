@@ -1,4 +1,4 @@
-"""Everything a report is made from, and sentences on what is not there."""
+"""What a report is made from, read from a run and its store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ReportContext:
-    """Everything a report is made from; ``missing`` says in sentences what is not there."""
+    """What a report is made from; ``missing`` lists in sentences what could not be found."""
 
     run: Run
     metrics: dict[str, Any]
@@ -32,30 +32,30 @@ class ReportContext:
 
     @staticmethod
     def of(run: Run, store: Store | None) -> ReportContext:
-        """Read a run, and check that ``store`` is the one it was trained on."""
-        evidence = ReportContext(run, run.metrics(), run.history(), run.environment())
+        """Read a run and check that ``store`` is the one it was trained on."""
+        context = ReportContext(run, run.metrics(), run.history(), run.environment())
         try:
-            evidence.predictions = run.predictions()
+            context.predictions = run.predictions()
         except MorphoscopeError:
-            evidence.missing.append("There are no predictions of test galaxies, so none are shown.")
+            context.missing.append("There are no predictions of test galaxies, so none are shown.")
         if store is None:
-            evidence.missing.append("The store was not at hand, so the report has no pictures of galaxies.")
-            return evidence
+            context.missing.append("The store was not found, so the report has no images of galaxies.")
+            return context
         try:
-            evidence.split = run.split(store)
+            context.split = run.split(store)
         except MorphoscopeError as error:
             reason = str(error).rstrip(".")
-            evidence.missing.append(f"The report has no pictures of galaxies: {reason}.")
-            return evidence
-        table = evidence.predictions
+            context.missing.append(f"The report has no images of galaxies: {reason}.")
+            return context
+        table = context.predictions
         if table is not None and not examples.same_galaxies(table, store):
-            evidence.missing.append(
-                f"The report has no pictures of galaxies: {store.path.name} does not hold the galaxies of "
+            context.missing.append(
+                f"The report has no images of galaxies: {store.path.name} does not hold the galaxies of "
                 "this run's predictions."
             )
-            return evidence
-        evidence.store = store
-        return evidence
+            return context
+        context.store = store
+        return context
 
     @property
     def test(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which galaxies a report shows: drawn at random or by a rule that it states, never picked by hand.
+"""Choice of the galaxies a report shows: at random or by a stated rule, never by hand.
 
 Shape letters: N galaxies, K classes or answers.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from morphoscope.data.store import Store
     from morphoscope.labels.scheme import VoteFractions
 
-# What a question of the tree is about, to stand before answers such as "yes".
+# The topic of each question, to precede answers such as "yes".
 _TOPICS = {
     ("galaxy-zoo-2", key): topic
     for key, topic in {
@@ -48,7 +48,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test galaxy that was given the wrong class."""
+    """A misclassified test galaxy."""
 
     row: int
     id: str
@@ -56,19 +56,19 @@ class Mistake:
     predicted: str
     probability: float
     truth_probability: float
-    """What the network gave the true class."""
+    """Predicted probability of the true class."""
 
 
 @dataclass(frozen=True)
 class VoteError:
-    """A test galaxy whose fractions were predicted badly."""
+    """A test galaxy with a large error in its predicted fractions."""
 
     row: int
     id: str
     rmse: float
     """Over the galaxy's own answers."""
     answer: str
-    """The one that is off most."""
+    """The answer with the largest error."""
     truth: float
     predicted: float
 
@@ -82,7 +82,7 @@ def examples_per_class(
         labels_N: class indices of the rows, in their order.
         rows: (N,) rows of the store.
         classes: names in the order of the indices.
-        number: most rows per class.
+        number: maximum rows per class.
         seed: of the draw.
     """
     rng = np.random.default_rng(seed)
@@ -108,13 +108,13 @@ def examples_per_answer(
 
 
 def confident_mistakes(predictions: pa.Table, classes: Sequence[str], number: int) -> list[Mistake]:
-    """The wrongly classified galaxies in which the network was surest, surest first.
+    """The misclassified galaxies with the highest predicted probability, highest first.
 
     Args:
         predictions: a run's predictions table (``id``, ``row``, ``label``, ``predicted``,
             ``probability`` and a column per class).
         classes: names in the order of the indices.
-        number: most mistakes to give.
+        number: the maximum to return.
     """
     from morphoscope.labels.scheme import probability_column
 
@@ -145,7 +145,7 @@ def worst_votes(predictions: pa.Table, answers: Sequence[str], number: int) -> l
     Args:
         predictions: a run's predictions table (``id``, ``row``, and ``t_<answer>`` and ``<answer>``).
         answers: K answer columns.
-        number: most galaxies to give.
+        number: the maximum to return.
     """
     truth_NK, predicted_NK = vote_arrays(predictions, answers)
     error_NK = predicted_NK - truth_NK
@@ -174,7 +174,7 @@ def vote_arrays(predictions: pa.Table, answers: Sequence[str]) -> tuple[np.ndarr
 
 
 def spread_answers(targets_NK: np.ndarray, answers: Sequence[str], number: int) -> list[str]:
-    """The answers whose true fractions vary most, in the order of the columns: there is most to see."""
+    """The answers whose true fractions vary most, in column order."""
     spread = np.nan_to_num(np.std(targets_NK, axis=0)) if len(targets_NK) else np.zeros(len(answers))
     widest = np.argsort(-spread, kind="stable")[:number]
     return [answers[int(place)] for place in np.sort(widest)]
@@ -203,7 +203,7 @@ def answer_texts(scheme: VoteFractions) -> dict[str, str]:
 
 
 def titled(answers: Sequence[str], texts: Mapping[str, str]) -> list[str]:
-    """Answers by their meaning where it is known: ``spiral: yes (Class4.1)``."""
+    """Answers with their meaning where it is known: ``spiral: yes (Class4.1)``."""
     return [f"{texts[name]} ({name})" if name in texts else name for name in answers]
 
 

@@ -1,7 +1,4 @@
-"""Maps of a run in one call: the galaxies are chosen, explained, scored, and put on a page.
-
-explain.html: maps of what a run looks at, and how faithful they are.
-"""
+"""explain.html: attribution maps of a run, and how faithful they are."""
 
 from __future__ import annotations
 
@@ -49,18 +46,18 @@ def explain(
     score: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Maps of what a run looks at, as a page, figures and numbers.
+    """Attribution maps of a run, as a page, figures and numbers.
 
     Args:
         run: folder of a finished run.
         out: the folder to make: ``explain.html``, ``figures/``, ``maps.npz`` and ``scores.json``.
         store: labelled galaxies; None: the run's own test galaxies.
         methods: of saliency, smoothgrad, integrated, gradcam, ablationcam.
-        which: a class or vote column; "best-f1": the class with the highest F1 of the test.
+        which: a class or vote column; "best-f1": the class with the highest F1 on the test split.
         count: galaxies.
         layer: for gradcam and ablationcam; None: the last feature map.
         score: also measure how faithful the maps are.
-        overwrite: write into a folder that is there.
+        overwrite: write into an existing folder.
 
     Returns:
         The page.
@@ -147,14 +144,14 @@ def write_maps_page(
             page.chart("maps_together", figure, "The same galaxies by every method.")
         for method, scored in (scores or {}).items():
             _add_scores(page, method, scored, (sanity or {}).get(method, ()))
-        text = rendered(page, _top(run, maps, target), notes=_notes(maps))
-        place = out / "explain.html"
-        with files.atomic_file(place) as partial:
+        text = rendered(page, _header(run, maps, target), notes=_notes(maps))
+        path = out / "explain.html"
+        with files.atomic_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
-    return place
+    return path
 
 
-def _top(run: Run, maps: Sequence[Maps], target: str) -> PageHeader:
+def _header(run: Run, maps: Sequence[Maps], target: str) -> PageHeader:
     from morphoscope.version import __version__
 
     layers = sorted({each.layer for each in maps if each.layer})
@@ -162,7 +159,7 @@ def _top(run: Run, maps: Sequence[Maps], target: str) -> PageHeader:
     return PageHeader(
         kind="maps",
         eyebrow=f"run {run.name}",
-        title=f"What {run.recipe.name} looks at",
+        title=f"Attribution maps of {run.recipe.name}",
         about=f"{formatting.plural(len(maps[0].images), 'galaxy', 'galaxies')}, explained: {target}.",
         headline=Headline(
             figure=str(len(maps)),
@@ -183,8 +180,8 @@ def _add_maps(page: Page, maps: Maps) -> None:
     page.chart(
         f"maps_{maps.method}",
         map_panel(maps),
-        f"{name}{where}: each galaxy as the network sees it, and its map, from nothing to its own largest "
-        f"values, over the galaxy in grey. The percentage is the network's answer.{dead_words(maps)}",
+        f"{name}{where}: each galaxy as the network sees it, and its map, from zero to its own "
+        f"maximum, over the galaxy in grey. The percentage is the prediction.{dead_words(maps)}",
     )
 
 
@@ -192,7 +189,7 @@ def _add_scores(
     page: Page, method: str, scored: Mapping[str, Mapping[str, Any]], sanity: Sequence[Mapping[str, Any]]
 ) -> None:
     name = METHOD_NAMES[method]
-    page.section(f"scores-{method}", f"Is {name} right?")
+    page.section(f"scores-{method}", f"How faithful is {name}?")
     page.chart(
         f"scores_{method}",
         faithfulness_bars(scored),
@@ -210,8 +207,8 @@ def _add_scores(
                 ]
                 for label, each in scored.items()
             ],
-            caption="Means over galaxies with 95 % bootstrap intervals. Deletion: the answer while the most "
-            "important pixels become sky, smaller is better; insertion: while they appear, larger is better.",
+            caption="Means over galaxies with 95 % bootstrap intervals. Deletion: the prediction while the "
+            "most important pixels become sky, lower is better; insertion: while they appear, higher is.",
         )
     )
     if sanity:
@@ -222,8 +219,8 @@ def _add_scores(
                     [formatting.percent(row["random"], 0), _with_interval(row["correlation"])]
                     for row in sanity
                 ],
-                caption="Spearman's correlation, mean over galaxies. A map that stays like itself while the "
-                "network forgets is not about the network (Adebayo et al. 2018).",
+                caption="Spearman's correlation, mean over galaxies. A map that does not change when the "
+                "network is randomised is not about the network (Adebayo et al. 2018).",
             )
         )
 
@@ -235,8 +232,8 @@ def _with_interval(score: Mapping[str, Any]) -> str:
 
 def _notes(maps: Sequence[Maps]) -> list[str]:
     return [
-        "A map shows where the answer is sensitive, not why it is right; compare it with the baselines "
-        "before drawing conclusions.",
+        "A map shows where the prediction is sensitive, not why it is right; compare it with the "
+        "baselines before drawing conclusions.",
         *(
             f"{METHOD_NAMES[each.method]}: {int(each.dead.sum())} of {len(each.dead)} maps are zero."
             for each in maps

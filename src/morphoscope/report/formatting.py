@@ -1,7 +1,4 @@
-"""Numbers as a reader wants them: percent, intervals, durations; a dash for what is not known.
-
-Numbers of a study as its page writes them.
-"""
+"""Numbers as text: percentages, intervals, durations, metrics; a dash for what is unknown."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ def percent(value: Any, digits: int = 1) -> str:
 
 
 def sure(value: Any) -> str:
-    """A probability as percent without digits that say nothing, yet never rounded to certainty."""
+    """A probability as percent, with a decimal only near 0 and 1, so that it never reads as certain."""
     return percent(value, 1 if known(value) and (value > 0.99 or value < 0.01) else 0)
 
 
@@ -117,7 +114,7 @@ ERROR_DIGITS = 5
 
 
 def shown(value: float | None, metric: str, spread: float | None = None) -> str:
-    """A number as text: percent for shares, the digits each metric deserves."""
+    """A metric of a study: percent for shares, else with the digits that suit it."""
     if not known(value):
         return DASH
     if metric.startswith("support: "):

@@ -123,7 +123,7 @@ class KindReport:
         return f"{self.title} {plain(test[self.kind.metric], 4)}"
 
     def summary_lines(self, test: Mapping[str, Any]) -> list[str]:
-        """The few numbers to print after a training or an evaluation, one a line."""
+        """The main scores after a training or an evaluation, one per line."""
         lines = [f"{self.score_line(test)}, n = {test['n']}", *self._further_lines(test)]
         return lines + [f"note: {note}" for note in test.get("notes", [])]
 
@@ -340,7 +340,7 @@ class VoteReport(KindReport):
         panels = examples.spread_answers(truth, answers, PANELS)
         chosen = [answers.index(name) for name in panels]
         drawn = (
-            "One dot a galaxy"
+            "One dot per galaxy"
             if len(truth) <= FEW
             else "The stronger the colour, the more galaxies, on a logarithmic scale"
         )
@@ -439,7 +439,7 @@ def _add_mistakes(page: Page, context: ReportContext, classes: Sequence[str]) ->
         )
         return
     if context.store is None:
-        page.text("The pictures of these galaxies need the store, which was not at hand.")
+        page.text("The images of these galaxies are in the store, which was not found.")
         return
     store = context.store
     cards = [
@@ -449,8 +449,7 @@ def _add_mistakes(page: Page, context: ReportContext, classes: Sequence[str]) ->
             (
                 mistake.predicted,
                 f"truth: {mistake.truth}",
-                f"{formatting.sure(mistake.probability)} sure, truth "
-                f"{formatting.sure(mistake.truth_probability)}",
+                f"{formatting.sure(mistake.probability)}, truth {formatting.sure(mistake.truth_probability)}",
             ),
         )
         for mistake in mistakes
@@ -463,7 +462,7 @@ def _add_mistakes(page: Page, context: ReportContext, classes: Sequence[str]) ->
     )
     galaxies = formatting.plural(table.num_rows, "test galaxy", "test galaxies")
     caption = (
-        f"{which} wrong answers on {galaxies}, surest first: the network's answer, the label, and the "
+        f"{which} wrong predictions on {galaxies}, most confident first: the prediction, the label, and the "
         "probability of both. Some of these labels may be wrong."
     )
     figure = figures.most_wrong([store.images[mistake.row] for mistake in mistakes], mistakes)
@@ -482,7 +481,7 @@ def _add_worst(page: Page, context: ReportContext, answers: Sequence[str], texts
         (
             f"RMSE {formatting.number(error.rmse)}",
             examples.titled([error.answer], texts)[0],
-            f"said {formatting.number(error.predicted, 2)}, truth {formatting.number(error.truth, 2)}",
+            f"predicted {formatting.number(error.predicted, 2)}, truth {formatting.number(error.truth, 2)}",
         )
         for error in worst
     ]
@@ -493,8 +492,8 @@ def _add_worst(page: Page, context: ReportContext, answers: Sequence[str], texts
     ]
     captions = ["\n".join(style.wrapped(line, 30, lines=2) for line in words) for words in lines]
     caption = (
-        f"The {len(worst)} test galaxies with the greatest RMSE over their own answers, and the answer that "
-        "is off most."
+        f"The {len(worst)} test galaxies with the greatest RMSE over their own answers, and the answer with "
+        "the largest error."
     )
     page.gallery(
         "worst_votes", figures.image_cards(images, captions), [GalleryRow("", "", cards)], caption, cards=True

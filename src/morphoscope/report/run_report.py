@@ -1,4 +1,4 @@
-"""report.html: one self-contained file about a run, and its figures at print quality beside it."""
+"""report.html of a run: one self-contained page, with its figures at print quality beside it."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def write_report(run: Run, store: Store | None = None) -> Path:
     """Write ``report.html`` and ``figures/*.png`` into a run's folder.
 
     Args:
-        run: a finished run; what it lacks (metrics, predictions, history) is left out with a sentence.
-        store: the store it was trained on. Without it, or with another one, pictures of galaxies are
-            left out and the page says so.
+        run: a finished run; the page says what it lacks (metrics, predictions, history).
+        store: the store it was trained on. Without it, or with another one, the page has no images of
+            galaxies and says so.
 
     Returns:
         The path of the page.
     """
     with files.explained_os_errors(run.path):
-        evidence = ReportContext.of(run, store)
+        context = ReportContext.of(run, store)
         page = Page(run.path / "figures")
-        add_data(page, evidence)
-        add_training(page, evidence)
-        add_evaluation(page, evidence)
-        add_maps(page, evidence)
+        add_data(page, context)
+        add_training(page, context)
+        add_evaluation(page, context)
+        add_maps(page, context)
         _add_recipe(page, run)
-        _add_environment(page, evidence)
-        text = _rendered(page, evidence)
+        _add_environment(page, context)
+        text = _rendered(page, context)
         target = run.path / "report.html"
         with files.atomic_file(target) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -58,32 +58,30 @@ def _add_recipe(page: Page, run: Run) -> None:
     if changed.rows:
         page.table(changed)
     else:
-        page.text("Every field has the program's default.")
+        page.text("Every field has its default.")
     page.code(run.recipe.to_yaml(), folded="The whole recipe as YAML")
 
 
-def _add_environment(page: Page, evidence: ReportContext) -> None:
+def _add_environment(page: Page, context: ReportContext) -> None:
     page.section("environment", "Environment")
-    counts = evidence.metrics.get("counts") or {}
-    images = images_seen(evidence.run, counts, len(evidence.history.get("epoch", ())))
-    facts = environment_facts(evidence.environment, evidence.run.recipe.seed, images)
-    if evidence.environment:
+    counts = context.metrics.get("counts") or {}
+    images = images_seen(context.run, counts, len(context.history.get("epoch", ())))
+    facts = environment_facts(context.environment, context.run.recipe.seed, images)
+    if context.environment:
         page.facts(facts)
     else:
-        page.text("The run has no environment.json: versions and hardware are not known.")
+        page.text("The run has no environment.json: versions and hardware are unknown.")
     page.section("reproduce", "How to reproduce")
     page.text(
-        "In the folder that holds the run and its store. The split file names the same galaxies; on other "
-        "hardware the last digits may differ."
+        "Run these in the folder that holds the run and its store. The split file names the same galaxies; "
+        "the last digits may differ on other hardware."
     )
-    page.code(commands(evidence.run))
+    page.code(commands(context.run))
 
 
-def _rendered(page: Page, evidence: ReportContext) -> str:
-    run = evidence.run
-    notes = caveats(
-        run, evidence.metrics, evidence.history, evidence.environment, evidence.split, evidence.store
-    )
+def _rendered(page: Page, context: ReportContext) -> str:
+    run = context.run
+    notes = caveats(run, context.metrics, context.history, context.environment, context.split, context.store)
     return rendered(
         page,
         PageHeader(
@@ -91,8 +89,8 @@ def _rendered(page: Page, evidence: ReportContext) -> str:
             eyebrow=" · ".join(filter(None, (f"run {run.name}", run.header.created[:10]))),
             title=run.recipe.name,
             about=run.recipe.about,
-            headline=report_of(run.scheme.kind).headline(evidence.metrics),
+            headline=report_of(run.scheme.kind).headline(context.metrics),
             version=run.header.program_version,
         ),
-        notes=[*evidence.missing, *notes],
+        notes=[*context.missing, *notes],
     )

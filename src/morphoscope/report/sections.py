@@ -1,4 +1,4 @@
-"""The sections of a report that show data, training and results, each from what the run has."""
+"""Sections of a report on data, training and results, each from what the run has."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from morphoscope.data.store import Store
     from morphoscope.report.html.document import Page
 
-AUGMENTED = 4  # galaxies whose augmented draws are shown
+AUGMENTED = 4  # galaxies shown with augmented versions
 SHOWN_MAPS = 9
 
 
-def add_data(page: Page, evidence: ReportContext) -> None:
-    """What the data were, examples, and augmented samples."""
+def add_data(page: Page, context: ReportContext) -> None:
+    """Facts about the data, examples and augmented images."""
     page.section("data", "The data")
-    counts = evidence.metrics.get("counts") or {}
-    page.facts(data_facts(evidence.run, evidence.store, counts))
+    counts = context.metrics.get("counts") or {}
+    page.facts(data_facts(context.run, context.store, counts))
     if counts:
-        report_of(evidence.run.scheme.kind).add_counts(page, counts)
-    if evidence.store is not None and evidence.split is not None and len(evidence.split.train):
-        _add_examples(page, evidence, evidence.store, evidence.split)
-        _add_augmented(page, evidence, evidence.store, evidence.split)
+        report_of(context.run.scheme.kind).add_counts(page, counts)
+    if context.store is not None and context.split is not None and len(context.split.train):
+        _add_examples(page, context, context.store, context.split)
+        _add_augmented(page, context, context.store, context.split)
 
 
-def _add_examples(page: Page, evidence: ReportContext, store: Store, split: Split) -> None:
-    scheme, rows = evidence.run.scheme, split.train
-    shown = report_of(scheme.kind).examples(scheme, store.targets()[rows], rows, evidence.run.recipe.seed)
+def _add_examples(page: Page, context: ReportContext, store: Store, split: Split) -> None:
+    scheme, rows = context.run.scheme, split.train
+    shown = report_of(scheme.kind).examples(scheme, store.targets()[rows], rows, context.run.recipe.seed)
     if not shown.rows:
         return
     page.section("examples", "Example galaxies")
-    shelves = [
+    gallery_rows = [
         GalleryRow(
             name,
             shown.notes.get(name, ""),
@@ -50,32 +50,32 @@ def _add_examples(page: Page, evidence: ReportContext, store: Store, split: Spli
         for name, some in shown.rows.items()
     ]
     page.gallery(
-        "class_examples", figures.class_examples(store, shown.rows, shown.notes), shelves, shown.caption
+        "class_examples", figures.class_examples(store, shown.rows, shown.notes), gallery_rows, shown.caption
     )
 
 
-def _add_augmented(page: Page, evidence: ReportContext, store: Store, split: Split) -> None:
+def _add_augmented(page: Page, context: ReportContext, store: Store, split: Split) -> None:
     from morphoscope.augment.cpu import Augmenter
 
-    recipe = evidence.run.recipe
+    recipe = context.run.recipe
     rng = np.random.default_rng(recipe.seed)
     rows = rng.choice(split.train, min(AUGMENTED, len(split.train)), replace=False)
     images = [store.images[row] for row in rows]
     shown = figures.augmented_draws(images, rows, Augmenter(recipe.augment, recipe.seed), EXAMPLES - 1)
     titles = [_title_of(store, int(row)) for row in rows]
-    page.section("augmented", "As the network sees them")
+    page.section("augmented", "Augmented images")
     size = recipe.augment.size
-    shelves = [
+    gallery_rows = [
         GalleryRow(
             title,
             "",
             [
                 Picture(
                     data_uri(image),
-                    f"{title}, {'plain' if place == 0 else f'augmented, draw {place}'}",
-                    ("plain" if place == 0 else f"draw {place}",) if first else (),
+                    f"{title}, {'plain' if epoch == 0 else f'augmented, epoch {epoch}'}",
+                    ("plain" if epoch == 0 else f"epoch {epoch}",) if first else (),
                 )
-                for place, image in enumerate(drawn)
+                for epoch, image in enumerate(drawn)
             ],
         )
         for first, (title, drawn) in zip(
@@ -83,29 +83,29 @@ def _add_augmented(page: Page, evidence: ReportContext, store: Store, split: Spl
         )
     ]
     caption = (
-        f"Training galaxies at the network's {size} × {size} pixels: at the left plain, as in the test, then "
-        f"{EXAMPLES - 1} augmented draws, one for each of the first epochs."
+        f"Training galaxies at the network's {size} × {size} pixels: left without augmentation, as in the "
+        f"test, then {EXAMPLES - 1} augmented versions, one for each of the first epochs."
     )
-    page.gallery("augmented", figures.augmented_grid(shown, titles), shelves, caption)
+    page.gallery("augmented", figures.augmented_grid(shown, titles), gallery_rows, caption)
 
 
 def _title_of(store: Store, row: int) -> str:
     return report_of(store.need_scheme().kind).title_of(store, row)
 
 
-def add_training(page: Page, evidence: ReportContext) -> None:
-    """The curves."""
+def add_training(page: Page, context: ReportContext) -> None:
+    """Training curves."""
     page.section("training", "Training")
-    history = evidence.history
+    history = context.history
     if not len(history.get("epoch", ())):
         page.text("The run has no history of its epochs.")
         return
-    best = evidence.run.header.best_epoch
-    metric, name = evidence.run.scheme.metric, report_of(evidence.run.scheme.kind).title
+    best = context.run.header.best_epoch
+    metric, name = context.run.scheme.metric, report_of(context.run.scheme.kind).title
     epochs = formatting.plural(len(history["epoch"]), "epoch")
     seconds = np.asarray(history.get("seconds", ()), float)
     took = f" in {formatting.duration(float(np.nansum(seconds)))}" if np.isfinite(seconds).any() else ""
-    training = evidence.run.recipe.training
+    training = context.run.recipe.training
     averaged = " Validation is of the moving average of the weights." if training.ema else ""
     marked = best is not None and len(history["epoch"]) > 1
     kept = f" The dotted line marks epoch {best}, whose weights were kept." if marked else ""
@@ -119,15 +119,15 @@ def add_training(page: Page, evidence: ReportContext) -> None:
     )
 
 
-def add_maps(page: Page, evidence: ReportContext) -> None:
+def add_maps(page: Page, context: ReportContext) -> None:
     """Saliency and Grad-CAM of held-out galaxies of the class with the best F1 (`cheng` Figs 8, 9)."""
     from morphoscope.explanation.explain import Explainer
     from morphoscope.explanation.selection import BEST_F1, choose_galaxies
     from morphoscope.inference.predictor import Predictor
     from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, map_panel
 
-    run, store = evidence.run, evidence.store
-    if store is None or not evidence.test:
+    run, store = context.run, context.store
+    if store is None or not context.test:
         return
     try:
         rows, target = choose_galaxies(run, store, BEST_F1, SHOWN_MAPS)
@@ -135,28 +135,26 @@ def add_maps(page: Page, evidence: ReportContext) -> None:
         images = [store.images[row] for row in rows]
         found = [explain(images, method=method, target=target) for method in ("saliency", "gradcam")]
     except MorphoscopeError:  # whose words may name folders, which a page that is shared should not
-        evidence.missing.append(
-            "There are no maps of what the network looks at; 'morphoscope explain' says why not."
-        )
+        context.missing.append("There are no attribution maps; 'morphoscope explain' says why.")
         return
-    page.section("maps", "What it looks at")
+    page.section("maps", "Attribution maps")
     why = report_of(run.scheme.kind).why_explained
     for maps in found:
         page.chart(
             f"maps_{maps.method}",
             map_panel(maps),
             f"{METHOD_NAMES[maps.method]} for {target} ({why}): held-out galaxies, beside each its map from "
-            f"nothing to its own largest values; the percentage is the network's answer.{dead_words(maps)}",
+            f"zero to its own maximum; the percentage is the prediction.{dead_words(maps)}",
         )
-    page.text("'morphoscope explain' makes more of them, and --score measures whether they are right.")
+    page.text("'morphoscope explain' makes more of them; --score measures how faithful they are.")
 
 
-def add_evaluation(page: Page, evidence: ReportContext) -> None:
+def add_evaluation(page: Page, context: ReportContext) -> None:
     """Scores, and where the network fails."""
     page.section("results", "Results")
-    test = evidence.test
+    test = context.test
     if not test:
-        page.text("Nothing was measured: the run has no test results.")
+        page.text("The run has no test results.")
         return
-    page.table(score_table(test, evidence.metrics.get("validation")))
-    report_of(evidence.run.scheme.kind).add_results(page, evidence)
+    page.table(score_table(test, context.metrics.get("validation")))
+    report_of(context.run.scheme.kind).add_results(page, context)

@@ -1,7 +1,4 @@
-"""The report's section on calibration: how honest the answers are, before and after, and sets of classes.
-
-The report's section on what is unlike the training: how much there is, and how well strangers are told.
-"""
+"""Sections of a report on uncertainty: calibration, prediction sets and out-of-distribution galaxies."""
 
 from __future__ import annotations
 
@@ -22,29 +19,29 @@ SCORES = (
     ("brier", "Brier score"),
 )
 _DIAGRAM = (
-    "Of the galaxies that were answered with some confidence, the share that is right, with 95 % Wilson "
-    "intervals; below, how many there are. On the diagonal confidence is honest; below it the network is "
-    "too sure. ECE: expected calibration error."
+    "Fraction of correct predictions in bins of confidence, with 95 % Wilson intervals; below, the number of "
+    "galaxies in each bin. On the diagonal confidence matches accuracy; below it the network is "
+    "overconfident. ECE: expected calibration error."
 )
 _VOTE_DIAGRAM = (
-    "All answers of all galaxies by the fraction that was predicted: the mean of the true fractions; below, "
-    "how many there are. On the diagonal predictions are honest. ECE: calibration error, the mean over the "
-    "answers."
+    "Mean true fraction in bins of the predicted fraction, over all answers of all galaxies; below, the "
+    "number in each bin. On the diagonal predictions are calibrated. ECE: calibration error, the mean over "
+    "the answers."
 )
 
 
-def add_calibration(page: Page, evidence: ReportContext) -> None:
-    """The reliability diagram, what the calibration changed, and how the prediction sets do."""
-    test, done = evidence.test, evidence.metrics.get("calibration")
+def add_calibration(page: Page, context: ReportContext) -> None:
+    """Reliability diagram, effect of the calibration, coverage of the prediction sets."""
+    test, done = context.test, context.metrics.get("calibration")
     if not done and not test.get("reliability"):
         return
     page.section("calibration", "Calibration")
     n = f"Test split, n = {formatting.count(test.get('n'))}."
     if not done:
-        page.text("The answers are the network's own; the run has no calibration for them.")
+        page.text("The run has no calibration: these are the network's own probabilities.")
         page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")
         return
-    scheme = evidence.run.scheme
+    scheme = context.run.scheme
     votes = scheme.class_names is None
     page.text(method_words(done, scheme.log_loss_unit))
     if done["method"] == "none" and not votes:
@@ -53,23 +50,23 @@ def add_calibration(page: Page, evidence: ReportContext) -> None:
         drawn = figures.reliability_before_and_after(done["before"], done["after"], votes=votes)
         page.chart("reliability", drawn, f"{_VOTE_DIAGRAM if votes else _DIAGRAM} {n}")
     page.table(before_and_after_table(done))
-    if sets := evidence.metrics.get("sets"):
-        page.section("sets", "Sets of classes")
+    if sets := context.metrics.get("sets"):
+        page.section("sets", "Prediction sets")
         page.text(set_words(sets))
         page.table(set_table(sets))
         page.table(set_class_table(sets), folded="Class by class")
 
 
 def method_words(done: Mapping[str, Any], unit: str) -> str:
-    """What was done to the answers, and why."""
+    """The chosen calibration, and why it was chosen."""
     galaxies = formatting.plural(done["galaxies"], "validation galaxy", "validation galaxies")
     tried = ", ".join(f"{name} {formatting.number(loss, 4)}" for name, loss in done["held_out"].items())
     chosen = {
-        "none": "No correction was better than the network's own answers",
+        "none": "No calibration improved the network's own predictions",
         "temperature": f"The logits are divided by a temperature of {formatting.number(done['temperature'])}",
         "tree": "The fractions are scaled to the sums of the decision tree",
-        "beta": "Each answer is corrected by a beta curve",
-        "isotonic": "Each answer is corrected by an isotonic curve",
+        "beta": "Each answer is calibrated by a beta curve",
+        "isotonic": "Each answer is calibrated by an isotonic curve",
     }.get(done["method"], f"The predictions are corrected: {done['words']}")
     change = done["log_loss_change"]
     between = formatting.interval(change["low"], change["high"], 4)
@@ -78,13 +75,13 @@ def method_words(done: Mapping[str, Any], unit: str) -> str:
     if done["method"] == "none":
         effect = ""
     return (
-        f"{chosen}. That was chosen on {galaxies} by five-fold cross-validated log loss ({unit}: {tried}). "
+        f"{chosen}. This was chosen on {galaxies} by five-fold cross-validated log loss ({unit}: {tried}). "
         f"{effect}"
     ).strip()
 
 
 def before_and_after_table(done: Mapping[str, Any]) -> Table:
-    """The scores of calibration before and after, with intervals."""
+    """Calibration scores before and after, with intervals."""
     rows = []
     for key, name in SCORES:
         if key in done["before"]:
@@ -95,27 +92,24 @@ def before_and_after_table(done: Mapping[str, Any]) -> Table:
                 cells.append(formatting.interval(low, high, 4) or formatting.DASH)
             rows.append(cells)
     return Table(
-        headings=["Score", "The network's own", "95 % interval", "Corrected", "95 % interval"],
+        headings=["Score", "Uncalibrated", "95 % interval", "Calibrated", "95 % interval"],
         rows=rows,
-        caption=f"Honesty on the test split, n = {formatting.count(done['after']['n'])}.",
+        caption=f"Calibration on the test split, n = {formatting.count(done['after']['n'])}.",
     )
 
 
 def set_words(sets: Mapping[str, Any]) -> str:
-    """What the sets are."""
+    """What the prediction sets are."""
     galaxies = formatting.plural(sets["galaxies"], "validation galaxy", "validation galaxies")
     asked = formatting.percent(sets["coverage"], 0)
     words = (
-        f"A set holds every class that is probable enough, so that {asked} of galaxies like these have their "
+        f"A set holds every class that is probable enough for {asked} of galaxies like these to have their "
         f"true class in it. The thresholds come from {galaxies} (split conformal prediction, score "
-        f"{sets['score']}); a set that would be empty holds the most probable class."
+        f"{sets['score']}); an empty set is filled with the most probable class."
     )
     if band := sets["marginal"]["expected"]:
         between = formatting.interval(band["low"], band["high"], as_percent=True)
-        words += (
-            f" With so many galaxies on both sides the share before filling lies within {between} in 95 of "
-            "100 cases."
-        )
+        words += f" With this many galaxies the coverage before filling is expected within {between} (95 %)."
     return words
 
 
@@ -165,22 +159,20 @@ def set_class_table(sets: Mapping[str, Any]) -> Table:
     return Table(headings=[*headings, "95 % interval"], rows=rows)
 
 
-def add_ood(page: Page, evidence: ReportContext) -> None:
-    """What out_of_distribution means, its distribution, and the strangers it was tried "
-    "on.
-    """
-    done = evidence.metrics.get("out_of_distribution")
+def add_ood(page: Page, context: ReportContext) -> None:
+    """The OOD score: its meaning, its distribution, and how well it separates non-galaxies."""
+    done = context.metrics.get("out_of_distribution")
     if not done:
         return
-    page.section("unlike", "Unlike the training")
+    page.section("unlike", "Out of distribution")
     page.text(ood_text(done))
-    page.chart("out_of_distribution", figures.strangeness(done), _caption(done))
+    page.chart("out_of_distribution", figures.ood_scores(done), _caption(done))
     if done["non_galaxies"]:
         page.table(ood_table(done))
 
 
 def ood_text(done: Mapping[str, Any]) -> str:
-    """What is measured, and how many of the test galaxies are strange."""
+    """What the OOD score is, and how many test galaxies it flags."""
     galaxies = formatting.plural(done["galaxies"], "training galaxy", "training galaxies")
     held_out = formatting.plural(done["held_out"], "validation galaxy", "validation galaxies")
     test = done["test"]
@@ -188,15 +180,15 @@ def ood_text(done: Mapping[str, Any]) -> str:
     share = formatting.percent(formatting.value_of(test, "stranger"))
     between = formatting.interval(low, high, as_percent=True)
     return (
-        f"Every galaxy is compared with {galaxies} by the {done['method']}. The unit is the distance within "
-        f"which 95 % of {held_out} lie, so that a galaxy above 1 is stranger than they. Of the test "
-        f"galaxies {share}{f' ({between})' if between else ''} are; about 5 % are expected of galaxies of "
-        "the same kind."
+        f"The OOD score compares a galaxy with {galaxies} by the {done['method']}. Its unit is the distance "
+        f"within which 95 % of {held_out} lie. Of the test galaxies {share}"
+        f"{f' ({between})' if between else ''} score above 1; about 5 % are expected of galaxies of the same "
+        "kind."
     )
 
 
 def ood_table(done: Mapping[str, Any]) -> Table:
-    """For each kind of non-galaxy how well it is told from the test galaxies."""
+    """How well the OOD score separates each kind of non-galaxy from the test galaxies."""
     rows = []
     for row in done["non_galaxies"]:
         low, high = formatting.bounds_of(row, "auroc")
@@ -213,9 +205,8 @@ def ood_table(done: Mapping[str, Any]) -> Table:
         headings=["Simulated", "Pictures", "AUROC", "95 % interval", "Above 1"],
         rows=rows,
         caption=(
-            f"Non-galaxies against {formatting.count(done['test']['n'])} test galaxies: the share of "
-            f"pairs in "
-            "which the non-galaxy is the stranger one, and the share that is stranger than 95 % of galaxies."
+            f"Non-galaxies against {formatting.count(done['test']['n'])} test galaxies: the share of pairs "
+            "in which the non-galaxy has the higher OOD score, and the share of them that score above 1."
         ),
     )
 
@@ -224,9 +215,8 @@ def _caption(done: Mapping[str, Any]) -> str:
     others = ""
     if done["non_galaxies"]:
         pictures = sum(row["n"] for row in done["non_galaxies"])
-        others = f" and of {formatting.count(pictures)} simulated pictures without a galaxy"
+        others = f" and {formatting.count(pictures)} simulated images without a galaxy"
     return (
-        f"How unlike the training's galaxies: distances of {formatting.count(done['test']['n'])} test "
-        f"galaxies{others}, as shares of each; the line is the distance within which 95 % of validation "
-        "galaxies lie. What lies beyond an end is in the last bin."
+        f"OOD scores of {formatting.count(done['test']['n'])} test galaxies{others}, as shares of each; "
+        "below the line at 1 lie 95 % of validation galaxies. Values beyond either end are in the end bins."
     )

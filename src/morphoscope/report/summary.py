@@ -1,6 +1,6 @@
-"""What a reader should keep in mind, said without being asked: small samples, missing parts, odd splits.
+"""A report in words: its headline, facts about data, network and machine, and caveats.
 
-What a report says in words: the headline, the facts about data and machine, and what to keep in mind.
+Caveats are what a reader should keep in mind without asking: small samples, missing parts, odd splits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def caveats(
     split: Split | None,
     store: Store | None,
 ) -> list[str]:
-    """Sentences about this run, each true of it; an empty list when there is nothing to say."""
+    """Sentences that apply to this run; empty if there are none."""
     test = metrics.get("test") or {}
     return [
         *_about_data(run, split, store),
@@ -94,7 +94,7 @@ def _about_classes(test: Mapping[str, Any]) -> list[str]:
         notes.append(f"Fewer than {FEW_OF_A_CLASS} test galaxies: {named}. Their scores are rough.")
     never = [row["name"] for row in rows if row.get("support") and row.get("predicted") == 0]
     if never:
-        notes.append(f"The network never answers {', '.join(never)} on the test galaxies.")
+        notes.append(f"The network never predicts {', '.join(never)} on the test galaxies.")
     if formatting.known(formatting.value_of(test, "ece")):
         notes.append(
             "A calibration error is a sum of absolute values, so chance alone makes it positive: about 0.03 "
@@ -111,8 +111,7 @@ def _about_training(run: Run, metrics: Mapping[str, Any], history: Mapping[str, 
     if len(epochs) and len(epochs) < wanted:
         notes.append(
             f"The training stopped after {formatting.plural(len(epochs), 'epoch')} of {wanted}: the "
-            f"validation "
-            "did not improve any more."
+            "validation no longer improved."
         )
     validation = np.asarray(history.get("validation_loss", ()), float)
     if len(epochs) and not np.isfinite(validation).any():
@@ -129,14 +128,14 @@ def _about_training(run: Run, metrics: Mapping[str, Any], history: Mapping[str, 
         )
     views = metrics.get("views")
     if formatting.known(views) and views > 1:
-        notes.append(f"Every answer is the mean over {views} turned and mirrored views of the galaxy.")
+        notes.append(f"Every prediction is the mean over {views} rotated and mirrored views of the galaxy.")
     return notes
 
 
 def _about_program(environment: Mapping[str, Any]) -> list[str]:
     revision = str(environment.get("git_revision") or "")
     if revision.endswith("-dirty"):
-        return [f"The program had changes that are in no revision (after {revision.removesuffix('-dirty')})."]
+        return [f"The program had uncommitted changes (after {revision.removesuffix('-dirty')})."]
     return []
 
 
@@ -151,10 +150,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Headline:
-    """What was reached: the number, its interval, and what a trivial answer would reach.
+    """The main result: its value, its interval, and the value of a trivial baseline.
 
-    ``low``, ``value``, ``high`` and ``baseline`` are places between 0 and 1 on the scale that is drawn
-    below the number; None: not drawn.
+    ``low``, ``value``, ``high`` and ``baseline`` are positions between 0 and 1 on the scale drawn below
+    the number; None: not drawn.
     """
 
     figure: str
@@ -186,12 +185,12 @@ def position(value: Any) -> float | None:
 def data_facts(
     run: Run, store: Store | None, counts: Mapping[str, Mapping[str, int]]
 ) -> list[tuple[str, str]]:
-    """What the training data were, as (name, value).
+    """Facts about the training data, as (name, value).
 
     Args:
         run: the run.
-        store: its store, if it is at hand; knows what could not be read.
-        counts: part of the split → class → galaxies; empty when it was not recorded.
+        store: its store, if available; it knows how many images were unreadable.
+        counts: part of the split → class → galaxies; empty if not recorded.
     """
     facts = run.header.store
     height, width, channels = facts.image_shape
@@ -241,7 +240,7 @@ def model_facts(run: Run) -> list[tuple[str, str]]:
     facts = [
         ("Network", recipe.model.name),
         (
-            "Weights",
+            "Parameters",
             f"{formatting.count(header.parameters)} trainable" if header.parameters else "not recorded",
         ),
         ("Started from", header.start or "not recorded"),
@@ -262,12 +261,12 @@ def model_facts(run: Run) -> list[tuple[str, str]]:
 def environment_facts(
     environment: Mapping[str, Any], seed: int, images: int | None = None
 ) -> list[tuple[str, str]]:
-    """Versions, hardware and cost; what was not recorded is left out.
+    """Versions, hardware and cost, as far as they were recorded.
 
     Args:
         environment: a run's environment.json.
-        seed: the recipe's, where the file has none.
-        images: images in all epochs together, from which the speed follows; None: unknown.
+        seed: of the recipe, used if the file has none.
+        images: total over all epochs, for the speed; None: unknown.
     """
     gpu = environment.get("gpu")
     cores = environment.get("cores")
@@ -303,7 +302,7 @@ def _rate(environment: Mapping[str, Any], images: int | None) -> float | None:
 
 
 def images_seen(run: Run, counts: Mapping[str, Mapping[str, int]], epochs: int) -> int | None:
-    """Training images in all epochs together; None where the recipe repeats or leaves out galaxies."""
+    """Training images over all epochs; None if the recipe repeats or omits galaxies."""
     data = run.recipe.data
     if data.limit is not None or data.balance in ("oversample", "square-root") or "train" not in counts:
         return None
@@ -319,7 +318,7 @@ def _if_known(value: Any, words: Any) -> str:
 
 
 def commands(run: Run) -> str:
-    """What to type to train the same network again and to compare the two."""
+    """Commands that train the same network again and compare the two."""
     name, store = run.name, run.header.store.name
     again = f"{name}-again"
     return "\n".join(

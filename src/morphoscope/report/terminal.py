@@ -1,4 +1,4 @@
-"""Numbers as short lines for a terminal."""
+"""Results as short lines of text for a terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def p_value(p: float) -> str:
 
 
 def calibration_lines(measured: dict[str, Any]) -> list[str]:
-    """What the calibration did and how the prediction sets do, from an evaluation's document."""
+    """Effect of the calibration and coverage of the prediction sets, from an evaluation's results."""
     lines = []
     if calibration := measured.get("calibration"):
         lines.append(f"calibration: {calibration['words']}")
@@ -49,20 +49,20 @@ def calibration_lines(measured: dict[str, Any]) -> list[str]:
                 f"sets for {100 * sets['coverage']:g} % {name}: {percent(kind['covered'])} hold the truth, "
                 f"n = {kind['n']}; {kind['mean_size']:.2f} classes on average"
             )
-    if strangeness := measured.get("out_of_distribution"):
-        lines.append(_ood_line(strangeness))
+    if ood := measured.get("out_of_distribution"):
+        lines.append(_ood_line(ood))
     return lines
 
 
 def _ood_line(done: dict[str, Any]) -> str:
     test = done["test"]
     line = (
-        f"unlike the training: {percent(test['stranger'])} of galaxies, n = {test['n']}, are stranger than "
+        f"out of distribution: {percent(test['stranger'])} of galaxies, n = {test['n']}, score above "
         f"95 % of {done['held_out']} held-out ones"
     )
     if done["non_galaxies"]:
         told = ", ".join(f"{row['name']} {row['auroc']['value']:.2f}" for row in done["non_galaxies"])
-        line += f"; simulated non-galaxies are told from them with AUROC {told}"
+        line += f"; AUROC against simulated non-galaxies: {told}"
     return line
 
 

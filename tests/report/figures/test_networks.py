@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from torch import nn
@@ -52,8 +53,8 @@ def test_stages_of_a_resnet_are_those_of_its_paper() -> None:
     assert found[1].details == ("1×1, 64", "3×3, 64", "1×1, 256")
     assert found[-1].layers[1:] == ("dense 512", "dense 128", "dense 10")
     # 1,116,042 head and 24,624,074 in all: `cheng`'s Table 1, counted by hand from its layer sizes
-    assert found[-1].weights == 1_116_042
-    assert sum(stage.weights for stage in found) == 24_624_074
+    assert found[-1].parameters == 1_116_042
+    assert sum(stage.parameters for stage in found) == 24_624_074
 
 
 NETWORKS = {
@@ -92,7 +93,7 @@ def test_stages_have_words_and_add_up_to_the_network(name: str) -> None:
     layers = {stage.name.removeprefix("backbone."): stage.layers for stage in found}
     assert len(layers) == len(found)
     assert {key: layers.get(key) for key in words} == words
-    assert sum(stage.weights for stage in found) == parameter_count(made)
+    assert sum(stage.parameters for stage in found) == parameter_count(made)
     running = [b.numel() for key, b in made.named_buffers() if key.endswith(("running_mean", "running_var"))]
     assert sum(stage.statistics for stage in found) == sum(running)
     passed = [stage for stage in found if stage.name]
@@ -122,7 +123,7 @@ def test_a_small_network_is_neither_changed_nor_run() -> None:
     first, second, last = stages(made, 32)
     assert first.layers == ("conv 3×3, 8", "channel + spatial attention", "max pool 2×2")
     assert (first.kind, first.shape, second.shape) == ("convolution", (8, 16, 16), (16, 8, 8))
-    assert (first.trainable, last.trainable) == (0, last.weights)
+    assert (first.trainable, last.trainable) == (0, last.parameters)
     assert last.layers == ("flatten", "dense 5")
     assert made.training
     assert not any(module._forward_hooks for module in made.modules())
@@ -141,14 +142,14 @@ def test_attention_behind_a_trunk_is_a_stage_and_inside_units_a_detail() -> None
     assert found[1].details[-1] == "channel + spatial attention"
     assert found[5].layers == ("channel + spatial attention",)
     # the published total of CS_ResNet50 (`tong`, Table IV), which has no attention behind the trunk
-    extra = found[5].weights
-    assert sum(stage.weights + stage.statistics for stage in found) - extra == 38_601_809
+    extra = found[5].parameters
+    assert sum(stage.parameters + stage.statistics for stage in found) - extra == 38_601_809
 
 
 def test_a_module_used_twice_counts_once() -> None:
     shared = nn.Conv2d(3, 3, 1)
     made = nn.Sequential(shared, nn.ReLU(), shared, nn.Flatten(), nn.Linear(3 * 16, 2))
-    assert sum(stage.weights for stage in stages(made, 4)) == parameter_count(made)
+    assert sum(stage.parameters for stage in stages(made, 4)) == parameter_count(made)
 
 
 def test_structure_table_ends_with_the_sums_of_torch_and_keras() -> None:
@@ -181,7 +182,30 @@ def test_a_diagram_says_names_layers_shapes_and_weights() -> None:
     shown = words(network_diagram(made, 32))
     assert {"conv 3×3, 8", "channel + spatial attention", "8 × 16 × 16"} <= set(shown)
     assert {"3 × 32 × 32", "flatten", "dense 5", "5"} <= set(shown)
-    assert shown[-1].startswith(f"{parameter_count(made):,} weights".replace(",", "\u202f"))
+    assert shown[-1].startswith(f"{parameter_count(made):,} parameters".replace(",", "\u202f"))
+
+
+@pytest.mark.parametrize("family", ["", "DejaVu Sans", "DejaVu Sans Mono"])
+def test_texts_of_a_diagram_lie_apart_and_in_their_boxes(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if family:
+        monkeypatch.setattr(style, "_fonts", lambda: [family])
+    figure = network_diagram(network("resnet50", 2048, (512, 128), 10), 224)
+    figure.set_dpi(150)
+    with style.applied():
+        figure.draw_without_rendering()
+    axes = figure.axes[0]
+    apart(list(axes.texts))
+    boxes = [patch.get_window_extent() for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    assert len(boxes) >= 7
+    for text in axes.texts:
+        extent = text.get_window_extent()
+        middle = (extent.x0 + extent.x1) / 2, (extent.y0 + extent.y1) / 2
+        for box in boxes:
+            if box.contains(*middle):
+                assert box.x0 <= extent.x0, text.get_text()
+                assert extent.x1 <= box.x1, text.get_text()
 
 
 def apart(texts: list[Text]) -> None:
@@ -252,13 +276,16 @@ def test_an_unknown_building_block_is_named() -> None:
         building_block("botleneck")
 
 
-def test_the_tree_has_all_questions_answers_and_columns() -> None:
+@pytest.mark.parametrize("family", ["", "DejaVu Sans", "DejaVu Sans Mono"])
+def test_the_tree_has_all_questions_answers_and_columns(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if family:
+        monkeypatch.setattr(style, "_fonts", lambda: [family])
     figure = decision_tree()
     shown = words(figure)
     joined = " ".join(shown)
     assert set(GALAXY_ZOO_2.columns) <= set(shown)
     for question in GALAXY_ZOO_2.questions:
-        assert f"{question.key}  " in joined
+        assert f"{question.key} " in joined
         assert question.text in joined
     for answer in GALAXY_ZOO_2.answers:
         assert answer.text in joined

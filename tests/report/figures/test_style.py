@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.report.figures import style
+from morphoscope.report.figures import evaluation, style
 from morphoscope.report.html import document
 
 
@@ -40,7 +40,7 @@ def test_saved_at_print_quality_and_twice_the_same(tmp_path: Path) -> None:
 
 def test_nothing_half_written(tmp_path: Path) -> None:
     figure = small_figure()
-    figure.axes[0].set_title("$\\broken$")
+    figure.axes[0].set_title("$\\broken$", parse_math=True)
     with pytest.raises(ValueError, match="broken"):
         style.save(figure, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
@@ -86,3 +86,42 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(Figure, "savefig", full)
     with pytest.raises(MorphoscopeError, match="the disk is full"):
         style.save(small_figure(), tmp_path / "a.png")
+
+
+FAMILIES = ("DejaVu Sans", "DejaVu Sans Mono", "DejaVu Serif", "STIXGeneral", "cmr10")
+
+
+@pytest.mark.parametrize("family", FAMILIES)  # they come with matplotlib
+def test_text_is_measured_in_the_fonts_that_draw_it(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "_fonts", lambda: [family])
+    figure = measured_figure()
+    (text,) = figure.axes[0].texts
+    figure.set_dpi(300)
+    with style.applied():
+        figure.draw_without_rendering()
+    wide = text.get_window_extent().width / figure.dpi
+    assert style.text_width("Unbarred Loose Spiral", 7, "bold") == pytest.approx(wide, rel=0.05)  # hinting
+    lines, size = style.fitted("Unbarred Loose Spiral", 0.8, 7)
+    assert " ".join(lines) == "Unbarred Loose Spiral"
+    assert len(lines) > 1
+    assert max(style.text_width(line, size) for line in lines) <= 0.8
+    (line,), size = style.fitted("Unbarred\u00a0Loose", 0.6, 7, lines=1)
+    assert 3.5 <= size < 7
+    assert style.text_width(line, size) <= 0.6
+
+
+@style.styled
+def measured_figure() -> Figure:
+    figure, axes = style.canvas(3.0, 1.0)
+    axes.text(0, 0.5, "Unbarred Loose Spiral", fontsize=7, fontweight="bold")
+    return figure
+
+
+def test_names_are_not_read_as_formulae(tmp_path: Path) -> None:
+    name = r"$\frac{a$ & 5$"
+    figure = evaluation.confusion_matrix([[3, 1], [0, 2]], [name, "$x^$"])
+    svg = style.inline_svg(figure, "confusion", name)
+    assert svg.startswith("<svg ")
+    assert style.save(figure, tmp_path / "a.pdf").is_file()
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert name in " ".join(shown)

@@ -1,4 +1,4 @@
-"""All figures of a report, by one door; each is a function that returns a matplotlib figure.
+"""All figures of a report; each is a function that returns a matplotlib figure.
 
 Save one with :func:`morphoscope.report.figures.style.save` (PNG, PDF or SVG).
 """
@@ -14,7 +14,7 @@ from morphoscope.report.figures.data import (
 )
 from morphoscope.report.figures.evaluation import confusion_matrix, most_wrong
 from morphoscope.report.figures.training import training_curves
-from morphoscope.report.figures.uncertainty import reliability, reliability_before_and_after, strangeness
+from morphoscope.report.figures.uncertainty import ood_scores, reliability, reliability_before_and_after
 from morphoscope.report.figures.votes import votes_per_answer, votes_per_question, votes_scatter
 
 __all__ = [
@@ -27,9 +27,9 @@ __all__ = [
     "image_cards",
     "image_grid",
     "most_wrong",
+    "ood_scores",
     "reliability",
     "reliability_before_and_after",
-    "strangeness",
     "training_curves",
     "votes_per_answer",
     "votes_per_question",

@@ -1,4 +1,4 @@
-"""Figures of single questions of the studies: how much to freeze, what attention changes, what it costs.
+"""Figures for single questions of the studies: frozen layers, attention, cost.
 
 Shape letters: S seeds, F fractions, K classes.
 """
@@ -251,11 +251,15 @@ def runtime_bars(
 
 def _costs(axes: Axes, values: Sequence[float | None], published: Sequence[float | None]) -> None:
     """Bars from zero; on a logarithmic axis, where they would have no zero, dots."""
+    from matplotlib.ticker import EngFormatter, NullFormatter
+
     known = [value for value in (*values, *published) if formatting.known(value) and value > 0]
     spread = bool(known) and max(known) > 30 * min(known)
     if spread:
         axes.set_xscale("log")
         axes.set_xlim(min(known) / 1.6, max(known) * 5)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=formatting.NBSP))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(0, 1.25 * max(known, default=1.0))
     for row, value in enumerate(values):

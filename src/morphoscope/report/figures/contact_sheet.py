@@ -1,4 +1,4 @@
-"""Galaxies side by side on one picture, each with what is said of it."""
+"""A contact sheet: galaxies side by side in one image, each with its caption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from morphoscope.catalogue.similar import Neighbour
 
 COLUMNS = 5
-_LONGEST = 26  # signs of a caption's line
+_LONGEST = 26  # characters in a line of a caption
 
 
 def write_contact_sheet(
@@ -31,7 +31,7 @@ def write_contact_sheet(
         out: PNG file to write.
 
     Returns:
-        Where it lies.
+        Its path.
     """
     texts = ["\n".join(_short(line) for line in lines) for lines in captions]
     out = Path(out)

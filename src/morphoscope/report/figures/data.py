@@ -1,4 +1,4 @@
-"""Figures of what a training learned from, and other grids of galaxies.
+"""Figures of training data, and other grids of galaxies.
 
 Shape letters: H × W pixels, C channels.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 
     from morphoscope.labels.tree import Question
 
-# Inches, as are all lengths here. Where cards stand and how arrows run is a matter of taste; what they say
-# and where they lead is the tree's.
+# Inches, as are all lengths here. The layout is set by hand; questions, answers and routing come from the
+# tree.
 _CELL = 0.72
 _ANSWER = 0.38  # height of an answer
 _LINE = 0.118
@@ -61,7 +60,7 @@ class _Card:
 def decision_tree() -> Figure:
     """Questions, answers and routing of Galaxy Zoo 2 (`ng` Fig 2, after Willett et al. 2013, figure 1).
 
-    Each answer bears its column's name; a dot at its foot marks an answer that ends the questions.
+    Each answer has its column's name; a dot below it marks an answer that ends the questions.
     """
     cards: dict[str, _Card] = {}
     top = 0.06
@@ -89,7 +88,7 @@ def _card(question: Question, middle: float, top: float) -> _Card:
 
 
 def _headline(question: Question, width: float) -> list[str]:
-    lines = textwrap.wrap(f"{question.key}  {question.text}", int((width - 0.12) / 0.051))
+    lines, _ = style.fitted(f"{question.key} {question.text}", width - 0.12, 7, weight="bold")
     return [*lines, "(asked of all)"] if question.asked_of_all else lines
 
 
@@ -109,12 +108,15 @@ def _draw_card(axes: Axes, question: Question, card: _Card, names: tuple[str, ..
         left, top = card.left + number * each, card.top + card.head
         if number:
             axes.plot([left, left], [top, card.bottom], color=style.RULE, linewidth=schematic.LINE)
-        lines = textwrap.wrap(answer.text, int((each - 0.04) / 0.05))
+        lines, size = style.fitted(answer.text, each - 0.04, 7, lines=2)
         for line, text in enumerate(lines):
             y = top + 0.135 + (line - (len(lines) - 1) / 2) * 0.108
-            axes.text(left + each / 2, y, text, fontsize=7, ha="center", va="center_baseline")
+            axes.text(left + each / 2, y, text, fontsize=size, ha="center", va="center_baseline")
         y = card.bottom - 0.07
-        axes.text(left + each / 2, y, name, fontsize=6, color=style.MUTED, ha="center", va="center_baseline")
+        _, size = style.fitted(name, each - 0.04, 6)
+        axes.text(
+            left + each / 2, y, name, fontsize=size, color=style.MUTED, ha="center", va="center_baseline"
+        )
         if answer.next is None:
             axes.plot([left + each / 2], [card.bottom], "o", color=style.MUTED, markersize=3, zorder=3)
 

@@ -1,4 +1,4 @@
-"""Figures of how well a classification is done.
+"""Figures of how good a classification is.
 
 Shape letters: K classes.
 """

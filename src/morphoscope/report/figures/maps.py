@@ -1,4 +1,4 @@
-"""Figures of what a network looks at.
+"""Figures of attribution maps.
 
 Shape letters: N galaxies, H × W pixels.
 """

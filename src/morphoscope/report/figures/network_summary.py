@@ -1,10 +1,9 @@
-"""What a network is made of, read from the modules themselves: stages, output shapes, weights.
+"""The structure of a network, read from its modules: stages, output shapes, parameters, names of layers.
 
-A forward pass on the meta device, where tensors have shapes and no values, shows in which order the modules
-are called and what they return; nothing is allocated or computed, so ConvNeXt-Large takes a second.
-Shape letters: C channels, H × W places, T tokens, D features.
-
-What layers are called in tables and diagrams: the papers' words for the modules of torch and timm.
+A forward pass on the meta device, where tensors have shapes but no values, shows the order in which modules
+are called and what they return; nothing is allocated or computed, so ConvNeXt-Large takes a second. Layers
+are named as the papers name them, not as torch and timm do.
+Shape letters: C channels, H × W pixels, T tokens, D features.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ class Stage:
         details: the convolutions inside a repeated unit, "1×1, 64"; possibly none.
         kind: "convolution", "units", "attention", "dense" or "other", the main thing it holds.
         shape: of its output without the batch: (C, H, W), (T, D) or (D,); empty where unknown.
-        weights: parameters, as torch counts them.
+        parameters: parameters, as torch counts them.
         trainable: those of them that learn.
-        statistics: running means and variances, which Keras counts as weights.
+        statistics: running means and variances, which Keras counts as parameters.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Stage:
     details: tuple[str, ...]
     kind: str
     shape: tuple[int, ...]
-    weights: int
+    parameters: int
     trainable: int
     statistics: int
 
@@ -65,7 +64,7 @@ def stages(network: nn.Module, image_size: int, channels: int = 3) -> list[Stage
     """The stages of a network in the order in which an image passes them.
 
     Parameters outside the modules that are passed (a class token, a position grid) form a last stage of kind
-    "other", so that the weights of all stages add up to the network's.
+    "other", so that the parameters of all stages add up to the network's.
 
     Args:
         network: on any device, also "meta"; neither changed nor computed.
@@ -80,9 +79,9 @@ def stages(network: nn.Module, image_size: int, channels: int = 3) -> list[Stage
     rest = [(name, p) for name, p in network.named_parameters() if id(p) not in counted]
     if rest:
         layers = tuple(dict.fromkeys(parameter_words(name) for name, _ in rest))
-        weights = sum(p.numel() for _, p in rest)
+        parameters = sum(p.numel() for _, p in rest)
         trainable = sum(p.numel() for _, p in rest if p.requires_grad)
-        found.append(Stage("", layers, (), "other", (), weights, trainable, 0))
+        found.append(Stage("", layers, (), "other", (), parameters, trainable, 0))
     return found
 
 
@@ -94,7 +93,7 @@ def shape_words(shape: Sequence[int]) -> str:
 
 
 def structure_table(network: nn.Module, image_size: int, channels: int = 3) -> Table:
-    """Stages with layers, output and weights; sums as torch and as Keras count (`cheng` T1, `tong` T III).
+    """Stages with layers, output and parameters; sums as torch and as Keras count (`cheng` T1, `tong` T III).
 
     Args:
         network: as for :func:`stages`.
@@ -102,23 +101,23 @@ def structure_table(network: nn.Module, image_size: int, channels: int = 3) -> T
         channels: of the input.
     """
     found = stages(network, image_size, channels)
-    whole = sum(stage.weights for stage in found)
+    whole = sum(stage.parameters for stage in found)
     rows = []
     for stage in found:
         layers = " · ".join(stage.layers)
         if stage.details:
             layers += f" ({'; '.join(stage.details)})"
-        share = formatting.percent(stage.weights / whole if whole else None)
+        share = formatting.percent(stage.parameters / whole if whole else None)
         rows.append(
             [
                 stage.name or formatting.DASH,
                 layers,
                 shape_words(stage.shape),
-                formatting.count(stage.weights),
+                formatting.count(stage.parameters),
                 share,
             ]
         )
-    sums = [("All weights", whole)]
+    sums = [("All parameters", whole)]
     learning = sum(stage.trainable for stage in found)
     if learning != whole:
         sums.append(("of which trainable", learning))
@@ -128,7 +127,7 @@ def structure_table(network: nn.Module, image_size: int, channels: int = 3) -> T
         share = formatting.percent(value / whole) if whole and value <= whole else ""
         rows.append(["", words, "", formatting.count(value), share])
     return Table(
-        headings=["Stage", "Layers", "Output (C × H × W)", "Weights", "Share"],
+        headings=["Stage", "Layers", "Output (C × H × W)", "Parameters", "Share"],
         rows=rows,
         text_columns=frozenset({0, 1, 2}),
         caption=f"Input {channels} × {image_size} × {image_size}.",
@@ -224,7 +223,7 @@ def _is_chain(module: nn.Module, children: list[nn.Module], calls: dict[nn.Modul
 
 
 def _repeats(module: nn.Module) -> bool:
-    """Whether all children with weights are of one composite kind, as the layers of a dense block are."""
+    """Whether all children with parameters are of one composite kind, as the layers of a dense block are."""
     kinds = [type(child) for child in module.children() if any(True for _ in child.parameters())]
     return len(kinds) > 1 and len(set(kinds)) == 1
 
@@ -266,7 +265,7 @@ def _merged(groups: list[_Group]) -> list[_Group]:
 
 
 def _names(groups: list[_Group]) -> list[str]:
-    """Each group's parent where all the parent's weights are in it, else its first module with weights."""
+    """Each group's parent if the group has all its parameters, else its first module with parameters."""
     weighted = [[name for name, _ in _weighted(group.units) or group.units] for group in groups]
     names = []
     for group, own in zip(groups, weighted, strict=True):
@@ -279,12 +278,12 @@ def _names(groups: list[_Group]) -> list[str]:
 def _stage(name: str, group: _Group, calls: dict[nn.Module, _Call], counted: set[int]) -> Stage:
     """Add up a group; what has been counted (a module used twice) is not counted again."""
     modules = [module for _, module in group.units]
-    weights = trainable = statistics = 0
+    parameters = trainable = statistics = 0
     for module in modules:
         for parameter in module.parameters():
             if id(parameter) not in counted:
                 counted.add(id(parameter))
-                weights += parameter.numel()
+                parameters += parameter.numel()
                 trainable += parameter.numel() if parameter.requires_grad else 0
         for key, buffer in module.named_buffers():
             if key.endswith(("running_mean", "running_var")) and id(buffer) not in counted:
@@ -292,7 +291,7 @@ def _stage(name: str, group: _Group, calls: dict[nn.Module, _Call], counted: set
                 statistics += buffer.numel()
     layers, details, kind = described(modules)
     shape = _shape(modules[-1], calls[modules[-1]].returned)
-    return Stage(name, layers, details, kind, shape, weights, trainable, statistics)
+    return Stage(name, layers, details, kind, shape, parameters, trainable, statistics)
 
 
 def _shape(module: nn.Module, returned: Any) -> tuple[int, ...]:
@@ -362,7 +361,7 @@ def kind_of(module: nn.Module) -> str:
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Whether a module is nothing but attention: all its weights are those of gates."""
+    """Whether a module is nothing but attention: all its parameters are those of gates."""
     gates = [each for each in module.modules() if type(each).__name__ in _ATTENTION]
     inside = {id(parameter) for gate in gates for parameter in gate.parameters()}
     return bool(gates) and all(id(parameter) in inside for parameter in module.parameters())

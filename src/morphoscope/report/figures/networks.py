@@ -6,7 +6,6 @@ Shape letters: C channels, H × W pixels.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +31,13 @@ _SHAPE = 0.16  # below a box
 _BETWEEN = 0.2  # rows, for the arrow that turns round
 _MOST_IN_A_ROW = 6
 _WIDEST = 1.5
+_PADDING = 0.05
 
 
 @dataclass(frozen=True)
 class _Box:
     name: str
-    lines: Sequence[tuple[str, str, str]]  # text, weight, colour
+    lines: Sequence[tuple[str, float, str, str]]  # text, size, weight, colour
     foot: str
     shape: str
     kind: str
@@ -66,8 +66,8 @@ def building_block(kind: str) -> str:
 def network_diagram(network: nn.Module, image_size: int, channels: int = 3) -> Figure:
     """The stages of a network in the order of the data, from its own modules (`cheng` F3, F5, `tong` F6 ...).
 
-    A box says what a stage does, the convolutions inside its repeated units and its weights; the bar at its
-    foot is its share of all weights. Above stands the module's name, below the shape of the output.
+    A box has a stage's layers, the convolutions inside its repeated units and its parameters; the bar at its
+    foot is its share of all parameters. Above it is the module's name, below it the shape of the output.
 
     Args:
         network: on any device, also "meta"; neither changed nor computed.
@@ -80,16 +80,20 @@ def network_diagram(network: nn.Module, image_size: int, channels: int = 3) -> F
 @style.styled
 def stages_diagram(found: Sequence[Stage], image_size: int, channels: int = 3) -> Figure:
     """The same from stages that are known already."""
-    whole = sum(stage.weights for stage in found) or 1
+    whole = sum(stage.parameters for stage in found) or 1
     passed = [stage for stage in found if stage.name]
     per_row = math.ceil((len(passed) + 1) / math.ceil((len(passed) + 1) / _MOST_IN_A_ROW))
     room = style.WIDTH - 2 * _MARGIN - (per_row - 1) * _ARROW
     width = min(room / per_row, _WIDEST)
-    letters = int(width * 72 / 3.45) - 1  # of 6.5 points
     start = _Box(
-        "", _lines(["image"], 20, "bold"), "", shape_words((channels, image_size, image_size)), "other", 0.0
+        "",
+        _lines(["image"], width, "bold"),
+        "",
+        shape_words((channels, image_size, image_size)),
+        "other",
+        0.0,
     )
-    boxes = [start, *(_as_box(stage, whole, letters) for stage in passed)]
+    boxes = [start, *(_as_box(stage, whole, width) for stage in passed)]
     rows = [boxes[at : at + per_row] for at in range(0, len(boxes), per_row)]
     heights = [max(_height(each) for each in row) for row in rows]
     notes = _notes(found)
@@ -114,34 +118,34 @@ def stages_diagram(found: Sequence[Stage], image_size: int, channels: int = 3) -
     return figure
 
 
-def _as_box(stage: Stage, whole: int, letters: int) -> _Box:
-    lines = [*_lines(stage.layers, letters, "bold"), *_lines(stage.details, letters + 1, "normal")]
+def _as_box(stage: Stage, whole: int, width: float) -> _Box:
+    lines = [*_lines(stage.layers, width, "bold"), *_lines(stage.details, width, "normal")]
     name = stage.name
     for wrapper in ("backbone.", "trunk.", "network."):
         name = name.removeprefix(wrapper)
-    share = stage.weights / whole
+    share = stage.parameters / whole
     percent = formatting.percent(share, 0 if share >= 0.01 else 1) if share >= 0.0005 else "< 0.1 %"
-    foot = f"{_short(stage.weights)} ({percent})"
+    foot = f"{_short(stage.parameters)} ({percent})"
     return _Box(name, lines, foot, shape_words(stage.shape), stage.kind, share)
 
 
-def _lines(texts: Sequence[str], letters: int, weight: str) -> list[tuple[str, str, str]]:
+def _lines(texts: Sequence[str], width: float, weight: str) -> list[tuple[str, float, str, str]]:
     colours = [schematic.COLOURS["attention"] if "attention" in text else style.INK for text in texts]
-    return [
-        (line, weight, colour)
-        for text, colour in zip(texts, colours, strict=True)
-        for line in textwrap.wrap(text, letters)
-    ]
+    found = []
+    for text, colour in zip(texts, colours, strict=True):
+        lines, size = style.fitted(text, width - 2 * _PADDING, 6.5, weight=weight)
+        found += [(line, size, weight, colour) for line in lines]
+    return found
 
 
-def _short(weights: int) -> str:
+def _short(parameters: int) -> str:
     """Weights with three digits: 9.54 k, 216 k, 15.0 M."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
-        if weights >= 0.9995 * size:
-            value = weights / size
+        if parameters >= 0.9995 * size:
+            value = parameters / size
             digits = max(0, 2 - int(math.log10(value * 1.0005)))
             return f"{value:.{digits}f}{formatting.NBSP}{unit}"
-    return str(weights)
+    return str(parameters)
 
 
 def _height(each: _Box) -> float:
@@ -153,18 +157,37 @@ def _draw(axes: Axes, each: _Box, left: float, top: float, width: float, height:
 
     schematic.box(axes, left, top, width, height, kind=each.kind, tint=0.13 if each.foot else 0.0)
     middle, bottom = left + width / 2, top + height
-    name = each.name if len(each.name) < width * 22 else f"…{each.name[-int(width * 21) :]}"
-    axes.text(middle, top - 0.035, name, fontsize=6, color=style.MUTED, ha="center", va="bottom")
+    axes.text(
+        middle,
+        top - 0.035,
+        _ending(each.name, width, 6),
+        fontsize=6,
+        color=style.MUTED,
+        ha="center",
+        va="bottom",
+    )
     y = top + (height - (0.17 if each.foot else 0.0) - _LINE * (len(each.lines) - 1)) / 2
-    for text, weight, colour in each.lines:
-        axes.text(middle, y, text, fontsize=6.5, fontweight=weight, color=colour, ha="center", va="center")
+    for text, size, weight, colour in each.lines:
+        axes.text(middle, y, text, fontsize=size, fontweight=weight, color=colour, ha="center", va="center")
         y += _LINE
     if each.foot:
-        axes.text(middle, bottom - 0.115, each.foot, fontsize=6, color=style.MUTED, ha="center", va="center")
+        _, size = style.fitted(each.foot.replace(" ", formatting.NBSP), width - 2 * _PADDING, 6)
+        axes.text(
+            middle, bottom - 0.115, each.foot, fontsize=size, color=style.MUTED, ha="center", va="center"
+        )
         bar = Rectangle((left + 0.05, bottom - 0.05), each.share * (width - 0.1), 0.028)
         bar.set(facecolor=schematic.COLOURS[each.kind])
         axes.add_patch(bar)
-    axes.text(middle, bottom + 0.035, each.shape, fontsize=6.5, ha="center", va="top")
+    _, size = style.fitted(each.shape.replace(" ", formatting.NBSP), width, 6.5)
+    axes.text(middle, bottom + 0.035, each.shape, fontsize=size, ha="center", va="top")
+
+
+def _ending(name: str, width: float, size: float) -> str:
+    """A name, or as much of its end as fits a width."""
+    shown = name
+    while style.text_width(shown, size) > width and len(shown) > 2:
+        shown = f"…{shown.lstrip('…')[1:]}"
+    return shown
 
 
 def _turn(axes: Axes, bottom: float, last: float, width: float) -> None:
@@ -176,15 +199,18 @@ def _turn(axes: Axes, bottom: float, last: float, width: float) -> None:
 
 
 def _notes(found: Sequence[Stage]) -> list[str]:
-    weights, statistics = sum(stage.weights for stage in found), sum(stage.statistics for stage in found)
+    parameters, statistics = (
+        sum(stage.parameters for stage in found),
+        sum(stage.statistics for stage in found),
+    )
     learning = sum(stage.trainable for stage in found)
-    note = f"{formatting.count(weights)} weights"
-    if learning < weights:
+    note = f"{formatting.count(parameters)} parameters"
+    if learning < parameters:
         note += f", {formatting.count(learning)} of them trainable"
     if statistics:
-        note += f"; {formatting.count(weights + statistics)} with running means and variances"
+        note += f"; {formatting.count(parameters + statistics)} with running means and variances"
     notes = [note]
     for stage in found:
         if not stage.name:
-            notes.append(f"{formatting.count(stage.weights)} of them in {', '.join(stage.layers)}")
+            notes.append(f"{formatting.count(stage.parameters)} of them in {', '.join(stage.layers)}")
     return notes

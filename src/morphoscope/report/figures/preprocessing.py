@@ -1,4 +1,4 @@
-"""A strip that shows what happens to an image on its way to the network.
+"""A strip of the preprocessing steps between an image and the network.
 
 Shape letters: H × W pixels, C channels, S the side of the network's input.
 """

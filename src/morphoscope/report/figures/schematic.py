@@ -1,4 +1,4 @@
-"""Boxes, arrows and signs that diagrams are drawn with; lengths are inches on a :func:`style.canvas`."""
+"""Boxes and arrows of diagrams; lengths are inches on a :func:`style.canvas`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 
 LINE = 0.8  # points
-SIGN = 0.085  # radius of ⊕ and ⊗
 COLOURS = {
     "convolution": style.SERIES[0],
     "units": style.SERIES[2],
@@ -76,22 +75,3 @@ def arrow(axes: Axes, points: Sequence[Point], *, head: bool = True, colour: str
         (foot[0] - wide * across[0], foot[1] - wide * across[1]),
     ]
     axes.add_patch(Polygon(corners, closed=True, facecolor=colour, zorder=1.6))
-
-
-def sign(axes: Axes, x: float, y: float, text: str) -> None:
-    """A circle with + or × in it, drawn as lines so that no font is needed; other text is written."""
-    from matplotlib.patches import Circle
-
-    axes.add_patch(
-        Circle((x, y), SIGN, facecolor=style.PAPER, edgecolor=style.INK, linewidth=LINE, zorder=2.5)
-    )
-    straight, slanted = 0.55 * SIGN, 0.41 * SIGN
-    ends = {
-        "+": (((-straight, 0), (straight, 0)), ((0, -straight), (0, straight))),
-        "×": (((-slanted, -slanted), (slanted, slanted)), ((-slanted, slanted), (slanted, -slanted))),
-    }.get(text)
-    if ends is None:
-        axes.text(x, y, text, ha="center", va="center", fontsize=7, zorder=3)
-        return
-    for (x0, y0), (x1, y1) in ends:
-        axes.plot([x + x0, x + x1], [y + y0, y + y1], color=style.INK, linewidth=LINE, zorder=3)

@@ -1,4 +1,4 @@
-"""A picture of the sky with its sources marked and named.
+"""An image of the sky with its sources marked and classified.
 
 Shape letters: H × W pixels, C channels, S sources.
 """

@@ -1,4 +1,4 @@
-"""Figures that put the models of a study side by side, and beside what its paper published.
+"""Figures that compare the models of a study with each other and with the published values.
 
 Shape letters: S seeds, E epochs, F fractions, K classes.
 """
@@ -78,7 +78,8 @@ def all_curves(histories: Mapping[str, Sequence[History]], metric: str = "accura
     if handles:
         several = any(len(seeds) > 1 for seeds in histories.values())
         title = "mean of n seeds, band ± 1 standard deviation" if several else None
-        columns = int(style.WIDTH / (0.5 + 0.048 * max(len(handle.get_label()) for handle in handles)))
+        widest = max(style.text_width(handle.get_label(), 7.5) for handle in handles)
+        columns = int(style.WIDTH / (0.5 + widest))
         legend = figure.legend(handles=handles, loc="outside lower left", ncols=max(columns, 1), title=title)
         legend.set_alignment("left")
         legend.get_title().set(fontsize=7, color=style.MUTED)

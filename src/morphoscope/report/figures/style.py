@@ -1,6 +1,6 @@
-"""How every figure looks: one place for size, type and colour, for print and for both page themes.
+"""Style of all figures: size, type and colour, for print and for both themes of a page.
 
-Figures are drawn without pyplot, so nothing lingers in memory after a figure is let go. Colours are
+Figures are drawn without pyplot, which would keep them in memory. Colours are
 Okabe & Ito's (2008), which readers with any colour vision tell apart, and lines differ in more than hue.
 """
 
@@ -56,7 +56,7 @@ Result = TypeVar("Result")
 
 @functools.cache
 def _fonts() -> list[str]:
-    """Those of the wished fonts that are here; the last comes with matplotlib and knows most signs."""
+    """The installed ones of the preferred fonts; the last comes with matplotlib and has most characters."""
     from matplotlib import font_manager
 
     here = {entry.name for entry in font_manager.fontManager.ttflist}
@@ -67,7 +67,7 @@ def _settings() -> dict[str, object]:
     return {
         "font.family": _fonts(),
         "font.size": 8,
-        "mathtext.fontset": "dejavusans",
+        "text.parse_math": False,  # names of classes and files are no formulae
         "text.color": INK,
         "axes.titlesize": 8.5,
         "axes.titleweight": "bold",
@@ -110,17 +110,17 @@ def _settings() -> dict[str, object]:
 
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
-    """Matplotlib's settings are the project's inside this block, and what they were after it."""
+    """Use the project's matplotlib settings inside this block."""
     import matplotlib
 
     with matplotlib.rc_context(cast("Any", _settings())), warnings.catch_warnings():
-        # A class name in a script that no font here can draw shows boxes; that is no reason to stop.
+        # A class name in a script that no installed font has is drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorator: what the function draws has the project's style."""
+    """Decorator: draw in the project's style."""
 
     @functools.wraps(draw)
     def inside(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -131,7 +131,7 @@ def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches, whose parts are laid out without overlap. Call it inside the style."""
+    """An empty figure (size in inches) with constrained layout. Call it inside the style."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -140,7 +140,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure to place pictures on by hand: one axis-less area in inches, y downwards."""
+    """A figure for manual placement: one area without axes, in inches, y downwards."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
@@ -151,7 +151,7 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def save(figure: Figure, path: Path | str, *, dpi: int = DPI) -> Path:
-    """Write a figure at one stroke; the name's ending chooses PNG, PDF or SVG."""
+    """Write a figure atomically; the file's extension selects PNG, PDF or SVG."""
     path = Path(path)
     kind = path.suffix.lstrip(".").lower() or "png"
     # Without a date the same figure gives the same bytes.
@@ -199,6 +199,40 @@ def themed_svg(text: str, name: str, description: str) -> str:
     text = re.sub(r">\s+<", "><", text)
     label = html.escape(description, quote=True)
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', text, count=1).strip()
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Width of a line of text in inches, in the fonts that figures are drawn with; size in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family=_fonts(), size=size, weight=weight)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return width / 72
+
+
+def fitted(
+    text: str, width: float, size: float, *, lines: int = 99, weight: str = "normal"
+) -> tuple[list[str], float]:
+    """Text broken into lines that fit a width in inches, and the font size at which they do.
+
+    The size is reduced, to half at most, where a word is too wide or more than ``lines`` lines are needed.
+    """
+    smallest = size / 2
+    while True:
+        broken = [""]
+        for word in text.split(" "):
+            longer = f"{broken[-1]} {word}".strip()
+            if broken[-1] and text_width(longer, size, weight) > width:
+                broken.append(word)
+            else:
+                broken[-1] = longer
+        fits = len(broken) <= lines and all(text_width(line, size, weight) <= width for line in broken)
+        if fits or size - 0.25 < smallest:
+            return broken, size
+        size -= 0.25
 
 
 def wrapped(name: str, width: int = 18, lines: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""Figures of how a training went."""
+"""Training curves."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Reliability diagrams: what the network states against what is true.
-
-The distribution of distances from the training's galaxies.
-"""
+"""Figures of uncertainty: reliability diagrams and the distribution of OOD scores."""
 
 from __future__ import annotations
 
@@ -93,7 +90,9 @@ def _draw(axes: Axes, below: Axes, metrics: Mapping[str, Any]) -> None:
     for each in (axes, below):
         each.xaxis.set_major_formatter(_percent_ticks())
     axes.yaxis.set_major_formatter(_percent_ticks())
-    axes.text(0.97, 0.05, "too sure", ha="right", color=style.MUTED, fontsize=7, transform=axes.transAxes)
+    axes.text(
+        0.97, 0.05, "overconfident", ha="right", color=style.MUTED, fontsize=7, transform=axes.transAxes
+    )
 
 
 def _or(value: float | None, otherwise: float) -> float:
@@ -122,8 +121,8 @@ def _whole_numbers() -> Any:
 
 
 @style.styled
-def strangeness(done: Mapping[str, Any]) -> Figure:
-    """Shares of test galaxies, and of non-galaxies where there are any, by their distance.
+def ood_scores(done: Mapping[str, Any]) -> Figure:
+    """Histogram of the OOD scores of test galaxies and, if there are any, of non-galaxies.
 
     Args:
         done: as from ``ood_results``: ``histogram`` with ``edges``, ``test`` and ``non_galaxies``.
@@ -143,7 +142,7 @@ def strangeness(done: Mapping[str, Any]) -> Figure:
     axes.set_xscale("log")
     axes.set_xticks([0.2, 0.5, 1, 2, 5, 10, 20], ["0.2", "0.5", "1", "2", "5", "10", "20"])
     axes.minorticks_off()
-    axes.set(xlim=(edges[0], edges[-1]), xlabel="out_of_distribution", ylabel="share")
+    axes.set(xlim=(edges[0], edges[-1]), xlabel="OOD score", ylabel="share")
     axes.grid(axis="y")
     axes.legend(loc="upper right")
     return figure

@@ -1,6 +1,6 @@
-"""A page in the making: sections of numbered figures, tables and words, and the HTML they become.
+"""A page: sections of numbered figures, tables, galleries and text, rendered as one HTML document.
 
-Galaxies on a page: small pictures inside the file itself, with their captions as text.
+Images of galaxies are embedded in the document.
 
 Shape letters: H × W pixels, C channels.
 """
@@ -31,22 +31,22 @@ _SCREEN_PIXELS_PER_INCH = 117  # a figure of journal width then fills the page's
 
 @dataclass(frozen=True)
 class Block:
-    """One thing on the page: a chart, a gallery, a table or a paragraph, with its caption."""
+    """A chart, gallery, table or paragraph, with its caption."""
 
     kind: str
-    """"chart", "shelves", "cards", "table", "facts", "code" or "text"."""
+    """"chart", "rows", "cards", "table", "facts", "code" or "text"."""
     content: Any
     caption: str = ""
     number: str = ""
     """"Figure 3" or "Table 2"; empty for what is not numbered."""
     width: int = 0
     folded: str = ""
-    """The title of a fold that hides it until it is asked for."""
+    """The title of the fold it is hidden in; empty: not folded."""
 
 
 @dataclass
 class Section:
-    """A heading and what stands below it."""
+    """A heading and its blocks."""
 
     key: str
     title: str
@@ -54,7 +54,7 @@ class Section:
 
 
 class Page:
-    """Collects sections; numbers and saves figures as they come.
+    """Collects sections; numbers and saves figures as they are added.
 
     Args:
         figures: the folder for the PNG files.
@@ -91,11 +91,11 @@ class Page:
         self._add(Block("chart", themed, caption, self._next_figure(), width))
 
     def gallery(
-        self, name: str, figure: Figure, shelves: list[GalleryRow], caption: str, *, cards: bool = False
+        self, name: str, figure: Figure, rows: list[GalleryRow], caption: str, *, cards: bool = False
     ) -> None:
-        """Add pictures with text captions; ``figure``, the same for print, is saved as PNG."""
+        """Add images with text captions; ``figure``, the same for print, is saved as PNG."""
         style.save(figure, self.folder / f"{name}.png", dpi=style.PICTURE_DPI)
-        self._add(Block("cards" if cards else "shelves", shelves, caption, self._next_figure()))
+        self._add(Block("cards" if cards else "rows", rows, caption, self._next_figure()))
 
     def table(self, table: Table, *, folded: str = "") -> None:
         """Add a table, numbered where it has a caption."""
@@ -123,14 +123,14 @@ class Page:
 
 @dataclass(frozen=True)
 class PageHeader:
-    """What stands above the sections of a page.
+    """The header of a page.
 
     Attributes:
         kind: "report" or "study".
-        eyebrow: what the page is about in a few words, above the title.
+        eyebrow: a line above the title.
         title: of the page.
-        about: a sentence below it.
-        headline: the result, or None where nothing was measured.
+        about: a sentence below the title.
+        headline: the main result; None: nothing was measured.
         version: of the program.
     """
 
@@ -142,13 +142,13 @@ class PageHeader:
     version: str = ""
 
 
-def rendered(page: Page, top: PageHeader, *, notes: Sequence[str] = ()) -> str:
+def rendered(page: Page, header: PageHeader, *, notes: Sequence[str] = ()) -> str:
     """The page as one self-contained HTML document.
 
     Args:
         page: its sections.
-        top: what stands above them.
-        notes: what to keep in mind, at the end.
+        header: of the page.
+        notes: caveats, at the end.
     """
     import jinja2
     from markupsafe import Markup
@@ -160,12 +160,12 @@ def rendered(page: Page, top: PageHeader, *, notes: Sequence[str] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["trusted"] = Markup  # charts this package drew itself
+    environment.filters["trusted"] = Markup  # SVG made by this package
     try:
         template = environment.get_template("page.html.j2")
     except jinja2.TemplateNotFound as error:
         raise MorphoscopeError(f"{_HERE / str(error)} is missing; install morphoscope again") from error
-    return template.render(top=top, headline=top.headline, sections=page.sections, notes=notes)
+    return template.render(header=header, headline=header.headline, sections=page.sections, notes=notes)
 
 
 LARGEST = 224  # pixels; shown at about half of that, sharp on fine screens and in print
@@ -174,7 +174,7 @@ QUALITY = 90
 
 @dataclass(frozen=True)
 class Picture:
-    """One galaxy: its picture as a data URI, what it shows for those who do not see it, its caption."""
+    """One galaxy: its image as a data URI, its alternative text, its caption."""
 
     uri: str
     alt: str
@@ -184,7 +184,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """A row of pictures with a title."""
+    """A row of images with a title."""
 
     title: str
     note: str
