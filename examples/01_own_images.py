@@ -13,10 +13,7 @@ import argparse
 from pathlib import Path
 
 import morphoscope as ms
-from morphoscope.data.audit import audit, audit_lines
-from morphoscope.data.export import export_folders
-from morphoscope.data.sources.folder import ingest_folder
-from morphoscope.studies.registry import find_recipe
+from morphoscope.data import audit_lines, export_folders
 
 
 def stand_in(folder: Path, count: int) -> Path:
@@ -30,12 +27,12 @@ def main(out: Path, images: Path | None = None, count: int = 1000, epochs: int =
     if images is None:
         images = stand_in(out, count)
     # Images of any size and kind become one array of 96 × 96 pixels; what cannot be read is listed.
-    store = ingest_folder(images, out / "store", size=96)
+    store = ms.ingest_folder(images, out / "store", size=96)
     print(f"{len(store)} galaxies of {len(store.need_scheme().output_names)} classes")
-    print("\n".join(audit_lines(audit(store))))
+    print("\n".join(audit_lines(ms.audit(store))))
 
     # A recipe says everything a training needs; a variant changes some fields of a base.
-    recipe = find_recipe("small/own-labels").changed(
+    recipe = ms.find_recipe("small/own-labels").changed(
         name="my-galaxies", training={"epochs": epochs}, augment={"size": 96}
     )
     run = ms.train(recipe, store, out / "run")

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow.parquet as pq
 
 import morphoscope as ms
-from morphoscope.images.decode import read_image
 
 
 def main(run: Path, images: Path, out: Path, worst: int = 5) -> None:
@@ -35,7 +34,7 @@ def main(run: Path, images: Path, out: Path, worst: int = 5) -> None:
         print(f"  {galaxy['id']}: {galaxy['predicted']}, probability {galaxy['probability']:.2f}")
 
     first = images / table["source"][int(unsure[0])].as_py()
-    answer = galaxies.predict([read_image(first)])[0]
+    answer = galaxies.predict(first)[0]
     for best in np.argsort(-answer)[:3]:
         print(f"  {first.name} is {galaxies.classes[best]}: {answer[best]:.2f}")
 

@@ -13,15 +13,13 @@ import argparse
 from pathlib import Path
 
 import morphoscope as ms
-from morphoscope.evaluation.compare import compare
-from morphoscope.report.terminal import compare_table
-from morphoscope.studies.registry import find_recipe
+from morphoscope.report import report_of
 
 
 def main(out: Path, count: int = 2000, epochs: int = 8) -> dict:
     """Train with and without augmentation, and print the comparison."""
     store = ms.simulate(out / "galaxies", count, size=64)
-    base = find_recipe("small/simulated").changed(training={"epochs": epochs})
+    base = ms.find_recipe("small/simulated").changed(training={"epochs": epochs})
     recipes = {
         "augmented": base,
         "as-they-are": base.changed(
@@ -38,8 +36,8 @@ def main(out: Path, count: int = 2000, epochs: int = 8) -> dict:
     for name, recipe in recipes.items():
         run = ms.train(recipe, store, out / name, report=False).run
         runs.append({"name": name, "predictions": run.predictions(), "metrics": run.metrics()})
-    result = compare(runs)
-    print(compare_table(result))
+    result = ms.compare(runs)
+    print(report_of(result["kind"]).compare_table(result))
     return result
 
 

@@ -17,8 +17,6 @@ import pyarrow as pa
 from pyarrow import csv
 
 import morphoscope as ms
-from morphoscope.data.sources.table import ingest_table
-from morphoscope.studies.registry import find_recipe
 
 ANSWERS = {"smooth": "Class1.1", "edge_on": "Class2.1", "spiral_arms": "Class4.1"}
 
@@ -38,8 +36,8 @@ def stand_in(folder: Path, count: int) -> Path:
 def main(out: Path, count: int = 1500, epochs: int = 8) -> ms.LoadedRun:
     """Ingest the table, train by squared error, and compare with always giving the mean."""
     table = stand_in(out, count)
-    store = ingest_table(table, out / "store", vote_columns=tuple(ANSWERS))
-    recipe = find_recipe("small/simulated").changed(training={"epochs": epochs})
+    store = ms.ingest_table(table, out / "store", vote_columns=tuple(ANSWERS))
+    recipe = ms.find_recipe("small/simulated").changed(training={"epochs": epochs})
     run = ms.train(recipe, store, out / "run", report=False)
 
     split = run.run.split(store)

@@ -22,6 +22,7 @@ from morphoscope.studies.registry import find_recipe
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from morphoscope.api.given_images import GivenImages
     from morphoscope.catalogue.predict import Summary
     from morphoscope.catalogue.predictions import FullColumns
     from morphoscope.catalogue.request import CatalogueRequest
@@ -126,37 +127,38 @@ class LoadedRun:
         """What was measured at the end of the training."""
         return self.run.metrics()
 
-    def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Answers for images in memory.
+    def predict(self, images: GivenImages) -> np.ndarray:
+        """Predict images, all held in memory; for many there is :meth:`catalogue`.
 
         Args:
-            images: N images (H, W, 3) uint8, of any size; they are fitted to the training's as
-                ``catalogue`` does it.
+            images: arrays (H, W, 3) uint8 of any size and paths of image files, mixed as you like; one of
+                them; or a folder, glob, archive, table or store. They are preprocessed as for a catalogue.
 
         Returns:
             (N, K) float32: class probabilities that sum to 1, or vote fractions; calibrated, if the run is.
+
+        Raises:
+            MorphoscopeError: an image cannot be read.
         """
-        from morphoscope.inference.preprocess import preprocess
+        from morphoscope.api.given_images import preprocessed_images
 
-        facts = self.answering.run.header.store
-        return self.answering.probabilities([preprocess(image, facts) for image in images])
+        return self.answering.probabilities(preprocessed_images(images, self.answering.run.header.store))
 
-    def embed(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Features of images in memory before the network's head, averaged over the views.
+    def embed(self, images: GivenImages) -> np.ndarray:
+        """Features of images before the network's head, averaged over the views.
 
         Args:
             images: as for :meth:`predict`.
 
         Returns:
-            (N, D) float32. Of a network that keeps every place of its last map, the mean over the places.
+            (N, D) float32. Of a network that keeps every position of its last map, the mean over them.
 
         Raises:
             UsageError: of several runs, whose features differ in meaning.
         """
-        from morphoscope.inference.preprocess import preprocess
+        from morphoscope.api.given_images import preprocessed_images
 
-        stored = [preprocess(image, self.run.header.store) for image in images]
-        features = self.predictor.predict(stored).features_ND
+        features = self.predictor.predict(preprocessed_images(images, self.run.header.store)).features_ND
         assert features is not None
         return features
 
@@ -184,7 +186,7 @@ class LoadedRun:
         return galaxies_like(EmbeddedCatalogue(catalogue), to, count, run=self.run, embed=embed)
 
     def predict_sets(
-        self, images: Sequence[np.ndarray] | np.ndarray, coverage: float = 0.9, *, per_class: bool = False
+        self, images: GivenImages, coverage: float = 0.9, *, per_class: bool = False
     ) -> list[tuple[str, ...]]:
         """For each image the classes it may have, the most probable first.
 
@@ -194,25 +196,25 @@ class LoadedRun:
             per_class: within every class, and not only over all galaxies.
 
         Raises:
-            UsageError: the run answers with votes, or is not calibrated.
+            UsageError: the run predicts votes, or is not calibrated.
         """
         from morphoscope.catalogue.columns import sets_of
         from morphoscope.metrics.conformal import filled_sets, ranked_sets
 
         sets = sets_of(self.predictor, coverage, per_class=per_class)
         assert sets is not None
-        answers = self.predict(images)
-        return ranked_sets(answers, filled_sets(answers, sets.least_K), self.classes)
+        probabilities = self.predict(images)
+        return ranked_sets(probabilities, filled_sets(probabilities, sets.least_K), self.classes)
 
-    def adapt(self, images: Sequence[np.ndarray] | np.ndarray | Path | str, count: int = 512) -> None:
+    def adapt(self, images: GivenImages, count: int = 512) -> None:
         """Give the network's batch normalisation the statistics of images without labels.
 
-        For images of another survey; where classes come in other shares than in the training it does harm,
+        For images of another survey. Where classes come in other shares than in the training it does harm,
         so measure it on some labelled ones. It holds for this object and is not written anywhere.
 
         Args:
-            images: N images (H, W, 3) uint8, or what :meth:`catalogue` takes: a folder, glob, table or store.
-            count: of a folder, glob, table or store the first so many readable images.
+            images: as for :meth:`predict`.
+            count: of a folder, glob, archive, table or store the first so many readable images.
 
         Raises:
             UsageError: there are fewer than 32 images, the network has no batch normalisation, or the engine
@@ -220,26 +222,23 @@ class LoadedRun:
         """
         if self.engine == "ray":
             raise UsageError("--adapt does not reach the workers of --engine ray; leave one of them out")
-        from morphoscope.catalogue.inputs.open import first_images
+        from morphoscope.api.given_images import first_readable
         from morphoscope.inference.adapt_batch_norm import adapt_batch_norm
-        from morphoscope.inference.preprocess import preprocess
 
-        facts = self.predictor.run.header.store
-        shown = first_images(images, count, facts.stretch) if isinstance(images, Path | str) else images
-        adapt_batch_norm(self.predictor, [preprocess(image, facts) for image in shown])
+        adapt_batch_norm(self.predictor, first_readable(images, count, self.predictor.run.header.store))
 
     def explain(
         self,
-        images: Sequence[np.ndarray] | np.ndarray,
+        images: GivenImages,
         *,
         method: str = "gradcam",
         target: str | int | Sequence[str | int] = "predicted",
         layer: str | None = None,
     ) -> Maps:
-        """Where the network looks in images in memory.
+        """Which parts of images the network's prediction rests on.
 
         Args:
-            images: N images (H, W, 3) uint8, of any size.
+            images: as for :meth:`predict`.
             method: saliency, smoothgrad, integrated, gradcam or ablationcam.
             target: a class or vote column such as ``Class4.1``, by name or number; "predicted": each galaxy's
                 own; or one for each galaxy.
@@ -252,12 +251,12 @@ class LoadedRun:
         Raises:
             UsageError: no such method, layer or target.
         """
+        from morphoscope.api.given_images import preprocessed_images
         from morphoscope.explanation.explain import Explainer
-        from morphoscope.inference.preprocess import preprocess
 
         if self.engine == "onnx":
             raise UsageError("maps need gradients, which an ONNX file does not give; load the run itself")
-        stored = [preprocess(image, self.run.header.store) for image in images]
+        stored = preprocessed_images(images, self.run.header.store)
         return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
 
     def catalogue(
@@ -350,15 +349,16 @@ class LoadedRun:
             )
         return seen.table
 
-    def evaluate(self, store: Store | None = None, *, coverage: float = 0.9) -> dict[str, Any]:
+    def evaluate(self, store: Store | Path | str | None = None, *, coverage: float = 0.9) -> dict[str, Any]:
         """Metrics on the run's own test split, or on all labelled galaxies of another store.
 
         Args:
-            store: another store; None: the run's own.
+            store: another store, or its folder; None: the run's own.
             coverage: of the prediction sets.
         """
         from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
 
+        store = None if store is None else _store(store)
         if len(self.runs) > 1:
             from morphoscope.evaluation.evaluate import evaluate_ensemble
             from morphoscope.inference.ensemble import Ensemble
@@ -371,7 +371,7 @@ class LoadedRun:
             return evaluate(run, run.store(), keep=False, **wanted)
         return evaluate_elsewhere(run, store, **wanted)
 
-    def calibrate(self, store: Store | None = None, *, report: bool = True) -> dict[str, Any]:
+    def calibrate(self, store: Store | Path | str | None = None, *, report: bool = True) -> dict[str, Any]:
         """Fit the calibration and the reference on the run's own galaxies, measure the run anew, and keep
         all.
 
@@ -385,7 +385,7 @@ class LoadedRun:
         from morphoscope.evaluation.evaluate import evaluate
 
         run = self._folder("calibrated")
-        store = run.store() if store is None else store
+        store = run.store() if store is None else _store(store)
         measured = evaluate(run, store, views=self.views, calibrated=True)
         self._predictor = None
         if report:
@@ -493,7 +493,7 @@ def _opened(place: Path | str) -> Run:
 
 
 def train(
-    recipe: Recipe | str,
+    recipe: Recipe | Path | str,
     store: Store | Path | str,
     out: Path | str,
     *,
@@ -516,8 +516,8 @@ def train(
     from morphoscope.inference.ood import read_reference
     from morphoscope.training.fit import fit
 
-    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    store = store if isinstance(store, Store) else open_store(store)
+    recipe = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
+    store = _store(store)
     run = fit(recipe, store, out, resume=resume, progress=progress)
     if not is_rank_0():  # the others of torchrun's processes have done their part
         return LoadedRun(run)
@@ -545,6 +545,10 @@ def answering_of(
     from morphoscope.inference.ensemble import Ensemble
 
     return Ensemble(members)
+
+
+def _store(store: Store | Path | str) -> Store:
+    return store if isinstance(store, Store) else open_store(store)
 
 
 def _columns(load: Callable[[], Predictor | Ensemble], request: CatalogueRequest) -> FullColumns:

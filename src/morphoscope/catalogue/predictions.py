@@ -95,7 +95,7 @@ class FullColumns:
     """
 
     def __init__(
-        self, predictor: Predictor | Ensemble, *, embeddings: bool = False, out: Path | None = None
+        self, predictor: Predictor | Ensemble, *, embeddings: bool = False, out: Path | str | None = None
     ) -> None:
         self.predictor = predictor
         self.embedding = _embedding(predictor, out) if embeddings else None
@@ -189,10 +189,10 @@ def _disagreement(predictor: Predictor | Ensemble) -> Column:
     return Column("mutual_information", pa.float32(), meaning)
 
 
-def _embedding(predictor: Predictor | Ensemble, out: Path | None) -> Column:
+def _embedding(predictor: Predictor | Ensemble, out: Path | str | None) -> Column:
     if len(_members(predictor)) > 1:
         raise UsageError("--embeddings: several runs have features of different meaning; give one run")
-    suffix = ".parquet" if out is None else out.suffix.lower()
+    suffix = ".parquet" if out is None else Path(out).suffix.lower()
     if suffix == ".csv":
         raise UsageError(
             f"{out}: CSV cannot store features; with --embeddings write .parquet, or another format with "

@@ -221,7 +221,9 @@ def _cross(pairs: np.ndarray, parts: np.ndarray) -> np.ndarray:
     return (first != second) & (first != LEFT_OUT) & (second != LEFT_OUT)
 
 
-def audit_path(path: Path, radii: Sequence[float] = RADII, split: str | None = None) -> dict[str, Any]:
+def audit_path(
+    path: Path | str, radii: Sequence[float] = RADII, split: str | Path | None = None
+) -> dict[str, Any]:
     """Audit a store, or a table with the columns ra, dec and, if known, label (in any case).
 
     Args:
@@ -232,6 +234,7 @@ def audit_path(path: Path, radii: Sequence[float] = RADII, split: str | None = N
     Raises:
         UsageError: nothing there, a missing column, or a split that is asked of a bare table.
     """
+    path, split = Path(path), None if split is None else str(split)
     file, _ = split_part(path)
     if file.is_file() and is_table_name(file.name):
         if split is not None:

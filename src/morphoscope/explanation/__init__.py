@@ -1,1 +1,28 @@
-"""What the network looks at: saliency, Grad-CAM and Ablation-CAM maps, and whether they are right."""
+"""Which parts of an image a prediction rests on, and whether the maps that say so are right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from morphoscope.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from morphoscope.explanation.explain import Explainer, Maps
+    from morphoscope.explanation.score import sanity, score_maps
+    from morphoscope.explanation.selection import choose_galaxies
+
+__all__ = [
+    "Explainer",
+    "Maps",
+    "choose_galaxies",
+    "sanity",
+    "score_maps",
+]
+_PUBLIC = {
+    "Explainer": "morphoscope.explanation.explain",
+    "Maps": "morphoscope.explanation.explain",
+    "choose_galaxies": "morphoscope.explanation.selection",
+    "sanity": "morphoscope.explanation.score",
+    "score_maps": "morphoscope.explanation.score",
+}
+__getattr__, __dir__ = lazy_exports(__name__, _PUBLIC)

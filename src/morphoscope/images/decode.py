@@ -50,7 +50,7 @@ def is_fits_name(name: str) -> bool:
 
 
 def read_image(
-    source: Path | bytes,
+    source: Path | str | bytes,
     *,
     name: str = "",
     stretch: str = "lupton",
@@ -76,8 +76,8 @@ def read_image(
     Raises:
         MorphoscopeError: the file is missing, empty, cut off or no image; it is named, with the reason.
     """
-    name = name or (str(source) if isinstance(source, Path) else "image")
-    content = source if isinstance(source, bytes) else files.read_bytes(source, name)
+    name = name or ("image" if isinstance(source, bytes) else str(source))
+    content = source if isinstance(source, bytes) else files.read_bytes(Path(source), name)
     if not content:
         raise MorphoscopeError(f"{name}: the file is empty")
     if content.startswith(_FITS_STARTS):

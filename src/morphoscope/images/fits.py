@@ -60,7 +60,7 @@ def read_fits(
 
 
 def read_bands(
-    sources: Sequence[Path | bytes],
+    sources: Sequence[Path | str | bytes],
     *,
     stretch: str = "lupton",
     name: str = "",
@@ -83,7 +83,7 @@ def read_bands(
     planes: list[Plane] = []
     names = [name or "image" if isinstance(source, bytes) else str(source) for source in sources]
     for number, (source, called) in enumerate(zip(sources, names, strict=True)):
-        content = source if isinstance(source, bytes) else files.read_bytes(source, called)
+        content = source if isinstance(source, bytes) else files.read_bytes(Path(source), called)
         taken = read_bands_of(content, called)
         if len(taken.planes) != 1:
             raise MorphoscopeError(

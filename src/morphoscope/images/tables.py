@@ -148,7 +148,9 @@ def _lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None, *, names: Iterable[str] = ()) -> pa.Table:
+def read_table(
+    path: Path | str, columns: Sequence[str] | None = None, *, names: Iterable[str] = ()
+) -> pa.Table:
     """A whole table, by its file's suffix; columns with several numbers a row are left out.
 
     Args:
@@ -161,6 +163,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, names: Itera
         UsageError: no such file, an unknown suffix, or a column is missing (the nearest one is named).
         MorphoscopeError: the file is damaged or holds no rows.
     """
+    path = Path(path)
     with _opened(path) as file:
         wanted = list(file.names) if columns is None else list(dict.fromkeys(columns))
         if not file.names:

@@ -1,1 +1,49 @@
 """What labels mean: schemes as data, the Galaxy Zoo decision tree, threshold rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from morphoscope.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from morphoscope.labels.classes import Classes, probability_column
+    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+    from morphoscope.labels.five_class import five_class_labels
+    from morphoscope.labels.kind import Chart, Column, scheme_from
+    from morphoscope.labels.own import classes_from_names, scheme_from_columns
+    from morphoscope.labels.scheme import Scheme
+    from morphoscope.labels.tree import DecisionTree
+    from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES, VoteFractions
+
+__all__ = [
+    "GALAXY_ZOO_2",
+    "GALAXY_ZOO_2_VOTES",
+    "Chart",
+    "Classes",
+    "Column",
+    "DecisionTree",
+    "Scheme",
+    "VoteFractions",
+    "classes_from_names",
+    "five_class_labels",
+    "probability_column",
+    "scheme_from",
+    "scheme_from_columns",
+]
+_PUBLIC = {
+    "Chart": "morphoscope.labels.kind",
+    "Classes": "morphoscope.labels.classes",
+    "Column": "morphoscope.labels.kind",
+    "DecisionTree": "morphoscope.labels.tree",
+    "GALAXY_ZOO_2": "morphoscope.labels.decision_tree",
+    "GALAXY_ZOO_2_VOTES": "morphoscope.labels.vote_fractions",
+    "Scheme": "morphoscope.labels.scheme",
+    "VoteFractions": "morphoscope.labels.vote_fractions",
+    "classes_from_names": "morphoscope.labels.own",
+    "five_class_labels": "morphoscope.labels.five_class",
+    "probability_column": "morphoscope.labels.classes",
+    "scheme_from": "morphoscope.labels.kind",
+    "scheme_from_columns": "morphoscope.labels.own",
+}
+__getattr__, __dir__ = lazy_exports(__name__, _PUBLIC)

@@ -85,7 +85,7 @@ def build(
 
 
 def trained_network(
-    model: Model, outputs: int, weights: Path, *, image_size: int, hub: HubBackbone | None = None
+    model: Model, outputs: int, weights: Path | str, *, image_size: int, hub: HubBackbone | None = None
 ) -> Network:
     """The network of a recipe with the weights of a file, in evaluation mode, on the CPU.
 
@@ -101,6 +101,7 @@ def trained_network(
     Raises:
         MorphoscopeError: the file is damaged, or of another network.
     """
+    weights = Path(weights)
     if hub is None and is_on_hub(model.name):
         raise MorphoscopeError(
             f"{weights.parent / 'run.yaml'} has no 'backbone', without which {model.name} cannot be loaded"

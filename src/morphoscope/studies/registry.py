@@ -24,12 +24,13 @@ def recipes() -> dict[str, Recipe]:
     return named
 
 
-def find_recipe(name: str) -> Recipe:
+def find_recipe(name: str | Path) -> Recipe:
     """A recipe by its name, or from a YAML file.
 
     Raises:
         UsageError: neither a known name nor a readable file.
     """
+    name = str(name)
     if name.endswith((".yaml", ".yml")) or Path(name).is_file():
         return Recipe.from_yaml(name)
     known = recipes()

@@ -6,7 +6,6 @@ those a glob finds), the list of members at the end of a zip, and eight bytes an
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 from collections import Counter
@@ -26,7 +25,7 @@ from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame
 from morphoscope.catalogue.inputs.source_table import SourceTable
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import UsageError
 from morphoscope.images.bands import is_pattern
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_fits_name, is_image_name, read_image
 from morphoscope.images.file_names import (
@@ -201,17 +200,6 @@ class Reading:
         source = writable(name)
         load = partial(read_image, path, name=source, stretch=self.stretch, bands=self.bands, found=found)
         return Item(source, load_named(name, load), {"id": writable(identity)}, found, (str(path),))
-
-
-def first_images(source: Path | str, count: int, training: str) -> list[np.ndarray]:
-    """The first readable images of an input, (H, W, C) uint8 each, with the stretch of the training."""
-    found: list[np.ndarray] = []
-    for item in open_input(source, stretch=stretch_like(training)).items:
-        with contextlib.suppress(MorphoscopeError):  # the catalogue lists them with the reason
-            found.append(item.load())
-        if len(found) == count:
-            break
-    return found
 
 
 def stretch_like(training: str) -> str:
