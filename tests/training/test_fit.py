@@ -108,7 +108,9 @@ def test_a_killed_process_resumes(colours: Store, tiny: Recipe, tmp_path: Path):
         fit(recipe.changed(seed=1), colours, out, resume=True, progress=False)
     last = out / "resume" / "last.ckpt"
     whole = last.read_bytes()
-    for damaged in (b"", whole[: len(whole) // 2], b"not a checkpoint", whole[:-200] + bytes(200)):
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damaged in (b"", whole[:middle], b"not a checkpoint", whole[:-200] + bytes(200), flipped):
         last.write_bytes(damaged)
         with pytest.raises(MorphoscopeError, match=r"last\.ckpt is damaged \(.*delete it and run") as caught:
             fit(recipe, colours, out, resume=True, progress=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,13 @@ class AtomicCheckpoints(TorchCheckpointIO):
             MorphoscopeError: the file is damaged.
         """
         try:
+            with zipfile.ZipFile(path) as archive:  # torch does not compare its checksums
+                changed = archive.testzip()
+            if changed is not None:
+                raise _damaged(path, f"the checksum of {changed} differs")
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        except MorphoscopeError:
+            raise
         except Exception as error:  # torch raises whatever zip, pickle and its own reader raise
             raise _damaged(
                 path, (str(error).strip() or type(error).__name__).splitlines()[0][:200]
