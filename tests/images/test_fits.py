@@ -194,6 +194,10 @@ def test_blank_counts_in_unsigned_integers_too():
 
 
 def test_an_image_without_data_is_an_error():
+    half = sky((30, 30))
+    half[:, 14:] = 0
+    with pytest.raises(MorphoscopeError, match=r"hole\.fits: only 0\.47 of the pixels hold data; half"):
+        read_fits(primary(half), name="hole.fits")
     for pixels in (np.full((8, 8), np.nan), np.zeros((30, 30))):
         with pytest.raises(MorphoscopeError, match=r"hole\.fits: no pixel has a value"):
             read_fits(primary(pixels), name="hole.fits")

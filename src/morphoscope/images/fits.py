@@ -20,6 +20,8 @@ from morphoscope.images.fits_bands import Plane, read_bands_of
 from morphoscope.images.orientation import placed
 from morphoscope.images.stretch import check_stretch, rendered
 
+MOST_WITHOUT_DATA = 0.5  # share of the pixels, as for cutouts of a mosaic
+
 
 def read_fits(
     content: bytes,
@@ -52,7 +54,8 @@ def read_fits(
         WCS, row 0 is the top (FITS counts rows from the bottom). Pixels without data are painted as sky.
 
     Raises:
-        MorphoscopeError: damaged, no image in it, more than three planes, no data, or a band is not there.
+        MorphoscopeError: damaged, no image in it, more than three planes, data in less than half of the
+            pixels, or a band is not there.
     """
     check_stretch(stretch)
     taken = read_bands_of(content, name, bands)
@@ -102,6 +105,10 @@ def _picture(
     at = [placed(plane.header, plane.pixels.shape[-2:]) for plane in planes]
     pixels = [place.way.picture(plane.pixels) for place, plane in zip(at, planes, strict=True)]
     image_HWC, rendering = rendered(pixels, stretch, name=name, flux=[plane.flux for plane in planes])
+    if rendering.no_data > MOST_WITHOUT_DATA:
+        raise MorphoscopeError(
+            f"{name}: only {1 - rendering.no_data:.2g} of the pixels hold data; half of them were expected"
+        )
     first = at[0]
     said = {
         "no_data": rendering.no_data,
