@@ -3,15 +3,19 @@ from __future__ import annotations
 import csv
 import errno
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from morphoscope.catalogue.formats.convert import convert
+from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import (
     FORMATS,
     check_output,
     read_provenance,
+    remove,
     target_of,
     unreadable_path,
     write_catalogue,
@@ -49,6 +53,51 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(MorphoscopeError, match="the disk is full"):
         write_catalogue(target_of(tmp_path / "c.parquet"), ROWS, {})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["c.parquet", "c.csv", "c.ecsv", "c.fits", "c.vot", "folder"])
+def test_a_full_disk_leaves_nothing_in_any_form(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever letting go of the broken file raises, the disk is blamed and the file is gone."""
+    out = tmp_path / "out" / name
+    target = target_of(out)
+    trial = target.writer(tmp_path / "trial", ROWS.schema, {}, Extent.of(ROWS))
+    trial.abandon()
+    remove(tmp_path / "trial")
+    abandon = type(trial).abandon
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def broken(writer: Any) -> None:
+        abandon(writer)
+        raise pa.ArrowInvalid("Operation on closed file")
+
+    monkeypatch.setattr(type(trial), "write", full)
+    monkeypatch.setattr(type(trial), "abandon", broken)
+    pq.write_table(ROWS, tmp_path / "in.parquet")
+    with pytest.raises(MorphoscopeError, match=f"{name}: the disk is full"):
+        convert(tmp_path / "in.parquet", out)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_folder_that_is_given_up_is_not_finished(tmp_path: Path) -> None:
+    writer = target_of("folder").writer(tmp_path / "folder", ROWS.schema, {}, Extent.of(ROWS))
+    writer.write(ROWS)
+    writer.abandon()
+    assert not (tmp_path / "folder" / "_common_metadata").exists()
+
+
+def test_damaged_input_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    place = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"id": [f"galaxy {k}" for k in range(5000)]}), place, compression="zstd")
+    content = bytearray(place.read_bytes())
+    content[200:800] = b"x" * 600
+    place.write_bytes(content)
+    with pytest.raises(MorphoscopeError, match=r"in\.parquet cannot be read"):
+        convert(place, tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == [place]
 
 
 def test_the_name_says_the_form(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,17 +57,17 @@ def convert(
     check_output(target, overwrite=overwrite)
     if target.path.exists() and target.path.samefile(place):
         raise UsageError(f"{out} is the catalogue itself; choose another name")
-    try:
-        schema = _schema(pq.read_schema(parts[0]), target, single=float32)
-        target.check(schema)
+    with _explained(place):
+        found, provenance = pq.read_schema(parts[0]), parquet_provenance(parts[0])
+    schema = _schema(found, target, single=float32)
+    target.check(schema)
+    with _explained(place):
         extent = _extent(parts, schema)
-        what = f"writing {target.path.name}"
-        with Bar(what, extent.rows, "galaxies") as bar:
-            write_tables(target, _tables(parts, schema, bar), schema, parquet_provenance(parts[0]), extent)
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise MorphoscopeError(f"{place} cannot be read: {str(error).splitlines()[0]}") from error
-    except TypeError as error:
-        raise UsageError(f"{place}: {error}") from error
+    with Bar(f"writing {target.path.name}", extent.rows, "galaxies") as bar:
+        try:
+            write_tables(target, _tables(place, parts, schema, bar), schema, provenance, extent)
+        except TypeError as error:
+            raise UsageError(f"{place}: {error}") from error
     return extent.rows
 
 
@@ -139,9 +140,19 @@ def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
     return extent
 
 
-def _tables(parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> Iterator[pa.Table]:
-    for part in parts:
-        with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(PIECE, columns=schema.names):
-                yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
-                bar.advance(batch.num_rows)
+def _tables(place: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> Iterator[pa.Table]:
+    with _explained(place):
+        for part in parts:
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches(PIECE, columns=schema.names):
+                    yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+                    bar.advance(batch.num_rows)
+
+
+@contextlib.contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    """What goes wrong in reading is the catalogue's fault, and not that of the file being written."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError
+        raise MorphoscopeError(f"{place} cannot be read: {str(error).splitlines()[0]}") from error

@@ -305,4 +305,6 @@ class ShardedCatalogue:
         if first.exists():
             pq.write_metadata(pq.read_schema(first), self._place / MARK)
 
-    abandon = close
+    def abandon(self) -> None:
+        """Close the file that is open, which will be deleted."""
+        self._finish()

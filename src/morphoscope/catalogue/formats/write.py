@@ -179,14 +179,17 @@ def written(
     target: Target, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent
 ) -> Iterator[Writer]:
     """A writer whose file at ``place`` is finished at the end of the block, and gone after an error."""
-    writer = target.writer(place, schema, provenance, extent)
     try:
-        yield writer
-        writer.close()
+        writer = target.writer(place, schema, provenance, extent)
+        try:
+            yield writer
+            writer.close()
+        except BaseException:
+            # Whatever letting go of a broken file raises must not hide the first error.
+            with contextlib.suppress(Exception):
+                writer.abandon()
+            raise
     except BaseException:
-        # A full disk must not hide the first error by a second.
-        with contextlib.suppress(OSError):
-            writer.abandon()
         remove(place)
         raise
 
