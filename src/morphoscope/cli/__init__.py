@@ -71,8 +71,8 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         note(f"morphoscope: {where}{error.strerror or error}")
         status = 1
-    except SystemExit as end:
-        if end.code != 130:
+    except (SystemExit, KeyboardInterrupt) as end:  # Ctrl-C while typer is still looking at the commands
+        if isinstance(end, SystemExit) and end.code != 130:
             raise
         note(
             "morphoscope: interrupted; nothing half-written is left. A training or a catalogue goes on "
