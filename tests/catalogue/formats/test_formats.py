@@ -370,6 +370,14 @@ def test_a_csv_runs_nothing_in_a_spreadsheet(tmp_path: Path, capsys: pytest.Capt
     assert "'=1,a.jpg" in (tmp_path / "c.unreadable.csv").read_text()
 
 
+def test_a_line_break_in_ecsv_swallows_no_rows(tmp_path: Path) -> None:
+    """astropy 8 drops lines that begin with '#', also within a quoted cell."""
+    rows = pa.table({"id": ["first\n# second", "b\r", "c"], "p": pa.array([0.1, 0.2, 0.3])})
+    target = target_of(tmp_path / "c.ecsv")
+    write_catalogue(target, rows, {})
+    assert Table.read(target.path)["id"].tolist() == [r"first\n# second", r"b\r", "c"]
+
+
 def test_a_string_longer_than_counted_is_no_shorter_string(tmp_path: Path) -> None:
     rows = pa.table({"id": ["abc"]})
     target = target_of(tmp_path / "c.fits")

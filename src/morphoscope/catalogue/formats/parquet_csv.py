@@ -189,7 +189,11 @@ def check_ecsv(schema: pa.Schema, name: str) -> None:
 
 
 class EcsvCatalogue:
-    """ECSV: a CSV under astropy's header with units, descriptions, types and the provenance."""
+    r"""ECSV: a CSV under astropy's header with units, descriptions, types and the provenance.
+
+    Line breaks within a cell are written as ``\n`` and ``\r``: astropy drops lines that begin with ``#``,
+    also in the middle of a quoted cell.
+    """
 
     def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
         del extent
@@ -205,8 +209,12 @@ class EcsvCatalogue:
             raise
 
     def write(self, table: pa.Table) -> None:
-        """Add some rows."""
-        self._file.write_table(_as_text(table))
+        """Append rows."""
+        table = _as_text(table)
+        for number, column in enumerate(table.schema):
+            if pa.types.is_string(column.type):
+                table = table.set_column(number, column, _on_one_line(table[column.name]))
+        self._file.write_table(table)
 
     def close(self) -> None:
         """Write what is still held back."""
@@ -216,6 +224,14 @@ class EcsvCatalogue:
             self._stream.close()
 
     abandon = close
+
+
+def _on_one_line(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    for line_break, escape in (("\n", r"\n"), ("\r", r"\r")):
+        column = pc.call_function(
+            "replace_substring", [column], pc.ReplaceSubstringOptions(line_break, escape)
+        )
+    return column
 
 
 def _flat(schema: pa.Schema) -> pa.Schema:
