@@ -7,7 +7,9 @@ import torch
 from torch.nn.functional import conv2d
 
 from morphoscope.models.attention import (
+    BottleneckAttention,
     ChannelGate,
+    GlobalAttention,
     MultiScaleAttention,
     SpatialGate,
     TiledChannelGate,
@@ -86,3 +88,46 @@ def test_the_gate_of_the_published_count(width: int) -> None:
     """`tong`: 5C²/16 + 17C/16 + 98 weights in a unit of inner width C."""
     counted = sum(p.numel() for p in attention("tiled-cbam", 4 * width).parameters())
     assert counted == 5 * width**2 // 16 + 17 * width // 16 + 98
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_bam_is_equations_1_to_4_of_park(features: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    module = BottleneckAttention(64, 16).eval()
+    first, _, last = module.channel
+    hidden = (features.mean((2, 3)) @ first.weight.flatten(1).T + first.bias).clamp(min=0)
+    by_channel = (hidden @ last.weight.flatten(1).T + last.bias)[:, :, None, None]
+    gate = by_channel / (1 + 1e-5) ** 0.5 + module.spatial_norm(module.spatial(features))
+    torch.testing.assert_close(module(features), features * (1 + gate.sigmoid()))
+    # C = 64, r = 16: 64·4 + 4 + 4·64 + 64 + 2·64 by channel, 64·4 + 4 + 2·(4·4·9 + 4) + 4 + 1 + 2 by position
+    assert _count(module) == 708 + 563
+
+
+def test_bam_sees_further_than_its_kernels(features: torch.Tensor) -> None:
+    """Two 3 × 3 convolutions with dilation 4 reach eight pixels."""
+    spatial = BottleneckAttention(8, 2).spatial.double()
+    image = torch.randn(1, 8, 21, 21, dtype=torch.float64, requires_grad=True)
+    spatial(image)[0, 0, 10, 10].backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum((0, 1)).nonzero()
+    assert seen.min() >= 2
+    assert seen.max() <= 18
+
+
+def test_gam_gates_channels_at_each_position_then_positions_in_each_channel(features: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    module = GlobalAttention(64, 16).eval()
+    moved = torch.roll(features, 2, dims=3)
+    torch.testing.assert_close(module.channel(moved), torch.roll(module.channel(features), 2, dims=3))
+    gated = features * module.channel(features).sigmoid()
+    torch.testing.assert_close(module(features), gated * module.spatial(gated).sigmoid())
+    assert _count(module) == (64 * 4 + 4 + 4 * 64 + 64) + (49 * 64 * 4 + 4 + 8 + 49 * 4 * 64 + 64 + 128)
+
+
+@pytest.mark.parametrize(("channels", "kernel"), [(64, 3), (128, 5), (1280, 5), (2048, 7)])
+def test_eca_has_the_kernel_of_its_equation(channels: int, kernel: int) -> None:
+    """Wang et al. 2020, equation 12: |log2(C)/2 + 1/2|, the next odd number."""
+    assert _count(attention("eca", channels)) == kernel

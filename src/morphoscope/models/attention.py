@@ -14,9 +14,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from timm.layers.eca import EcaModule
 from torch import nn
 
-Attention = Literal["none", "channel", "spatial", "cbam", "tiled-cbam", "cbam-residual", "multi-scale"]
+Attention = Literal[
+    "none", "channel", "spatial", "cbam", "tiled-cbam", "cbam-residual", "multi-scale", "eca", "bam", "gam"
+]
 
 
 class ChannelGate(nn.Module):
@@ -136,6 +139,71 @@ class MultiScaleAttention(nn.Module):
         return (grouped * weights.sigmoid()).reshape(features_NCHW.shape)
 
 
+class BottleneckAttention(nn.Module):
+    """BAM: F + F ⊗ σ(M_c(F) + M_s(F)) (Park et al. 2018, equations 1 to 4).
+
+    M_c is a perceptron on the mean over positions, M_s four convolutions, the middle two 3 × 3 with dilation;
+    batch normalisation ends both. The equations leave out the activations; a ReLU follows every layer but the
+    last of each branch.
+
+    Args:
+        channels: C.
+        reduction: r; the inner layers of both branches have C / r channels.
+        dilation: of the 3 × 3 convolutions; the paper uses 4.
+    """
+
+    def __init__(self, channels: int, reduction: int, dilation: int = 4) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.channel = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1))
+        self.channel_norm = nn.BatchNorm2d(channels)
+        self.spatial = nn.Sequential(
+            nn.Conv2d(channels, inner, 1),
+            nn.ReLU(),
+            nn.Conv2d(inner, inner, 3, padding=dilation, dilation=dilation),
+            nn.ReLU(),
+            nn.Conv2d(inner, inner, 3, padding=dilation, dilation=dilation),
+            nn.ReLU(),
+            nn.Conv2d(inner, 1, 1),
+        )
+        self.spatial_norm = nn.BatchNorm2d(1)
+
+    def forward(self, features_NCHW: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) → the same shape."""
+        by_channel = self.channel(features_NCHW.mean((2, 3), keepdim=True)).expand_as(features_NCHW)
+        gate = self.channel_norm(by_channel) + self.spatial_norm(self.spatial(features_NCHW))
+        return features_NCHW + features_NCHW * gate.sigmoid()
+
+
+class GlobalAttention(nn.Module):
+    """GAM: M_s(F') ⊗ F' of F' = M_c(F) ⊗ F, without any pooling (Liu et al. 2021, equations 1 and 2).
+
+    M_c is a perceptron over the channels at each position, M_s two 7 × 7 convolutions through C / r channels
+    with batch normalisation; a sigmoid ends both.
+
+    Args:
+        channels: C.
+        reduction: r.
+    """
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.channel = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1))
+        self.spatial = nn.Sequential(
+            nn.Conv2d(channels, inner, 7, padding=3),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(),
+            nn.Conv2d(inner, channels, 7, padding=3),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, features_NCHW: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) → the same shape."""
+        gated = features_NCHW * self.channel(features_NCHW).sigmoid()
+        return gated * self.spatial(gated).sigmoid()
+
+
 def _weighed(branch: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Σ_c softmax_c(mean over positions of ``branch``) · ``other``: (n, c, H, W) → (n, 1, H, W)."""
     shares = branch.mean((2, 3), keepdim=True).softmax(dim=1)
@@ -147,7 +215,8 @@ def attention(kind: Attention, channels: int, reduction: int = 16) -> nn.Module:
 
     ``cbam`` is a channel gate, then a spatial gate; ``channel`` and ``spatial`` are one of the two;
     ``tiled-cbam`` has `tong`'s gate of the published count; ``cbam-residual`` is `ng`'s (a bias in the 7 × 7
-    convolution, the input added).
+    convolution, the input added). ``eca`` is timm's efficient channel attention (Wang et al. 2020), whose
+    one-dimensional convolution over the channels has no reduction ratio.
     """
     makers = {
         "none": nn.Identity,
@@ -159,5 +228,8 @@ def attention(kind: Attention, channels: int, reduction: int = 16) -> nn.Module:
             nn.Sequential(ChannelGate(channels, reduction), SpatialGate(bias=True))
         ),
         "multi-scale": lambda: MultiScaleAttention(channels),
+        "eca": lambda: EcaModule(channels),
+        "bam": lambda: BottleneckAttention(channels, reduction),
+        "gam": lambda: GlobalAttention(channels, reduction),
     }
     return makers[kind]()

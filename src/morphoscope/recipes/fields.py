@@ -138,11 +138,20 @@ class Model(Part):
         default="pretrained",
         description="starting weights of the layers that learn, if weights are pretrained",
     )
-    attention: Literal["none", "channel", "spatial", "cbam", "tiled-cbam", "cbam-residual", "multi-scale"] = (
-        Field(
-            default="none",
-            description="in every unit of this program's layouts; on the last feature map of timm models",
-        )
+    attention: Literal[
+        "none",
+        "channel",
+        "spatial",
+        "cbam",
+        "tiled-cbam",
+        "cbam-residual",
+        "multi-scale",
+        "eca",
+        "bam",
+        "gam",
+    ] = Field(
+        default="none",
+        description="in every unit of this program's layouts; on the last feature map of timm models",
     )
     reduction: int = Field(default=16, ge=1, description="reduction ratio of the channel gate")
     shortcut: Literal["standard", "projection", "none"] = Field(

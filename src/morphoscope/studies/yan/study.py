@@ -77,6 +77,15 @@ def _without(kind: str) -> Recipe:
     )
 
 
+def other_attention(kind: str, words: str) -> Recipe:
+    """Section 4, future work: other attention in the place of CBAM."""
+    return cbam().changed(
+        name=f"yan/efficientnetv2s-{kind}",
+        about=f"EfficientNetV2-S, {words} in place of CBAM (the paper's future work)",
+        model={"attention": kind, "pool": "average"},
+    )
+
+
 def _compared(name: str, timm_name: str, words: str) -> Recipe:
     """Table 2, rows 1 to 4: another network, the same head and protocol."""
     return _base().changed(
@@ -103,6 +112,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     lambda: _without("none"),
     lambda: _without("channel"),
     lambda: _without("spatial"),
+    lambda: other_attention("eca", "efficient channel attention"),
+    lambda: other_attention("bam", "the bottleneck attention module"),
+    lambda: other_attention("gam", "global attention"),
     *(lambda stages=stages: fused(stages) for stages in FUSED),
 )
 
@@ -131,7 +143,7 @@ def _sections(page: StudyPage) -> None:
         page,
         [
             (f"yan/efficientnetv2s{tail}", "yan/efficientnetv2s")
-            for tail in ("-cbam", "-channel", "-spatial", "-cbam-published")
+            for tail in ("-cbam", "-channel", "-spatial", "-eca", "-bam", "-gam", "-cbam-published")
         ],
         ["accuracy", "macro_f1"],
         "Differences to EfficientNetV2-S without attention and with the same head, percentage points. The "
