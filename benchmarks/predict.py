@@ -178,7 +178,7 @@ def rates(
             asked.turns,
             shared=predictor.device.type == "cpu",
         )
-        report[kind]["number_format"] = predictor.number_format
+        report[kind]["number_format"] = predictor.precision_words
     return report
 
 

@@ -32,8 +32,8 @@ class BrightnessPredictor:
         self.calibration: Calibration | None = None
         self.sizes: list[int] = []
 
-    number_format = "fp32 on cpu"
-    has_ood_score, opinions, dropout, reference = False, 1, None, None
+    precision_words = "fp32 on cpu"
+    has_ood_score, member_count, dropout, distribution = False, 1, None, None
 
     @property
     def calibration_words(self) -> str:

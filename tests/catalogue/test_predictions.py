@@ -223,9 +223,9 @@ def test_dropout_samples_are_networks_of_their_own_and_the_same_every_time(
 ):
     sampled = ms.load(runs[1], dropout_samples=8)
     look = sampled.predictor.predict(images)
-    assert look.opinions_ONK.shape == (8, 9, 2)
-    assert np.ptp(look.opinions_ONK, axis=0).max() > 1e-4
-    assert look.predictions_NK == pytest.approx(look.opinions_ONK.mean(axis=0), abs=1e-6)
+    assert look.members_MNK.shape == (8, 9, 2)
+    assert np.ptp(look.members_MNK, axis=0).max() > 1e-4
+    assert look.predictions_NK == pytest.approx(look.members_MNK.mean(axis=0), abs=1e-6)
     alone = ms.load(runs[1], dropout_samples=8).predict(images[4:5])
     assert alone == pytest.approx(look.predictions_NK[4:5], abs=1e-5)  # whatever is in the batch
     for name in ("a.csv", "b.csv"):

@@ -13,7 +13,7 @@ from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.evaluation import fit_uncertainty
 from morphoscope.evaluation.evaluate import calibrate, evaluate, evaluate_elsewhere
-from morphoscope.inference.ood import FILE, fit_reference, read_reference
+from morphoscope.inference.ood import FILE, fit_distribution, read_distribution
 from morphoscope.inference.predictor import Predictor
 from morphoscope.labels.scheme import Classes
 from morphoscope.recipes import Recipe
@@ -66,7 +66,7 @@ def run(blobs: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_an_evaluation_leaves_a_reference_for_its_views_and_those_within(run: Run, blobs: Store):
-    kept = read_reference(run)
+    kept = read_distribution(run)
     assert kept is not None
     assert sorted(kept.held_out) == [1, 2]
     split = run.split(blobs)
@@ -77,7 +77,7 @@ def test_an_evaluation_leaves_a_reference_for_its_views_and_those_within(run: Ru
     assert kept.held_out[1] == pytest.approx(np.sort(kept.distances(features)), rel=1e-4)
     learned = one.predict([blobs.images[row] for row in split.train]).features_ND
     assert learned is not None
-    fresh = fit_reference(learned)
+    fresh = fit_distribution(learned)
     assert fresh is not None
     assert kept.distances(features) == pytest.approx(fresh.distances(features), rel=1e-3)
 
@@ -135,11 +135,11 @@ def test_more_views_are_added_to_the_reference_that_is_there(
     monkeypatch.setattr(fit_uncertainty, "_ood_samples", lambda *_: {})
     copytree(run.path, tmp_path / "run")
     other = open_run(tmp_path / "run")
-    before = read_reference(other)
+    before = read_distribution(other)
     assert before is not None
     assert not Predictor(other, views=8).has_ood_score
     evaluate(other, blobs, views=8)
-    after = read_reference(other)
+    after = read_distribution(other)
     assert after is not None
     assert sorted(after.held_out) == [1, 2, 8]  # a mirror image is none of the eight turns: 2 is as it was
     assert (after.held_out[2] == before.held_out[2]).all()
@@ -167,7 +167,7 @@ def test_a_run_without_test_galaxies_has_a_reference_too(run: Run, blobs: Store,
     other = open_run(tmp_path / "run")
     quiet = replace(other, recipe=other.recipe.changed({"evaluation.calibrate": False}))
     calibrate(quiet, blobs)
-    assert read_reference(other) is not None
+    assert read_distribution(other) is not None
     assert not (other.path / "calibration.json").exists()
 
 

@@ -11,12 +11,13 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.inference import ood as module
 from morphoscope.inference.ood import (
     FILE,
-    Reference,
-    fit_reference,
-    keep_reference,
+    KIND,
+    FeatureDistribution,
+    fit_distribution,
+    keep_distribution,
     kept_distances,
-    read_reference,
-    why_no_reference,
+    read_distribution,
+    why_no_ood_score,
 )
 from morphoscope.metrics.bootstrap import auroc
 
@@ -35,7 +36,7 @@ def _run(path: Path) -> Any:
 
 def test_distances_are_mahalanobis_distances_of_the_shrunk_covariance():
     features, _ = _drawn(400, 6)
-    found = fit_reference(features)
+    found = fit_distribution(features)
     assert found is not None
     centred = features - features.mean(axis=0)
     sample = centred.T @ centred / len(features)
@@ -46,7 +47,7 @@ def test_distances_are_mahalanobis_distances_of_the_shrunk_covariance():
 
 def test_few_eigenvectors_are_a_sphere_in_the_other_directions():
     features, _ = _drawn(2000, 8)
-    found = fit_reference(features, largest=3 * 8 * 4)
+    found = fit_distribution(features, largest=3 * 8 * 4)
     assert found is not None
     assert found.vectors_ED.shape == (3, 8)
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
@@ -60,7 +61,7 @@ def test_few_eigenvectors_are_a_sphere_in_the_other_directions():
 
 def test_fewer_galaxies_than_features_give_the_same_as_the_whole_covariance():
     features, _ = _drawn(30, 40)
-    found = fit_reference(features)
+    found = fit_distribution(features)
     assert found is not None
     assert found.vectors_ED.shape == (29, 40)
     mean = features.mean(axis=0, dtype=np.float64)
@@ -82,12 +83,14 @@ def test_a_few_eigenvectors_of_many_are_found_without_the_others():
 
 def test_wide_features_make_a_small_file(tmp_path: Path):
     features = np.random.default_rng(0).normal(size=(300, 2048)).astype(np.float32)
-    found = fit_reference(features)
+    found = fit_distribution(features)
     assert found is not None
     held_out = {1: kept_distances(found.distances(features)), 16: np.ones(5000, np.float32)}
-    keep_reference(_run(tmp_path), Reference(found.mean_D, found.vectors_ED, found.floor, 300, held_out))
+    keep_distribution(
+        _run(tmp_path), FeatureDistribution(found.mean_D, found.vectors_ED, found.floor, 300, held_out)
+    )
     assert (tmp_path / FILE).stat().st_size < 2_000_000
-    again = read_reference(_run(tmp_path))
+    again = read_distribution(_run(tmp_path))
     assert again is not None
     assert (again.distances(features) == found.distances(features)).all()
     assert again.galaxies == 300
@@ -95,15 +98,15 @@ def test_wide_features_make_a_small_file(tmp_path: Path):
 
 
 def test_features_without_a_spread_give_no_reference():
-    assert fit_reference(np.ones((50, 4), np.float32)) is None
-    assert fit_reference(_drawn(19, 4)[0]) is None
+    assert fit_distribution(np.ones((50, 4), np.float32)) is None
+    assert fit_distribution(_drawn(19, 4)[0]) is None
     broken = _drawn(50, 4)[0]
     broken[3, 2] = np.nan
-    assert fit_reference(broken) is None
+    assert fit_distribution(broken) is None
 
 
 def test_what_is_not_finite_is_infinitely_strange():
-    found = fit_reference(_drawn(50, 4)[0])
+    found = fit_distribution(_drawn(50, 4)[0])
     assert found is not None
     with np.errstate(invalid="ignore"):
         assert (
@@ -113,12 +116,12 @@ def test_what_is_not_finite_is_infinitely_strange():
 
 def test_typicality_is_a_share_of_held_out_galaxies():
     held_out = np.linspace(1, 2, 199).astype(np.float32)
-    found = Reference(np.zeros(1, np.float32), np.zeros((1, 1), np.float32), 1.0, 50, {1: held_out})
-    assert found.typicality(np.array([0.0, 1.5, 2.0, 9.0]), 1) == pytest.approx(
+    found = FeatureDistribution(np.zeros(1, np.float32), np.zeros((1, 1), np.float32), 1.0, 50, {1: held_out})
+    assert found.p_values(np.array([0.0, 1.5, 2.0, 9.0]), 1) == pytest.approx(
         [1, 101 / 200, 2 / 200, 1 / 200]
     )
     assert found.rare_distance(1) == held_out[189]  # 190 of 200 are 95 %
-    few = Reference(found.mean_D, found.vectors_ED, 1.0, 50, {1: held_out[:15]})
+    few = FeatureDistribution(found.mean_D, found.vectors_ED, 1.0, 50, {1: held_out[:15]})
     assert few.rare_distance(1) == held_out[14]
 
 
@@ -127,8 +130,8 @@ def test_typicality_is_below_p_for_a_share_p_of_galaxies_of_the_same_kind():
     for seed in range(200):
         rng = np.random.default_rng(seed)
         held_out = {1: np.sort(rng.gamma(3, size=60))}
-        found = Reference(np.zeros(1, np.float32), np.zeros((1, 1), np.float32), 1.0, 50, held_out)
-        shares.append(np.mean(found.typicality(rng.gamma(3, size=60), 1) <= 0.1))
+        found = FeatureDistribution(np.zeros(1, np.float32), np.zeros((1, 1), np.float32), 1.0, 50, held_out)
+        shares.append(np.mean(found.p_values(rng.gamma(3, size=60), 1) <= 0.1))
     assert np.mean(shares) == pytest.approx(6 / 61, abs=0.01)  # ⌊0.1 · 61⌋ / 61
 
 
@@ -140,23 +143,74 @@ def test_very_many_distances_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_damaged_or_foreign_reference_is_refused(tmp_path: Path):
     run = _run(tmp_path)
-    assert read_reference(run) is None
-    assert "calibrate" in why_no_reference(run, 1)
-    found = fit_reference(_drawn(50, 4)[0])
+    assert read_distribution(run) is None
+    assert "calibrate" in why_no_ood_score(run, 1)
+    found = fit_distribution(_drawn(50, 4)[0])
     assert found is not None
-    keep_reference(run, found)
-    assert "no views, not for 8" in why_no_reference(run, 8)
+    keep_distribution(run, found)
+    assert "no views, not for 8" in why_no_ood_score(run, 8)
     run.header.weights_sha256 = "b" * 64
     with pytest.raises(MorphoscopeError, match="other weights"):
-        read_reference(run)
+        read_distribution(run)
     run.header.weights_sha256 = "a" * 64
     whole = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MorphoscopeError, match="damaged"):
-        read_reference(run)
+        read_distribution(run)
     (tmp_path / FILE).write_bytes(whole.replace(b'format_version\\": 1', b'format_version\\": 9'))
     with pytest.raises(MorphoscopeError, match="newer morphoscope"):
-        read_reference(run)
+        read_distribution(run)
+
+
+@pytest.mark.parametrize(
+    ("note", "tensors"),
+    [
+        ("[]", {}),
+        ('"text"', {}),
+        ("{}", {}),
+        ("[" * 100_000, {}),
+        ('{"format_version": null, "galaxies": 1}', {}),
+        ('{"format_version": Infinity, "galaxies": 1}', {}),
+        ('{"format_version": 1, "galaxies": "many"}', {}),
+        (None, {"mean": np.zeros((2, 2), np.float32)}),
+        (None, {"mean": np.zeros(5, np.float32)}),
+        (None, {"mean": np.zeros(4, np.int32)}),
+        (None, {"vectors": np.full((2, 4), np.nan, np.float32)}),
+        (None, {"floor": np.array([0.0])}),
+        (None, {"floor": np.array([1.0, 2.0])}),
+        (None, {"floor": np.array([np.inf])}),
+        (None, {"held_out.1": np.array([2.0, 1.0], np.float32)}),
+        (None, {"held_out.1": np.zeros(0, np.float32)}),
+        (None, {"held_out.one": np.ones(30, np.float32)}),
+    ],
+    ids=range(17),
+)
+def test_a_feature_distribution_that_cannot_be_is_refused(
+    tmp_path: Path, note: str | None, tensors: dict[str, np.ndarray]
+):
+    from safetensors.numpy import save_file
+
+    whole = {
+        "mean": np.zeros(4, np.float32),
+        "vectors": np.zeros((2, 4), np.float32),
+        "floor": np.array([1.0]),
+        "held_out.1": np.ones(30, np.float32),
+    }
+    said = '{"format_version": 1, "galaxies": 30, "weights_sha256": "%s"}' % ("a" * 64)
+    save_file(whole, tmp_path / FILE, {KIND: said})
+    assert read_distribution(_run(tmp_path)) is not None
+    save_file(whole | tensors, tmp_path / FILE, {KIND: said if note is None else note})
+    with pytest.raises(MorphoscopeError, match="is damaged: it is not the feature distribution"):
+        read_distribution(_run(tmp_path))
+
+
+def test_a_feature_distribution_is_read_only_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = fit_distribution(_drawn(50, 4)[0])
+    assert found is not None
+    keep_distribution(_run(tmp_path), found)
+    monkeypatch.setattr(module, "LARGEST_FILE", (tmp_path / FILE).stat().st_size - 1)
+    with pytest.raises(MorphoscopeError, match="larger than"):
+        read_distribution(_run(tmp_path))
 
 
 def test_auroc_is_scikit_learns_with_an_interval_that_has_a_width():

@@ -93,7 +93,7 @@ def test_an_exported_file_predicts_without_its_run(
     catalogues = [
         each.catalogue(pictures, tmp_path / f"{k}.parquet").out for k, each in enumerate((loaded, original))
     ]
-    assert "an exported file does not carry the reference" in capsys.readouterr().err
+    assert "an exported file does not carry the feature distribution" in capsys.readouterr().err
     tables = [pq.read_table(out) for out in catalogues]
     same_rows(tables[0], tables[1].drop_columns(["out_of_distribution", "typicality"]), 1e-5)
     said, expected = (read_provenance(out) for out in catalogues)
@@ -111,7 +111,7 @@ def test_an_ensemble_answers_through_onnx(
     for members in ([run.path, second.path], [exported, second.path]):
         loaded = api.load(members, engine="onnx" if members[0] == run.path else None)
         look = loaded.answering.predict(images)
-        np.testing.assert_allclose(look.opinions_ONK, expected.opinions_ONK, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(look.members_MNK, expected.members_MNK, rtol=0, atol=1e-5)
         np.testing.assert_allclose(look.predictions_NK, expected.predictions_NK, rtol=0, atol=1e-5)
         assert all(isinstance(member.run, onnx_run.OnnxRun) for member in loaded.answering.members)  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="one run after the other is published; 2 were given"):

@@ -513,7 +513,7 @@ def train(
     """
     from morphoscope.evaluation.evaluate import calibrate, evaluate
     from morphoscope.inference.calibration import read_calibration
-    from morphoscope.inference.ood import read_reference
+    from morphoscope.inference.ood import read_distribution
     from morphoscope.training.fit import fit
 
     recipe = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
@@ -522,7 +522,7 @@ def train(
     if not is_rank_0():  # the others of torchrun's processes have done their part
         return LoadedRun(run)
     if recipe.data.test == 0:
-        if read_calibration(run) is None or read_reference(run) is None:
+        if read_calibration(run) is None or read_distribution(run) is None:
             calibrate(run, store)
     elif not run.metrics():
         evaluate(run, store)

@@ -148,7 +148,7 @@ def provenance_of(
         "recipe": run.recipe.name,
         "weights_sha256": run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors"),
         "views": str(predictor.views),
-        "number_format": predictor.number_format,
+        "number_format": predictor.precision_words,
         "calibration": predictor.calibration_words,
         "adapted": f"batch normalisation to {adapted} images of the input" if adapted else "no",
         "sets": "none" if sets is None else sets.words,

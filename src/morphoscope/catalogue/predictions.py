@@ -99,7 +99,7 @@ class FullColumns:
     ) -> None:
         self.predictor = predictor
         self.embedding = _embedding(predictor, out) if embeddings else None
-        self.disagreement = _disagreement(predictor) if predictor.opinions > 1 else None
+        self.disagreement = _disagreement(predictor) if predictor.member_count > 1 else None
         scores = (OOD_SCORE, P_VALUE) if predictor.has_ood_score else ()
         optional = (*scores, self.disagreement, self.embedding)
         self.extras: Sequence[Column] = tuple(column for column in optional if column is not None)
@@ -113,8 +113,8 @@ class FullColumns:
         members = list(_members(predictor))
         said = {"reference": "none"}
         if predictor.has_ood_score:
-            galaxies = [member.reference.galaxies for member in members if member.reference is not None]
-            held_out = [len(m.reference.held_out[m.views]) for m in members if m.reference is not None]
+            galaxies = [member.distribution.galaxies for member in members if member.distribution is not None]
+            held_out = [len(m.distribution.held_out[m.views]) for m in members if m.distribution is not None]
             said["reference"] = (
                 f"{METHOD} from {_listed(galaxies)} training galaxies, read off {_listed(held_out)} held-out "
                 "ones"
@@ -151,7 +151,7 @@ class FullColumns:
             elif extra is self.embedding and prediction.features_ND is not None:
                 value = _stored(prediction.features_ND, extra.kind)
             elif extra is self.disagreement:
-                value = mutual_information(self.predictor.scheme, prediction.opinions_ONK)
+                value = mutual_information(self.predictor.scheme, prediction.members_MNK)
             if value is None:
                 raise MorphoscopeError(
                     f"run '{self.predictor.run.name}' has no values for the column '{extra.name}'"
@@ -162,11 +162,11 @@ class FullColumns:
 
 def note_missing_scores(predictor: Predictor | Ensemble) -> None:
     """Note why a catalogue has no column ``out_of_distribution``."""
-    from morphoscope.inference.ood import why_no_reference
+    from morphoscope.inference.ood import why_no_ood_score
 
     for member in _members(predictor):
         if not member.has_ood_score:
-            note(f"no column {OOD_SCORE.name}: {why_no_reference(member.run, member.views)}")
+            note(f"no column {OOD_SCORE.name}: {why_no_ood_score(member.run, member.views)}")
             return
 
 
@@ -183,7 +183,7 @@ def _listed(numbers: Sequence[int]) -> str:
 def _disagreement(predictor: Predictor | Ensemble) -> Column:
     what = "ensemble members" if len(_members(predictor)) > 1 else "Monte-Carlo samples"
     meaning = (
-        f"mutual information in nats: how much {predictor.opinions} {what} "
+        f"mutual information in nats: how much {predictor.member_count} {what} "
         f"disagree{predictor.scheme.entropy_note}; 0 if not at all"
     )
     return Column("mutual_information", pa.float32(), meaning)

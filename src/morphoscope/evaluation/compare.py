@@ -1,11 +1,9 @@
-"""Runs side by side on the same galaxies: is one better, by how much, and where.
+"""Compare runs on the same galaxies: is one better, by how much, and where.
 
-Shape letters: N galaxies, K classes or answers, R resamples.
+Predictions are brought into one order of galaxies. Each difference is second − first of a pair, resampled
+galaxy by galaxy for both at once, so that galaxies which are easy or hard for both do not widen the interval.
 
-Each difference is second − first of a pair, measured on the same galaxies and resampled together, which
-takes the galaxies that both find easy or hard out of the interval.
-
-Several runs' predictions brought into one order of galaxies, or refused if they do not belong together.
+Shape letters: N galaxies, K classes or answers.
 """
 
 from __future__ import annotations

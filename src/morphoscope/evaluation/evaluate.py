@@ -1,15 +1,11 @@
-"""Measure a run on held-out galaxies and keep every prediction.
+"""Measure a run, or an ensemble, on galaxies it was not trained on, and write every prediction.
 
 Shape letters: V views, N galaxies, K outputs.
-
-An ensemble measured: on galaxies that no member learned from, or on another store.
-
-Shape letters: N galaxies, K outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -21,11 +17,13 @@ from morphoscope import files
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.fit_uncertainty import (
+    CHUNK,
     calibration_results,
     finish,
     fit_views,
     held_out_of,
     ood_results,
+    outputs_by_chunk,
     set_results,
 )
 from morphoscope.files import write_json
@@ -38,7 +36,6 @@ from morphoscope.metrics.conformal import check_coverage
 from morphoscope.progress import Bar
 from morphoscope.runs.run import Run
 
-CHUNK = 512  # galaxies between two movements of the progress bar
 COVERAGE = 0.9  # of prediction sets, where none was asked for
 
 
@@ -57,11 +54,10 @@ def evaluate(
         run: a finished run.
         store: the store of its training.
         views: test-time augmentation; None: as the recipe says.
-        calibrated: correct the answers first; None: as the recipe says.
-        coverage: share of galaxies that prediction sets are to hold the truth of.
-        keep: fit the calibration anew on the validation galaxies and write it, the reference of what the
-            training's galaxies look like, ``metrics.json`` and ``predictions.parquet`` into the run.
-            Otherwise the run's own are used, if it has them.
+        calibrated: measure calibrated predictions; None: as the recipe says.
+        coverage: share of galaxies whose prediction set should hold the truth.
+        keep: fit calibration and feature distribution, and write them, ``metrics.json`` and
+            ``predictions.parquet`` into the run. Otherwise those in the run are used, if it has them.
 
     Returns:
         ``scheme`` (the kind of label), ``views``, ``best_epoch``, ``test`` and ``validation`` (from the
@@ -123,13 +119,13 @@ def evaluate_elsewhere(
 ) -> dict[str, Any]:
     """Metrics of a run on every labelled galaxy of another store.
 
-    The store has the run's labels, or others that they can be translated to: ten classes of Galaxy10 to
-    the five of `tong` (see :mod:`morphoscope.labels.translate`). The calibration is the run's own: on
-    another survey it may be wrong, and what is measured says how much.
+    The store has the run's labels, or labels they can be translated to: the ten classes of Galaxy10 to the
+    five of `tong` (see :mod:`morphoscope.labels.translate`). The calibration is the run's own; on another
+    survey it may be wrong, and the result says by how much.
 
     Returns:
-        The same document as :func:`evaluate`, with all galaxies as ``test``; nothing is written. Of
-        translated answers neither calibration nor sets are measured.
+        The same document as :func:`evaluate`, with all galaxies as ``test``; nothing is written. For
+        translated predictions calibration and sets are None.
 
     Raises:
         MorphoscopeError: the store has other labels, or no galaxy has one.
@@ -139,7 +135,7 @@ def evaluate_elsewhere(
     if matrix_KL is None and scheme.output_names != run.scheme.output_names:
         raise MorphoscopeError(
             f"{store.path} has the labels {', '.join(scheme.output_names[:5])}, ...; the run "
-            f"answers {', '.join(run.scheme.output_names[:5])}, ..."
+            f"predicts {', '.join(run.scheme.output_names[:5])}, ..."
         )
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
@@ -167,14 +163,14 @@ def evaluate_elsewhere(
 def predict_rows(
     predictor: Predictor, store: Store, rows: np.ndarray, what: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of some rows of a store the network's own answers, averaged over the views, (N, K) float32, and
-    distances from the training's galaxies, (N,): of a run without reference, NaN.
+    """The network's own predictions for some rows of a store, averaged over the views, (N, K) float32, and
+    distances from the training galaxies, (N,), NaN for a run without a feature distribution.
     """
-    answers, distances = [], []
-    for predictions_VNK, features_VND in _chunks(predictor, store, rows, what):
-        answers.append(mean_over_views(predictions_VNK))
+    predictions, distances = [], []
+    for predictions_VNK, features_VND in outputs_by_chunk(predictor, store, rows, f"predicting {what}"):
+        predictions.append(mean_over_views(predictions_VNK))
         distances.append(predictor.distances(mean_over_views(features_VND)))
-    return np.concatenate(answers), np.concatenate(distances)
+    return np.concatenate(predictions), np.concatenate(distances)
 
 
 def predict_views(
@@ -184,25 +180,13 @@ def predict_views(
     what: str,
     watch: Callable[[np.ndarray], None] | None = None,
 ) -> np.ndarray:
-    """The network's own answers for each view, (V, N, K) float32; ``watch`` is shown the features (V, N,
-    D).
-    """
-    answers = []
-    for predictions_VNK, features_VND in _chunks(predictor, store, rows, what):
-        answers.append(predictions_VNK)
+    """The network's own predictions by view, (V, N, K) float32; ``watch`` gets the features (V, N, D)."""
+    predictions = []
+    for predictions_VNK, features_VND in outputs_by_chunk(predictor, store, rows, f"predicting {what}"):
+        predictions.append(predictions_VNK)
         if watch is not None:
             watch(features_VND)
-    return np.concatenate(answers, axis=1)
-
-
-def _chunks(
-    predictor: Predictor, store: Store, rows: np.ndarray, what: str
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    with Bar(f"predicting {what}", len(rows), "galaxies") as bar:
-        for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            yield predictor.predictions_and_features([store.images[row] for row in part])
-            bar.advance(len(part))
+    return np.concatenate(predictions, axis=1)
 
 
 def prediction_table(
@@ -222,9 +206,7 @@ def prediction_table(
 
 
 def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
-    """Fit a run's calibration and its reference on its validation galaxies, for a run without test
-    galaxies.
-    """
+    """Fit and write the calibration and feature distribution of a run that has no test galaxies."""
     split = run.split(store)
     if not len(split.validation):
         return
@@ -240,9 +222,9 @@ def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
 
 
 def _keep_predictions(
-    run: Run, store: Store, rows: np.ndarray, targets: np.ndarray, answers: np.ndarray
+    run: Run, store: Store, rows: np.ndarray, targets: np.ndarray, predictions_NK: np.ndarray
 ) -> None:
-    table = prediction_table(run.scheme, store, rows, targets, answers)
+    table = prediction_table(run.scheme, store, rows, targets, predictions_NK)
     with files.atomic_file(run.path / "predictions.parquet") as place:
         pq.write_table(table, place)
 
@@ -268,22 +250,22 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
     """
     store, rows = (_held_out_by_all(ensemble)) if store is None else (store, _labelled(ensemble, store))
     targets = store.targets()[rows]
-    answers: list[np.ndarray] = []
+    predictions: list[np.ndarray] = []
     information: list[np.ndarray] = []
     members: list[list[np.ndarray]] = [[] for _ in ensemble.members]
     with Bar("predicting galaxies", len(rows), "galaxies") as bar:
         for start in range(0, len(rows), CHUNK):
             images = [store.images[row] for row in rows[start : start + CHUNK]]
-            looks, together = ensemble.predict_each(images)
-            answers.append(together.predictions_NK)
-            information.append(mutual_information(ensemble.scheme, together.opinions_ONK))
-            for gathered, look in zip(members, looks, strict=True):
-                gathered.append(look.predictions_NK)
+            each, together = ensemble.predict_each(images)
+            predictions.append(together.predictions_NK)
+            information.append(mutual_information(ensemble.scheme, together.members_MNK))
+            for gathered, prediction in zip(members, each, strict=True):
+                gathered.append(prediction.predictions_NK)
             bar.advance(len(images))
     return {
         "scheme": ensemble.scheme.kind,
         "views": ensemble.views,
-        "test": ensemble.scheme.measure(targets, np.concatenate(answers)),
+        "test": ensemble.scheme.measure(targets, np.concatenate(predictions)),
         "members": {
             member.run.name: ensemble.scheme.measure(targets, np.concatenate(gathered))
             for member, gathered in zip(ensemble.members, members, strict=True)
@@ -297,7 +279,7 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
 
 def _labelled(ensemble: Ensemble, store: Store) -> np.ndarray:
     if store.need_scheme().output_names != ensemble.scheme.output_names:
-        raise MorphoscopeError(f"{store.path} has other labels than the runs answer")
+        raise MorphoscopeError(f"{store.path} has other labels than the runs predict")
     if store.meta.image_shape[0] != ensemble.input_side:
         raise MorphoscopeError(
             f"{store.path} holds images of {store.meta.image_shape[0]} px; the largest that a member was "

@@ -1,11 +1,9 @@
-"""A run's calibration: fitted on its validation galaxies, and what it does to galaxies held out.
+"""Fit a run's calibration, prediction sets and OOD score on its own galaxies, and measure them on others.
 
-Shape letters: V views, N galaxies, K outputs.
+The calibration and the thresholds of sets come from the validation galaxies; the feature distribution is
+fitted on the training galaxies and scaled by the validation galaxies.
 
-A run's reference, fitted on its training galaxies and read off held-out ones, and how well it tells
-strangers.
-
-Shape letters: V views, N galaxies, D features, H held-out galaxies.
+Shape letters: V views, N galaxies, K outputs, D features, H held-out galaxies.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ from morphoscope.data.store import Store
 from morphoscope.inference.calibration import FEWEST, Calibration, fit_calibration
 from morphoscope.inference.ood import (
     METHOD,
-    Reference,
-    fit_reference,
-    keep_reference,
+    FeatureDistribution,
+    fit_distribution,
+    keep_distribution,
     kept_distances,
-    read_reference,
+    read_distribution,
 )
 from morphoscope.inference.predictor import Predictor, mean_over_views
 from morphoscope.labels.scheme import Scheme
@@ -50,7 +48,7 @@ def measured_sets(
     *,
     per_class: bool,
 ) -> dict[str, Any]:
-    """How a kind of set does on galaxies with known classes, JSON-able.
+    """Coverage and size of prediction sets on galaxies with known classes, JSON-able.
 
     Returns:
         ``n``; ``covered`` and ``bare_covered`` (before empty sets were filled), each ``{"value", "low",
@@ -84,10 +82,10 @@ def measured_sets(
 
 
 def expected_coverage(known: int, count: int, coverage: float) -> dict[str, float] | None:
-    """Between which shares the coverage of ``count`` new galaxies lies in 95 of 100 cases.
+    """The range within which the coverage of ``count`` new galaxies lies in 95 of 100 cases.
 
-    ``known`` galaxies set the threshold; with few of them it varies more than a binomial says. None where
-    they are too few for the coverage, so that every set holds every class.
+    The threshold comes from ``known`` galaxies; with few of them the coverage varies more than a binomial.
+    None where they are too few for the coverage, so that every set holds every class.
     """
     from scipy.stats import betabinom
 
@@ -112,16 +110,16 @@ def _covered(hit_N: np.ndarray) -> dict[str, Any]:
 def fit_views(
     predictor: Predictor, split: Split, targets: np.ndarray, predictions_VNK: np.ndarray
 ) -> dict[int, Calibration]:
-    """Calibrations for the predictor's views and every smaller number of views that is part of them.
+    """Calibrations for every number of views within the predictor's.
 
-    Galaxies that are in the test as well (some published splits) are left out: a correction fitted on the
-    galaxies it is judged by would look better than it is.
+    Galaxies that are in the test as well (in some published splits) are left out: a calibration fitted on the
+    galaxies it is measured on would look better than it is.
 
     Args:
         predictor: of the run; knows its views.
         split: the run's.
         targets: labels of the whole store.
-        predictions_VNK: the network's own answers for the validation galaxies.
+        predictions_VNK: the network's own, for the validation galaxies.
 
     Returns:
         number of views → calibration; empty, with a note, where fewer than twenty galaxies are left.
@@ -148,13 +146,13 @@ def fit_views(
 def calibration_results(
     predictor: Predictor, targets: np.ndarray, own_NK: np.ndarray, predictions_NK: np.ndarray
 ) -> dict[str, Any] | None:
-    """What the calibration did, JSON-able; None without one.
+    """The effect of the calibration, JSON-able; None without one.
 
     Args:
-        predictor: that answered.
+        predictor: whose predictions these are.
         targets: of N galaxies that the calibration was not fitted on.
-        own_NK: the network's own answers.
-        predictions_NK: the corrected ones.
+        own_NK: the network's own predictions.
+        predictions_NK: the calibrated ones.
 
     Returns:
         ``method``, ``words`` (for people), ``galaxies`` (validation galaxies it was fitted on),
@@ -222,68 +220,68 @@ def set_results(
     }
 
 
-MOST = 4_000  # training galaxies that a reference is fitted on
-CHUNK = 512  # galaxies between two movements of the progress bar
+MOST = 4_000  # training galaxies that a feature distribution is fitted on
+CHUNK = 512  # galaxies between two steps of the progress bar
 EACH = 25  # simulated non-galaxies of each kind
 LEAST = 5  # of each kind; where there would be fewer, none are made
-PER_GALAXY = 10  # test galaxies for one non-galaxy of a kind: a small run is not to wait for them
-EDGES = np.geomspace(0.2, 20.0, 41)  # of the histogram of strangeness
+PER_GALAXY = 10  # test galaxies for one non-galaxy of a kind, so that small runs need not wait for them
+EDGES = np.geomspace(0.2, 20.0, 41)  # of the histogram of OOD scores
 
 
 class HeldOut:
-    """Distances of galaxies that pass by, over each number of views that is part of the predictor's.
-
-    A reference is fitted, or taken from the run if there is one already, when the first galaxy passes.
+    """Collects the distances of held-out galaxies, for each number of views within the predictor's.
 
     Args:
         predictor: of the run.
-        reference: fitted on training galaxies.
+        distribution: of the training galaxies' features.
     """
 
-    def __init__(self, predictor: Predictor, reference: Reference) -> None:
-        self.reference = reference
-        self._places = predictor.views_within()
-        self._distances: dict[int, list[np.ndarray]] = {number: [] for number in self._places}
+    def __init__(self, predictor: Predictor, distribution: FeatureDistribution) -> None:
+        self.distribution = distribution
+        self._views = predictor.views_within()
+        self._distances: dict[int, list[np.ndarray]] = {number: [] for number in self._views}
 
     def __call__(self, features_VND: np.ndarray) -> None:
-        """Take in some galaxies."""
-        for number, places in self._places.items():
-            self._distances[number].append(self.reference.distances(mean_over_views(features_VND[places])))
+        """Add some galaxies."""
+        for number, views in self._views.items():
+            features_ND = mean_over_views(features_VND[views])
+            self._distances[number].append(self.distribution.distances(features_ND))
 
-    def complete(self, alone_H: np.ndarray) -> Reference:
-        """The reference with the distances of those galaxies that passed by and are marked in ``alone_H``."""
+    def complete(self, alone_H: np.ndarray) -> FeatureDistribution:
+        """The distribution with the distances of the galaxies marked in ``alone_H``."""
         fresh = {
             number: kept_distances(np.concatenate(parts)[alone_H])
             for number, parts in self._distances.items()
         }
-        return replace(self.reference, held_out={**self.reference.held_out, **fresh})
+        return replace(self.distribution, held_out={**self.distribution.held_out, **fresh})
 
 
 def held_out_of(predictor: Predictor, store: Store, split: Split) -> HeldOut | None:
-    """What validation galaxies are to pass by; None, with a note, where there is nothing to learn from.
+    """Collector of the validation galaxies' distances; None, with a note, where there are too few galaxies.
 
-    The reference that the run has is used again, so that what it has for other numbers of views stays true.
+    A feature distribution that the run already has is used again, so that what it holds for other numbers of
+    views stays true.
     """
     alone = int((~np.isin(split.validation, split.test)).sum())
     if min(alone, len(split.train)) < FEWEST:
         note(
-            f"no reference of what the training's galaxies look like: {len(split.train)} training galaxies "
-            f"and {alone} validation galaxies that are not in the test, and {FEWEST} of each are the fewest"
+            f"no OOD score: {len(split.train)} training galaxies and {alone} validation galaxies outside the "
+            f"test; at least {FEWEST} of each are needed"
         )
         return None
-    reference = read_reference(predictor.run) or fit_reference(training_features(predictor, store, split))
-    if reference is None:
-        note("no reference of what the training's galaxies look like: their features are all alike")
+    distribution = read_distribution(predictor.run)
+    if distribution is None:
+        distribution = fit_distribution(training_features(predictor, store, split))
+    if distribution is None:
+        note("no OOD score: the features of the training galaxies are all alike")
         return None
-    return HeldOut(predictor, reference)
+    return HeldOut(predictor, distribution)
 
 
 def finish(predictor: Predictor, held_out: HeldOut, split: Split) -> None:
-    """Keep the reference in the run once the validation galaxies have passed, and let the predictor use
-    it.
-    """
-    predictor.reference = held_out.complete(~np.isin(split.validation, split.test))
-    keep_reference(predictor.run, predictor.reference)
+    """Write the feature distribution, with the validation galaxies' distances, into the run and predictor."""
+    predictor.distribution = held_out.complete(~np.isin(split.validation, split.test))
+    keep_distribution(predictor.run, predictor.distribution)
 
 
 def training_features(predictor: Predictor, store: Store, split: Split) -> np.ndarray:
@@ -292,61 +290,69 @@ def training_features(predictor: Predictor, store: Store, split: Split) -> np.nd
     if len(rows) > MOST:
         seed = predictor.run.recipe.data.split_seed
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
-    one = predictor.in_one_view()
-    with Bar("features of training galaxies", len(rows), "galaxies") as bar:
+    chunks = outputs_by_chunk(predictor.in_one_view(), store, rows, "features of training galaxies")
+    return np.concatenate([features_VND[0] for _, features_VND in chunks])
 
-        def chunks() -> Iterator[np.ndarray]:
-            for start in range(0, len(rows), CHUNK):
-                part = [store.images[row] for row in rows[start : start + CHUNK]]
-                yield one.predictions_and_features(part)[1][0]
-                bar.advance(len(part))
 
-        return np.concatenate(list(chunks()))
+def outputs_by_chunk(
+    predictor: Predictor, store: Store, rows: np.ndarray, title: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The network's own predictions (V, n, K) and features (V, n, D) of some rows, chunk by chunk.
+
+    Args:
+        predictor: of the run.
+        store: holds the images.
+        rows: of the store.
+        title: of the progress bar.
+    """
+    with Bar(title, len(rows), "galaxies") as bar:
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            yield predictor.predictions_and_features([store.images[row] for row in part])
+            bar.advance(len(part))
 
 
 def ood_results(
     predictor: Predictor, distances_N: np.ndarray, store: Store | None = None
 ) -> dict[str, Any] | None:
-    """How strange some galaxies are, and how well strangers are told from them, JSON-able; None without
-    reference.
+    """OOD scores of test galaxies, and how well they tell simulated non-galaxies apart, JSON-able.
 
     Args:
-        predictor: with the reference.
-        distances_N: of galaxies that the reference has not seen.
+        predictor: with the feature distribution.
+        distances_N: of galaxies that the distribution has not seen.
         store: whose survey's non-galaxies are simulated; None, or one that is not simulated: none are.
 
     Returns:
-        ``method``, ``galaxies`` (training), ``held_out`` (validation galaxies), ``test``: ``n`` and
-        ``stranger``, the share beyond the distance within which 95 % of held-out galaxies lie, with its
-        Wilson interval; ``histogram``: ``edges`` of strangeness, ``test`` and ``non_galaxies`` counts, what
+        None without a feature distribution; else ``method``, ``galaxies`` (training), ``held_out``
+        (validation galaxies), ``test``: ``n`` and ``stranger``, the share with a score above 1, with its
+        Wilson interval; ``histogram``: ``edges`` of the score, ``test`` and ``non_galaxies`` counts, what
         lies beyond an end being in the last bin; ``non_galaxies``: for each kind ``name``, ``n``,
         ``stranger``, ``auroc`` with its interval.
     """
-    reference = predictor.reference
-    if reference is None or not predictor.has_ood_score:
+    distribution = predictor.distribution
+    if distribution is None or not predictor.has_ood_score:
         return None
-    rare = reference.rare_distance(predictor.views)
-    test_N = distances_N / rare
-    strangers = {} if store is None else _ood_samples(predictor, store, len(test_N))
+    test_N = distances_N / distribution.rare_distance(predictor.views)
+    samples = {} if store is None else _ood_samples(predictor, store, len(test_N))
     return {
         "method": METHOD,
-        "galaxies": reference.galaxies,
-        "held_out": len(reference.held_out[predictor.views]),
-        "test": {"n": len(test_N), "stranger": _share(test_N)},
+        "galaxies": distribution.galaxies,
+        "held_out": len(distribution.held_out[predictor.views]),
+        "test": {"n": len(test_N), "stranger": _above_one(test_N)},
         "histogram": {
             "edges": EDGES.tolist(),
             "test": _counts(test_N),
-            "non_galaxies": _counts(np.concatenate(list(strangers.values()))) if strangers else [],
+            "non_galaxies": _counts(np.concatenate(list(samples.values()))) if samples else [],
         },
         "non_galaxies": [
-            {"name": kind, "n": len(values), "stranger": _share(values), "auroc": auroc(test_N, values)}
-            for kind, values in strangers.items()
+            {"name": kind, "n": len(values), "stranger": _above_one(values), "auroc": auroc(test_N, values)}
+            for kind, values in samples.items()
         ],
     }
 
 
 def _ood_samples(predictor: Predictor, store: Store, galaxies: int) -> dict[str, np.ndarray]:
-    """Strangeness of simulated non-galaxies of the store's survey by their kind."""
+    """OOD scores of simulated non-galaxies of the store's survey, by kind."""
     surveys = str(store.meta.options.get("survey", "")).split(",")
     each = min(EACH, galaxies // PER_GALAXY)
     if store.meta.source != "simulator" or not surveys[0] or each < LEAST:
@@ -367,12 +373,10 @@ def _ood_samples(predictor: Predictor, store: Store, galaxies: int) -> dict[str,
     return found
 
 
-def _share(values_N: np.ndarray) -> dict[str, float | None]:
-    hits = int((values_N > 1).sum())
-    low, high = wilson_interval(hits, len(values_N)) or (None, None)
-    return {"value": hits / len(values_N) if len(values_N) else None, "low": low, "high": high}
+def _above_one(scores_N: np.ndarray) -> dict[str, Any]:
+    return _hit_rate(int((scores_N > 1).sum()), len(scores_N))
 
 
-def _counts(values_N: np.ndarray) -> list[int]:
-    inside = np.clip(values_N, EDGES[0], EDGES[-1])
+def _counts(scores_N: np.ndarray) -> list[int]:
+    inside = np.clip(scores_N, EDGES[0], EDGES[-1])
     return np.histogram(inside, EDGES)[0].tolist()

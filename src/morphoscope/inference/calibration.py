@@ -1,9 +1,9 @@
-"""The calibration of a run: chosen on its validation galaxies, kept as ``calibration.json``.
+"""The calibration of a run, chosen on its validation galaxies and stored as ``calibration.json``.
 
-Shape letters: N galaxies, K outputs, V views.
+The file holds one calibration for each number of views, since predictions averaged over sixteen views are
+less confident than those of one.
 
-The file holds one calibration for each number of views that was tried: answers averaged over sixteen views
-are less sure than those of one.
+Shape letters: N galaxies, K outputs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FOLDS = 5
 
 
 class Calibration(BaseModel):
-    """What is done to the answers over one number of views, and what says so."""
+    """The correction of predictions averaged over one number of views, and the evidence for it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -37,11 +37,11 @@ class Calibration(BaseModel):
         description="candidate → cross-validated log loss, nats per galaxy (votes: per answer)"
     )
     scores: dict[str, list[float]] | None = Field(
-        default=None, description="class → held-out probabilities of the truth, from which sets are made"
+        default=None, description="class → held-out probabilities of the truth, the basis of prediction sets"
     )
 
     def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
-        """Corrected answers, (N, K) float32."""
+        """Calibrated predictions, (N, K) float32."""
         return self.correction(predictions_NK)
 
     @property
@@ -51,7 +51,7 @@ class Calibration(BaseModel):
 
 
 class CalibrationFile(BaseModel):
-    """What ``calibration.json`` says."""
+    """The content of ``calibration.json``."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -66,13 +66,13 @@ def fit_calibration(
 ) -> Calibration | None:
     """Choose a correction by five-fold cross-validated log loss, then fit it on all galaxies.
 
-    Of equally good candidates the simplest is taken; "none" is always one of them. Sets are made from
-    probabilities that were corrected without the galaxy's own fold.
+    Among equally good methods the simplest wins; "none" is always one of them. The scores for prediction sets
+    come from probabilities that were corrected without the galaxy's own fold.
 
     Args:
-        scheme: what the answers mean.
+        scheme: what the predictions mean.
         targets: (N,) class indices or (N, K) fractions, all known.
-        predictions_NK: the network's own answers for galaxies it was not trained on.
+        predictions_NK: the network's own, for galaxies it was not trained on.
         seed: of the folds.
 
     Returns:
@@ -101,32 +101,52 @@ def fit_calibration(
 
 
 def read_calibration(run: Run) -> CalibrationFile | None:
-    """The calibration kept in a run; None where there is none.
+    """The calibration stored in a run; None where there is none.
 
     Raises:
-        MorphoscopeError: the file is damaged, from a newer program, or of other weights.
+        MorphoscopeError: the file is damaged, from a newer program, or of other weights or labels.
     """
-    place = run.path / FILE
+    path = run.path / FILE
     content = run.content_of(FILE)
     if content is None:
         return None
-    kept = understood(CalibrationFile, content, json.loads, place, "the calibration of a run")
+    kept = understood(CalibrationFile, content, json.loads, path, "the calibration of a run")
     if kept.weights_sha256 != run.header.weights_sha256:
         raise MorphoscopeError(
-            f"{place} was fitted to other weights than the run has; remove it, then run "
+            f"{path} was fitted to other weights than the run has; remove it, then run "
             f"'morphoscope calibrate {run.path}'"
         )
+    for views, calibration in kept.views.items():
+        fault = _misfit(run.scheme, calibration)
+        if fault:
+            raise MorphoscopeError(f"{path} is damaged: views.{views}: {fault}")
     return kept
 
 
+def _misfit(scheme: Scheme, calibration: Calibration) -> str:
+    """Why a calibration cannot be one of these labels; empty if it can."""
+    if not isinstance(calibration.correction, scheme.corrections.get(calibration.correction.method, ())):
+        return f"'{calibration.correction.method}' does not calibrate {scheme.noun}"
+    even_NK = np.full((1, scheme.outputs), 1 / scheme.outputs, np.float32)
+    try:
+        fits = calibration(even_NK).shape == even_NK.shape
+    except (ValueError, IndexError):  # arrays of other shapes
+        fits = False
+    if not fits:
+        return f"its correction is not one of {scheme.description}"
+    if calibration.scores is not None and set(calibration.scores) != set(scheme.class_names or ()):
+        return "its scores are of other classes"
+    return ""
+
+
 def calibration_of(run: Run, views: int) -> Calibration | None:
-    """The run's calibration of answers averaged over some views; None where there is none."""
+    """The run's calibration of predictions averaged over some views; None where there is none."""
     kept = read_calibration(run)
     return kept.views.get(views) if kept is not None else None
 
 
 def keep_calibrations(run: Run, fitted: dict[int, Calibration]) -> None:
-    """Write calibrations by their number of views into a run, beside those of other numbers."""
+    """Write calibrations, by number of views, into a run, beside those of other numbers of views."""
     before = read_calibration(run)
     views = {**(before.views if before is not None else {}), **fitted}
     if not views:
@@ -138,7 +158,7 @@ def keep_calibrations(run: Run, fitted: dict[int, Calibration]) -> None:
 
 
 def why_none(run: Run, views: int) -> str:
-    """Why answers are not corrected, for people."""
+    """Why predictions are not calibrated, for people."""
     kept = read_calibration(run)
     if kept is None:
         return "none: the run was not calibrated"

@@ -1,6 +1,6 @@
-"""Several runs that answer as one: the mean of their answers, and how much they disagree.
+"""Ensembles: the mean of several runs' predictions, and how much they disagree.
 
-Shape letters: O opinions, N galaxies, K outputs.
+Shape letters: M members or samples of dropout, N galaxies, K outputs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ _SAME_SKY = 0.02  # relative difference up to which two stored images show as mu
 
 @dataclass(frozen=True)
 class Runs(Run):
-    """Several runs as what a catalogue says of its run: their names, and one hash of all their weights.
+    """Several runs described as one, for provenance: their names, and one hash of all their weights.
 
-    Path, recipe and header are those of the member with the largest stored images, but for the names and the
-    hash.
+    All else in path, recipe and header is that of the member with the largest stored images.
     """
 
     members: tuple[Run, ...] = ()
@@ -37,17 +36,17 @@ class Runs(Run):
 
 
 class Ensemble:
-    """Predictors that answer together; it is asked as a single one is (:class:`Predictor`).
+    """Several predictors with the interface of one (:class:`Predictor`).
 
-    The members' answers are calibrated one by one and averaged; the average itself is not calibrated again,
-    so it makes no prediction sets. Members may have networks, sizes and views of their own; they must have
-    learned the same labels from images that show as much sky.
+    The members' predictions are calibrated one by one and averaged; the mean is not calibrated again, so it
+    has no prediction sets. Networks, sizes and views may differ; the labels and the sky that an image shows
+    may not.
 
     Args:
         members: two or more.
 
     Raises:
-        UsageError: fewer than two different runs, other labels, or other cut-outs.
+        UsageError: fewer than two different runs, or runs with different labels or cutouts.
     """
 
     calibration = None
@@ -62,32 +61,32 @@ class Ensemble:
 
     @property
     def input_side(self) -> int:
-        """Side in pixels of the images it takes, the largest of the members'; the others get them scaled."""
+        """Side in pixels of the images it takes: the largest of the members'. Others get them scaled."""
         return self.run.header.store.image_shape[0]
 
     @property
-    def opinions(self) -> int:
-        """O: members, or all their samples of dropout."""
-        return sum(member.opinions for member in self.members)
+    def member_count(self) -> int:
+        """M: members, or all their samples of dropout."""
+        return sum(member.member_count for member in self.members)
 
     @property
     def has_ood_score(self) -> bool:
-        """Whether every member can say how unlike the training a galaxy is."""
+        """Whether every member has one."""
         return all(member.has_ood_score for member in self.members)
 
     @property
     def calibration_words(self) -> str:
-        """How the members' answers were corrected."""
+        """How the members' predictions are calibrated."""
         words = [f"{member.run.name}: {member.calibration_words}" for member in self.members]
         return f"of each member, then averaged ({'; '.join(words)})"
 
     @property
-    def number_format(self) -> str:
-        """In which numbers the networks work, for provenance."""
-        return "; ".join(dict.fromkeys(member.number_format for member in self.members))
+    def precision_words(self) -> str:
+        """The precision of every member, for provenance."""
+        return "; ".join(dict.fromkeys(member.precision_words for member in self.members))
 
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """The mean of the members' calibrated answers, (N, K) float32.
+        """The mean of the members' calibrated predictions, (N, K) float32.
 
         Args:
             images: N images, (H, W, C) uint8, of the ensemble's ``input_side``.
@@ -95,23 +94,23 @@ class Ensemble:
         return self.predict(images).predictions_NK
 
     def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> Prediction:
-        """Answers and opinions; strangeness and typicality are the members' means. No features."""
+        """Predictions; OOD score and p-value are the members' means. No features."""
         return self.predict_each(images)[1]
 
     def predict_each(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[list[Prediction], Prediction]:
-        """What every member makes of the images, and what they make of them together."""
-        looks = [member.predict(self._sized(images, member.input_side)) for member in self.members]
-        strangeness = [look.ood_score_N for look in looks if look.ood_score_N is not None]
-        typicality = [look.p_value_N for look in looks if look.p_value_N is not None]
-        all_know = len(strangeness) == len(looks)
+        """The prediction of every member, and that of the ensemble."""
+        predictions = [member.predict(self._sized(images, member.input_side)) for member in self.members]
+        scores = [each.ood_score_N for each in predictions if each.ood_score_N is not None]
+        p_values = [each.p_value_N for each in predictions if each.p_value_N is not None]
+        complete = len(scores) == len(predictions)
         together = Prediction(
-            # Of members, not of opinions: one asked for more samples of dropout has no more say.
-            mean_over_views(np.stack([look.predictions_NK for look in looks])),
-            np.concatenate([look.opinions_ONK for look in looks]),
-            ood_score_N=np.mean(strangeness, axis=0) if all_know else None,
-            p_value_N=np.mean(typicality, axis=0) if all_know else None,
+            # Over members, not samples: one with more samples of dropout weighs no more than the others.
+            mean_over_views(np.stack([each.predictions_NK for each in predictions])),
+            np.concatenate([each.members_MNK for each in predictions]),
+            ood_score_N=np.mean(scores, axis=0) if complete else None,
+            p_value_N=np.mean(p_values, axis=0) if complete else None,
         )
-        return looks, together
+        return predictions, together
 
     def _sized(
         self, images: Sequence[np.ndarray] | np.ndarray, side: int
@@ -120,10 +119,10 @@ class Ensemble:
 
 
 def check_members(runs: Sequence[Run]) -> None:
-    """Refuse runs that cannot answer together.
+    """Refuse runs that cannot form an ensemble.
 
     Raises:
-        UsageError: as :class:`Ensemble` says.
+        UsageError: fewer than two different runs, or runs with different labels or cutouts.
     """
     if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
         raise UsageError("an ensemble needs two or more different runs; the same one twice says nothing new")
@@ -161,7 +160,7 @@ def _together(runs: Sequence[Run], largest: Run) -> Runs:
 
 
 def _other_cutout(one: StoreFacts, other: StoreFacts) -> str:
-    """What two trainings' images differ in, for people; empty where they show the same."""
+    """How the images of two trainings differ, for people; empty where they show the same."""
     if one.image_shape[2] != other.image_shape[2]:
         return "their number of channels"
     if one.crop != other.crop:

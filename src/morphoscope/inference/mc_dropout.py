@@ -1,8 +1,8 @@
-"""Monte-Carlo dropout: a network with some units of its head left out, again and again.
+"""Monte-Carlo dropout: predictions with units of the head dropped, sample by sample.
 
-Gal & Ghahramani 2016 (arXiv:1506.02142) draw other units for every image. Here sample s leaves out the same
-units for all images: every sample is one network of its own, so that an answer depends neither on the other
-images of its batch nor on their order, and the same catalogue is made twice.
+Gal & Ghahramani 2016 (arXiv:1506.02142) draw new units for every image. Here sample s drops the same units
+for all images, so that each sample is one fixed network: a prediction does not depend on the rest of its
+batch, and a catalogue can be reproduced.
 
 Shape letters: S samples, N images, D features, K outputs.
 """
@@ -16,27 +16,27 @@ from morphoscope.errors import UsageError
 
 
 class DropoutSamples:
-    """The head of a network, S times with other units left out; batch normalisation and backbone stay as they
-    are.
+    """The head of a network S times, with different units dropped; backbone and batch norm stay fixed.
 
     Args:
         head: fully connected layers with dropout among them (:mod:`morphoscope.models.heads`).
         samples: S, two or more.
-        seed: of the units.
+        seed: of the units that are dropped.
         name: of the run, for messages.
 
     Raises:
-        UsageError: the head has no dropout, or there are fewer than two samples.
+        UsageError: the head has no dropout, or fewer than two samples were asked for.
     """
 
     def __init__(self, head: nn.Module, samples: int, *, seed: int, name: str) -> None:
         if samples < 2:
-            raise UsageError(f"--dropout-samples {samples}: 2 or more were expected; samples are compared")
+            raise UsageError(
+                f"--dropout-samples {samples}: 2 or more were expected, since samples are compared"
+            )
         if not any(isinstance(module, nn.Dropout) and module.p > 0 for module in head.modules()):
             raise UsageError(
                 f"--dropout-samples: the network of run '{name}' has no dropout (model.dropout is 0); "
-                "several runs that differ in their seed, 'RUN1,RUN2', show what a network does not know "
-                "as well"
+                "an ensemble of runs that differ in their seed, 'RUN1,RUN2', measures uncertainty too"
             )
         self.head = head
         self.samples = samples
@@ -56,7 +56,7 @@ class DropoutSamples:
         return values_NU
 
     def _mask(self, sample: int, layer: int, share: float, values_NU: torch.Tensor) -> torch.Tensor:
-        """1 / (1 − p) for units that stay and 0 for the others, (U,)."""
+        """1 / (1 − p) for units that are kept and 0 for the others, (U,)."""
         if (sample, layer) not in self._kept:
             generator = torch.Generator().manual_seed((self.seed * 1009 + sample) * 101 + layer)
             stay_U = torch.rand(values_NU.shape[1], generator=generator) >= share

@@ -1,12 +1,13 @@
-"""How unlike the training's galaxies a galaxy is: its distance in the space of features, and what it means.
+"""Out-of-distribution (OOD) score: how far a galaxy's features are from those of the training galaxies.
 
 The distance is Mahalanobis' (Lee et al. 2018, arXiv:1807.03888, eq. 2) with one mean and one covariance for
-all training galaxies. EXPERIMENTS.md has the choice: a mean for every class was no better, and votes have no
-classes; nearest neighbours (Sun et al. 2022, arXiv:2204.06507) took stars for galaxies.
+all training galaxies. In EXPERIMENTS.md a mean for every class was no better (and vote fractions have no
+classes), and nearest neighbours (Sun et al. 2022, arXiv:2204.06507) took stars for galaxies.
 
-The covariance is shrunk towards a sphere, C = (1 − α) S + α (tr S / D) I, and kept as its largest eigenvalues
-with their vectors; the others are replaced by their mean, which keeps the file small. What a distance means
-is read off galaxies of the training's own kind that the network did not learn from.
+The covariance is shrunk towards a sphere, C = (1 − α) S + α (tr S / D) I, and stored as its largest
+eigenvalues with their vectors; the remaining eigenvalues are replaced by their mean, which keeps the file
+small. Held-out galaxies of the same kind say what a distance means: as a score, in units of the distance
+within which 95 % of them lie, and as a conformal p-value.
 
 Shape letters: N galaxies, D features, E eigenvectors, H held-out galaxies.
 """
@@ -16,6 +17,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,22 +32,23 @@ KIND = "morphoscope-reference"
 FORMAT_VERSION = 1
 METHOD = "Mahalanobis distance of the features"
 SHRINKAGE = 0.1  # α
-FEWEST = 20  # galaxies below which there is no reference, in training and held out
+FEWEST = 20  # galaxies, in training and held out, below which no distribution is fitted
 LARGEST = 1_400_000  # bytes of eigenvectors
-MOST_HELD_OUT = 5_000  # distances kept for each number of views
-RARE = 0.95  # share of held-out galaxies within the distance that counts as 1
+LARGEST_FILE = 64 << 20  # bytes; a file that is larger was not written by this program
+MOST_HELD_OUT = 5_000  # distances stored for each number of views
+RARE = 0.95  # share of held-out galaxies within the distance that has a score of 1
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """What galaxies like the training's look like to the network.
+class FeatureDistribution:
+    """The distribution of the training galaxies' features.
 
     Attributes:
-        mean_D: of the training galaxies' features.
-        vectors_ED: eigenvectors of the covariance, each divided so that a squared projection on it adds to
-            the squared distance what its eigenvalue asks for.
+        mean_D: mean of the features.
+        vectors_ED: eigenvectors of the covariance, scaled so that the squared projections on them are
+            subtracted from the squared length over ``floor``.
         floor: the eigenvalue of all other directions.
-        galaxies: training galaxies it was fitted on.
+        galaxies: how many training galaxies it was fitted on.
         held_out: number of views → distances of held-out galaxies, ascending, (H,).
     """
 
@@ -66,31 +70,31 @@ class Reference:
         return np.where(np.isfinite(squared_N), np.sqrt(squared_N), np.inf).astype(np.float32)
 
     def rare_distance(self, views: int) -> float:
-        """The distance within which 95 % of held-out galaxies lie; of nineteen, the largest."""
+        """The distance within which 95 % of held-out galaxies lie; the largest if there are under 20."""
         distances_H = self.held_out[views]
         rank = int(np.ceil(round(RARE * (len(distances_H) + 1), 9)))
         return float(distances_H[min(rank, len(distances_H)) - 1])
 
-    def typicality(self, distances_N: np.ndarray, views: int) -> np.ndarray:
-        """Share of held-out galaxies at least as far out, (1 + #) / (1 + H), (N,) float32.
+    def p_values(self, distances_N: np.ndarray, views: int) -> np.ndarray:
+        """Conformal p-values: (1 + held-out galaxies at least as far out) / (1 + H), (N,) float32.
 
-        For galaxies drawn as the held-out ones were, it is below any p for at most a share p of them: a
-        conformal p-value (Bates et al. 2023, Annals of Statistics 51, 149, eq. 3).
+        For galaxies drawn as the held-out ones were, at most a share p of them has a value below p (Bates et
+        al. 2023, Annals of Statistics 51, 149, eq. 3).
         """
         distances_H = self.held_out[views]
         farther_N = len(distances_H) - np.searchsorted(distances_H, distances_N, side="left")
         return ((1 + farther_N) / (1 + len(distances_H))).astype(np.float32)
 
 
-def fit_reference(features_ND: np.ndarray, *, largest: int = LARGEST) -> Reference | None:
-    """The mean and the covariance of training galaxies' features.
+def fit_distribution(features_ND: np.ndarray, *, largest: int = LARGEST) -> FeatureDistribution | None:
+    """Fit the mean and covariance of training galaxies' features.
 
     Args:
-        features_ND: of galaxies that the network learned from.
+        features_ND: of galaxies the network was trained on.
         largest: bytes that the eigenvectors may take.
 
     Returns:
-        None for fewer than twenty galaxies, and for features that are all alike or not finite.
+        None for fewer than twenty galaxies, or for features that are all equal or not finite.
     """
     count, width = features_ND.shape
     if count < FEWEST or not np.isfinite(features_ND).all():
@@ -108,7 +112,7 @@ def fit_reference(features_ND: np.ndarray, *, largest: int = LARGEST) -> Referen
     floor = min(floor, float(values_E.min()))  # rounding alone may put one below the others
     # Σ_i (u_i·z)²/λ_i + (‖z‖² − Σ_i (u_i·z)²)/f = ‖z‖²/f − Σ_i (u_i·z)² (1/f − 1/λ_i)
     weights_E = np.sqrt(np.maximum(1 / floor - 1 / values_E, 0))
-    return Reference(
+    return FeatureDistribution(
         mean_D.astype(np.float32), (vectors_DE * weights_E).T.astype(np.float32), floor, galaxies=count
     )
 
@@ -116,7 +120,7 @@ def fit_reference(features_ND: np.ndarray, *, largest: int = LARGEST) -> Referen
 def _largest_eigenvectors(centred_ND: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
     """The largest eigenvalues (E,) of the covariance, ascending, and their vectors (D, E)."""
     count, width = centred_ND.shape
-    if count <= width:  # those of the galaxies' products are the same, and there are fewer
+    if count <= width:  # the (N, N) Gram matrix has the same non-zero eigenvalues and is smaller
         values_N, vectors_NN = np.linalg.eigh(centred_ND @ centred_ND.T / count)
         values_E, vectors_NE = np.maximum(values_N[-kept:], 0), vectors_NN[:, -kept:]
         lengths_E = np.sqrt(np.maximum(values_E * count, np.finfo(float).tiny))
@@ -133,81 +137,121 @@ def _largest_eigenvectors(centred_ND: np.ndarray, kept: int) -> tuple[np.ndarray
 
 
 def kept_distances(distances_H: np.ndarray) -> np.ndarray:
-    """Distances as a reference keeps them: ascending, of very many an even selection with both ends."""
+    """Distances as they are stored: ascending; of very many an even selection with both ends."""
     distances_H = np.sort(np.asarray(distances_H, np.float32))
     if len(distances_H) <= MOST_HELD_OUT:
         return distances_H
     return distances_H[np.linspace(0, len(distances_H) - 1, MOST_HELD_OUT).round().astype(int)]
 
 
-def keep_reference(run: Run, reference: Reference) -> None:
-    """Write a reference into a run."""
+def keep_distribution(run: Run, distribution: FeatureDistribution) -> None:
+    """Write a feature distribution into a run."""
     from safetensors.numpy import save_file
 
     tensors = {
-        "mean": reference.mean_D,
-        "vectors": reference.vectors_ED,
-        "floor": np.array([reference.floor], np.float64),
+        "mean": distribution.mean_D,
+        "vectors": distribution.vectors_ED,
+        "floor": np.array([distribution.floor], np.float64),
     }
-    tensors |= {f"held_out.{views}": distances for views, distances in reference.held_out.items()}
+    tensors |= {f"held_out.{views}": distances for views, distances in distribution.held_out.items()}
     said = {
         "format_version": FORMAT_VERSION,
         "method": METHOD,
-        "galaxies": reference.galaxies,
+        "galaxies": distribution.galaxies,
         "weights_sha256": run.header.weights_sha256,
     }
     note = {KIND: json.dumps(said)}  # one entry: safetensors writes several in any order
-    with files.atomic_file(run.path / FILE) as place:
-        save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, place, note)
-        place.chmod(0o644)  # safetensors leaves its files to their owner alone
+    with files.atomic_file(run.path / FILE) as path:
+        save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path, note)
+        path.chmod(0o644)  # safetensors leaves its files readable by their owner alone
 
 
-def read_reference(run: Run) -> Reference | None:
-    """The reference kept in a run; None where there is none.
+def read_distribution(run: Run) -> FeatureDistribution | None:
+    """The feature distribution stored in a run; None where there is none.
 
     Raises:
         MorphoscopeError: the file is damaged, from a newer program, or of other weights.
     """
-    from safetensors import SafetensorError, safe_open
-
-    place = run.path / FILE
-    if not place.is_file():
+    path = run.path / FILE
+    if not path.is_file():
         return None
+    damaged = (
+        f"{path} is damaged: it is not the feature distribution of a run; remove it, then run "
+        f"'morphoscope calibrate {run.path}'"
+    )
+    said, tensors = _content(path, damaged)
     try:
-        with safe_open(place, framework="numpy") as file:
-            said = json.loads((file.metadata() or {})[KIND])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         version, galaxies = int(said["format_version"]), int(said["galaxies"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise MorphoscopeError(
-            f"{place} is damaged: it is not the reference of a run; remove it, then run "
-            f"'morphoscope calibrate {run.path}'"
-        ) from error
-    check_version(version, FORMAT_VERSION, place)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise MorphoscopeError(damaged) from error
+    check_version(version, FORMAT_VERSION, path)
     if said.get("weights_sha256") != run.header.weights_sha256:
         raise MorphoscopeError(
-            f"{place} was made with other weights than the run has; remove it, then run "
+            f"{path} was made with other weights than the run has; remove it, then run "
             f"'morphoscope calibrate {run.path}'"
         )
-    held_out = {
-        int(name.removeprefix("held_out.")): values
-        for name, values in tensors.items()
-        if name.startswith("held_out.")
-    }
     try:
-        return Reference(tensors["mean"], tensors["vectors"], float(tensors["floor"][0]), galaxies, held_out)
-    except (KeyError, IndexError) as error:
-        raise MorphoscopeError(f"{place} is damaged: it lacks a part of the reference") from error
+        held_out = {
+            int(name.removeprefix("held_out.")): values
+            for name, values in tensors.items()
+            if name.startswith("held_out.")
+        }
+        floor = float(tensors["floor"].item())
+        distribution = FeatureDistribution(tensors["mean"], tensors["vectors"], floor, galaxies, held_out)
+    except (KeyError, ValueError) as error:
+        raise MorphoscopeError(damaged) from error
+    if not _is_whole(distribution):
+        raise MorphoscopeError(damaged)
+    return distribution
 
 
-def why_no_reference(run: Run, views: int) -> str:
-    """Why a run cannot say how unlike its training a galaxy is, for people."""
-    reference = read_reference(run)
+def _content(path: Path, damaged: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What the file says of itself, and its arrays."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.stat().st_size > LARGEST_FILE:
+        raise MorphoscopeError(
+            f"{path} is larger than {LARGEST_FILE >> 20} MiB; a feature distribution is smaller"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            said = json.loads((file.metadata() or {})[KIND])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise MorphoscopeError(damaged) from error
+    if not isinstance(said, dict):
+        raise MorphoscopeError(damaged)
+    return said, tensors
+
+
+def _is_whole(found: FeatureDistribution) -> bool:
+    """Whether all parts fit one another and hold numbers that distances can be computed from."""
+    arrays = (found.mean_D, found.vectors_ED, *found.held_out.values())
+    if any(array.dtype.kind != "f" or not np.isfinite(array).all() for array in arrays):
+        return False
+    return (
+        found.mean_D.ndim == 1
+        and len(found.mean_D) > 0
+        and found.vectors_ED.ndim == 2
+        and found.vectors_ED.shape[1] == len(found.mean_D)
+        and 0 < found.floor < np.inf
+        and all(
+            array.ndim == 1 and len(array) > 0 and (np.diff(array) >= 0).all() and array[0] >= 0
+            for array in found.held_out.values()
+        )
+    )
+
+
+def why_no_ood_score(run: Run, views: int) -> str:
+    """Why a run gives no OOD score, for people."""
     if run.path.is_file():
-        return "an exported file does not carry the reference; predict with the run and --engine onnx"
-    if reference is None:
+        return (
+            "an exported file does not carry the feature distribution; predict with the run and --engine onnx"
+        )
+    distribution = read_distribution(run)
+    if distribution is None:
         return f"the run has no {FILE}; 'morphoscope calibrate {run.path}' makes it"
-    known = " and ".join(str(number) for number in sorted(reference.held_out)) or "no"
+    known = " and ".join(str(number) for number in sorted(distribution.held_out)) or "no"
     return (
         f"the run has distances for {known} views, not for {views}; "
         f"'morphoscope calibrate {run.path} --views {views}' adds them"

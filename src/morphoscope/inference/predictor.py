@@ -1,7 +1,7 @@
 """From images to probabilities with a trained run, on whatever hardware there is.
 
-Shape letters: V views, N galaxies, C channels, H × W pixels, D features, K outputs, S samples of dropout, O
-opinions.
+Shape letters: V views, N galaxies, C channels, H × W pixels, D features, K outputs, S Monte-Carlo samples of
+dropout, M members of an ensemble or samples.
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ import torch
 
 from morphoscope.augment.cpu import Augmenter
 from morphoscope.augment.cpu import views as views_of
-from morphoscope.errors import UsageError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.calibration import Calibration, calibration_of, why_none
 from morphoscope.inference.mc_dropout import DropoutSamples
-from morphoscope.inference.ood import Reference, read_reference
+from morphoscope.inference.ood import FILE, FeatureDistribution, read_distribution
 from morphoscope.models.precision import autocast_type, best_device
 from morphoscope.runs.run import Run
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """All that a network makes of N galaxies.
+    """What a network, or an ensemble, predicts for N galaxies.
 
     Attributes:
-        predictions_NK: class probabilities or vote fractions, corrected by the calibration; the mean of the
-            opinions.
-        opinions_ONK: the corrected answers of every opinion: one of a single network, one a sample of
-            dropout, one a member of an ensemble.
-        features_ND: averaged over the views; None of an ensemble, whose members have their own.
-        ood_score_N: distance from the training's galaxies in units of that within which 95 % of held-out
-            ones lie; None where the run has no reference for these views.
-        p_value_N: share of held-out galaxies at least as far out; None likewise.
+        predictions_NK: calibrated class probabilities or vote fractions; the mean over the members.
+        members_MNK: the calibrated predictions of each member of an ensemble and each sample of dropout; of
+            a single network just its own.
+        features_ND: averaged over the views; None for an ensemble, whose members have different features.
+        ood_score_N: distance from the training galaxies in units of that within which 95 % of held-out ones
+            lie; None where the run has no feature distribution for these views.
+        p_value_N: conformal p-value, the share of held-out galaxies at least as far out; None likewise.
     """
 
     predictions_NK: np.ndarray
-    opinions_ONK: np.ndarray
+    members_MNK: np.ndarray
     features_ND: np.ndarray | None = None
     ood_score_N: np.ndarray | None = None
     p_value_N: np.ndarray | None = None
 
 
 class Predictor:
-    """A run's network with its preparation of images, loaded once and asked many times.
+    """A run's network with its preprocessing and calibration, loaded once for many predictions.
 
     Args:
         run: a finished run.
         views: test-time augmentation, 1, 2, 8 or 16 views whose probabilities are averaged (`ng`,
             section on test-time augmentation); None: as the recipe says.
-        calibrated: correct the answers by the run's calibration, where it has one for these views; False:
-            the network's own answers. None: as the recipe says.
-        batch: images (times views) the network sees at once; None: as the recipe says.
+        calibrated: apply the run's calibration, where it has one for these views; False: the network's own
+            predictions. None: as the recipe says.
+        batch: images (times views) in a batch; None: as the recipe says.
         device: None: the GPU if there is one.
-        dropout_samples: answer as so many networks, with other units of the head left out in each
-            (Monte-Carlo dropout, :mod:`morphoscope.inference.mc_dropout`); 0: the whole network.
+        dropout_samples: Monte-Carlo samples with different units of the head dropped
+            (:mod:`morphoscope.inference.mc_dropout`); 0: no dropout.
 
     Raises:
         UsageError: views that the recipe rules out, or samples of a network without dropout.
+        MorphoscopeError: weights, calibration or feature distribution are damaged or of another network.
     """
 
     def __init__(
@@ -91,33 +91,38 @@ class Predictor:
             self.dropout = DropoutSamples(
                 self.network.head, dropout_samples, seed=run.recipe.seed, name=run.name
             )
-        self.reference: Reference | None = read_reference(run)
+        self.distribution: FeatureDistribution | None = read_distribution(run)
+        if self.distribution is not None and len(self.distribution.mean_D) != self.feature_count:
+            raise MorphoscopeError(
+                f"{run.path / FILE} has {len(self.distribution.mean_D)} features and the network "
+                f"{self.feature_count}; remove it, then run 'morphoscope calibrate {run.path}'"
+            )
         self._augmenter = Augmenter(run.recipe.augment, threads=os.cpu_count() or 1)
         self.adapted_to = 0  # images whose statistics the batch normalisation has; 0: the training's
         self._views = views_of(run.recipe.augment, self.views)
 
     @property
     def input_side(self) -> int:
-        """Side in pixels of the stored images the run was trained on; other images are fitted to it."""
+        """Side in pixels of the training's stored images; other images are preprocessed to it."""
         return self.run.header.store.image_shape[0]
 
     @property
     def calibration_words(self) -> str:
-        """How the answers were corrected, or why not, for people and for provenance."""
+        """How predictions are calibrated, or why not, for people and for provenance."""
         if self.calibration is not None:
             return self.calibration.words
         return why_none(self.run, self.views) if self.calibrated else "none: the network's own answers"
 
     @property
-    def number_format(self) -> str:
-        """In which numbers the network works, for provenance: they move probabilities in the third digit."""
+    def precision_words(self) -> str:
+        """The floating-point precision, for provenance: it changes probabilities in the third digit."""
         precision = "bf16" if self.precision is torch.bfloat16 else "fp32"
         order = ", channels_last" if self.run.recipe.training.channels_last else ""
         return f"{precision}{order} on {self.device.type}"
 
     @property
-    def opinions(self) -> int:
-        """O: how many answers an answer is the mean of, the views aside."""
+    def member_count(self) -> int:
+        """M: samples of dropout, or 1."""
         return self.dropout.samples if self.dropout is not None else 1
 
     @property
@@ -127,82 +132,83 @@ class Predictor:
 
     @property
     def has_ood_score(self) -> bool:
-        """Whether it can say how unlike the training a galaxy is: the run has a reference for these views."""
-        return self.reference is not None and self.views in self.reference.held_out
+        """Whether the run has a feature distribution for these views."""
+        return self.distribution is not None and self.views in self.distribution.held_out
 
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Answers for images that look like the training store's.
+        """Predictions for images like those of the training store.
 
         Args:
             images: N images, (H, W, C) uint8.
 
         Returns:
-            (N, K) float32: class probabilities that sum to 1, or vote fractions; corrected by
-            ``calibration`` if there is one.
+            (N, K) float32: class probabilities that sum to 1, or vote fractions; calibrated where the run
+            has a calibration.
         """
         return self.predict(images).predictions_NK
 
     def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> Prediction:
-        """Answers, and what else a network can say of galaxies, from one pass through it.
+        """Predictions, features and OOD scores from one pass through the network.
 
         Args:
             images: N images, (H, W, C) uint8.
         """
-        predictions_SVNK, features_VND = self._passes(images)
-        opinions_ONK = np.stack(
-            [self.corrected(mean_over_views(predictions_VNK)) for predictions_VNK in predictions_SVNK]
+        predictions_MVNK, features_VND = self._passes(images)
+        members_MNK = np.stack(
+            [self.corrected(mean_over_views(predictions_VNK)) for predictions_VNK in predictions_MVNK]
         )
         features_ND = mean_over_views(features_VND)
         ood_score_N = p_value_N = None
-        if self.reference is not None and self.has_ood_score:
+        if self.distribution is not None and self.has_ood_score:
             distances_N = self.distances(features_ND)
-            ood_score_N = distances_N / self.reference.rare_distance(self.views)
-            p_value_N = self.reference.typicality(distances_N, self.views)
-        predictions_NK = opinions_ONK[0] if self.dropout is None else mean_over_views(opinions_ONK)
-        return Prediction(predictions_NK, opinions_ONK, features_ND, ood_score_N, p_value_N)
+            ood_score_N = distances_N / self.distribution.rare_distance(self.views)
+            p_value_N = self.distribution.p_values(distances_N, self.views)
+        predictions_NK = members_MNK[0] if self.dropout is None else mean_over_views(members_MNK)
+        return Prediction(predictions_NK, members_MNK, features_ND, ood_score_N, p_value_N)
 
     def distances(self, features_ND: np.ndarray) -> np.ndarray:
-        """How far galaxies are from the training's, (N,) float32; NaN without a reference."""
-        if self.reference is None:
+        """Distances from the training galaxies, (N,) float32; NaN without a feature distribution."""
+        if self.distribution is None:
             return np.full(len(features_ND), np.nan, np.float32)
-        return self.reference.distances(features_ND)
+        return self.distribution.distances(features_ND)
 
     def corrected(self, predictions_NK: np.ndarray) -> np.ndarray:
-        """The network's own answers, averaged over the views, after the calibration; (N, K) float32."""
+        """The network's own predictions, averaged over the views, after calibration; (N, K) float32."""
         return predictions_NK if self.calibration is None else self.calibration(predictions_NK)
 
     def predictions_by_view(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """The network's own answers for each view, (V, N, K) float32; the mean over samples of dropout."""
+        """The network's own predictions by view, (V, N, K) float32; the mean over samples of dropout."""
         return self.predictions_and_features(images)[0]
 
     def predictions_and_features(
         self, images: Sequence[np.ndarray] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The network's own answers (V, N, K) and the features (V, N, D) of each view, float32."""
-        predictions_SVNK, features_VND = self._passes(images)
+        """The network's own predictions (V, N, K) and features (V, N, D) by view, float32."""
+        predictions_MVNK, features_VND = self._passes(images)
         return (
-            predictions_SVNK[0] if self.dropout is None else mean_over_views(predictions_SVNK)
+            predictions_MVNK[0] if self.dropout is None else mean_over_views(predictions_MVNK)
         ), features_VND
 
     def _passes(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Answers (S, V, N, K) and features (V, N, D)."""
-        answers = np.empty((self.opinions, self.views, len(images), self.scheme.outputs), np.float32)
+        """Predictions (M, V, N, K) and features (V, N, D)."""
+        predictions = np.empty((self.member_count, self.views, len(images), self.scheme.outputs), np.float32)
         features = np.empty((self.views, len(images), self.feature_count), np.float32)
         step = max(1, self.batch // self.views)
         for start in range(0, len(images), step):
             part = [images[row] for row in range(start, min(start + step, len(images)))]
-            answers[:, :, start : start + step], features[:, start : start + step] = self._one_batch(part)
-        return answers, features
+            rows = slice(start, start + step)
+            predictions[:, :, rows], features[:, rows] = self._one_batch(part)
+        return predictions, features
 
     def in_one_view(self) -> Predictor:
-        """The same network, asked in one view and whole."""
+        """The same network with one view and without dropout."""
         one = copy.copy(self)
         one.views, one.dropout = 1, None
         one._views = views_of(self.run.recipe.augment, 1)
         return one
 
     def views_within(self) -> dict[int, list[int]]:
-        """Smaller numbers of views that are part of these, with their places among them; these included."""
+        """Numbers of views that are subsets of these views, and which of them; these included."""
         found = {}
         for number in (1, 2, 8, 16):
             with contextlib.suppress(UsageError):  # mirror images where handedness is kept
@@ -215,11 +221,11 @@ class Predictor:
         prepared = np.concatenate([self._augmenter.evaluation(images, view=view) for view in self._views])
         outputs, features = self._outputs(torch.from_numpy(prepared).permute(0, 3, 1, 2).to(self.device))
         views, count = len(self._views), len(images)
-        answers = self.scheme.probabilities(outputs).view(self.opinions, views, count, -1)
-        return answers.cpu().numpy(), features.view(views, count, -1).cpu().numpy()
+        predictions = self.scheme.probabilities(outputs).view(self.member_count, views, count, -1)
+        return predictions.cpu().numpy(), features.view(views, count, -1).cpu().numpy()
 
     def pass_through(self, images: Sequence[np.ndarray]) -> None:
-        """Show images to the network, one view each, and let go of its answers."""
+        """Run images through the network, one view each, without keeping its outputs."""
         prepared = torch.from_numpy(self._augmenter.evaluation(images)).permute(0, 3, 1, 2)
         self._outputs(prepared.to(self.device))
 
@@ -228,13 +234,13 @@ class Predictor:
         return self._augmenter.evaluation(images)
 
     def autocast(self) -> torch.autocast:
-        """The number format of the run's predictions, as a context."""
+        """The precision of the run's predictions, as a context."""
         enabled = self.precision is not None
         return torch.autocast(self.device.type, dtype=self.precision or torch.float32, enabled=enabled)
 
     @torch.inference_mode()
     def _outputs(self, images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Outputs, those of each sample of dropout one after the other, and features of a batch."""
+        """Outputs of a batch, those of each sample of dropout after one another, and features."""
         with self.autocast():
             features = self.network.embed(images_NCHW)
             if self.dropout is None:
@@ -245,5 +251,5 @@ class Predictor:
 
 
 def mean_over_views(predictions_VNK: np.ndarray) -> np.ndarray:
-    """The mean of the views' answers, (N, K) float32; one view's come back as they are."""
+    """The mean over the first axis, in float64, as float32."""
     return predictions_VNK.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How images of any size become like those that a run was trained on.
+"""Preprocess images of any size into the form of a run's training images.
 
 Shape letters: H × W pixels, C channels.
 """
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CropResizePlan:
-    """What is done to an image: nothing, or a centre crop (None: the largest square) and a scaling."""
+    """Nothing, or a centre crop (None: the largest square) and a resize."""
 
     kind: str  # "stored", "asked", "training" or "scaled"
     crop: int | None = None
     size: int | None = None
 
     def words(self, height: int, width: int) -> str:
-        """One sentence for the person at the terminal; empty where nothing is done."""
+        """One sentence for the user; empty where nothing is done."""
         if self.kind == "stored":
             return ""
         what = f"the central {self.crop} px are taken" if self.crop else "the largest centred square is taken"
@@ -54,14 +54,14 @@ def check_request(facts: StoreFacts, crop: int | None, size: int | None) -> None
 
 
 def crop_resize_plan(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | None = None) -> CropResizePlan:
-    """How one image is made like the training's stored images.
+    """How to crop and resize one image to the form of the training's stored images.
 
     The first that applies:
 
     1. ``crop`` is given: that centre crop (black beyond the edge), scaled to the stored side.
     2. The image has the stored shape: taken as it is.
     3. The training's images were cropped and this one is at least as large as that crop: the same crop,
-       scaled to the stored side. So images like the training's sources are treated like them.
+       scaled to the stored side, so that originals of the same survey are treated as in the training.
     4. Else: the largest centred square, scaled to the stored side.
 
     Raises:
@@ -82,12 +82,12 @@ def crop_resize_plan(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | No
 
 
 def preprocess(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | None = None) -> np.ndarray:
-    """An image made like the training's stored images, (S, S, C) uint8 (see :func:`crop_resize_plan`)."""
+    """Crop and resize an image as :func:`crop_resize_plan` says; (S, S, C) uint8."""
     return follow(crop_resize_plan(image_HWC, facts, crop=crop), image_HWC)
 
 
-def follow(way: CropResizePlan, image_HWC: np.ndarray) -> np.ndarray:
-    """Do to an image what ``way`` says."""
-    if way.kind == "stored":
+def follow(plan: CropResizePlan, image_HWC: np.ndarray) -> np.ndarray:
+    """Crop and resize an image by a plan."""
+    if plan.kind == "stored":
         return image_HWC
-    return crop_and_resize(image_HWC, crop=way.crop, size=way.size)
+    return crop_and_resize(image_HWC, crop=plan.crop, size=plan.size)

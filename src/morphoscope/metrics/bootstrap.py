@@ -4,11 +4,7 @@ Shape letters: N galaxies, M quantities of a galaxy, R resamples.
 
 All metrics here are functions of sums over galaxies (counts of hits, of galaxies per class, of squared
 errors), so one resample of the galaxies is a row of multiplicities and all resamples of all sums are
-one matrix product.
-
-How well a score tells two kinds apart: the area under the ROC curve, with an interval.
-
-Shape letters: M galaxies of the usual kind, N strangers.
+one matrix product. The area under the ROC curve has an interval of its own.
 """
 
 from __future__ import annotations
@@ -103,23 +99,26 @@ def with_interval(
     return {"value": float(value), "low": low, "high": high}
 
 
-def auroc(usual_M: np.ndarray, strange_N: np.ndarray) -> dict[str, float | None]:
-    """The share of pairs in which the stranger has the higher score, ties counting half, with a 95 %
-    interval.
+def auroc(usual_M: np.ndarray, ood_N: np.ndarray) -> dict[str, float | None]:
+    """Area under the ROC curve: the share of pairs in which the OOD sample scores higher, ties counting half.
 
-    The interval is Newcombe's (2006, Statistics in Medicine 25, 559, method 5): the values θ for which the
-    measured area lies within 1.96 standard errors by Hanley & McNeil's variance with both counts set to their
-    mean. Unlike a bootstrap it has a width where every pair is in order.
+    The 95 % interval is Newcombe's (2006, Statistics in Medicine 25, 559, method 5): the values θ for which
+    the measured area lies within 1.96 standard errors by Hanley & McNeil's variance with both counts set to
+    their mean. Unlike a bootstrap it has a width where every pair is in order.
+
+    Args:
+        usual_M: scores of M galaxies.
+        ood_N: scores of N OOD samples.
 
     Returns:
         ``value``, ``low``, ``high``; None where one of the two is empty.
     """
-    m, n = len(usual_M), len(strange_N)
+    m, n = len(usual_M), len(ood_N)
     if not m or not n:
         return {"value": None, "low": None, "high": None}
     usual_M = np.sort(usual_M)
-    below = np.searchsorted(usual_M, strange_N, side="left")
-    not_above = np.searchsorted(usual_M, strange_N, side="right")
+    below = np.searchsorted(usual_M, ood_N, side="left")
+    not_above = np.searchsorted(usual_M, ood_N, side="right")
     value = float((below + not_above).mean() / (2 * m))
     inside = np.abs(_GRID - value) <= Z * _standard_error(_GRID, m, n)
     low, high = (_GRID[inside].min(), _GRID[inside].max()) if inside.any() else (value, value)

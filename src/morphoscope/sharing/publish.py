@@ -20,7 +20,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.calibration import read_calibration
-from morphoscope.inference.ood import keep_reference, read_reference
+from morphoscope.inference.ood import keep_distribution, read_distribution
 from morphoscope.models.hub import portable_name
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, StoreFacts, write_header
@@ -95,12 +95,12 @@ def _write(run: Run, folder: Path, wording: Wording, *, name: str, half: bool, o
 
 def _share_measured(run: Run, published: Run) -> None:
     """Calibration and reference, which name the weights they belong to, and what was measured."""
-    calibration, reference, metrics = read_calibration(run), read_reference(run), run.metrics()
+    calibration, reference, metrics = read_calibration(run), read_distribution(run), run.metrics()
     if calibration is not None:
         own = calibration.model_copy(update={"weights_sha256": published.header.weights_sha256})
         write_json(published.path / CALIBRATION, own.model_dump(mode="json"))
     if reference is not None:
-        keep_reference(published, reference)
+        keep_distribution(published, reference)
     if metrics:
         write_json(published.path / "metrics.json", portable_values(metrics))
     history = run.path / "history.csv"
