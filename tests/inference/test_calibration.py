@@ -17,7 +17,7 @@ from morphoscope.inference.calibration import (
     read_calibration,
     why_none,
 )
-from morphoscope.labels.calibrators import Temperature
+from morphoscope.labels.calibrators import BetaCurve, Temperature, VoteCurves
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Header, Run, StoreFacts
@@ -38,6 +38,11 @@ def _fractions(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     honest = rng.uniform(0.1, 0.9, (count, 2))
     return rng.binomial(40, honest) / 40, honest**2
+
+
+def _views(correction: dict, scores: dict | None = None) -> dict:
+    kept = {"galaxies": 30, "correction": correction, "held_out": {}, "scores": scores}
+    return {"views": {"1": kept}}
 
 
 def _run(path: Path, weights: str = "f" * 64) -> Run:
@@ -152,6 +157,12 @@ def test_a_calibration_is_kept_as_plain_numbers_beside_those_of_other_views(tmp_
         ({"format_version": 99}, "made by a newer"),
         ({"views": {"1": {"galaxies": 3}}}, r"is damaged: views\.1\.correction"),
         ({"weights_sha256": "0" * 64}, "fitted to other weights"),
+        ({"format_version": float("inf")}, "is damaged"),
+        ("[" * 100_000, "is damaged"),
+        (_views({"method": "guess"}), r"views\.1\.correction: unknown method 'guess'"),
+        (_views({"method": "temperature", "temperature": -1}), r"correction: temperature: Input should be"),
+        (_views({"method": "tree", "tree": "galaxy-zoo-2"}), r"views\.1: 'tree' does not calibrate classes"),
+        (_views({"method": "none"}, {"a": [0.5]}), r"views\.1: its scores are of other classes"),
     ],
 )
 def test_a_damaged_calibration_is_said_and_not_used(tmp_path, change, message):
@@ -162,6 +173,17 @@ def test_a_damaged_calibration_is_said_and_not_used(tmp_path, change, message):
     text = change if isinstance(change, str) else json.dumps(json.loads(place.read_text()) | change)
     place.write_text(text)
     with pytest.raises(MorphoscopeError, match=message):
+        calibration_of(run, 1)
+
+
+def test_curves_of_another_number_of_answers_are_refused(tmp_path):
+    store = StoreFacts(name="s", path="", image_shape=(32, 32, 3))
+    run = Run(tmp_path, Recipe(), Header(scheme=VOTES, store=store, weights_sha256="f" * 64))
+    curves = (BetaCurve(a=1, b=1, c=0),) * 3
+    keep_calibrations(
+        run, {1: Calibration(galaxies=30, correction=VoteCurves(method="beta", curves=curves), held_out={})}
+    )
+    with pytest.raises(MorphoscopeError, match=r"its correction is not one of 2 vote fractions"):
         calibration_of(run, 1)
 
 

@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def blobs(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Round blobs of two sizes on noisy sky, called simulated."""
-    place = tmp_path_factory.mktemp("strangeness") / "blobs"
+    place = tmp_path_factory.mktemp("ood") / "blobs"
     rng = np.random.default_rng(1)
     meta = StoreMeta(
         scheme=Classes(name="two", classes=("small", "large")),
@@ -59,13 +59,13 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def run(blobs: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    out = tmp_path_factory.mktemp("strangeness") / "run"
+    out = tmp_path_factory.mktemp("ood") / "run"
     trained = fit(Recipe().changed(SETTINGS), blobs, out, progress=False)
     evaluate(trained, blobs)
     return trained
 
 
-def test_an_evaluation_leaves_a_reference_for_its_views_and_those_within(run: Run, blobs: Store):
+def test_an_evaluation_leaves_a_feature_distribution_for_its_views_and_those_within(run: Run, blobs: Store):
     kept = read_distribution(run)
     assert kept is not None
     assert sorted(kept.held_out) == [1, 2]
@@ -97,7 +97,7 @@ def test_galaxies_are_typical_and_other_pictures_are_not(run: Run, blobs: Store)
     assert white.p_value_N[0] == pytest.approx(1 / (1 + len(split.validation)))
 
 
-def test_metrics_say_how_strangers_are_told(run: Run, blobs: Store):
+def test_metrics_say_how_ood_samples_are_told_apart(run: Run, blobs: Store):
     done = run.metrics()["out_of_distribution"]
     split = run.split(blobs)
     assert (done["galaxies"], done["held_out"]) == (len(split.train), len(split.validation))
@@ -123,13 +123,13 @@ def test_the_report_shows_them(run: Run, blobs: Store, tmp_path: Path):
     assert bare.sections == []
 
 
-def test_another_store_is_measured_by_the_run_s_own_reference(run: Run, blobs: Store):
+def test_another_store_is_measured_by_the_run_s_own_distribution(run: Run, blobs: Store):
     done = evaluate_elsewhere(run, blobs)["out_of_distribution"]
     assert done["test"]["n"] == len(blobs)
     assert done["non_galaxies"] == []
 
 
-def test_more_views_are_added_to_the_reference_that_is_there(
+def test_more_views_are_added_to_the_distribution_that_is_there(
     run: Run, blobs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(fit_uncertainty, "_ood_samples", lambda *_: {})
@@ -146,7 +146,7 @@ def test_more_views_are_added_to_the_reference_that_is_there(
     assert (after.vectors_ED == before.vectors_ED).all()
 
 
-def test_an_old_run_has_no_reference_until_it_is_calibrated(
+def test_an_old_run_has_no_ood_score_until_it_is_calibrated(
     run: Run, blobs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(fit_uncertainty, "_ood_samples", lambda *_: {})
@@ -160,7 +160,7 @@ def test_an_old_run_has_no_reference_until_it_is_calibrated(
     assert (old.path / FILE).read_bytes() == (run.path / FILE).read_bytes()
 
 
-def test_a_run_without_test_galaxies_has_a_reference_too(run: Run, blobs: Store, tmp_path: Path):
+def test_a_run_without_test_galaxies_has_an_ood_score_too(run: Run, blobs: Store, tmp_path: Path):
     copytree(run.path, tmp_path / "run")
     for name in (FILE, "calibration.json"):
         (tmp_path / "run" / name).unlink()
@@ -171,7 +171,7 @@ def test_a_run_without_test_galaxies_has_a_reference_too(run: Run, blobs: Store,
     assert not (other.path / "calibration.json").exists()
 
 
-def test_a_reference_is_fitted_on_a_bounded_number_of_galaxies(
+def test_a_distribution_is_fitted_on_a_bounded_number_of_galaxies(
     run: Run, blobs: Store, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(fit_uncertainty, "MOST", 30)
@@ -187,4 +187,4 @@ def test_too_few_held_out_galaxies_give_none_and_a_note(
     split = run.split(blobs)
     few = replace(split, validation=split.validation[:30], test=split.validation[:15])
     assert fit_uncertainty.held_out_of(Predictor(run), blobs, few) is None
-    assert "15 validation galaxies that are not in the test" in capsys.readouterr().err
+    assert "15 validation galaxies outside the test" in capsys.readouterr().err
