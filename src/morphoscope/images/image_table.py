@@ -91,7 +91,7 @@ class ImageTable:
     def items_of(self, pieces: Iterable[pa.Table], stretch: str) -> Iterator[Item]:
         """The items of the table's rows, which come in pieces with :attr:`columns`."""
         places = None if self.sky is None else OddPlaces(str(self.path), self.sky)
-        first = 0
+        first, folder, table = 0, str(self.folder), (str(self.path),)
         for piece in pieces:
             images = [_files(piece, name) for name in self.image_columns]
             columns: dict[str, list[Any]] = {}
@@ -108,8 +108,10 @@ class ImageTable:
                 if not any(files):
                     name = "(no image)"
                 found: dict[str, Any] = {}
-                load = self._loader(files, name, stretch, found)
-                yield Item(name, load, values, found, self._paths(files))
+                sources = [file.source(folder) for file in files]
+                named = tuple(source for source in sources if isinstance(source, str))
+                load = self._loader(sources, name, stretch, found)
+                yield Item(name, load, values, found, named or table)
             first += piece.num_rows
 
     def integer_ids(self) -> bool:
@@ -151,22 +153,21 @@ class ImageTable:
                 f"{self.path}: none of its {count} images is there; the first would be {wanted}, and {hint}"
             )
 
-    def _paths(self, files: list[_File]) -> tuple[str, ...]:
-        named = tuple(
-            os.path.join(self.folder, file.name) for file in files if file.name and file.content is None
-        )
-        return named or (str(self.path),)
-
     def _loader(
-        self, files: list[_File], name: str, stretch: str, found: dict[str, Any]
+        self, sources: list[str | bytes | None], name: str, stretch: str, found: dict[str, Any]
     ) -> Callable[[], np.ndarray]:
-        if not all(files):
+        if None in sources:
             return partial(_no_image, self.path)
-        contents = [self.folder / file.name if file.content is None else file.content for file in files]
-        if len(contents) > 1:
-            names = self.names_of_bands
-            return partial(read_bands, contents, name=name, stretch=stretch, bands=names, found=found)
-        return partial(read_image, contents[0], name=name, stretch=stretch, bands=self.bands, found=found)
+        bands = self.names_of_bands if len(sources) > 1 else self.bands
+        return partial(_load, sources, name=name, stretch=stretch, bands=bands, found=found)
+
+
+def _load(sources: list[str | bytes | None], **options: Any) -> np.ndarray:
+    """The image of a row. Paths are made here, in a worker thread, where their cost does not count."""
+    contents = [
+        Path(source) if isinstance(source, str) else source for source in sources if source is not None
+    ]
+    return read_bands(contents, **options) if len(contents) > 1 else read_image(contents[0], **options)
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,12 @@ class _File:
 
     def __bool__(self) -> bool:
         return bool(self.name) or self.content is not None
+
+    def source(self, folder: str) -> str | bytes | None:
+        """Its path or its content; None where there is neither."""
+        if self.content is not None:
+            return self.content
+        return os.path.join(folder, self.name) if self.name else None
 
 
 def open_table(

@@ -7,6 +7,7 @@ numbers are degrees. Sexagesimal right ascensions are hours unless they are writ
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -160,6 +161,9 @@ def _units(columns: Columns, first: str, second: str, where: str) -> tuple[float
 
 def _angles(column: pa.ChunkedArray, unit: float, *, hours: bool) -> tuple[np.ndarray, np.ndarray]:
     """Degrees, (N,), NaN where there are none, and where something stands that is no angle, (N,) bool."""
+    if pa.types.is_string(column.type):
+        with contextlib.suppress(pa.ArrowInvalid):  # sexagesimal, or a word: cell by cell
+            column = column.cast(pa.float64())
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         values = np.array(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
         return values * unit, np.isinf(values)

@@ -365,10 +365,15 @@ def _clean(table: pa.Table) -> pa.Table:
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
             continue
         column = table.column(at)
-        column = pc.utf8_trim_whitespace(column if pa.types.is_string(field.type) else _as_string(column))
-        missing = pc.is_in(column, pa.array(MISSING))
-        table = table.set_column(at, field.name, pc.if_else(missing, pa.scalar(None, pa.string()), column))
+        bare = _bare(column if pa.types.is_string(field.type) else _as_string(column))
+        table = table.set_column(at, field.name, bare)
     return table
+
+
+def _bare(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text without blanks around it; null where :data:`MISSING` lists it."""
+    bare = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.is_in(bare, pa.array(MISSING)), pa.scalar(None, pa.string()), bare)
 
 
 def _as_string(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -405,6 +410,8 @@ def texts(table: pa.Table, name: str) -> list[str | None]:
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_integer(kind):
         return column.cast(pa.string()).to_pylist()
+    if pa.types.is_string(kind):
+        return _bare(column).to_pylist()
     return [as_name(cell) for cell in column.to_pylist()]
 
 
