@@ -53,8 +53,8 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
     if out.is_file():
         raise UsageError(f"{out} is a file; a folder to make was expected")
     if overwrite:
-        for place in (out / part for part in PARTS):
-            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        for path in (out / part for part in PARTS):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     files.ensure_room(out, 2 * count * SIZE * SIZE * 3 + 200 * MIB)
     packaged = api.load(DEFAULT)
 
@@ -95,11 +95,11 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
     print("  morphoscope predict my-run MORE-IMAGES --out catalogue.parquet")
 
 
-def _store(place: Path) -> Store | None:
+def _store(path: Path) -> Store | None:
     """The store that an earlier call finished, if any."""
     from morphoscope import api
 
-    return api.open_store(place) if (place / "store.yaml").is_file() else None
+    return api.open_store(path) if (path / "store.yaml").is_file() else None
 
 
 def write_pictures(galaxies: Store, folder: Path, seed: int) -> Path:

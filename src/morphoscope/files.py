@@ -131,7 +131,7 @@ def explained_os_errors(
 
 
 def _system_error(error: Exception) -> OSError | None:
-    """The system's error; safetensors gives it as text alone."""
+    """The operating system's error, if it is one; safetensors gives it only as text."""
     if isinstance(error, OSError):
         return error
     if type(error).__name__ == "SafetensorError":
@@ -164,7 +164,7 @@ def _refuse_foreign(target: Path) -> None:
     A run from a stranger may hold a folder that is a link to somewhere else.
 
     Raises:
-        UsageError: it is so.
+        UsageError: for either.
     """
     if "\0" in str(target):
         raise UsageError(f"{str(target)!r}: not a file name; it contains a null character")

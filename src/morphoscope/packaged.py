@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 NETWORKS = Path(__file__).parent / "networks"
-DEFAULT = "default"  # galaxies of Galaxy10's ten classes, learned from simulated ones alone
+DEFAULT = "default"  # Galaxy10's ten classes, trained on simulated galaxies only
 
 
 def run_folder(run: Path | str) -> Path:

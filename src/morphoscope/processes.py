@@ -1,4 +1,4 @@
-"""The process that runs this program: tuned where it is ours alone, and one of several under torchrun.
+"""The current process: tuned if it runs only this program, and one of several under torchrun.
 
 torchrun tells each process by its environment which one it is (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, …).
 """
@@ -14,15 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # glibc's malloc.h
-owned = False  # whether this process is ours alone: see :func:`claim`
+owned = False  # whether this process runs only this program: see :func:`claim`
 
 
 def claim() -> None:
-    """Tune this process for networks on a CPU. For processes that are ours alone; the library never calls it.
+    """Tune this process for networks on a CPU. Only for processes that run nothing but this program.
 
-    The command line and the workers that it starts call it once, early. It sets options of the C library's
-    memory allocator and of OpenCV, and lets timm be imported without torch's compiler
-    (:mod:`morphoscope.models.quick_timm`).
+    The command line and the workers that it starts call it once, early; the library never does. It sets
+    options of the C library's memory allocator and of OpenCV, and lets timm be imported without torch's
+    compiler (:mod:`morphoscope.models.quick_timm`).
     """
     global owned
     owned = True
@@ -43,7 +43,7 @@ def keep_freed_memory() -> bool:
     grew.
 
     Returns:
-        Whether the C library took the hint; it is glibc's alone.
+        Whether the C library accepted; only glibc does.
     """
     mallopt = c_library_function("mallopt")
     if mallopt is None:
@@ -107,7 +107,7 @@ def is_rank_0() -> bool:
 def leave_messages_to_rank_0() -> None:
     """Make a command print nothing in all ranks but 0; these have nothing to clean up, so a signal ends them.
 
-    For commands alone: it changes the handlers of signals.
+    For commands only: it changes signal handlers.
     """
     if is_rank_0():
         return

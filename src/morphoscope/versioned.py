@@ -65,7 +65,7 @@ def read_document(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def understood(
-    model: type[Document], text: str | bytes, parse: Callable[[str | bytes], Any], place: Path, what: str
+    model: type[Document], text: str | bytes, parse: Callable[[str | bytes], Any], path: Path, what: str
 ) -> Document:
     """A document as its model has it.
 
@@ -73,7 +73,7 @@ def understood(
         model: has a field ``format_version``, whose default is the newest that is read.
         text: the file's content, UTF-8.
         parse: of YAML (:func:`load_yaml`) or JSON.
-        place: the file, for messages.
+        path: the file, for messages.
         what: the document that was expected there, such as ``"the header of a run"``.
 
     Raises:
@@ -83,17 +83,17 @@ def understood(
         values = parse(text)
         version = int(values["format_version"])
     except (yaml.YAMLError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise MorphoscopeError(f"{place} is damaged: it is not {what}") from error
-    check_version(version, model.model_fields["format_version"].default, place)
+        raise MorphoscopeError(f"{path} is damaged: it is not {what}") from error
+    check_version(version, model.model_fields["format_version"].default, path)
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise MorphoscopeError(f"{place} is damaged: {first_fault(error)}") from error
+        raise MorphoscopeError(f"{path} is damaged: {first_fault(error)}") from error
     except RecursionError as error:
-        raise MorphoscopeError(f"{place} is damaged: it is nested too deeply") from error
+        raise MorphoscopeError(f"{path} is damaged: it is nested too deeply") from error
 
 
-def check_version(version: int, newest: int, place: Path) -> None:
+def check_version(version: int, newest: int, path: Path) -> None:
     """Refuse what a newer program wrote.
 
     Raises:
@@ -101,7 +101,7 @@ def check_version(version: int, newest: int, place: Path) -> None:
     """
     if version > newest:
         raise MorphoscopeError(
-            f"{place} has format {version}, made by a newer morphoscope; this one reads up to {newest}. "
+            f"{path} has format {version}, made by a newer morphoscope; this one reads up to {newest}. "
             "Upgrade morphoscope"
         )
 

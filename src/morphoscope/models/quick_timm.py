@@ -1,4 +1,4 @@
-"""timm, in a process of our own without its slowest import.
+"""timm; in a process of our own, without its slowest import.
 
 Importing timm and torchvision imports torch's compiler (``torch._dynamo``, with sympy: a third of the time
 from the shell to the first prediction), although they need it for two things only, and late: torchvision

@@ -172,8 +172,8 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
             raise UsageError(f"{where}: the recipe has no field '{path}'{_nearest(path)}") from error
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], dict) else f" (got {_shown(first['input'])})"
-        place = f"{where}: {path}" if path else where  # a rule between parts has no single field
-        raise UsageError(f"{place}: {message}{got}") from error
+        field = f"{where}: {path}" if path else where  # a rule between parts has no single field
+        raise UsageError(f"{field}: {message}{got}") from error
     except (RecursionError, TypeError) as error:  # nested too deeply, or with names that are no text
         raise UsageError(f"{where}: a recipe has one level of parts with named fields") from error
 

@@ -234,8 +234,8 @@ def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
 def write_header(path: Path, header: Header) -> None:
     """Write ``run.yaml`` atomically."""
     text = yaml.safe_dump(header.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    with files.atomic_file(path / "run.yaml") as place:
-        place.write_text(text, encoding="utf-8")
+    with files.atomic_file(path / "run.yaml") as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def store_facts(store: Store) -> StoreFacts:
@@ -254,9 +254,9 @@ def store_facts(store: Store) -> StoreFacts:
     )
 
 
-def write_history(place: Path, rows: list[dict[str, float]]) -> None:
+def write_history(path: Path, rows: list[dict[str, float]]) -> None:
     """Write ``history.csv`` atomically; values that were not measured are empty fields."""
-    with files.atomic_file(place) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with files.atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HISTORY_COLUMNS)
         for row in rows:

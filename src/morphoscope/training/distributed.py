@@ -27,7 +27,7 @@ _SHARED = "every process of the training raised this error"
 
 @contextlib.contextmanager
 def joined() -> Iterator[Process | None]:
-    """This process among those of torchrun, which can talk to each other inside; None if it is alone.
+    """Connect the processes of torchrun; yields this one, or None if it is the only one.
 
     Ranks other than 0 print nothing meanwhile.
 
@@ -68,7 +68,7 @@ def shared(error: MorphoscopeError) -> MorphoscopeError:
 
 
 def _lost(error: Exception) -> bool:
-    """Whether this is the backend's way of saying that another process is gone."""
+    """Whether the backend reports that another process is gone."""
     if isinstance(error, distributed.DistError):
         return True
     text = str(error).lower()
@@ -76,7 +76,7 @@ def _lost(error: Exception) -> bool:
 
 
 def on_rank_0(process: Process | None, work: Callable[[], Result]) -> Result:
-    """The result of ``work``, done by rank 0 alone, in every process.
+    """Do ``work`` on rank 0, and return its result in every process.
 
     Raises:
         MorphoscopeError: what ``work`` raised, in every process.
@@ -96,7 +96,7 @@ def on_rank_0(process: Process | None, work: Callable[[], Result]) -> Result:
 
 
 def in_every_process(process: Process | None, work: Callable[[], Result]) -> Result:
-    """The process's own result of ``work``, once all processes have one.
+    """Do ``work`` in every process, and return each its own result once all have one.
 
     Raises:
         MorphoscopeError: what the first of the processes raised, in every process.
@@ -118,7 +118,7 @@ def in_every_process(process: Process | None, work: Callable[[], Result]) -> Res
 
 
 def check_shares(process: Process | None, *, batch: int, training: int, validation: int) -> None:
-    """Refuse more processes than there is work for.
+    """Refuse more processes than there are galaxies to share.
 
     Raises:
         UsageError: a process would get fewer than two galaxies of a step, or none of the validation.
@@ -138,7 +138,7 @@ def check_shares(process: Process | None, *, batch: int, training: int, validati
 
 
 def part_of(process: Process | None) -> tuple[int, int]:
-    """Rank and number of the processes; (0, 1) for one alone."""
+    """Rank and number of processes; (0, 1) for a single one."""
     return (0, 1) if process is None else (process.rank, process.count)
 
 
@@ -149,7 +149,7 @@ def own_rows(rows: np.ndarray, process: Process | None) -> np.ndarray:
 
 
 def strategy(process: Process | None) -> Strategy | str:
-    """How Lightning shares a training out: not at all, or by DDP.
+    """Lightning's strategy: DDP for several processes.
 
     The statistics of batch normalisation are averaged once an epoch (:func:`average_buffers`) and not copied
     from rank 0 in every step.

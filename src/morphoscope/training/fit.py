@@ -167,7 +167,7 @@ def _run_lightning(
     )
     part = distributed.part_of(process)
     training = training_batches(recipe, plan.store, plan.rows, device, part=part)
-    number_type = training_type(recipe.training.precision, device, task.network, recipe.augment.size)
+    reduced = training_type(recipe.training.precision, device, task.network, recipe.augment.size)
     devices = 1 if process is None else process.on_this_machine
     trainer = lightning.Trainer(
         accelerator=device.type,
@@ -175,7 +175,7 @@ def _run_lightning(
         num_nodes=1 if process is None else process.count // devices,
         strategy=distributed.strategy(process),
         use_distributed_sampler=False,  # the loader takes this process's part of each batch itself
-        precision="bf16-mixed" if number_type else "32-true",
+        precision="bf16-mixed" if reduced else "32-true",
         max_epochs=recipe.training.epochs - recipe.training.initial_epoch,
         callbacks=[
             KeptSignals(),
@@ -218,7 +218,7 @@ def _forked_devices() -> list[int]:
 
 
 def _memory_is_full(error: BaseException) -> bool:
-    """Whether the GPU or the processor ran out of memory; the latter is a plain RuntimeError of torch's."""
+    """Whether the GPU or the CPU ran out of memory; torch reports the latter as a plain RuntimeError."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return any(words in str(error) for words in ("can't allocate memory", "not enough memory"))

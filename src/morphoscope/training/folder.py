@@ -35,11 +35,11 @@ State = Literal["new", "begun", "finished"]
 
 @contextlib.contextmanager
 def claimed(out: Path, recipe: Recipe, store: Store, *, resume: bool) -> Iterator[State]:
-    """Hold a run folder for this process alone, and tell what is in it.
+    """Lock a run folder for this process, and yield what is in it.
 
-    A folder in which nothing was trained yet is as good as none: one whose training was killed before its
-    header was written can be begun again, with or without ``resume``. If this process fails that early, it
-    leaves nothing behind.
+    A folder in which nothing was trained counts as new: a training that was killed before its header was
+    written can be begun again, with or without ``resume``. A process that fails that early leaves nothing
+    behind.
 
     Args:
         out: the run folder.
@@ -143,8 +143,8 @@ def _lock(out: Path) -> IO[str] | None:
         import fcntl
     except ImportError:  # Windows
         return None
-    place = out / RESUME / LOCK
-    lock = open(place, "a")  # noqa: SIM115 - held open on purpose
+    path = out / RESUME / LOCK
+    lock = open(path, "a")  # noqa: SIM115 - held open on purpose
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -210,8 +210,8 @@ def begin(
     )
     if not (out / "split.json").is_file():
         split.save(out / "split.json")
-    with files.atomic_file(out / "recipe.yaml") as place:
-        place.write_text(recipe.to_yaml(), encoding="utf-8")
+    with files.atomic_file(out / "recipe.yaml") as partial:
+        partial.write_text(recipe.to_yaml(), encoding="utf-8")
     write_header(out, header)
     return header
 
@@ -224,8 +224,8 @@ def finish(
     best_epoch = int(epochs.rows[-1]["epoch"])
     if recipe.training.restore_best and epochs.best_weights:
         weights, best_epoch = epochs.best_weights, epochs.best_epoch
-    with files.atomic_file(out / "weights.safetensors") as place:
-        save_weights({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, place)
+    with files.atomic_file(out / "weights.safetensors") as partial:
+        save_weights({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, partial)
     header = header.model_copy(
         update={
             "state": "finished",
