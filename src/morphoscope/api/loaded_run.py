@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.data.store import Store, open_store
-from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.inference.predictor import Predictor
 from morphoscope.models.hub import HUB
+from morphoscope.notebook import notebook_html, spread, with_interval
 from morphoscope.processes import is_rank_0
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, open_run
@@ -126,6 +128,38 @@ class LoadedRun:
     def metrics(self) -> dict[str, Any]:
         """What was measured at the end of the training."""
         return self.run.metrics()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: classes, what was measured, and a few test galaxies."""
+        measured = self.metrics().get("test", {}) if len(self.runs) == 1 else {}
+        facts: list[tuple[str, object]] = [
+            ("recipe", ", ".join(dict.fromkeys(run.recipe.name for run in self.runs))),
+            ("network", ", ".join(dict.fromkeys(run.recipe.model.name for run in self.runs))),
+            ("labels", f"{self.run.scheme.name}: {', '.join(self.classes[:12])}"),
+            ("trained on", f"{self.run.header.store.name}, {self.run.header.store.count:,} galaxies"),
+            ("test galaxies", measured.get("n")),
+        ]
+        for name in ("accuracy", "macro_f1", "rmse"):
+            if isinstance(measured.get(name), dict) and {"value", "low", "high"} <= measured[name].keys():
+                facts.append((name.replace("_", " "), with_interval(measured[name])))
+        title = f"Run {', '.join(run.name for run in self.runs)}"
+        return notebook_html(title, facts, images=self._test_galaxies())
+
+    def _test_galaxies(self, count: int = 6) -> list[tuple[str, np.ndarray]]:
+        """A few test galaxies with what was predicted, where the training's store is still there."""
+        if len(self.runs) > 1:
+            return []
+        with contextlib.suppress(MorphoscopeError, OSError):
+            store, table = self.run.store(), self.run.predictions()
+            names = [name for name in ("row", "id", "predicted") if name in table.column_names]
+            ids, found = store.table.column("id"), []
+            for each in table.select(names).take(spread(table.num_rows, count)).to_pylist():
+                row = each.get("row", len(store))
+                if row < len(store) and ids[row].as_py() == each["id"]:
+                    answer = self.classes[each["predicted"]] if "predicted" in each else ""
+                    found.append((f"{each['id']} {answer}".strip(), store.images[row]))
+            return found
+        return []
 
     def predict(self, images: GivenImages) -> np.ndarray:
         """Predict images, all held in memory; for many there is :meth:`catalogue`.

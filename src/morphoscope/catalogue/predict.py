@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from morphoscope import files
 from morphoscope.catalogue.checkpoint import Journal, was_placed
@@ -35,9 +37,13 @@ from morphoscope.catalogue.predictions import ColumnProvider, FullColumns, Plain
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import NotFinite, Remaining, RowMaker, RowSource, rows_here
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.decode import read_image
+from morphoscope.notebook import notebook_html
 from morphoscope.progress import Bar, note, track
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from morphoscope.inference.ensemble import Ensemble
     from morphoscope.inference.predictor import Predictor
 
@@ -53,6 +59,7 @@ class Summary:
         unreadable_list: where they are listed with the reason; None if there are none.
         seconds: from the first image to the last row, of this session.
         resumed: galaxies predicted by an earlier, interrupted session.
+        source: of the images.
     """
 
     out: Path
@@ -61,11 +68,28 @@ class Summary:
     unreadable_list: Path | None
     seconds: float
     resumed: int = 0
+    source: str = ""
 
     @property
     def rate(self) -> float:
         """Galaxies per second, in this session."""
         return (self.predicted - self.resumed) / max(self.seconds, 1e-9)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: counts, and the first galaxies of a Parquet catalogue."""
+        facts = [
+            ("galaxies", f"{self.predicted:,}"),
+            (
+                "unreadable",
+                f"{self.unreadable:,}, listed in {self.unreadable_list}" if self.unreadable else "",
+            ),
+            ("speed", f"{self.rate:.0f} galaxies a second"),
+        ]
+        counts: dict[str, int] = {}
+        images: list[tuple[str, np.ndarray]] = []
+        if self.out.suffix.lower() == ".parquet" and self.out.is_file():
+            counts, images = _first_galaxies(self.out, Path(self.source))
+        return notebook_html(f"Catalogue {self.out}", facts, counts=counts, images=images)
 
 
 class NothingPredicted(MorphoscopeError):
@@ -133,7 +157,26 @@ def predict_catalogue(
         unreadable_list=listed,
         seconds=time.monotonic() - start,
         resumed=resumed,
+        source=str(request.source),
     )
+
+
+def _first_galaxies(catalogue: Path, source: Path) -> tuple[dict[str, int], list[tuple[str, np.ndarray]]]:
+    """How often each class is predicted among the first million rows, and pictures of the first few."""
+    images: list[tuple[str, np.ndarray]] = []
+    counts: Counter[str] = Counter()
+    with pq.ParquetFile(catalogue) as file:
+        names = [name for name in ("id", "source", "predicted") if name in file.schema_arrow.names]
+        for number, rows in enumerate(file.iter_batches(batch_size=1 << 16, columns=names)):
+            if "predicted" in names:
+                counts.update(rows.column("predicted").to_pylist())
+            for row in rows.slice(0, 6 if number == 0 else 0).to_pylist():
+                with contextlib.suppress(MorphoscopeError, OSError, ValueError):  # perhaps it has moved
+                    image = read_image(source / row["source"] if source.is_dir() else row["source"])
+                    images.append((" ".join(str(row[name]) for name in names if name != "source"), image))
+            if number == 15:
+                break
+    return dict(counts.most_common()), images
 
 
 @contextlib.contextmanager

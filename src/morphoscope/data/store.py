@@ -27,6 +27,7 @@ from morphoscope import files
 from morphoscope.data.masks import MASK_HASH, component_plane, open_masks
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
+from morphoscope.notebook import notebook_html, spread
 from morphoscope.progress import track
 from morphoscope.versioned import load_yaml, understood
 
@@ -123,6 +124,27 @@ class Store:
     def labelled(self) -> np.ndarray:
         """Which galaxies have labels, (N,) bool."""
         return self.need_scheme().labelled(self.table)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: labels, counts and a few galaxies."""
+        scheme, (height, width, _) = self.scheme, self.meta.image_shape
+        counts = {}
+        if scheme is not None:
+            found = scheme.summary(self.targets()[self.labelled()])
+            counts = next((value for value in found.values() if isinstance(value, dict)), {})
+        facts = [
+            ("galaxies", f"{len(self):,}"),
+            (
+                "labels",
+                "none" if scheme is None else f"{scheme.name}, {int(self.labelled().sum()):,} labelled",
+            ),
+            ("images", f"{width} × {height} px"),
+            ("pixel scale", f"{self.meta.pixel_scale:.4g}″" if self.meta.pixel_scale else ""),
+            ("made from", self.meta.source),
+        ]
+        ids = self.table.column("id")
+        images = [(str(ids[row].as_py()), self.images[row]) for row in spread(len(self))]
+        return notebook_html(f"Store {self.path}", facts, counts=counts, images=images)
 
 
 def open_store(path: Path | str, *, verify: bool = False) -> Store:

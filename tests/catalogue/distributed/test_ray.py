@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +19,13 @@ import pytest
 
 from morphoscope import api
 from morphoscope.catalogue import rows
-from morphoscope.catalogue.distributed.partition import MOST_TASKS, RangeResult, Work, partition
+from morphoscope.catalogue.distributed import ray as ray_rows
+from morphoscope.catalogue.distributed.partition import MOST_TASKS, RangeResult, RowRange, Work, partition
 from morphoscope.catalogue.distributed.ray import TaskWorker, _shares
 from morphoscope.catalogue.inputs.open import Images
 from morphoscope.catalogue.pipeline import Digest
+from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.predictions import PlainColumns
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import Remaining
 from morphoscope.data.store import StoreMeta, open_store
@@ -193,3 +199,44 @@ def test_a_worker_in_a_process_with_others_leaves_its_threads_alone(worker):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def _plain_columns(make: type) -> PlainColumns:
+    return PlainColumns(make())
+
+
+@pytest.mark.usefixtures("_here")
+def test_workers_make_the_catalogue_of_one_process_and_resume_it(
+    folder: Path, tmp_path: Path, make_predictor: type, monkeypatch: pytest.MonkeyPatch
+):
+    """All but Ray itself: work and results are pickled, and two workers take the ranges in turn."""
+    (folder / "b" / "cut.png").write_bytes(b"")
+
+    def results(ray: object, work: Work, ranges: list[RowRange]) -> Iterator[dict[str, Any]]:
+        workers = [TaskWorker(pickle.loads(pickle.dumps(work))) for _ in range(2)]
+        for number, each in reversed(list(enumerate(ranges))):
+            task = pa.table({"number": [number], "start": [each.start], "stop": [each.stop]})
+            yield from workers[number % 2](task).to_pylist()
+
+    monkeypatch.setattr(ray_rows, "_cluster", contextlib.nullcontext)
+    monkeypatch.setattr(ray_rows, "_results", results)
+    rows_of = partial(ray_rows.rows_from_cluster, partial(_plain_columns, make_predictor))
+    predictor = make_predictor()
+    plain, shared = (
+        CatalogueRequest(folder, tmp_path / name, batch=2) for name in ("a.parquet", "b.parquet")
+    )
+    predict_catalogue(predictor, plain)
+    summary = predict_catalogue(predictor, shared, rows=rows_of)
+    assert (summary.predicted, summary.unreadable) == (7, 1)
+    assert pq.read_table(tmp_path / "b.parquet").equals(pq.read_table(tmp_path / "a.parquet"))
+    assert (tmp_path / "b.unreadable.csv").read_text() == (tmp_path / "a.unreadable.csv").read_text()
+
+    def broken_off(*arguments: Any) -> Iterator[tuple[Any, Any]]:
+        yield from islice(rows_of(*arguments), 2)
+        raise KeyboardInterrupt
+
+    again = CatalogueRequest(folder, tmp_path / "c.parquet", batch=2, resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        predict_catalogue(predictor, again, rows=broken_off)
+    assert predict_catalogue(predictor, again, rows=rows_of).resumed == 4
+    assert pq.read_table(tmp_path / "c.parquet").equals(pq.read_table(tmp_path / "a.parquet"))
