@@ -20,15 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif")
-_PACKED = (
-    "",
-    ".gz",
-    ".bz2",
-    ".xz",
-    ".fz",
-    ".z",
-    ".zst",
-)  # the last two are known, to say that they are not read
+_PACKED = ("", ".gz", ".bz2", ".xz", ".fz", ".z", ".zst")  # .z and .zst are not read, which is then said
 FITS_SUFFIXES = tuple(kind + packed for packed in _PACKED for kind in (".fits", ".fit", ".fts"))
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -39,13 +31,13 @@ _FITS_STARTS = (b"SIMPLE  =", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x1f\x9d",
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name says that it is an image; hidden files (``._1.jpg``) are none."""
+    """Whether a file is an image by its name; hidden files (``._1.jpg``) are not."""
     name = Path(name).name.lower()
     return name.endswith(IMAGE_SUFFIXES + FITS_SUFFIXES) and not name.startswith(".")
 
 
 def is_fits_name(name: str) -> bool:
-    """Whether a file's name says that it is a FITS image, which needs a stretch."""
+    """Whether a file is a FITS image, which needs a stretch, by its name."""
     return is_image_name(name) and name.lower().endswith(FITS_SUFFIXES)
 
 

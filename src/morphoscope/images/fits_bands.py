@@ -203,13 +203,11 @@ def card(header: Header, name: str) -> str:
     """A card's value as text; as it stands in the file where it does not follow the standard, empty if
     absent.
     """
-    from astropy.io.fits import VerifyError
-
     if name not in header:
         return ""
     try:
         value = header[name]
-    except (VerifyError, ValueError):  # such as FILTER = g-band, without quotes
+    except Exception:  # a VerifyError, such as for FILTER = g-band without quotes
         return str(header.cards[name])[10:].split("/")[0].strip().strip("'").strip()
     return "" if value is None else str(value)
 
