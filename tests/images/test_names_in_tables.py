@@ -13,8 +13,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
-from morphoscope.catalogue.inputs.mosaic_cutouts import SourceTable, _Columns
 from morphoscope.catalogue.inputs.open import open_input
+from morphoscope.catalogue.inputs.source_table import SourceColumns, SourceTable
 from morphoscope.data.sources.table import ingest_table
 from morphoscope.data.store import open_store
 from morphoscope.images.image_table import open_table
@@ -71,7 +71,7 @@ def test_every_format_and_every_command_reads_the_same_names(tmp_path: Path, end
     again = open_input(tmp_path / "s")
     assert [item.row["id"] for item in again.items] == names
     assert again.integer_ids is whole
-    (piece,) = _Columns.of(SourceTable(path, 10.0)).pieces()
+    (piece,) = SourceColumns.of(SourceTable(path, 10.0)).rows()
     assert piece.ids == names
 
 
