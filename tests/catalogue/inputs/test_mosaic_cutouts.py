@@ -225,6 +225,21 @@ def test_row_order_turns_what_has_no_coordinates(tmp_path: Path) -> None:
     assert shown["TOP-DOWN"][:, 20, 0].argmax() < 18  # the brighter one lies in the file's earlier rows
 
 
+def test_a_mosaic_that_is_mirrored_on_the_sky_is_drawn_as_it_is_seen(tmp_path: Path, predictor) -> None:
+    pixels = sky((150, 200), [(60.5, 40.5, 300)])
+    cards = header((150, 200))
+    fits.writeto(tmp_path / "m.fits", pixels, cards)
+    cards["CDELT1"] *= -1
+    fits.writeto(tmp_path / "mirrored.fits", pixels[:, ::-1].copy(), cards)
+    plain, mirrored = (
+        classify_sky(predictor, tmp_path / f"{name}.fits", tmp_path / f"{name}.csv", drawn=True)
+        for name in ("m", "mirrored")
+    )
+    np.testing.assert_array_equal(plain.image(), mirrored.image())
+    np.testing.assert_allclose(plain.boxes(), mirrored.boxes(), atol=0.1)
+    assert plain.table["ra"][0].as_py() == pytest.approx(mirrored.table["ra"][0].as_py(), abs=1e-5)
+
+
 def test_adapting_sees_the_cutouts_of_what_was_detected(tmp_path: Path, predictor) -> None:
     blobs = [(40.0 + 70 * column, 40.0 + 70 * row, 200.0) for column in range(4) for row in range(3)]
     fits.writeto(tmp_path / "m.fits", sky((230, 300), blobs), header((230, 300)))
@@ -270,9 +285,11 @@ def test_bands_on_pixels_of_other_sizes_keep_their_colour(tmp_path: Path) -> Non
     table = write_sources(tmp_path / "t.fits", {"it": (59.5, 59.5)}, shape=(120, 120))
     mosaics = open_mosaics(f"{tmp_path}/{{band}}.fits", ("g", "r"))
     (item,), _ = cutout_items(mosaics, SourceTable(table, 40.0), Frame(40, "lupton"))
-    middle = item.load()[10:30, 10:30].astype(float)
-    assert middle[8:12, 8:12].min() > 150
-    assert np.abs(middle[:, :, 0] - middle[:, :, 2]).mean() < 8  # white, as equal fluxes are
+    (detected,) = source_items(mosaics, find_sources(mosaics), Frame(40, "lupton"))
+    for one in (item, detected):
+        middle = one.load()[10:30, 10:30].astype(float)
+        assert middle[8:12, 8:12].min() > 150
+        assert np.abs(middle[:, :, 0] - middle[:, :, 2]).mean() < 8  # white, as equal fluxes are
 
 
 def test_what_cannot_be_matched_is_refused_in_one_sentence(mosaic: Path, tmp_path: Path, predictor) -> None:

@@ -1,1 +1,1 @@
-"""Sources found on a picture or a mosaic of the sky."""
+"""Detection of sources on a picture or mosaic of the sky."""

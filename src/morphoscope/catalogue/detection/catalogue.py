@@ -49,14 +49,30 @@ class DetectedSky:
         planes = [band.box(slice(0, band.shape[0]), slice(0, band.shape[1])) for band in self.shown]
         flux = [band.flux for band in self.shown]
         picture = stretched(planes, self.stretch, name=self.shown[0].name, flux=flux)
-        return picture if self.shown[0].top_first else picture[::-1].copy()
+        return picture[_turned(self.shown[0])].copy()
 
     def boxes(self) -> np.ndarray:
         """x, y and half the side of each cutout on :meth:`image`, pixels, (S, 3)."""
         x, y, side = (np.asarray(self.table[name]) for name in ("x", "y", "cutout"))
-        if not isinstance(self.shown, np.ndarray) and not self.shown[0].top_first:
-            y = self.shown[0].shape[0] - 1 - y  # FITS counts rows from the bottom
+        if not isinstance(self.shown, np.ndarray):
+            (height, width), (rows, columns) = self.shown[0].shape, _turned(self.shown[0])
+            x = width - 1 - x if columns.step == -1 else x
+            y = height - 1 - y if rows.step == -1 else y
         return np.stack([x, y, side / 2], axis=1)
+
+
+def _turned(mosaic: Mosaic) -> tuple[slice, slice]:
+    """How rows and columns of a mosaic become a picture: never as in a mirror, where its WCS says so.
+
+    FITS counts rows from the bottom.
+    """
+    as_stored, turned = slice(None), slice(None, None, -1)
+    if mosaic.wcs is None:
+        return as_stored if mosaic.top_first else turned, as_stored
+    height, width = mosaic.shape
+    middle = mosaic.positions_of(np.array([(width - 1) / 2]), np.array([(height - 1) / 2]))
+    mirrored = np.linalg.det(mosaic.pixels_per_arcsec(*middle)[0]) > 0
+    return turned, turned if mirrored else as_stored
 
 
 def classify_sky(

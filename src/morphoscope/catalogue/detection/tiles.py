@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from morphoscope.catalogue.detection.detect import Sources, cutout_sides, detect_sources
-from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, load_squares
+from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, flux_factors, load_squares
 from morphoscope.errors import UsageError
 from morphoscope.images.mosaic import Mosaic
 from morphoscope.images.sky_cutout import sky_square
@@ -99,9 +100,11 @@ def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Itera
     ]
     scale = 1.0 / np.sqrt(np.abs(np.linalg.det(steps[0])))  # arcsec a pixel
     for row in range(len(found)):
+        factors = flux_factors(flux, [step[row] for step in steps])
         squares = [
             partial(
-                sky_square,
+                _square,
+                factor,
                 mosaic,
                 x[row],
                 y[row],
@@ -109,11 +112,15 @@ def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Itera
                 arcsec=float(found.side[row] * scale[row]),
                 side=frame.side,
             )
-            for mosaic, (x, y), step in zip(mosaics, positions, steps, strict=True)
+            for factor, mosaic, (x, y), step in zip(factors, mosaics, positions, steps, strict=True)
         ]
         values = {"id": str(row), "ra": found.ra[row], "dec": found.dec[row]}
         source = mosaics[0].name
         yield Item(source, partial(load_squares, squares, frame, source, values, flux), values)
+
+
+def _square(factor: float, mosaic: Mosaic, *at: Any, **size: Any) -> np.ndarray:
+    return np.float32(factor) * sky_square(mosaic, *at, **size)
 
 
 def _steps(mosaic: Mosaic, found: Found) -> np.ndarray:

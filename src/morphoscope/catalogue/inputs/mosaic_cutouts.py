@@ -23,6 +23,7 @@ from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
 LEAST_SHARE = 0.5  # of a cutout that the mosaic must cover
+_NOWHERE = np.full((2, 2), np.nan)
 _SAME_SCALE = 0.01  # relative difference of pixel areas up to which fluxes per pixel compare
 CUTOUT = Column("cutout", pa.float32(), "side of the cutout on the sky", "arcsec", "phys.angSize")
 ON_MOSAIC = Column(
@@ -166,12 +167,20 @@ def _items(columns: SourceColumns, mosaics: Sequence[Mosaic], frame: Frame) -> I
 
 
 def _factors(bands: Sequence[Sequence[_Positions]], row: int) -> list[float]:
-    """What brings fluxes per pixel of each band to the size of the first band's pixels."""
+    flux = [chips[0].chip.flux if chips else Flux() for chips in bands]
+    return flux_factors(flux, [chips[0].steps[row] if chips else _NOWHERE for chips in bands])
+
+
+def flux_factors(flux: Sequence[Flux], steps: Sequence[np.ndarray]) -> list[float]:
+    """What brings fluxes per pixel of each band to the size of the first band's pixels.
+
+    Args:
+        flux: what is known of each band; units per steradian need no factor.
+        steps: the local axes of each band, pixels per arcsec, (2, 2).
+    """
     areas = [
-        np.nan
-        if not chips or chips[0].chip.flux.unit.endswith("/sr")
-        else abs(float(np.linalg.det(chips[0].steps[row])))
-        for chips in bands
+        np.nan if one.unit.endswith("/sr") else abs(float(np.linalg.det(axes)))
+        for one, axes in zip(flux, steps, strict=True)
     ]
     ratios = [area / areas[0] for area in areas]
     return [ratio if np.isfinite(ratio) and abs(ratio - 1) > _SAME_SCALE else 1.0 for ratio in ratios]

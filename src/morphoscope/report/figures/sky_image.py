@@ -19,21 +19,21 @@ from morphoscope.report.figures.data import rgb
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Bright enough for black sky, and in an order in which neighbours differ for readers of any colour vision.
+# Bright enough on black sky; neighbours in this order differ for readers of any colour vision.
 COLOURS = (
     *("#56b4e9", "#f5a800", "#3ddc97", "#f0e442", "#ff7a59"),
     *("#d8a6ff", "#e6e6e6", "#5ce1e6", "#ff9ecb", "#a8c46c"),
 )
 BACKGROUND = "#0d0f13"
-WORDS = "#d5d8de"
-QUIET = "#8f95a1"
+TEXT = "#d5d8de"
+MUTED = "#8f95a1"
 LEGEND_COLUMNS = 3
 _POINTS = 72
 _LABEL_SIZE = 5.0  # points
-_CORNER = 0.24  # of a box's side that each corner mark takes
+_CORNER = 0.24  # length of a corner mark, as a share of the box's side
 _NAME = 14  # longest label, letters
 
-# Class names that are too long for a label, in the words of those who work with them.
+# Short forms of class names that are too long for a label.
 _SHORT = {
     "Round Smooth": "round",
     "In-between Round Smooth": "in-between",
@@ -59,20 +59,20 @@ def labelled_picture(
     *,
     classes: Sequence[str] | None = None,
 ) -> Path:
-    """Draw a picture of the sky with a mark and a label at each source, and a legend below.
+    """Draw an image of the sky with a mark and a label at each source, and a legend below.
 
-    Marks are the corners of the square that was classified, in the colour of its class; they are fainter
-    where the network was less sure. A label is the class in short and its probability in percent. In a
-    crowded field a label that would cover another label or another source is left out; sources that come
-    first are labelled first, and a mark's colour always tells the class.
+    Marks are the corners of the square that was classified, in the colour of its class, fainter where the
+    probability is lower. A label is the short class name and its probability in percent. In a crowded field,
+    labels that would cover another label or source are left out, later sources first; the colour of a mark
+    always tells the class.
 
     Args:
         image_HWC: (H, W), (H, W, 1) or (H, W, 3) uint8.
         sources: (S, 3): x (column) and y (row) of the centre and half a side of the square, pixels.
-        names: the class given to each source.
+        names: predicted class of each source.
         probabilities: (S,) of that class; NaN where unknown.
-        out: file to write, PNG or PDF by its ending.
-        classes: all classes, which fixes their colours; none: those that occur, by name.
+        out: file to write; its ending says PNG or PDF.
+        classes: all classes, so that each has one colour in all pictures; None: those that occur, by name.
 
     Raises:
         UsageError: sources, names and probabilities differ in number.
@@ -94,11 +94,11 @@ def labelled_picture(
     tall = height * scale
     figure, below = style.canvas(style.WIDTH, tall + legend)
     figure.set_facecolor(BACKGROUND)
-    # The picture has an area of its own, at whose edge marks are cut off.
+    # Axes of its own, so that marks are clipped at the edge of the image.
     axes = figure.add_axes((0, legend / (tall + legend), 1, tall / (tall + legend)))
     axes.set_axis_off()
     axes.imshow(image, extent=(0, style.WIDTH, tall, 0), aspect="auto", interpolation="bicubic")
-    # A source's pixel is counted from its centre, an extent from its edge.
+    # Sources count pixels from their centres, imshow's extent from their edges.
     boxes = (sources + np.array([0.5, 0.5, 0.0])) * scale
     strengths = 0.35 + 0.65 * np.nan_to_num(np.clip(probabilities, 0, 1), nan=1.0)
     tints = [colours[name] for name in names]
@@ -116,7 +116,7 @@ def _label(name: str, probability: float) -> str:
 
 
 def short_name(name: str) -> str:
-    """A class name of at most a few letters, in lower case, for a label in a picture."""
+    """A class name of a few letters, in lower case, for a label."""
     short = _SHORT.get(name, name[:1].lower() + name[1:])
     return short if len(short) <= _NAME else short[: _NAME - 1].rstrip() + "…"
 
@@ -141,20 +141,20 @@ def _draw_corners(axes: Axes, boxes: np.ndarray, tints: Sequence[str], strengths
 def _draw_labels(
     axes: Axes, boxes: np.ndarray, words: Sequence[str], tints: Sequence[str], area: tuple[float, float]
 ) -> int:
-    """Write the labels that have room and say how many have none."""
+    """Draw the labels that there is room for; returns how many are left out."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=1.1, foreground="#000000", alpha=0.75)]
     tall = 1.15 * _LABEL_SIZE / _POINTS
-    taken = _hearts(boxes)
+    taken = _cores(boxes)
     left_out = 0
     for box, text, tint in zip(boxes, words, tints, strict=True):
-        places = _places(box, _width(text) + 0.02, tall)
-        free = np.flatnonzero((_overlap(places, taken) == 0) & (_outside(places, area) == 0))
+        candidates = _candidates(box, _width(text) + 0.02, tall)
+        free = np.flatnonzero((_overlap(candidates, taken) == 0) & (_outside(candidates, area) == 0))
         if not len(free):
             left_out += 1
             continue
-        best = places[free[0]]
+        best = candidates[free[0]]
         taken = np.vstack([taken, best])
         axes.text(
             *(best[0], best[3] - 0.22 * tall),
@@ -168,21 +168,21 @@ def _draw_labels(
 
 
 def _width(text: str) -> float:
-    """How wide a label is, inches, in the font that is here."""
+    """Width of a label in the installed font, inches."""
     from matplotlib.textpath import TextPath
 
     return TextPath((0, 0), text, size=_LABEL_SIZE).get_extents().width / _POINTS
 
 
-def _hearts(boxes: np.ndarray) -> np.ndarray:
-    """The middle of each box, where its galaxy is, (S, 4): no label may cover it."""
+def _cores(boxes: np.ndarray) -> np.ndarray:
+    """The middle of each box, where the galaxy is, (S, 4), which no label may cover."""
     x, y, half = boxes.T
     core = 0.3 * half
     return np.stack([x - core, y - core, x + core, y + core], axis=1)
 
 
-def _places(box: np.ndarray, wide: float, tall: float) -> np.ndarray:
-    """Where a label may stand, best first: (P, 4) left, top, right, bottom in inches."""
+def _candidates(box: np.ndarray, wide: float, tall: float) -> np.ndarray:
+    """Candidate positions of a label, best first: (P, 4) left, top, right, bottom in inches."""
     x, y, half = box
     gap = 0.012
     lefts = (x - half, x + half - wide, x - wide / 2)
@@ -194,7 +194,7 @@ def _places(box: np.ndarray, wide: float, tall: float) -> np.ndarray:
 
 
 def _overlap(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """The area that each place shares with labels already there, (P,)."""
+    """Area that each candidate shares with labels and sources, (P,)."""
     wide = np.minimum(places[:, None, 2], taken[None, :, 2]) - np.maximum(
         places[:, None, 0], taken[None, :, 0]
     )
@@ -205,7 +205,7 @@ def _overlap(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
 
 
 def _outside(places: np.ndarray, area: tuple[float, float]) -> np.ndarray:
-    """How far each place sticks out of the picture, (P,)."""
+    """How far each candidate reaches beyond the image, (P,)."""
     past = [-places[:, 0], -places[:, 1], places[:, 2] - area[0], places[:, 3] - area[1]]
     return np.clip(past, 0, None).sum(axis=0)
 
@@ -221,11 +221,11 @@ def _draw_legend(
         short = short_name(name)
         named = name if short.lower() == name.lower() else f"{style.wrapped(name, 26, lines=1)} ({short})"
         count = formatting.count(counts[name])
-        axes.text(x + 0.09, y, f"{named}  {count}", fontsize=6.3, color=WORDS, va="center_baseline")
+        axes.text(x + 0.09, y, f"{named}  {count}", fontsize=6.3, color=TEXT, va="center_baseline")
     total = formatting.plural(sum(counts.values()), "source")
-    words = f"{total}. Marks: the square that was classified, fainter where the network is less sure; "
+    words = f"{total}. Marks: the square that was classified, fainter where the probability is lower; "
     words += "numbers: probability in percent."
     if left_out:
         words += f" {formatting.count(left_out)} labels had no room."
     y = top + 0.26 + 0.17 * -(-len(counts) // LEGEND_COLUMNS)
-    axes.text(0.14, y, words, fontsize=6.3, color=QUIET, va="center_baseline")
+    axes.text(0.14, y, words, fontsize=6.3, color=MUTED, va="center_baseline")
