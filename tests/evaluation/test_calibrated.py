@@ -71,7 +71,7 @@ def test_an_evaluation_leaves_a_calibration_for_its_views_and_those_within(run: 
     assert kept.views[2].galaxies == len(split.validation)
     one = Predictor(run, views=1, calibrated=False)
     images = [blobs.images[row] for row in split.validation]
-    fitted = fit_views(one, split, blobs.targets(), one.predictions_by_view(images))
+    fitted = fit_views(one, split, blobs.targets(), one.predictions_and_features(images)[0])
     assert fitted[1].held_out == pytest.approx(kept.views[1].held_out, abs=1e-4)
 
 
@@ -84,7 +84,7 @@ def test_answers_are_corrected_by_default_everywhere(run: Run, blobs: Store, tmp
     place.write_text(json.dumps(document))
     images = [blobs.images[row] for row in range(5)]
     own = Predictor(other, calibrated=False).probabilities(images)
-    assert own == pytest.approx(mean_over_views(Predictor(other).predictions_by_view(images)))
+    assert own == pytest.approx(mean_over_views(Predictor(other).predictions_and_features(images)[0]))
     expected = hot(own)
     assert np.abs(expected - own).max() > 0.01
     assert Predictor(other).probabilities(images) == pytest.approx(expected, abs=1e-6)
@@ -142,7 +142,7 @@ def test_galaxies_of_the_test_are_not_calibrated_on(
     split = run.split(blobs)
     predictor = Predictor(run, views=1, calibrated=False)
     images = [blobs.images[row] for row in split.validation]
-    answers = predictor.predictions_by_view(images)
+    answers = predictor.predictions_and_features(images)[0]
     half = replace(split, test=split.validation[:8])
     fitted = fit_views(predictor, half, blobs.targets(), answers)
     alone = replace(split, validation=split.validation[8:])

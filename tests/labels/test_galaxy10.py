@@ -3,33 +3,22 @@ from __future__ import annotations
 import csv
 
 import numpy as np
-import pytest
 
-from morphoscope.labels.galaxy10 import ALPHABETICAL, COUNTS, GALAXY10, alphabetical_index
+from morphoscope.labels.galaxy10 import ALPHABETICAL, COUNTS, GALAXY10
 
 
 def test_the_official_counts_add_up_to_the_official_total() -> None:
     assert len(COUNTS) == GALAXY10.outputs == 10
     assert sum(COUNTS) == 17736
-    assert COUNTS[GALAXY10.index("Cigar Shaped Smooth")] == 334
+    assert COUNTS[GALAXY10.classes.index("Cigar Shaped Smooth")] == 334
 
 
 def test_folder_order_is_the_order_of_chengs_table() -> None:
     """SPECIFICATION 1.4: supports of `cheng` table 3 are about 0.198 of the class sizes in this order."""
     supports = (405, 66, 213, 371, 282, 401, 367, 524, 521, 363)
-    sizes = [COUNTS[GALAXY10.index(name)] for name in ALPHABETICAL]
+    sizes = [COUNTS[GALAXY10.classes.index(name)] for name in ALPHABETICAL]
     shares = np.array(supports) / sizes
     assert 0.196 < shares.min() < shares.max() < 0.199
-
-
-def test_folder_index_of_every_native_class() -> None:
-    assert [ALPHABETICAL[index] for index in alphabetical_index(np.arange(10))] == list(GALAXY10.classes)
-    assert alphabetical_index(np.array([-1, 2])).tolist() == [-1, 7]
-
-
-def test_an_index_outside_the_ten_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 to 9"):
-        alphabetical_index(np.array([10]))
 
 
 def test_names_agree_with_the_real_images_label_file(shared_data) -> None:

@@ -55,14 +55,6 @@ def test_a_missing_label_column_is_named() -> None:
         VOTES.targets(pa.table({"bars": [0.1], "ring": [0.1]}))
 
 
-def test_the_index_of_a_class_by_name() -> None:
-    assert PAIR.index("spiral") == 1
-    with pytest.raises(
-        MorphoscopeError, match=r"no class 'spirals' in scheme 'pair' \(did you mean 'spiral'"
-    ):
-        PAIR.index("spirals")
-
-
 def test_losses_and_probabilities_against_numpy() -> None:
     import torch
 

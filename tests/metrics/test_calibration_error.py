@@ -6,10 +6,18 @@ import pytest
 from morphoscope.metrics.calibration_error import (
     adaptive_edges,
     bin_of,
-    calibration_error,
     equal_width_edges,
+    error_from_gaps,
+    gap_columns,
     reliability,
 )
+
+
+def calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = 15, *, adaptive: bool = False
+) -> float:
+    edges = adaptive_edges(confidence, bins) if adaptive else equal_width_edges(bins)
+    return float(error_from_gaps(gap_columns(confidence, correct, edges).sum(axis=0), len(confidence)))
 
 
 def test_a_calibrated_network_has_almost_no_error():

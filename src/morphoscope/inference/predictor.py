@@ -176,10 +176,6 @@ class Predictor:
         """The network's own predictions, averaged over the views, after calibration; (N, K) float32."""
         return predictions_NK if self.calibration is None else self.calibration(predictions_NK)
 
-    def predictions_by_view(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """The network's own predictions by view, (V, N, K) float32; the mean over samples of dropout."""
-        return self.predictions_and_features(images)[0]
-
     def predictions_and_features(
         self, images: Sequence[np.ndarray] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -87,18 +87,6 @@ class Classes(Scheme, frozen=True):
         """−1."""
         return UNLABELLED
 
-    def index(self, name: str) -> int:
-        """The index of a class by its name.
-
-        Raises:
-            MorphoscopeError: the scheme has no such class.
-        """
-        if name not in self.classes:
-            raise MorphoscopeError(
-                f"no class '{name}' in scheme '{self.name}'{did_you_mean(name, self.classes)}"
-            )
-        return self.classes.index(name)
-
     def check_row(self, row: Mapping[str, Any], name: str) -> None:
         """Refuse a class index that the scheme does not have."""
         label = row.get(self.column, UNLABELLED)

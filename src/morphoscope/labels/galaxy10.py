@@ -1,15 +1,12 @@
 """Galaxy10 DECaLS: ten classes, their official counts, and the two orders in use.
 
 The file's own order is the native one. `cheng` (and probably `yan`) number the classes by folder name,
-that is alphabetically: rows of their tables must go through :func:`alphabetical_index`, never through
-the native index.
+that is alphabetically: rows of their tables are read through :data:`ALPHABETICAL`, never by the native index.
 
 Source: the official file ``Galaxy10_DECals.h5`` (Zenodo record 10845026).
 """
 
 from __future__ import annotations
-
-import numpy as np
 
 from morphoscope.labels.classes import Classes
 
@@ -35,16 +32,3 @@ COUNTS = (1081, 1853, 2645, 2027, 334, 2043, 1829, 2628, 1423, 1873)
 # The order of `flow_from_directory`. The published folder names sort "Edge-on with Bulge" before
 # "Edge-on without Bulge", which plain string order does too: a space comes before a letter.
 ALPHABETICAL = tuple(sorted(GALAXY10.classes))
-
-
-def alphabetical_index(native_N: np.ndarray | int) -> np.ndarray:
-    """Native class indices as the folder-order indices that `cheng` prints; −1 stays −1.
-
-    >>> int(alphabetical_index(2))  # Round Smooth
-    7
-    """
-    order = np.array([ALPHABETICAL.index(name) for name in GALAXY10.classes], dtype=np.int64)
-    native = np.asarray(native_N, dtype=np.int64)
-    if np.any((native < -1) | (native >= len(order))):
-        raise ValueError("native Galaxy10 indices run from 0 to 9 (−1: unknown)")
-    return np.where(native < 0, -1, order[native])

@@ -100,11 +100,6 @@ class DecisionTree:
         """A question by its key, e.g. "Q7"."""
         return self.questions[self._number(key)]
 
-    def next_question(self, answer: str) -> Question | None:
-        """The question that an answer (a column name, "Class1.1") leads to; None at the end."""
-        key = self.answers[self._column(answer)].next
-        return None if key is None else self.question(key)
-
     def parents(self, question: str) -> tuple[str, ...]:
         """The answers (column names) that lead to a question, by its key; none for the first."""
         self._number(question)
@@ -198,15 +193,11 @@ class DecisionTree:
             order += [n for n, columns in enumerate(self._weights) if n not in order and columns <= known]
         return tuple(order)
 
-    def leaf_path(self, fractions_K: np.ndarray) -> tuple[str, ...]:
-        """The answers (column names) that the plurality gives on its way through the tree.
-
-        The first of equal answers is taken; a galaxy without votes (NaN on its way) has no path: ().
-        """
-        return self.leaf_paths(np.asarray(fractions_K)[None])[0]
-
     def leaf_paths(self, fractions_NK: np.ndarray) -> list[tuple[str, ...]]:
-        """:meth:`leaf_path` of N galaxies at once."""
+        """The answers (column names) with the plurality on the way through the tree, of N galaxies.
+
+        Of equal answers the first is taken; a galaxy without votes (NaN on its way) has no path: ().
+        """
         fractions = self._as_fractions(fractions_NK)
         voted_NQ = np.stack([np.isfinite(fractions[:, piece]).all(axis=1) for piece in self.slices], axis=1)
         comparable = np.nan_to_num(fractions, nan=-1.0)
