@@ -49,7 +49,7 @@ def test_damage_is_named(tmp_path: Path):
     whole = zipped({"a.jpg": b"galaxy" * 100, "b.jpg": b"star"}, zipfile.ZIP_STORED)
     path = tmp_path / "x.zip"
     path.write_bytes(whole[:-30])
-    with pytest.raises(MorphoscopeError, match=r"x\.zip: is cut off or no zip file"):
+    with pytest.raises(MorphoscopeError, match=r"x\.zip: is truncated or not a zip file"):
         open_files(path)
     path.write_bytes(whole.replace(b"galaxygalaxy", b"galaxyGALAXY", 1))
     files = open_files(path)

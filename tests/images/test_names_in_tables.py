@@ -146,7 +146,7 @@ def test_a_table_without_ids_says_what_was_looked_for(
     (tmp_path / "t.csv").write_text("nr,image\n7,a.png\n")
     assert open_table(tmp_path / "t.csv").id_column is None
     said = capsys.readouterr().err
-    assert "no column of ids was found (id_str, objid" in said
+    assert "no id column was found (id_str, objid" in said
     assert "the columns are nr, image" in said
 
 

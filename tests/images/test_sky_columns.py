@@ -13,7 +13,7 @@ from astropy.table import QTable, Table
 
 from morphoscope.data.audit import audit_path
 from morphoscope.errors import UsageError
-from morphoscope.images.sky_columns import OddPlaces, found_sky, place_of
+from morphoscope.images.sky_columns import SkyReader, found_sky, position_of
 from morphoscope.images.tables import columns_of, read_table
 
 RA, DEC = np.array([187.5625, 344.93, 0.0]), np.array([-1.5, 22.25, -0.0042])
@@ -24,7 +24,7 @@ DMS = ["-01:30:00", "+22 15 00.0", "-0d0m15.12s"]
 def places(path: Path) -> tuple[np.ndarray, np.ndarray]:
     sky = found_sky(columns_of(path), "t")
     assert sky is not None
-    return OddPlaces("t", sky)(read_table(path, sky.names), 0)
+    return SkyReader("t", sky)(read_table(path, sky.names), 0)
 
 
 def check(path: Path) -> None:
@@ -143,10 +143,10 @@ def test_odd_cells_are_named_once(capsys: pytest.CaptureFixture[str], tmp_path: 
     (tmp_path / "t.csv").write_text("ra,dec\n1,1\nnone of it,2\n12:75:00,3\n4,91\n")
     ra, _ = places(tmp_path / "t.csv")
     assert np.isfinite(ra).tolist() == [True, False, False, False]
-    assert capsys.readouterr().err.count("ra is 'none of it' in row 2, which is no angle") == 1
+    assert capsys.readouterr().err.count("ra is 'none of it' in row 2, which is not an angle") == 1
 
 
 def test_a_place_in_named_values() -> None:
-    assert place_of({"RA": -15.0, "Dec": "+01:30:00"}) == {"ra": 345.0, "dec": 1.5}
+    assert position_of({"RA": -15.0, "Dec": "+01:30:00"}) == {"ra": 345.0, "dec": 1.5}
     for values in ({"ra": 1.0}, {"ra": "x", "dec": 1}, {"ra": 1, "dec": -99}, {"ra": [1], "dec": 2}):
-        assert place_of(values) == {}
+        assert position_of(values) == {}

@@ -133,7 +133,7 @@ def test_what_came_before_a_cut_is_kept(tmp_path: Path, mode: str):
     assert only is None
     (tmp_path / "b.zip").write_bytes(b"PK no zip")
     (only,) = items_of(tmp_path / "b.zip")
-    with pytest.raises(MorphoscopeError, match="no zip file"):
+    with pytest.raises(MorphoscopeError, match="not a zip file"):
         only.load()
 
 

@@ -20,7 +20,7 @@ from morphoscope.data.splits.split import SPLITS, make_split
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
 from morphoscope.images.known_columns import found_column
-from morphoscope.images.sky_columns import OddPlaces, found_sky
+from morphoscope.images.sky_columns import SkyReader, found_sky
 from morphoscope.images.tables import columns_of, is_table_name, read_table, split_part, texts
 from morphoscope.labels.scheme import UNLABELLED
 from morphoscope.progress import note
@@ -44,7 +44,7 @@ def audit(store: Store, radii: Sequence[float] = RADII, split: Split | None = No
         A JSON-able dict::
 
             n                 galaxies
-            with_coordinates  of them with a place on the sky
+            with_coordinates  of them with coordinates
             radii             [{radius_arcsec, pairs, conflicting,
                               examples: [{ids, separation_arcsec, labels}]}]
             identical_pixels  {groups, galaxies, pairs, conflicting, examples: [{ids, labels}]}
@@ -82,7 +82,7 @@ def audit_coordinates(
     """The ``radii`` part of :func:`audit` for bare arrays.
 
     Args:
-        ra: right ascension in degrees, (N,); not finite: no place on the sky.
+        ra: right ascension in degrees, (N,); not finite: no coordinates.
         dec: declination in degrees, (N,).
         labels: (N,) class indices, −1 unknown; None: no labels.
         radii: arcsec.
@@ -135,11 +135,11 @@ def _by_radius(
                 "conflicting": int(np.count_nonzero(inside & differ)),
                 "examples": [
                     {
-                        "ids": [ids[row] for row in pairs[place]],
-                        "separation_arcsec": round(float(distances[place]), 4),
-                        "labels": [name_of(row) for row in pairs[place]],
+                        "ids": [ids[row] for row in pairs[pair]],
+                        "separation_arcsec": round(float(distances[pair]), 4),
+                        "labels": [name_of(row) for row in pairs[pair]],
                     }
-                    for place in shown
+                    for pair in shown
                 ],
             }
         )
@@ -177,10 +177,10 @@ def _identical(
         "conflicting": int(np.count_nonzero(differ)),
         "examples": [
             {
-                "ids": [ids[row] for row in pairs[place]],
-                "labels": [name_of(row) for row in pairs[place]],
+                "ids": [ids[row] for row in pairs[pair]],
+                "labels": [name_of(row) for row in pairs[pair]],
             }
-            for place in shown
+            for pair in shown
         ],
     }
 
@@ -280,7 +280,7 @@ def _audit_table(path: Path, radii: Sequence[float]) -> dict[str, Any]:
         raise UsageError(f"{path}: columns such as ra and dec were expected (columns: {names})")
     label = found_column(there.names, ("label",))
     table = read_table(path, [*sky.names, *([label] if label else [])])
-    ra, dec = OddPlaces(str(path), sky)(table, 0)
+    ra, dec = SkyReader(str(path), sky)(table, 0)
     labels = None
     if label is not None:
         names = texts(table, label)

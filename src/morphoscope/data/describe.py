@@ -18,14 +18,14 @@ def describe(store: Store) -> dict[str, Any]:
         labels["labelled"] = int(store.labelled().sum())
         labels |= meta.scheme.summary(store.targets()[store.labelled()])
     taken = {*STANDARD_COLUMNS, *(meta.scheme.columns if meta.scheme else ())}
-    with_place = int(np.isfinite(store.column("ra")).sum())
+    with_coordinates = int(np.isfinite(store.column("ra")).sum())
     return {
         "path": str(store.path),
         "count": len(store),
         "image_shape": list(meta.image_shape),
         "megabytes": round(store.images.nbytes / 1e6, 1),
         "labels": labels or None,
-        "with_coordinates": with_place,
+        "with_coordinates": with_coordinates,
         "sky_groups": len(np.unique(store.column("sky_group"))),
         "sky_group_radius_arcsec": meta.sky_group_radius,
         "pixel_scale_arcsec": meta.pixel_scale,

@@ -54,8 +54,8 @@ def export_folders(
         for folder in {folders[labels[row]] for row in rows}:
             (partial / folder).mkdir()
 
-        def encode(place: int) -> tuple[int, bytes]:
-            return place, _png(store.images[rows[place]])
+        def encode(number: int) -> tuple[int, bytes]:
+            return number, _png(store.images[rows[number]])
 
         with (
             open(partial / LIST_NAME, "w", newline="", encoding="utf-8") as file,
@@ -63,9 +63,9 @@ def export_folders(
         ):
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("file", "id", "class", "ra", "dec"))
-            for place, png in track(images, f"writing {out.name}", len(rows), "images"):
-                row = rows[place]
-                name = f"{folders[labels[row]]}/{names[place]}.png"
+            for number, png in track(images, f"writing {out.name}", len(rows), "images"):
+                row = rows[number]
+                name = f"{folders[labels[row]]}/{names[number]}.png"
                 (partial / name).write_bytes(png)
                 table.writerow((name, *_described(store, row, scheme.classes[labels[row]])))
     return out
@@ -115,8 +115,8 @@ def export_hdf5(
         )
         # h5py compresses in one thread; chunks that come compressed are written as they are.
         with closing(in_order(compress, rows.tolist(), workers)) as chunks:
-            for place, chunk in enumerate(track(chunks, f"writing {out.name}", len(rows), "images")):
-                images.id.write_direct_chunk((place, 0, 0, 0), chunk)
+            for number, chunk in enumerate(track(chunks, f"writing {out.name}", len(rows), "images")):
+                images.id.write_direct_chunk((number, 0, 0, 0), chunk)
         number_type = np.uint8 if scheme.outputs <= 256 else np.int16
         ans = file.create_dataset("ans", data=store.targets()[rows].astype(number_type))
         ans.attrs["scheme"] = scheme.name

@@ -288,9 +288,9 @@ class RowWriter:
 
         self._flush()
         self._writer.close()
-        place = self._folder / "rows.parquet"
+        path = self._folder / "rows.parquet"
         with (
-            pq.ParquetFile(place, memory_map=True) as rows,
+            pq.ParquetFile(path, memory_map=True) as rows,
             pq.ParquetWriter(self._folder / "table.parquet", self.schema) as table,
         ):
             sky = rows.read(columns=["ra", "dec"])
@@ -300,7 +300,7 @@ class RowWriter:
                 part = pa.array(groups[start : start + batch.num_rows], pa.int64())
                 table.write_table(pa.Table.from_batches([batch]).append_column("sky_group", part))
                 start += batch.num_rows
-        place.unlink()
+        path.unlink()
 
     def close(self) -> None:
         """Let go of the file; what could not be written is lost."""

@@ -1,7 +1,4 @@
-"""Files in a folder or in a zip file, read where they lie: nothing is unpacked.
-
-Tar archives from the first to the last member, in constant memory.
-"""
+"""Files in folders, zip and tar archives, read without unpacking them and in constant memory."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ class Files(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of open files."""
+        """Close open files."""
         ...
 
 
@@ -50,16 +47,16 @@ class Folder:
 
     Args:
         path: the folder.
-        inside: folders inside it to look into, too.
+        inside: subfolders to look into as well.
     """
 
     def __init__(self, path: Path, inside: tuple[str, ...] = ()) -> None:
         self.path, self.label = path, str(path)
         self.names: list[str] = []
         for inner in ("", *inside):
-            place = path / inner
-            if place.is_dir():
-                files = sorted(entry.name for entry in os.scandir(place) if entry.is_file())
+            within = path / inner
+            if within.is_dir():
+                files = sorted(entry.name for entry in os.scandir(within) if entry.is_file())
                 self.names += [f"{inner}/{name}" if inner else name for name in files]
 
     def content(self, name: str) -> Path:
@@ -75,7 +72,7 @@ class Folder:
 
 
 class Zip:
-    """The files in a zip file, which may itself lie in a zip file.
+    """The files in a zip file, which may itself be in a zip file.
 
     Args:
         file: the zip file, open for reading; it is closed with this object.
@@ -93,9 +90,9 @@ class Zip:
         except READ_ERRORS as error:
             file.close()
             raise MorphoscopeError(
-                f"{label}: is cut off or no zip file ({error}); download it again"
+                f"{label}: is truncated or not a zip file ({error}); download it again"
             ) from error
-        # In the order of their places: a zip inside a compressed zip can only be read forwards.
+        # In the order in which they lie: a zip inside a compressed zip can only be read forwards.
         members = sorted(self._zip.infolist(), key=lambda member: member.header_offset)
         self.names = [member.filename for member in members if not member.is_dir()]
 
@@ -122,7 +119,7 @@ class Zip:
             raise MorphoscopeError(f"{self.label}/{name}: is damaged ({error})") from error
 
     def close(self) -> None:
-        """Let go of the zip file."""
+        """Close the zip file."""
         self._zip.close()
         self._file.close()
 
@@ -145,7 +142,7 @@ _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
 
 class CutOff(MorphoscopeError):
-    """An archive ends too early, or is damaged from some place on; what came before is whole."""
+    """An archive ends too early, or is damaged from some point on; what comes before is whole."""
 
 
 def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -1,4 +1,4 @@
-"""Image files by name: those in a folder, the ids made of them, and the nearest to one that is missing."""
+"""Names of image files: those in a folder, the ids made from them, and near misses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_LISTED = 20_000  # files of a folder among which the nearest is looked for
 
 
 def image_names(folder: Path, passed_over: Counter[str] | None = None) -> Iterator[str]:
-    """The images in a folder and its folders, relative and sorted; hidden ones are passed over.
+    """The images in a folder and its subfolders, relative and sorted; hidden files are skipped.
 
     Args:
         folder: to look into.
@@ -62,7 +62,7 @@ def _unpacked(packed: str) -> Iterator[str]:
 
 
 def say_passed_over(label: str, passed_over: Counter[str]) -> None:
-    """Say how many files of a folder are no images, and of which kinds."""
+    """Report how many files of a folder are not images, by ending."""
     if passed_over:
         kinds = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(8))
         more = ", …" if len(passed_over) > 8 else ""
@@ -95,7 +95,7 @@ def _whole(name: str) -> str:
 
 
 def distinct_ids(names: Iterable[str]) -> tuple[Callable[[str], str], int]:
-    """How image files are called, and how many there are.
+    """A function that gives each image file its id, and the number of files.
 
     An id is a file's name without its ending; with its folders where names repeat; with its ending, too,
     where that does not tell them apart.
@@ -141,7 +141,7 @@ def load_named(name: str, load: Callable[[], np.ndarray]) -> Callable[[], np.nda
 
 
 def nearest_file(folder: Path, name: str) -> Path | None:
-    """The file that was perhaps meant by a name that does not exist.
+    """The existing file closest to a name that does not exist.
 
     In turn: another ending in the same folder, the same name in another folder beside or below, a name that
     is nearly the same.

@@ -1,4 +1,4 @@
-"""A table that names images, or holds them: which of its columns mean what."""
+"""Tables that name images or contain them, and the meaning of their columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from morphoscope.images.decode import read_image
 from morphoscope.images.file_names import nearest_file
 from morphoscope.images.fits import read_bands
 from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column
-from morphoscope.images.sky_columns import OddPlaces, SkyColumns, found_sky
+from morphoscope.images.sky_columns import SkyColumns, SkyReader, found_sky
 from morphoscope.images.stream import Item
 from morphoscope.images.table_astropy import as_text
 from morphoscope.images.table_csv import typed
@@ -64,13 +64,13 @@ class ImageTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that have a meaning here."""
+        """The columns that are read."""
         named = (*self.image_columns, self.id_column, *(self.sky.names if self.sky else ()))
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
     def name_columns(self) -> tuple[str, ...]:
-        """The columns that hold names, of which no letter may change."""
+        """The columns of names, which are kept letter by letter."""
         return tuple(name for name in (*self.image_columns, self.id_column) if name is not None)
 
     def pieces(self) -> Iterator[pa.Table]:
@@ -90,15 +90,15 @@ class ImageTable:
 
     def items_of(self, pieces: Iterable[pa.Table], stretch: str) -> Iterator[Item]:
         """The items of the table's rows, which come in pieces with :attr:`columns`."""
-        places = None if self.sky is None else OddPlaces(str(self.path), self.sky)
+        sky_reader = None if self.sky is None else SkyReader(str(self.path), self.sky)
         first, folder, table = 0, str(self.folder), (str(self.path),)
         for piece in pieces:
             images = [_files(piece, name) for name in self.image_columns]
             columns: dict[str, list[Any]] = {}
             if self.id_column is not None:
                 columns["id"] = texts(piece, self.id_column)
-            if places is not None:
-                columns["ra"], columns["dec"] = (values.tolist() for values in places(piece, first))
+            if sky_reader is not None:
+                columns["ra"], columns["dec"] = (values.tolist() for values in sky_reader(piece, first))
             for row in range(piece.num_rows):
                 files = [column[row] for column in images]
                 values = {name: column[row] for name, column in columns.items()}
@@ -131,7 +131,7 @@ class ImageTable:
         return True
 
     def check_files(self, pieces: Iterable[pa.Table] | None = None) -> None:
-        """Refuse a table of whose images not one is there; looking ends at the first that is.
+        """Refuse a table none of whose images exists; the search stops at the first that does.
 
         Raises:
             UsageError: the first image and the nearest file that exists are named.
@@ -148,9 +148,9 @@ class ImageTable:
                 first, count = first or name, count + 1
         if first:
             near, wanted = nearest_file(self.folder, first), self.folder / first
-            hint = f"the nearest file that exists is {near}" if near else "nothing like it exists there"
+            hint = f"the nearest file that exists is {near}" if near else "there is nothing like it"
             raise UsageError(
-                f"{self.path}: none of its {count} images is there; the first would be {wanted}, and {hint}"
+                f"{self.path}: none of its {count} images exists; the first would be {wanted}, and {hint}"
             )
 
     def _loader(
@@ -197,7 +197,7 @@ def open_table(
     folder: Path | str | None = None,
     bands: Sequence[str] = (),
 ) -> ImageTable:
-    """Find out which columns of a table mean what; columns that are not given are found by their names.
+    """Identify the columns of a table; those not given are found by name.
 
     Args:
         path: CSV, ECSV, Parquet, FITS or VOTable.
@@ -224,7 +224,7 @@ def open_table(
     identity = id_column or found_column(there.names, ID_NAMES)
     if identity is None:
         note(
-            f"{path}: no column of ids was found ({', '.join(ID_NAMES)}), so galaxies are called as their "
+            f"{path}: no id column was found ({', '.join(ID_NAMES)}), so galaxies are named after their "
             "images; "
             f"the columns are {_some(there.names)}"
         )

@@ -1,6 +1,6 @@
-"""Coordinates of a table in whatever form it has them, as degrees of the ICRS.
+"""A table's coordinates, in whatever form, as ICRS degrees.
 
-Decimal columns are taken before sexagesimal ones, equatorial before Galactic. The unit stands with the column
+Decimal columns are preferred to sexagesimal ones, equatorial to Galactic. The unit comes with the column
 (FITS TUNIT, VOTable, ECSV, a Parquet field's metadata) or in its name, ``RA (hours)``; without one
 numbers are degrees. Sexagesimal right ascensions are hours unless they are written with d or °.
 """
@@ -45,7 +45,7 @@ _SEXAGESIMAL = re.compile(
 
 @dataclass(frozen=True)
 class SkyColumns:
-    """Which columns say where a galaxy lies.
+    """The columns with a galaxy's position.
 
     Attributes:
         names: to read: two, or the seven of :data:`PARTS_NAMES`.
@@ -63,10 +63,10 @@ class SkyColumns:
         return " and ".join(self.names) if len(self.names) == 2 else ", ".join(self.names)
 
     def degrees(self, piece: pa.Table) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        """Right ascension in [0, 360) and declination of some rows, (N,) each, and the rows without a place.
+        """Right ascension in [0, 360) and declination, (N,) each, and the rows with invalid coordinates.
 
-        A place needs both: where one of them is empty, no angle, or out of range, both are NaN. Rows are
-        returned in which something stands that is no angle.
+        A position needs both: where either is empty, not an angle or out of range, both are NaN. The rows
+        returned hold something that is not an angle.
         """
         if len(self.names) == 2:
             angles = [
@@ -86,7 +86,7 @@ class SkyColumns:
         return first, second, np.flatnonzero(odd).tolist()
 
     def wrong(self, piece: pa.Table, row: int) -> str:
-        """What of a row is no place on the sky: ``ra is 'nowhere'``."""
+        """The cell that makes a row's coordinates invalid: ``ra is 'nowhere'``."""
         cells = [(name, piece.column(name)[row].as_py()) for name in self.names]
         if len(cells) == 2:
             one = piece.slice(row, 1)
@@ -118,7 +118,7 @@ def found_sky(
         if ra is None or dec is None:
             known, lacking = (ra, "--dec-column") if dec is None else (dec, "--ra-column")
             raise UsageError(
-                f"{where}: column '{known}' alone is no place on the sky; {lacking} was expected, too"
+                f"{where}: column '{known}' alone is not a position; {lacking} was expected as well"
             )
         return SkyColumns((ra, dec), _units(columns, ra, dec, where))
     equatorial = _decimal_first(columns, found_pair(columns.names, EQUATORIAL_NAMES))
@@ -223,8 +223,8 @@ def _to_icrs(longitude: np.ndarray, latitude: np.ndarray) -> tuple[np.ndarray, n
     return ra, dec
 
 
-def place_of(values: Mapping[str, Any]) -> dict[str, float]:
-    """``ra`` and ``dec`` in degrees of a galaxy that named values describe; empty where they have none."""
+def position_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """``ra`` and ``dec`` in degrees from named values; empty if there are none."""
     for names in found_pair(list(values), EQUATORIAL_NAMES):
         try:
             ra, dec = (_angle(values[name], hours=at == 0) for at, name in enumerate(names))
@@ -242,20 +242,19 @@ def _angle(value: Any, *, hours: bool) -> float:
         return _sexagesimal(str(value), hours=hours)
 
 
-class OddPlaces:
-    """Says once that some rows of a table have something for a coordinate that is none."""
+class SkyReader:
+    """Reads the coordinates of a table piece by piece and reports the first invalid cell."""
 
     def __init__(self, where: str, sky: SkyColumns) -> None:
         self.where, self.sky, self._said = where, sky, False
 
     def __call__(self, piece: pa.Table, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Right ascension and declination of the rows from number ``first`` on; NaN where there are none."""
+        """Right ascension and declination of a piece that begins at row ``first``; NaN where unknown."""
         ra, dec, odd = self.sky.degrees(piece)
         if odd and not self._said:
             self._said = True
             note(
-                f"{self.where}: {self.sky.wrong(piece, odd[0])} in row {first + odd[0] + 1}, which is no "
-                "angle; "
-                "such galaxies are without coordinates"
+                f"{self.where}: {self.sky.wrong(piece, odd[0])} in row {first + odd[0] + 1}, which is not an "
+                "angle; such galaxies get no coordinates"
             )
         return ra, dec

@@ -361,11 +361,11 @@ def chosen_part(
 
 def _known(names: Sequence[str]) -> int:
     """How much of what is looked for in a table is there."""
-    place = found_pair(names, (*EQUATORIAL_NAMES, *GALACTIC_NAMES))
+    sky = found_pair(names, (*EQUATORIAL_NAMES, *GALACTIC_NAMES))
     parts = {name.lower() for name in names}.issuperset(PARTS_NAMES)
     return (
         bool(found_column(names, IMAGE_NAMES)) * 4
-        + bool(place or parts) * 2
+        + bool(sky or parts) * 2
         + bool(found_column(names, ID_NAMES))
     )
 

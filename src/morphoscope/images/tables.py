@@ -1,7 +1,7 @@
 """Tables of any kind as Arrow columns: CSV, ECSV, Parquet, FITS and VOTable, packed or not.
 
-All formats are read alike: text has no blanks around it, and cells that say that there is nothing
-(:data:`MISSING`) are null; names of columns that repeat get a number. A file with several tables is named
+All formats are read alike: text is stripped, cells that stand for nothing (:data:`MISSING`) are null, and
+repeated column names get a number. A file with several tables is named
 with the one that is meant, ``field.fits#SOURCES`` or ``match.vot#2``; see
 :func:`morphoscope.images.table_astropy.chosen_part` for those that are not.
 """
@@ -46,7 +46,7 @@ _KINDS = {
     ".xml": "votable",
 }
 TABLE_SUFFIXES = tuple(_KINDS)
-# Text for nothing, in every format: what R, numpy, pandas, Gaia and astropy write for an empty cell.
+# What R, numpy, pandas, Gaia and astropy write for an empty cell; null in every format.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "Null", "None", "--")
 pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
 _MASK = ".mask"  # astropy's Parquet keeps which cells of a column are masked in another one
@@ -93,7 +93,7 @@ def _kind_of_name(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Columns:
-    """What is known of a table's columns before its rows are read.
+    """A table's columns, as far as they are known before its rows are read.
 
     Attributes:
         names: in their order.
@@ -131,7 +131,7 @@ def column_names(path: Path) -> list[str]:
 
 
 def row_count(table: Path) -> int | None:
-    """How many rows a table has, where that costs little; for the progress bar."""
+    """The number of rows, where it is cheap to find; for the progress bar."""
     suffix = table.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return pq.read_metadata(table).num_rows

@@ -26,7 +26,7 @@ from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_na
 from morphoscope.images.file_names import writable
 from morphoscope.images.fits import read_bands
 from morphoscope.images.known_columns import ID_NAMES, found_column
-from morphoscope.images.sky_columns import place_of
+from morphoscope.images.sky_columns import position_of
 from morphoscope.images.stream import Item
 from morphoscope.images.tables import as_name
 
@@ -60,7 +60,7 @@ def archive_items(path: Path, *, stretch: str, bands: Sequence[str] = ()) -> Ite
         UsageError: not an archive at all.
     """
     galaxy: _Galaxy | None = None
-    place = _Place(path.name, stretch, tuple(bands))
+    within = _Archive(path.name, stretch, tuple(bands))
     try:
         for name, content in _members(path):
             key, kind = _key_and_kind(name, bands)
@@ -68,23 +68,23 @@ def archive_items(path: Path, *, stretch: str, bands: Sequence[str] = ()) -> Ite
                 continue
             if galaxy is None or galaxy.key != key or kind in galaxy.members:
                 if galaxy is not None:
-                    yield from galaxy.items(place)
+                    yield from galaxy.items(within)
                 galaxy = _Galaxy(key, {}, {})
             galaxy.members[kind], galaxy.names[kind] = content, name
     except CutOff as error:
         if galaxy is not None:
-            yield from galaxy.items(place)
+            yield from galaxy.items(within)
         yield Item(path.name, partial(_fail, str(error)), {"id": f"{path.name} (rest)"})
         return
     if galaxy is not None:
-        yield from galaxy.items(place)
+        yield from galaxy.items(within)
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Archive:
     """What all galaxies of an archive share."""
 
-    archive: str
+    name: str
     stretch: str
     bands: tuple[str, ...]
 
@@ -97,20 +97,20 @@ class _Galaxy:
     members: dict[str, Content]
     names: dict[str, str]
 
-    def items(self, place: _Place) -> Iterator[Item]:
+    def items(self, within: _Archive) -> Iterator[Item]:
         """One item, or none where no member is an image; several images of one key are several galaxies."""
         described = self.members.pop("json", None)
         row = {"id": self.key} | ({} if described is None else _described(described))
-        if place.bands and (files := self._by_band(place.bands)):
-            source, found = f"{place.archive}/{self.key}", {}
-            yield Item(source, partial(_load_bands, files, source, place, found), row, found)
+        if within.bands and (files := self._by_band(within.bands)):
+            source, found = f"{within.name}/{self.key}", {}
+            yield Item(source, partial(_load_bands, files, source, within, found), row, found)
             return
         for kind, content in self.members.items():
-            source = f"{place.archive}/{self.names[kind]}"
+            source = f"{within.name}/{self.names[kind]}"
             alone = len(self.members) == 1
             same = row if alone else {**row, "id": self.names[kind]}
             found = {}
-            yield Item(source, partial(_load, content, source, place, found), same, found)
+            yield Item(source, partial(_load, content, source, within, found), same, found)
 
     def _by_band(self, bands: tuple[str, ...]) -> list[Content | str]:
         """Each band's member, the reddest first, or the name of a band without one; none have any: empty."""
@@ -128,7 +128,7 @@ def _members(path: Path) -> Iterator[tuple[str, Content]]:
     try:
         archive = zipfile.ZipFile(path)
     except READ_ERRORS as error:
-        raise CutOff(f"{path.name}: is cut off or no zip file ({error}); download it again") from error
+        raise CutOff(f"{path.name}: is truncated or not a zip file ({error}); download it again") from error
     # Open as long as a member may still be loaded; reading it is safe in several threads.
     members = [member for member in archive.infolist() if not member.is_dir()]
     for member in sorted(members, key=lambda member: member.header_offset):
@@ -172,21 +172,23 @@ def _described(content: Content) -> dict[str, Any]:
     names = list(named)
     found = (as_name(named[name]) for known in ID_NAMES if (name := found_column(names, (known,))))
     identity = next(filter(None, found), None)
-    return ({} if identity is None else {"id": identity}) | place_of(named)
+    return ({} if identity is None else {"id": identity}) | position_of(named)
 
 
-def _load(content: Content, source: str, place: _Place, found: dict[str, Any]) -> np.ndarray:
+def _load(content: Content, source: str, within: _Archive, found: dict[str, Any]) -> np.ndarray:
     held = _content(content, source)
-    return read_image(held, name=source, stretch=place.stretch, bands=place.bands, found=found)
+    return read_image(held, name=source, stretch=within.stretch, bands=within.bands, found=found)
 
 
-def _load_bands(files: list[Content | str], source: str, place: _Place, found: dict[str, Any]) -> np.ndarray:
+def _load_bands(
+    files: list[Content | str], source: str, within: _Archive, found: dict[str, Any]
+) -> np.ndarray:
     for file in files:
         if isinstance(file, str):
             raise MorphoscopeError(f"{source}: has no member for the band {file}")
     contents = [_content(file, source) for file in files if not isinstance(file, str)]
-    names = [place.bands[band] for band in reddest_first(place.bands)]
-    return read_bands(contents, name=source, stretch=place.stretch, bands=names, found=found)
+    names = [within.bands[band] for band in reddest_first(within.bands)]
+    return read_bands(contents, name=source, stretch=within.stretch, bands=names, found=found)
 
 
 def _content(content: Content, source: str) -> bytes:

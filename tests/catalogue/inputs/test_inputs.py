@@ -121,7 +121,7 @@ def test_coordinates_that_are_no_angles_are_left_empty_and_said_once(
     assert rows["ra"].to_pylist() == pytest.approx([10.5, 187.5625, None, 344.93, None, None])
     assert rows["dec"].to_pylist() == [-3.0, -1.5, None, 2.0, None, None]
     said = capsys.readouterr().err
-    assert said.count("ra is 'nowhere' in row 5, which is no angle") == 1
+    assert said.count("ra is 'nowhere' in row 5, which is not an angle") == 1
     assert "'95'" not in said
     assert "n/a" not in said
 

@@ -204,7 +204,7 @@ def test_bad_sources_are_named(kaggle: Path, tmp_path: Path):
     parts = zip_parts(kaggle, tmp_path / "zips")
     cut = parts / f"{TRAINING}.zip"
     cut.write_bytes(cut.read_bytes()[:-40])
-    with pytest.raises(MorphoscopeError, match=r"images_training_rev1\.zip: is cut off or no zip file"):
+    with pytest.raises(MorphoscopeError, match=r"images_training_rev1\.zip: is truncated or not a zip file"):
         ingest_galaxy_zoo(parts, tmp_path / "s")
 
 

@@ -109,16 +109,16 @@ def open_input(
     Raises:
         UsageError: there is nothing at ``source``, nothing that is known, or no image.
     """
-    place, text = Path(source), str(source)
+    path, text = Path(source), str(source)
     reading = Reading(stretch, tuple(bands))
-    if is_pattern(text) and not place.exists():
+    if is_pattern(text) and not path.exists():
         return Images(text, *from_pattern(text, reading.bands, stretch), FITS_COLUMNS)
-    if image_column is not None and (place.is_dir() or (not place.exists() and not is_table_name(text))):
+    if image_column is not None and (path.is_dir() or (not path.exists() and not is_table_name(text))):
         raise UsageError(f"--image-column {image_column}: a table was expected, {source} is none")
-    if place.is_dir():
-        return _from_folder(place, reading)
-    if place.is_file() or split_part(place)[1]:
-        return _from_file(place, image_column, reading)
+    if path.is_dir():
+        return _from_folder(path, reading)
+    if path.is_file() or split_part(path)[1]:
+        return _from_file(path, image_column, reading)
     names = expand_braces(text)
     if len(names) > 1 or names[0] != text:
         return _from_list(text, _all_there(text, names), image_column, reading)
@@ -239,20 +239,20 @@ def _from_folder(folder: Path, reading: Reading) -> Images:
     return images
 
 
-def _from_file(place: Path, image_column: str | None, reading: Reading) -> Images:
-    if is_table(place) or (image_column is not None and is_table_name(place.name)):
-        return _from_tables(str(place), [str(place)], image_column, reading)
+def _from_file(path: Path, image_column: str | None, reading: Reading) -> Images:
+    if is_table(path) or (image_column is not None and is_table_name(path.name)):
+        return _from_tables(str(path), [str(path)], image_column, reading)
     if image_column is not None:
-        raise UsageError(f"--image-column {image_column}: a table was expected, {place} is none")
-    if is_archive_name(place.name):
-        return _from_archives(str(place), [str(place)], reading)
-    if not is_image_name(place.name):
+        raise UsageError(f"--image-column {image_column}: a table was expected, {path} is none")
+    if is_archive_name(path.name):
+        return _from_archives(str(path), [str(path)], reading)
+    if not is_image_name(path.name):
         endings = ", ".join((*IMAGE_SUFFIXES, *FITS_SUFFIXES))
         raise UsageError(
-            f"{place}: its ending is neither an image's ({endings}) nor an archive's "
+            f"{path}: its ending is neither an image's ({endings}) nor an archive's "
             f"({', '.join(ARCHIVE_SUFFIXES)}) nor a table's ({', '.join(TABLE_SUFFIXES)})"
         )
-    return _from_files(str(place), place.parent, lambda _: iter([place.name]), reading)
+    return _from_files(str(path), path.parent, lambda _: iter([path.name]), reading)
 
 
 def _from_glob(pattern: str, image_column: str | None, reading: Reading) -> Images:

@@ -1,4 +1,4 @@
-"""Download a large file so that a broken connection costs nothing: resume, check, put in place."""
+"""Download a large file so that a broken connection costs nothing: resume, check, put in directory."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def fetch_galaxy10(
     out = Path(out)
     refuse_out(out, overwrite=overwrite)
     name = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1] or "Galaxy10_DECals.h5"
-    place = Path(folder) if folder is not None else out.absolute().parent
+    directory = Path(folder) if folder is not None else out.absolute().parent
     try:
-        h5 = download(url, place / name, sha256=sha256, length=length, attempts=attempts, pause=pause)
+        h5 = download(url, directory / name, sha256=sha256, length=length, attempts=attempts, pause=pause)
     except NoConnection as error:
         raise MorphoscopeError(
-            f"{error}. Or get the file with a browser, put it at {place / name} and run "
-            f"'morphoscope data ingest galaxy10 {place / name} {out}'"
+            f"{error}. Or get the file with a browser, put it at {directory / name} and run "
+            f"'morphoscope data ingest galaxy10 {directory / name} {out}'"
         ) from error
     return ingest_galaxy10(h5, out, sha256=sha256, crop=crop, size=size, overwrite=overwrite, workers=workers)
 

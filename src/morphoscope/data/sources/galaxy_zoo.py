@@ -123,8 +123,8 @@ def _check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
 
 def _find_images(source: Path, stack: ExitStack) -> tuple[Files, list[str], str] | None:
     """The files, the names of the images among them, and which part of the challenge they are."""
-    place, only = _place(source)
-    files = stack.enter_context(_closing(open_files(place, _inside())))
+    folder, only = _folder_and_part(source)
+    files = stack.enter_context(_closing(open_files(folder, _inside())))
     for part in (only,) if only else (TRAINING, TEST):
         found = _find_part(files, part, stack)
         if found is not None:
@@ -134,7 +134,7 @@ def _find_images(source: Path, stack: ExitStack) -> tuple[Files, list[str], str]
     return None
 
 
-def _place(source: Path) -> tuple[Path, str | None]:
+def _folder_and_part(source: Path) -> tuple[Path, str | None]:
     """Where to look, and for what alone: the folder around an image folder also has the solutions."""
     source = source.absolute()
     for part in (TRAINING, TEST):
@@ -189,8 +189,8 @@ def _labels(
         if scheme == "five-class" and "Label" in table.column_names:
             return _given_classes(table, where)
     else:
-        place, _ = _place(source)
-        files = stack.enter_context(_closing(open_files(place, _inside())))
+        folder, _ = _folder_and_part(source)
+        files = stack.enter_context(_closing(open_files(folder, _inside())))
         content, where = _find_solutions(files, stack)
         table = read_csv(content, where)
     return _from_votes(table, where, scheme, spiral_threshold)
