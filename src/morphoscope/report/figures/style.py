@@ -221,6 +221,7 @@ def fitted(
     The size is reduced, to half at most, where a word is too wide or more than ``lines`` lines are needed.
     """
     smallest = size / 2
+    width /= 1.04  # hinting widens letters at low resolution
     while True:
         broken = [""]
         for word in text.split(" "):
