@@ -221,6 +221,7 @@ def test_submission(all_votes: Store, tmp_path: Path) -> None:
     assert all(0 <= float(value) <= 1 for row in rows[1:] for value in row[1:])
 
 
+@pytest.mark.slow
 def test_rows_run_side_by_side_in_processes_of_their_own(
     ten_classes: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
