@@ -96,7 +96,7 @@ def test_a_training_in_two_processes_ends_in_one_sentence(
     recipe.write_text(chosen.to_yaml(), encoding="utf-8")
     command = ["train", str(recipe), "--store", str(colours.path), "--out", str(out), "--no-report"]
     process = started(tmp_path, "-m", "morphoscope", *command)
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 220
     while not (out / "resume" / "last.ckpt").is_file() and time.monotonic() < deadline:
         assert process.poll() is None, (tmp_path / "log").read_text()
         time.sleep(0.1)

@@ -39,10 +39,10 @@ def joined() -> Iterator[Process | None]:
         yield None
         return
     ours = not distributed.is_initialized()
-    if ours:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     silent, progress.silent = progress.silent, progress.silent or process.rank > 0
     try:
+        if ours:
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         yield process
     except MorphoscopeError as error:
         if process.rank > 0 and _SHARED not in getattr(error, "__notes__", ()):
@@ -57,7 +57,7 @@ def joined() -> Iterator[Process | None]:
         ) from error
     finally:
         progress.silent = silent
-        if ours:
+        if ours and distributed.is_initialized():
             distributed.destroy_process_group()
 
 
