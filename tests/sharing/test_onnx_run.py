@@ -140,7 +140,7 @@ def test_what_an_exported_file_cannot_do_is_said(exported: Path, images: np.ndar
         UsageError, match="is an exported file; give the run's folder, which can be calibrated"
     ):
         api.load(exported).calibrate()
-    with pytest.raises(UsageError, match="does not know the galaxies of its training"):
+    with pytest.raises(UsageError, match="does not record its training galaxies"):
         api.load(exported).evaluate()
     with pytest.raises(UsageError, match="the engine torch does not read"):
         api.load(exported, engine="torch")
@@ -158,7 +158,7 @@ def test_features_and_answers_come_from_one_pass(run: Run, exported: Path):
         torch.testing.assert_close(features, own.embed(images), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(network.head(features), own(images), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(network(images), own(images), rtol=1e-4, atol=1e-4)
-        with pytest.raises(MorphoscopeError, match="answers images alone"):
+        with pytest.raises(MorphoscopeError, match="predicts from images, not from features"):
             network.head(features)
     assert network.described_width == features.shape[1]  # type: ignore[attr-defined]
 

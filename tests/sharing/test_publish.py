@@ -132,7 +132,7 @@ def test_the_card_has_the_runs_own_numbers(run: Run, published: Path):
     assert "multi-attention" in body  # the study that the recipe is named after
     assert "By A. Student." in body
     assert run.header.weights_sha256 in body
-    assert "Fewer than 20 test galaxies, so hardly measured" in body
+    assert "Fewer than 20 test galaxies, so the numbers are uncertain" in body
 
 
 def test_votes_and_runs_without_numbers_have_cards(run: Run, tmp_path: Path):
@@ -141,7 +141,7 @@ def test_votes_and_runs_without_numbers_have_cards(run: Run, tmp_path: Path):
         (bare / name).unlink()
     card = (Path(api.load(bare).publish(tmp_path / "to")) / "README.md").read_text(encoding="utf-8")
     assert "Not measured" in card
-    assert "None: the answers are the network's own" in card
+    assert "None: the network's probabilities are uncorrected" in card
     assert "license" not in card
 
 

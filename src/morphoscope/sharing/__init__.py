@@ -1,1 +1,1 @@
-"""A run for other programs and other people: ONNX files, folders to publish, model hubs."""
+"""Sharing runs: ONNX files, published folders, model hubs."""

@@ -1,9 +1,7 @@
-"""The card of a published run (README.md): what it is, how well it does, and what not to use it for.
+"""The model card (README.md) of a published run: what it is, how well it performs, limits, what to cite.
 
-Every number is the run's own; what a run does not know is not said. The head is the YAML that model
-hubs read.
-
-Which papers to cite for a run: the study its recipe reproduces, the galaxies, the methods used.
+Every number comes from the run itself; what the run does not record is left out. The card begins with the
+YAML header that model hubs read.
 """
 
 from __future__ import annotations
@@ -23,17 +21,17 @@ from morphoscope.version import __version__
 if TYPE_CHECKING:
     from morphoscope.runs.run import Run
 
-_SIMULATED = "The labels are the simulator's own: how well it does on real galaxies was not measured."
+_SIMULATED = "The labels come from the simulator: performance on real galaxies was not measured."
 _JUDGED = "The labels are people's judgements and carry their biases with distance, size and brightness."
 
 
 @dataclass(frozen=True)
 class Wording:
-    """What a card says that a run does not know.
+    """Statements of a card that cannot be taken from the run.
 
     Attributes:
-        licence: of the weights, by its short name such as ``mit`` or ``cc-by-4.0``; empty: not stated.
-        authors: who to ask; empty: not stated.
+        licence: of the weights, as an identifier such as ``mit`` or ``cc-by-4.0``; empty: not stated.
+        authors: whom to contact; empty: not stated.
     """
 
     licence: str = ""
@@ -41,14 +39,14 @@ class Wording:
 
 
 def model_card(run: Run, *, name: str, digest: str, wording: Wording, half: bool = False) -> str:
-    """The card as Markdown with a YAML head.
+    """The card as Markdown with a YAML header.
 
     Args:
         run: the run.
         name: by which it is loaded: the folder's name, or ``hf-hub:owner/name``.
         digest: SHA-256 of the weights.
-        wording: what the run does not know.
-        half: the weights were rounded to half precision after all measurements.
+        wording: licence and authors.
+        half: the weights were rounded to half precision after the evaluation.
     """
     metrics = run.metrics()
     parts = [
@@ -93,7 +91,7 @@ def _about(run: Run, wording: Wording) -> str:
     recipe, header = run.recipe, run.header
     kind = report_of(run.scheme.kind).card_answer
     lines = [
-        f"A `{recipe.model.name}` of {header.parameters:,} weights that gives a galaxy's image {kind}: "
+        f"A `{recipe.model.name}` with {header.parameters:,} parameters that predicts {kind} from an image: "
         f"{', '.join(run.scheme.output_names)}.",
         f"Trained with the recipe `{recipe.name}` of morphoscope {header.program_version or __version__}; "
         f"start: {header.start or 'not recorded'}.",
@@ -175,12 +173,12 @@ def _calibration(run: Run, metrics: dict[str, Any]) -> str:
     else:
         fitted = _fitted(run)
         words = "; ".join(f"{views} views: {each.words}" for views, each in fitted.items())
-        lines.append(words or "None: the answers are the network's own, and may be too sure.")
+        lines.append(words or "None: the network's probabilities are uncorrected and may be overconfident.")
     if sets := metrics.get("sets"):
         covered = sets["marginal"]
         lines += [
             "",
-            f"Sets of classes for {100 * sets['coverage']:g} % hold the truth for "
+            f"Prediction sets for a coverage of {100 * sets['coverage']:g} % contain the true class of "
             f"{percent(covered['covered'])} of the test galaxies, n = {covered['n']}; "
             f"{covered['mean_size']:.2f} classes on average.",
         ]
@@ -195,13 +193,13 @@ def _use(run: Run) -> str:
         "## Intended use and limits",
         "",
         f"For cutouts of single galaxies like those of `{facts.name}`{scale}, centred, in three colours, "
-        "with the stretch above. Measured on galaxies of the same source alone: on another survey, depth, "
-        "seeing, pixel scale or stretch, measure first (`morphoscope evaluate … --store other-galaxies`). "
-        "Every image gets an answer, stars and artefacts too. "
+        "with the stretch above. Evaluated only on galaxies of the same source: for another survey, depth, "
+        "seeing, pixel scale or stretch, evaluate first (`morphoscope evaluate … --store other-galaxies`). "
+        "Every image gets a prediction, stars and artefacts too. "
         + (_SIMULATED if facts.source == "simulator" else _JUDGED),
     ]
     if few:
-        lines.append(f"Fewer than 20 test galaxies, so hardly measured: {', '.join(few)}.")
+        lines.append(f"Fewer than 20 test galaxies, so the numbers are uncertain: {', '.join(few)}.")
     return "\n".join(lines)
 
 
@@ -220,7 +218,11 @@ def _technical(run: Run, digest: str, half: bool) -> str:
         f"- input: {recipe.augment.size} × {recipe.augment.size} pixels; normalisation is in the network",
         f"- seed {recipe.seed}, {recipe.training.epochs} epochs at most, best epoch {run.header.best_epoch}",
         f"- weights: SHA-256 `{digest}`",
-        *(["- weights rounded to half precision for this folder; measured before that"] if half else []),
+        *(
+            ["- weights rounded to half precision for this folder; the evaluation is of the original ones"]
+            if half
+            else []
+        ),
         f"- made {run.header.created or 'at an unknown time'}" + (f" with {used}" if used else ""),
     ]
     return "\n".join(lines)
@@ -246,15 +248,15 @@ METHODS = {
     "beta": "Beta curves: Kull, Silva Filho and Flach 2017, AISTATS",
     "isotonic": "Isotonic curves: Zadrozny and Elkan 2002, KDD",
 }
-SETS = "Sets of classes: Sadinle, Lei and Wasserman 2019, JASA 114, 223"
+SETS = "Prediction sets: Sadinle, Lei and Wasserman 2019, JASA 114, 223"
 
 
 def citations(run: Run, methods: Iterable[str]) -> list[str]:
-    """One line a paper.
+    """One line per paper.
 
     Args:
         run: the run.
-        methods: of its calibrations.
+        methods: of its calibrations, see :data:`METHODS`.
     """
     found, study = [], run.recipe.name.partition("/")[0]
     if study in PAPERS:

@@ -9,7 +9,7 @@ from morphoscope.models.hub import HUB, hub_reason, offline_when_unreachable
 from morphoscope.progress import note
 
 WANTED = ("*.yaml", "*.json", "*.safetensors", "*.md", "*.npz", "*.parquet")
-"""Files of a published run; what else an owner has put beside them is not fetched."""
+"""Files of a published run; anything else in the repository is not downloaded."""
 
 
 def is_hub_name(name: Path | str) -> bool:
@@ -18,7 +18,7 @@ def is_hub_name(name: Path | str) -> bool:
 
 
 def fetch(name: str) -> Path:
-    """The folder of a published run; downloaded once, then taken from the hub client's cache.
+    """The folder of a published run; downloaded once, then read from the hub client's cache.
 
     Args:
         name: ``hf-hub:owner/name``, with ``@revision`` for a branch, tag or commit.
@@ -40,12 +40,12 @@ def fetch(name: str) -> Path:
 
 
 def upload(folder: Path, name: str, *, private: bool = False) -> str:
-    """Put a published folder on the hub with the user's own token.
+    """Upload a published folder to the hub with the user's own token.
 
     Args:
         folder: as :func:`morphoscope.sharing.publish.publish` makes it.
         name: ``hf-hub:owner/name``.
-        private: where this makes the repository: only its owner sees it.
+        private: a repository created here is visible to its owner only.
 
     Returns:
         The address of its page.
@@ -58,7 +58,7 @@ def upload(folder: Path, name: str, *, private: bool = False) -> str:
 
     repository = name.removeprefix(HUB)
     if "@" in repository:
-        raise UsageError(f"{name}: a name without @revision was expected; publishing makes a new one")
+        raise UsageError(f"{name}: a name without @revision was expected; publishing creates a new revision")
     if get_token() is None:
         raise UsageError(
             f"{name}: publishing on the hub needs your token; run 'hf auth login' or set HF_TOKEN, or give a "

@@ -1,13 +1,9 @@
-"""A run's network as an ONNX file, compared with itself before it is kept.
+"""Export of a run's network to ONNX, checked against the network itself, and inference with the file.
+
+The graph takes preprocessed images in grey levels 0 to 255; normalisation is part of it. Its outputs are the
+probabilities before calibration, the logits, and the pooled features.
 
 Shape letters: N galaxies, C channels, S × S pixels of the network's input, K outputs, D features.
-
-The graph takes images as the network sees them (after the one warp) in grey levels 0 to 255; normalisation is
-part of it. Its outputs are the answers before calibration, the logits, and the pooled features.
-
-An ONNX file in the place of a network.
-
-Shape letters: N galaxies, C channels, S × S pixels, K outputs, D features.
 """
 
 from __future__ import annotations
@@ -39,16 +35,16 @@ if TYPE_CHECKING:
     from morphoscope.runs.run import Run
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability that is taken for the arithmetic's rounding."""
+"""Largest difference of a probability that counts as rounding."""
 
 _LARGEST = 2 * 10**9  # bytes; a protocol buffer cannot be longer
 
 
 def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
-    """Write ``out`` (.onnx) and, beside it, a JSON that says how images are prepared.
+    """Write ``out`` (.onnx) and, beside it, a JSON file that describes how to preprocess images.
 
-    The file is compared with the network on noise and on drawn galaxies, in batches of several sizes; it
-    appears only when every probability agrees to :data:`TOLERANCE`.
+    The exported graph is compared with the network on noise and synthetic galaxies in batches of several
+    sizes; the file appears only if every probability agrees to within :data:`TOLERANCE`.
 
     Args:
         run: a finished run.
@@ -59,9 +55,9 @@ def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
         ``out``.
 
     Raises:
-        UsageError: the ending is another, or something is there already.
+        UsageError: ``out`` does not end in .onnx, or exists already.
         MorphoscopeError: a package is missing, the network has a part that ONNX cannot express, or the
-            file answers otherwise than the network.
+            exported graph disagrees with the network.
     """
     need(("onnx", "onnxscript", "onnxruntime"), "onnx", "ONNX export")
     out = Path(out)
@@ -77,8 +73,8 @@ def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
         parity = compared(network, run.scheme, place, side=side, channels=channels)
         if not parity["largest_difference"] <= TOLERANCE:
             raise MorphoscopeError(
-                f"{out}: the exported network differs from the run's by {parity['largest_difference']:.1e} "
-                f"in a probability, and {TOLERANCE:.0e} is allowed; nothing was written"
+                f"{out}: a probability of the exported network differs from the run's by "
+                f"{parity['largest_difference']:.1e}, and {TOLERANCE:.0e} is allowed; nothing was written"
             )
         preparation = preparation_of(
             run,
@@ -93,7 +89,7 @@ def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
 
 
 def write_graph(network: Network, scheme: Scheme, place: Path, *, side: int, channels: int = 3) -> None:
-    """Write a network in evaluation mode as ONNX, for any number of galaxies at once.
+    """Write a network in evaluation mode as ONNX, with a dynamic batch size.
 
     Args:
         network: images (N, C, S, S) in grey levels → (N, K).
@@ -103,7 +99,7 @@ def write_graph(network: Network, scheme: Scheme, place: Path, *, side: int, cha
         channels: C.
 
     Raises:
-        MorphoscopeError: it is too large for one file, or has a part that ONNX cannot express.
+        MorphoscopeError: the network is too large for one file, or has a part that ONNX cannot express.
     """
     import torch
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -111,13 +107,13 @@ def write_graph(network: Network, scheme: Scheme, place: Path, *, side: int, cha
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
     if weights > _LARGEST:
         raise MorphoscopeError(
-            f"the network's {weights / 1e9:.1f} GB of weights are more than the 2 GB of one ONNX file"
+            f"the network's {weights / 1e9:.1f} GB of weights exceed the 2 GB limit of one ONNX file"
         )
     example = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0)) * 255
     note("exporting the network to ONNX")
     try:
         with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
-            warnings.simplefilter("ignore")  # the exporter's own: of torch's internals, not of this network
+            warnings.simplefilter("ignore")  # about torch's internals, not this network
             program = torch.onnx.export(
                 _with_outputs(network, scheme).eval(),
                 (example,),
@@ -132,14 +128,14 @@ def write_graph(network: Network, scheme: Scheme, place: Path, *, side: int, cha
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise MorphoscopeError(f"this network cannot be exported to ONNX: {reason.strip()}") from error
     assert program is not None
-    ClearMetadataAndDocStringPass()(program.model)  # the exporter notes the folders of the source code
+    ClearMetadataAndDocStringPass()(program.model)  # the exporter records paths of source files
     program.save(str(place), external_data=False)
 
 
 def compared(
     network: Network, scheme: Scheme, place: Path, *, side: int, channels: int = 3
 ) -> dict[str, Any]:
-    """How far an ONNX file's answers are from those of the network, both in fp32.
+    """Compare the predictions of an ONNX file with those of the network, both in fp32.
 
     Returns:
         ``images``, how many were compared; ``largest_difference`` of a probability or fraction;
@@ -153,9 +149,9 @@ def compared(
         images = torch.from_numpy(batch).permute(0, 3, 1, 2)
         with torch.inference_mode():
             expected = scheme.probabilities(network(images)).numpy()
-        answers, _, embedded = exported.outputs(images, OUTPUTS)
-        difference = np.abs(answers - expected).max()
-        # Not-a-number must not pass for agreement.
+        predictions, _, embedded = exported.outputs(images, OUTPUTS)
+        difference = np.abs(predictions - expected).max()
+        # NaN must not pass for agreement.
         largest = max(largest, float(difference) if np.isfinite(difference) else np.inf)
         count, features = count + len(batch), embedded.shape[1]
     return {"images": count, "largest_difference": largest, "features": features}
@@ -178,7 +174,7 @@ def _with_outputs(network: Network, scheme: Scheme) -> nn.Module:
 
 
 def _trial_images(side: int, channels: int) -> list[np.ndarray]:
-    """Batches of one, two and four: noise, black and white, and discs with a bulge on a noisy sky; uint8."""
+    """Batches of one, two and four: noise; black and white; discs with bulges on a noisy sky; uint8."""
     rng = np.random.default_rng(20261121)
     noise = rng.integers(0, 256, (1, side, side, channels), np.uint8)
     flat = np.stack([np.full((side, side, channels), level, np.uint8) for level in (0, 255)])
@@ -189,8 +185,8 @@ def _trial_images(side: int, channels: int) -> list[np.ndarray]:
         disc = 180 * np.exp(-np.hypot(along, across / ratio) / length)
         bulge = 120 * np.exp(-((x**2 + y**2) ** 0.25) / 0.12)
         colours = np.linspace(0.8, 1.1, channels)
-        light = (disc + bulge)[:, :, None] * colours + rng.normal(12, 4, (side, side, channels))
-        discs.append(np.clip(light, 0, 255).astype(np.uint8))
+        image = (disc + bulge)[:, :, None] * colours + rng.normal(12, 4, (side, side, channels))
+        discs.append(np.clip(image, 0, 255).astype(np.uint8))
     return [noise, flat, np.stack(discs)]
 
 
@@ -201,7 +197,7 @@ def _versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Only errors of some loggers are said."""
+    """Silence the named loggers below errors."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -214,7 +210,7 @@ def _quiet(*names: str) -> Iterator[None]:
 
 
 class OnnxNetwork(nn.Module):
-    """What onnxruntime says on the processor, called as the run's own network is.
+    """Inference with onnxruntime on the CPU, with the interface of the run's own network.
 
     Args:
         place: the ONNX file; loaded at once.
@@ -236,24 +232,24 @@ class OnnxNetwork(nn.Module):
             self._session = onnxruntime.InferenceSession(
                 place.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # onnxruntime's own classes, one a kind of fault
+        except Exception as error:  # onnxruntime has an exception class per kind of error
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise MorphoscopeError(f"{place} cannot be read as an ONNX file ({reason})") from error
 
     def outputs(self, images_NCHW: torch.Tensor, names: Sequence[str]) -> list[np.ndarray]:
-        """Some of the file's outputs, float32 arrays (N, …), of images in grey levels of any type."""
+        """The named outputs, float32 arrays (N, …), for images in grey levels of any type."""
         images = images_NCHW.detach().to("cpu", torch.float32).contiguous().numpy()
         return self._session.run(list(names), {INPUT: images})  # type: ignore[return-value]
 
     def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Features to compare galaxies by, (N, D); ``head`` then has the outputs that belong to them."""
+        """Features of the images, (N, D); ``head`` keeps the logits that belong to them."""
         features, logits = self.outputs(images_NCHW, ("features", "logits"))
         tensors = [torch.from_numpy(each).to(images_NCHW.device) for each in (features, logits)]
         self.head.known = tensors[0], tensors[1]
         return tensors[0]
 
     def described(self, features_ND: torch.Tensor) -> torch.Tensor:
-        """Those of :meth:`embed`, which the file has averaged over the places already."""
+        """The features as they are: the graph has pooled them over positions already."""
         return features_ND
 
     @property
@@ -262,17 +258,19 @@ class OnnxNetwork(nn.Module):
         return next(each.shape[1] for each in self._session.get_outputs() if each.name == "features")
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Outputs before the scheme makes probabilities of them, (N, K)."""
+        """Logits, (N, K)."""
         return self.head(self.embed(images_NCHW))
 
 
 class _Head(nn.Module):
-    """Gives the outputs that were computed together with the features: the file has no head apart."""
+    """Returns the logits that were computed along with the features: the graph has no separate head."""
 
     known: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def forward(self, features_ND: torch.Tensor) -> torch.Tensor:
         known, self.known = self.known, None
         if known is None or features_ND is not known[0]:
-            raise MorphoscopeError("an ONNX file answers images alone, and no features; load the run itself")
+            raise MorphoscopeError(
+                "an ONNX file predicts from images, not from features; load the run itself"
+            )
         return known[1]

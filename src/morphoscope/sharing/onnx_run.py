@@ -1,4 +1,4 @@
-"""Runs that answer through onnxruntime: beside their folder, or from an exported file alone."""
+"""Runs that predict with onnxruntime: from the run's folder, or from an exported file alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class OnnxRun(Run):
     onnx: Path = field(kw_only=True)
 
     def network(self) -> Network:
-        """The ONNX file, called as the run's own network is."""
+        """The ONNX file with the interface of a network."""
         from morphoscope.sharing.onnx_graph import OnnxNetwork
 
         return OnnxNetwork(self.onnx)  # type: ignore[return-value]
@@ -38,7 +38,7 @@ class OnnxRun(Run):
 
 @dataclass(frozen=True)
 class ExportedRun(OnnxRun):
-    """An exported file and the JSON beside it, without the run's folder."""
+    """An exported file and its JSON description, without the run's folder."""
 
     texts: dict[str, str] = field(kw_only=True)
 
@@ -48,20 +48,20 @@ class ExportedRun(OnnxRun):
         return self.onnx.stem
 
     def content_of(self, name: str) -> str | None:
-        """Of the run's small files, what the JSON kept."""
+        """The content of one of the run's small files, if the JSON contains it."""
         return self.texts.get(name)
 
     def store(self) -> Any:
-        """There is none: an exported file does not know its galaxies."""
-        raise UsageError(f"{self.onnx} does not know the galaxies of its training; give the run, or --store")
+        """Not available: an exported file does not record its training galaxies."""
+        raise UsageError(f"{self.onnx} does not record its training galaxies; give the run, or --store")
 
 
 def open_exported(onnx: Path | str) -> ExportedRun:
-    """An exported file, without its run.
+    """Open an exported file without its run.
 
     Raises:
         UsageError: it, or the JSON beside it, is missing.
-        MorphoscopeError: one of them is damaged, or was made by a newer program.
+        MorphoscopeError: one of them is damaged, or from a newer version.
     """
     onnx = Path(onnx)
     said = read_preparation(onnx)
@@ -80,10 +80,10 @@ def open_exported(onnx: Path | str) -> ExportedRun:
 
 
 def through_onnx(run: Run) -> OnnxRun:
-    """A run that answers through onnxruntime; exported once, into ``onnx/`` of its folder.
+    """The same run, predicting with onnxruntime; it is exported once, into ``onnx/`` of its folder.
 
-    Where that folder takes no files, or is the program's own, the export goes to a temporary one that
-    lasts as long as the program.
+    If that folder is read-only or part of the installation, the export goes to a temporary folder that is
+    deleted when the program ends.
 
     Raises:
         MorphoscopeError: as :func:`morphoscope.sharing.onnx_graph.export_onnx`.
@@ -91,7 +91,7 @@ def through_onnx(run: Run) -> OnnxRun:
     if isinstance(run, OnnxRun):
         return run
     onnx = run.path / CACHE
-    with contextlib.suppress(MorphoscopeError):  # absent, damaged, or of an older export: made anew
+    with contextlib.suppress(MorphoscopeError):  # missing, damaged or outdated: export again
         said = read_preparation(onnx)
         if said.weights_sha256 == run.header.weights_sha256:
             return OnnxRun(run.path, run.recipe, run.header, onnx=onnx)

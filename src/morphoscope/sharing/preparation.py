@@ -1,7 +1,7 @@
-"""What must be known to use an ONNX file: how images are prepared, what the outputs mean.
+"""``FILE.json`` beside ``FILE.onnx``: how to preprocess images and what the outputs mean.
 
-``FILE.json`` beside ``FILE.onnx``. Its first part is for people and for other programs; ``recipe``,
-``store``, ``scheme`` and ``calibration`` are this program's own forms: it predicts from them without the run.
+The first part is for people and other programs; from ``recipe``, ``store``, ``scheme`` and ``calibration``
+Morphoscope itself predicts without the run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Part(BaseModel):
 
 
 class Steps(_Part):
-    """What is done to a picture before it is the network's input, in this order."""
+    """Preprocessing steps from an image to the network's input, in this order."""
 
     channels: str = "red, green, blue"
     stored_crop: int | None = Field(
@@ -57,19 +57,21 @@ class Steps(_Part):
 
 
 class Preparation(_Part):
-    """What ``FILE.json`` says."""
+    """The content of ``FILE.json``."""
 
     kind: Literal["morphoscope-onnx"] = "morphoscope-onnx"
     format_version: int = FORMAT_VERSION
-    name: str = Field(description="of the run")
+    name: str = Field(description="name of the run")
     onnx: str = Field(description="the file it belongs to")
     onnx_sha256: str
     weights_sha256: str = Field(description="of the run's weights.safetensors")
     input: dict[str, Any]
     outputs: dict[str, dict[str, Any]]
-    names: tuple[str, ...] = Field(description="classes or answers, in the order of the outputs")
+    names: tuple[str, ...] = Field(
+        description="classes or answers to the questions, in the order of the outputs"
+    )
     images: Steps
-    parity: dict[str, Any] = Field(description="largest difference to the run's own network")
+    parity: dict[str, Any] = Field(description="largest difference from the run's own network")
     versions: dict[str, str]
     created: str = Field(default="", description="when the run was made")
     start: str = ""
@@ -88,11 +90,11 @@ def sidecar(onnx: Path) -> Path:
 def preparation_of(
     run: Run, onnx: Path, *, features: int, parity: dict[str, Any], versions: dict[str, str], digest: str
 ) -> Preparation:
-    """What must be known to use a run's network elsewhere.
+    """Describe how to use a run's network outside its run.
 
     Args:
         run: the run.
-        onnx: name of the file to be.
+        onnx: the file that will be written.
         features: D, the length of the network's features.
         parity: what was compared, and the largest difference.
         versions: of the packages that wrote the file.
@@ -118,7 +120,10 @@ def preparation_of(
                 "shape": ["galaxies", scheme.outputs],
                 "meaning": f"{meaning}, before calibration",
             },
-            "logits": {"shape": ["galaxies", scheme.outputs], "meaning": "what they are computed from"},
+            "logits": {
+                "shape": ["galaxies", scheme.outputs],
+                "meaning": "what the probabilities are computed from",
+            },
             "features": {"shape": ["galaxies", features], "meaning": "pooled features before the head"},
         },
         names=scheme.output_names,
@@ -144,7 +149,7 @@ def preparation_of(
 
 
 def write_preparation(place: Path, preparation: Preparation) -> None:
-    """Write it as JSON, at one stroke."""
+    """Write it as JSON, atomically."""
     write_json(place, preparation.model_dump(mode="json"))
 
 

@@ -1,6 +1,6 @@
-"""Which component shines in which pixel: the truth that maps of attention are measured against.
+"""Masks of the components of a simulated galaxy: the ground truth for attribution maps.
 
-Shape letters: P side of the padded frame, H and W the cutout's, S the picture's side.
+Shape letters: P side of the padded frame, H and W those of the cutout, S of the image.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import numpy as np
 
 from morphoscope.simulation.profiles import Frame
 
-# Bit k of a mask stands for the k-th name. "bulge" is also the whole body of an elliptical; "tail" holds
-# everything tidal: tails, shells, bridges; "neighbour" is what merely lies in the same direction.
+# Bit k of a mask stands for the k-th name. "bulge" includes whole ellipticals; "tail" everything tidal:
+# tails, shells, bridges; "neighbour" chance projections.
 COMPONENTS = ("bulge", "disc", "arms", "bar", "companion", "tail", "star", "neighbour")
-LEAST_SHARE = 1 / 3  # of a pixel's light that a component must have
+LEAST_SHARE = 1 / 3  # of a pixel's flux that a component must contribute
 _FWHM = 2.3548  # full width at half maximum over standard deviation of a Gaussian
 
 
 def component_mask(layers: dict[str, np.ndarray], frame: Frame, faintest: float) -> np.ndarray:
     """The bit mask of a cutout, (H, W) uint8.
 
-    A component has a pixel where its r-band light, blurred to the survey's median seeing, is brighter than
-    the noise of one pixel and at least a third of all light there. So masks overlap (arms on a disc), and
-    what no one could see is in none.
+    A component has a pixel where its r-band flux, at the survey's median seeing, exceeds the noise of one
+    pixel and a third of the total flux there. So masks overlap (arms on a disc), and what cannot be seen is
+    in none.
 
     Args:
-        layers: r-band light of each component before the PSF, (P, P).
-        frame: the frame they are drawn on.
-        faintest: the noise in the units of the layers.
+        layers: r-band image of each component before the PSF, (P, P).
+        frame: of the layers.
+        faintest: noise, in the units of the layers.
     """
     sigma = frame.survey.seeing[1] / _FWHM / frame.survey.pixel_scale
     blurred = {
@@ -42,7 +42,7 @@ def component_mask(layers: dict[str, np.ndarray], frame: Frame, faintest: float)
 
 
 def scaled_mask(mask_HW: np.ndarray, size: int) -> np.ndarray:
-    """A bit mask at another number of pixels, (S, S) uint8: a bit stays where it has half of the pixel."""
+    """A resized bit mask, (S, S) uint8: a bit is set where it covers at least half of the pixel."""
     if size == mask_HW.shape[0]:
         return mask_HW
     method = cv2.INTER_AREA if size < mask_HW.shape[0] else cv2.INTER_LINEAR

@@ -1,7 +1,7 @@
-"""What a simulated galaxy is: parts and their parameters, as data.
+"""Simulated galaxies as data: components and their parameters.
 
-Lengths are in arcsec, angles in degrees counter-clockwise from the picture's +x axis, ``share`` is a
-part's share of the galaxy's r-band light, ``colour`` its (g−r, r−z) relative to the whole galaxy.
+Lengths are in arcsec, angles in degrees counter-clockwise from the image's +x axis; ``share`` is a
+component's fraction of the galaxy's r-band flux, ``colour`` its (g−r, r−z) relative to the whole galaxy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Colour = tuple[float, float]
 
 @dataclass(frozen=True)
 class Spheroid:
-    """A Sérsic profile of elliptical isophotes: an elliptical galaxy, a bulge, a halo."""
+    """A Sérsic profile with elliptical isophotes: an elliptical galaxy, a bulge, a halo."""
 
     share: float
     n: float
@@ -30,10 +30,10 @@ class Disc:
     share: float
     scale_length: float
     colour: Colour = (0.0, 0.0)
-    gradient: float = 0.05  # how much longer the scale length is in g than in r, and shorter in z
+    gradient: float = 0.05  # relative change of the scale length: longer in g, shorter in z than in r
     thickness: float | None = None
     clumpiness: float = 0.0  # standard deviation of ln(brightness) of its texture
-    truncation: float = 4.0  # an edge-on disc's end, in scale lengths
+    truncation: float = 4.0  # radius at which an edge-on disc ends, in scale lengths
     warp: float = 0.0  # an edge-on disc's bend at its ends, in scale heights
 
 
@@ -50,7 +50,7 @@ class Arms:
     end: float
     irregularity: float  # wander of the arms, radians
     flocculence: float  # standard deviation of ln(brightness) along the arms
-    imbalance: float  # 0: arms alike, 1: one arm only
+    imbalance: float  # 0: all arms alike, 1: a single arm
     knots: int  # star-forming knots
     colour: Colour = (-0.2, -0.15)
 
@@ -91,7 +91,7 @@ class Tail:
 
     start: float  # radius where it leaves the body
     end: float
-    turn: float  # direction where it starts
+    turn: float  # direction in which it starts
     curl: float  # degrees: 0 circles the galaxy, 90 leaves straight
     winding: int
     width: float
@@ -111,9 +111,9 @@ class Shell:
 
 @dataclass(frozen=True)
 class Bridge:
-    """Tidal light between this galaxy and another, slightly bowed."""
+    """A slightly curved tidal bridge between this galaxy and another."""
 
-    x: float  # place of the other
+    x: float  # position of the other galaxy
     y: float
     width: float  # standard deviation across it
     bow: float  # height of the arc over the straight line, share of its length
@@ -123,9 +123,9 @@ class Bridge:
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What interactions do to a galaxy's body."""
+    """Effects of an interaction on a galaxy."""
 
-    lopsidedness: float = 0.0  # shift of the outer disc against the inner, in scale lengths
+    lopsidedness: float = 0.0  # offset of the outer disc from the inner, in scale lengths
     bend: float = 0.0  # curvature of the body: 0 straight, 1 a banana
     clumps: int = 0
     tails: tuple[Tail, ...] = ()
@@ -134,7 +134,7 @@ class Disturbance:
 
     @property
     def strength(self) -> float:
-        """How odd a person would find the galaxy, 0 to about 1."""
+        """How disturbed the galaxy would look to a person, 0 to about 1."""
         bridges = (self.bridge,) if self.bridge else ()
         light = sum(part.share for part in (*self.tails, *self.shells, *bridges))
         return min(1.0, 0.9 * self.lopsidedness + 0.8 * self.bend + 0.03 * self.clumps + 3 * light)
@@ -142,9 +142,9 @@ class Disturbance:
 
 @dataclass(frozen=True)
 class Galaxy:
-    """One galaxy: brightness, place, orientation, parts.
+    """One galaxy: brightness, position, orientation, components.
 
-    ``flux_share`` is its share of the r light of the whole system (1 unless it merges with another).
+    ``flux_share`` is its fraction of the system's r-band flux (1 unless it merges with another).
     """
 
     morphology: str
@@ -152,7 +152,7 @@ class Galaxy:
     colour: Colour  # (g−r, r−z) of the whole
     axis_ratio: float  # apparent, of the disc or the spheroid
     angle: float
-    texture: int  # seed of everything irregular in it
+    texture: int  # seed of all its irregularities
     x: float = 0.0
     y: float = 0.0
     spheroid: Spheroid | None = None
@@ -199,7 +199,7 @@ TRUTH = {
 }
 
 
-# Columns that are lengths in arcsec: they shrink where a survey's galaxies are farther than DECaLS's.
+# Columns with lengths in arcsec, which shrink for surveys whose galaxies are farther away than DECaLS's.
 LENGTHS = (
     "half_light_radius",
     "light_radius_90",
@@ -211,7 +211,7 @@ LENGTHS = (
 
 
 def truth(galaxy: Galaxy, radii: tuple[float, float]) -> dict[str, str | float | int]:
-    """The parameters worth a column in the table, named as in :data:`TRUTH`; NaN or 0 where absent.
+    """The true parameters for the table, named as in :data:`TRUTH`; NaN or 0 where absent.
 
     ``radii`` hold 50 and 90 % of the rendered light (arcsec, circular apertures, r band, without PSF).
     """

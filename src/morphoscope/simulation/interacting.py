@@ -1,4 +1,4 @@
-"""Galaxies that others have disturbed, and galaxies that merge."""
+"""Disturbed and merging galaxies."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def _shells(radius: float, rng: np.random.Generator) -> tuple[Shell, ...]:
 
 
 def disturbed(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A bright body with debris around it, an irregular disc, or an early type with shells.
+    """A bright body with debris, an irregular disc, or an early type with shells.
 
-    What sets them apart from spirals is that no pattern goes around the centre: debris lies on one side.
+    Unlike spirals they have no pattern around the centre: debris lies on one side.
     Shells against tails and streams about as 1 to 4: Kado-Fong et al. 2018 (ApJ 866, 103).
     """
     kind = rng.choice(["irregular", "debris", "shells"], p=[0.38, 0.44, 0.18])
@@ -78,7 +78,7 @@ def disturbed(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy
 
 
 def merging(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """Two galaxies, sometimes three, that overlap, with tidal tails, bridges and common light around them.
+    """Two galaxies, sometimes three, that overlap, with tidal tails, bridges and a common halo.
 
     Mostly of comparable mass, as those that Galaxy Zoo found (Darg et al. 2010, MNRAS 401, 1043); here the
     ratio of the fluxes goes down to 1:5.
@@ -106,7 +106,7 @@ def merging(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
 def _member(
     galaxy: Galaxy, radius: float, place: tuple[float, float], flux_share: float, rng: np.random.Generator
 ) -> Galaxy:
-    """One galaxy of a merger: an early type, or a disc with arms; most pull a tail."""
+    """One galaxy of a merger: an early type, or a disc with arms; most have a tidal tail."""
     bluer = rng.normal(0, 0.15)
     galaxy = replace(
         galaxy,

@@ -1,6 +1,6 @@
-"""Galaxies left alone: smooth bodies, spirals, discs from their edge.
+"""Isolated galaxies: smooth galaxies, spirals, edge-on discs.
 
-The structure follows the papers named beside each number.
+The parameters follow the papers cited beside them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EXPONENTIAL_HALF_LIGHT = 1.678  # half-light radius over scale length of an expo
 
 
 def round_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A round body: axis ratio 0.82 to 1; blue ones are discs (n near 1), red ones ellipticals or lenticular.
+    """A round galaxy: axis ratio 0.82 to 1; blue ones are discs (n near 1), red ones E or S0.
 
     Most are red: the colours of galaxies have two peaks, about 0.3 apart in g−r (Blanton et al.
     2003, ApJ 594, 186, figures 7 and 8, also for the Sérsic index, which rises with colour).
@@ -48,7 +48,7 @@ def in_between_smooth(galaxy: Galaxy, radius: float, rng: np.random.Generator) -
 
 
 def cigar_shaped(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A smooth body of axis ratio 0.24 to 0.38, rounder than an edge-on disc."""
+    """A smooth galaxy of axis ratio 0.24 to 0.38, rounder than an edge-on disc."""
     q = rng.uniform(0.24, 0.38)
     return elliptical(galaxy, radius * 1.35, q, rng.uniform(0.8, 1.8), rng)
 
@@ -56,7 +56,7 @@ def cigar_shaped(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
 def elliptical(
     galaxy: Galaxy, radius: float, axis_ratio: float, n: float, rng: np.random.Generator
 ) -> Galaxy:
-    """A Sérsic body in a rounder, larger and bluer halo: colours grow bluer outwards.
+    """A Sérsic profile in a rounder, larger and bluer halo: galaxies become bluer outwards.
 
     Outer components: Huang et al. 2013 (ApJ 766, 47). Bluer outwards: La Barbera et al.
     2010 (AJ 140, 1528).
@@ -82,7 +82,7 @@ def lenticular(galaxy: Galaxy, radius: float, axis_ratio: float, rng: np.random.
 
 
 def face_on(rng: np.random.Generator, lowest: float) -> float:
-    """Axis ratio of a randomly inclined disc, cos i uniform, that is not too inclined to see its arms."""
+    """Axis ratio of a randomly inclined disc, cos i uniform, limited so that its arms can be seen."""
     return rng.uniform(lowest, 1.0)
 
 
@@ -109,7 +109,7 @@ def disc_galaxy(
 
 
 def barred_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A bar with two arms that leave its ends, often with a ring around it."""
+    """A bar with two arms that start at its ends, often with a ring around it."""
     galaxy = disc_galaxy(galaxy, radius, rng.uniform(0.02, 0.14), face_on(rng, 0.62), rng)
     assert galaxy.disc is not None
     length = galaxy.disc.scale_length
@@ -172,7 +172,7 @@ def tight_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
 
 
 def flocculent(arms: Arms, rng: np.random.Generator) -> Arms:
-    """The same arms, broken into many short pieces."""
+    """The same arms, broken into many short segments."""
     return replace(
         arms,
         contrast=rng.uniform(0.6, 1.5),
@@ -209,7 +209,7 @@ def loose_spiral(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Gal
 
 
 def _edge_on_disc(galaxy: Galaxy, radius: float, bulge: Spheroid | None, rng: np.random.Generator) -> Galaxy:
-    """A disc from its edge: z₀/h of 0.13 to 0.27 (Kregel et al. 2002, MNRAS 334, 646), usually dusty."""
+    """An edge-on disc: z₀/h of 0.13 to 0.27 (Kregel et al. 2002, MNRAS 334, 646), usually dusty."""
     thickness = rng.uniform(0.13, 0.27)
     disc = Disc(
         1 - (bulge.share if bulge else 0.0),
@@ -227,12 +227,12 @@ def _edge_on_disc(galaxy: Galaxy, radius: float, bulge: Spheroid | None, rng: np
 
 
 def edge_on_without_bulge(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A disc from its edge, of even thickness."""
+    """An edge-on disc of uniform thickness."""
     return _edge_on_disc(galaxy, radius, None, rng)
 
 
 def edge_on_with_bulge(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A disc from its edge with a bulge that stands out of it."""
+    """An edge-on disc with a prominent bulge."""
     radius = radius * 1.25
     share = rng.uniform(0.27, 0.52)
     bulge = Spheroid(

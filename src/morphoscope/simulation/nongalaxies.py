@@ -1,9 +1,9 @@
-"""Cutouts with no galaxy in their middle: stars, empty sky, and what goes wrong in a camera.
+"""Cutouts without a central galaxy: stars, empty sky, and artefacts of cameras.
 
 Shape letters: N cutouts, H × W pixels, 3 the survey's bands from blue to red.
 
-They measure whether a network knows what it has not learned; no network is trained on them. Strengths are in
-units of the survey's noise, so that every survey shows them.
+They test the detection of out-of-distribution samples; no network is trained on them. Strengths are in units
+of the survey's noise, so they are visible in every survey.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from morphoscope.simulation.survey import SURVEYS, Survey
 
 STARS = (12.5, 17.5)  # r magnitudes, about as bright as the galaxies
 BLEEDING = (9.5, 12.0)
-RADII = (5.0, 12.0)  # arcsec with 90 % of the light of a galaxy that might have been there
+RADII = (5.0, 12.0)  # arcsec, 90 % light radii of the galaxy that would be there: they set the field shown
 
 Defect = Callable[[np.ndarray, Survey, np.random.Generator], None]
 
 
 def non_galaxies(kind: str, survey: str, count: int, size: int, *, seed: int = 0) -> np.ndarray:
-    """Pictures of one kind, as the survey would serve them.
+    """Simulate images of one kind, as the survey would serve them.
 
-    Picture i follows from (kind, survey, seed, i) alone.
+    Image i depends on (kind, survey, seed, i) alone.
 
     Args:
         kind: one of :data:`KINDS`.
@@ -75,7 +75,7 @@ def _picture(kind: str, survey: Survey, rng: np.random.Generator) -> np.ndarray:
 
 
 def _field(kind: str, frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """The light of the field, with a star in its middle where the kind has one, (3, P, P)."""
+    """Surface brightness of the field, with a central star for the kinds that have one, (3, P, P)."""
     light = Light(np.zeros((3, frame.side, frame.side), np.float32), {})
     add_field(light, frame, rng)
     if kind in ("star", "bleeding star"):
@@ -83,7 +83,7 @@ def _field(kind: str, frame: Frame, rng: np.random.Generator) -> np.ndarray:
         x, y = rng.normal(0, 0.3, 2)
         flux_3 = star_flux(magnitude, rng)
         add_point(light.total_3PP, *frame.pixel(x, y), (1 - WINGS) * flux_3)
-        # On the whole frame: a stamp would cut off the wings of the brightest.
+        # On the whole frame: a stamp would cut off the wings of bright stars.
         wings_PP = sersic(frame, 1.5, WINGS_RADIUS, 1.0, 0.0, x, y)
         light.total_3PP[...] += (WINGS * flux_3).astype(np.float32)[:, None, None] * wings_PP
     return light.total_3PP
@@ -103,16 +103,14 @@ def _noise_of(survey: Survey) -> np.ndarray:
 
 
 def _some_bands(rng: np.random.Generator) -> np.ndarray:
-    """Strength in each band, (3,): a satellite or a defect is there in one exposure, so in one band or
-    two.
-    """
+    """Relative strength in each band, (3,): an artefact is in one exposure, so rarely in all bands."""
     bands_3 = (rng.uniform(size=3) < 0.5).astype(np.float32)
     bands_3[rng.integers(3)] = 1
     return bands_3
 
 
 def _trail(flux_3HW: np.ndarray, survey: Survey, rng: np.random.Generator) -> None:
-    """Satellite trail: a straight line past the middle, as wide as the seeing."""
+    """Satellite trail: a straight line near the centre, as wide as the seeing."""
     side = flux_3HW.shape[1]
     angle, offset = rng.uniform(0, np.pi), rng.uniform(-0.15, 0.15) * side
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
@@ -124,7 +122,7 @@ def _trail(flux_3HW: np.ndarray, survey: Survey, rng: np.random.Generator) -> No
 
 
 def _bleed(flux_3HW: np.ndarray, survey: Survey, rng: np.random.Generator) -> None:
-    """Charge that runs over along the columns of a saturated star."""
+    """Charge bleeding along the columns of a saturated star."""
     side = flux_3HW.shape[1]
     half, width = rng.integers(side // 10, side // 2), rng.integers(1, 5)
     left = side // 2 - width // 2
@@ -135,7 +133,7 @@ def _bleed(flux_3HW: np.ndarray, survey: Survey, rng: np.random.Generator) -> No
 
 
 def _bad_columns(flux_3HW: np.ndarray, survey: Survey, rng: np.random.Generator) -> None:
-    """Columns or rows that read nothing, or far too much."""
+    """Dead or hot columns or rows."""
     plane_3HW = flux_3HW if rng.uniform() < 0.7 else flux_3HW.transpose(0, 2, 1)
     side = flux_3HW.shape[1]
     for _ in range(rng.integers(1, 7)):

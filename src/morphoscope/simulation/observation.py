@@ -1,4 +1,4 @@
-"""What lies before, behind and around a galaxy, and what the survey makes of it all.
+"""Foreground and background sources, seeing, noise, and the image that the survey serves.
 
 Shape letters: P side of the padded frame, H and W the cutout's, 3 the bands g, r, z.
 """
@@ -17,10 +17,10 @@ from morphoscope.simulation.survey import DECALS, ZERO_POINT, Survey
 GALAXIES, STARS = 30.0, 3.2  # mean number in a cutout of DECaLS, to the faintest magnitudes below
 GALAXY_MAGNITUDES, GALAXY_SLOPE = (17.5, 24.0), 0.42  # d log N / dm, r band
 STAR_MAGNITUDES, STAR_SLOPE = (15.0, 23.5), 0.19
-CLEAR_RADIUS = 4.0  # arcsec around the centre where no bright neighbour may lie
-BRIGHT = 20.5  # magnitude from which a neighbour counts as bright
-# Wings of a star's PSF beyond the Moffat core: some percent of its light over several arcsec (King 1971,
-# PASP 83, 199); only seen around bright stars.
+CLEAR_RADIUS = 4.0  # arcsec around the centre without bright neighbours
+BRIGHT = 20.5  # neighbours brighter than this magnitude count as bright
+# Wings of a star's PSF beyond the Moffat core: a few per cent of its flux over several arcsec (King 1971,
+# PASP 83, 199); visible only around bright stars.
 WINGS, WINGS_RADIUS, WINGS_SEEN = 0.05, 4.0, 18.0
 
 
@@ -33,7 +33,7 @@ def _magnitudes(
 
 
 def add_field(light: Light, frame: Frame, rng: np.random.Generator) -> None:
-    """Add the other galaxies and the stars of the field to unblurred light (nanomaggies).
+    """Add neighbouring galaxies and stars to the surface brightness before the PSF (nanomaggies).
 
     They become the layers "neighbour" and "star".
     """
@@ -48,10 +48,10 @@ def add_field(light: Light, frame: Frame, rng: np.random.Generator) -> None:
 
 
 def expected(count: float, limits: tuple[float, float], slope: float, frame: Frame) -> float:
-    """Mean number of sources in a frame, from that in a cutout of DECaLS.
+    """Mean number of sources in a frame, scaled from a DECaLS cutout.
 
-    It grows with the area of sky, and, where magnitudes stand for fainter ones, with the counts towards
-    these; a shallower survey's stop at its own faintest.
+    It scales with the area of sky and, for more distant galaxies, with the number counts at the fainter
+    magnitudes that they correspond to; a shallower survey ends at its own limit.
     """
     survey = frame.survey
     sky = (frame.side / survey.side * survey.field / DECALS.field) ** 2
@@ -60,7 +60,7 @@ def expected(count: float, limits: tuple[float, float], slope: float, frame: Fra
 
 
 def _places(magnitudes: np.ndarray, frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Places in arcsec, (N, 2); those of bright neighbours that would lie on the galaxy become NaN."""
+    """Positions in arcsec, (N, 2); NaN for bright neighbours that would lie on the galaxy."""
     half = frame.side * frame.scale / 2
     places_N2 = rng.uniform(-half, half, (len(magnitudes), 2))
     crowding = (np.hypot(*places_N2.T) < CLEAR_RADIUS) & (magnitudes < BRIGHT)
@@ -93,7 +93,7 @@ def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Ge
     for magnitude, place in zip(magnitudes, _places(magnitudes, frame, rng), strict=True):
         flux_3 = star_flux(magnitude, rng)
         if magnitude < 18 and rng.uniform() < 0.3:
-            # Saturated cores are masked band by band in the coadds, which gives stars odd colours.
+            # Saturated cores are masked per band in the coadds, which distorts colours of stars.
             flux_3 *= rng.lognormal(0, 0.5, 3)
         if np.isfinite(place[0]):
             core = 1 - (WINGS if magnitude < WINGS_SEEN else 0)
@@ -103,7 +103,7 @@ def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Ge
 
 
 def star_flux(magnitude: float, rng: np.random.Generator) -> np.ndarray:
-    """Flux of a star of some r magnitude in g, r, z, nanomaggies, (3,).
+    """Flux of a star of the given r magnitude in g, r, z, nanomaggies, (3,).
 
     The stellar locus from turn-off to M dwarfs: r−z rises steeply where g−r saturates near 1.5. Faint ones
     are mostly M dwarfs (Covey et al. 2007, AJ 134, 2398).
@@ -116,7 +116,7 @@ def star_flux(magnitude: float, rng: np.random.Generator) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _noise_taps(correlation: float) -> np.ndarray:
-    """Three taps that give white noise this correlation at one pixel and keep its variance, (3,)."""
+    """Filter taps, (3,), that give white noise this correlation at one pixel and keep its variance."""
     if correlation == 0:
         return np.array([0.0, 1.0, 0.0], np.float32)
     # Taps (t, 1, t): correlation 2t/(1 + 2t²) at one pixel and t²/(1 + 2t²), below 0.1, at two.
@@ -130,8 +130,8 @@ def observe(light_3PP: np.ndarray, frame: Frame, rng: np.random.Generator) -> np
 
     Args:
         light_3PP: g, r, z in nanomaggies per pixel before the PSF.
-        frame: the frame it is drawn on.
-        rng: seeing, depth and noise of this cutout.
+        frame: of the light.
+        rng: for seeing, depth and noise of this cutout.
 
     Returns:
         (3, H, W) float32 in the survey's bands and at its own sampling.
@@ -164,10 +164,10 @@ def _noise(survey: Survey, flux_3HW: np.ndarray, rng: np.random.Generator) -> np
 
 
 def serve(survey: Survey, flux_3HW: np.ndarray, shown: int) -> np.ndarray:
-    """The picture as the survey's server sends it: stretched, cropped and through JPEG.
+    """The image as the survey serves it: cropped, stretched, JPEG-compressed.
 
-    ``shown`` is the side of the middle part of the cutout that the picture shows, pixels. The picture is
-    (S, S, 3) uint8 RGB, S being the survey's ``picture``, or ``shown`` where it has none.
+    ``shown`` is the side of the central part of the cutout that the image shows, pixels. The image is
+    (S, S, 3) uint8 RGB, where S is the survey's ``picture``, or ``shown`` if that is None.
     """
     edge = (survey.side - shown) // 2
     image_HWC = survey.stretch(flux_3HW[:, edge : edge + shown, edge : edge + shown])
@@ -179,7 +179,7 @@ def serve(survey: Survey, flux_3HW: np.ndarray, shown: int) -> np.ndarray:
 
 
 def resample(image_HWC: np.ndarray, size: int) -> np.ndarray:
-    """A picture at another number of pixels, as one would scale the downloaded one."""
+    """An image resized as one would resize the downloaded one."""
     if size == image_HWC.shape[0]:
         return image_HWC
     method = cv2.INTER_AREA if size < image_HWC.shape[0] else cv2.INTER_CUBIC

@@ -1,4 +1,4 @@
-"""The frame galaxies are drawn on, the profiles of their light, and the PSF.
+"""Pixel frame, surface-brightness profiles and PSF.
 
 Shape letters: P side of the padded frame, 3 the bands g, r, z. Everything is drawn at the survey's own
 pixel scale before blurring; the frame has a margin so that light from outside the cutout blurs into it.
@@ -16,17 +16,17 @@ import numpy as np
 from morphoscope.simulation.survey import Survey
 
 MARGIN = 16  # pixels around the cutout
-CORE = 11  # side in pixels of the patch around a profile's centre that is drawn finer
-FINER = 8  # subpixels along a pixel's side there
-SEEING_STEP = 0.05  # arcsec between the PSFs kept ready
-MOFFAT_BETAS = (2.5, 3.0, 3.5, 4.5)  # the smaller, the wider the wings
+CORE = 11  # side, in pixels, of the central patch of a profile that is drawn on subpixels
+FINER = 8  # subpixels per pixel and axis there
+SEEING_STEP = 0.05  # arcsec between cached PSFs
+MOFFAT_BETAS = (2.5, 3.0, 3.5, 4.5)  # smaller values have wider wings
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """Pixel coordinates: arcsec from the centre, x to the right and y upwards as displayed.
 
-    Where the survey's galaxies are farther than those of DECaLS, arcsec are those that DECaLS would see.
+    For surveys whose galaxies are farther away than those of DECaLS, arcsec are as seen by DECaLS.
     """
 
     survey: Survey
@@ -40,7 +40,7 @@ class Frame:
         return light_PP[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
-        """Row and column of a place in arcsec."""
+        """Row and column of a position in arcsec."""
         centre = (self.side - 1) / 2
         return centre - y / self.scale, centre + x / self.scale
 
@@ -88,7 +88,7 @@ def add_stamp(
     x: float,
     y: float,
 ) -> None:
-    """Add a small Sérsic galaxy of the given flux per band, drawn on a stamp around its place.
+    """Add a small Sérsic galaxy of the given flux per band, drawn on a stamp around its position.
 
     Drawn with numpy: for the forty neighbours of a cutout, making GalSim's objects takes six times longer
     than the drawing. The sum over the stamp is the flux, however few pixels the galaxy has.
@@ -116,7 +116,7 @@ def add_stamp(
 
 
 def add_point(image: np.ndarray, row: float, column: float, flux: float | np.ndarray) -> None:
-    """Add a point source, shared bilinearly between its four pixels; ``image`` is (..., P, P)."""
+    """Add a point source, distributed bilinearly over four pixels; ``image`` is (..., P, P)."""
     top, left = int(np.floor(row)), int(np.floor(column))
     if not (0 <= top < image.shape[-2] - 1 and 0 <= left < image.shape[-1] - 1):
         return
@@ -151,7 +151,7 @@ def _edge_on_table() -> np.ndarray:
 
 
 def edge_on(along_PP: np.ndarray, across_PP: np.ndarray, length: float, height: float) -> np.ndarray:
-    """An exponential disc seen from its edge, peak 1: (|x|/h)·K₁(|x|/h)·sech²(z/z₀).
+    """An edge-on exponential disc, peak 1: (|x|/h)·K₁(|x|/h)·sech²(z/z₀).
 
     van der Kruit & Searle 1981 (A&A 95, 105), eq. 5; ``length`` is h, ``height`` z₀.
     """
@@ -168,7 +168,7 @@ def _psf_transform(survey: Survey, steps: int, beta: float) -> np.ndarray:
 
     frame = frame_of(survey)
     image = galsim.ImageF(frame.side, frame.side, scale=frame.scale)
-    # The centre lies on a pixel, so that blurring moves nothing.
+    # Centred on a pixel, so that the convolution does not shift the image.
     profile = galsim.Moffat(beta=beta, fwhm=steps * SEEING_STEP)
     profile.drawImage(
         image, method="no_pixel", center=galsim.PositionI(frame.side // 2 + 1, frame.side // 2 + 1)

@@ -1,4 +1,4 @@
-"""A galaxy's light in g, r, z before the sky and the PSF.
+"""Surface brightness of a galaxy in g, r, z before the PSF.
 
 Shape letters: P side of the padded frame, 3 the bands g, r, z.
 """
@@ -32,7 +32,7 @@ from morphoscope.simulation.survey import ZERO_POINT
 
 KNOT_COLOUR = (-0.45, -0.35)
 KNOT_SIZE = 0.45  # arcsec, standard deviation
-RINGS = 4  # rings along a pixel's side in which light is summed for radii
+RINGS = 4  # rings per pixel in growth curves
 PETROSIAN_RATIO = 0.2
 
 Parts = dict[str, np.ndarray]  # component → light in any unit, (3, P, P)
@@ -40,23 +40,22 @@ Parts = dict[str, np.ndarray]  # component → light in any unit, (3, P, P)
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Light before the PSF, nanomaggies per pixel.
+    """Surface brightness before the PSF, nanomaggies per pixel.
 
-    ``total_3PP`` is all of it; ``layers`` holds the r-band light of each component that the masks name,
-    (P, P).
+    ``total_3PP`` is the sum; ``layers`` has the r-band image of each component that the masks name, (P, P).
     """
 
     total_3PP: np.ndarray
     layers: dict[str, np.ndarray]
 
     def add(self, component: str, layer_PP: np.ndarray) -> None:
-        """Add r-band light to a layer (the total is the caller's)."""
+        """Add an r-band image to a layer; the caller updates the total."""
         here = self.layers.get(component)
         self.layers[component] = layer_PP if here is None else here + layer_PP
 
 
 def system_light(frame: Frame, galaxy: Galaxy) -> Light:
-    """The galaxy and what it merges with; a companion is one layer, but for its tails."""
+    """A galaxy with its companions; each companion is a single layer, except for its tails."""
     light = galaxy_light(frame, galaxy)
     for companion in galaxy.companions:
         other = galaxy_light(frame, companion)
@@ -123,7 +122,7 @@ def petrosian_radius_90(frame: Frame, light_PP: np.ndarray, x: float, y: float) 
 
 
 def _growth(frame: Frame, light_PP: np.ndarray, x: float, y: float) -> np.ndarray:
-    """Light within growing circles around (x, y)."""
+    """Growth curve: flux within circles around (x, y)."""
     return np.cumsum(np.bincount(_rings(frame, x, y), weights=light_PP.ravel()))
 
 
@@ -134,7 +133,7 @@ def _rings(frame: Frame, x: float, y: float) -> np.ndarray:
 
 
 def _crossing(growth: np.ndarray, wanted: float) -> float:
-    """Where a growth curve reaches the wanted light, in rings."""
+    """Where a growth curve reaches the given flux, in rings."""
     ring = int(np.searchsorted(growth, wanted))
     below = growth[ring - 1] if ring else 0.0
     return float(ring + (wanted - below) / (growth[ring] - below))

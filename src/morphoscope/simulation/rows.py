@@ -1,7 +1,7 @@
-"""One row of a simulated store: its class, its picture, its labels, its truth.
+"""One row of a simulated store: class, image, labels, true parameters.
 
-Everything about a row follows from (seed, row) alone, with a generator of its own for each purpose, so
-it is the same galaxy however many rows there are and whoever renders them.
+A row depends on (seed, row) alone, with a separate random generator for each purpose, so it is the same
+galaxy whatever the number of rows or workers.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ GALAXY, FIELD, OBSERVATION, VOTES, ORDER, SURVEY = range(6)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a whole simulation shares."""
+    """Parameters common to all rows of a simulation."""
 
-    surveys: tuple[Survey, ...]  # one is drawn for each row
+    surveys: tuple[Survey, ...]  # each row uses one, drawn at random
     size: int
     seed: int
     scheme: str
-    block: tuple[int, ...]  # classes of consecutive rows, shuffled anew in every block
+    block: tuple[int, ...]  # classes of consecutive rows, reshuffled in every block
     masks: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
-    """Some rows to render."""
+    """A range of rows to render."""
 
     plan: Plan
     start: int
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """A row's picture, (size, size, 3) uint8 RGB, its table row, and its bit mask where one was asked for."""
+    """Image (size, size, 3) uint8 RGB, table row, and bit mask if requested."""
 
     image_HWC: np.ndarray
     values: dict[str, Any]
@@ -58,12 +58,12 @@ class Rendered:
 
 
 def render_rows(job: Job) -> list[Rendered]:
-    """Render a job's rows in their order."""
+    """Render the rows of a job, in order."""
     return [render_row(job.plan, row) for row in range(job.start, job.stop)]
 
 
 def render_row(plan: Plan, row: int) -> Rendered:
-    """One galaxy; everything follows from the plan and the row."""
+    """Render one galaxy; deterministic in plan and row."""
     survey = survey_of(plan, row)
     frame = frame_of(survey)
     galaxy = galaxy_of(plan, row)
@@ -85,7 +85,7 @@ def render_row(plan: Plan, row: int) -> Rendered:
 
 
 def _pixels_shown(survey: Survey, light: Light, frame: Frame, galaxy: Galaxy) -> int:
-    """Side of the part of the cutout that the picture shows, pixels."""
+    """Side, in pixels, of the part of the cutout that the image shows."""
     if survey.view is None:
         return survey.side
     radius = petrosian_radius_90(frame, light.total_3PP[1], galaxy.x, galaxy.y)
@@ -93,20 +93,20 @@ def _pixels_shown(survey: Survey, light: Light, frame: Frame, galaxy: Galaxy) ->
 
 
 def as_observed(values: dict[str, Any], survey: Survey) -> dict[str, Any]:
-    """A galaxy's parameters at the distance of the survey's galaxies: fainter and smaller."""
+    """Parameters as observed at the survey's distance: fainter and smaller."""
     smaller = {name: values[name] / survey.distance for name in LENGTHS}
     return values | smaller | {"r_mag": values["r_mag"] + survey.dimming}
 
 
 def survey_of(plan: Plan, row: int) -> Survey:
-    """Whose picture a row is; of one survey, that one."""
+    """The survey of a row."""
     if len(plan.surveys) == 1:
         return plan.surveys[0]
     return plan.surveys[int(_generator(plan, row, SURVEY).integers(len(plan.surveys)))]
 
 
 def galaxy_of(plan: Plan, row: int) -> Galaxy:
-    """The galaxy of a row, before it is drawn."""
+    """The parameters of a row's galaxy."""
     from morphoscope.labels.galaxy10 import GALAXY10
 
     name = GALAXY10.classes[class_of(plan, row)]

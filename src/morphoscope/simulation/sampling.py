@@ -1,7 +1,4 @@
-"""From a class and a seed to a galaxy.
-
-Magnitudes, colours and sizes of the ten classes.
-"""
+"""Random galaxies of a class: magnitudes, colours and sizes of the ten classes."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import numpy as np
 from morphoscope.simulation import interacting, isolated
 from morphoscope.simulation.galaxy import Galaxy
 
-# A class's builder takes a galaxy without parts, its half-light radius in arcsec, and a generator.
+# A builder takes a galaxy without components, its half-light radius in arcsec, and a generator.
 BUILDERS: dict[str, Callable[[Galaxy, float, np.random.Generator], Galaxy]] = {
     "Disturbed": interacting.disturbed,
     "Merging": interacting.merging,
@@ -28,25 +25,25 @@ BUILDERS: dict[str, Callable[[Galaxy, float, np.random.Generator], Galaxy]] = {
 }
 
 
-# A class is what people saw: where the PSF hides arms or a bar, a galaxy is called smooth. Half-light radii
-# in arcsec, at the median seeing of DECaLS.
+# Classes are what people saw: a galaxy whose arms or bar the PSF hides is called smooth. Smallest half-light
+# radii in arcsec, at the median seeing of DECaLS.
 SMALLEST = {"Barred Spiral": 3.5, "Unbarred Tight Spiral": 4.8, "Unbarred Loose Spiral": 3.0}
 
 
 def draw_galaxy(morphology: str, rng: np.random.Generator, seeing: float = 1.0) -> Galaxy:
-    """A galaxy of one of the ten classes, named as in :data:`BUILDERS`.
+    """Draw a galaxy of one of the ten classes (the keys of :data:`BUILDERS`).
 
     Args:
         morphology: the class.
-        rng: of the galaxy.
-        seeing: the survey's over that of DECaLS (:attr:`Survey.blur`); a worse one hides larger spirals.
+        rng: random generator of this galaxy.
+        seeing: relative to DECaLS (:attr:`Survey.blur`); worse seeing hides larger spirals.
     """
     galaxy = plain_galaxy(morphology, rng)
     radius = max(draw_radius(galaxy, rng), SMALLEST.get(morphology, 0.0) * seeing)
     return BUILDERS[morphology](galaxy, radius, rng)
 
 
-BRIGHTEST, FAINTEST = 13.8, 18.0  # r; Galaxy Zoo DECaLS takes galaxies brighter than r = 17.77
+BRIGHTEST, FAINTEST = 13.8, 18.0  # in r; Galaxy Zoo DECaLS has galaxies brighter than r = 17.77
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,8 @@ class Photometry:
     radius: float
 
 
-# Medians of five images each of Galaxy10 DECaLS, then changed until simulated pictures, measured like real
-# ones (scripts/simulator_statistics.py), have about the same medians: measured sizes contain the PSF.
+# Medians of five images per class of Galaxy10 DECaLS, adjusted until simulated images, measured in the same
+# way (scripts/simulator_statistics.py), have about the same medians: measured sizes include the PSF.
 PHOTOMETRY = {
     "Disturbed": Photometry(16.8, 0.48, 0.34, 3.3),
     "Merging": Photometry(16.5, 0.89, 0.61, 4.2),
@@ -76,7 +73,7 @@ PHOTOMETRY = {
 
 
 def plain_galaxy(morphology: str, rng: np.random.Generator) -> Galaxy:
-    """Brightness, colour and orientation of a galaxy of a class, without parts yet."""
+    """A galaxy of a class with brightness, colour and orientation, but no components yet."""
     median = PHOTOMETRY[morphology]
     redder = rng.normal(0, 0.13)
     return Galaxy(
@@ -90,7 +87,7 @@ def plain_galaxy(morphology: str, rng: np.random.Generator) -> Galaxy:
 
 
 def draw_radius(galaxy: Galaxy, rng: np.random.Generator) -> float:
-    """Half-light radius in arcsec, log-normal; brighter galaxies are nearer or larger, R ∝ 10^(−0.13 m)."""
+    """Half-light radius in arcsec, log-normal; brighter galaxies are closer or larger, R ∝ 10^(−0.13 m)."""
     median = PHOTOMETRY[galaxy.morphology]
     spread = np.exp(np.clip(rng.normal(0, 0.25), -0.5, 0.5))
     return float(median.radius * spread * 10 ** (-0.13 * (galaxy.r_mag - median.r_mag)))

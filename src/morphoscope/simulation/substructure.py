@@ -52,13 +52,13 @@ def plane_of(frame: Frame, galaxy: Galaxy, axis_ratio: float) -> Plane:
 
 
 def plane_from(x_PP: np.ndarray, y_PP: np.ndarray) -> Plane:
-    """A plane from its own Cartesian coordinates."""
+    """A plane from Cartesian coordinates in it."""
     square_PP = x_PP * x_PP + y_PP * y_PP + np.float32(1e-3)
     return Plane(x_PP, y_PP, np.sqrt(square_PP), 0.5 * np.log(square_PP), np.arctan2(y_PP, x_PP))
 
 
 def step(values: np.ndarray, place: float, width: float) -> np.ndarray:
-    """A smooth rise from 0 to 1 around ``place``."""
+    """A smooth step from 0 to 1 at ``place``."""
     return 1 / (1 + np.exp(np.clip((place - values) / width, -30, 30)))
 
 
@@ -116,7 +116,7 @@ def ring_pattern(plane: Plane, ring: Ring) -> np.ndarray:
 def knots(
     frame: Frame, where_PP: np.ndarray, count: int, size: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Star-forming knots of log-normal brightness, placed where ``where_PP`` is bright; total flux 1."""
+    """Star-forming knots of log-normal flux, placed in proportion to ``where_PP``; total flux 1."""
     image_PP = np.zeros_like(where_PP)
     total = np.cumsum(where_PP, dtype=np.float64)
     if count == 0 or not total[-1] > 0:
@@ -131,13 +131,13 @@ def knots(
 
 
 def clumpy(side: int, spread: float, rng: np.random.Generator) -> np.ndarray:
-    """An irregular log-normal texture for a whole body, mean about 1."""
+    """A log-normal texture for a whole disc, mean about 1."""
     field = 0.7 * smooth_field(rng, side, 25) + 0.7 * smooth_field(rng, side, 55)
     return np.exp(np.float32(spread) * field - spread**2 / 2)
 
 
 def dust_lane(plane: Plane, dust: Dust, length: float, height: float, rng: np.random.Generator) -> np.ndarray:
-    """What a dust lane lets through in g, r, z, (3, P, P): a quarter of the light lies before it."""
+    """Transmission of a dust lane in g, r, z, (3, P, P); a quarter of the light is in front of it."""
     side = plane.radius_PP.shape[0]
     distance = (plane.y_PP / np.float32(height) - dust.offset) / dust.width
     ragged = np.exp(0.35 * smooth_field(rng, side, 40))
@@ -146,7 +146,7 @@ def dust_lane(plane: Plane, dust: Dust, length: float, height: float, rng: np.ra
 
 
 def tail_pattern(plane: Plane, tail: Tail) -> np.ndarray:
-    """A tidal tail that leaves the body, widens and fades outwards (unnormalised)."""
+    """A tidal tail that widens and fades outwards (unnormalised)."""
     phase = arm_phase(plane, tail.winding, tail.curl, tail.start, math.radians(tail.turn))
     phase = (phase + math.pi) % (2 * math.pi) - math.pi
     away = plane.radius_PP * np.float32(math.sin(math.radians(tail.curl))) * phase

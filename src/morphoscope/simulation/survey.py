@@ -1,7 +1,7 @@
-"""What a survey makes of the sky: sampling, seeing, depth and the stretch of its pictures.
+"""Parameters of surveys: sampling, seeing, depth and the stretch of their images.
 
-Galaxies shine in g, r, z, in this order; fluxes are in nanomaggies (magnitude 22.5 is flux 1). A survey
-observes three bands of its own, from blue to red, which are mixtures of these.
+Galaxies are modelled in g, r, z, in this order; fluxes are in nanomaggies (magnitude 22.5 is flux 1). A
+survey observes three bands of its own, from blue to red, each a linear combination of these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ZERO_POINT = 22.5  # magnitude of one nanomaggy
 
 @dataclass(frozen=True)
 class Survey:
-    """The numbers of one survey.
+    """One survey.
 
     Attributes:
         name: as on the command line.
@@ -31,16 +31,16 @@ class Survey:
         noise_correlation: of neighbouring pixels, from coaddition; compression adds to it.
         sky: flux of the night sky per pixel and band, nanomaggies: sets the galaxy's own photon noise.
         stretch_scales: factor per band before the stretch.
-        stretch_floor: m of the stretch, what an empty sky becomes.
+        stretch_floor: m of the stretch, the level of empty sky.
         stretch_softening: Q of the stretch.
-        jpeg_quality: 0 to 100, quality of the pictures as they are served.
+        jpeg_quality: 0 to 100, quality of the served images.
         bands: names of the observed bands.
         mixture: each observed band as weights of g, r and z; none: observed in g, r, z.
-        middle_from_outer: the middle band is no observation but the mean of the other two.
-        view: side of the picture in Petrosian 90 % radii of the galaxy; none: the whole cutout.
-        picture: pixels along the side of the picture that is served; none: as observed.
-        distance: how many times farther than in DECaLS the galaxies are.
-        dimming: magnitudes by which that makes them fainter.
+        middle_from_outer: the middle band is not observed, but the mean of the other two.
+        view: side of the image in Petrosian 90 % radii of the galaxy; None: the whole cutout.
+        picture: side of the served image, pixels; None: as observed.
+        distance: of the galaxies, relative to DECaLS.
+        dimming: the resulting dimming, magnitudes.
         faintest: r magnitude of the faintest neighbours worth drawing.
     """
 
@@ -82,13 +82,13 @@ class Survey:
         return self.seeing[1] * self.distance / DECALS.seeing[1]
 
     def observed(self, light_3HW: np.ndarray) -> np.ndarray:
-        """Light in g, r, z as light in the survey's own bands and at its distance, same shape."""
+        """Convert surface brightness in g, r, z to the survey's own bands and distance, same shape."""
         if self.mixture is not None:
             light_3HW = np.tensordot(np.asarray(self.mixture, np.float32), light_3HW, axes=1)
         return light_3HW * np.float32(10 ** (-0.4 * self.dimming)) if self.dimming else light_3HW
 
     def pixels_shown(self, light_radius: float) -> int:
-        """Pixels along the side of what the picture shows of the cutout.
+        """Side, in pixels, of the part of the cutout that the image shows.
 
         Args:
             light_radius: the galaxy's Petrosian 90 % radius, arcsec.
@@ -98,7 +98,7 @@ class Survey:
         return int(np.clip(2 * round(self.view * light_radius / self.frame_scale / 2), 48, self.side))
 
     def stretch(self, bands_3HW: np.ndarray) -> np.ndarray:
-        """Fluxes in the survey's bands to its RGB picture.
+        """RGB image from fluxes in the survey's bands.
 
         The bands are scaled and compressed by :func:`morphoscope.images.stretch.lupton`; the last one is red,
         the first blue.

@@ -1,9 +1,9 @@
-"""What volunteers answer about a simulated galaxy.
+"""Simulated votes of volunteers.
 
-From the galaxy's parameters follows the chance of each answer to each question of the Galaxy Zoo 2 tree;
-a finite number of volunteers then walks down the tree. The chances are our own judgement of what can be
-seen: they make harder cases (small, faint, weak structure) more divided, as real votes are. Their means were
-laid beside 530 real galaxies (scripts/vote_statistics.py).
+The galaxy's parameters set the probability of each answer to each question of the Galaxy Zoo 2 tree; a
+finite number of volunteers then walks down the tree. The probabilities are our own estimate of what can be
+seen: harder cases (small, faint, weak structure) divide the votes, as in reality. Their means were compared
+with 530 real galaxies (scripts/vote_statistics.py).
 
 Shape letters: K the 37 answers.
 """
@@ -19,18 +19,18 @@ from morphoscope.labels.decision_tree import GALAXY_ZOO_2, DecisionTree
 from morphoscope.simulation.galaxy import Galaxy
 
 FEWEST, MOST = 30, 55  # volunteers per galaxy; about 40, as in Galaxy Zoo 2
-CARELESS = 0.03  # share of answers given at random where all is plain to see
-BLIND = 0.20  # further share where nothing can be seen
+CARELESS = 0.03  # fraction of random answers where structure is plain to see
+BLIND = 0.20  # further fraction where nothing can be seen
 
 
 def _ordinal(value: float, centres: tuple[float, ...], width: float) -> np.ndarray:
-    """Chances of answers on a scale, for a value between their centres."""
+    """Probabilities of ordinal answers with these centres, for a value."""
     weights = np.exp(-0.5 * ((value - np.array(centres)) / width) ** 2) + 1e-6
     return weights / weights.sum()
 
 
 def _seen(amount: float) -> float:
-    """A strength as the share of people who notice it."""
+    """Fraction of people who notice a feature of this strength."""
     return 1 - float(np.exp(-max(0.0, amount)))
 
 
@@ -42,13 +42,13 @@ def visibility(galaxy: Galaxy, half_light_radius: float) -> float:
 
 
 def answer_chances(galaxy: Galaxy, half_light_radius: float) -> dict[str, np.ndarray]:
-    """The chance of each answer to each question, given that it is asked: question key → (answers,)."""
+    """Probability of each answer to each question, given that it is asked: question key → (answers,)."""
     view = visibility(galaxy, half_light_radius)
     arms, bar, debris = galaxy.arms, galaxy.bar, galaxy.disturbance
     edge_on = galaxy.disc is not None and galaxy.disc.thickness is not None
     bulge = galaxy.spheroid.share if galaxy.spheroid and galaxy.disc else 0.0
     merging = 0.85 if galaxy.companions else 0.0
-    # More people see that it is no smooth galaxy than can make out a spiral in it.
+    # More people see that it is not smooth than can make out spiral arms.
     structure_seen = _seen(2.2 * arms.contrast * view) if arms else 0.0
     arms_seen = _seen(1.3 * arms.contrast * view) if arms else 0.0
     bar_seen = _seen(14 * bar.share * view) if bar else 0.0
@@ -76,12 +76,12 @@ def answer_chances(galaxy: Galaxy, half_light_radius: float) -> dict[str, np.nda
 
 
 def error_rate(view: float) -> float:
-    """Share of answers that are guesses, for a :func:`visibility`: more on faint and small galaxies."""
+    """Fraction of answers that are guesses at a given :func:`visibility`."""
     return CARELESS + BLIND * (1 - view)
 
 
 def _mixed(chances: np.ndarray, error: float, guesses: np.ndarray) -> np.ndarray:
-    """Chances of which a share ``error`` is guessed."""
+    """Probabilities if a fraction ``error`` of the answers is guessed."""
     return (1 - error) * chances / chances.sum() + error * guesses / guesses.sum()
 
 
@@ -113,10 +113,10 @@ def _arm_number_chances(count: int, view: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """What the volunteers of one galaxy said.
+    """The votes for one galaxy.
 
-    ``fractions_K`` are cumulative as in the Galaxy Challenge, (K,) float64; ``counts_K`` the volunteers who
-    gave each answer, (K,) int64; ``volunteers`` those who looked.
+    ``fractions_K`` are cumulative as in the Galaxy Challenge, (K,) float64; ``counts_K`` is the number of
+    volunteers per answer, (K,) int64; ``volunteers`` their total.
     """
 
     fractions_K: np.ndarray
@@ -130,10 +130,10 @@ def count_column(answer: str) -> str:
 
 
 def draw_votes(galaxy: Galaxy, half_light_radius: float, rng: np.random.Generator) -> Votes:
-    """Ask a finite number of volunteers about a galaxy.
+    """Draw the votes of a finite number of volunteers.
 
-    Each volunteer walks down the tree, so few are left for the deep questions and their fractions are
-    as coarse as real ones.
+    Each volunteer walks down the tree, so few reach the deep questions, whose fractions are as coarse as real
+    ones.
     """
     chances = answer_chances(galaxy, half_light_radius)
     volunteers = int(rng.integers(FEWEST, MOST + 1))

@@ -1,9 +1,8 @@
-"""Processes that render rows: started as fresh interpreters, fed through pipes, never left behind.
+"""Worker processes that render rows: fresh interpreters, fed through pipes.
 
-A fork copies a process whose libraries may hold locks in other threads, and multiprocessing's spawn
-runs the caller's main script again unless it is guarded. A worker here is ``python -m`` this module: it
-reads pickled jobs from its standard input until that closes, which it does even when the parent is
-killed, so no process outlives the simulation.
+Forking would copy locks held by other threads, and multiprocessing's spawn re-runs an unguarded main script.
+A worker is ``python -m`` this module and reads pickled jobs from standard input until that closes, which
+happens even if the parent is killed, so no worker outlives the simulation.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def available_cores() -> int:
 
 
 def render(jobs: Iterable[Job], workers: int) -> Iterator[list[Rendered]]:
-    """Render jobs in their order, a few ahead of the consumer; one worker means this process.
+    """Render jobs in order, a few ahead of the consumer; with one worker in this process.
 
     Raises:
         MorphoscopeError: a worker process ended before its work was done.
@@ -41,7 +40,7 @@ def render(jobs: Iterable[Job], workers: int) -> Iterator[list[Rendered]]:
         return
     with contextlib.ExitStack() as stack:
         idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
-        # Left in reverse: the processes end first, which frees the threads that wait for them.
+        # Unwound in reverse: the processes end first, which releases the threads waiting for them.
         threads = stack.enter_context(ThreadPoolExecutor(workers))
         for _ in range(workers):
             idle.put(stack.enter_context(_worker()))
@@ -81,7 +80,7 @@ def _ask(idle: queue.SimpleQueue[subprocess.Popen[bytes]], job: Job) -> list[Ren
     try:
         pickle.dump(job, process.stdin)
         process.stdin.flush()
-        answer = pickle.load(process.stdout)
+        result = pickle.load(process.stdout)
     except (EOFError, OSError, pickle.UnpicklingError) as error:
         raise MorphoscopeError(
             f"a simulation process ended before galaxies {job.start} to {job.stop - 1} were done "
@@ -89,18 +88,18 @@ def _ask(idle: queue.SimpleQueue[subprocess.Popen[bytes]], job: Job) -> list[Ren
         ) from error
     finally:
         idle.put(process)
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 def _serve() -> None:
-    """The life of a worker: job in, rendered rows out, until the input closes."""
+    """Main loop of a worker: job in, rendered rows out, until the input closes."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not mix with the answers
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not mix with the results
     cv2.setNumThreads(1)
     while True:
         try:
@@ -108,14 +107,14 @@ def _serve() -> None:
         except EOFError:
             return
         try:
-            answer: list[Rendered] | Exception = render_rows(job)
+            result: list[Rendered] | Exception = render_rows(job)
         except Exception as error:
-            answer = error
+            result = error
         try:
-            pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-            answers.flush()
+            pickle.dump(result, results, protocol=pickle.HIGHEST_PROTOCOL)
+            results.flush()
         except BrokenPipeError:
-            os._exit(1)  # the parent is gone: nobody wants the answer, nor a traceback
+            os._exit(1)  # the parent is gone: no result or traceback is wanted
 
 
 if __name__ == "__main__":
