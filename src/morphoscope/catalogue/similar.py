@@ -1,8 +1,8 @@
-"""The galaxies of a catalogue that look most like one: the nearest features by their angle.
+"""Similarity search: the galaxies of a catalogue whose features are nearest to those of a given one.
 
-The catalogue is read in pieces, so memory does not grow with its length.
+The catalogue is read in blocks, so memory does not grow with its length.
 
-Shape letters: N galaxies of a piece, D features.
+Shape letters: N galaxies of a block, D features.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from morphoscope.images.decode import read_image
 if TYPE_CHECKING:
     from morphoscope.runs.run import Run
 
-PIECE = 4096  # rows read at once
+PIECE = 4096  # rows read at a time
 _PLACE = ("id", "source", "ra", "dec")
 _PREFIX = "morphoscope."
 
@@ -37,9 +37,8 @@ class Neighbour:
 
     Attributes:
         row: in the catalogue, from 0.
-        similarity: cosine of the angle between its features and those it was compared with, −1 to 1.
-        values: what the catalogue says of it: id, source, ra, dec (None where unknown) and, of classes,
-            predicted.
+        similarity: cosine similarity of its features and those it was compared with, −1 to 1.
+        values: id, source, ra, dec (None where unknown) and, for classes, predicted, from the catalogue.
     """
 
     row: int
@@ -48,18 +47,18 @@ class Neighbour:
 
     @property
     def document(self) -> dict[str, Any]:
-        """JSON-able."""
+        """As JSON values."""
         return {**self.values, "similarity": self.similarity, "row": self.row}
 
 
 class EmbeddedCatalogue:
-    """A Parquet catalogue with features, a folder of its parts, or a HATS catalogue, opened.
+    """A catalogue with features: Parquet, a folder of Parquet files, or HATS.
 
     Args:
         path: as ``morphoscope predict --embeddings`` wrote it.
 
     Raises:
-        UsageError: nothing is there, it is no Parquet file, or it has no features.
+        UsageError: there is no such catalogue, it is not Parquet, or it has no features.
         MorphoscopeError: it cannot be read.
     """
 
@@ -82,8 +81,7 @@ class EmbeddedCatalogue:
         }
 
     def find(self, name: str) -> tuple[int, np.ndarray] | None:
-        """The row of the galaxy with this id, or with this source, and its features (D,); None if there is
-        none.
+        """Row and features (D,) of the galaxy with this id, or else this source; None if there is none.
 
         Raises:
             UsageError: several have it.
@@ -111,19 +109,19 @@ class EmbeddedCatalogue:
     def nearest(
         self, features_D: np.ndarray, count: int, *, without: int | None = None, sources: Container[str] = ()
     ) -> list[Neighbour]:
-        """The galaxies with the most similar features, the most similar first.
+        """The galaxies with the most similar features, most similar first.
 
         Args:
-            features_D: what to compare with.
-            count: how many; fewer where the catalogue has no more.
-            without: a row to leave out, the galaxy itself.
-            sources: leave out galaxies whose image is one of these.
+            features_D: features to compare with.
+            count: number of galaxies; fewer if the catalogue has no more.
+            without: a row to leave out, such as the galaxy itself.
+            sources: galaxies with these sources are left out.
         """
         wanted = _unit(np.asarray(features_D, np.float32)[None])[0]
         best: list[tuple[float, int, dict[str, Any]]] = []
         for start, table in self._pieces([*self._columns, EMBEDDING]):
             similarity_N = _unit(_features(table)) @ wanted
-            # One more of each piece than are wanted: the galaxy itself may be among them.
+            # One more per block than requested: the galaxy itself may be among them.
             for place in np.argsort(-similarity_N, kind="stable")[: count + 1]:
                 values = {name: table[name][int(place)].as_py() for name in self._columns}
                 if start + place == without or str(values.get("source")) in sources:
@@ -151,17 +149,17 @@ def galaxies_like(
     run: Run,
     embed: Callable[[np.ndarray, int | None], np.ndarray],
 ) -> list[Neighbour]:
-    """The galaxies of a catalogue that look most like one of its own, or like an image.
+    """The galaxies of a catalogue most similar to one of its own, or to an image.
 
     Args:
         catalogue: with features.
         to: id or source of one of its galaxies, which is left out; an image file; or (H, W, 3) uint8.
-        count: how many.
-        run: that made the catalogue.
-        embed: features (D,) of an image over a number of views, by that run.
+        count: number of galaxies.
+        run: the run that made the catalogue.
+        embed: computes the features (D,) of an image, averaged over a number of views, with that run.
 
     Raises:
-        UsageError: the catalogue is another network's, or there is no such galaxy.
+        UsageError: the catalogue was made with another network, or there is no such galaxy.
     """
     if count < 1:
         raise UsageError(f"--count {count}: at least 1 galaxy was expected")
@@ -191,7 +189,7 @@ def _check_same_network(catalogue: EmbeddedCatalogue, run: Run) -> None:
 
 
 def _names_of_image(catalogue: EmbeddedCatalogue, image: Path) -> set[str]:
-    """What the catalogue would call an image file, if it is one of its own."""
+    """Sources by which the catalogue may list an image file."""
     names = {str(image), image.as_posix()}
     place = Path(catalogue.provenance.get("source", ""))
     base = place if place.is_dir() else place.parent
@@ -201,9 +199,7 @@ def _names_of_image(catalogue: EmbeddedCatalogue, image: Path) -> set[str]:
 
 
 def pictures_of(catalogue: EmbeddedCatalogue, neighbours: Sequence[Neighbour]) -> list[np.ndarray | None]:
-    """The galaxies' images, from where the catalogue was made of them; None for those that are there no
-    more.
-    """
+    """The galaxies' images, read from the catalogue's input; None for those that are gone."""
     from morphoscope.catalogue.inputs.open import open_input
 
     wanted = {(str(n.values["id"]), n.values["source"]): place for place, n in enumerate(neighbours)}
@@ -254,5 +250,5 @@ def _features(table: pa.Table) -> np.ndarray:
 
 
 def _unit(features_ND: np.ndarray) -> np.ndarray:
-    """Features of length 1; those that are all zero stay so, and are like nothing."""
+    """Features normalised to length 1; zero vectors stay zero and are similar to nothing."""
     return features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)

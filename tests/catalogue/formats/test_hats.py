@@ -383,7 +383,7 @@ def test_convert_says_what_it_cannot_read(tmp_path: Path):
     with pytest.raises(UsageError, match="does not exist"):
         convert(tmp_path / "gone.parquet", tmp_path / "c.hats")
     (tmp_path / "c.csv").touch()
-    with pytest.raises(UsageError, match="Parquet catalogue was expected"):
+    with pytest.raises(UsageError, match="a Parquet catalogue or a folder of them was expected"):
         convert(tmp_path / "c.csv", tmp_path / "c.hats")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(MorphoscopeError, match=r"broken\.parquet cannot be read"):

@@ -1,4 +1,4 @@
-"""A finished Parquet catalogue in another form, such as HATS; read in pieces, so memory stays flat."""
+"""Conversion of a finished catalogue to another format, in constant memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from morphoscope.catalogue.formats.write import (
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar
 
-PIECE = 8192  # rows read at once
+PIECE = 8192  # rows read at a time
 
 
 def convert(
@@ -32,25 +32,26 @@ def convert(
     float32: bool = False,
     overwrite: bool = False,
 ) -> int:
-    """Write a Parquet catalogue in another form; units, descriptions and provenance come along.
+    """Write a Parquet or HATS catalogue in another format, with units, descriptions and provenance.
 
-    Rows keep their order, except that a HATS catalogue has its own.
+    Rows keep their order, except in HATS, which is ordered by position on the sky.
 
     Args:
-        catalogue: Parquet, a folder of Parquet files, or HATS, also a collection of it.
-        out: the new catalogue; its ending says the form (see
+        catalogue: Parquet, a folder of Parquet files, or HATS, alone or as a collection.
+        out: the new catalogue; its ending chooses the format (see
             :func:`morphoscope.catalogue.formats.write.target_of`).
-        shard_rows: rows of each file of a folder, the most of them for HATS.
+        shard_rows: rows per file of a folder, for HATS the maximum.
         float32: embeddings in single precision also in Parquet, for readers that do not know float16, such as
             fastparquet.
-        overwrite: replace a catalogue that is already there.
+        overwrite: replace an existing catalogue.
 
     Returns:
-        Its rows.
+        The number of rows.
 
     Raises:
-        UsageError: nothing is there, it is no Parquet, ``out`` exists, or the form has no place for a column.
-        MorphoscopeError: it cannot be read, the disk is full, or not one galaxy has a place for HATS.
+        UsageError: there is no such catalogue, ``out`` exists, or the format cannot hold a column.
+        MorphoscopeError: the catalogue cannot be read, the disk is full, or no galaxy has coordinates, which
+            HATS needs.
     """
     place, target = Path(catalogue), target_of(out, shard_rows)
     parts = parquet_parts(place)
@@ -90,8 +91,8 @@ def parquet_parts(catalogue: Path) -> list[Path]:
         raise UsageError(f"{catalogue} does not exist; a catalogue was expected")
     if catalogue.suffix.lower() != ".parquet":
         raise UsageError(
-            f"{catalogue}: a Parquet catalogue was expected, or a folder of them; other forms are written, "
-            "and not read"
+            f"{catalogue}: a Parquet catalogue or a folder of them was expected; other formats can "
+            "only be written"
         )
     return [catalogue]
 
@@ -116,7 +117,7 @@ def _plain_string(column: pa.Field) -> pa.Field:
 
 
 def _said(column: pa.Field) -> pa.Field:
-    """The column without what the Parquet reader adds to its metadata."""
+    """The column without the metadata that the Parquet reader adds."""
     said = {name: text for name, text in (column.metadata or {}).items() if not name.startswith(b"PARQUET:")}
     return column.with_metadata(said or None)
 
@@ -151,7 +152,7 @@ def _tables(place: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> 
 
 @contextlib.contextmanager
 def _explained(place: Path) -> Iterator[None]:
-    """What goes wrong in reading is the catalogue's fault, and not that of the file being written."""
+    """Blame errors in reading on the catalogue, not on the file being written."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError

@@ -1,18 +1,18 @@
-"""Catalogues by place on the sky: HATS, which LSDB reads, crossmatches and takes in parts.
+"""HATS catalogues: Parquet files partitioned by position on the sky, as LSDB reads them.
 
 ::
 
     catalogue.hats/
-      hats.properties, properties  what the catalogue is, under both names that readers look for
-      partition_info.csv           the tiles that have galaxies
-      skymap.fits, point_map.fits  galaxies in each pixel of a map, under both names
-      unplaced.parquet             galaxies without a place on the sky; readers of HATS pass over it
+      hats.properties, properties  what the catalogue is, under both names that readers use
+      partition_info.csv           list of tiles
+      skymap.fits, point_map.fits  number of galaxies per pixel of a map, under both names
+      unplaced.parquet             galaxies without coordinates; readers of HATS ignore it
       dataset/
         _common_metadata, _metadata
         Norder=2/Dir=0/Npix=17.parquet
 
 The layout is that of the IVOA Note "HATS" (https://www.ivoa.net/documents/Notes/HATS/). Every file with rows
-says units, descriptions and provenance as a Parquet catalogue does.
+has units, descriptions and provenance as a Parquet catalogue does.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _COLLECTION = "collection.properties"
 INDEX = "_healpix_29"
 UNPLACED = "unplaced.parquet"
 TILE_ROWS = 1_000_000
-TILE_BYTES = 256 << 20  # of a tile in memory, where rows are long
-LOOKED_AT = 1000  # galaxies, before it is said that there are no places
+TILE_BYTES = 256 << 20  # maximum of a tile in memory, for long rows
+LOOKED_AT = 1000  # galaxies checked for coordinates before the work
 MAP_ORDER = 8  # of the map: 14 arcmin
 _PARTITION = ("Norder", "Dir", "Npix")  # which readers take from the names of folders
 _INDEX_FIELD = pa.field(
@@ -59,14 +59,14 @@ _INDEX_FIELD = pa.field(
 
 
 class HatsCatalogue:
-    """A folder with one Parquet file for each tile of the sky.
+    """A folder with one Parquet file per tile of the sky.
 
     Args:
-        place: the folder to make.
+        place: the folder to create.
         schema: of the rows, with ``ra`` and ``dec`` in degrees.
         provenance: as for every format.
         extent: as for every format.
-        rows: most of a tile; None: :data:`TILE_ROWS`, fewer where rows are long.
+        rows: maximum rows per tile; None: :data:`TILE_ROWS`, fewer if rows are long.
         name: of the catalogue.
 
     Raises:
@@ -96,7 +96,7 @@ class HatsCatalogue:
         self._unplaced: ParquetCatalogue | None = None
 
     def write(self, table: pa.Table) -> None:
-        """Add some rows."""
+        """Append rows."""
         degrees = [table[name].cast(pa.float64()).to_numpy() for name in ("ra", "dec")]
         places_N = places_of(*degrees)
         placed_N = places_N >= 0
@@ -117,10 +117,10 @@ class HatsCatalogue:
         self._without += table.num_rows
 
     def close(self) -> None:
-        """Write the tiles and what says which there are.
+        """Write the tiles and the metadata.
 
         Raises:
-            MorphoscopeError: not one galaxy has a place on the sky.
+            MorphoscopeError: no galaxy has coordinates.
         """
         if self._unplaced is not None:
             self._unplaced.close()
@@ -135,11 +135,11 @@ class HatsCatalogue:
         if self._without:
             note(
                 f"{self._without} of {self._rows + self._without} galaxies have no ra and dec and are in no "
-                f"tile of the HATS catalogue; all that is known of them is in its {UNPLACED}"
+                f"tile of the HATS catalogue; their rows are in its {UNPLACED}"
             )
 
     def abandon(self) -> None:
-        """Let go of the folder, which will be deleted."""
+        """Close the files of the folder, which will be deleted."""
         if self._unplaced is not None:
             self._unplaced.close()
 
@@ -229,7 +229,7 @@ def check_hats(schema: pa.Schema, name: str) -> None:
 
 
 def need_hats() -> None:
-    """Refuse a HATS catalogue where the extra is not installed.
+    """Refuse to write HATS if the extra is not installed.
 
     Raises:
         MorphoscopeError: it is not.
@@ -238,14 +238,14 @@ def need_hats() -> None:
 
 
 def check_places(items: Iterable[Item], name: str) -> Iterator[Item]:
-    """Refuse galaxies without places on the sky before any work; gives the galaxies back.
+    """Refuse galaxies without coordinates before any work.
 
     Args:
         items: the input.
         name: of the catalogue.
 
     Raises:
-        UsageError: none of the first galaxies has ra and dec. Later ones without are no error.
+        UsageError: none of the first galaxies has ra and dec; later ones may lack them.
     """
     rest, seen = iter(items), []
     for item in islice(rest, LOOKED_AT):
@@ -262,7 +262,7 @@ def check_places(items: Iterable[Item], name: str) -> Iterator[Item]:
 
 
 def tile_path(tile: Tile) -> Path:
-    """Where a tile lies under ``dataset``."""
+    """Path of a tile under ``dataset``."""
     return Path(f"Norder={tile.order}", f"Dir={tile.pixel // 10_000 * 10_000}", f"Npix={tile.pixel}.parquet")
 
 
@@ -316,6 +316,6 @@ def read_properties(place: Path) -> dict[str, str]:
 
 
 def _escaped(text: str) -> str:
-    """A value of a properties file, which takes backslashes and ends of lines for its own."""
+    """A value of a properties file, in which backslashes and line breaks are escaped."""
     text = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return f"\\{text}" if text.startswith((" ", "\t")) else text

@@ -1,9 +1,9 @@
-"""Rows dealt out to tiles of the sky, which are cut in four where they hold too many, in flat memory.
+"""Partitioning rows into HEALPix tiles, which are split where they hold too many, in constant memory.
 
 Tiles are HEALPix pixels in the nested scheme (Górski et al. 2005, doi:10.1086/427976): twelve at order 0,
-each cut in four at the next. Where a galaxy lies is one number, its pixel at order 29; pixel p at order k
-holds the numbers from p · 4^(29−k) up to those of pixel p + 1. Rows wait on the disk until their tile is
-asked for.
+each split into four at the next. A galaxy's position is one number, its pixel at order 29; pixel p at order k
+contains the numbers from p · 4^(29−k) up to those of pixel p + 1. Rows are buffered on disk until their tile
+is read.
 
 Shape letters: N galaxies.
 """
@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-ORDER = 29  # of the numbers: 0.4 mas, and the finest that 64 bits hold
-FINEST = 14  # of the tiles: 13 arcsec; more galaxies than fit a tile at one place must not cut for ever
-HELD_BYTES = 64 << 20  # of rows in memory before they go to the disk
+ORDER = 29  # of positions: 0.4 mas, the finest that fits 64 bits
+FINEST = 14  # of tiles: 13 arcsec; too many galaxies at one position must not split for ever
+HELD_BYTES = 64 << 20  # of rows in memory before they are written to disk
 
 
 class Tile(NamedTuple):
@@ -31,17 +31,17 @@ class Tile(NamedTuple):
 
     @property
     def first(self) -> int:
-        """Its lowest number at :data:`ORDER`."""
+        """Its first pixel at :data:`ORDER`."""
         return self.pixel << 2 * (ORDER - self.order)
 
     @property
     def quarters(self) -> list[Tile]:
-        """The four of the next order in it."""
+        """Its four tiles of the next order."""
         return [Tile(self.order + 1, 4 * self.pixel + k) for k in range(4)]
 
 
 def places_of(ra_N: np.ndarray, dec_N: np.ndarray) -> np.ndarray:
-    """The pixel at order 29 of each galaxy, (N,) int64; −1 where there is no place on the sky.
+    """The pixel at order 29 of each galaxy, (N,) int64; −1 without valid coordinates.
 
     Args:
         ra_N: degrees, taken modulo 360; NaN where unknown.
@@ -60,16 +60,16 @@ def places_of(ra_N: np.ndarray, dec_N: np.ndarray) -> np.ndarray:
 
 
 class Tiles:
-    """Rows by their tile; a tile is as large as it can be with at most so many.
+    """Rows by tile; tiles are as large as possible with at most ``most`` rows.
 
-    The tiles depend on the places alone, and rows of one tile come back in the order they came, however they
-    were handed over.
+    The tiles depend on the positions alone, and the rows of a tile keep their order, however they were
+    divided into blocks.
 
     Args:
-        folder: for the rows that wait; made here.
+        folder: for buffered rows; created here.
         schema: of the rows.
-        column: the one with their places, int64.
-        most: rows of a tile.
+        column: name of the column with positions, int64.
+        most: maximum rows per tile.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, column: str, most: int) -> None:
@@ -80,7 +80,7 @@ class Tiles:
         folder.mkdir()
 
     def add(self, rows: pa.Table) -> None:
-        """Deal some rows out."""
+        """Assign rows to tiles."""
         for tile in self._deal(rows, sorted(self._counts, key=lambda tile: tile.first)):
             self._cut(tile)
         self._bytes += rows.nbytes
@@ -88,7 +88,7 @@ class Tiles:
             self._to_disk()
 
     def _deal(self, rows: pa.Table, tiles: list[Tile]) -> list[Tile]:
-        """Give rows to tiles, which cover them and are in the order of the sky; those that got any."""
+        """Assign rows to tiles, which cover them and are sorted by position; returns tiles that got any."""
         places_N = rows[self._column].to_numpy()
         order_N = np.argsort(places_N, kind="stable")
         rows = rows.take(pa.array(order_N))
@@ -102,7 +102,7 @@ class Tiles:
         return filled
 
     def _cut(self, tile: Tile) -> None:
-        """Cut a tile in four, and these, as long as one holds too many."""
+        """Split a tile, recursively, while it holds too many rows."""
         if self._counts[tile] <= self._most or tile.order == FINEST:
             return
         rows = self._rows_of(tile)
@@ -113,7 +113,7 @@ class Tiles:
             self._cut(quarter)
 
     def _rows_of(self, tile: Tile) -> pa.Table:
-        """All rows of a tile as they came; they are here no more."""
+        """Remove and return all rows of a tile, in order."""
         tables, place = [], self._place(tile)
         if place.exists():
             with pa.OSFile(str(place)) as file:
@@ -138,7 +138,7 @@ class Tiles:
         return self._folder / f"{tile.order}-{tile.pixel}.arrows"
 
     def emptied(self) -> Iterator[tuple[Tile, pa.Table]]:
-        """Each tile that has rows, by order and pixel, with its rows by place; at the end nothing is left."""
+        """Yield each tile that has rows, by order and pixel, with its rows sorted by position; drop it."""
         self._to_disk()
         for tile in sorted(tile for tile, count in self._counts.items() if count):
             rows = self._rows_of(tile)

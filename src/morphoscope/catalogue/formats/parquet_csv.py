@@ -1,9 +1,7 @@
-"""Catalogues as Parquet, CSV and ECSV, written block by block.
+"""Catalogues as Parquet, CSV and ECSV, written block by block; and as a folder of Parquet files.
 
-Catalogues as a folder of Parquet files, for more rows than one file should have.
-
-``pyarrow.dataset``, DuckDB, Spark, Polars and Dask read such a folder as one table. ``_common_metadata``
-holds the columns and the provenance without rows; those readers pass over it.
+``pyarrow.dataset`` and pandas read the folder as one table, polars and DuckDB by a glob.
+``_common_metadata`` has the columns and the provenance without rows.
 """
 
 from __future__ import annotations
@@ -25,15 +23,15 @@ from morphoscope.errors import UsageError
 from morphoscope.progress import note
 
 METADATA_PREFIX = "morphoscope."
-ROW_GROUP = 65536  # most rows of a Parquet row group: each costs a line in the footer
-GROUP_BYTES = 32 << 20  # most bytes of one, which are held back until it is full
+ROW_GROUP = 65536  # maximum rows of a Parquet row group: each adds to the footer
+GROUP_BYTES = 32 << 20  # maximum bytes of one, which is buffered until it is full
 
 
 class Writer(Protocol):
-    """What a format must do."""
+    """Interface of a format."""
 
     def write(self, table: pa.Table) -> None:
-        """Add some rows."""
+        """Append rows."""
         ...
 
     def close(self) -> None:
@@ -41,14 +39,14 @@ class Writer(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Let go of the file, which will be deleted."""
+        """Close the file, which will be deleted."""
         ...
 
 
 class ParquetCatalogue:
-    """Parquet: provenance in the file's key-value metadata, units and descriptions in the columns'.
+    """Parquet: provenance in the file's key-value metadata, units and descriptions in that of the columns.
 
-    What astropy looks for in a Parquet file (``table_meta_yaml``) is there too.
+    Astropy's own metadata (``table_meta_yaml``) is there too.
     """
 
     def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
@@ -58,7 +56,7 @@ class ParquetCatalogue:
         self._waiting: list[pa.Table] = []
 
     def write(self, table: pa.Table) -> None:
-        """Add some rows."""
+        """Append rows."""
         self._waiting.append(table)
         if sum(part.num_rows for part in self._waiting) >= self._group:
             rows = pa.concat_tables(self._waiting)
@@ -73,7 +71,7 @@ class ParquetCatalogue:
             )
 
     def close(self) -> None:
-        """Write the last rows and the footer."""
+        """Write the remaining rows and the footer."""
         try:
             waiting, self._waiting = self._waiting, []
             if waiting:
@@ -85,7 +83,7 @@ class ParquetCatalogue:
 
 
 def documented(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> pa.Schema:
-    """The columns of a Parquet file with all that is said of the catalogue."""
+    """The schema with the metadata of the catalogue."""
     return schema.with_metadata(
         {f"{METADATA_PREFIX}{name}": value for name, value in provenance.items()}
         | for_astropy(schema, provenance, extent)
@@ -93,12 +91,12 @@ def documented(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent)
 
 
 def rows_of_a_group(schema: pa.Schema, extent: Extent) -> int:
-    """By the columns alone, so that equal catalogues are equal files, however their rows came."""
+    """Rows of a group; depends on the columns alone, so that equal catalogues are equal files."""
     return max(1, min(ROW_GROUP, GROUP_BYTES // bytes_of_a_row(schema, extent)))
 
 
 def bytes_of_a_row(schema: pa.Schema, extent: Extent) -> int:
-    """The most that a row can take in memory, roughly."""
+    """Maximum size of a row in memory, roughly."""
     widths = [
         extent.widths.get(c.name, 0) if pa.types.is_string(c.type) else 8 * math.prod(shape_of(c))
         for c in schema
@@ -145,7 +143,7 @@ class CsvCatalogue:
         return pa.chunked_array([texts], pa.string())
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write what is buffered."""
         self._file.close()
         if self._guarded:
             note(
@@ -217,7 +215,7 @@ class EcsvCatalogue:
         self._file.write_table(table)
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write what is buffered."""
         try:
             self._file.close()
         finally:
@@ -235,12 +233,12 @@ def _on_one_line(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _flat(schema: pa.Schema) -> pa.Schema:
-    """The schema with vectors as texts."""
+    """The schema with vectors as strings."""
     return pa.schema([pa.field(c.name, pa.string()) if shape_of(c) else c for c in schema])
 
 
 def _as_text(table: pa.Table) -> pa.Table:
-    """Vectors as JSON lists, which is how ECSV holds them."""
+    """Vectors as JSON lists, as ECSV stores them."""
     for number, column in enumerate(table.schema):
         if shape_of(column):
             numbers = vector_texts(table[column.name], ",", "null")
@@ -250,7 +248,7 @@ def _as_text(table: pa.Table) -> pa.Table:
 
 
 def vector_texts(column: pa.ChunkedArray, separator: str, missing: str) -> list[str]:
-    """Each vector of a column as its numbers, to the last digit, one after the other."""
+    """Each vector of a column as text, its numbers to the last digit."""
     flat = column.combine_chunks().flatten().cast(pa.string()).fill_null(missing).to_pylist()
     size = column.type.list_size
     return [separator.join(flat[start : start + size]) for start in range(0, len(flat), size)]
@@ -274,13 +272,13 @@ SHARD_ROWS = 1_000_000
 
 
 def described_by(folder: Path) -> Path:
-    """The Parquet file that holds the columns and the provenance of a folder, sharded or HATS."""
+    """The file with the schema and the provenance of a folder, sharded or HATS."""
     of_hats = folder / "dataset" / MARK
     return of_hats if of_hats.exists() else folder / MARK
 
 
 class ShardedCatalogue:
-    """``part-00000.parquet`` and so on, each with ``rows`` rows and all of the provenance."""
+    """``part-00000.parquet`` and so on, each with ``rows`` rows and the full provenance."""
 
     def __init__(
         self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent, *, rows: int
@@ -292,7 +290,7 @@ class ShardedCatalogue:
         place.mkdir()
 
     def write(self, table: pa.Table) -> None:
-        """Add some rows."""
+        """Append rows."""
         while table.num_rows:
             shard = self._shard or self._next()
             part = table.slice(0, self._room)
@@ -315,7 +313,7 @@ class ShardedCatalogue:
             shard.close()
 
     def close(self) -> None:
-        """Finish the last file, and write what all have in common."""
+        """Finish the last file and write ``_common_metadata``."""
         self._finish()
         first = self._place / "part-00000.parquet"
         if first.exists():

@@ -72,12 +72,12 @@ def _width(column: pa.ChunkedArray) -> int:
 
 
 def metadata_of(column: pa.Field) -> dict[str, str]:
-    """What a column's metadata says: description, unit, ucd; those that are there."""
+    """Description, unit and UCD of a column, as far as present."""
     return {name.decode(): value.decode() for name, value in (column.metadata or {}).items()}
 
 
 def shape_of(column: pa.Field) -> tuple[int, ...]:
-    """() for a number or a text, (D,) for a vector of D numbers."""
+    """() for a number or a string, (D,) for a vector."""
     return (column.type.list_size,) if isinstance(column.type, pa.FixedSizeListType) else ()
 
 
@@ -85,11 +85,13 @@ def number_type(column: pa.Field) -> np.dtype:
     """The numpy type of a column of numbers or vectors.
 
     Raises:
-        TypeError: it holds something that not every format can.
+        TypeError: not every format can hold its type.
     """
     kind = column.type.value_type if isinstance(column.type, pa.FixedSizeListType) else column.type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-        raise TypeError(f"column '{column.name}' is {column.type}: texts, numbers and vectors were expected")
+        raise TypeError(
+            f"column '{column.name}' is {column.type}: strings, numbers and vectors were expected"
+        )
     return np.dtype(kind.to_pandas_dtype())
 
 
@@ -100,8 +102,8 @@ def described(
 
     Args:
         schema: the catalogue's columns.
-        provenance: where the numbers come from.
-        widths: texts are byte strings of this length each, as FITS holds them; None: texts.
+        provenance: of the catalogue.
+        widths: lengths of byte strings, as FITS stores text; None: text.
     """
     from astropy.table import Column, Table
 

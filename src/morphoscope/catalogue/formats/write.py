@@ -1,6 +1,6 @@
-"""Catalogue files: the format by the ending, written block by block, whole or not there.
+"""Writing catalogues: the ending chooses the format; rows are streamed; the file appears when complete.
 
-A new format is one class with ``write`` and ``close`` and one line in :data:`FORMATS`.
+A new format is a :class:`~morphoscope.catalogue.formats.parquet_csv.Writer` and one line in :data:`FORMATS`.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ _CHECKS: dict[str, Callable[[pa.Schema, str], None]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """Where a catalogue goes, and in which form.
+    """Path and format of a catalogue.
 
     Attributes:
-        path: a file, or the folder of a catalogue in shards or by place on the sky.
-        shard_rows: rows of each file in the folder, the most of them for HATS; None: one file in the format
-            of its ending, or a HATS catalogue with the usual tiles.
+        path: a file, or the folder of a sharded or HATS catalogue.
+        shard_rows: rows per file of the folder, for HATS the maximum; None: one file in the format of its
+            ending, or a HATS catalogue with the default tiles.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class Target:
 
     @property
     def mark(self) -> str | None:
-        """The file that every folder of this form has; None for a form that is one file."""
+        """The file by which a folder of this format is recognised; None for single files."""
         if self.by_place:
             return HATS_MARK
         return None if self.shard_rows is None else MARK
@@ -93,7 +93,7 @@ class Target:
             check(schema, self.path.name)
 
     def writer(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> Writer:
-        """Something that writes the catalogue at ``place``, which is not there yet."""
+        """A writer of the catalogue at ``place``, which must not exist yet."""
         if self.by_place:
             return HatsCatalogue(place, schema, provenance, extent, rows=self.shard_rows, name=self.path.name)
         if self.shard_rows is not None:
@@ -101,7 +101,7 @@ class Target:
         return FORMATS[self.path.suffix.lower()](place, schema, provenance, extent)
 
     def put_in_place(self, place: Path) -> None:
-        """Let what was written at ``place`` become the catalogue; an older one goes."""
+        """Move the finished catalogue from ``place`` to its path, replacing an older one."""
         if self.mark is not None:
             files.put_in_place(place, self.path)
         else:
@@ -109,16 +109,16 @@ class Target:
 
 
 def target_of(out: Path | str, shard_rows: int | None = None) -> Target:
-    """The form of a catalogue by its name.
+    """The format of a catalogue, by its name.
 
     Args:
-        out: an ending of :data:`FORMATS`: one file. ``.hats``: a folder by place on the sky. No ending, or
-            a slash at the end of a text: a folder of Parquet files.
-        shard_rows: rows of each Parquet file, at most for ``.hats``; makes a folder of a name with the ending
-            .parquet, too.
+        out: an ending of :data:`FORMATS`: one file. ``.hats``: a HATS folder. No ending, or a slash at the
+            end: a folder of Parquet files.
+        shard_rows: rows per Parquet file, for ``.hats`` the maximum; also makes a folder of a name that
+            ends in .parquet.
 
     Raises:
-        UsageError: the ending is unknown, or other files than Parquet were to be shards.
+        UsageError: the ending is unknown, or the format cannot be sharded.
     """
     path = Path(out)
     if shard_rows is not None and shard_rows < 1:
@@ -130,7 +130,7 @@ def target_of(out: Path | str, shard_rows: int | None = None) -> Target:
     if path.suffix.lower() not in FORMATS:
         near = did_you_mean(path.suffix, [*FORMATS, HATS], "endings")
         raise UsageError(
-            f"{path}: the ending says how the catalogue is written; '{path.suffix}' is unknown{near}"
+            f"{path}: the ending chooses the catalogue's format; '{path.suffix}' is unknown{near}"
         )
     if shard_rows is not None and path.suffix.lower() != ".parquet":
         raise UsageError(f"{path}: --shard-rows makes a folder of Parquet files; leave the ending out")
@@ -138,7 +138,7 @@ def target_of(out: Path | str, shard_rows: int | None = None) -> Target:
 
 
 def unreadable_path(out: Path) -> Path:
-    """Where unreadable images are listed: ``catalogue.unreadable.csv`` beside ``catalogue.parquet``."""
+    """The list of unreadable images: ``catalogue.unreadable.csv`` beside ``catalogue.parquet``."""
     return out.with_suffix(".unreadable.csv")
 
 
@@ -146,8 +146,8 @@ def check_output(target: Target, *, overwrite: bool = False) -> None:
     """Refuse a catalogue that could not be written, before any work.
 
     Raises:
-        UsageError: something is there already and may not be replaced, or the folder takes no files.
-        MorphoscopeError: the form needs an extra that is not installed.
+        UsageError: something exists there and may not be replaced, or the folder is not writable.
+        MorphoscopeError: the format needs an extra that is not installed.
     """
     out = target.path
     if target.by_place:
@@ -162,7 +162,7 @@ def check_output(target: Target, *, overwrite: bool = False) -> None:
 
 
 def _check_folder(out: Path) -> None:
-    """Try it: rights, quotas and read-only disks are known for sure only by writing."""
+    """Permissions, quotas and read-only disks are known for sure only by trying to write."""
     trial = files.partial_name(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def _check_folder(out: Path) -> None:
 def written(
     target: Target, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent
 ) -> Iterator[Writer]:
-    """A writer whose file at ``place`` is finished at the end of the block, and gone after an error."""
+    """A writer whose file at ``place`` is finished at the end of the block, and deleted after an error."""
     try:
         writer = target.writer(place, schema, provenance, extent)
         try:
@@ -195,7 +195,7 @@ def written(
 
 
 def remove(place: Path) -> None:
-    """Delete a file or a folder, if it is there."""
+    """Delete a file or a folder, if it exists."""
     if place.is_dir():
         shutil.rmtree(place, ignore_errors=True)
     else:
@@ -203,12 +203,12 @@ def remove(place: Path) -> None:
 
 
 def write_catalogue(target: Target, table: pa.Table, provenance: Mapping[str, str]) -> None:
-    """Write a table that is in memory; the file appears when it is whole.
+    """Write a table in memory; the file appears when complete.
 
     Args:
-        target: where, and in which form.
+        target: path and format.
         table: the rows.
-        provenance: where the numbers come from, name → text; kept where the format has a place for it.
+        provenance: name → text; kept if the format has a place for it.
 
     Raises:
         MorphoscopeError: the disk is full, or writing is not permitted.
@@ -223,14 +223,14 @@ def write_tables(
     provenance: Mapping[str, str],
     extent: Extent,
 ) -> None:
-    """Write a table that comes in pieces; as :func:`write_catalogue`.
+    """Write a table that comes in blocks; see :func:`write_catalogue`.
 
     Args:
-        target: where, and in which form.
-        tables: the pieces, in order.
-        schema: of all of them.
-        provenance: where the numbers come from.
-        extent: of the whole.
+        target: path and format.
+        tables: the blocks, in order.
+        schema: of all blocks.
+        provenance: as there.
+        extent: of the whole table.
     """
     target.check(schema)
     with files.explained_os_errors(target.path):
@@ -244,16 +244,16 @@ def write_tables(
 
 
 def write_unreadable(out: Path, rows: Iterable[tuple[str, str, str]]) -> Path | None:
-    """List the images that could not be read, with the reason, beside the catalogue.
+    """List unreadable images and the reasons beside the catalogue.
 
-    A list of an earlier catalogue of the same name goes away.
+    The list of an earlier catalogue of the same name is deleted.
 
     Args:
         out: the catalogue.
         rows: id, source and reason of each.
 
     Returns:
-        The list; None, and no file, if there are none.
+        Path of the list; None, and no file, if there are no rows.
     """
     place = unreadable_path(out)
     rows = iter(rows)
@@ -269,13 +269,13 @@ def write_unreadable(out: Path, rows: Iterable[tuple[str, str, str]]) -> Path | 
 
 
 def read_provenance(catalogue: Path | str) -> dict[str, str]:
-    """Where a catalogue's numbers come from, as its file says; empty for a table of another program.
+    """The provenance recorded in a catalogue; empty for a table of another program.
 
     Args:
         catalogue: Parquet, a folder of Parquet files, HATS, ECSV, FITS or VOTable.
 
     Raises:
-        UsageError: there is nothing.
+        UsageError: the file does not exist.
         MorphoscopeError: the format has no place for it (CSV), or the file is damaged.
     """
     catalogue = Path(catalogue)
@@ -287,7 +287,7 @@ def read_provenance(catalogue: Path | str) -> dict[str, str]:
         place, ending = catalogue, catalogue.suffix.lower()
     read = _PROVENANCE.get(ending)
     if read is None:
-        raise MorphoscopeError(f"{catalogue}: a '{ending}' file does not say where its numbers come from")
+        raise MorphoscopeError(f"{catalogue}: a '{ending}' file has no place for provenance")
     try:
         return read(place)
     except Exception as error:  # pyarrow's and astropy's readers raise whatever their parsers do
