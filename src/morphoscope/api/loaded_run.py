@@ -36,14 +36,14 @@ ENGINES = ("torch", "onnx", "ray")
 
 
 class LoadedRun:
-    """A finished run, or several that answer as one, ready to answer.
+    """A finished run, or an ensemble of several, ready to predict.
 
     Args:
         run: the opened folder or exported file, or several.
         views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
-        calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
+        calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
             recipe says.
-        dropout_samples: answer as so many networks with other units left out in each; 0: the whole network.
+        dropout_samples: Monte-Carlo dropout, the mean of so many samples; 0: the whole network.
         engine: "torch", "onnx" or "ray" (see :func:`load`).
 
     Raises:
@@ -77,21 +77,19 @@ class LoadedRun:
 
     @property
     def predictor(self) -> Predictor:
-        """The network and its preparation of images; loaded when first asked for.
+        """The network and its preprocessing of images; loaded when first used.
 
         Raises:
             UsageError: there are several.
         """
         if len(self.runs) > 1:
-            raise UsageError(
-                "this takes one run; several answer together in predict, catalogue, sky and evaluate"
-            )
+            raise UsageError("this takes one run; an ensemble can predict, make catalogues and be evaluated")
         assert isinstance(self.answering, Predictor)
         return self.answering
 
     @property
     def answering(self) -> Predictor | Ensemble:
-        """The network, or all of them together; loaded when first asked for."""
+        """The network, or the ensemble; loaded when first used."""
         if self._predictor is None:
             self._predictor = answering_of(
                 [self._computed(run) for run in self.runs], self.views, self.calibrated, self.dropout_samples
@@ -108,7 +106,7 @@ class LoadedRun:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What each column of the answers stands for."""
+        """The class or vote of each column of the predictions."""
         return self.run.scheme.output_names
 
     def _folder(self, done: str) -> Run:
@@ -156,8 +154,8 @@ class LoadedRun:
             for each in table.select(names).take(spread(table.num_rows, count)).to_pylist():
                 row = each.get("row", len(store))
                 if row < len(store) and ids[row].as_py() == each["id"]:
-                    answer = self.classes[each["predicted"]] if "predicted" in each else ""
-                    found.append((f"{each['id']} {answer}".strip(), store.images[row]))
+                    label = self.classes[each["predicted"]] if "predicted" in each else ""
+                    found.append((f"{each['id']} {label}".strip(), store.images[row]))
             return found
         return []
 
@@ -406,8 +404,8 @@ class LoadedRun:
         return evaluate_elsewhere(run, store, **wanted)
 
     def calibrate(self, store: Store | Path | str | None = None, *, report: bool = True) -> dict[str, Any]:
-        """Fit the calibration and the reference on the run's own galaxies, measure the run anew, and keep
-        all.
+        """Fit calibration and feature distribution on the run's own galaxies, evaluate it again, and save
+        both.
 
         Args:
             store: of the training, if it has moved.
@@ -477,20 +475,20 @@ def load(
     dropout_samples: int = 0,
     engine: str | None = None,
 ) -> LoadedRun:
-    """Load a finished run, or several that are to answer as one.
+    """Load a finished run, or several as an ensemble.
 
     Args:
         run: its folder; ``default`` for the network that the program brings along; ``hf-hub:owner/name``
-            (``@revision``) of a published one; or an exported ``.onnx`` file. Of a list of them the answers
-            are the mean of theirs.
+            (``@revision``) of a published one; or an exported ``.onnx`` file. A list of them is an
+            ensemble, whose predictions are the mean of its members'.
         views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
-        calibrated: correct the answers by the run's calibration; False: the network's own. None: as the
+        calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
             recipe says.
-        dropout_samples: Monte-Carlo dropout, answers averaged over so many networks with other units of the
-            head left out in each; 0: the whole network. Not with "onnx".
-        engine: what computes the answers: "torch"; "onnx", onnxruntime on the processor, for which a run is
-            exported once; for catalogues alone "ray", several GPUs or machines. None: "onnx" for a file, else
-            "torch".
+        dropout_samples: Monte-Carlo dropout, predictions averaged over so many samples with other units of
+            the head left out in each; 0: the whole network. Not with "onnx".
+        engine: what computes the predictions: "torch"; "onnx", onnxruntime on the processor, for which a run
+            is exported once; for catalogues alone "ray", several GPUs or machines. None: "onnx" for a file,
+            else "torch".
 
     Raises:
         UsageError: there is no run or no such engine, or several runs do not go together.

@@ -1,13 +1,10 @@
-"""What a catalogue says of each galaxy: its columns, with units and descriptions.
+"""Columns of a catalogue, with units and descriptions; its provenance; its prediction sets.
 
-A column beyond the usual ones is an :class:`Column`: its name, type and meaning stand there once, and its
-values come with the network's answers (:mod:`morphoscope.catalogue.predictions`) or with the galaxy's row.
+A column beyond the usual ones is a :class:`Column`, which has its name, type and description. Its values come
+with the predictions (:mod:`morphoscope.catalogue.predictions`) or with the galaxy's row. The provenance is
+text, which any format can store.
 
 Shape letters: N galaxies, K outputs.
-
-Where a catalogue's numbers come from, as texts that any format can carry.
-
-The prediction sets that a catalogue was asked for.
 """
 
 from __future__ import annotations
@@ -52,13 +49,13 @@ def catalogue_schema(
     """The columns of a catalogue made with ``scheme``; units and descriptions are in the fields' metadata.
 
     Args:
-        scheme: what the answers mean.
+        scheme: the label scheme.
         sets: with a column of prediction sets.
         extras: further columns, which come last.
         integer_ids: ``id`` is int64, so that it joins the input's own integer column; else a string.
 
     Raises:
-        MorphoscopeError: an answer or an extra column has the name of another column.
+        MorphoscopeError: an output or an extra column has the name of another column.
     """
     columns = [*_PLACE, *scheme.catalogue_columns(sets)]
     columns += extras
@@ -66,7 +63,7 @@ def catalogue_schema(
     clash = sorted({name for name in names if names.count(name) > 1})
     if clash:
         raise MorphoscopeError(
-            f"scheme '{scheme.name}': an answer called {', '.join(clash)} cannot be a column "
+            f"scheme '{scheme.name}': an output called {', '.join(clash)} cannot be a column "
             "of a catalogue, which has one of that name already"
         )
     fields = [column.field for column in columns]
@@ -88,7 +85,7 @@ def catalogue_table(
     """N rows of a catalogue, with the columns of :func:`catalogue_schema`.
 
     Args:
-        scheme: what the answers mean.
+        scheme: the label scheme.
         items: the galaxies; their rows may have id, ra and dec, and the values of extra columns.
         predictions_NK: probabilities or vote fractions, finite.
         sets: with a column of prediction sets.
@@ -129,7 +126,7 @@ def provenance_of(
     """What a reader must know to trust a catalogue, or to make it again.
 
     Args:
-        predictor: that answered.
+        predictor: that made it.
         source: what was predicted.
         stretch: of FITS images.
         crop: as asked; None: as the training's.
@@ -165,7 +162,7 @@ def sets_of(
     """Thresholds for a coverage from the run's calibration; None where no sets were asked for.
 
     Raises:
-        UsageError: the coverage is not between 0 and 1, the run answers with votes, or it was not
+        UsageError: the coverage is not between 0 and 1, the run predicts votes, or it was not
             calibrated for these views.
     """
     if coverage is None:

@@ -75,8 +75,8 @@ def main() -> None:
         if isinstance(end, SystemExit) and end.code != 130:
             raise
         note(
-            "morphoscope: interrupted; nothing half-written is left. A training or a catalogue goes on "
-            "with --resume"
+            "morphoscope: interrupted; nothing half-written is left. A training or a catalogue "
+            "continues with --resume"
         )
         status = 1
     sys.exit(status)

@@ -37,9 +37,9 @@ def calibrate(
     views: Views = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html as it is.")] = False,
 ) -> None:
-    """Fit the calibration of a run to its validation galaxies, and measure the run anew.
+    """Fit the calibration of a run to its validation galaxies, and evaluate the run again.
 
-    A training does it by itself; this is for runs of older programs, and for another number of views.
+    Training does it anyway; this is for runs of older versions, and for another number of views.
     """
     from morphoscope import api
     from morphoscope.report.terminal import calibration_lines

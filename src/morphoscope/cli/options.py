@@ -18,7 +18,7 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.", sho
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Views = Annotated[int | None, typer.Option(help="Views averaged: 1, 2, 8 or 16. [default: the recipe's]")]
 NoCalibration = Annotated[
-    bool, typer.Option("--no-calibration", help="The network's own answers, not corrected.")
+    bool, typer.Option("--no-calibration", help="The network's own probabilities, uncalibrated.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
 RunFolders = Annotated[
@@ -26,7 +26,7 @@ RunFolders = Annotated[
     typer.Argument(
         metavar="RUN[,RUN...]",
         help="A finished run: folder, 'default', hf-hub:owner/name, or an exported .onnx file; of several, "
-        "with commas between them, the mean answer.",
+        "with commas between them, the mean prediction.",
         show_default=False,
     ),
 ]

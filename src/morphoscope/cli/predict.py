@@ -68,7 +68,7 @@ def predict(
     """Predict a catalogue of galaxies, in memory that does not grow with its length.
 
     An interrupted catalogue continues with --resume. The exit status is 1 if some images could not be read;
-    the others are in the catalogue all the same.
+    all others are in the catalogue.
     """
     from morphoscope import api
 
@@ -153,7 +153,7 @@ def convert(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a finished catalogue in another form, for instance as HATS."""
+    """Convert a finished catalogue to another format, such as HATS."""
     from morphoscope.catalogue.formats.convert import convert as converted
 
     rows = converted(catalogue, out, shard_rows=shard_rows, float32=float32, overwrite=overwrite)
