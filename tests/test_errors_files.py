@@ -267,3 +267,12 @@ def test_sha256(tmp_path):
     place = tmp_path / "abc"
     place.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert files.sha256_of(place) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_pipe_or_a_device_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+        with pytest.raises(MorphoscopeError, match=r"cannot be read \(a pipe or a device, not a file\)"):
+            files.read_bytes(path, path.name)
+    with pytest.raises(MorphoscopeError, match=r"cannot be read \(Is a directory\)"):
+        files.read_bytes(tmp_path, "folder")

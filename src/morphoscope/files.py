@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,13 +29,24 @@ def read_bytes(path: Path, name: str) -> bytes:
         MorphoscopeError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        with open(path, "rb", opener=_open_regular) as file:
+            return file.read()
     except FileNotFoundError as error:
         raise MorphoscopeError(f"{name}: no such file") from error
     except ValueError as error:  # a null character, which no file name can have
         raise MorphoscopeError(f"{name!r}: not a file name; it contains a null character") from error
     except OSError as error:
         raise MorphoscopeError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file, but no pipe or device: reading one may never end."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    kind = os.fstat(handle).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "a pipe or a device, not a file")
+    return handle
 
 
 def partial_name(target: Path) -> Path:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -84,3 +85,29 @@ def test_damage_in_a_zip_is_one_sentence(tmp_path: Path) -> None:
             said.append(str(error))
     assert said
     assert not any("\n" in sentence for sentence in said)
+
+
+def test_members_that_unpack_to_more_than_the_bound_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", "100")
+    inside = {"large.jpg": bytes(401), "small.jpg": bytes(400)}
+    (tmp_path / "a.zip").write_bytes(zipped(inside))
+    for packed in ("w:", "w:gz"):
+        with tarfile.open(tmp_path / f"{packed[2:]}.tar", packed) as archive:
+            for name, content in inside.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    message = r"large\.jpg: unpacks to more than 400 bytes; set MORPHOSCOPE_MOST_PIXELS"
+    for path in sorted(tmp_path.iterdir()):
+        large, small = archive_items(path, stretch="lupton")
+        with pytest.raises(MorphoscopeError, match=message):
+            large.load()
+        with pytest.raises(MorphoscopeError, match=r"small\.jpg: is not an image"):
+            small.load()
+    files = open_files(tmp_path / "a.zip")
+    with pytest.raises(MorphoscopeError, match=message):
+        files.content("large.jpg")
+    assert files.content("small.jpg") == bytes(400)
+    files.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import zlib
 from pathlib import Path
 
 import cv2
@@ -202,3 +203,38 @@ def test_webp_and_avif_are_read(kind: str):
     image = read_image(encoded(Image.fromarray(smooth), kind, quality=95))
     assert np.abs(image.astype(int) - smooth).mean() < 12
     assert is_image_name(f"a.{kind.lower()}")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_an_image_is_refused_by_the_size_it_declares(monkeypatch: pytest.MonkeyPatch, kind: str):
+    content = encoded(Image.fromarray(COLOURS), kind)
+    monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", "599")
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("pixels were decoded"))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("pixels were decoded"))
+    message = r"x: declares 30 × 20 pixels, more than the 599 .* set MORPHOSCOPE_MOST_PIXELS"
+    with pytest.raises(MorphoscopeError, match=message):
+        read_image(content, name="x")
+    monkeypatch.undo()
+    monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", "600")
+    assert read_image(content, name="x").shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_few_bytes_that_declare_gigabytes_are_refused_unasked(kind: str):
+    side = (40_000).to_bytes(4 if kind == "PNG" else 2)
+    content = encoded(Image.fromarray(COLOURS), kind)
+    if kind == "PNG":
+        head = content[12:16] + side + side + content[24:29]
+        content = content[:12] + head + zlib.crc32(head).to_bytes(4) + content[33:]
+    else:
+        at = content.index(b"\xff\xc0") + 5
+        content = content[:at] + side + side + content[at + 4 :]
+    with pytest.raises(MorphoscopeError, match=r"x: declares .*pixels.* set MORPHOSCOPE_MOST_PIXELS"):
+        read_image(content, name="x")
+
+
+def test_a_setting_that_is_no_number_of_pixels_is_refused(monkeypatch: pytest.MonkeyPatch):
+    for text in ("many", "0", "-1", "²"):
+        monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", text)
+        with pytest.raises(UsageError, match=r"MORPHOSCOPE_MOST_PIXELS=.*: a number of pixels was expected"):
+            read_image(encoded(Image.fromarray(COLOURS)))

@@ -421,3 +421,25 @@ def test_planes_by_number_and_more_than_three_bands():
     said: dict[str, object] = {}
     read_fits(file_of(fits.PrimaryHDU(), *four), name="x", found=said)
     assert said["bands"] == "F115W (of 4 bands)"
+
+
+def test_compressed_files_are_refused_by_the_size_they_unpack_to(monkeypatch: pytest.MonkeyPatch):
+    data = sky()
+    packed = gzip.compress(primary(data))
+    tiled = file_of(fits.PrimaryHDU(), fits.CompImageHDU(data))
+    for content in (packed, tiled):
+        assert read_fits(content, name="x").shape == (64, 48, 3)
+    monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", "3000")
+    with pytest.raises(MorphoscopeError, match=r"x: unpacks to more than 12,000 bytes; set MORPHOSCOPE_MOST"):
+        read_fits(packed, name="x")
+    with pytest.raises(MorphoscopeError, match=r"x: declares 64 × 48 pixels, more than the 3,000"):
+        read_fits(tiled, name="x")
+
+
+@pytest.mark.parametrize("keyword", ["NAXIS", "ZNAXIS", "TFIELDS"])
+def test_numbers_of_axes_beyond_the_standard_are_refused_at_once(keyword: str):
+    content = primary(sky(), ZNAXIS=2, TFIELDS=1)
+    at = content.index(f"{keyword:<8}=".encode()) + 10
+    many = content[:at] + b"%20d" % 10**12 + content[at + 20 :]
+    with pytest.raises(MorphoscopeError, match=rf"x: is damaged \({keyword} = 1000000000000; at most 999"):
+        read_fits(many, name="x")

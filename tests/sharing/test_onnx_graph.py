@@ -14,7 +14,7 @@ from morphoscope.models.build import build
 from morphoscope.models.network import Network
 from morphoscope.runs.run import Run
 from morphoscope.sharing import onnx_graph
-from morphoscope.sharing.onnx_graph import TOLERANCE, compared, write_graph
+from morphoscope.sharing.onnx_graph import TOLERANCE, OnnxNetwork, compared, write_graph
 from morphoscope.sharing.preparation import read_preparation
 from morphoscope.studies.registry import find_recipe
 
@@ -169,3 +169,21 @@ def test_a_damaged_description_is_refused(exported: Path, tmp_path: Path):
     place.with_suffix(".json").write_text("[]")
     with pytest.raises(MorphoscopeError, match="is not the description of an ONNX file"):
         read_preparation(place)
+
+
+@pytest.mark.parametrize("location", ["../outside.bin", "{folder}/outside.bin", "inside.bin"])
+def test_a_graph_with_data_outside_itself_is_refused(tmp_path: Path, location: str):
+    inside = tmp_path / "in"
+    inside.mkdir()
+    for path in (tmp_path / "outside.bin", inside / "inside.bin"):
+        path.write_bytes(np.ones(4, np.float32).tobytes())
+    weights = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=1)
+    for key, value in (("location", location.format(folder=tmp_path)), ("length", "16")):
+        weights.external_data.add(key=key, value=value)
+    ends = [onnx.helper.make_tensor_value_info(name, 1, [4]) for name in ("images", "features")]
+    node = onnx.helper.make_node("Add", ["images", "w"], ["features"])
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    (inside / "n.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(MorphoscopeError, match=r"n\.onnx cannot be read as an ONNX file"):
+        OnnxNetwork(inside / "n.onnx")

@@ -15,6 +15,7 @@ from typing import IO, Protocol
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.file_names import writable
+from morphoscope.images.limits import most_bytes, too_many_bytes
 
 # What reading a damaged, encrypted or unknown archive raises: zipfile passes on what its parts say.
 READ_ERRORS = (
@@ -103,7 +104,9 @@ class Zip:
             MorphoscopeError: this part of the zip file is damaged.
         """
         try:
-            return self._zip.read(name)
+            return read_member(self._zip, self._zip.getinfo(name))
+        except MorphoscopeError as error:
+            raise MorphoscopeError(f"{self.label}/{name}: {error}") from error
         except READ_ERRORS as error:
             raise MorphoscopeError(f"{self.label}/{name}: is damaged ({error})") from error
 
@@ -122,6 +125,18 @@ class Zip:
         """Close the zip file."""
         self._zip.close()
         self._file.close()
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A file in a zip file; no more is unpacked than the zip file declares.
+
+    Raises:
+        MorphoscopeError: it declares more than :func:`morphoscope.images.limits.most_bytes`.
+    """
+    if member.file_size > most_bytes():
+        raise MorphoscopeError(too_many_bytes())
+    with archive.open(member) as stream:
+        return stream.read(member.file_size + 1)
 
 
 def open_files(path: Path, inside: tuple[str, ...] = ()) -> Folder | Zip:
@@ -167,7 +182,9 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 setattr(archive, "members", [])  # noqa: B010 - tarfile keeps every member it has seen
                 if not member.isfile():
                     continue
-                if not packed:
+                if member.size > most_bytes():
+                    content = _refuse
+                elif not packed:
                     if member.offset_data + member.size > size:
                         raise tarfile.ReadError("unexpected end of data")
                     content = partial(_read, path, member.offset_data, member.size)
@@ -185,6 +202,10 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         after = f" after {whole} whole files" if whole else ""
         raise CutOff(f"{path.name}: is cut off or damaged{after} ({reason}); get it again") from error
+
+
+def _refuse() -> bytes:
+    raise MorphoscopeError(too_many_bytes())
 
 
 def _read(path: Path, start: int, size: int) -> bytes:

@@ -15,6 +15,7 @@ import numpy as np
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.limits import SETTING, check_pixels, most_pixels
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,13 +79,13 @@ def read_image(
         return read_fits(content, name=name, stretch=stretch, bands=bands, found=found)
     if bands:
         raise MorphoscopeError(f"{name}: is no FITS file, and --bands chooses bands of FITS files")
-    image = _decode_whole_jpeg(content)
+    image = _decode_whole_jpeg(content, name)
     if image is None and content.startswith(_PNG_START) and content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10":
-        image = _decode_deep_png(content)
+        image = _decode_deep_png(content, name)
     return image if image is not None else _decode(content, name, stretch, found)
 
 
-def _decode_whole_jpeg(content: bytes) -> np.ndarray | None:
+def _decode_whole_jpeg(content: bytes, name: str) -> np.ndarray | None:
     """A JPEG by OpenCV, a fifth faster than Pillow with the same pixels; None where Pillow must judge.
 
     Some versions of OpenCV fill up a file that was cut off with grey, so only a file that ends as a
@@ -92,6 +93,10 @@ def _decode_whole_jpeg(content: bytes) -> np.ndarray | None:
     """
     if not (content.startswith(_JPEG_START) and content.endswith(_JPEG_END)):
         return None
+    shape = _jpeg_shape(content)
+    if shape is None:
+        return None
+    check_pixels(shape, name)
     try:
         return cv2.imdecode(
             np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -100,12 +105,39 @@ def _decode_whole_jpeg(content: bytes) -> np.ndarray | None:
         return None
 
 
-def _decode_deep_png(content: bytes) -> np.ndarray | None:
-    """A colour PNG of 16 bits a channel, of which Pillow keeps the upper 8; None for all others."""
+def _jpeg_shape(content: bytes) -> tuple[int, int] | None:
+    """Width and height that a JPEG declares; None where its segments do not follow each other."""
+    at, end = 2, len(content) - 9
+    while at < end and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = content[at + 5 : at + 7], content[at + 7 : at + 9]
+            return int.from_bytes(width), int.from_bytes(height)
+        elif marker == 0xDA:  # the pixels
+            return None
+        else:
+            at += 2 + int.from_bytes(content[at + 2 : at + 4])
+    return None
+
+
+def _opened(content: bytes, name: str) -> Image.Image:
+    """An image by Pillow, of which the size is known and no pixel is read."""
     from PIL import Image
 
+    most = most_pixels()
+    if Image.MAX_IMAGE_PIXELS is not None and most > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = most  # somebody has asked for it
+    image = Image.open(io.BytesIO(content))
+    check_pixels(image.size, name)
+    return image
+
+
+def _decode_deep_png(content: bytes, name: str) -> np.ndarray | None:
+    """A colour PNG of 16 bits a channel, of which Pillow keeps the upper 8; None for all others."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with _opened(content, name) as image:
             image.load()  # OpenCV fills up what is cut off
             if image.mode != "RGB" or "transparency" in image.info:
                 return None
@@ -128,7 +160,7 @@ def _decode(content: bytes, name: str, stretch: str, found: dict[str, Any] | Non
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with _opened(content, name) as image:
             image.load()
             if image.mode in ("I", "F"):
                 values = np.asarray(image)
@@ -136,8 +168,13 @@ def _decode(content: bytes, name: str, stretch: str, found: dict[str, Any] | Non
                 return _to_rgb(image)
     except UnidentifiedImageError as error:
         raise MorphoscopeError(f"{name}: is not an image (JPEG, PNG, TIFF, WebP, AVIF or FITS)") from error
-    except MemoryError:
+    except (MorphoscopeError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        raise MorphoscopeError(
+            f"{name}: declares more than the {most_pixels():,} pixels that an image may have; set {SETTING} "
+            "to read larger ones"
+        ) from error
     except Exception as error:  # decoders raise anything at all on bytes that are not what they expect
         raise MorphoscopeError(f"{name}: is damaged ({_reason(error)})") from error
     from morphoscope.images.coverage import uncovered

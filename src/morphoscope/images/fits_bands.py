@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from morphoscope.images.bands import (
 )
 from morphoscope.images.coverage import uncovered
 from morphoscope.images.filters import names_of
+from morphoscope.images.limits import check_pixels, most_bytes, too_many_bytes
 from morphoscope.images.photometry import flux_of
 from morphoscope.images.stretch import Flux
 
@@ -49,12 +50,17 @@ _NO_PICTURE = re.compile(
     r"sky|bkg|background|model|maskbits)(?:map)?[_\-]?\d*|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
     r"|.*[_\-](?:var|err|dq|rms|wht|weight|mask|invvar|ivar)"
 )
-_PACKED: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
-    b"\x1f\x8b": ("gzip", gzip.decompress),
-    b"BZh": ("bzip2", bz2.decompress),
-    b"\xfd7zXZ\x00": ("xz", lzma.decompress),
+_PACKED: dict[bytes, tuple[str, Callable[[Any], IO[bytes]]]] = {
+    b"\x1f\x8b": ("gzip", gzip.open),
+    b"BZh": ("bzip2", bz2.open),
+    b"\xfd7zXZ\x00": ("xz", lzma.open),
 }
 FITS_START = b"SIMPLE  ="
+_COUNTS, _CARD, _MOST_COUNTED = (
+    (b"NAXIS   =", b"ZNAXIS  =", b"TFIELDS ="),
+    80,
+    999,
+)  # FITS standard 4.0, 4.4.1
 # How a FITS file, compressed or not, may begin; .Z and Zstandard are known, to say that they are not read.
 STARTS = (FITS_START, *_PACKED, b"\x1f\x9d", b"\x28\xb5\x2f\xfd")
 
@@ -115,7 +121,8 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
     """
     from astropy.io import fits
 
-    content = unpacked(content, name)
+    content = unpacked(content, name, most=most_bytes())
+    _check_counts(content, name)
     try:
         with (
             without_warnings(),
@@ -128,6 +135,9 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
                 raise MorphoscopeError(
                     f"{name}: holds no image; a FITS image of one to three planes was expected"
                 )
+            for unit in images:
+                if type(unit).__name__ == "CompImageHDU":  # others are no larger than the file
+                    check_pixels(unit.shape, name)
             chosen = _named(images, bands, name) if bands else _all(images, name)
             raw, primary = [unit.data for unit, _, _ in chosen.found], _header_of(units[0])
         planes = [_plane(*band, data, primary) for band, data in zip(chosen.found, raw, strict=True)]
@@ -156,18 +166,27 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def unpacked(content: bytes, name: str) -> bytes:
+def unpacked(content: bytes, name: str, most: int | None = None) -> bytes:
     """A FITS file without the compression around it.
 
+    Args:
+        content: the file.
+        name: what messages call it.
+        most: bytes that it may have once it is unpacked.
+
     Raises:
-        MorphoscopeError: damaged, compressed by a program whose files are not read, or no FITS file.
+        MorphoscopeError: longer than that, damaged, compressed by a program whose files are not read, or no
+            FITS file.
     """
     for start, (program, unpack) in _PACKED.items():
         if content.startswith(start):
             try:
-                content = unpack(content)
+                with unpack(io.BytesIO(content)) as stream:
+                    content = stream.read() if most is None else stream.read(most + 1)
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise MorphoscopeError(f"{name}: is damaged ({program}: {error})") from error
+            if most is not None and len(content) > most:
+                raise MorphoscopeError(f"{name}: {too_many_bytes()}")
             break
     if content.startswith((b"\x1f\x9d", b"\x28\xb5\x2f\xfd")):
         program = "compress (.Z)" if content.startswith(b"\x1f\x9d") else "Zstandard (.zst)"
@@ -178,6 +197,20 @@ def unpacked(content: bytes, name: str) -> bytes:
     if not content.startswith(FITS_START):
         raise MorphoscopeError(f"{name}: is not an image (JPEG, PNG, TIFF, WebP, AVIF or FITS)")
     return content
+
+
+def _check_counts(content: bytes, name: str) -> None:
+    """Refuse numbers of axes and columns beyond the standard's, which astropy would count up to."""
+    for keyword in _COUNTS:
+        at = content.find(keyword)
+        while at >= 0:
+            value = content[at + len(keyword) : at + _CARD].split(b"/")[0].strip()
+            if at % _CARD == 0 and value.isdigit() and int(value) > _MOST_COUNTED:
+                raise MorphoscopeError(
+                    f"{name}: is damaged ({keyword[:-1].decode().strip()} = {value.decode()}; at most "
+                    f"{_MOST_COUNTED} was expected)"
+                )
+            at = content.find(keyword, at + 1)
 
 
 def is_image(unit: Any) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.archives import READ_ERRORS, TAR_SUFFIXES, CutOff, iterate_tar
+from morphoscope.images.archives import READ_ERRORS, TAR_SUFFIXES, CutOff, iterate_tar, read_member
 from morphoscope.images.bands import band_label, reddest_first
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
 from morphoscope.images.file_names import writable
@@ -137,7 +137,7 @@ def _members(path: Path) -> Iterator[tuple[str, Content]]:
 
 def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     try:
-        return archive.read(member)
+        return read_member(archive, member)
     except READ_ERRORS as error:
         raise MorphoscopeError(f"is damaged ({error})") from error
 
