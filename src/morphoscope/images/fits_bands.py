@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,7 +50,7 @@ _NO_PICTURE = re.compile(
     r"sky|bkg|background|model|maskbits)(?:map)?[_\-]?\d*|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
     r"|.*[_\-](?:var|err|dq|rms|wht|weight|mask|invvar|ivar)"
 )
-_PACKED: dict[bytes, tuple[str, Callable[[Any], IO[bytes]]]] = {
+_PACKED: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
     b"\x1f\x8b": ("gzip", gzip.open),
     b"BZh": ("bzip2", bz2.open),
     b"\xfd7zXZ\x00": ("xz", lzma.open),
@@ -61,6 +61,7 @@ _COUNTS, _CARD, _MOST_COUNTED = (
     80,
     999,
 )  # FITS standard 4.0, 4.4.1
+_HEADERS, _END, _BLOCK = (FITS_START, b"XTENSION="), b"END" + b" " * 77, 2880
 # How a FITS file, compressed or not, may begin; .Z and Zstandard are known, to say that they are not read.
 STARTS = (FITS_START, *_PACKED, b"\x1f\x9d", b"\x28\xb5\x2f\xfd")
 
@@ -201,16 +202,23 @@ def unpacked(content: bytes, name: str, most: int | None = None) -> bytes:
 
 def _check_counts(content: bytes, name: str) -> None:
     """Refuse numbers of axes and columns beyond the standard's, which astropy would count up to."""
-    for keyword in _COUNTS:
-        at = content.find(keyword)
-        while at >= 0:
-            value = content[at + len(keyword) : at + _CARD].split(b"/")[0].strip()
-            if at % _CARD == 0 and value.isdigit() and int(value) > _MOST_COUNTED:
-                raise MorphoscopeError(
-                    f"{name}: is damaged ({keyword[:-1].decode().strip()} = {value.decode()}; at most "
-                    f"{_MOST_COUNTED} was expected)"
-                )
-            at = content.find(keyword, at + 1)
+    firsts, end = np.frombuffer(content, np.uint8)[::_BLOCK], 0  # headers begin with S or X
+    for start in (np.flatnonzero((firsts == ord("S")) | (firsts == ord("X"))) * _BLOCK).tolist():
+        if start < end or not content.startswith(_HEADERS, start):
+            continue
+        end = content.find(_END, start)
+        if end < 0:
+            return  # no header is whole from here on
+        for keyword in _COUNTS:
+            at = content.find(keyword, start, end)
+            while at >= 0:
+                value = content[at + len(keyword) : at + _CARD].split(b"/")[0].strip()
+                if value.isdigit() and (len(value) > 20 or int(value) > _MOST_COUNTED):
+                    said = f"{keyword[:-1].decode().strip()} = {value[:20].decode()}"
+                    raise MorphoscopeError(
+                        f"{name}: is damaged ({said}; at most {_MOST_COUNTED} was expected)"
+                    )
+                at = content.find(keyword, at + 1, end)
 
 
 def is_image(unit: Any) -> bool:
