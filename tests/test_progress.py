@@ -125,3 +125,8 @@ def test_a_terminal_is_restored_when_the_work_breaks_off(monkeypatch, clock):
         work()
     assert "writing" in terminal.getvalue()
     assert terminal.getvalue().endswith("\x1b[?25h")
+
+
+def test_notes_hold_no_control_characters(capsys: pytest.CaptureFixture[str]):
+    note("a\x1b[2J\x9b\r\u202eb\nα\tis unreadable")
+    assert capsys.readouterr().err == "a\\x1b[2J\\x9b\\r\\u202eb\nα\tis unreadable\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -16,11 +17,23 @@ Item = TypeVar("Item")
 silent = False  # True in all processes of torchrun but rank 0
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and line feed
+
+
 def note(message: str) -> None:
     """Print one line for the person at the terminal (stderr)."""
     if silent:
         return
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
+
+
+def printable(message: str) -> str:
+    r"""A message without control characters: a file's name must not move the cursor or hide what is said.
+
+    >>> printable("a\x1b[2J.fits\nb")
+    'a\\x1b[2J.fits\nb'
+    """
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
 
 
 @functools.cache

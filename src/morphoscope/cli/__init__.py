@@ -16,7 +16,7 @@ import typer
 from morphoscope.cli import data, evaluate, predict, sharing, studies, training
 from morphoscope.errors import MorphoscopeError
 from morphoscope.processes import claim, started
-from morphoscope.progress import note
+from morphoscope.progress import note, printable
 from morphoscope.version import __version__
 
 app = typer.Typer(
@@ -86,7 +86,7 @@ def _report(error: MorphoscopeError) -> None:
     process = started()
     if process is not None and process.rank > 0 and process.local == 0:
         # Rank 0 says what all processes of its machine meet; here the files may be other ones.
-        print(f"morphoscope: process {process.rank}: {error}", file=sys.stderr)
+        print(printable(f"morphoscope: process {process.rank}: {error}"), file=sys.stderr)
     else:
         note(f"morphoscope: {error}")
 

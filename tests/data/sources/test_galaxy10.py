@@ -241,3 +241,10 @@ def test_a_file_on_which_the_library_breaks_down_is_named(
     monkeypatch.setattr(galaxy10, "_WALK", breaks_down)
     with pytest.raises(MorphoscopeError, match="the HDF5 library breaks down on it"):
         ingest_galaxy10(h5, tmp_path / "s")
+
+
+def test_a_file_whose_structure_takes_too_long_is_named(h5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(galaxy10, "_PATIENCE", 0.3)
+    monkeypatch.setattr(galaxy10, "_WALK", "import time; time.sleep(60)")
+    with pytest.raises(MorphoscopeError, match=r"\.h5: its structure could not be read in 0\.3 seconds"):
+        galaxy10._try_in_child(h5)
