@@ -410,6 +410,12 @@ def test_a_header_that_cannot_be_read(store):
     damaged(store, "store.yaml is damaged")
 
 
+def test_a_header_without_end(store):
+    with open(store.path / "store.yaml", "ab") as file:
+        file.truncate(40 << 20)
+    damaged(store, r"store.yaml is larger than 32 MiB")
+
+
 def test_folders_named_like_partitions_add_no_column(tmp_path):
     store = write(tmp_path / "split=train" / "store", images(2))
     assert "split" not in store.table.column_names

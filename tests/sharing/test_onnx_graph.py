@@ -169,6 +169,10 @@ def test_a_damaged_description_is_refused(exported: Path, tmp_path: Path):
     place.with_suffix(".json").write_text("[]")
     with pytest.raises(MorphoscopeError, match="is not the description of an ONNX file"):
         read_preparation(place)
+    with open(place.with_suffix(".json"), "ab") as file:
+        file.truncate(40 << 20)
+    with pytest.raises(MorphoscopeError, match=r"m\.json is larger than 32 MiB"):
+        read_preparation(place)
 
 
 @pytest.mark.parametrize("location", ["../outside.bin", "{folder}/outside.bin", "inside.bin"])

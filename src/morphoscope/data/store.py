@@ -23,13 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from morphoscope import files
 from morphoscope.data.masks import MASK_HASH, component_plane, open_masks
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.notebook import notebook_html, spread
 from morphoscope.progress import track
-from morphoscope.versioned import load_yaml, understood
+from morphoscope.versioned import load_yaml, read_document, understood
 
 FORMAT_VERSION = 1
 
@@ -161,9 +160,7 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
     if not header.is_file():
         what = "is not a store: it has no store.yaml" if path.exists() else "does not exist"
         raise UsageError(f"{path} {what}. Make a store with 'morphoscope data ingest' or 'data simulate'")
-    meta = understood(
-        StoreMeta, files.read_bytes(header, str(header)), load_yaml, header, "the header of a store"
-    )
+    meta = understood(StoreMeta, read_document(header), load_yaml, header, "the header of a store")
     try:
         images = np.lib.format.open_memmap(path / "images.npy", mode="r")
         # pq.read_table would make a column of the table from a folder called "split=train".

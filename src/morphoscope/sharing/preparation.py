@@ -21,7 +21,7 @@ from morphoscope.labels.scheme import Scheme
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, StoreFacts
 from morphoscope.sharing.publish import portable_recipe, portable_store
-from morphoscope.versioned import understood
+from morphoscope.versioned import read_document, understood
 
 FORMAT_VERSION = 1
 INPUT = "images"
@@ -169,7 +169,7 @@ def read_preparation(onnx: Path) -> Preparation:
             "make both with 'morphoscope export'"
         )
     preparation = understood(
-        Preparation, place.read_bytes(), json.loads, place, "the description of an ONNX file"
+        Preparation, read_document(place), json.loads, place, "the description of an ONNX file"
     )
     if files.sha256_of(onnx) != preparation.onnx_sha256:
         raise MorphoscopeError(
