@@ -499,29 +499,29 @@ def load(
         raise UsageError("the engine torchrun is gone; several GPUs or machines predict with --engine ray")
     if engine not in (None, *ENGINES):
         raise UsageError(f"there is no engine '{engine}'{did_you_mean(engine or '', ENGINES, 'engines')}")
-    places = [run] if isinstance(run, Path | str) else list(run)
-    for place in places:
-        if _is_exported(place) and engine not in (None, "onnx"):
-            raise UsageError(f"{place} is an ONNX file, which the engine {engine} does not read")
+    paths = [run] if isinstance(run, Path | str) else list(run)
+    for path in paths:
+        if _is_exported(path) and engine not in (None, "onnx"):
+            raise UsageError(f"{path} is an ONNX file, which the engine {engine} does not read")
     if engine is None:
-        engine = "onnx" if any(_is_exported(place) for place in places) else "torch"
-    return LoadedRun([_opened(place) for place in places], views, calibrated, dropout_samples, engine)
+        engine = "onnx" if any(_is_exported(path) for path in paths) else "torch"
+    return LoadedRun([_opened(path) for path in paths], views, calibrated, dropout_samples, engine)
 
 
-def _is_exported(place: Path | str) -> bool:
-    return Path(place).suffix.lower() == ".onnx"
+def _is_exported(path: Path | str) -> bool:
+    return Path(path).suffix.lower() == ".onnx"
 
 
-def _opened(place: Path | str) -> Run:
-    if _is_exported(place):
+def _opened(path: Path | str) -> Run:
+    if _is_exported(path):
         from morphoscope.sharing.onnx_run import open_exported
 
-        return open_exported(place)
-    if str(place).startswith(HUB):
+        return open_exported(path)
+    if str(path).startswith(HUB):
         from morphoscope.sharing.hub import fetch
 
-        place = fetch(str(place))
-    return open_run(place)
+        path = fetch(str(path))
+    return open_run(path)
 
 
 def train(

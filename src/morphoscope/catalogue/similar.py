@@ -90,8 +90,8 @@ class EmbeddedCatalogue:
         for start, table in self._pieces(["id", "source"]):
             for column, rows in found.items():
                 texts = table[column].cast(pa.string()).to_numpy()  # ids may be integers
-                for place in np.flatnonzero(texts == name):
-                    rows.append((start + int(place), table["source"][int(place)].as_py()))
+                for index in np.flatnonzero(texts == name):
+                    rows.append((start + int(index), table["source"][int(index)].as_py()))
         rows = found["id"] or found["source"]
         if not rows:
             return None
@@ -122,11 +122,11 @@ class EmbeddedCatalogue:
         for start, table in self._pieces([*self._columns, EMBEDDING]):
             similarity_N = _unit(_features(table)) @ wanted
             # One more per block than requested: the galaxy itself may be among them.
-            for place in np.argsort(-similarity_N, kind="stable")[: count + 1]:
-                values = {name: table[name][int(place)].as_py() for name in self._columns}
-                if start + place == without or str(values.get("source")) in sources:
+            for index in np.argsort(-similarity_N, kind="stable")[: count + 1]:
+                values = {name: table[name][int(index)].as_py() for name in self._columns}
+                if start + index == without or str(values.get("source")) in sources:
                     continue
-                heapq.heappush(best, (float(similarity_N[place]), -(start + int(place)), values))
+                heapq.heappush(best, (float(similarity_N[index]), -(start + int(index)), values))
                 if len(best) > count:
                     heapq.heappop(best)
         ordered = sorted(best, key=lambda entry: entry[:2], reverse=True)
@@ -191,8 +191,8 @@ def _check_same_network(catalogue: EmbeddedCatalogue, run: Run) -> None:
 def _names_of_image(catalogue: EmbeddedCatalogue, image: Path) -> set[str]:
     """Sources by which the catalogue may list an image file."""
     names = {str(image), image.as_posix()}
-    place = Path(catalogue.provenance.get("source", ""))
-    base = place if place.is_dir() else place.parent
+    index = Path(catalogue.provenance.get("source", ""))
+    base = index if index.is_dir() else index.parent
     if image.resolve().is_relative_to(base.resolve()):
         names.add(image.resolve().relative_to(base.resolve()).as_posix())
     return names
@@ -202,15 +202,15 @@ def pictures_of(catalogue: EmbeddedCatalogue, neighbours: Sequence[Neighbour]) -
     """The galaxies' images, read from the catalogue's input; None for those that are gone."""
     from morphoscope.catalogue.inputs.open import open_input
 
-    wanted = {(str(n.values["id"]), n.values["source"]): place for place, n in enumerate(neighbours)}
+    wanted = {(str(n.values["id"]), n.values["source"]): index for index, n in enumerate(neighbours)}
     found: list[np.ndarray | None] = [None] * len(neighbours)
     said = catalogue.provenance
     try:
         for item in open_input(said.get("source", ""), stretch=said.get("stretch", "lupton")).items:
-            place = wanted.pop((str(item.row.get("id")), item.source), None)
-            if place is not None:
+            index = wanted.pop((str(item.row.get("id")), item.source), None)
+            if index is not None:
                 with contextlib.suppress(MorphoscopeError):
-                    found[place] = item.load()
+                    found[index] = item.load()
             if not wanted:
                 break
     except MorphoscopeError:  # the folder, the table or the store has moved

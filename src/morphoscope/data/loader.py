@@ -114,7 +114,7 @@ class Batches:
         return whole + (rest > 0 and not self.drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration: its order and its draws."""
+        """Choose the epoch of the next iteration: its order and its augmentation."""
         self.epoch = epoch
 
     def order(self, epoch: int) -> np.ndarray:

@@ -107,16 +107,16 @@ class Explainer:
             batch: galaxies at a time.
 
         Raises:
-            UsageError: no such method, layer or target, or a layer without places.
+            UsageError: no such method, layer or target, or a layer without positions.
         """
         check_method(method)
         if method in AT_PIXELS and layer is not None:
             raise UsageError(f"{method} is made at the pixels; a layer is for {' and '.join(AT_A_LAYER)}")
         side = self.predictor.run.recipe.augment.size
-        place = find_layer(self.network, layer, size=side) if method in AT_A_LAYER else None
+        found_layer = find_layer(self.network, layer, size=side) if method in AT_A_LAYER else None
         wanted = self._wanted(target, len(images))
         found = [
-            self._some([images[row] for row in rows], method, place, wanted[rows[0] : rows[-1] + 1])
+            self._some([images[row] for row in rows], method, found_layer, wanted[rows[0] : rows[-1] + 1])
             for rows in np.array_split(np.arange(len(images)), max(1, -(-len(images) // batch)))
             if len(rows)
         ]
@@ -125,7 +125,7 @@ class Explainer:
         maps, seen, names, answers = (list(parts) for parts in zip(*found, strict=True))
         return Maps(
             method,
-            place.name if place else "",
+            found_layer.name if found_layer else "",
             np.concatenate(maps),
             np.concatenate(seen),
             tuple(name for part in names for name in part),
@@ -141,7 +141,7 @@ class Explainer:
         return [name if name == PREDICTED else target_index(scheme, name) for name in each]
 
     def _some(
-        self, images: list[np.ndarray], method: str, place: Layer | None, wanted: list[int | str]
+        self, images: list[np.ndarray], method: str, found_layer: Layer | None, wanted: list[int | str]
     ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
         predictor = self.predictor
         seen = predictor.prepared(images)
@@ -152,22 +152,22 @@ class Explainer:
         fixed = [own[row].item() if index == PREDICTED else index for row, index in enumerate(wanted)]
         target = torch.tensor(fixed, dtype=torch.int64, device=outputs.device)
         with _weights_at_rest(self.network):
-            if place is not None:
+            if found_layer is not None:
                 with predictor.autocast():
-                    maps = AT_A_LAYER[method](self.network, place, pixels, target)
+                    maps = AT_A_LAYER[method](self.network, found_layer, pixels, target)
             else:
                 maps = AT_PIXELS[method](self.network, pixels, target)
         names = [predictor.scheme.output_names[index] for index in target.tolist()]
         answers = predictor.scheme.probabilities(outputs)
-        if place is not None:
-            where = self._centres(place, seen.shape[1])
+        if found_layer is not None:
+            where = self._centres(found_layer, seen.shape[1])
             maps = over_the_image(maps.float(), where, seen.shape[1:3])
         return maps.detach().float().cpu().numpy(), seen, names, answers.cpu().numpy()
 
-    def _centres(self, place: Layer, size: int) -> Centres:
-        key = (place.name, size)
+    def _centres(self, found_layer: Layer, size: int) -> Centres:
+        key = (found_layer.name, size)
         if key not in self._known_centres:
-            self._known_centres[key] = centres(self.network, place, size)
+            self._known_centres[key] = centres(self.network, found_layer, size)
         return self._known_centres[key]
 
 

@@ -103,7 +103,7 @@ def examples_per_answer(
     for index, name in enumerate(answers):
         values = targets_NK[:, index]
         order = np.argsort(-np.where(np.isfinite(values), values, -np.inf), kind="stable")[:number]
-        chosen[name] = [int(rows[place]) for place in order if np.isfinite(values[place])]
+        chosen[name] = [int(rows[index]) for index in order if np.isfinite(values[index])]
     return {name: found for name, found in chosen.items() if found}
 
 
@@ -124,16 +124,16 @@ def confident_mistakes(predictions: pa.Table, classes: Sequence[str], number: in
     wrong = wrong[np.argsort(-probability[wrong], kind="stable")][:number]
     ids, rows = predictions.column("id"), predictions.column("row")
     mistakes = []
-    for place in wrong.tolist():
-        truth = classes[int(label[place])]
+    for index in wrong.tolist():
+        truth = classes[int(label[index])]
         mistakes.append(
             Mistake(
-                row=int(rows[place].as_py()),
-                id=str(ids[place].as_py()),
+                row=int(rows[index].as_py()),
+                id=str(ids[index].as_py()),
                 truth=truth,
-                predicted=classes[int(called[place])],
-                probability=float(probability[place]),
-                truth_probability=float(predictions.column(probability_column(truth))[place].as_py()),
+                predicted=classes[int(called[index])],
+                probability=float(probability[index]),
+                truth_probability=float(predictions.column(probability_column(truth))[index].as_py()),
             )
         )
     return mistakes
@@ -152,16 +152,16 @@ def worst_votes(predictions: pa.Table, answers: Sequence[str], number: int) -> l
     rmse_N = np.sqrt(np.square(error_NK).mean(axis=1))
     order = np.argsort(-np.where(np.isfinite(rmse_N), rmse_N, -np.inf), kind="stable")[:number]
     worst = []
-    for place in order[np.isfinite(rmse_N[order])].tolist():
-        most = int(np.argmax(np.abs(error_NK[place])))
+    for index in order[np.isfinite(rmse_N[order])].tolist():
+        most = int(np.argmax(np.abs(error_NK[index])))
         worst.append(
             VoteError(
-                row=int(predictions.column("row")[place].as_py()),
-                id=str(predictions.column("id")[place].as_py()),
-                rmse=float(rmse_N[place]),
+                row=int(predictions.column("row")[index].as_py()),
+                id=str(predictions.column("id")[index].as_py()),
+                rmse=float(rmse_N[index]),
                 answer=answers[most],
-                truth=float(truth_NK[place, most]),
-                predicted=float(predicted_NK[place, most]),
+                truth=float(truth_NK[index, most]),
+                predicted=float(predicted_NK[index, most]),
             )
         )
     return worst
@@ -177,7 +177,7 @@ def spread_answers(targets_NK: np.ndarray, answers: Sequence[str], number: int) 
     """The answers whose true fractions vary most, in column order."""
     spread = np.nan_to_num(np.std(targets_NK, axis=0)) if len(targets_NK) else np.zeros(len(answers))
     widest = np.argsort(-spread, kind="stable")[:number]
-    return [answers[int(place)] for place in np.sort(widest)]
+    return [answers[int(index)] for index in np.sort(widest)]
 
 
 def same_galaxies(predictions: pa.Table, store: Store) -> bool:

@@ -63,14 +63,14 @@ def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
     out = Path(out)
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"{out}: a name that ends in .onnx was expected")
-    for place in (out, sidecar(out)):
-        if place.exists() and not overwrite:
-            raise UsageError(f"{place} exists already; choose another name or pass --overwrite")
+    for path in (out, sidecar(out)):
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already; choose another name or pass --overwrite")
     network = run.network()
     side, channels = run.recipe.augment.size, run.header.store.image_shape[2]
-    with files.atomic_file(sidecar(out)) as description, files.atomic_file(out) as place:
-        write_graph(network, run.scheme, place, side=side, channels=channels)
-        parity = compared(network, run.scheme, place, side=side, channels=channels)
+    with files.atomic_file(sidecar(out)) as description, files.atomic_file(out) as path:
+        write_graph(network, run.scheme, path, side=side, channels=channels)
+        parity = compared(network, run.scheme, path, side=side, channels=channels)
         if not parity["largest_difference"] <= TOLERANCE:
             raise MorphoscopeError(
                 f"{out}: a probability of the exported network differs from the run's by "
@@ -82,19 +82,19 @@ def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
             features=parity.pop("features"),
             parity=parity,
             versions=_versions(),
-            digest=files.sha256_of(place),
+            digest=files.sha256_of(path),
         )
         write_preparation(description, preparation)
     return out
 
 
-def write_graph(network: Network, scheme: Scheme, place: Path, *, side: int, channels: int = 3) -> None:
+def write_graph(network: Network, scheme: Scheme, path: Path, *, side: int, channels: int = 3) -> None:
     """Write a network in evaluation mode as ONNX, with a dynamic batch size.
 
     Args:
         network: images (N, C, S, S) in grey levels → (N, K).
         scheme: what the outputs mean.
-        place: the file.
+        path: the file.
         side: S.
         channels: C.
 
@@ -129,12 +129,10 @@ def write_graph(network: Network, scheme: Scheme, place: Path, *, side: int, cha
         raise MorphoscopeError(f"this network cannot be exported to ONNX: {reason.strip()}") from error
     assert program is not None
     ClearMetadataAndDocStringPass()(program.model)  # the exporter records paths of source files
-    program.save(str(place), external_data=False)
+    program.save(str(path), external_data=False)
 
 
-def compared(
-    network: Network, scheme: Scheme, place: Path, *, side: int, channels: int = 3
-) -> dict[str, Any]:
+def compared(network: Network, scheme: Scheme, path: Path, *, side: int, channels: int = 3) -> dict[str, Any]:
     """Compare the predictions of an ONNX file with those of the network, both in fp32.
 
     Returns:
@@ -143,7 +141,7 @@ def compared(
     """
     import torch
 
-    exported = OnnxNetwork(place)
+    exported = OnnxNetwork(path)
     largest, count, features = 0.0, 0, 0
     for batch in _trial_images(side, channels):
         images = torch.from_numpy(batch).permute(0, 3, 1, 2)
@@ -213,13 +211,13 @@ class OnnxNetwork(nn.Module):
     """Inference with onnxruntime on the CPU, with the interface of the run's own network.
 
     Args:
-        place: the ONNX file; loaded at once.
+        path: the ONNX file; loaded at once.
 
     Raises:
         MorphoscopeError: onnxruntime is not installed, or cannot read the file.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.head = _Head()
         need(("onnxruntime",), "onnx", "the engine onnx")
@@ -230,11 +228,11 @@ class OnnxNetwork(nn.Module):
         options.log_severity_level = 3  # errors
         try:
             self._session = onnxruntime.InferenceSession(
-                place.read_bytes(), options, providers=["CPUExecutionProvider"]
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime has an exception class per kind of error
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise MorphoscopeError(f"{place} cannot be read as an ONNX file ({reason})") from error
+            raise MorphoscopeError(f"{path} cannot be read as an ONNX file ({reason})") from error
 
     def outputs(self, images_NCHW: torch.Tensor, names: Sequence[str]) -> list[np.ndarray]:
         """The named outputs, float32 arrays (N, …), for images in grey levels of any type."""

@@ -140,15 +140,15 @@ def add_data(page: StudyPage) -> None:
     """Class counts, examples, augmented samples (A1, A3, A5)."""
     from morphoscope.report.sections import add_data as add_data_of_a_run
 
-    evidence = _evidence(page)
-    if evidence is not None:
-        add_data_of_a_run(page.page, evidence)
-        counts = evidence.metrics.get("counts")
-        if counts and evidence.run.scheme.class_names is not None:
+    context = _report_context(page)
+    if context is not None:
+        add_data_of_a_run(page.page, context)
+        counts = context.metrics.get("counts")
+        if counts and context.run.scheme.class_names is not None:
             page.page.table(split_table(counts))
 
 
-def _evidence(page: StudyPage) -> ReportContext | None:
+def _report_context(page: StudyPage) -> ReportContext | None:
     from morphoscope.report.context import ReportContext
 
     run = page.first_run()

@@ -179,7 +179,7 @@ def test_standardised_pictures_have_mean_zero() -> None:
 def test_the_strip_shows_crop_and_draws() -> None:
     image = np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)
     augmenter = Augmenter(Augment(crop=24, size=24, flip_horizontal=True), 0)
-    figure = processing_strip(image, augmenter, draws=2)
+    figure = processing_strip(image, augmenter, samples=2)
     axes = figure.axes[0]
     assert len(axes.images) == 5
     np.testing.assert_array_equal(axes.images[1].get_array(), image[12:36, 12:36])
@@ -191,7 +191,7 @@ def test_the_strip_shows_crop_and_draws() -> None:
 
 def test_the_strip_of_a_whole_grey_picture_has_no_crop() -> None:
     image = np.random.default_rng(0).integers(0, 255, (32, 32, 1), np.uint8)
-    figure = processing_strip(image, Augmenter(Augment(size=16), 0), draws=0)
+    figure = processing_strip(image, Augmenter(Augment(size=16), 0), samples=0)
     assert not [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
     assert len(figure.axes[0].images) == 3
     assert "centre 32 × 32 px, resized to 16 × 16" in texts(figure)

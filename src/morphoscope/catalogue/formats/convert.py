@@ -53,22 +53,22 @@ def convert(
         MorphoscopeError: the catalogue cannot be read, the disk is full, or no galaxy has coordinates, which
             HATS needs.
     """
-    place, target = Path(catalogue), target_of(out, shard_rows)
-    parts = parquet_parts(place)
+    path, target = Path(catalogue), target_of(out, shard_rows)
+    parts = parquet_parts(path)
     check_output(target, overwrite=overwrite)
-    if target.path.exists() and target.path.samefile(place):
+    if target.path.exists() and target.path.samefile(path):
         raise UsageError(f"{out} is the catalogue itself; choose another name")
-    with _explained(place):
+    with _explained(path):
         found, provenance = pq.read_schema(parts[0]), parquet_provenance(parts[0])
     schema = _schema(found, target, single=float32)
     target.check(schema)
-    with _explained(place):
+    with _explained(path):
         extent = _extent(parts, schema)
     with Bar(f"writing {target.path.name}", extent.rows, "galaxies") as bar:
         try:
-            write_tables(target, _tables(place, parts, schema, bar), schema, provenance, extent)
+            write_tables(target, _tables(path, parts, schema, bar), schema, provenance, extent)
         except TypeError as error:
-            raise UsageError(f"{place}: {error}") from error
+            raise UsageError(f"{path}: {error}") from error
     return extent.rows
 
 
@@ -141,8 +141,8 @@ def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
     return extent
 
 
-def _tables(place: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> Iterator[pa.Table]:
-    with _explained(place):
+def _tables(path: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> Iterator[pa.Table]:
+    with _explained(path):
         for part in parts:
             with pq.ParquetFile(part) as file:
                 for batch in file.iter_batches(PIECE, columns=schema.names):
@@ -151,9 +151,9 @@ def _tables(place: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> 
 
 
 @contextlib.contextmanager
-def _explained(place: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """Blame errors in reading on the catalogue, not on the file being written."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError
-        raise MorphoscopeError(f"{place} cannot be read: {str(error).splitlines()[0]}") from error
+        raise MorphoscopeError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error

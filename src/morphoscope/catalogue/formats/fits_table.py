@@ -84,12 +84,12 @@ class FitsCatalogue:
     TUCD and TCOMM hold what astropy itself would leave out. Both HDUs have CHECKSUM and DATASUM.
     """
 
-    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
         self._schema = schema
         self._header, self._rows = _header(schema, provenance, extent)
         self._sum = _Sum()
         self._escaped = 0
-        self._file = open(place, "w+b")  # noqa: SIM115 - closed by close()
+        self._file = open(path, "w+b")  # noqa: SIM115 - closed by close()
         try:
             self._file.write(_primary())
             self._start = self._file.tell()
@@ -263,14 +263,14 @@ def _sign(header: Header, data: int) -> None:
 def _encoded(number: int) -> str:
     """A 32-bit number as 16 letters and digits whose own sum is that number."""
     letters = [0] * 16
-    for place, byte in enumerate(number.to_bytes(4, "big")):
+    for path, byte in enumerate(number.to_bytes(4, "big")):
         four = [byte // 4 + 48 + (byte % 4 if k == 0 else 0) for k in range(4)]
         while any(_is_punctuation(code) for code in four):
             for k in (0, 2):
                 if _is_punctuation(four[k]) or _is_punctuation(four[k + 1]):
                     four[k] += 1
                     four[k + 1] -= 1
-        letters[place::4] = four
+        letters[path::4] = four
     return bytes([letters[-1], *letters[:-1]]).decode("ascii")
 
 

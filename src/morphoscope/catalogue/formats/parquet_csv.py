@@ -49,9 +49,9 @@ class ParquetCatalogue:
     Astropy's own metadata (``table_meta_yaml``) is there too.
     """
 
-    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
         self._schema = documented(schema, provenance, extent)
-        self._file = pq.ParquetWriter(place, self._schema, compression="zstd")
+        self._file = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._group = rows_of_a_group(schema, extent)
         self._waiting: list[pa.Table] = []
 
@@ -114,17 +114,17 @@ def for_astropy(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent
 
 
 class CsvCatalogue:
-    """CSV: UTF-8, a header line, unknown values empty. The format has no place for provenance.
+    """CSV: UTF-8, a header line, unknown values empty. The format cannot hold provenance.
 
     Strings that a spreadsheet would run as a formula get an apostrophe in front (see :func:`guarded`).
     """
 
-    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
         del provenance, extent
         self._guarded = 0
         self._schema = pa.schema([c.with_name(guarded(c.name)) for c in _flat(schema)])
         options = arrow_csv.WriteOptions(quoting_style="needed")
-        self._file = arrow_csv.CSVWriter(place, self._schema, write_options=options)
+        self._file = arrow_csv.CSVWriter(path, self._schema, write_options=options)
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""
@@ -193,11 +193,11 @@ class EcsvCatalogue:
     also in the middle of a quoted cell.
     """
 
-    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
         del extent
         header = io.StringIO()
         described(schema, provenance).write(header, format="ascii.ecsv", delimiter=",")
-        self._stream = open(place, "wb")  # noqa: SIM115 - closed by close()
+        self._stream = open(path, "wb")  # noqa: SIM115 - closed by close()
         try:
             self._stream.write(header.getvalue().encode())
             options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed")
@@ -281,13 +281,13 @@ class ShardedCatalogue:
     """``part-00000.parquet`` and so on, each with ``rows`` rows and the full provenance."""
 
     def __init__(
-        self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent, *, rows: int
+        self, path: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent, *, rows: int
     ) -> None:
-        self._place, self._schema, self._provenance, self._extent = place, schema, provenance, extent
+        self._path, self._schema, self._provenance, self._extent = path, schema, provenance, extent
         self._rows = rows
         self._shard: ParquetCatalogue | None = None
         self._shards = self._room = 0
-        place.mkdir()
+        path.mkdir()
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""
@@ -301,8 +301,8 @@ class ShardedCatalogue:
                 self._finish()
 
     def _next(self) -> ParquetCatalogue:
-        place = self._place / f"part-{self._shards:05d}.parquet"
-        self._shard = ParquetCatalogue(place, self._schema, self._provenance, self._extent)
+        path = self._path / f"part-{self._shards:05d}.parquet"
+        self._shard = ParquetCatalogue(path, self._schema, self._provenance, self._extent)
         self._shards += 1
         self._room = self._rows
         return self._shard
@@ -315,9 +315,9 @@ class ShardedCatalogue:
     def close(self) -> None:
         """Finish the last file and write ``_common_metadata``."""
         self._finish()
-        first = self._place / "part-00000.parquet"
+        first = self._path / "part-00000.parquet"
         if first.exists():
-            pq.write_metadata(pq.read_schema(first), self._place / MARK)
+            pq.write_metadata(pq.read_schema(first), self._path / MARK)
 
     def abandon(self) -> None:
         """Close the file that is open, which will be deleted."""

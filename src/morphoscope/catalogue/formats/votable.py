@@ -1,6 +1,6 @@
 """Catalogues as VOTables: frame from astropy, rows (TABLEDATA) streamed into it.
 
-XML 1.0 has no place for most control characters; U+FFFD stands in for them.
+XML 1.0 has no path for most control characters; U+FFFD stands in for them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class VotableCatalogue:
     An unknown value is an empty cell.
     """
 
-    def __init__(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
         del extent
         content = io.BytesIO()
         _frame(schema, provenance).to_xml(content)
@@ -56,7 +56,7 @@ class VotableCatalogue:
             frame = frame.replace(stand_in, reference)
         self._head, self._tail = frame.rsplit(_END, 1)
         self._schema = schema
-        self._file = open(place, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
+        self._file = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
         try:
             self._file.write(f"{self._head} <DATA>\n    <TABLEDATA>\n")
         except BaseException:

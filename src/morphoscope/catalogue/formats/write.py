@@ -92,20 +92,24 @@ class Target:
         elif self.shard_rows is None and (check := _CHECKS.get(self.path.suffix.lower())):
             check(schema, self.path.name)
 
-    def writer(self, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> Writer:
-        """A writer of the catalogue at ``place``, which must not exist yet."""
+    def writer(
+        self, partial: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent
+    ) -> Writer:
+        """A writer of the catalogue at ``partial``, which must not exist yet."""
         if self.by_place:
-            return HatsCatalogue(place, schema, provenance, extent, rows=self.shard_rows, name=self.path.name)
+            return HatsCatalogue(
+                partial, schema, provenance, extent, rows=self.shard_rows, name=self.path.name
+            )
         if self.shard_rows is not None:
-            return ShardedCatalogue(place, schema, provenance, extent, rows=self.shard_rows)
-        return FORMATS[self.path.suffix.lower()](place, schema, provenance, extent)
+            return ShardedCatalogue(partial, schema, provenance, extent, rows=self.shard_rows)
+        return FORMATS[self.path.suffix.lower()](partial, schema, provenance, extent)
 
-    def put_in_place(self, place: Path) -> None:
-        """Move the finished catalogue from ``place`` to its path, replacing an older one."""
+    def put_in_place(self, partial: Path) -> None:
+        """Move the finished catalogue from ``partial`` to its path, replacing an older one."""
         if self.mark is not None:
-            files.put_in_place(place, self.path)
+            files.put_in_place(partial, self.path)
         else:
-            os.replace(place, self.path)
+            os.replace(partial, self.path)
 
 
 def target_of(out: Path | str, shard_rows: int | None = None) -> Target:
@@ -176,11 +180,11 @@ def _check_folder(out: Path) -> None:
 
 @contextlib.contextmanager
 def written(
-    target: Target, place: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent
+    target: Target, partial: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent
 ) -> Iterator[Writer]:
-    """A writer whose file at ``place`` is finished at the end of the block, and deleted after an error."""
+    """A writer whose file at ``partial`` is finished at the end of the block, and deleted after an error."""
     try:
-        writer = target.writer(place, schema, provenance, extent)
+        writer = target.writer(partial, schema, provenance, extent)
         try:
             yield writer
             writer.close()
@@ -190,16 +194,16 @@ def written(
                 writer.abandon()
             raise
     except BaseException:
-        remove(place)
+        remove(partial)
         raise
 
 
-def remove(place: Path) -> None:
+def remove(partial: Path) -> None:
     """Delete a file or a folder, if it exists."""
-    if place.is_dir():
-        shutil.rmtree(place, ignore_errors=True)
+    if partial.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)
     else:
-        place.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def write_catalogue(target: Target, table: pa.Table, provenance: Mapping[str, str]) -> None:
@@ -208,7 +212,7 @@ def write_catalogue(target: Target, table: pa.Table, provenance: Mapping[str, st
     Args:
         target: path and format.
         table: the rows.
-        provenance: name → text; kept if the format has a place for it.
+        provenance: name → text; kept if the format can hold it.
 
     Raises:
         MorphoscopeError: the disk is full, or writing is not permitted.
@@ -236,11 +240,11 @@ def write_tables(
     with files.explained_os_errors(target.path):
         target.path.parent.mkdir(parents=True, exist_ok=True)
         files.remove_stale_partials(target.path)
-        place = files.partial_name(target.path)
-        with written(target, place, schema, provenance, extent) as writer:
+        partial = files.partial_name(target.path)
+        with written(target, partial, schema, provenance, extent) as writer:
             for table in tables:
                 writer.write(table)
-        target.put_in_place(place)
+        target.put_in_place(partial)
 
 
 def write_unreadable(out: Path, rows: Iterable[tuple[str, str, str]]) -> Path | None:
@@ -255,17 +259,17 @@ def write_unreadable(out: Path, rows: Iterable[tuple[str, str, str]]) -> Path | 
     Returns:
         Path of the list; None, and no file, if there are no rows.
     """
-    place = unreadable_path(out)
+    path = unreadable_path(out)
     rows = iter(rows)
     first = next(rows, None)
     if first is None:
-        place.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return None
-    with files.atomic_file(place) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with files.atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(UNREADABLE_COLUMNS)
         writer.writerows(map(guarded, row) for row in chain([first], rows))
-    return place
+    return path
 
 
 def read_provenance(catalogue: Path | str) -> dict[str, str]:
@@ -276,20 +280,20 @@ def read_provenance(catalogue: Path | str) -> dict[str, str]:
 
     Raises:
         UsageError: the file does not exist.
-        MorphoscopeError: the format has no place for it (CSV), or the file is damaged.
+        MorphoscopeError: the format cannot hold it (CSV), or the file is damaged.
     """
     catalogue = Path(catalogue)
     if not catalogue.exists():
         raise UsageError(f"{catalogue} does not exist; a catalogue was expected")
     if catalogue.is_dir():
-        place, ending = described_by(primary_table(catalogue)), ".parquet"
+        path, ending = described_by(primary_table(catalogue)), ".parquet"
     else:
-        place, ending = catalogue, catalogue.suffix.lower()
+        path, ending = catalogue, catalogue.suffix.lower()
     read = _PROVENANCE.get(ending)
     if read is None:
-        raise MorphoscopeError(f"{catalogue}: a '{ending}' file has no place for provenance")
+        raise MorphoscopeError(f"{catalogue}: a '{ending}' file cannot hold provenance")
     try:
-        return read(place)
+        return read(path)
     except Exception as error:  # pyarrow's and astropy's readers raise whatever their parsers do
         raise MorphoscopeError(f"{catalogue} is damaged or no catalogue: {error}") from error
 

@@ -102,23 +102,23 @@ def class_examples(
 
 
 def augmented_draws(
-    images: Sequence[np.ndarray], rows: Sequence[int] | np.ndarray, augmenter: Augmenter, draws: int
+    images: Sequence[np.ndarray], rows: Sequence[int] | np.ndarray, augmenter: Augmenter, samples: int
 ) -> list[list[np.ndarray]]:
-    """For each galaxy the network's plain view of it and then ``draws`` augmented ones.
+    """For each galaxy the network's plain view of it and then ``samples`` augmented ones.
 
     Args:
         images: N stored images (H, W, C) uint8.
-        rows: their rows in the store, which seed the draws as in the training.
+        rows: their rows in the store, which seed the augmentation as in the training.
         augmenter: the training's.
-        draws: how many epochs' draws to show, from epoch 0.
+        samples: how many epochs' augmentations to show, from epoch 0.
     """
     plain = augmenter.evaluation(images)
-    epochs = [augmenter.training(images, np.asarray(rows, np.int64), epoch) for epoch in range(draws)]
+    epochs = [augmenter.training(images, np.asarray(rows, np.int64), epoch) for epoch in range(samples)]
     return [[plain[place], *(drawn[place] for drawn in epochs)] for place in range(len(images))]
 
 
 def augmented_grid(shown: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> Figure:
-    """Galaxies as the network sees them: plain at the left, augmented draws beside it.
+    """Galaxies as the network sees them: plain at the left, augmented versions beside it.
 
     Args:
         shown: as from :func:`augmented_draws`.

@@ -35,24 +35,24 @@ def processing_strip(
     augmenter: Augmenter,
     *,
     row: int = 0,
-    draws: int = 4,
+    samples: int = 4,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Figure:
-    """Stored image, crop, augmented draws, and one of them standardised (`tong` Fig 3).
+    """Stored image, crop, augmented versions, and one of them standardised (`tong` Fig 3).
 
     All geometry is one warp of the stored image; the crop is shown apart for the reader's sake.
 
     Args:
         image: (H, W, C) uint8 as stored.
         augmenter: the training's.
-        row: of the image in the store, which seeds the draws as in the training.
-        draws: how many augmented versions to show, from epoch 0.
+        row: of the image in the store, which seeds the augmentation as in the training.
+        samples: how many augmented versions to show, from epoch 0.
         mean: per channel, shares of full scale (0..1), that the network subtracts; none: the picture's own.
         std: per channel, that it divides by; none: the picture's own.
     """
     plain = augmenter.evaluation([image])[0]
-    drawn = [augmenter.training([image], np.array([row]), epoch)[0] for epoch in range(draws)]
+    drawn = [augmenter.training([image], np.array([row]), epoch)[0] for epoch in range(samples)]
     standard = standardised(drawn[0] if drawn else plain, mean, std)
     panels: list[list[np.ndarray]] = [[image], [plain], drawn, [standard]]
     titles = ["Stored", "Cropped", "Augmented", "Standardised"]

@@ -223,7 +223,7 @@ def _add_strip(page: StudyPage) -> None:
     page.page.chart(
         "processing",
         figure,
-        "A spiral on its way to the network: centre crop, augmented draws, standardised (Fig 3).",
+        "A spiral on its way to the network: centre crop, augmented versions, standardised (Fig 3).",
     )
 
 
