@@ -87,6 +87,7 @@ def test_two_processes_train_the_network_of_one(colours: Store, even: Recipe, tm
     assert not list(two.path.rglob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["a dead worker", "Ctrl-C"])
 def test_a_training_in_two_processes_ends_in_one_sentence(
     colours: Store, tiny: Recipe, tmp_path: Path, end: str

@@ -88,7 +88,7 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest
         style.save(small_figure(), tmp_path / "a.png")
 
 
-FAMILIES = ("DejaVu Sans", "DejaVu Sans Mono", "DejaVu Serif", "STIXGeneral", "cmr10")
+FAMILIES = ("DejaVu Sans", "DejaVu Sans Mono", "DejaVu Serif", "STIXGeneral")
 
 
 @pytest.mark.parametrize("family", FAMILIES)  # they come with matplotlib
