@@ -381,8 +381,3 @@ def _silent() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def pieces_of(table: pa.Table, rows: int) -> Iterator[pa.Table]:
-    """A table in pieces."""
-    yield from (table.slice(start, rows) for start in range(0, table.num_rows, rows))
