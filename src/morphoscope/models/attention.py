@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from timm.layers.eca import EcaModule
 from torch import nn
 
 Attention = Literal[
@@ -210,6 +209,12 @@ def _weighed(branch: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return (shares * other).sum(1, keepdim=True)
 
 
+def _efficient_channel_attention(channels: int) -> nn.Module:
+    from timm.layers.eca import EcaModule  # here, so that quick_timm is asked for timm first
+
+    return EcaModule(channels)
+
+
 def attention(kind: Attention, channels: int, reduction: int = 16) -> nn.Module:
     """An attention module by name for maps of ``channels`` channels; "none" is the identity.
 
@@ -228,7 +233,7 @@ def attention(kind: Attention, channels: int, reduction: int = 16) -> nn.Module:
             nn.Sequential(ChannelGate(channels, reduction), SpatialGate(bias=True))
         ),
         "multi-scale": lambda: MultiScaleAttention(channels),
-        "eca": lambda: EcaModule(channels),
+        "eca": lambda: _efficient_channel_attention(channels),
         "bam": lambda: BottleneckAttention(channels, reduction),
         "gam": lambda: GlobalAttention(channels, reduction),
     }
