@@ -3,9 +3,9 @@
 STILTS and fitsverify come from Debian (``apt install stilts fitsverify``). The Python readers want an
 environment of their own, for LSDB alone brings 25 packages::
 
-    uv venv /tmp/readers
-    uv pip install -p /tmp/readers lsdb polars duckdb fitsio fastparquet astropy
-    MORPHOSCOPE_READERS=/tmp/readers/bin/python .venv/bin/pytest tests/catalogue/formats/test_other_readers.py
+    uv venv readers
+    uv pip install -p readers lsdb polars duckdb fitsio fastparquet astropy
+    MORPHOSCOPE_READERS=readers/bin/python .venv/bin/pytest tests/catalogue/formats/test_other_readers.py
 """
 
 from __future__ import annotations
