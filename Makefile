@@ -12,7 +12,7 @@ TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MPLBACKEND=agg
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format docs bench constraints clean
+.PHONY: help setup demo test test-all test-slow lint format docs bench constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -28,6 +28,9 @@ test: setup ## the tests that every change has to pass
 
 test-all: setup ## all tests, the sweeps over networks, studies and formats too
 	@$(TEST_ENVIRONMENT) $(BIN)/pytest $(PYTEST_OPTIONS) -m ""
+
+test-slow: setup ## only what make test leaves out
+	@$(TEST_ENVIRONMENT) $(BIN)/pytest $(PYTEST_OPTIONS) -m slow
 
 lint: setup ## style, formatting, types, import layers
 	@$(BIN)/ruff check .

@@ -103,7 +103,7 @@ def test_keras_totals_of_deeper_resnets(depth: int, hidden: tuple[int, ...], sha
 
 def _small(recipe: Recipe) -> Recipe:
     """The same network on the smallest image that suits it, from random weights."""
-    size = {"ng/dinov2-base": 56, "yan/inception-resnet-v2": 80}.get(recipe.name, 64)
+    size = {"ng/dinov2-base": 56, "ng/dinov2-base-30": 56, "yan/inception-resnet-v2": 80}.get(recipe.name, 64)
     return recipe.changed(
         {
             "model.pretrained": False,
