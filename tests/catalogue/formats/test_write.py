@@ -151,7 +151,7 @@ def test_unreadable_list_is_there_only_if_something_is_listed(tmp_path: Path) ->
 
 def test_a_csv_cannot_say_where_its_numbers_come_from(tmp_path: Path) -> None:
     write_catalogue(target_of(tmp_path / "c.csv"), ROWS, {"run": "run-7"})
-    with pytest.raises(MorphoscopeError, match=r"'\.csv' file has no place for provenance"):
+    with pytest.raises(MorphoscopeError, match=r"'\.csv' file cannot hold provenance"):
         read_provenance(tmp_path / "c.csv")
 
 
