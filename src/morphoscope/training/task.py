@@ -212,10 +212,12 @@ class GalaxyTask(LightningModule):
         if bad is not None:
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             rows = ", ".join(str(row) for row in bad)
+            reduced = str(self.trainer.precision).startswith("bf16")
+            in_full = ", training.precision=fp32" if reduced else ""
             error = MorphoscopeError(
                 f"the loss is not finite in epoch {self.current_epoch + 1}, step {step + 1} (learning rate "
-                f"{rate:.2g}, table rows {rows}, ...); lower optimiser.lr, set optimiser.clip, or check "
-                "these galaxies. The weights of the last whole epoch are kept"
+                f"{rate:.2g}, table rows {rows}, ...); lower optimiser.lr, set optimiser.clip{in_full}, or "
+                "check these galaxies. The weights of the last whole epoch are kept"
             )
             raise shared(error)
 
