@@ -178,7 +178,7 @@ def rates(
             asked.turns,
             shared=predictor.device.type == "cpu",
         )
-        report[kind]["number_format"] = predictor.precision_words
+        report[kind]["number_format"] = predictor.precision_description
     return report
 
 

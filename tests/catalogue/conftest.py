@@ -32,12 +32,12 @@ class BrightnessPredictor:
         self.calibration: Calibration | None = None
         self.sizes: list[int] = []
 
-    precision_words = "fp32 on cpu"
+    precision_description = "fp32 on cpu"
     has_ood_score, member_count, dropout, distribution = False, 1, None, None
 
     @property
-    def calibration_words(self) -> str:
-        return "none: not tried" if self.calibration is None else self.calibration.words
+    def calibration_description(self) -> str:
+        return "none: not tried" if self.calibration is None else self.calibration.description
 
     @property
     def input_side(self) -> int:

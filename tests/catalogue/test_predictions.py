@@ -178,7 +178,7 @@ def test_members_may_have_learned_from_images_of_other_sizes(runs: list[Path], i
     small = _store(tmp_path / "small", 20)
     ms.train(Recipe().changed(SETTINGS), small, tmp_path / "run", report=False, progress=False)
     both = ms.load([tmp_path / "run", runs[0]])
-    assert both.answering.input_side == 40
+    assert both.predictor_or_ensemble.input_side == 40
     shrunk = [cv2.resize(image, (20, 20), interpolation=cv2.INTER_AREA) for image in images]
     expected = (ms.load(tmp_path / "run").predict(shrunk) + ms.load(runs[0]).predict(images)) / 2
     assert both.predict(images) == pytest.approx(expected, abs=1e-6)
@@ -203,7 +203,7 @@ def test_what_does_not_go_together_is_refused(runs: list[Path], images, tmp_path
     copytree(runs[0], tmp_path / "other")
     header = (tmp_path / "other" / "run.yaml").read_text()
     (tmp_path / "other" / "run.yaml").write_text(header.replace("- small\n", "- tiny\n"))
-    with pytest.raises(UsageError, match=r"answers tiny, large .* learned the same labels"):
+    with pytest.raises(UsageError, match=r"predicts tiny, large .* trained on the same labels"):
         ms.load([runs[0], tmp_path / "other"])
     (tmp_path / "other" / "run.yaml").write_text(header.replace("crop: null", "crop: 30"))
     with pytest.raises(UsageError, match=r"their crop \(30 and None px\)"):

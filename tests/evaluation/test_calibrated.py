@@ -117,7 +117,7 @@ def test_an_old_run_answers_uncalibrated_and_says_so(run: Run, blobs: Store, tmp
         (old.path / name).unlink()
     images = [blobs.images[row] for row in range(3)]
     predictor = Predictor(old)
-    assert predictor.calibration_words == "none: the run was not calibrated"
+    assert predictor.calibration_description == "none: the run was not calibrated"
     assert (predictor.probabilities(images) == Predictor(run, calibrated=False).probabilities(images)).all()
     measured = evaluate(old, blobs, keep=False)
     assert measured["calibration"] is measured["sets"] is None
@@ -132,8 +132,8 @@ def test_an_old_run_answers_uncalibrated_and_says_so(run: Run, blobs: Store, tmp
 def test_views_that_were_not_calibrated_are_said(run: Run):
     predictor = Predictor(run, views=8)
     assert predictor.calibration is None
-    assert predictor.calibration_words == "none: the run was calibrated for 1 and 2 views, not for 8"
-    assert Predictor(run, calibrated=False).calibration_words == "none: the network's own answers"
+    assert predictor.calibration_description == "none: the run was calibrated for 1 and 2 views, not for 8"
+    assert Predictor(run, calibrated=False).calibration_description == "none: the network's own predictions"
 
 
 def test_galaxies_of_the_test_are_not_calibrated_on(

@@ -13,9 +13,9 @@ from morphoscope.inference.calibration import (
     Calibration,
     calibration_of,
     fit_calibration,
-    keep_calibrations,
     read_calibration,
-    why_none,
+    why_uncalibrated,
+    write_calibrations,
 )
 from morphoscope.labels.calibrators import BetaCurve, Temperature, VoteCurves
 from morphoscope.labels.scheme import Classes, VoteFractions
@@ -132,12 +132,12 @@ def test_a_calibration_is_kept_as_plain_numbers_beside_those_of_other_views(tmp_
     run = _run(tmp_path)
     assert read_calibration(run) is None
     assert calibration_of(run, 1) is None
-    assert why_none(run, 1) == "none: the run was not calibrated"
+    assert why_uncalibrated(run, 1) == "none: the run was not calibrated"
     labels, stated = _classified(60, 2.0)
     fitted = fit_calibration(CLASSES, labels, stated)
     assert fitted is not None
-    keep_calibrations(run, {16: fitted})
-    keep_calibrations(run, {1: fitted})
+    write_calibrations(run, {16: fitted})
+    write_calibrations(run, {1: fitted})
     document = json.loads((tmp_path / "calibration.json").read_text())
     assert document["kind"] == "morphoscope-calibration"
     assert document["format_version"] == 1
@@ -146,7 +146,7 @@ def test_a_calibration_is_kept_as_plain_numbers_beside_those_of_other_views(tmp_
     assert back == fitted
     assert (back(stated) == fitted(stated)).all()
     assert calibration_of(run, 8) is None
-    assert why_none(run, 8) == "none: the run was calibrated for 1 and 16 views, not for 8"
+    assert why_uncalibrated(run, 8) == "none: the run was calibrated for 1 and 16 views, not for 8"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_calibration_is_kept_as_plain_numbers_beside_those_of_other_views(tmp_
 def test_a_damaged_calibration_is_said_and_not_used(tmp_path, change, message):
     run = _run(tmp_path)
     kept = Calibration(galaxies=30, correction=Temperature(temperature=2), held_out={})
-    keep_calibrations(run, {1: kept})
+    write_calibrations(run, {1: kept})
     place = tmp_path / "calibration.json"
     text = change if isinstance(change, str) else json.dumps(json.loads(place.read_text()) | change)
     place.write_text(text)
@@ -180,7 +180,7 @@ def test_curves_of_another_number_of_answers_are_refused(tmp_path):
     store = StoreFacts(name="s", path="", image_shape=(32, 32, 3))
     run = Run(tmp_path, Recipe(), Header(scheme=VOTES, store=store, weights_sha256="f" * 64))
     curves = (BetaCurve(a=1, b=1, c=0),) * 3
-    keep_calibrations(
+    write_calibrations(
         run, {1: Calibration(galaxies=30, correction=VoteCurves(method="beta", curves=curves), held_out={})}
     )
     with pytest.raises(MorphoscopeError, match=r"its correction is not one of 2 vote fractions"):

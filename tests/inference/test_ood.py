@@ -14,10 +14,10 @@ from morphoscope.inference.ood import (
     KIND,
     FeatureDistribution,
     fit_distribution,
-    keep_distribution,
     kept_distances,
     read_distribution,
     why_no_ood_score,
+    write_distribution,
 )
 from morphoscope.metrics.bootstrap import auroc
 
@@ -86,7 +86,7 @@ def test_wide_features_make_a_small_file(tmp_path: Path):
     found = fit_distribution(features)
     assert found is not None
     held_out = {1: kept_distances(found.distances(features)), 16: np.ones(5000, np.float32)}
-    keep_distribution(
+    write_distribution(
         _run(tmp_path), FeatureDistribution(found.mean_D, found.vectors_ED, found.floor, 300, held_out)
     )
     assert (tmp_path / FILE).stat().st_size < 2_000_000
@@ -147,7 +147,7 @@ def test_a_damaged_or_foreign_reference_is_refused(tmp_path: Path):
     assert "calibrate" in why_no_ood_score(run, 1)
     found = fit_distribution(_drawn(50, 4)[0])
     assert found is not None
-    keep_distribution(run, found)
+    write_distribution(run, found)
     assert "no views, not for 8" in why_no_ood_score(run, 8)
     run.header.weights_sha256 = "b" * 64
     with pytest.raises(MorphoscopeError, match="other weights"):
@@ -207,7 +207,7 @@ def test_a_feature_distribution_that_cannot_be_is_refused(
 def test_a_feature_distribution_is_read_only_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = fit_distribution(_drawn(50, 4)[0])
     assert found is not None
-    keep_distribution(_run(tmp_path), found)
+    write_distribution(_run(tmp_path), found)
     monkeypatch.setattr(module, "LARGEST_FILE", (tmp_path / FILE).stat().st_size - 1)
     with pytest.raises(MorphoscopeError, match="larger than"):
         read_distribution(_run(tmp_path))

@@ -17,7 +17,7 @@ def _image(height: int, width: int | None = None) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("shape", "training_crop", "asked", "expected"),
+    ("shape", "training_crop", "requested", "expected"),
     [
         ((64, 64), None, None, CropResizePlan("stored")),
         ((64, 64), 212, None, CropResizePlan("stored")),
@@ -27,14 +27,14 @@ def _image(height: int, width: int | None = None) -> np.ndarray:
         ((211, 300), 212, None, CropResizePlan("scaled", None, 64)),
         ((424, 424), None, None, CropResizePlan("scaled", None, 64)),
         ((32, 48), None, None, CropResizePlan("scaled", None, 64)),
-        ((424, 424), 212, 100, CropResizePlan("asked", 100, 64)),
-        ((64, 64), None, 40, CropResizePlan("asked", 40, 64)),
+        ((424, 424), 212, 100, CropResizePlan("requested", 100, 64)),
+        ((64, 64), None, 40, CropResizePlan("requested", 40, 64)),
     ],
 )
 def test_the_first_rule_that_applies(
-    shape: tuple[int, int], training_crop: int | None, asked: int | None, expected: CropResizePlan
+    shape: tuple[int, int], training_crop: int | None, requested: int | None, expected: CropResizePlan
 ) -> None:
-    assert crop_resize_plan(_image(*shape), _facts(crop=training_crop), crop=asked) == expected
+    assert crop_resize_plan(_image(*shape), _facts(crop=training_crop), crop=requested) == expected
 
 
 def test_fitted_images_have_the_stored_shape_and_the_right_field() -> None:
@@ -43,7 +43,7 @@ def test_fitted_images_have_the_stored_shape_and_the_right_field() -> None:
     facts = _facts(32, crop=32)
     assert preprocess(_image(32), facts).shape == (32, 32, 3)
     assert (preprocess(image, facts) == 200).all()  # the training's crop
-    assert preprocess(image, facts, crop=96).mean() < 190  # as asked: all of it
+    assert preprocess(image, facts, crop=96).mean() < 190  # as requested: all of it
     assert preprocess(image, facts, crop=192)[0, 0].tolist() == [0, 0, 0]  # black beyond the edge
     assert preprocess(_image(40, 90), _facts(32)).shape == (32, 32, 3)
 
@@ -60,12 +60,12 @@ def test_refuses_what_is_no_image_for_this_run(shape: tuple[int, ...]) -> None:
 
 
 def test_words_say_what_is_done() -> None:
-    assert CropResizePlan("stored").words(64, 64) == ""
+    assert CropResizePlan("stored").description(64, 64) == ""
     assert "the central 212 px are taken and scaled to 64 px, as for the training" in CropResizePlan(
         "training", 212, 64
-    ).words(424, 424)
-    assert "images of 300×200 px" in CropResizePlan("scaled", None, 64).words(200, 300)
-    assert "--crop" in CropResizePlan("scaled", None, 64).words(200, 300)
+    ).description(424, 424)
+    assert "images of 300×200 px" in CropResizePlan("scaled", None, 64).description(200, 300)
+    assert "--crop" in CropResizePlan("scaled", None, 64).description(200, 300)
 
 
 def test_request_is_checked() -> None:

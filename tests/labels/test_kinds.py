@@ -50,7 +50,7 @@ from morphoscope.report.kinds import report_of
 from morphoscope.report.run_report import write_report
 from morphoscope.report.terminal import calibration_lines
 from morphoscope.runs.run import Run
-from morphoscope.sharing.card import Wording, model_card
+from morphoscope.sharing.card import CardDetails, model_card
 from morphoscope.training.fit import fit
 
 COUNT = 120
@@ -67,7 +67,7 @@ class Flattened(Correction, frozen=True):
         return ((1 - self.share) * predictions_NK + self.share * equal).astype(np.float32)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"drawn by {self.share:.2f} towards equal fractions"
 
 
@@ -389,7 +389,7 @@ def test_a_report_a_terminal_and_a_card_say_how_good_it_is(run: Run, store: Stor
     lines = report.summary_lines(metrics["test"]) + calibration_lines(metrics)
     assert lines[0].startswith(report.title)
     assert f"n = {metrics['test']['n']}" in lines[0]
-    card = model_card(run, name="x", digest="0" * 64, wording=Wording())
+    card = model_card(run, name="x", digest="0" * 64, details=CardDetails())
     assert lines[0].split(",")[0] in card
 
 

@@ -107,14 +107,15 @@ def test_an_ensemble_answers_through_onnx(
 ):
     other = recipe.changed({"seed": 1, "training.epochs": 1})
     second = api.train(other, colours, tmp_path / "second", report=False, progress=False).run
-    expected = api.load([run.path, second.path]).answering.predict(images)
-    for members in ([run.path, second.path], [exported, second.path]):
-        loaded = api.load(members, engine="onnx" if members[0] == run.path else None)
-        look = loaded.answering.predict(images)
-        np.testing.assert_allclose(look.members_MNK, expected.members_MNK, rtol=0, atol=1e-5)
-        np.testing.assert_allclose(look.predictions_NK, expected.predictions_NK, rtol=0, atol=1e-5)
-        assert all(isinstance(member.run, onnx_run.OnnxRun) for member in loaded.answering.members)  # type: ignore[union-attr]
-    with pytest.raises(UsageError, match="one run after the other is published; 2 were given"):
+    expected = api.load([run.path, second.path]).predictor_or_ensemble.predict(images)
+    for paths in ([run.path, second.path], [exported, second.path]):
+        loaded = api.load(paths, engine="onnx" if paths[0] == run.path else None)
+        prediction = loaded.predictor_or_ensemble.predict(images)
+        np.testing.assert_allclose(prediction.members_MNK, expected.members_MNK, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(prediction.predictions_NK, expected.predictions_NK, rtol=0, atol=1e-5)
+        members = loaded.predictor_or_ensemble.members  # type: ignore[union-attr]
+        assert all(isinstance(member.run, onnx_run.OnnxRun) for member in members)
+    with pytest.raises(UsageError, match="runs are published one at a time; 2 were passed"):
         api.load([run.path, second.path]).publish(tmp_path / "both")
 
 

@@ -24,7 +24,7 @@ from morphoscope.studies.registry import find_recipe
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from morphoscope.api.given_images import GivenImages
+    from morphoscope.api.image_inputs import ImagesLike
     from morphoscope.catalogue.predict import Summary
     from morphoscope.catalogue.predictions import FullColumns
     from morphoscope.catalogue.request import CatalogueRequest
@@ -84,20 +84,20 @@ class LoadedRun:
         """
         if len(self.runs) > 1:
             raise UsageError("this takes one run; an ensemble can predict, make catalogues and be evaluated")
-        assert isinstance(self.answering, Predictor)
-        return self.answering
+        assert isinstance(self.predictor_or_ensemble, Predictor)
+        return self.predictor_or_ensemble
 
     @property
-    def answering(self) -> Predictor | Ensemble:
-        """The network, or the ensemble; loaded when first used."""
+    def predictor_or_ensemble(self) -> Predictor | Ensemble:
+        """The predictor of one run, or the ensemble of several; loaded when first used."""
         if self._predictor is None:
-            self._predictor = answering_of(
+            self._predictor = load_predictor(
                 [self._computed(run) for run in self.runs], self.views, self.calibrated, self.dropout_samples
             )
         return self._predictor
 
     def _computed(self, run: Run) -> Run:
-        """The run, with the network that the engine asks."""
+        """The run with its network in the chosen engine."""
         if self.engine != "onnx":
             return run
         from morphoscope.sharing.onnx_run import through_onnx
@@ -116,7 +116,7 @@ class LoadedRun:
             UsageError: there are several, or it is an exported file.
         """
         if len(self.runs) > 1:
-            raise UsageError(f"one run after the other is {done}; {len(self.runs)} were given")
+            raise UsageError(f"runs are {done} one at a time; {len(self.runs)} were passed")
         if self.run.path.is_file():
             raise UsageError(
                 f"{self.run.path} is an exported file; give the run's folder, which can be {done}"
@@ -124,11 +124,11 @@ class LoadedRun:
         return self.run
 
     def metrics(self) -> dict[str, Any]:
-        """What was measured at the end of the training."""
+        """The metrics measured at the end of training."""
         return self.run.metrics()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: classes, what was measured, and a few test galaxies."""
+        """HTML for notebooks: classes, metrics and a few test galaxies."""
         measured = self.metrics().get("test", {}) if len(self.runs) == 1 else {}
         facts: list[tuple[str, object]] = [
             ("recipe", ", ".join(dict.fromkeys(run.recipe.name for run in self.runs))),
@@ -144,7 +144,7 @@ class LoadedRun:
         return notebook_html(title, facts, images=self._test_galaxies())
 
     def _test_galaxies(self, count: int = 6) -> list[tuple[str, np.ndarray]]:
-        """A few test galaxies with what was predicted, where the training's store is still there."""
+        """A few test galaxies with their predictions, if the training's store still exists."""
         if len(self.runs) > 1:
             return []
         with contextlib.suppress(MorphoscopeError, OSError):
@@ -159,7 +159,7 @@ class LoadedRun:
             return found
         return []
 
-    def predict(self, images: GivenImages) -> np.ndarray:
+    def predict(self, images: ImagesLike) -> np.ndarray:
         """Predict images, all held in memory; for many there is :meth:`catalogue`.
 
         Args:
@@ -172,11 +172,12 @@ class LoadedRun:
         Raises:
             MorphoscopeError: an image cannot be read.
         """
-        from morphoscope.api.given_images import preprocessed_images
+        from morphoscope.api.image_inputs import preprocessed_images
 
-        return self.answering.probabilities(preprocessed_images(images, self.answering.run.header.store))
+        predictor = self.predictor_or_ensemble
+        return predictor.probabilities(preprocessed_images(images, predictor.run.header.store))
 
-    def embed(self, images: GivenImages) -> np.ndarray:
+    def embed(self, images: ImagesLike) -> np.ndarray:
         """Features of images before the network's head, averaged over the views.
 
         Args:
@@ -188,7 +189,7 @@ class LoadedRun:
         Raises:
             UsageError: of several runs, whose features differ in meaning.
         """
-        from morphoscope.api.given_images import preprocessed_images
+        from morphoscope.api.image_inputs import preprocessed_images
 
         features = self.predictor.predict(preprocessed_images(images, self.run.header.store)).features_ND
         assert features is not None
@@ -218,7 +219,7 @@ class LoadedRun:
         return galaxies_like(EmbeddedCatalogue(catalogue), to, count, run=self.run, embed=embed)
 
     def predict_sets(
-        self, images: GivenImages, coverage: float = 0.9, *, per_class: bool = False
+        self, images: ImagesLike, coverage: float = 0.9, *, per_class: bool = False
     ) -> list[tuple[str, ...]]:
         """For each image the classes it may have, the most probable first.
 
@@ -238,7 +239,7 @@ class LoadedRun:
         probabilities = self.predict(images)
         return ranked_sets(probabilities, filled_sets(probabilities, sets.least_K), self.classes)
 
-    def adapt(self, images: GivenImages, count: int = 512) -> None:
+    def adapt(self, images: ImagesLike, count: int = 512) -> None:
         """Give the network's batch normalisation the statistics of images without labels.
 
         For images of another survey. Where classes come in other shares than in the training it does harm,
@@ -254,14 +255,14 @@ class LoadedRun:
         """
         if self.engine == "ray":
             raise UsageError("--adapt does not reach the workers of --engine ray; leave one of them out")
-        from morphoscope.api.given_images import first_readable
+        from morphoscope.api.image_inputs import first_readable
         from morphoscope.inference.adapt_batch_norm import adapt_batch_norm
 
         adapt_batch_norm(self.predictor, first_readable(images, count, self.predictor.run.header.store))
 
     def explain(
         self,
-        images: GivenImages,
+        images: ImagesLike,
         *,
         method: str = "gradcam",
         target: str | int | Sequence[str | int] = "predicted",
@@ -283,7 +284,7 @@ class LoadedRun:
         Raises:
             UsageError: no such method, layer or target.
         """
-        from morphoscope.api.given_images import preprocessed_images
+        from morphoscope.api.image_inputs import preprocessed_images
         from morphoscope.explanation.explain import Explainer
 
         if self.engine == "onnx":
@@ -323,10 +324,10 @@ class LoadedRun:
 
             need(("ray",), "ray", "the engine ray")
             runs = [replace(run, path=run.path.resolve()) for run in self.runs]
-            load = partial(answering_of, runs, self.views, self.calibrated, self.dropout_samples)
+            load = partial(load_predictor, runs, self.views, self.calibrated, self.dropout_samples)
             where["rows"] = partial(rows_from_cluster, partial(_columns, load, request))
-        columns = _columns(lambda: self.answering, request)
-        return predict_catalogue(self.answering, request, columns=columns, **where)
+        columns = _columns(lambda: self.predictor_or_ensemble, request)
+        return predict_catalogue(self.predictor_or_ensemble, request, columns=columns, **where)
 
     def sky(
         self,
@@ -358,7 +359,7 @@ class LoadedRun:
         from morphoscope.catalogue.detection.catalogue import classify_sky
 
         seen = classify_sky(
-            self.answering,
+            self.predictor_or_ensemble,
             picture,
             out,
             bands=bands,
@@ -395,8 +396,8 @@ class LoadedRun:
             from morphoscope.evaluation.evaluate import evaluate_ensemble
             from morphoscope.inference.ensemble import Ensemble
 
-            assert isinstance(self.answering, Ensemble)
-            return evaluate_ensemble(self.answering, store)
+            assert isinstance(self.predictor_or_ensemble, Ensemble)
+            return evaluate_ensemble(self.predictor_or_ensemble, store)
         wanted: dict[str, Any] = {"views": self.views, "calibrated": self.calibrated, "coverage": coverage}
         run = self._computed(self.run)
         if store is None:
@@ -412,7 +413,7 @@ class LoadedRun:
             report: write the report and its figures again.
 
         Returns:
-            What :func:`morphoscope.evaluation.evaluate.evaluate` says.
+            The result of :func:`morphoscope.evaluation.evaluate.evaluate`.
         """
         from morphoscope.evaluation.evaluate import evaluate
 
@@ -458,12 +459,12 @@ class LoadedRun:
         Returns:
             The folder, or the address of the hub's page.
         """
-        from morphoscope.sharing.card import Wording
+        from morphoscope.sharing.card import CardDetails
         from morphoscope.sharing.publish import publish
 
-        wording = Wording(licence=licence, authors=authors)
+        details = CardDetails(licence=licence, authors=authors)
         return publish(
-            self._folder("published"), to, wording=wording, half=half, private=private, overwrite=overwrite
+            self._folder("published"), to, details=details, half=half, private=private, overwrite=overwrite
         )
 
 
@@ -565,10 +566,10 @@ def train(
     return LoadedRun(run)
 
 
-def answering_of(
+def load_predictor(
     runs: Sequence[Run], views: int | None, calibrated: bool | None, dropout_samples: int
 ) -> Predictor | Ensemble:
-    """The network of one run, or those of several together."""
+    """A predictor of one run, or an ensemble of several."""
     members = [
         Predictor(run, views=views, calibrated=calibrated, dropout_samples=dropout_samples) for run in runs
     ]

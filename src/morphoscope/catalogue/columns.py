@@ -145,10 +145,10 @@ def provenance_of(
         "recipe": run.recipe.name,
         "weights_sha256": run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors"),
         "views": str(predictor.views),
-        "number_format": predictor.precision_words,
-        "calibration": predictor.calibration_words,
+        "number_format": predictor.precision_description,
+        "calibration": predictor.calibration_description,
         "adapted": f"batch normalisation to {adapted} images of the input" if adapted else "no",
-        "sets": "none" if sets is None else sets.words,
+        "sets": "none" if sets is None else sets.description,
         "scheme": predictor.scheme.model_dump_json(),
         "stretch": stretch,
         "crop": str(crop) if crop else "",
@@ -177,7 +177,7 @@ def sets_of(
     if calibration is None or calibration.scores is None:
         raise UsageError(
             f"--coverage needs a calibrated run; calibration of '{predictor.run.name}' is "
-            f"{predictor.calibration_words}. See 'morphoscope calibrate --help'"
+            f"{predictor.calibration_description}. See 'morphoscope calibrate --help'"
         )
     least_K = least_probabilities(calibration.scores, classes, coverage, per_class=per_class)
     return Sets(coverage, per_class, least_K)

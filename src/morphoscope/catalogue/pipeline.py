@@ -215,7 +215,7 @@ class PreprocessingNotes:
     def __call__(self, image: Preprocessed) -> None:
         """Look at an image that could be read."""
         assert image.plan is not None
-        self._once(image.plan.kind, image.plan.words(*image.shape[:2]))
+        self._once(image.plan.kind, image.plan.description(*image.shape[:2]))
         if is_fits_name(image.item.source) and self.stretch != self.facts.stretch:
             self._once(
                 "stretch",

@@ -144,7 +144,7 @@ def predict_catalogue(
             remaining = not_yet_done(images, journal, maker.open)
             resumed = journal.extent.rows
             if predictor.calibration is None:
-                note(f"calibration: {predictor.calibration_words}")
+                note(f"calibration: {predictor.calibration_description}")
             if isinstance(columns, FullColumns):
                 note_missing_scores(predictor)
             with closing(rows(maker, remaining, PreprocessingNotes(maker.facts, maker.stretch))) as made:

@@ -27,7 +27,7 @@ from morphoscope.evaluation.fit_uncertainty import (
     set_results,
 )
 from morphoscope.files import write_json
-from morphoscope.inference.calibration import keep_calibrations
+from morphoscope.inference.calibration import write_calibrations
 from morphoscope.inference.ensemble import Ensemble, mutual_information
 from morphoscope.inference.predictor import Predictor, mean_over_views
 from morphoscope.labels.scheme import Scheme
@@ -82,7 +82,7 @@ def evaluate(
         fitted = {}
         if validation_VNK is not None:
             fitted = fit_views(predictor, split, targets, validation_VNK)
-            keep_calibrations(run, fitted)
+            write_calibrations(run, fitted)
         predictor.calibration = fitted.get(predictor.views)
     if held_out is not None:
         finish(predictor, held_out, split)
@@ -216,7 +216,7 @@ def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
         return
     predictions_VNK = predict_views(predictor, store, split.validation, "validation galaxies", held_out)
     if run.recipe.evaluation.calibrate:
-        keep_calibrations(run, fit_views(predictor, split, store.targets(), predictions_VNK))
+        write_calibrations(run, fit_views(predictor, split, store.targets(), predictions_VNK))
     if held_out is not None:
         finish(predictor, held_out, split)
 

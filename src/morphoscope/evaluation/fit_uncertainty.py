@@ -21,9 +21,9 @@ from morphoscope.inference.ood import (
     METHOD,
     FeatureDistribution,
     fit_distribution,
-    keep_distribution,
     kept_distances,
     read_distribution,
+    write_distribution,
 )
 from morphoscope.inference.predictor import Predictor, mean_over_views
 from morphoscope.labels.scheme import Scheme
@@ -166,7 +166,7 @@ def calibration_results(
     correction = calibration.correction
     return {
         "method": correction.method,
-        "words": calibration.words,
+        "words": calibration.description,
         "galaxies": calibration.galaxies,
         "temperature": getattr(correction, "temperature", None),
         "held_out": calibration.held_out,
@@ -281,7 +281,7 @@ def held_out_of(predictor: Predictor, store: Store, split: Split) -> HeldOut | N
 def finish(predictor: Predictor, held_out: HeldOut, split: Split) -> None:
     """Write the feature distribution, with the validation galaxies' distances, into the run and predictor."""
     predictor.distribution = held_out.complete(~np.isin(split.validation, split.test))
-    keep_distribution(predictor.run, predictor.distribution)
+    write_distribution(predictor.run, predictor.distribution)
 
 
 def training_features(predictor: Predictor, store: Store, split: Split) -> np.ndarray:

@@ -45,9 +45,9 @@ class Calibration(BaseModel):
         return self.correction(predictions_NK)
 
     @property
-    def words(self) -> str:
-        """What it is, for people."""
-        return f"{self.correction.words}; chosen on {self.galaxies} validation galaxies"
+    def description(self) -> str:
+        """One line for people."""
+        return f"{self.correction.description}; chosen on {self.galaxies} validation galaxies"
 
 
 class CalibrationFile(BaseModel):
@@ -145,7 +145,7 @@ def calibration_of(run: Run, views: int) -> Calibration | None:
     return kept.views.get(views) if kept is not None else None
 
 
-def keep_calibrations(run: Run, fitted: dict[int, Calibration]) -> None:
+def write_calibrations(run: Run, fitted: dict[int, Calibration]) -> None:
     """Write calibrations, by number of views, into a run, beside those of other numbers of views."""
     before = read_calibration(run)
     views = {**(before.views if before is not None else {}), **fitted}
@@ -157,7 +157,7 @@ def keep_calibrations(run: Run, fitted: dict[int, Calibration]) -> None:
     write_json(run.path / FILE, document)
 
 
-def why_none(run: Run, views: int) -> str:
+def why_uncalibrated(run: Run, views: int) -> str:
     """Why predictions are not calibrated, for people."""
     kept = read_calibration(run)
     if kept is None:

@@ -75,15 +75,15 @@ class Ensemble:
         return all(member.has_ood_score for member in self.members)
 
     @property
-    def calibration_words(self) -> str:
+    def calibration_description(self) -> str:
         """How the members' predictions are calibrated."""
-        words = [f"{member.run.name}: {member.calibration_words}" for member in self.members]
+        words = [f"{member.run.name}: {member.calibration_description}" for member in self.members]
         return f"of each member, then averaged ({'; '.join(words)})"
 
     @property
-    def precision_words(self) -> str:
+    def precision_description(self) -> str:
         """The precision of every member, for provenance."""
-        return "; ".join(dict.fromkeys(member.precision_words for member in self.members))
+        return "; ".join(dict.fromkeys(member.precision_description for member in self.members))
 
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The mean of the members' calibrated predictions, (N, K) float32.
@@ -130,8 +130,8 @@ def check_members(runs: Sequence[Run]) -> None:
     for run in others:
         if run.scheme.kind != first.scheme.kind or run.scheme.output_names != first.scheme.output_names:
             raise UsageError(
-                f"{run.path} answers {_some(run)} and {first.path} {_some(first)}; members of an ensemble "
-                "must have learned the same labels, in the same order"
+                f"{run.path} predicts {_some(run)} and {first.path} {_some(first)}; members of an ensemble "
+                "must have been trained on the same labels, in the same order"
             )
         difference = _other_cutout(run.header.store, first.header.store)
         if difference:

@@ -25,7 +25,7 @@ class DropoutSamples:
         name: of the run, for messages.
 
     Raises:
-        UsageError: the head has no dropout, or fewer than two samples were asked for.
+        UsageError: the head has no dropout, or ``samples`` is under two.
     """
 
     def __init__(self, head: nn.Module, samples: int, *, seed: int, name: str) -> None:

@@ -144,7 +144,7 @@ def kept_distances(distances_H: np.ndarray) -> np.ndarray:
     return distances_H[np.linspace(0, len(distances_H) - 1, MOST_HELD_OUT).round().astype(int)]
 
 
-def keep_distribution(run: Run, distribution: FeatureDistribution) -> None:
+def write_distribution(run: Run, distribution: FeatureDistribution) -> None:
     """Write a feature distribution into a run."""
     from safetensors.numpy import save_file
 
@@ -154,15 +154,15 @@ def keep_distribution(run: Run, distribution: FeatureDistribution) -> None:
         "floor": np.array([distribution.floor], np.float64),
     }
     tensors |= {f"held_out.{views}": distances for views, distances in distribution.held_out.items()}
-    said = {
+    header = {
         "format_version": FORMAT_VERSION,
         "method": METHOD,
         "galaxies": distribution.galaxies,
         "weights_sha256": run.header.weights_sha256,
     }
-    note = {KIND: json.dumps(said)}  # one entry: safetensors writes several in any order
+    metadata = {KIND: json.dumps(header)}  # one entry: safetensors writes several in any order
     with files.atomic_file(run.path / FILE) as path:
-        save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path, note)
+        save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path, metadata)
         path.chmod(0o644)  # safetensors leaves its files readable by their owner alone
 
 
@@ -179,13 +179,13 @@ def read_distribution(run: Run) -> FeatureDistribution | None:
         f"{path} is damaged: it is not the feature distribution of a run; remove it, then run "
         f"'morphoscope calibrate {run.path}'"
     )
-    said, tensors = _content(path, damaged)
+    header, tensors = _content(path, damaged)
     try:
-        version, galaxies = int(said["format_version"]), int(said["galaxies"])
+        version, galaxies = int(header["format_version"]), int(header["galaxies"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MorphoscopeError(damaged) from error
     check_version(version, FORMAT_VERSION, path)
-    if said.get("weights_sha256") != run.header.weights_sha256:
+    if header.get("weights_sha256") != run.header.weights_sha256:
         raise MorphoscopeError(
             f"{path} was made with other weights than the run has; remove it, then run "
             f"'morphoscope calibrate {run.path}'"
@@ -206,7 +206,7 @@ def read_distribution(run: Run) -> FeatureDistribution | None:
 
 
 def _content(path: Path, damaged: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What the file says of itself, and its arrays."""
+    """The file's own header, and its arrays."""
     from safetensors import SafetensorError, safe_open
 
     if path.stat().st_size > LARGEST_FILE:
@@ -215,13 +215,13 @@ def _content(path: Path, damaged: str) -> tuple[dict[str, Any], dict[str, np.nda
         )
     try:
         with safe_open(path, framework="numpy") as file:
-            said = json.loads((file.metadata() or {})[KIND])
+            header = json.loads((file.metadata() or {})[KIND])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise MorphoscopeError(damaged) from error
-    if not isinstance(said, dict):
+    if not isinstance(header, dict):
         raise MorphoscopeError(damaged)
-    return said, tensors
+    return header, tensors
 
 
 def _is_whole(found: FeatureDistribution) -> bool:

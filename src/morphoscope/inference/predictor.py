@@ -18,7 +18,7 @@ import torch
 from morphoscope.augment.cpu import Augmenter
 from morphoscope.augment.cpu import views as views_of
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.inference.calibration import Calibration, calibration_of, why_none
+from morphoscope.inference.calibration import Calibration, calibration_of, why_uncalibrated
 from morphoscope.inference.mc_dropout import DropoutSamples
 from morphoscope.inference.ood import FILE, FeatureDistribution, read_distribution
 from morphoscope.models.precision import autocast_type, best_device
@@ -107,14 +107,16 @@ class Predictor:
         return self.run.header.store.image_shape[0]
 
     @property
-    def calibration_words(self) -> str:
+    def calibration_description(self) -> str:
         """How predictions are calibrated, or why not, for people and for provenance."""
         if self.calibration is not None:
-            return self.calibration.words
-        return why_none(self.run, self.views) if self.calibrated else "none: the network's own answers"
+            return self.calibration.description
+        if not self.calibrated:
+            return "none: the network's own predictions"
+        return why_uncalibrated(self.run, self.views)
 
     @property
-    def precision_words(self) -> str:
+    def precision_description(self) -> str:
         """The floating-point precision, for provenance: it changes probabilities in the third digit."""
         precision = "bf16" if self.precision is torch.bfloat16 else "fp32"
         order = ", channels_last" if self.run.recipe.training.channels_last else ""

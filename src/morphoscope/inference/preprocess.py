@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 class CropResizePlan:
     """Nothing, or a centre crop (None: the largest square) and a resize."""
 
-    kind: str  # "stored", "asked", "training" or "scaled"
+    kind: str  # "stored", "requested", "training" or "scaled"
     crop: int | None = None
     size: int | None = None
 
-    def words(self, height: int, width: int) -> str:
+    def description(self, height: int, width: int) -> str:
         """One sentence for the user; empty where nothing is done."""
         if self.kind == "stored":
             return ""
         what = f"the central {self.crop} px are taken" if self.crop else "the largest centred square is taken"
         why = {
-            "asked": "as asked",
+            "requested": "as requested",
             "training": "as for the training",
             "scaled": "which assumes that they show as much sky as the training's; pass --crop if not",
         }[self.kind]
@@ -73,7 +73,7 @@ def crop_resize_plan(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | No
             f"the image is {image_HWC.shape}; (height, width, {channels}) was expected, as in the training"
         )
     if crop is not None:
-        return CropResizePlan("asked", crop, side)
+        return CropResizePlan("requested", crop, side)
     if image_HWC.shape == facts.image_shape:
         return CropResizePlan("stored")
     if facts.crop is not None and min(image_HWC.shape[:2]) >= facts.crop:

@@ -32,22 +32,22 @@ class Correction(BaseModel, ABC, frozen=True, extra="forbid", allow_inf_nan=Fals
 
     @property
     @abstractmethod
-    def words(self) -> str:
-        """What it is, for people."""
+    def description(self) -> str:
+        """One line for people."""
 
 
 class Unchanged(Correction, frozen=True):
-    """The network's own answers."""
+    """The network's own predictions."""
 
     method: Literal["none"] = "none"
 
     def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
-        """The answers themselves."""
+        """The predictions themselves."""
         return np.asarray(predictions_NK, np.float32)
 
     @property
-    def words(self) -> str:
-        """What it is, for people."""
+    def description(self) -> str:
+        """One line for people."""
         return "none"
 
 
@@ -68,8 +68,8 @@ class Temperature(Correction, frozen=True):
         return softmax(_logarithms(predictions_NK) / self.temperature, axis=1).astype(np.float32)
 
     @property
-    def words(self) -> str:
-        """What it is, for people."""
+    def description(self) -> str:
+        """One line for people."""
         return f"temperature {self.temperature:.3f}"
 
 
@@ -109,8 +109,8 @@ class VoteCurves(Correction, frozen=True):
         return np.stack([curve(stated_NK[:, k]) for k, curve in enumerate(self.curves)], axis=1)
 
     @property
-    def words(self) -> str:
-        """What it is, for people."""
+    def description(self) -> str:
+        """One line for people."""
         if self.method == "tree":
             return "scaled to the sums of the decision tree"
         curves = {"beta": "a beta curve", "isotonic": "an isotonic curve"}[self.method]

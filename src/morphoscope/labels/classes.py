@@ -271,8 +271,8 @@ class Classes(Scheme, frozen=True):
         columns.append(Column("entropy", pa.float32(), "entropy of the class probabilities, in nats"))
         if sets is not None:
             meaning = (
-                f"classes that hold the truth for a share of {sets.words} like the training's, the most "
-                f"probable first, separated by {SEPARATOR}"
+                f"classes that hold the truth for a share of {sets.description} like the training's, the "
+                f"most probable first, separated by {SEPARATOR}"
             )
             columns.append(Column("set", pa.string(), meaning, ucd="src.morph.type"))
         return columns

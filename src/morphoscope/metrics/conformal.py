@@ -43,7 +43,7 @@ class Sets:
     least_K: np.ndarray
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What they are, for people."""
         where = "within every class" if self.per_class else "over all galaxies"
         return f"{self.coverage:g} {where}"

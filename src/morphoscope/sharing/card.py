@@ -26,7 +26,7 @@ _JUDGED = "The labels are people's judgements and carry their biases with distan
 
 
 @dataclass(frozen=True)
-class Wording:
+class CardDetails:
     """Statements of a card that cannot be taken from the run.
 
     Attributes:
@@ -38,21 +38,21 @@ class Wording:
     authors: str = ""
 
 
-def model_card(run: Run, *, name: str, digest: str, wording: Wording, half: bool = False) -> str:
+def model_card(run: Run, *, name: str, digest: str, details: CardDetails, half: bool = False) -> str:
     """The card as Markdown with a YAML header.
 
     Args:
         run: the run.
         name: by which it is loaded: the folder's name, or ``hf-hub:owner/name``.
         digest: SHA-256 of the weights.
-        wording: licence and authors.
+        details: licence and authors.
         half: the weights were rounded to half precision after the evaluation.
     """
     metrics = run.metrics()
     parts = [
-        _head(run, metrics, wording),
+        _head(run, metrics, details),
         f"# {run.name}",
-        _about(run, wording),
+        _about(run, details),
         _loading(name, run.scheme.outputs),
         _data(run, metrics),
         _results(run, metrics),
@@ -64,14 +64,14 @@ def model_card(run: Run, *, name: str, digest: str, wording: Wording, half: bool
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _head(run: Run, metrics: dict[str, Any], wording: Wording) -> str:
+def _head(run: Run, metrics: dict[str, Any], details: CardDetails) -> str:
     classes, report = run.scheme.class_names is not None, report_of(run.scheme.kind)
     head: dict[str, Any] = {
         "library_name": "morphoscope",
         "tags": ["morphoscope", "astronomy", "galaxies", "galaxy-morphology"],
     }
-    if wording.licence:
-        head["license"] = wording.licence
+    if details.licence:
+        head["license"] = details.licence
     if classes:
         head["pipeline_tag"] = "image-classification"
     if metrics.get("test"):
@@ -87,7 +87,7 @@ def _head(run: Run, metrics: dict[str, Any], wording: Wording) -> str:
     return f"---\n{text}---"
 
 
-def _about(run: Run, wording: Wording) -> str:
+def _about(run: Run, details: CardDetails) -> str:
     recipe, header = run.recipe, run.header
     kind = report_of(run.scheme.kind).card_answer
     lines = [
@@ -96,8 +96,8 @@ def _about(run: Run, wording: Wording) -> str:
         f"Trained with the recipe `{recipe.name}` of morphoscope {header.program_version or __version__}; "
         f"start: {header.start or 'not recorded'}.",
     ]
-    if wording.authors:
-        lines.append(f"By {wording.authors}.")
+    if details.authors:
+        lines.append(f"By {details.authors}.")
     return "\n".join(lines)
 
 
@@ -172,7 +172,7 @@ def _calibration(run: Run, metrics: dict[str, Any]) -> str:
                 lines.append(f"| {name} | {plain(before[key])} | {plain(after[key])} |")
     else:
         fitted = _fitted(run)
-        words = "; ".join(f"{views} views: {each.words}" for views, each in fitted.items())
+        words = "; ".join(f"{views} views: {each.description}" for views, each in fitted.items())
         lines.append(words or "None: the network's probabilities are uncorrected and may be overconfident.")
     if sets := metrics.get("sets"):
         covered = sets["marginal"]

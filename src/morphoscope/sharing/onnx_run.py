@@ -64,19 +64,21 @@ def open_exported(onnx: Path | str) -> ExportedRun:
         MorphoscopeError: one of them is damaged, or from a newer version.
     """
     onnx = Path(onnx)
-    said = read_preparation(onnx)
+    preparation = read_preparation(onnx)
     header = Header(
         state="finished",
-        scheme=said.scheme,
-        store=said.store,
-        parameters=said.parameters,
-        start=said.start,
-        weights_sha256=said.weights_sha256,
-        program_version=said.versions.get("morphoscope", ""),
-        created=said.created,
+        scheme=preparation.scheme,
+        store=preparation.store,
+        parameters=preparation.parameters,
+        start=preparation.start,
+        weights_sha256=preparation.weights_sha256,
+        program_version=preparation.versions.get("morphoscope", ""),
+        created=preparation.created,
     )
-    texts = {} if said.calibration is None else {CALIBRATION: said.calibration.model_dump_json()}
-    return ExportedRun(onnx, said.recipe, header, onnx=onnx, texts=texts)
+    texts = (
+        {} if preparation.calibration is None else {CALIBRATION: preparation.calibration.model_dump_json()}
+    )
+    return ExportedRun(onnx, preparation.recipe, header, onnx=onnx, texts=texts)
 
 
 def through_onnx(run: Run) -> OnnxRun:
@@ -92,8 +94,8 @@ def through_onnx(run: Run) -> OnnxRun:
         return run
     onnx = run.path / CACHE
     with contextlib.suppress(MorphoscopeError):  # missing, damaged or outdated: export again
-        said = read_preparation(onnx)
-        if said.weights_sha256 == run.header.weights_sha256:
+        preparation = read_preparation(onnx)
+        if preparation.weights_sha256 == run.header.weights_sha256:
             return OnnxRun(run.path, run.recipe, run.header, onnx=onnx)
     if run.path.parent == NETWORKS or not _takes_files(run.path):
         folder = tempfile.mkdtemp(prefix="morphoscope-")

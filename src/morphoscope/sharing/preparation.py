@@ -148,9 +148,9 @@ def preparation_of(
     )
 
 
-def write_preparation(place: Path, preparation: Preparation) -> None:
+def write_preparation(path: Path, preparation: Preparation) -> None:
     """Write it as JSON, atomically."""
-    write_json(place, preparation.model_dump(mode="json"))
+    write_json(path, preparation.model_dump(mode="json"))
 
 
 def read_preparation(onnx: Path) -> Preparation:
@@ -160,19 +160,19 @@ def read_preparation(onnx: Path) -> Preparation:
         UsageError: there is no such file, or nothing beside it.
         MorphoscopeError: it is damaged, from a newer program, or belongs to another ONNX file.
     """
-    place = sidecar(onnx)
+    path = sidecar(onnx)
     if not onnx.is_file():
         raise UsageError(f"{onnx} does not exist; make one with 'morphoscope export RUN --onnx {onnx}'")
-    if not place.is_file():
+    if not path.is_file():
         raise UsageError(
-            f"{place} is missing: it lies beside {onnx.name} and says how images are prepared; copy both, or "
+            f"{path} is missing: it lies beside {onnx.name} and says how images are prepared; copy both, or "
             "make both with 'morphoscope export'"
         )
     preparation = understood(
-        Preparation, read_document(place), json.loads, place, "the description of an ONNX file"
+        Preparation, read_document(path), json.loads, path, "the description of an ONNX file"
     )
     if files.sha256_of(onnx) != preparation.onnx_sha256:
         raise MorphoscopeError(
-            f"{onnx} is not the file that {place.name} describes (its checksum differs); export the run again"
+            f"{onnx} is not the file that {path.name} describes (its checksum differs); export the run again"
         )
     return preparation

@@ -1,11 +1,9 @@
-"""A run as a folder that others can load: weights, recipe, scheme, calibration, reference, metrics, and a
-model card.
+"""Publish a run: a folder that others can load, with weights, recipe, label scheme, calibration, feature
+distribution, metrics and a model card.
 
-The folder is a run: ``ms.load(folder)`` and every command read it back, with the same answers to the last
-bit unless the weights are halved. Left out is what shows galaxies or names files of this machine:
-predictions, figures, report, split.
-
-What a run says of the machine it was made on stays there.
+``ms.load(folder)`` and every command read it like any run; predictions are identical to the last bit unless
+the weights are halved. Whatever shows galaxies or names files on this machine is left out: predictions,
+figures, report, split.
 """
 
 from __future__ import annotations
@@ -20,11 +18,11 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.calibration import read_calibration
-from morphoscope.inference.ood import keep_distribution, read_distribution
+from morphoscope.inference.ood import read_distribution, write_distribution
 from morphoscope.models.hub import portable_name
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, StoreFacts, write_header
-from morphoscope.sharing.card import Wording, model_card
+from morphoscope.sharing.card import CardDetails, model_card
 from morphoscope.sharing.hub import is_hub_name, upload
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ def publish(
     run: Run,
     to: Path | str,
     *,
-    wording: Wording | None = None,
+    details: CardDetails | None = None,
     half: bool = False,
     private: bool = False,
     overwrite: bool = False,
@@ -47,9 +45,9 @@ def publish(
     Args:
         run: a finished run.
         to: a folder to make, or ``hf-hub:owner/name``.
-        wording: what the card says that the run does not know: licence, its authors.
-        half: weights of two or more dimensions in half precision, so the folder is half as large; the network
-            computes in the same format as before.
+        details: licence and authors, which the run does not record.
+        half: store weights of two or more dimensions in half precision, which halves the folder's size; the
+            network computes in the same precision as before.
         private: on the hub: only its owner sees it.
         overwrite: replace a published folder that is there.
 
@@ -64,43 +62,43 @@ def publish(
     if is_hub_name(str(to)):
         with tempfile.TemporaryDirectory(prefix="morphoscope-") as made:
             folder = Path(made) / "run"
-            _write(run, folder, wording or Wording(), name=str(to), half=half, overwrite=False)
+            _write(run, folder, details or CardDetails(), name=str(to), half=half, overwrite=False)
             return upload(folder, str(to), private=private)
     folder = Path(to)
     if folder.resolve() == run.path.resolve():
         raise UsageError(f"{folder} is the run itself; choose another folder to publish it in")
-    _write(run, folder, wording or Wording(), name=folder.name, half=half, overwrite=overwrite)
+    _write(run, folder, details or CardDetails(), name=folder.name, half=half, overwrite=overwrite)
     return str(folder)
 
 
-def _write(run: Run, folder: Path, wording: Wording, *, name: str, half: bool, overwrite: bool) -> None:
+def _write(run: Run, folder: Path, details: CardDetails, *, name: str, half: bool, overwrite: bool) -> None:
     weights = run.path / WEIGHTS
     _check(run, weights)
-    with files.atomic_folder(folder, overwrite=overwrite, mark="run.yaml") as place:
+    with files.atomic_folder(folder, overwrite=overwrite, mark="run.yaml") as staging:
         if half:
-            _write_halved(weights, place / WEIGHTS)
+            _write_halved(weights, staging / WEIGHTS)
         else:
-            shutil.copyfile(weights, place / WEIGHTS)
-        digest = files.sha256_of(place / WEIGHTS)
+            shutil.copyfile(weights, staging / WEIGHTS)
+        digest = files.sha256_of(staging / WEIGHTS)
         header = run.header.model_copy(
             update={"store": portable_store(run.header.store), "weights_sha256": digest}
         )
         recipe = portable_recipe(run.recipe)
-        write_header(place, header)
-        (place / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        _share_measured(run, Run(place, recipe, header))
-        card = model_card(run, name=name, digest=digest, wording=wording, half=half)
-        (place / "README.md").write_text(card, encoding="utf-8")
+        write_header(staging, header)
+        (staging / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        _share_measured(run, Run(staging, recipe, header))
+        card = model_card(run, name=name, digest=digest, details=details, half=half)
+        (staging / "README.md").write_text(card, encoding="utf-8")
 
 
 def _share_measured(run: Run, published: Run) -> None:
-    """Calibration and reference, which name the weights they belong to, and what was measured."""
-    calibration, reference, metrics = read_calibration(run), read_distribution(run), run.metrics()
+    """Write calibration and feature distribution, which name the weights they belong to, and metrics."""
+    calibration, distribution, metrics = read_calibration(run), read_distribution(run), run.metrics()
     if calibration is not None:
         own = calibration.model_copy(update={"weights_sha256": published.header.weights_sha256})
         write_json(published.path / CALIBRATION, own.model_dump(mode="json"))
-    if reference is not None:
-        keep_distribution(published, reference)
+    if distribution is not None:
+        write_distribution(published, distribution)
     if metrics:
         write_json(published.path / "metrics.json", portable_values(metrics))
     history = run.path / "history.csv"
@@ -108,7 +106,7 @@ def _share_measured(run: Run, published: Run) -> None:
         shutil.copyfile(history, published.path / history.name)
 
 
-def _write_halved(weights: Path, place: Path) -> None:
+def _write_halved(weights: Path, path: Path) -> None:
     """The weights of two or more dimensions in half precision: they are nearly all of them.
 
     The others, biases and the statistics of normalisation, can be larger than half precision's 65504.
@@ -120,7 +118,7 @@ def _write_halved(weights: Path, place: Path) -> None:
 
     from morphoscope.models.pretrained import save_weights
 
-    save_weights({name: _halved(name, tensor) for name, tensor in load_file(weights).items()}, place)
+    save_weights({name: _halved(name, tensor) for name, tensor in load_file(weights).items()}, path)
 
 
 def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -91,11 +91,11 @@ def classify_picture(
     squares = cutouts(image, sources, factor=factor, size=predictor.input_side)
     if adapt is not None:
         adapt(squares[:ADAPT_TO])
-    answering = FullColumns(predictor)
+    full_columns = FullColumns(predictor)
     note_missing_scores(predictor)
-    answers, values = answering(squares)
+    answers, values = full_columns(squares)
     items = [Item(name, lambda: image, {"id": str(number)}) for number in range(len(sources))]
-    table = catalogue_table(predictor.scheme, items, answers, sets, answering.extras, values)
+    table = catalogue_table(predictor.scheme, items, answers, sets, full_columns.extras, values)
     table = _with_positions(table, (sources.x, sources.y, sources.radius, sides))
     return table, sources, image
 
@@ -149,7 +149,7 @@ def classify_mosaic(
         with closing(in_order(preprocess, everything)) as images:
             shown = (one.image for one in images if one.image is not None)
             adapt(list(islice(shown, ADAPT_TO)))
-    answering = FullColumns(predictor)
+    full_columns = FullColumns(predictor)
     note_missing_scores(predictor)
     tables, kept_rows = [], 0
     for chip, found in detected:
@@ -164,9 +164,9 @@ def classify_mosaic(
                 kept = [one for one in part if one.image is not None]
                 row += len(part)
                 if kept:
-                    answers, seen = answering([one.image for one in kept if one.image is not None])
+                    answers, seen = full_columns([one.image for one in kept if one.image is not None])
                     table = catalogue_table(
-                        predictor.scheme, [one.item for one in kept], answers, sets, answering.extras, seen
+                        predictor.scheme, [one.item for one in kept], answers, sets, full_columns.extras, seen
                     )
                     table = _with_positions(table, [column[rows] for column in values])
                     if len(detected) > 1:

@@ -41,7 +41,7 @@ def reliability(metrics: Mapping[str, Any]) -> Figure:
 def reliability_before_and_after(
     before: Mapping[str, Any], after: Mapping[str, Any], *, votes: bool = False
 ) -> Figure:
-    """Two reliability diagrams side by side: the network's own answers, and the corrected ones.
+    """Two reliability diagrams side by side: the network's own predictions, and the corrected ones.
 
     Args:
         before: as for :func:`reliability`.

@@ -1,4 +1,4 @@
-"""Images as people hand them over in Python: arrays, paths, or a folder, glob, table or store of them."""
+"""What ``predict`` and its like accept as images: arrays, paths, or a folder, glob, table or store."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from morphoscope.inference.preprocess import preprocess
 if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
 
-GivenImages = str | Path | np.ndarray | Sequence[np.ndarray | str | Path]
+ImagesLike = str | Path | np.ndarray | Sequence[np.ndarray | str | Path]
 
 
-def preprocessed_images(images: GivenImages, facts: StoreFacts) -> list[np.ndarray]:
-    """Images made like the training's, (S, S, C) uint8 each, in order.
+def preprocessed_images(images: ImagesLike, facts: StoreFacts) -> list[np.ndarray]:
+    """Preprocess images as for the training, (S, S, C) uint8 each, in order.
 
     Args:
         images: arrays (H, W, 3) uint8 of any size and image files, mixed as you like; one of them; or a
@@ -41,7 +41,7 @@ def preprocessed_images(images: GivenImages, facts: StoreFacts) -> list[np.ndarr
     return list(in_order(ready, _items(images, stretch_like(facts.stretch))))
 
 
-def _items(images: GivenImages, stretch: str) -> Iterable[Item]:
+def _items(images: ImagesLike, stretch: str) -> Iterable[Item]:
     if isinstance(images, str | Path):
         return open_input(images, stretch=stretch).items
     if isinstance(images, np.ndarray) and images.ndim == 3:
@@ -61,8 +61,8 @@ def _item(image: np.ndarray | str | Path, number: int, stretch: str) -> Item:
     return Item(f"image {number}", lambda: image)
 
 
-def first_readable(images: GivenImages, count: int, facts: StoreFacts) -> list[np.ndarray]:
-    """The first ``count`` images that can be read, made like the training's; all arrays that are given.
+def first_readable(images: ImagesLike, count: int, facts: StoreFacts) -> list[np.ndarray]:
+    """The first ``count`` images that can be read, preprocessed; of a list of arrays, all.
 
     Raises:
         UsageError: as for :func:`preprocessed_images`.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import morphoscope as ms
-from morphoscope.api.given_images import first_readable, preprocessed_images
+from morphoscope.api.image_inputs import first_readable, preprocessed_images
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.runs.run import StoreFacts
 
