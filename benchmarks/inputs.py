@@ -39,12 +39,12 @@ import cv2
 import numpy as np
 
 from morphoscope.augment.cpu import Augmenter
-from morphoscope.data.loader import Batches
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.images.decode import crop_and_resize, read_image
 from morphoscope.progress import track
 from morphoscope.recipes import Augment
+from morphoscope.training.loader import Batches
 
 if TYPE_CHECKING:
     import torch

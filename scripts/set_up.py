@@ -127,10 +127,9 @@ def _install():
     uv = [os.path.join(VENV, "bin", "uv"), "pip", "install", "--python", VENV_PYTHON, "-c", CONSTRAINTS]
     if not sys.stderr.isatty():
         uv.append("--quiet")
-    extras = [word for extra in ("imagenet", "onnx", "ray", "hats") for word in ("--extra", extra)]
     _run(
         "installing the packages of constraints.txt (the first time: about 3 GB to download)",
-        uv + ["--group", "dev", "--requirement", "pyproject.toml"] + extras,
+        uv + ["--group", "dev", "--requirement", "pyproject.toml", "--extra", "all"],
     )
     # The dev group brings the build backend, so building needs no second environment and no network.
     _run(

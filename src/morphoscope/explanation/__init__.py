@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from morphoscope.exports import lazy_exports
+from morphoscope.extras import need
+
+need(("torch", "captum"), "train", "a map of what a network looks at")
 
 if TYPE_CHECKING:
     from morphoscope.explanation.explain import Explainer, Maps

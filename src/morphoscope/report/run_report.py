@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morphoscope import files
+from morphoscope.extras import DRAWING, need
 from morphoscope.report.context import ReportContext
 from morphoscope.report.html.document import Page, PageHeader, rendered
 from morphoscope.report.kinds import report_of
@@ -35,6 +36,7 @@ def write_report(run: Run, store: Store | None = None) -> Path:
     Returns:
         The path of the page.
     """
+    need(DRAWING, "report", "report.html")
     with files.explained_os_errors(run.path):
         context = ReportContext.of(run, store)
         page = Page(run.path / "figures")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import need
 from morphoscope.models.hub import HUB, hub_reason, offline_when_unreachable
 from morphoscope.progress import note
 
@@ -26,6 +27,7 @@ def fetch(name: str) -> Path:
     Raises:
         MorphoscopeError: the hub cannot be reached, has no such run, or needs a token.
     """
+    need(("huggingface_hub",), "hub", name)
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
@@ -54,6 +56,7 @@ def upload(folder: Path, name: str, *, private: bool = False) -> str:
         UsageError: no token, or a revision in the name.
         MorphoscopeError: the hub cannot be reached or refuses.
     """
+    need(("huggingface_hub",), "hub", name)
     from huggingface_hub import HfApi, get_token
 
     repository = name.removeprefix(HUB)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import need
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.calibration import read_calibration
@@ -59,6 +60,8 @@ def publish(
         MorphoscopeError: the weights are not those that the training wrote or do not fit half precision, or
             the hub cannot be reached.
     """
+    if half:
+        need(("torch", "timm"), "train", "--half")
     if is_hub_name(str(to)):
         with tempfile.TemporaryDirectory(prefix="morphoscope-") as made:
             folder = Path(made) / "run"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from morphoscope.extras import need
 from morphoscope.recipes import Recipe, fields
 from morphoscope.studies.registry import recipes
 
@@ -18,7 +19,11 @@ def describe_recipes() -> list[dict[str, Any]]:
     of batch normalisation ("Total params" of Keras), ``parameters_trainable`` those that learn; ``outputs``
     is None where the labels decide it (the counts are then for one output). Networks are counted without
     memory for their parameters (torch's meta device).
+
+    Raises:
+        MissingExtra: torch and timm are not installed.
     """
+    need(("torch", "timm"), "train", "counting the parameters of networks")
     return [_described(recipe) for recipe in recipes().values()]
 
 

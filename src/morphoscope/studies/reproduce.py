@@ -7,6 +7,7 @@ from pathlib import Path
 
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
+from morphoscope.extras import DRAWING, TRAINING, need
 from morphoscope.studies.page import summary, write_study_page
 from morphoscope.studies.results import Results
 from morphoscope.studies.run import run_study
@@ -51,9 +52,12 @@ def study(
         progress: show a bar over the steps of each training.
 
     Raises:
+        MissingExtra: torch and the rest of the extra ``train`` are not installed.
         UsageError: the store's labels are not the study's, an unknown row, or ``out`` was begun otherwise.
         MorphoscopeError: no row could be trained.
     """
+    need(TRAINING, "train", "a study")
+    need(DRAWING, "report", "a study's page")
     which = find_study(which) if isinstance(which, str) else which
     store = store if isinstance(store, Store) else open_store(store)
     options = options or Options()

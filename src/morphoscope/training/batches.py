@@ -14,9 +14,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from morphoscope.augment.cpu import Augmenter
-from morphoscope.data.loader import Batches, Picked
 from morphoscope.data.store import Store
 from morphoscope.recipes import Recipe
+from morphoscope.training.loader import Batches, Picked
 
 
 class EpochOfBatches(Callback):

@@ -21,9 +21,9 @@ from morphoscope.models.hub import HubBackbone
 from morphoscope.models.network import Network, parameter_count
 from morphoscope.models.pretrained import save_weights
 from morphoscope.recipes import Recipe, differences
-from morphoscope.runs.environment import environment, peak_memory_gib
 from morphoscope.runs.run import Header, open_run, store_facts, write_header
 from morphoscope.training.callbacks import Epochs
+from morphoscope.training.environment import environment, peak_memory_gib
 from morphoscope.training.task import GalaxyTask
 
 RESUME = "resume"

@@ -9,7 +9,6 @@ from lightning import LightningModule
 from torchmetrics import Metric
 
 from morphoscope.augment.gpu import DeviceAugmenter
-from morphoscope.data.loader import Batch
 from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.network import Network
@@ -17,6 +16,7 @@ from morphoscope.recipes import Recipe
 from morphoscope.training.averaging import averaged
 from morphoscope.training.batches import size_in_epoch, warps_on
 from morphoscope.training.distributed import average_buffers, first_not_finite, is_shared, shared
+from morphoscope.training.loader import Batch
 from morphoscope.training.mixing import mix
 from morphoscope.training.optimisers import optimiser
 from morphoscope.training.schedules import schedule

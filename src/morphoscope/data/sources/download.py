@@ -14,6 +14,7 @@ from morphoscope.data.ingest import refuse_out, sha256_with_progress
 from morphoscope.data.sources.galaxy10 import ingest_galaxy10
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import need
 from morphoscope.progress import Bar, note
 
 GALAXY10_URL = "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5"
@@ -57,8 +58,9 @@ def fetch_galaxy10(
 
     Raises:
         UsageError: ``out`` exists.
-        MorphoscopeError: no connection, a wrong checksum, or no room on the disk.
+        MorphoscopeError: no connection, a wrong checksum, or no room on the disk; or h5py is not installed.
     """
+    need(("h5py",), "train", "an HDF5 file")
     out = Path(out)
     refuse_out(out, overwrite=overwrite)
     name = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1] or "Galaxy10_DECals.h5"

@@ -21,6 +21,7 @@ import pyarrow as pa
 from morphoscope.data.ingest import refuse_out, sha256_with_progress, write_store
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import need
 from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Classes
 
@@ -81,8 +82,10 @@ def ingest_galaxy10(
 
     Raises:
         UsageError: no such file, or ``out`` exists.
-        MorphoscopeError: the file is cut off or damaged, or its keys, shapes or labels are others.
+        MorphoscopeError: the file is cut off or damaged, or its keys, shapes or labels are others; or
+            h5py is not installed.
     """
+    need(("h5py",), "train", "an HDF5 file")
     h5, out = Path(h5), Path(out)
     if not h5.is_file():
         raise UsageError(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.extras import need
 
 SCHEMES = ("galaxy10", "votes")
 PROPORTIONS = ("equal", "galaxy10")
@@ -56,10 +57,11 @@ def simulate(
 
     Raises:
         UsageError: a name is unknown, a number impossible, or ``out`` exists already.
-        MorphoscopeError: the disk is full or too small.
+        MorphoscopeError: the disk is full or too small, or GalSim is not installed.
     """
     _check_numbers(count, size, seed, workers)
     _check_names(scheme, proportions, survey)
+    need(("galsim",), "simulate", "simulating galaxies")
     from morphoscope.progress import Bar
     from morphoscope.simulation.component_masks import COMPONENTS
     from morphoscope.simulation.rows import Job, Plan

@@ -29,6 +29,7 @@ from morphoscope.data.splits.file import Split, fingerprint, load_split
 from morphoscope.data.splits.stratify import stratified_parts
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.extras import need
 from morphoscope.labels.scheme import Scheme
 
 __all__ = ["SPLITS", "Split", "keep_together", "load_split", "make_split"]
@@ -150,6 +151,7 @@ def _tong(request: _Request) -> tuple[np.ndarray, ...]:
 
 def _ng(request: _Request) -> tuple[np.ndarray, ...]:
     """The published RMSE is Kaggle's, of 79,975 galaxies without public votes; here the 10 % stand in."""
+    need(("sklearn",), "train", "the split of study ng")
     from sklearn.model_selection import train_test_split
 
     rows = np.arange(len(request.strata))

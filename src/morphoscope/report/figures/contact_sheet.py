@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from morphoscope.errors import UsageError
+from morphoscope.extras import DRAWING, need
 from morphoscope.progress import note
 from morphoscope.report.figures import style
 from morphoscope.report.figures.data import image_cards
@@ -45,6 +46,7 @@ def check_sheet(out: Path, *, overwrite: bool = False) -> None:
     Raises:
         UsageError: another ending than .png, or something is there already.
     """
+    need(DRAWING, "report", "a picture of galaxies")
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out}: the galaxies are drawn as PNG; choose a name that ends in .png")
     if out.exists() and not overwrite:

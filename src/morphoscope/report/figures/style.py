@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from morphoscope import files
+from morphoscope.extras import DRAWING, need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,6 +112,7 @@ def _settings() -> dict[str, object]:
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
     """Use the project's matplotlib settings inside this block."""
+    need(DRAWING, "report", "a figure")
     import matplotlib
 
     with matplotlib.rc_context(cast("Any", _settings())), warnings.catch_warnings():

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morphoscope.augment.cpu import Augmenter
-from morphoscope.data.loader import Batches, occurrences
 from morphoscope.data.store import StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
+from morphoscope.training.loader import Batches, occurrences
 
 
 @pytest.fixture(scope="module")
