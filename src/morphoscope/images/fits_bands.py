@@ -15,7 +15,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from morphoscope.images.bands import (
 )
 from morphoscope.images.coverage import uncovered
 from morphoscope.images.filters import names_of
+from morphoscope.images.fits_plain import plain_image
 from morphoscope.images.limits import check_pixels, most_bytes, too_many_bytes
 from morphoscope.images.photometry import flux_of
 from morphoscope.images.stretch import Flux
@@ -120,17 +121,12 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
     Raises:
         MorphoscopeError: damaged, no image in it, more than three planes, or a band is not there.
     """
-    from astropy.io import fits
-
     content = unpacked(content, name, most=most_bytes())
-    _check_counts(content, name)
+    plain = plain_image(content)
+    if plain is None:
+        _check_counts(content, name)
     try:
-        with (
-            without_warnings(),
-            fits.open(
-                io.BytesIO(content), memmap=False, output_verify="ignore", do_not_scale_image_data=True
-            ) as units,
-        ):
+        with nullcontext([plain]) if plain is not None else _parts(content) as units:
             images = pictures(units)
             if not images:
                 raise MorphoscopeError(
@@ -150,6 +146,16 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
     except Exception as error:  # astropy raises anything at all on bytes that are not what it expects
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MorphoscopeError(f"{name}: is damaged or cut off ({reason})") from error
+
+
+@contextmanager
+def _parts(content: bytes) -> Iterator[Any]:
+    """The parts of any FITS file, by astropy."""
+    from astropy.io import fits
+
+    options: dict[str, Any] = {"output_verify": "ignore", "do_not_scale_image_data": True}
+    with without_warnings(), fits.open(io.BytesIO(content), memmap=False, **options) as units:
+        yield units
 
 
 def _header_of(unit: Any) -> Header:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.images.fits_bands import card, without_warnings
+from morphoscope.images.fits_plain import PlainHeader
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -152,7 +153,8 @@ def _by_astropy(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.n
     from astropy.wcs import WCS
 
     with without_warnings():
-        wcs: Any = WCS(header, naxis=2).celestial
+        whole = header.to_astropy() if isinstance(header, PlainHeader) else header
+        wcs: Any = WCS(whole, naxis=2).celestial
 
     def sky(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with without_warnings():

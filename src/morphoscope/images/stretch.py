@@ -125,6 +125,8 @@ def rendered(
         MorphoscopeError: sizes differ, a band has no pixel with data, "as-served" meets values beyond 0..255,
             or a published stretch has no scale for a band.
     """
+    import cv2  # here, for the names of the stretches are asked for without it
+
     check_stretch(stretch)
     if len({band.shape for band in bands}) != 1:
         sizes = ", ".join("×".join(map(str, band.shape)) for band in bands)
@@ -147,16 +149,22 @@ def rendered(
         levels_BHW = np.where(lost_HW, sky_B[:, None, None], levels_BHW)
     if len(levels_BHW) == 2:
         levels_BHW = np.stack([levels_BHW[0], levels_BHW.mean(axis=0), levels_BHW[1]])
+    # Step by step in one array: new memory for each step would take as long as the arithmetic.
     scaled_BHW = _curved(levels_BHW, scaling)
-    grey_BHW = np.rint(255.0 * np.clip(scaled_BHW, 0.0, 1.0)).astype(np.uint8)
-    image_HWC = np.ascontiguousarray(np.broadcast_to(grey_BHW, (3, *grey_BHW.shape[1:])).transpose(1, 2, 0))
+    np.clip(scaled_BHW, 0.0, 1.0, out=scaled_BHW)
+    scaled_BHW *= 255.0
+    grey_BHW = np.rint(scaled_BHW, out=scaled_BHW).astype(np.uint8)
+    image_HWC = np.asarray(cv2.merge(list(grey_BHW) * (1 if len(grey_BHW) == 3 else 3)))
     return image_HWC, Rendering(0.0 if whole else float(lost_HW.mean()), scaling)
 
 
 def _levels(
     planes_BHW: np.ndarray, values: list[np.ndarray], stretch: str, name: str, flux: Sequence[Flux]
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Each band in the units of the stretch's curve, the level of its sky in them, and what was done."""
+    """Each band in the units of the stretch's curve, the level of its sky in them, and what was done.
+
+    The planes may be overwritten.
+    """
     if stretch == "as-served":
         low, high = min(v.min() for v in values), max(v.max() for v in values)
         if low < 0 or high > 255:
@@ -183,8 +191,11 @@ def _levels(
     scaling = "lupton" if len(values) == 1 else "lupton, by noise" if unit_B is None else "lupton, one scale"
     if unit_B is not None:  # the noise of the middle band of three, between those of two
         noise_B = np.exp(np.median(np.log(noise_B * unit_B))).astype(np.float32) / unit_B
-    levels_BHW = SKY_LEVEL + SKY_NOISE * (planes_BHW - sky_B[:, None, None]) / noise_B[:, None, None]
-    return levels_BHW, np.full(len(values), SKY_LEVEL, np.float32), scaling
+    planes_BHW -= sky_B[:, None, None]
+    planes_BHW *= SKY_NOISE
+    planes_BHW /= noise_B[:, None, None]
+    planes_BHW += SKY_LEVEL
+    return planes_BHW, np.full(len(values), SKY_LEVEL, np.float32), scaling
 
 
 def _named_survey(flux: Sequence[Flux]) -> str:
@@ -221,9 +232,17 @@ def _one_unit(flux: Sequence[Flux], noise_B: np.ndarray) -> np.ndarray | None:
 def _curved(levels_BHW: np.ndarray, scaling: str) -> np.ndarray:
     if scaling in PUBLISHED:
         return lupton(np.maximum(levels_BHW, 0.0), PUBLISHED[scaling].softening)
+    if scaling.startswith("lupton") and len(levels_BHW) == 1:  # the same without colours to keep
+        levels_BHW *= np.float32(SOFTENING)
+        _arcsinh(np.maximum(levels_BHW, 0.0, out=levels_BHW))
+        levels_BHW /= np.sqrt(np.float32(SOFTENING))
+        return levels_BHW
     if scaling.startswith("lupton"):  # colours are kept where one band would saturate
-        picture_BHW = np.maximum(lupton(levels_BHW, SOFTENING), 0.0)
-        return picture_BHW / np.maximum(picture_BHW.max(axis=0), 1.0)
+        picture_BHW = lupton(levels_BHW, SOFTENING)
+        np.maximum(picture_BHW, 0.0, out=picture_BHW)
+        brightest_HW = picture_BHW.max(axis=0)
+        picture_BHW /= np.maximum(brightest_HW, 1.0, out=brightest_HW)
+        return picture_BHW
     return np.arcsinh(10.0 * levels_BHW) / np.arcsinh(10.0) if scaling == "asinh" else levels_BHW
 
 
@@ -240,9 +259,23 @@ def lupton(planes_BHW: np.ndarray, softening: float) -> np.ndarray:
     Returns:
         (B, H, W), not clipped.
     """
-    mean_HW, q = np.maximum(planes_BHW.mean(axis=0), 1e-6), np.float32(softening)
-    gain_HW = np.arcsinh(q * mean_HW) / np.sqrt(q) / mean_HW
+    q = np.float32(softening)
+    mean_HW = planes_BHW.mean(axis=0)
+    np.maximum(mean_HW, 1e-6, out=mean_HW)
+    gain_HW = _arcsinh(q * mean_HW)
+    gain_HW /= np.sqrt(q)
+    gain_HW /= mean_HW
     return planes_BHW * gain_HW
+
+
+def _arcsinh(values: np.ndarray) -> np.ndarray:
+    """The arcsinh of values from 0 up, in their own memory; numpy takes thrice as long for float32."""
+    np.minimum(values, 1e18, out=values)  # its square is finite
+    root = values * values
+    root += 1.0
+    np.sqrt(root, out=root)
+    root += values
+    return np.log(root, out=values)
 
 
 def sky_of(values: np.ndarray) -> tuple[float, float]:
