@@ -49,6 +49,15 @@ def _open_regular(path: str, flags: int) -> int:
     return handle
 
 
+def cache_folder() -> Path:
+    """Where this program may keep what it can make again: ``$XDG_CACHE_HOME`` or ``~/.cache``, morphoscope.
+
+    It need not exist, and it may not be writable.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "morphoscope"
+
+
 def partial_name(target: Path) -> Path:
     """A hidden sibling of ``target`` to write into before the rename: ``.NAME.partial-PID-xxxx``."""
     return _sibling(target, _PARTIAL)

@@ -87,7 +87,7 @@ def test_features_are_those_before_the_head_averaged_over_the_views(runs: list[P
     assert features.shape == (9, predictor.feature_count)
     assert features.dtype == np.float32
     with torch.inference_mode():
-        outputs = predictor.network.head(torch.from_numpy(features))
+        outputs = predictor.torch_engine().network.head(torch.from_numpy(features))
         own = predictor.scheme.probabilities(outputs).numpy()
     assert own == pytest.approx(ms.load(runs[0], calibrated=False).predict(images), abs=1e-5)
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
@@ -166,7 +166,7 @@ def test_several_runs_answer_with_the_mean_and_say_how_much_they_disagree(
     expected = -(mean * np.log(mean)).sum(axis=1) - entropies.mean(axis=0)
     assert table["mutual_information"].to_numpy() == pytest.approx(expected, abs=1e-5)
     assert table["p_small"].to_numpy() == pytest.approx(mean[:, 0], abs=1e-5)
-    strange = [ms.load(run).predictor.predict(images).ood_score_N for run in runs]
+    strange = [np.asarray(ms.load(run).predictor.predict(images).ood_score_N) for run in runs]
     assert table["out_of_distribution"].to_numpy() == pytest.approx(np.mean(strange, axis=0), rel=1e-3)
     said = read_provenance(tmp_path / "c.parquet")
     assert said["run"] == "one,two"
@@ -282,7 +282,7 @@ def test_the_command_line(runs: list[Path], blobs: Store, embedded: Path, tmp_pa
     sheet = tmp_path / "like.png"
     printed = call("similar", runs[0], embedded, "--to", "g3", "--count", 4, "--out", sheet)
     assert len(printed.splitlines()) == 5
-    assert cv2.imread(str(sheet)).shape[1] > 300
+    assert cv2.imread(str(sheet)).shape[1] > 300  # type: ignore[union-attr]
     found = json.loads(call("similar", runs[0], embedded, "--to", "g3", "--count", 4, "--json"))
     assert [row["id"] for row in found] == [line.split()[1] for line in printed.splitlines()[1:]]
     assert {"id", "source", "similarity", "row", "predicted"} <= set(found[0])

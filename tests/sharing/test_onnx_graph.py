@@ -9,13 +9,14 @@ import torch
 
 from morphoscope import api, extras
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.engine import export
+from morphoscope.inference.engine.export import TOLERANCE, compared, write_graph
+from morphoscope.inference.engine.onnx_engine import OnnxEngine
+from morphoscope.inference.engine.preparation import read_preparation
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
 from morphoscope.runs.run import Run
-from morphoscope.sharing import onnx_graph
-from morphoscope.sharing.onnx_graph import TOLERANCE, OnnxNetwork, compared, write_graph
-from morphoscope.sharing.preparation import read_preparation
 from morphoscope.studies.registry import find_recipe
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
@@ -35,9 +36,10 @@ def lively(network: Network, side: int, *, afresh: bool, spread: float = 3.0) ->
                 torch.nn.init.kaiming_normal_(module.weight, generator=draw)
     network.eval()
     images = torch.cat(
-        [torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in onnx_graph._trial_images(side, 3)]
+        [torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in export._trial_images(side, 3)]
     )
-    last = network.head[-1]
+    *_, last = network.head.modules()
+    assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
         logits = network(images)
         last.weight *= spread / logits.std(dim=0).mean()
@@ -79,11 +81,11 @@ def test_the_file_answers_as_the_run_does_for_any_number_of_galaxies(run: Run, e
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     for count in (1, 2, 12):
         prepared = predictor.prepared(stored[:count]).transpose(0, 3, 1, 2).astype(np.float32)
-        probabilities, logits, features = session.run(None, {"images": prepared})
+        probabilities, logits, features = map(np.asarray, session.run(None, {"images": prepared}))
         np.testing.assert_allclose(probabilities, predictor.probabilities(stored[:count]), atol=1e-5)
         shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(probabilities, shares, atol=1e-6)
-        expected = predictor.network.embed(torch.from_numpy(prepared)).detach().numpy()
+        expected = predictor.torch_engine().network.embed(torch.from_numpy(prepared)).detach().numpy()
         np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -111,22 +113,24 @@ def test_the_json_says_how_to_prepare_images(run: Run, exported: Path):
 def test_neither_file_names_a_folder_of_this_machine(run: Run, exported: Path):
     for place in (exported, exported.with_suffix(".json")):
         content = place.read_bytes()
-        for folder in (run.path.parent, Path(run.header.store.path).parent, Path(onnx_graph.__file__).parent):
+        for folder in (run.path.parent, Path(run.header.store.path).parent, Path(export.__file__).parent):
             assert str(folder).encode() not in content
     onnx.checker.check_model(onnx.load(exported))
 
 
 def test_a_file_that_answers_otherwise_is_not_left_behind(run: Run, tmp_path: Path, monkeypatch):
     def slightly_wrong(network: Network, *arguments: object, **options: object) -> None:
+        *_, last = network.head.modules()
+        assert isinstance(last, torch.nn.Linear)
         with torch.no_grad():
-            network.head[-1].bias[0] += 1e-3
+            last.bias[0] += 1e-3
         write_graph(network, *arguments, **options)  # type: ignore[arg-type]
         with torch.no_grad():
-            network.head[-1].bias[0] -= 1e-3
+            last.bias[0] -= 1e-3
 
-    monkeypatch.setattr(onnx_graph, "write_graph", slightly_wrong)
+    monkeypatch.setattr(export, "write_graph", slightly_wrong)
     with pytest.raises(MorphoscopeError, match=r"differs from the run's by .*e-04.*nothing was written"):
-        onnx_graph.export_onnx(run, tmp_path / "out" / "wrong.onnx")
+        export.export_onnx(run, tmp_path / "out" / "wrong.onnx")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -142,14 +146,14 @@ def test_what_onnx_cannot_express_is_said(tmp_path: Path):
 
 def test_requests_that_cannot_be_met_are_refused_first(run: Run, exported: Path, tmp_path: Path, monkeypatch):
     with pytest.raises(UsageError, match=r"ends in \.onnx was expected"):
-        onnx_graph.export_onnx(run, tmp_path / "x.pt")
+        export.export_onnx(run, tmp_path / "x.pt")
     with pytest.raises(UsageError, match="exists already"):
-        onnx_graph.export_onnx(run, exported)
+        export.export_onnx(run, exported)
     with pytest.raises(UsageError, match="is an exported file"):
         api.load(exported).export(tmp_path / "again.onnx")
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MorphoscopeError, match=r"pip install 'morphoscope\[onnx\]'"):
-        onnx_graph.export_onnx(run, tmp_path / "x.onnx")
+        export.export_onnx(run, tmp_path / "x.onnx")
 
 
 def test_a_damaged_description_is_refused(exported: Path, tmp_path: Path):
@@ -181,7 +185,7 @@ def test_a_graph_with_data_outside_itself_is_refused(tmp_path: Path, location: s
     inside.mkdir()
     for path in (tmp_path / "outside.bin", inside / "inside.bin"):
         path.write_bytes(np.ones(4, np.float32).tobytes())
-    weights = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=1)
+    weights = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location="EXTERNAL")
     for key, value in (("location", location.format(folder=tmp_path)), ("length", "16")):
         weights.external_data.add(key=key, value=value)
     ends = [onnx.helper.make_tensor_value_info(name, 1, [4]) for name in ("images", "features")]
@@ -190,4 +194,4 @@ def test_a_graph_with_data_outside_itself_is_refused(tmp_path: Path, location: s
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
     (inside / "n.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(MorphoscopeError, match=r"n\.onnx cannot be read as an ONNX file"):
-        OnnxNetwork(inside / "n.onnx")
+        OnnxEngine(inside / "n.onnx")

@@ -2,21 +2,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from morphoscope import api, packaged
 from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.engine import export, graph
+from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run
-from morphoscope.sharing import onnx_run
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
 
@@ -41,7 +42,7 @@ def test_a_run_through_onnx_gives_the_same_catalogue(
     own_run: Path, pictures: Path, tmp_path: Path, monkeypatch
 ):
     wanted = {"coverage": 0.9, "embeddings": True}
-    plain = api.load(own_run).catalogue(pictures, tmp_path / "plain.parquet", **wanted)
+    plain = api.load(own_run, engine="torch").catalogue(pictures, tmp_path / "plain.parquet", **wanted)
     through = api.load(own_run, engine="onnx").catalogue(pictures, tmp_path / "onnx.parquet", **wanted)
     assert (through.predicted, through.unreadable) == (plain.predicted, plain.unreadable) == (12, 1)
     tables = [pq.read_table(each.out) for each in (plain, through)]
@@ -49,30 +50,66 @@ def test_a_run_through_onnx_gives_the_same_catalogue(
     np.testing.assert_allclose(*features, rtol=2e-3, atol=1e-3)  # kept in half precision
     assert np.abs(features[0]).max() > 0.1
     assert {"out_of_distribution", "typicality"} <= set(tables[1].schema.names)
-    same_rows(*(table.drop_columns(["embedding"]) for table in tables), 1e-4)
+    plain_rows, rows = (table.drop_columns(["embedding"]) for table in tables)
+    same_rows(plain_rows, rows, 1e-4)
 
     def again(*_: object, **__: object) -> None:
         raise AssertionError("exported a second time")
 
-    monkeypatch.setattr(onnx_run, "export_onnx", again)
+    monkeypatch.setattr(export, "export_onnx", again)
     loaded = api.load(own_run, engine="onnx")
-    assert isinstance(loaded.predictor.run, onnx_run.OnnxRun)
+    assert isinstance(loaded.predictor.engine, OnnxEngine)
 
 
-def test_an_export_of_other_weights_is_made_anew(own_run: Path, monkeypatch):
+def test_a_graph_of_other_weights_is_made_anew(
+    own_run: Path, exported: Path, tmp_path: Path, monkeypatch, capsys
+):
     made: list[Path] = []
-    monkeypatch.setattr(onnx_run, "export_onnx", lambda run, onnx, overwrite: made.append(onnx))
+    monkeypatch.setattr(export, "export_onnx", lambda run, onnx, overwrite: made.append(onnx) or onnx)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.rmtree(own_run / "onnx", ignore_errors=True)
     onnx = own_run / "onnx" / "network.onnx"
     run = api.open_run(own_run)
-    onnx_run.through_onnx(run)
+    assert graph.graph_of(run) == onnx
     onnx.parent.mkdir()
     onnx.write_bytes(b"damaged")
-    onnx_run.through_onnx(run)
-    assert made == [onnx, onnx]
-    monkeypatch.setattr(onnx_run, "_takes_files", lambda folder: False)
-    elsewhere = onnx_run.through_onnx(run).onnx
-    assert elsewhere == made[-1] != onnx
+    assert graph.graph_of(run) == onnx
+    for ending in (".onnx", ".json"):
+        shutil.copy(exported.with_suffix(ending), onnx.with_suffix(ending))
+    assert graph.kept_graph(run) == onnx
+    other = replace(run, header=run.header.model_copy(update={"weights_sha256": "0" * 64}))
+    assert graph.kept_graph(other) is None
+    assert "a graph of other weights" in capsys.readouterr().err
+    assert graph.graph_of(other) == onnx
+    assert made == [onnx] * 3
+
+
+def test_a_run_that_takes_no_files_keeps_its_graph_in_the_cache(own_run: Path, tmp_path: Path, monkeypatch):
+    shutil.rmtree(own_run / "onnx", ignore_errors=True)
+    run = api.open_run(own_run)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    refused = {own_run}
+    takes_files = graph._takes_files
+    monkeypatch.setattr(graph, "_takes_files", lambda folder: folder not in refused and takes_files(folder))
+    made = graph.graph_of(run)
+    assert made == tmp_path / "cache" / "morphoscope" / "graphs" / f"{run.header.weights_sha256}.onnx"
+    assert graph.kept_graph(run) == made
+    shutil.rmtree(tmp_path / "cache")
+    refused.add(made.parent)
+    monkeypatch.setattr(export, "export_onnx", lambda run, onnx, overwrite: onnx)
+    elsewhere = graph.graph_of(run)
     assert elsewhere.parent.is_dir()
+    assert not elsewhere.is_relative_to(tmp_path / "cache")
+
+
+def test_a_graph_that_is_missing_is_said_where_torch_is_not_installed(
+    own_run: Path, tmp_path: Path, monkeypatch
+):
+    shutil.rmtree(own_run / "onnx", ignore_errors=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(graph.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MorphoscopeError, match=r"onnx is missing .*install 'morphoscope\[train\]'"):
+        graph.graph_of(api.open_run(own_run))
 
 
 def test_an_exported_file_predicts_without_its_run(
@@ -113,8 +150,8 @@ def test_an_ensemble_answers_through_onnx(
         prediction = loaded.predictor_or_ensemble.predict(images)
         np.testing.assert_allclose(prediction.members_MNK, expected.members_MNK, rtol=0, atol=1e-5)
         np.testing.assert_allclose(prediction.predictions_NK, expected.predictions_NK, rtol=0, atol=1e-5)
-        members = loaded.predictor_or_ensemble.members  # type: ignore[union-attr]
-        assert all(isinstance(member.run, onnx_run.OnnxRun) for member in members)
+        engines = [member.engine for member in loaded.predictor_or_ensemble.members]  # type: ignore[union-attr]
+        assert isinstance(engines[0], OnnxEngine)
     with pytest.raises(UsageError, match="runs are published one at a time; 2 were passed"):
         api.load([run.path, second.path]).publish(tmp_path / "both")
 
@@ -124,7 +161,8 @@ def test_a_packaged_network_is_not_exported_into_the_package(
 ):
     shutil.rmtree(own_run / "onnx", ignore_errors=True)  # of a test before
     monkeypatch.setattr(packaged, "NETWORKS", own_run.parent)
-    monkeypatch.setattr(onnx_run, "NETWORKS", own_run.parent)
+    monkeypatch.setattr(graph, "NETWORKS", own_run.parent)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path.parent)
     loaded = api.load(own_run.name, engine="onnx")
     expected = api.load(own_run).predict(images)
@@ -149,19 +187,6 @@ def test_what_an_exported_file_cannot_do_is_said(exported: Path, images: np.ndar
         api.load(exported, engine="onx")
     with pytest.raises(UsageError, match="does not exist; make one with"):
         api.load(tmp_path / "none.onnx")
-
-
-def test_features_and_answers_come_from_one_pass(run: Run, exported: Path):
-    network, own = api.load(exported).run.network(), run.network()
-    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    with torch.no_grad():
-        features = network.embed(images)
-        torch.testing.assert_close(features, own.embed(images), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(network.head(features), own(images), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(network(images), own(images), rtol=1e-4, atol=1e-4)
-        with pytest.raises(MorphoscopeError, match="predicts from images, not from features"):
-            network.head(features)
-    assert network.described_width == features.shape[1]  # type: ignore[attr-defined]
 
 
 def test_an_edited_onnx_file_is_refused(

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from morphoscope import api, files
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.runs.portable import last_part, portable_recipe, portable_values
 from morphoscope.runs.run import Run, open_run, write_header
-from morphoscope.sharing.publish import last_part, portable_recipe, portable_values
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_half_precision_is_half_as_large_and_answers_nearly_alike(
     assert loaded.predictor.calibration == own.predictor.calibration is not None
     difference = np.abs(loaded.predict(images) - own.predict(images)).max()
     assert 0 < difference < 5e-3
-    strange, expected = (each.predictor.predict(images).ood_score_N for each in (loaded, own))
+    strange, expected = (np.asarray(each.predictor.predict(images).ood_score_N) for each in (loaded, own))
     np.testing.assert_allclose(strange, expected, rtol=0.01)
     assert "half precision" in (halved / "README.md").read_text(encoding="utf-8")
     assert "half precision" not in (published / "README.md").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ import numpy as np
 
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.inference.engine.choose import check_dropout
 from morphoscope.inference.predictor import Predictor
 from morphoscope.models.hub import HUB
 from morphoscope.notebook import notebook_html, spread, with_interval
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from morphoscope.explanation.explain import Maps
     from morphoscope.inference.ensemble import Ensemble
 
-ENGINES = ("torch", "onnx", "ray")
+ENGINES = ("auto", "torch", "onnx", "ray")
 
 
 class LoadedRun:
@@ -44,7 +45,7 @@ class LoadedRun:
         calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
             recipe says.
         dropout_samples: Monte-Carlo dropout, the mean of so many samples; 0: the whole network.
-        engine: "torch", "onnx" or "ray" (see :func:`load`).
+        engine: "auto", "torch", "onnx" or "ray" (see :func:`load`).
 
     Raises:
         UsageError: several that do not go together, or samples of dropout from an ONNX file.
@@ -56,19 +57,16 @@ class LoadedRun:
         views: int | None = None,
         calibrated: bool | None = None,
         dropout_samples: int = 0,
-        engine: str = "torch",
+        engine: str = "auto",
     ) -> None:
-        if engine == "onnx" and dropout_samples:
-            raise UsageError(
-                "--dropout-samples: an ONNX file is the whole network, without its dropout; "
-                "use --engine torch"
-            )
         self.runs = (run,) if isinstance(run, Run) else tuple(run)
         self.engine = engine
         self.run = self.runs[0]
         self.views = views
         self.calibrated = calibrated
         self.dropout_samples = dropout_samples
+        for each in self.runs:
+            check_dropout(each, self._computing, dropout_samples)
         if len(self.runs) > 1:
             from morphoscope.inference.ensemble import check_members
 
@@ -92,17 +90,14 @@ class LoadedRun:
         """The predictor of one run, or the ensemble of several; loaded when first used."""
         if self._predictor is None:
             self._predictor = load_predictor(
-                [self._computed(run) for run in self.runs], self.views, self.calibrated, self.dropout_samples
+                self.runs, self.views, self.calibrated, self.dropout_samples, self._computing
             )
         return self._predictor
 
-    def _computed(self, run: Run) -> Run:
-        """The run with its network in the chosen engine."""
-        if self.engine != "onnx":
-            return run
-        from morphoscope.sharing.onnx_run import through_onnx
-
-        return through_onnx(run)
+    @property
+    def _computing(self) -> str:
+        """What computes the network, on each worker of a cluster too."""
+        return "auto" if self.engine == "ray" else self.engine
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -287,7 +282,7 @@ class LoadedRun:
         from morphoscope.api.image_inputs import preprocessed_images
         from morphoscope.explanation.explain import Explainer
 
-        if self.engine == "onnx":
+        if self.engine == "onnx" or self.run.path.is_file():
             raise UsageError("maps need gradients, which an ONNX file does not give; load the run itself")
         stored = preprocessed_images(images, self.run.header.store)
         return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
@@ -324,7 +319,9 @@ class LoadedRun:
 
             need(("ray",), "ray", "the engine ray")
             runs = [replace(run, path=run.path.resolve()) for run in self.runs]
-            load = partial(load_predictor, runs, self.views, self.calibrated, self.dropout_samples)
+            load = partial(
+                load_predictor, runs, self.views, self.calibrated, self.dropout_samples, self._computing
+            )
             where["rows"] = partial(rows_from_cluster, partial(_columns, load, request))
         columns = _columns(lambda: self.predictor_or_ensemble, request)
         return predict_catalogue(self.predictor_or_ensemble, request, columns=columns, **where)
@@ -399,10 +396,10 @@ class LoadedRun:
             assert isinstance(self.predictor_or_ensemble, Ensemble)
             return evaluate_ensemble(self.predictor_or_ensemble, store)
         wanted: dict[str, Any] = {"views": self.views, "calibrated": self.calibrated, "coverage": coverage}
-        run = self._computed(self.run)
+        wanted["engine"] = self._computing
         if store is None:
-            return evaluate(run, run.store(), keep=False, **wanted)
-        return evaluate_elsewhere(run, store, **wanted)
+            return evaluate(self.run, self.run.store(), keep=False, **wanted)
+        return evaluate_elsewhere(self.run, store, **wanted)
 
     def calibrate(self, store: Store | Path | str | None = None, *, report: bool = True) -> dict[str, Any]:
         """Fit calibration and feature distribution on the run's own galaxies, evaluate it again, and save
@@ -419,7 +416,7 @@ class LoadedRun:
 
         run = self._folder("calibrated")
         store = run.store() if store is None else _store(store)
-        measured = evaluate(run, store, views=self.views, calibrated=True)
+        measured = evaluate(run, store, views=self.views, calibrated=True, engine=self._computing)
         self._predictor = None
         if report:
             from morphoscope.report.run_report import write_report
@@ -430,9 +427,9 @@ class LoadedRun:
     def export(self, out: Path | str, *, overwrite: bool = False) -> Path:
         """Write the network as ONNX, and a JSON beside it that says how images are prepared.
 
-        See :func:`morphoscope.sharing.onnx_graph.export_onnx`.
+        See :func:`morphoscope.inference.engine.export.export_onnx`.
         """
-        from morphoscope.sharing.onnx_graph import export_onnx
+        from morphoscope.inference.engine.export import export_onnx
 
         return export_onnx(self._folder("exported"), out, overwrite=overwrite)
 
@@ -487,9 +484,9 @@ def load(
             recipe says.
         dropout_samples: Monte-Carlo dropout, predictions averaged over so many samples with other units of
             the head left out in each; 0: the whole network. Not with "onnx".
-        engine: what computes the predictions: "torch"; "onnx", onnxruntime on the processor, for which a run
-            is exported once; for catalogues alone "ray", several GPUs or machines. None: "onnx" for a file,
-            else "torch".
+        engine: what computes the predictions: "torch"; "onnx", ONNX Runtime on the processor, for which a
+            run is exported once; for catalogues alone "ray", several GPUs or machines. None, "auto": what is
+            there and fast.
 
     Raises:
         UsageError: there is no run or no such engine, or several runs do not go together.
@@ -502,11 +499,10 @@ def load(
         raise UsageError(f"there is no engine '{engine}'{did_you_mean(engine or '', ENGINES, 'engines')}")
     paths = [run] if isinstance(run, Path | str) else list(run)
     for path in paths:
-        if _is_exported(path) and engine not in (None, "onnx"):
+        if _is_exported(path) and engine in ("torch", "ray"):
             raise UsageError(f"{path} is an ONNX file, which the engine {engine} does not read")
-    if engine is None:
-        engine = "onnx" if any(_is_exported(path) for path in paths) else "torch"
-    return LoadedRun([_opened(path) for path in paths], views, calibrated, dropout_samples, engine)
+    opened = [_opened(path) for path in paths]
+    return LoadedRun(opened, views, calibrated, dropout_samples, engine or "auto")
 
 
 def _is_exported(path: Path | str) -> bool:
@@ -515,7 +511,7 @@ def _is_exported(path: Path | str) -> bool:
 
 def _opened(path: Path | str) -> Run:
     if _is_exported(path):
-        from morphoscope.sharing.onnx_run import open_exported
+        from morphoscope.inference.engine.graph import open_exported
 
         return open_exported(path)
     if str(path).startswith(HUB):
@@ -567,11 +563,12 @@ def train(
 
 
 def load_predictor(
-    runs: Sequence[Run], views: int | None, calibrated: bool | None, dropout_samples: int
+    runs: Sequence[Run], views: int | None, calibrated: bool | None, dropout_samples: int, engine: str
 ) -> Predictor | Ensemble:
     """A predictor of one run, or an ensemble of several."""
     members = [
-        Predictor(run, views=views, calibrated=calibrated, dropout_samples=dropout_samples) for run in runs
+        Predictor(run, views=views, calibrated=calibrated, dropout_samples=dropout_samples, engine=engine)
+        for run in runs
     ]
     if len(members) == 1:
         return members[0]

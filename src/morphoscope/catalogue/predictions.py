@@ -124,9 +124,9 @@ class FullColumns:
                 f"{member.run.name}, weights {member.run.header.weights_sha256}, {member.views} views"
                 for member in members
             )
-        if members[0].dropout is not None:
-            seeds = [member.dropout.seed for member in members if member.dropout is not None]
-            said["dropout_samples"] = f"{members[0].dropout.samples}, seed {_listed(seeds)}"
+        if members[0].member_count > 1:
+            seeds = [member.run.recipe.seed for member in members]
+            said["dropout_samples"] = f"{members[0].member_count}, seed {_listed(seeds)}"
         if self.embedding is not None:
             said["embedding"] = f"features before the head, {members[0].feature_count}"
         return said

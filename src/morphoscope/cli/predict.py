@@ -57,7 +57,7 @@ def predict(
     ] = 0,
     engine: Annotated[
         str | None,
-        typer.Option(help="What computes: torch, onnx, or ray (several GPUs or machines). [default: torch]"),
+        typer.Option(help="What computes: torch, onnx, or ray (several machines). [default: the fastest]"),
     ] = None,
     detect: Annotated[
         bool, typer.Option("--detect", help="INPUT is one picture or FITS mosaic: find its galaxies.")

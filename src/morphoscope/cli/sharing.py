@@ -28,7 +28,7 @@ def export(
 ) -> None:
     """Write a run's network as ONNX, checked against the run, with a JSON on how to prepare images."""
     from morphoscope import api
-    from morphoscope.sharing.preparation import read_preparation, sidecar
+    from morphoscope.inference.engine.preparation import read_preparation, sidecar
 
     made = api.load(run).export(onnx, overwrite=overwrite)
     parity = read_preparation(made).parity

@@ -45,6 +45,7 @@ def evaluate(
     *,
     views: int | None = None,
     calibrated: bool | None = None,
+    engine: str = "auto",
     coverage: float = COVERAGE,
     keep: bool = True,
 ) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def evaluate(
         store: the store of its training.
         views: test-time augmentation; None: as the recipe says.
         calibrated: measure calibrated predictions; None: as the recipe says.
+        engine: what computes the network (:mod:`morphoscope.inference.engine.choose`).
         coverage: share of galaxies whose prediction set should hold the truth.
         keep: fit calibration and feature distribution, and write them, ``metrics.json`` and
             ``predictions.parquet`` into the run. Otherwise those in the run are used, if it has them.
@@ -72,7 +74,7 @@ def evaluate(
     split = run.split(store)
     if not len(split.test):
         raise MorphoscopeError(f"{run.path} holds no galaxy out for the test; set data.test above 0")
-    predictor = Predictor(run, views=views, calibrated=calibrated)
+    predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine)
     targets = store.targets()
     held_out = held_out_of(predictor, store, split) if keep else None
     validation_VNK = None
@@ -115,6 +117,7 @@ def evaluate_elsewhere(
     *,
     views: int | None = None,
     calibrated: bool | None = None,
+    engine: str = "auto",
     coverage: float = COVERAGE,
 ) -> dict[str, Any]:
     """Metrics of a run on every labelled galaxy of another store.
@@ -141,7 +144,7 @@ def evaluate_elsewhere(
     if not len(rows):
         raise MorphoscopeError(f"{store.path} has no labelled galaxy to measure on")
     check_coverage(coverage)
-    predictor = Predictor(run, views=views, calibrated=calibrated)
+    predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine)
     targets = store.targets()[rows]
     own_NK, distances_N = predict_rows(predictor, store, rows, "galaxies")
     predictions_NK = predictor.corrected(own_NK)

@@ -6,6 +6,7 @@ Shape letters: N galaxies, H × W pixels of the network's input, K outputs.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -79,14 +80,21 @@ class Explainer:
     """Makes maps with a run's network.
 
     Args:
-        predictor: the run, loaded; its preparation of images and its device are used.
-        network: another network instead of the run's, such as one with random weights.
+        predictor: the run, loaded; its preparation of images is used. Gradients come from torch, whatever
+            computes its predictions.
     """
 
-    def __init__(self, predictor: Predictor, network: Network | None = None) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self.network = (network or predictor.network).eval()
+        self.engine = predictor.torch_engine()
+        self.network = self.engine.network.eval()
         self._known_centres: dict[tuple[str, int], Centres] = {}
+
+    def with_network(self, network: Network) -> Explainer:
+        """The same with another network of the same structure, such as one with random weights."""
+        other = copy.copy(self)
+        other.network = network.eval()
+        return other
 
     def __call__(
         self,
@@ -145,15 +153,15 @@ class Explainer:
     ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
         predictor = self.predictor
         seen = predictor.prepared(images)
-        pixels = torch.from_numpy(seen).permute(0, 3, 1, 2).to(predictor.device).float()
-        with predictor.autocast(), torch.no_grad():
+        pixels = torch.from_numpy(seen).permute(0, 3, 1, 2).to(self.engine.device).float()
+        with self.engine.autocast(), torch.no_grad():
             outputs = self.network(pixels).float()
         own = target_indices(predictor.scheme, PREDICTED, outputs)
         fixed = [own[row].item() if index == PREDICTED else index for row, index in enumerate(wanted)]
         target = torch.tensor(fixed, dtype=torch.int64, device=outputs.device)
         with _weights_at_rest(self.network):
             if found_layer is not None:
-                with predictor.autocast():
+                with self.engine.autocast():
                     maps = AT_A_LAYER[method](self.network, found_layer, pixels, target)
             else:
                 maps = AT_PIXELS[method](self.network, pixels, target)

@@ -108,7 +108,7 @@ def sanity(
     """
     rows = []
     for share, network in faithfulness.randomised(explainer.network, stages):
-        other = Explainer(explainer.predictor, network)
+        other = explainer.with_network(network)
         again = other(images, method=maps.method, target=maps.targets, layer=layer)
         found = faithfulness.rank_correlation(maps.values, again.values)
         rows.append({"random": share, "correlation": mean_with_interval(found)})
@@ -137,8 +137,8 @@ def _answer(explainer: Explainer, maps: Maps) -> faithfulness.Answer:
         found = []
         for rows in np.array_split(np.arange(len(images_NHWC)), max(1, len(images_NHWC) // 64)):
             pixels = torch.from_numpy(np.ascontiguousarray(images_NHWC[rows])).permute(0, 3, 1, 2)
-            with predictor.autocast():
-                outputs = explainer.network(pixels.to(predictor.device)).float()
+            with explainer.engine.autocast():
+                outputs = explainer.network(pixels.to(explainer.engine.device)).float()
             probabilities = predictor.scheme.probabilities(outputs)
             chosen = torch.tensor([columns[row] for row in rows], device=outputs.device)
             found.append(probabilities.gather(1, chosen[:, None])[:, 0].cpu().numpy())

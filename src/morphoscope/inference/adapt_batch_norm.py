@@ -23,7 +23,8 @@ FEWEST = 32  # images; the statistics of fewer are too noisy
 def adapt_batch_norm(predictor: Predictor, images: Sequence[np.ndarray]) -> None:
     """Replace the running mean and variance of every layer by those of some unlabelled images.
 
-    Changes the predictor, not the run's folder. The calibration stays the training's.
+    Changes the predictor, which computes with torch from then on, not the run's folder. The calibration
+    stays the training's.
 
     Args:
         predictor: of one run.
@@ -33,11 +34,13 @@ def adapt_batch_norm(predictor: Predictor, images: Sequence[np.ndarray]) -> None
     Raises:
         UsageError: the network has no batch normalisation, or there are too few images.
     """
-    layers = [module for module in predictor.network.modules() if isinstance(module, _BatchNorm)]
+    engine = predictor.torch_engine()
+    layers = [module for module in engine.network.modules() if isinstance(module, _BatchNorm)]
     if not layers:
         raise UsageError(f"the network of run '{predictor.run.name}' has no batch normalisation to adapt")
     if len(images) < FEWEST:
         raise UsageError(f"{len(images)} images are too few to adapt to; give at least {FEWEST}")
+    predictor.engine = engine
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()

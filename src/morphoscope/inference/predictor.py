@@ -1,5 +1,8 @@
 """From images to probabilities with a trained run, on whatever hardware there is.
 
+Views, calibration and OOD score are computed here, the network by an engine
+(:mod:`morphoscope.inference.engine`).
+
 Shape letters: V views, N galaxies, C channels, H × W pixels, D features, K outputs, S Monte-Carlo samples of
 dropout, M members of an ensemble or samples.
 """
@@ -11,18 +14,21 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from morphoscope.augment.cpu import Augmenter
 from morphoscope.augment.cpu import views as views_of
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.calibration import Calibration, calibration_of, why_uncalibrated
-from morphoscope.inference.mc_dropout import DropoutSamples
+from morphoscope.inference.engine.choose import engine_of
+from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.ood import FILE, FeatureDistribution, read_distribution
-from morphoscope.models.precision import autocast_type, best_device
 from morphoscope.runs.run import Run
+
+if TYPE_CHECKING:
+    from morphoscope.inference.engine.torch_engine import TorchEngine
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +62,10 @@ class Predictor:
         calibrated: apply the run's calibration, where it has one for these views; False: the network's own
             predictions. None: as the recipe says.
         batch: images (times views) in a batch; None: as the recipe says.
-        device: None: the GPU if there is one.
+        engine: what computes the network: one of :data:`~morphoscope.inference.engine.choose.ENGINES`, or an
+            engine that is loaded already.
         dropout_samples: Monte-Carlo samples with different units of the head dropped
-            (:mod:`morphoscope.inference.mc_dropout`); 0: no dropout.
+            (:mod:`morphoscope.inference.mc_dropout`), computed by torch; 0: no dropout.
 
     Raises:
         UsageError: views that the recipe rules out, or samples of a network without dropout.
@@ -72,7 +79,7 @@ class Predictor:
         views: int | None = None,
         calibrated: bool | None = None,
         batch: int | None = None,
-        device: torch.device | None = None,
+        engine: str | Engine = "auto",
         dropout_samples: int = 0,
     ) -> None:
         self.run = run
@@ -81,16 +88,9 @@ class Predictor:
         self.calibrated = run.recipe.evaluation.calibrate if calibrated is None else calibrated
         self.calibration: Calibration | None = calibration_of(run, self.views) if self.calibrated else None
         self.batch = batch or run.recipe.evaluation.batch
-        self.device = device or best_device()
-        self.precision = autocast_type(run.recipe.training.precision, self.device)
-        self.network = run.network().to(self.device)
-        if run.recipe.training.channels_last:
-            self.network = self.network.to(memory_format=torch.channels_last)
-        self.dropout = None
-        if dropout_samples:
-            self.dropout = DropoutSamples(
-                self.network.head, dropout_samples, seed=run.recipe.seed, name=run.name
-            )
+        self.engine = (
+            engine if isinstance(engine, Engine) else engine_of(run, engine, dropout_samples=dropout_samples)
+        )
         self.distribution: FeatureDistribution | None = read_distribution(run)
         if self.distribution is not None and len(self.distribution.mean_D) != self.feature_count:
             raise MorphoscopeError(
@@ -118,19 +118,17 @@ class Predictor:
     @property
     def precision_description(self) -> str:
         """The floating-point precision, for provenance: it changes probabilities in the third digit."""
-        precision = "bf16" if self.precision is torch.bfloat16 else "fp32"
-        order = ", channels_last" if self.run.recipe.training.channels_last else ""
-        return f"{precision}{order} on {self.device.type}"
+        return self.engine.precision_description
 
     @property
     def member_count(self) -> int:
         """M: samples of dropout, or 1."""
-        return self.dropout.samples if self.dropout is not None else 1
+        return self.engine.member_count
 
     @property
     def feature_count(self) -> int:
         """D."""
-        return self.network.described_width
+        return self.engine.feature_count
 
     @property
     def has_ood_score(self) -> bool:
@@ -165,7 +163,7 @@ class Predictor:
             distances_N = self.distances(features_ND)
             ood_score_N = distances_N / self.distribution.rare_distance(self.views)
             p_value_N = self.distribution.p_values(distances_N, self.views)
-        predictions_NK = members_MNK[0] if self.dropout is None else mean_over_views(members_MNK)
+        predictions_NK = members_MNK[0] if self.member_count == 1 else mean_over_views(members_MNK)
         return Prediction(predictions_NK, members_MNK, features_ND, ood_score_N, p_value_N)
 
     def distances(self, features_ND: np.ndarray) -> np.ndarray:
@@ -184,7 +182,7 @@ class Predictor:
         """The network's own predictions (V, N, K) and features (V, N, D) by view, float32."""
         predictions_MVNK, features_VND = self._passes(images)
         return (
-            predictions_MVNK[0] if self.dropout is None else mean_over_views(predictions_MVNK)
+            predictions_MVNK[0] if self.member_count == 1 else mean_over_views(predictions_MVNK)
         ), features_VND
 
     def _passes(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,9 +197,9 @@ class Predictor:
         return predictions, features
 
     def in_one_view(self) -> Predictor:
-        """The same network with one view and without dropout."""
+        """The same network with one view; of samples of dropout the features alone are meant."""
         one = copy.copy(self)
-        one.views, one.dropout = 1, None
+        one.views = 1
         one._views = views_of(self.run.recipe.augment, 1)
         return one
 
@@ -217,35 +215,24 @@ class Predictor:
 
     def _one_batch(self, images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         prepared = np.concatenate([self._augmenter.evaluation(images, view=view) for view in self._views])
-        outputs, features = self._outputs(torch.from_numpy(prepared).permute(0, 3, 1, 2).to(self.device))
+        predictions_MNK, features_ND = self.engine(prepared)
         views, count = len(self._views), len(images)
-        predictions = self.scheme.probabilities(outputs).view(self.member_count, views, count, -1)
-        return predictions.cpu().numpy(), features.view(views, count, -1).cpu().numpy()
+        predictions_MVNK = predictions_MNK.reshape(self.member_count, views, count, -1)
+        return predictions_MVNK, features_ND.reshape(views, count, -1)
 
     def pass_through(self, images: Sequence[np.ndarray]) -> None:
         """Run images through the network, one view each, without keeping its outputs."""
-        prepared = torch.from_numpy(self._augmenter.evaluation(images)).permute(0, 3, 1, 2)
-        self._outputs(prepared.to(self.device))
+        self.engine(self._augmenter.evaluation(images))
+
+    def torch_engine(self) -> TorchEngine:
+        """The network in torch, for gradients and for changes to it: the predictor's own or another."""
+        from morphoscope.inference.engine.torch_engine import TorchEngine
+
+        return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine(self.run)
 
     def prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images as the network sees them without augmentation, (N, size, size, C) uint8."""
         return self._augmenter.evaluation(images)
-
-    def autocast(self) -> torch.autocast:
-        """The precision of the run's predictions, as a context."""
-        enabled = self.precision is not None
-        return torch.autocast(self.device.type, dtype=self.precision or torch.float32, enabled=enabled)
-
-    @torch.inference_mode()
-    def _outputs(self, images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Outputs of a batch, those of each sample of dropout after one another, and features."""
-        with self.autocast():
-            features = self.network.embed(images_NCHW)
-            if self.dropout is None:
-                outputs = self.network.head(features)
-            else:
-                outputs = self.dropout(features).flatten(0, 1)
-            return outputs.float(), self.network.described(features).float()
 
 
 def mean_over_views(predictions_VNK: np.ndarray) -> np.ndarray:

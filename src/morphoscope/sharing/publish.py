@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -20,9 +20,8 @@ from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.calibration import read_calibration
 from morphoscope.inference.ood import read_distribution, write_distribution
-from morphoscope.models.hub import portable_name
-from morphoscope.recipes import Recipe
-from morphoscope.runs.run import Run, StoreFacts, write_header
+from morphoscope.runs.portable import portable_recipe, portable_store, portable_values
+from morphoscope.runs.run import Run, write_header
 from morphoscope.sharing.card import CardDetails, model_card
 from morphoscope.sharing.hub import is_hub_name, upload
 
@@ -146,39 +145,3 @@ def _check(run: Run, weights: Path) -> None:
             f"{weights} is not the file that the training wrote (its checksum differs); restore it from a "
             "copy"
         )
-
-
-def portable_store(facts: StoreFacts) -> StoreFacts:
-    """The facts about the training's store, without the folder it was in."""
-    return facts.model_copy(update={"path": "", "source": last_part(facts.source)})
-
-
-def portable_recipe(recipe: Recipe) -> Recipe:
-    """The recipe, with the names alone of the files and folders it started from."""
-    changes: dict[str, str] = {}
-    for field in ("weights", "start"):
-        value = getattr(recipe.model, field)
-        if value:
-            changes[f"model.{field}"] = last_part(value)
-    changes["model.name"] = portable_name(recipe.model.name)
-    return recipe.changed(changes)
-
-
-def portable_values(values: Any) -> Any:
-    """A JSON document, with the names alone of the files and folders in it."""
-    if isinstance(values, dict):
-        return {name: portable_values(value) for name, value in values.items()}
-    if isinstance(values, list):
-        return [portable_values(value) for value in values]
-    return last_part(values) if isinstance(values, str) else values
-
-
-def last_part(text: str) -> str:
-    """The last name of an absolute path or of one from the home folder; other text as it is.
-
-    >>> last_part("/data/me/weights.pth"), last_part("simulator"), last_part("Galaxy10.h5")
-    ('weights.pth', 'simulator', 'Galaxy10.h5')
-    """
-    if PurePosixPath(text).is_absolute() or text.startswith(("~", "../", "./")):
-        return PurePosixPath(text).name
-    return PureWindowsPath(text).name if PureWindowsPath(text).is_absolute() else text

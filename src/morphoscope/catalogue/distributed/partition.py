@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -117,10 +118,10 @@ class Worker:
 
     def _start(self) -> RowMaker:
         self._go_inside()
-        if self.alone:
-            import torch
-
-            torch.set_num_threads(cores())  # Ray gives a process one thread
+        if self.alone:  # Ray gives a process one thread
+            os.environ["OMP_NUM_THREADS"] = str(cores())
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(cores())
         self._maker = RowMaker(self.work.request, self.work.load())
         return self._maker
 

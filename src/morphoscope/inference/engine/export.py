@@ -1,4 +1,4 @@
-"""Export of a run's network to ONNX, checked against the network itself, and inference with the file.
+"""Export of a run's network to ONNX, checked against the network itself.
 
 The graph takes preprocessed images in grey levels 0 to 255; normalisation is part of it. Its outputs are the
 probabilities before calibration, the logits, and the pooled features.
@@ -12,7 +12,7 @@ import contextlib
 import importlib.metadata
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,15 @@ from torch import nn
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import need
+from morphoscope.inference.engine.onnx_engine import OnnxEngine
+from morphoscope.inference.engine.preparation import (
+    INPUT,
+    OUTPUTS,
+    preparation_of,
+    sidecar,
+    write_preparation,
+)
 from morphoscope.progress import note
-from morphoscope.sharing.preparation import INPUT, OUTPUTS, preparation_of, sidecar, write_preparation
 from morphoscope.version import __version__
 
 if TYPE_CHECKING:
@@ -141,14 +148,14 @@ def compared(network: Network, scheme: Scheme, path: Path, *, side: int, channel
     """
     import torch
 
-    exported = OnnxNetwork(path)
+    exported = OnnxEngine(path)
     largest, count, features = 0.0, 0, 0
     for batch in _trial_images(side, channels):
         images = torch.from_numpy(batch).permute(0, 3, 1, 2)
         with torch.inference_mode():
             expected = scheme.probabilities(network(images)).numpy()
-        predictions, _, embedded = exported.outputs(images, OUTPUTS)
-        difference = np.abs(predictions - expected).max()
+        predictions, embedded = exported(batch)
+        difference = np.abs(predictions[0] - expected).max()
         # NaN must not pass for agreement.
         largest = max(largest, float(difference) if np.isfinite(difference) else np.inf)
         count, features = count + len(batch), embedded.shape[1]
@@ -205,70 +212,3 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-class OnnxNetwork(nn.Module):
-    """Inference with onnxruntime on the CPU, with the interface of the run's own network.
-
-    Args:
-        path: the ONNX file; loaded at once.
-
-    Raises:
-        MorphoscopeError: onnxruntime is not installed, or cannot read the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.head = _Head()
-        need(("onnxruntime",), "onnx", "the engine onnx")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime has an exception class per kind of error
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise MorphoscopeError(f"{path} cannot be read as an ONNX file ({reason})") from error
-
-    def outputs(self, images_NCHW: torch.Tensor, names: Sequence[str]) -> list[np.ndarray]:
-        """The named outputs, float32 arrays (N, …), for images in grey levels of any type."""
-        images = images_NCHW.detach().to("cpu", torch.float32).contiguous().numpy()
-        return self._session.run(list(names), {INPUT: images})  # type: ignore[return-value]
-
-    def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Features of the images, (N, D); ``head`` keeps the logits that belong to them."""
-        features, logits = self.outputs(images_NCHW, ("features", "logits"))
-        tensors = [torch.from_numpy(each).to(images_NCHW.device) for each in (features, logits)]
-        self.head.known = tensors[0], tensors[1]
-        return tensors[0]
-
-    def described(self, features_ND: torch.Tensor) -> torch.Tensor:
-        """The features as they are: the graph has pooled them over positions already."""
-        return features_ND
-
-    @property
-    def described_width(self) -> int:
-        """D."""
-        return next(each.shape[1] for each in self._session.get_outputs() if each.name == "features")
-
-    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Logits, (N, K)."""
-        return self.head(self.embed(images_NCHW))
-
-
-class _Head(nn.Module):
-    """Returns the logits that were computed along with the features: the graph has no separate head."""
-
-    known: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def forward(self, features_ND: torch.Tensor) -> torch.Tensor:
-        known, self.known = self.known, None
-        if known is None or features_ND is not known[0]:
-            raise MorphoscopeError(
-                "an ONNX file predicts from images, not from features; load the run itself"
-            )
-        return known[1]

@@ -1,0 +1,161 @@
+"""The graph (ONNX file) of a run: kept beside its weights, or exported alone without the run.
+
+::
+
+    RUN/onnx/network.onnx
+    RUN/onnx/network.json   of which weights it is, and its own checksum
+
+If the run's folder takes no files, or is part of the installation, the graph is kept in the user's cache.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from morphoscope import files
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.calibration import FILE as CALIBRATION
+from morphoscope.inference.engine.preparation import read_preparation, sidecar
+from morphoscope.packaged import NETWORKS
+from morphoscope.progress import note
+from morphoscope.runs.run import Header, Run
+
+if TYPE_CHECKING:
+    from morphoscope.models.network import Network
+
+GRAPH = Path("onnx", "network.onnx")  # within a run
+
+
+@dataclass(frozen=True)
+class ExportedRun(Run):
+    """An exported file and its JSON description, without the run's folder."""
+
+    onnx: Path = field(kw_only=True)
+    texts: dict[str, str] = field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.onnx.stem
+
+    def network(self) -> Network:
+        """Not available: the file holds the graph alone."""
+        raise UsageError(f"{self.onnx} is an exported file, which torch does not read; give the run's folder")
+
+    def content_of(self, name: str) -> str | None:
+        """The content of one of the run's small files, if the JSON contains it."""
+        return self.texts.get(name)
+
+    def store(self) -> Any:
+        """Not available: an exported file does not record its training galaxies."""
+        raise UsageError(f"{self.onnx} does not record its training galaxies; give the run, or --store")
+
+
+def open_exported(onnx: Path | str) -> ExportedRun:
+    """Open an exported file without its run.
+
+    Raises:
+        UsageError: it, or the JSON beside it, is missing.
+        MorphoscopeError: one of them is damaged, or from a newer version.
+    """
+    onnx = Path(onnx)
+    preparation = read_preparation(onnx)
+    header = Header(
+        state="finished",
+        scheme=preparation.scheme,
+        store=preparation.store,
+        parameters=preparation.parameters,
+        start=preparation.start,
+        weights_sha256=preparation.weights_sha256,
+        program_version=preparation.versions.get("morphoscope", ""),
+        created=preparation.created,
+    )
+    texts = (
+        {} if preparation.calibration is None else {CALIBRATION: preparation.calibration.model_dump_json()}
+    )
+    return ExportedRun(onnx, preparation.recipe, header, onnx=onnx, texts=texts)
+
+
+def graph_of(run: Run) -> Path:
+    """The run's graph, which is made now if there is none.
+
+    Raises:
+        MorphoscopeError: there is none that belongs to the run's weights, and torch or a package that exports
+            is not installed; or as :func:`morphoscope.inference.engine.export.export_onnx`.
+    """
+    kept = kept_graph(run)
+    if kept is not None:
+        return kept
+    if importlib.util.find_spec("torch") is None:
+        raise MorphoscopeError(
+            f"{run.path / GRAPH} is missing or does not belong to the run's weights, and torch, which makes "
+            "it, is not installed; install with: pip install 'morphoscope[train]'"
+        )
+    from morphoscope.inference.engine.export import export_onnx
+
+    return export_onnx(run, _new_place(run), overwrite=True)
+
+
+def kept_graph(run: Run) -> Path | None:
+    """The run's graph if it is there already, whole and of these weights; None otherwise.
+
+    A graph that is damaged or of other weights is left out, and preparation.
+    """
+    if isinstance(run, ExportedRun):
+        return run.onnx
+    for place in _places(run):
+        if not place.is_file() and not sidecar(place).is_file():
+            continue
+        try:
+            preparation = read_preparation(place)
+        except MorphoscopeError as error:
+            note(f"a graph is not used: {error}")
+            continue
+        if preparation.weights_sha256 == _weights_sha256(run):
+            return place
+        note(f"{place} is not used: it is a graph of other weights than the run's")
+    return None
+
+
+def _places(run: Run) -> list[Path]:
+    found = [run.path / GRAPH]
+    with contextlib.suppress(OSError):  # no weights to name it by
+        found.append(_in_cache(run))
+    return found
+
+
+def _in_cache(run: Run) -> Path:
+    return files.cache_folder() / "graphs" / f"{_weights_sha256(run)}.onnx"
+
+
+def _weights_sha256(run: Run) -> str:
+    return run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors")
+
+
+def _new_place(run: Run) -> Path:
+    """Beside the weights; else the user's cache; else a folder that is deleted when the program ends."""
+    if run.path.parent != NETWORKS and _takes_files(run.path):
+        return run.path / GRAPH
+    place = _in_cache(run)
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if _takes_files(place.parent):
+            return place
+    folder = tempfile.mkdtemp(prefix="morphoscope-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder) / GRAPH.name
+
+
+def _takes_files(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,47 @@
+"""The interface of every engine.
+
+Shape letters: M members (samples of dropout), N images, S × S pixels of the network's input, C channels,
+K outputs, D features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+
+class Engine(ABC):
+    """Computes the predictions of one network for images that are prepared already.
+
+    Attributes:
+        name: as in ``--engine``.
+        member_count: M: samples of Monte-Carlo dropout, or 1.
+        feature_count: D.
+    """
+
+    name: ClassVar[str]
+    member_count: int = 1
+    feature_count: int
+
+    @property
+    @abstractmethod
+    def precision_description(self) -> str:
+        """The precision and where it computes, such as "fp32 on cpu", for provenance."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """The engine and its version, for provenance."""
+
+    @abstractmethod
+    def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions before calibration and features of a batch.
+
+        Args:
+            images_NSSC: N images of the network's own size, uint8 grey levels; N may be any number but 0.
+
+        Returns:
+            (M, N, K) float32, probabilities or vote fractions, and (N, D) float32.
+        """
