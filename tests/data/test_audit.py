@@ -161,5 +161,5 @@ def test_radii_must_be_positive_and_small(store, radii) -> None:
 
 def test_a_split_of_another_store_is_refused(store, table_store) -> None:
     other = make_split(table_store(np.tile([0, 1], 20), SCHEME))
-    with pytest.raises(UsageError, match="split is one of 40 galaxies, the store holds 5"):
+    with pytest.raises(UsageError, match="split has 40 galaxies, the store has 5"):
         audit(store, split=other)

@@ -140,7 +140,7 @@ def test_unreadable_images_are_listed_and_the_rest_goes_on(
 def test_a_store_of_nothing_is_an_error(tmp_path: Path):
     with pytest.raises(MorphoscopeError, match=r"none of 3 images could be read.*1\.jpg: is damaged"):
         write_store([broken(1), broken(2), broken(3)], tmp_path / "s", StoreMeta(scheme=SCHEME))
-    with pytest.raises(MorphoscopeError, match="there was no image to store"):
+    with pytest.raises(MorphoscopeError, match="there were no images to store"):
         write_store([], tmp_path / "s", StoreMeta(scheme=SCHEME))
     assert list(tmp_path.iterdir()) == []
 

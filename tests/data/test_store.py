@@ -135,14 +135,18 @@ def test_votes(tmp_path):
 def test_images_without_labels(tmp_path):
     store = write(tmp_path / "store", images(2), StoreMeta())
     assert store.scheme is None
-    with pytest.raises(UsageError, match="store holds images without labels"):
+    with pytest.raises(UsageError, match="store has images without labels"):
         store.targets()
 
 
 @pytest.mark.parametrize(
     ("image", "row", "message"),
     [
-        (np.zeros((6, 7, 3), np.uint8), {}, r"a\.jpg: image is \(6, 7, 3\) uint8, the store holds .*--size"),
+        (
+            np.zeros((6, 7, 3), np.uint8),
+            {},
+            r"a\.jpg: image is \(6, 7, 3\) uint8, the store.* --size",
+        ),
         (np.zeros(SHAPE, np.float32), {}, r"a\.jpg: image is \(6, 6, 3\) float32"),
         (np.zeros((6, 6), np.uint8), {}, r"a\.jpg: image is \(6, 6\) uint8"),
         (np.zeros(SHAPE, np.uint8), {"label": 2}, r"a\.jpg: label 2 lies outside scheme 'shapes'; 0 to 1"),
@@ -206,7 +210,7 @@ def test_unreadable_images_are_listed_whatever_their_names(tmp_path):
 
 def test_a_store_without_images_is_not_made(tmp_path):
     with (
-        pytest.raises(MorphoscopeError, match="no store was made, for no image came"),
+        pytest.raises(MorphoscopeError, match="no store was made: there were no images"),
         StoreWriter(tmp_path / "store", META, image_shape=SHAPE),
     ):
         pass
@@ -363,12 +367,12 @@ def test_edited_pixels_elsewhere_are_found_on_request(store):
 def test_images_of_another_store(store, tmp_path):
     other = write(tmp_path / "other", images(5))
     os.replace(other.path / "images.npy", store.path / "images.npy")
-    damaged(store, r"store.yaml says \(9, 6, 6, 3\) uint8, images.npy holds \(5, 6, 6, 3\) uint8")
+    damaged(store, r"store.yaml says \(9, 6, 6, 3\) uint8, images.npy has \(5, 6, 6, 3\) uint8")
 
 
 def test_images_of_another_type(store):
     np.save(store.path / "images.npy", images(9).astype(np.int16))
-    damaged(store, "holds .* int16")
+    damaged(store, "has .* int16")
 
 
 def test_a_table_that_lacks_a_column(store):

@@ -191,7 +191,7 @@ def test_a_store_is_read_through_its_memory_map(images, tmp_path):
 
 
 def test_rows_beyond_the_images_are_refused(images):
-    with pytest.raises(MorphoscopeError, match="rows 3 to 50 were asked for; expected 0 to 49"):
+    with pytest.raises(MorphoscopeError, match="rows are 3 to 50; expected 0 to 49"):
         Batches(images, np.array([3, 50]), None, stacked, batch=2, shuffle=False, seed=0)
 
 

@@ -100,9 +100,9 @@ def catalogue_table(
         "id": pa.array([int(i) for i in ids] if integer_ids else [str(i) for i in ids], schema[0].type),
         "source": pa.array([item.source for item in items], pa.string()),
     }
-    places = [item.place for item in items]
+    coordinates = [item.coordinates for item in items]
     for name in ("ra", "dec"):
-        degrees = np.array([place.get(name, np.nan) for place in places], np.float64)
+        degrees = np.array([each.get(name, np.nan) for each in coordinates], np.float64)
         columns[name] = pa.array(degrees, mask=~np.isfinite(degrees))
     columns |= scheme.catalogue_values(predictions_NK, sets)
     for extra in extras:

@@ -1,9 +1,5 @@
-"""What is wrong with a data set before anything is learned from it.
-
-Galaxies that appear more than once on the sky, under labels that contradict each other, with the same
-pixels, or on both sides of a split.
-
-The audit from the command line: of a store or a table of coordinates, with or without a split.
+"""Audit a data set before training: galaxies that appear more than once on the sky or in pixels, labels that
+contradict each other, and leaks across a split.
 """
 
 from __future__ import annotations
@@ -28,17 +24,17 @@ from morphoscope.progress import note
 # arcsec: the same catalogue entry, the same galaxy, half a cutout of Galaxy10
 RADII = (0.1, 5.0, 67.0)
 EXAMPLES = 5  # named per finding
-MANY = 200_000  # galaxies among which the search takes some seconds
+MANY = 200_000  # galaxies; from here on the search takes seconds
 _PART_NAMES = ("left out", "train", "validation", "test", "validation and test")
 
 
 def audit(store: Store, radii: Sequence[float] = RADII, split: Split | None = None) -> dict[str, Any]:
-    """Look for repeated galaxies, contradicting labels and leaks of a split.
+    """Look for repeated galaxies, contradicting labels and leaks across a split.
 
     Args:
         store: with or without labels.
-        radii: arcsec; pairs of galaxies up to this far apart are counted, for each radius.
-        split: of this store; None: no leaks are looked for.
+        radii: arcsec; for each, pairs of galaxies up to this far apart are counted.
+        split: of this store; None: do not look for leaks.
 
     Returns:
         A JSON-able dict::
@@ -51,18 +47,15 @@ def audit(store: Store, radii: Sequence[float] = RADII, split: Split | None = No
             split             None, or {name, train, validation, test, crossing, radii: [{radius_arcsec,
                               crossing}], identical_pixels, examples}
 
-        ``conflicting`` counts the pairs whose labels differ, of votes the plurality answers of the first
-        question; pairs without both labels conflict with nothing. ``crossing`` counts the pairs, near on
-        the sky or equal in pixels, of which one is trained on and the other is not, or one validates and
-        the other tests; each pair once, whatever the radius.
+        ``conflicting`` counts pairs whose labels differ (for votes, the plurality answers to the first
+        question); pairs with a missing label do not count. ``crossing`` counts pairs, close on the sky or
+        with identical pixels, that lie in different parts of the split; each pair once, whatever the radius.
 
     Raises:
-        UsageError: a radius that is not positive, or a split of another store.
+        UsageError: a radius is not positive, or the split is of another store.
     """
     if split is not None and split.count != len(store):
-        raise UsageError(
-            f"{store.path}: the split is one of {split.count} galaxies, the store holds {len(store)}"
-        )
+        raise UsageError(f"{store.path}: the split has {split.count} galaxies, the store has {len(store)}")
     ids = store.table["id"].to_pylist()
     ra, dec = store.column("ra"), store.column("dec")
     labels, name_of = _labels(store)
@@ -79,10 +72,10 @@ def audit(store: Store, radii: Sequence[float] = RADII, split: Split | None = No
 def audit_coordinates(
     ra: np.ndarray, dec: np.ndarray, labels: np.ndarray | None = None, radii: Sequence[float] = RADII
 ) -> list[dict[str, Any]]:
-    """The ``radii`` part of :func:`audit` for bare arrays.
+    """The ``radii`` part of :func:`audit` for arrays.
 
     Args:
-        ra: right ascension in degrees, (N,); not finite: no coordinates.
+        ra: right ascension in degrees, (N,); NaN: no coordinates.
         dec: declination in degrees, (N,).
         labels: (N,) class indices, −1 unknown; None: no labels.
         radii: arcsec.
@@ -93,7 +86,7 @@ def audit_coordinates(
 
 
 def _labels(store: Store) -> tuple[np.ndarray, Callable[[int], str | None]]:
-    """What is compared, (N,) int64, and how it is called."""
+    """The labels to compare, (N,) int64, and a function from row to label name."""
     scheme = store.scheme
     if scheme is None:
         return np.full(len(store), UNLABELLED), lambda row: None
@@ -103,7 +96,7 @@ def _labels(store: Store) -> tuple[np.ndarray, Callable[[int], str | None]]:
 
 
 def _pairs(ra: np.ndarray, dec: np.ndarray, radii: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs within the largest radius, the nearest first, and their distances in arcsec."""
+    """All pairs within the largest radius, closest first, and their separations in arcsec."""
     if not len(radii) or not all(0 < radius <= 3600 for radius in radii):
         raise UsageError(f"radii {', '.join(f'{radius:g}' for radius in radii)}: expected 0 to 3600 arcsec")
     if len(ra) > MANY:
@@ -126,7 +119,7 @@ def _by_radius(
     found = []
     for radius in sorted(radii):
         inside = distances <= radius
-        # Contradictions first, then the nearest.
+        # Contradictions first, then the closest.
         shown = np.concatenate([np.flatnonzero(inside & differ), np.flatnonzero(inside & ~differ)])[:EXAMPLES]
         found.append(
             {
@@ -152,10 +145,10 @@ def _differ(pairs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _identical_pairs(store: Store, among: np.ndarray | None = None) -> np.ndarray:
-    """Each image with the same pixels as an earlier one, beside the first such image, (P, 2) int64.
+    """Pairs of the first image with given pixels and each later copy of it, (P, 2) int64.
 
-    A group of g equal images gives g − 1 pairs, not g (g − 1) / 2: a thousand black frames stay a thousand.
-    ``among``: the rows to look at, ascending; None: all.
+    A group of g identical images gives g − 1 pairs, not g (g − 1) / 2: a thousand black frames are not half
+    a million pairs. ``among``: the rows to compare, ascending; None: all.
     """
     codes = store.table["pixel_hash"].combine_chunks().dictionary_encode().indices.to_numpy()
     rows = np.arange(len(codes)) if among is None else among
@@ -216,7 +209,7 @@ def _crossing(
 
 
 def _cross(pairs: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Which pairs lie in two parts of a split; `ng`'s validation and test are one part and cross nothing."""
+    """Which pairs lie in two parts of a split; `ng`'s validation and test are one part."""
     first, second = parts[pairs[:, 0]], parts[pairs[:, 1]]
     return (first != second) & (first != LEFT_OUT) & (second != LEFT_OUT)
 
@@ -229,16 +222,16 @@ def audit_path(
     Args:
         path: a store, or a CSV, Parquet, FITS table or VOTable.
         radii: arcsec.
-        split: a split file, a run folder, or the name of a rule; None: no leaks are looked for.
+        split: a split file, a run folder, or the name of a rule; None: do not look for leaks.
 
     Raises:
-        UsageError: nothing there, a missing column, or a split that is asked of a bare table.
+        UsageError: no such path, a missing column, or a split for a table.
     """
     path, split = Path(path), None if split is None else str(split)
     file, _ = split_part(path)
     if file.is_file() and is_table_name(file.name):
         if split is not None:
-            raise UsageError(f"{path} is a table; a split belongs to a store. Make one with 'data ingest'")
+            raise UsageError(f"{path} is a table; --split needs a store. Make one with 'data ingest'")
         return _audit_table(path, radii)
     store = open_store(path)
     return audit(store, radii, None if split is None else _split(store, split))
@@ -295,8 +288,8 @@ def _audit_table(path: Path, radii: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _split(store: Store, asked: str) -> Split:
-    if asked in SPLITS:
-        return make_split(store, asked)
-    path = Path(asked)
+def _split(store: Store, name_or_path: str) -> Split:
+    if name_or_path in SPLITS:
+        return make_split(store, name_or_path)
+    path = Path(name_or_path)
     return load_split(path / "split.json" if path.is_dir() else path, store)

@@ -1,8 +1,6 @@
-"""What can be done about rare classes, in the training split alone.
+"""Statistics of the training split: oversampling and loss weights for rare classes, and channel means.
 
-Balancing comes after splitting: duplicates made before it would lie on both sides of the split.
-
-Statistics of a store's pixels.
+Balance only after splitting: duplicates made before would end up on both sides of the split.
 """
 
 from __future__ import annotations
@@ -13,11 +11,11 @@ from morphoscope.data.store import Store
 
 
 def oversample(rows: np.ndarray, labels: np.ndarray, seed: int, strength: float = 1.0) -> np.ndarray:
-    """Rows with those of rare classes repeated until every class is as large as the largest (`fu`).
+    """Rows, with those of rare classes repeated until every class is as large as the largest (`fu`).
 
-    Each galaxy of a class is repeated equally often, to within one; who gets the one is drawn. With
-    ``strength`` ½ a class of n galaxies grows to √(n · largest) alone (Mahajan et al. 2018, section 2.2):
-    rare classes are seen more often and yet stay rare.
+    All galaxies of a class are repeated equally often, to within one; which get the extra copy is random.
+    With ``strength`` ½ a class of n galaxies grows only to √(n · largest) (Mahajan et al. 2018, section 2.2):
+    rare classes are seen more often but stay rare.
 
     Args:
         rows: (N,) row numbers.
@@ -26,7 +24,7 @@ def oversample(rows: np.ndarray, labels: np.ndarray, seed: int, strength: float 
         strength: 1 makes all classes equally large, 0 changes nothing.
 
     Returns:
-        (M,) int64: ``rows`` as given, then the duplicates in shuffled order.
+        (M,) int64: ``rows``, then the duplicates in shuffled order.
     """
     rows, labels = np.asarray(rows, dtype=np.int64), _known(rows, labels)
     if not len(rows):
@@ -44,10 +42,10 @@ def oversample(rows: np.ndarray, labels: np.ndarray, seed: int, strength: float 
 
 
 def class_weights(labels: np.ndarray, count: int) -> np.ndarray:
-    """Weights of the loss, (K,) float32, inversely proportional to the class sizes.
+    """Class weights for the loss, (K,) float32, inversely proportional to the class sizes.
 
-    The mean weight over the galaxies is 1, so that the loss keeps its size. A class without galaxies
-    weighs 0: nothing can be learned of it.
+    The mean weight over the galaxies is 1, so the scale of the loss is unchanged. A class without galaxies
+    has weight 0.
 
     Args:
         labels: (N,) class indices, 0 to ``count`` − 1.
@@ -68,19 +66,19 @@ def _known(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-SAMPLE = 2_000  # images are enough for four digits
+SAMPLE = 2_000  # images; enough for four digits
 
 
 def channel_statistics(
     store: Store, rows: np.ndarray, *, crop: int | None = None, sample: int = SAMPLE
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over all pixels of some galaxies, as shares of full scale.
+    """Mean and standard deviation of each channel over all pixels of some galaxies, on a scale of 0 to 1.
 
     Args:
-        store: where the images lie.
-        rows: galaxies to look at, of the training split; evenly spaced ones when there are many.
+        store: the store.
+        rows: galaxies of the training split.
         crop: side of the centre crop that the network sees, stored pixels.
-        sample: look at most at this many.
+        sample: at most this many galaxies, evenly spaced.
 
     Returns:
         (C,) means and (C,) standard deviations, the latter at least one grey level.

@@ -1,4 +1,4 @@
-"""What a store holds, for people and for programs."""
+"""Describe a store, for people and for programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from morphoscope.data.store import STANDARD_COLUMNS, Store
 
 
 def describe(store: Store) -> dict[str, Any]:
-    """Counts per class, size, provenance; JSON-able."""
+    """Counts per class, sizes and provenance, as a JSON-able dict."""
     meta = store.meta
     labels: dict[str, Any] = {}
     if meta.scheme is not None:
@@ -43,7 +43,7 @@ def describe(store: Store) -> dict[str, Any]:
 
 
 def description_lines(described: dict[str, Any]) -> list[str]:
-    """The same as aligned text."""
+    """The description as lines of aligned text."""
     height, width, channels = described["image_shape"]
     lines = [
         f"{described['path']}: {described['count']} galaxies, {height}×{width} px, {channels} channels, "

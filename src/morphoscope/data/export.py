@@ -1,4 +1,4 @@
-"""A store back to what other programs read: class folders, or an HDF5 file in Galaxy10's layout."""
+"""Export a store for other programs: class folders, or an HDF5 file in Galaxy10's layout."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from morphoscope.images.stream import in_order
 from morphoscope.labels.scheme import Classes
 from morphoscope.progress import note, track
 
-LIST_NAME = "images.csv"  # beside the class folders: what their names cannot hold
+LIST_NAME = "images.csv"  # beside the class folders: ids and coordinates
 _COMPRESSION = 4  # of zlib, as in h5py
 
 
 def export_folders(
     store: Store, out: Path | str, *, overwrite: bool = False, workers: int | None = None
 ) -> Path:
-    """Write a store as class folders of PNG files, without loss: ``OUT/<class>/<id>.png``.
+    """Write a store losslessly as class folders of PNG files: ``OUT/<class>/<id>.png``.
 
-    ``OUT/images.csv`` lists file, id, class and coordinates; 'data ingest table' makes the same store of
-    it. Galaxies without a label are left out, and counted in a note.
+    ``OUT/images.csv`` lists file, id, class and coordinates; 'data ingest table' turns it back into the same
+    store. Galaxies without a label are left out; a note says how many.
 
     Args:
         store: with classes as labels.
         out: the folder to write.
-        overwrite: replace class folders that an earlier export wrote.
-        workers: threads that encode; none: one a core.
+        overwrite: replace the folders of an earlier export.
+        workers: encoding threads; None: one per core.
 
     Returns:
         ``out``.
@@ -77,15 +77,15 @@ def export_hdf5(
 ) -> Path:
     """Write a store as an HDF5 file with Galaxy10's keys: images, ans, ra, dec, redshift, pxscale.
 
-    Each image is one compressed chunk. Class names are attributes of ``ans``, so that
-    :func:`morphoscope.data.sources.galaxy10.ingest_galaxy10` reads other classes, too. Galaxies without a
-    label are left out, and counted in a note; redshifts and scales that are not known are NaN.
+    Each image is one compressed chunk. Class names are an attribute of ``ans``, from which
+    :func:`morphoscope.data.sources.galaxy10.ingest_galaxy10` reads classes other than Galaxy10's. Galaxies
+    without a label are left out, and a note says how many; unknown redshifts and pixel scales are NaN.
 
     Args:
         store: with classes as labels.
         out: the file to write.
-        overwrite: replace a file that is there.
-        workers: threads that compress; none: one a core.
+        overwrite: replace an existing file.
+        workers: compressing threads; None: one per core.
 
     Returns:
         ``out``.
@@ -115,7 +115,7 @@ def export_hdf5(
             compression="gzip",
             compression_opts=_COMPRESSION,
         )
-        # h5py compresses in one thread; chunks that come compressed are written as they are.
+        # h5py compresses in one thread; chunks that are already compressed are written as they are.
         with closing(in_order(compress, rows.tolist(), workers)) as chunks:
             for number, chunk in enumerate(track(chunks, f"writing {out.name}", len(rows), "images")):
                 images.id.write_direct_chunk((number, 0, 0, 0), chunk)
@@ -136,10 +136,10 @@ def export_hdf5(
 def _labelled_rows(store: Store) -> tuple[Classes, np.ndarray]:
     scheme = store.need_scheme()
     if not isinstance(scheme, Classes):  # these formats hold one class a galaxy
-        raise UsageError(f"{store.path} holds {scheme.noun}; only a store of classes can be exported")
+        raise UsageError(f"{store.path} has {scheme.noun} as labels; only classes can be exported")
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
-        raise UsageError(f"{store.path} has no galaxy with a label, so there is nothing to export")
+        raise UsageError(f"{store.path} has no labelled galaxies to export")
     if len(rows) < len(store):
         note(
             f"{store.path}: {len(store) - len(rows)} of {len(store)} galaxies have no label and are left out"
@@ -168,12 +168,12 @@ def _png(image_HWC: np.ndarray) -> bytes:
 
 
 def _file_name(name: str) -> str:
-    """A name that every file system takes and that is not hidden."""
+    """A file name that is valid on every file system and not hidden."""
     return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", name).lstrip(".").rstrip(". ") or "_"
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Names, with a number after those that are there already (also where case alone tells them apart)."""
+    """Make names unique, ignoring case, by appending numbers."""
     seen: set[str] = set()
     distinct = []
     for name in names:

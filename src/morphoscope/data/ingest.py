@@ -1,4 +1,4 @@
-"""One way from any source to a store: decode on all cores, in order, in constant memory."""
+"""Write images from any source into a store: decoded on all cores, in order, in constant memory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from morphoscope.progress import Bar, note
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    """An image as it will be stored."""
+class _StoredImage:
+    """An image, cropped and resized for the store."""
 
     item: Item
     image: np.ndarray
@@ -34,7 +34,7 @@ class _Fitted:
 
 @dataclass(frozen=True)
 class _Unreadable:
-    """Why an image will not be stored."""
+    """An image that could not be read."""
 
     source: str
     reason: str
@@ -52,19 +52,18 @@ def write_store(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Store:
-    """Decode images on all cores and write them as a store, in the order they come.
+    """Decode images on all cores and write them to a store, in order.
 
     Args:
-        items: what to store; read lazily, in the calling thread, a few images ahead.
+        items: galaxies to store; read lazily, in the calling thread, a few images ahead.
         out: folder of the store.
-        meta: what is known beforehand; its ``pixel_scale`` is that of the source and is converted to that
-            of the stored pixels.
-        crop: side of the centre crop in source pixels; none: the largest square.
-        size: side the crop is scaled to; none: not scaled, and then all images must be alike.
-        expected: how many items will come, for the progress bar and the room on the disk.
+        meta: the store's metadata; ``pixel_scale`` is the source's and is converted to stored pixels.
+        crop: side of the centre crop in source pixels; None: the largest square.
+        size: side the crop is scaled to; None: not scaled, so all images must have the same size.
+        expected: number of items, for the progress bar and the check of free disk space.
         extra: further columns of the table beyond the scheme's.
-        overwrite: replace a store that is already there.
-        workers: threads that decode; none: one a core.
+        overwrite: replace an existing store.
+        workers: decoding threads; None: one per core.
 
     Returns:
         The store, opened. Images that could not be read are listed in its ``unreadable.csv``.
@@ -81,7 +80,7 @@ def write_store(
     scales = _StoredScale(crop, size)
     with (
         Bar(f"writing {out.name}", expected, "images") as bar,
-        closing(in_order(lambda item: _fit(item, crop, size), items, workers)) as results,
+        closing(in_order(lambda item: _prepare(item, crop, size), items, workers)) as results,
     ):
         readable = _readable(results, unreadable, bar)
         first = next(readable, None)
@@ -91,10 +90,10 @@ def write_store(
         with StoreWriter(
             out, meta, image_shape=shape, extra=extra, expected=expected or 0, overwrite=overwrite
         ) as writer:
-            for fitted in chain((first,), readable):
-                if fitted.image.shape != shape:
-                    raise _unlike(first, fitted)
-                writer.append(fitted.image, _row(fitted, scales.factor(fitted.source_size)))
+            for stored in chain((first,), readable):
+                if stored.image.shape != shape:
+                    raise _sizes_differ(first, stored)
+                writer.append(stored.image, _row(stored, scales.factor(stored.source_size)))
             writer.meta = meta.model_copy(update={"pixel_scale": scales.stored(meta.pixel_scale)})
             for source, reason in unreadable:
                 writer.unreadable(source, reason)
@@ -108,10 +107,10 @@ def write_store(
 
 
 def refuse_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse a place for the store before any work is done.
+    """Check that the store may be written to ``out``, before any work is done.
 
     Raises:
-        UsageError: something is there and ``overwrite`` is false, or what is there is no store.
+        UsageError: ``out`` exists and ``overwrite`` is false, or it is not a store.
     """
     files.refuse_existing(out, overwrite=overwrite, mark="store.yaml")
 
@@ -133,37 +132,37 @@ def sha256_with_progress(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _fit(item: Item, crop: int | None, size: int | None) -> _Fitted | _Unreadable:
+def _prepare(item: Item, crop: int | None, size: int | None) -> _StoredImage | _Unreadable:
     try:
         image = item.load()
     except MorphoscopeError as error:
         return _Unreadable(item.source, str(error))
-    fitted = crop_and_resize(image, crop=crop, size=size)
-    return _Fitted(item, fitted, (image.shape[1], image.shape[0]), pixel_hash(fitted))
+    stored = crop_and_resize(image, crop=crop, size=size)
+    return _StoredImage(item, stored, (image.shape[1], image.shape[0]), pixel_hash(stored))
 
 
 def _readable(
-    results: Iterable[_Fitted | _Unreadable], unreadable: list[tuple[str, str]], bar: Bar
-) -> Iterator[_Fitted]:
-    """The images that could be read; the others are added to ``unreadable``."""
+    results: Iterable[_StoredImage | _Unreadable], unreadable: list[tuple[str, str]], bar: Bar
+) -> Iterator[_StoredImage]:
+    """Yield the images that could be read; add the others to ``unreadable``."""
     for result in results:
         bar.advance()
         if isinstance(result, _Unreadable):
-            unreadable.append((result.source, _bare(result.source, result.reason)))
+            unreadable.append((result.source, _without_source(result.source, result.reason)))
         else:
             yield result
 
 
-def _row(fitted: _Fitted, factor: float) -> dict[str, Any]:
-    row = {**fitted.item.row, "source": fitted.item.source, "pixel_hash": fitted.fingerprint}
-    row |= fitted.item.place
+def _row(stored: _StoredImage, factor: float) -> dict[str, Any]:
+    row = {**stored.item.row, "source": stored.item.source, "pixel_hash": stored.fingerprint}
+    row |= stored.item.coordinates
     if "pixel_scale" in row:
         row["pixel_scale"] = row["pixel_scale"] * factor
     return row
 
 
 class _StoredScale:
-    """How much larger a stored pixel is than a source pixel, while images come by."""
+    """Keeps track of how much larger a stored pixel is than a source pixel."""
 
     def __init__(self, crop: int | None, size: int | None) -> None:
         self.crop, self.size = crop, size
@@ -177,29 +176,29 @@ class _StoredScale:
         return factor
 
     def stored(self, pixel_scale: float | None) -> float | None:
-        """The scale of all stored pixels; None if unknown, or if images of several sizes became one."""
+        """The pixel scale of the store; None if unknown or not the same for all images."""
         if pixel_scale is None:
             return None
         if len(self.factors) != 1:
             note(
                 "images of different sizes were scaled to one size, so the store has no single pixel scale; "
-                "pass --crop to cut them alike first"
+                "pass --crop to crop them to one size first"
             )
             return None
         return pixel_scale * next(iter(self.factors))
 
 
-def _unlike(first: _Fitted, other: _Fitted) -> UsageError:
+def _sizes_differ(first: _StoredImage, other: _StoredImage) -> UsageError:
     sizes = [f"{f.source_size[0]}×{f.source_size[1]} pixels" for f in (first, other)]
     return UsageError(
         f"{first.item.source} has {sizes[0]} and {other.item.source} has {sizes[1]}: "
-        "pass --size to scale all images alike, or --crop to cut them alike"
+        "pass --size to scale all images to one size, or --crop to crop them to one"
     )
 
 
 def _nothing_read(out: Path, unreadable: list[tuple[str, str]]) -> MorphoscopeError:
     if not unreadable:
-        return MorphoscopeError(f"{out}: there was no image to store, so no store was made")
+        return MorphoscopeError(f"{out}: there were no images to store, so no store was made")
     source, reason = unreadable[0]
     return MorphoscopeError(
         f"{out}: none of {len(unreadable)} images could be read, so no store was made "
@@ -207,6 +206,6 @@ def _nothing_read(out: Path, unreadable: list[tuple[str, str]]) -> MorphoscopeEr
     )
 
 
-def _bare(source: str, reason: str) -> str:
-    """A reason without the name it begins with, for it stands beside the name."""
+def _without_source(source: str, reason: str) -> str:
+    """A reason without the name of the source in front, which is listed beside it."""
     return reason.removeprefix(f"{source}: ")

@@ -1,8 +1,8 @@
-"""Masks in a store: which component of a galaxy shines in which pixel.
+"""Masks in a store: which components of a galaxy contribute light to which pixels.
 
-``masks.npy`` is (N, H, W) uint8 beside ``images.npy``; bit k of a pixel is set where the k-th name of
-``mask_components`` in ``store.yaml`` shines. A pixel may have several components, or none. Each mask has its
-fingerprint in the table's column ``mask_hash``.
+``masks.npy`` is (N, H, W) uint8 beside ``images.npy``; bit k of a pixel is set where the k-th component of
+``mask_components`` in ``store.yaml`` contributes. A pixel may have several components, or none. The table's
+column ``mask_hash`` has the hash of each mask.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ MASK_HASH = "mask_hash"  # table column
 
 
 def open_masks(folder: Path, components: Sequence[str], shape: tuple[int, ...]) -> np.ndarray | None:
-    """The masks of a store as a read-only memory map of the given (N, H, W); None where it has none.
+    """The masks of a store as a read-only memory map, (N, H, W) uint8; None if it has none.
 
     Raises:
-        ValueError: they have another shape or type.
-        OSError: they are missing.
+        ValueError: the shape or type is wrong.
+        OSError: the file is missing.
     """
     if not components:
         return None
     masks_NHW = np.lib.format.open_memmap(folder / NAME, mode="r")
     if masks_NHW.shape != shape or masks_NHW.dtype != np.uint8:
         raise ValueError(
-            f"store.yaml says masks {shape} uint8, {NAME} holds {masks_NHW.shape} {masks_NHW.dtype}"
+            f"store.yaml says masks {shape} uint8, {NAME} has {masks_NHW.shape} {masks_NHW.dtype}"
         )
     return masks_NHW
 
@@ -50,16 +50,16 @@ def component_plane(mask_HW: np.ndarray, component: str, components: Sequence[st
 
 
 def write_npy_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    """Write the header of a uint8 array at the file's start.
+    """Write the header of a uint8 array at the start of a file.
 
-    numpy reserves room for the first axis to grow, so the final header fits over a first one.
+    numpy leaves room for the first axis to grow, so the final header can overwrite the first one.
     """
     file.seek(0)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 class MaskWriter:
-    """Write ``masks.npy`` mask by mask, into the folder of a store that is being made."""
+    """Write ``masks.npy`` mask by mask, in the folder of a store that is being written."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape
@@ -67,7 +67,7 @@ class MaskWriter:
         self._file: IO[bytes] | None = None
 
     def open(self, folder: Path) -> None:
-        """Start to write into ``folder``."""
+        """Start writing in ``folder``."""
         self._file = (folder / NAME).open("wb")
         write_npy_header(self._file, (0, *self.shape))
 
@@ -75,7 +75,7 @@ class MaskWriter:
         """Add one mask.
 
         Raises:
-            MorphoscopeError: it is not of the store's shape, or not uint8.
+            MorphoscopeError: its shape is not the store's, or it is not uint8.
         """
         if mask_HW.shape != self.shape or mask_HW.dtype != np.uint8:
             raise MorphoscopeError(
@@ -85,13 +85,13 @@ class MaskWriter:
         self.count += 1
 
     def finish(self) -> None:
-        """Write the final header and bring everything to the disk."""
+        """Write the final header and flush everything to disk."""
         write_npy_header(self._open_file, (self.count, *self.shape))
         self._open_file.flush()
         os.fsync(self._open_file.fileno())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # a full disk once more, while the last bytes are written out
                 self._file.close()

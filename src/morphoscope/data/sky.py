@@ -1,4 +1,4 @@
-"""Which galaxies share a piece of sky."""
+"""Galaxies that are close together on the sky."""
 
 from __future__ import annotations
 

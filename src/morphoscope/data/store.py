@@ -1,14 +1,14 @@
-"""The one on-disk format: images to map into memory, a table, and what both mean.
+"""Stores: memory-mapped images, a table, and metadata.
 
 A store is a folder::
 
     images.npy      (N, H, W, C) uint8, memory-mapped
-    masks.npy       (N, H, W) uint8, memory-mapped; only where masks are known (see masks.py)
+    masks.npy       (N, H, W) uint8, memory-mapped; only if there are masks (see masks.py)
     table.parquet   id, ra, dec in degrees, label columns, truth columns, source, pixel_hash, sky_group
     store.yaml      label scheme, pixel scale in arcsec, intensity stretch, checksum of the source, ...
 
-It is written in constant memory into a hidden sibling and put in place by one rename, so a store
-that can be opened is whole.
+It is written in constant memory to a hidden folder beside it, which is renamed at the end, so a store
+that can be opened is complete.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ FORMAT_VERSION = 1
 
 
 class StoreMeta(BaseModel):
-    """What ``store.yaml`` says."""
+    """The content of ``store.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format_version: int = FORMAT_VERSION
     kind: Literal["morphoscope-store"] = "morphoscope-store"
-    scheme: Scheme | None = Field(default=None, description="none: images alone, without labels")
+    scheme: Scheme | None = Field(default=None, description="none: images without labels")
     count: int = 0
     image_shape: tuple[int, int, int] = Field(default=(0, 0, 0), description="H, W, C")
     crop: int | None = Field(
@@ -50,20 +50,18 @@ class StoreMeta(BaseModel):
         default=None, description="side the crop was scaled to at ingest; none: not scaled"
     )
     pixel_scale: float | None = Field(default=None, description="arcsec per stored pixel; none: unknown")
-    stretch: str = Field(default="as-served", description="how intensities became 0..255")
-    source: str = Field(default="", description="what it was made from, by name")
-    source_checksum: str | None = Field(
-        default=None, description="sha256 of the source, where it is one file"
-    )
+    stretch: str = Field(default="as-served", description="how intensities were mapped to 0..255")
+    source: str = Field(default="", description="name of the file or folder it was made from")
+    source_checksum: str | None = Field(default=None, description="sha256 of the source, if it is one file")
     sky_group_radius: float | None = Field(
         default=None, description="arcsec within which galaxies are kept together"
     )
     unreadable: int = Field(default=0, description="images that could not be read (listed in unreadable.csv)")
     mask_components: tuple[str, ...] = Field(
-        default=(), max_length=8, description="what bits 0, 1, ... of masks.npy stand for; empty: no masks"
+        default=(), max_length=8, description="components of bits 0, 1, ... of masks.npy; empty: no masks"
     )
     integer_ids: bool = Field(
-        default=False, description="ids were whole numbers in the source; here they are text"
+        default=False, description="ids were integers in the source; here they are text"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="how it was ingested or simulated")
     program_version: str = ""
@@ -74,8 +72,8 @@ class StoreMeta(BaseModel):
 class Store:
     """An opened store. ``images`` is a read-only memory map: index it, never load it whole.
 
-    ``masks`` is one, too: (N, H, W) uint8, whose bit k is set where ``meta.mask_components[k]`` shines; None
-    for a store without masks. :meth:`mask` takes one component out of it.
+    ``masks`` is another, (N, H, W) uint8: bit k is set where ``meta.mask_components[k]`` contributes light;
+    None for a store without masks. :meth:`mask` extracts one component.
     """
 
     path: Path
@@ -89,21 +87,21 @@ class Store:
 
     @property
     def scheme(self) -> Scheme | None:
-        """What the labels mean; None for images alone."""
+        """What the labels mean; None for images without labels."""
         return self.meta.scheme
 
     def need_scheme(self) -> Scheme:
-        """The label scheme of a store that must have one.
+        """The label scheme of a store that must have labels.
 
         Raises:
-            UsageError: the store holds images alone.
+            UsageError: the store has no labels.
         """
         if self.meta.scheme is None:
-            raise UsageError(f"{self.path} holds images without labels; labels are needed here")
+            raise UsageError(f"{self.path} has images without labels; labels are needed here")
         return self.meta.scheme
 
     def mask(self, row: int, component: str) -> np.ndarray:
-        """Where a component of a galaxy shines, (H, W) bool.
+        """Pixels where a component of a galaxy contributes light, (H, W) bool.
 
         Raises:
             UsageError: the store has no masks, or none of this component.
@@ -125,7 +123,7 @@ class Store:
         return self.need_scheme().labelled(self.table)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: labels, counts and a few galaxies."""
+        """HTML for notebooks: labels, counts and a few galaxies."""
         scheme, (height, width, _) = self.scheme, self.meta.image_shape
         counts = {}
         if scheme is not None:
@@ -147,9 +145,9 @@ class Store:
 
 
 def open_store(path: Path | str, *, verify: bool = False) -> Store:
-    """Open a store and check that it is whole.
+    """Open a store and check that it is complete.
 
-    Sizes, row counts and the pixels of a few galaxies are checked always; ``verify`` checks all pixels.
+    Sizes, row counts and the pixels of a few galaxies are always checked; ``verify`` checks all pixels.
 
     Raises:
         UsageError: there is no store at ``path``.
@@ -173,7 +171,7 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
     if images.shape != expected or images.dtype != np.uint8 or table.num_rows != meta.count:
         raise _damaged(
             path,
-            f"store.yaml says {expected} uint8, images.npy holds {images.shape} {images.dtype}, "
+            f"store.yaml says {expected} uint8, images.npy has {images.shape} {images.dtype}, "
             f"table.parquet {table.num_rows} rows",
         )
     columns = [*STANDARD_COLUMNS, *(meta.scheme.columns if meta.scheme is not None else ())]
@@ -198,8 +196,8 @@ def _check_pixels(store: Store, *, every: bool) -> None:
         if pixel_hash(store.images[row]) != hashes[row].as_py():
             raise _damaged(store.path, f"the pixels of row {row} are not those that were written")
         if store.masks is not None:
-            wanted = store.table.column(MASK_HASH)[row].as_py()
-            if pixel_hash(store.masks[row]) != wanted:
+            expected = store.table.column(MASK_HASH)[row].as_py()
+            if pixel_hash(store.masks[row]) != expected:
                 raise _damaged(store.path, f"the mask of row {row} is not the one that was written")
 
 

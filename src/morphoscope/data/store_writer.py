@@ -1,6 +1,6 @@
-"""Writing a store: image by image, in constant memory, put in place whole or not at all.
+"""Write a store image by image, in constant memory; it appears complete or not at all.
 
-The table of a store while it is written: rows in chunks of Parquet, and at the end their sky groups.
+Rows of the table are written in chunks to a temporary Parquet file and get their sky groups at the end.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ class StoreWriter:
         with StoreWriter(out, meta, image_shape=(256, 256, 3)) as writer:
             writer.append(image_HWC, {"id": "a", "ra": 10.0, "dec": -1.0, "label": 3, "source": "a.jpg"})
 
-    Leaving the block puts the store in place; an error or Ctrl-C inside it leaves nothing behind.
-    A kill leaves only a hidden ``.NAME.partial-*`` folder, which the next writer removes.
+    The store appears when the block ends; an error or Ctrl-C inside it leaves nothing behind. A killed
+    process leaves only a hidden ``.NAME.partial-*`` folder, which the next writer removes.
 
     Args:
         out: folder of the store.
-        meta: what is known beforehand; count, shape, date and version are filled in. Where it names
-            ``mask_components``, every image comes with its mask.
+        meta: metadata; count, shape, date and version are filled in. If it names ``mask_components``, every
+            image needs a mask.
         image_shape: (H, W, C) of every image.
         extra: further table columns beyond the scheme's, name → Arrow type.
-        expected: how many images will come, to check for room on the disk beforehand.
-        overwrite: replace a store that is already there; a folder that is no store is never deleted.
+        expected: number of images, to check for free disk space in advance.
+        overwrite: replace an existing store; a folder that is not a store is never deleted.
 
     Raises:
         UsageError: ``out`` may not be written, or a label column has the name of a standard column.
-        MorphoscopeError: the disk has too little room for ``expected`` images.
+        MorphoscopeError: the disk has too little space for ``expected`` images.
     """
 
     def __init__(
@@ -92,24 +92,24 @@ class StoreWriter:
         return self
 
     def append(self, image_HWC: np.ndarray, row: dict[str, Any], mask_HW: np.ndarray | None = None) -> None:
-        """Add one galaxy; columns that ``row`` lacks are empty (NaN coordinates, label −1).
+        """Add one galaxy; columns missing from ``row`` are empty (NaN coordinates, label −1).
 
-        ``row`` may bring the image's ``pixel_hash``, where other threads have the time to compute it.
+        ``row`` may contain the image's ``pixel_hash``, if another thread has already computed it.
         ``mask_HW`` is its (H, W) uint8 bit mask, in a store with masks.
 
         Raises:
-            MorphoscopeError: the image or the mask is not of the store's shape, the labels do not fit its
-                scheme, or ``row`` has a column that the store has not.
+            MorphoscopeError: the image or the mask does not have the store's shape, the labels do not fit
+                its scheme, or ``row`` has a column that the store does not.
         """
         if image_HWC.shape != self.image_shape or image_HWC.dtype != np.uint8:
             raise MorphoscopeError(
                 f"{row.get('source', row.get('id'))}: image is {image_HWC.shape} {image_HWC.dtype}, "
-                f"the store holds {self.image_shape} uint8; pass --size to scale all images alike"
+                f"the store's images are {self.image_shape} uint8; pass --size to scale all to one size"
             )
         self._table.check(row)
         if (self._masks is None) != (mask_HW is None):
             name = row.get("source", row.get("id"))
-            raise MorphoscopeError(f"{name}: either all images of a store have masks or none")
+            raise MorphoscopeError(f"{name}: either all images of a store have masks or none do")
         image_HWC = np.ascontiguousarray(image_HWC)
         with files.explained_os_errors(self.out):
             self._images.write(image_HWC.data)
@@ -121,7 +121,7 @@ class StoreWriter:
             self.count += 1
 
     def unreadable(self, source: str, reason: str) -> None:
-        """Remember an image that could not be read; it is listed in ``unreadable.csv``."""
+        """Record an image that could not be read; it is listed in ``unreadable.csv``."""
         self._unreadable.append((source, reason))
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -142,10 +142,10 @@ class StoreWriter:
 
     def _finish(self) -> None:
         if not self.count:
-            first = (
-                f"could be read; the first, {': '.join(self._unreadable[0])}" if self._unreadable else "came"
-            )
-            raise MorphoscopeError(f"{self.out}: no store was made, for no image {first}")
+            reason = "there were no images"
+            if self._unreadable:
+                reason = f"no image could be read (the first, {': '.join(self._unreadable[0])})"
+            raise MorphoscopeError(f"{self.out}: no store was made: {reason}")
         write_npy_header(self._images, (self.count, *self.image_shape))
         self._images.flush()
         os.fsync(self._images.fileno())
@@ -170,7 +170,7 @@ class StoreWriter:
         )
         text = yaml.safe_dump(meta.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         (self.partial / "store.yaml").write_text(text, encoding="utf-8")
-        files.refuse_existing(self.out, overwrite=self.overwrite, mark="store.yaml")  # it may be new
+        files.refuse_existing(self.out, overwrite=self.overwrite, mark="store.yaml")  # made in the meantime
         files.put_in_place(self.partial, self.out)
 
     def _sky_group_radius(self) -> float:
@@ -181,15 +181,15 @@ class StoreWriter:
         return default_group_radius(self.meta.pixel_scale, self.image_shape[0])
 
 
-CHUNK_ROWS = 1024  # rows kept before they are written
+CHUNK_ROWS = 1024  # rows buffered before they are written
 
 
 def table_schema(scheme: Scheme | None, extra: dict[str, pa.DataType]) -> pa.Schema:
     """The columns of a store's table in their order, ``sky_group`` last.
 
     Args:
-        scheme: its label columns follow the coordinates; none: no labels.
-        extra: further columns; those with the name of another column are left out.
+        scheme: its label columns follow the coordinates; None: no labels.
+        extra: further columns; those that share a name with another column are left out.
 
     Raises:
         UsageError: a label column has the name of a standard column.
@@ -222,7 +222,7 @@ class RowWriter:
         self._file: pq.ParquetWriter | None = None
 
     def open(self, folder: Path) -> None:
-        """Start to write into ``folder``."""
+        """Start writing in ``folder``."""
         self._folder = folder
         self._file = pq.ParquetWriter(folder / "rows.parquet", self._ungrouped)
 
@@ -231,11 +231,11 @@ class RowWriter:
         return self.schema.remove(self.schema.get_field_index("sky_group"))
 
     def check(self, row: dict[str, Any]) -> None:
-        """Refuse a row that does not belong into this table.
+        """Check that a row fits the table.
 
         Raises:
-            MorphoscopeError: it has a column that the table has not, a label that the scheme has not, or
-                votes outside 0 to 1; the message names its source.
+            MorphoscopeError: it has an unknown column, a label outside the scheme, or votes outside 0 to 1;
+                the message names its source.
         """
         unknown = row.keys() - self._names
         if unknown:
@@ -247,7 +247,7 @@ class RowWriter:
             self.scheme.check_row(row, _name(row))
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one row; columns that it lacks are empty (NaN numbers, label −1, else null)."""
+        """Add one row; missing columns are empty (NaN for numbers, −1 for labels, else null)."""
         self._waiting.append(row)
         if len(self._waiting) >= CHUNK_ROWS:
             self._flush()
@@ -303,7 +303,7 @@ class RowWriter:
         path.unlink()
 
     def close(self) -> None:
-        """Let go of the file; what could not be written is lost."""
+        """Close the file; what could not be written is lost."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # a full disk once more, while the last rows are written out
                 self._file.close()

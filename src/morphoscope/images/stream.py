@@ -39,12 +39,12 @@ class Item:
     files: tuple[str, ...] = ()
 
     @property
-    def place(self) -> dict[str, float]:
+    def coordinates(self) -> dict[str, float]:
         """``ra`` and ``dec`` in degrees, where known: those of the row, else those of the image's WCS."""
-        said = {name: float(self.row.get(name, math.nan)) for name in ("ra", "dec")}
-        if "wcs_ra" in self.found and not all(map(math.isfinite, said.values())):
-            said = {"ra": self.found["wcs_ra"], "dec": self.found["wcs_dec"]}
-        return {name: degrees for name, degrees in said.items() if math.isfinite(degrees)}
+        known = {name: float(self.row.get(name, math.nan)) for name in ("ra", "dec")}
+        if "wcs_ra" in self.found and not all(map(math.isfinite, known.values())):
+            known = {"ra": self.found["wcs_ra"], "dec": self.found["wcs_dec"]}
+        return {name: degrees for name, degrees in known.items() if math.isfinite(degrees)}
 
 
 def in_order(

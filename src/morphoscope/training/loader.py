@@ -1,8 +1,8 @@
-"""From a store to batches: threads prepare whole batches ahead while the network works.
+"""Load batches from a store: threads prepare whole batches ahead while the network computes.
 
 The order of an epoch depends only on (seed, epoch), never on the number of threads. OpenCV, Pillow and
-page faults release Python's lock, so threads do here what other loaders need processes for: nothing is
-pickled or copied between processes, and a memory-mapped store is shared.
+page faults release the GIL, so threads suffice where other loaders need processes: nothing is pickled or
+copied between processes, and a memory-mapped store is shared.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Batch(NamedTuple):
     """N samples as tensors."""
 
     images: torch.Tensor  # (N, C, S, S) uint8, channels_last in memory
-    targets: torch.Tensor  # (N,) or (N, K); (N, 0) where there are none
+    targets: torch.Tensor  # (N,) or (N, K); (N, 0) without labels
     rows: torch.Tensor  # (N,) int64 rows of the store
-    occurrences: torch.Tensor  # (N,) int64: how often the row stands earlier in the loader's list
+    occurrences: torch.Tensor  # (N,) int64: how often the row occurs earlier in the loader's list
 
 
 class Picked:
-    """Some rows of an image sequence, each read when it is asked for: a batch is never held twice."""
+    """Some rows of an image sequence, each read when accessed: a batch is never in memory twice."""
 
     def __init__(self, images: Sequence[np.ndarray] | np.ndarray, rows: np.ndarray) -> None:
         self.images, self.rows = images, rows.tolist()
@@ -56,23 +56,22 @@ class Batches:
             batches.set_epoch(epoch)
             for batch in batches: ...
 
-    Breaking off an iteration, an error in it, or Ctrl-C ends the threads. An error in a thread is
-    raised where the batch is asked for. At most ``prefetch`` batches (at least one for each thread)
-    wait in memory.
+    Stopping an iteration, an error in it, or Ctrl-C ends the threads. An error in a thread is raised when
+    its batch is requested. At most ``prefetch`` batches (at least one per thread) wait in memory.
 
     Args:
-        images: a store, or any sequence of (H, W, C) uint8 images (see also :class:`JpegFiles`).
-        rows: (M,) rows to go through; a row may stand there several times (oversampling).
-        targets: labels by row of the store, (len(store), ...); none: batches carry none.
-        prepare: ``prepare(images, rows, epoch, occurrences)`` → (N, S, S, C) uint8, called in the
-            threads; ``Augmenter.training`` fits. ``images`` is a sequence that reads image by image;
-            ``occurrences`` counts the earlier appearances of each sample's row in ``rows``, so that
-            repetitions of a galaxy can be drawn apart whatever the order.
+        images: a store, or any sequence of (H, W, C) uint8 images.
+        rows: (M,) rows to load; a row may occur several times (oversampling).
+        targets: labels by row of the store, (len(store), ...); None: batches without labels.
+        prepare: ``prepare(images, rows, epoch, occurrences)`` → (N, S, S, C) uint8, called in the threads,
+            such as ``Augmenter.training``. ``images`` is a sequence that reads image by image;
+            ``occurrences`` counts the earlier occurrences of each sample's row in ``rows``, so that copies
+            of a galaxy can be augmented differently whatever the order.
         batch: images per batch; the last one is smaller unless ``drop_last``.
         shuffle: a new order each epoch from (seed, epoch); else the order of ``rows``.
-        workers: threads; 0: prepare in the caller's thread; none: one for each core.
+        workers: threads; 0: prepare in the caller's thread; None: one per core.
         prefetch: batches to prepare ahead.
-        part: (rank, count) takes every count-th image of each batch from the rank-th on, so that ``count``
+        part: (rank, count): take every count-th image of each batch, starting at rank, so that ``count``
             processes with the same arguments share each batch without repeating or missing an image.
     """
 
@@ -92,7 +91,7 @@ class Batches:
         part: tuple[int, int] = (0, 1),
     ) -> None:
         sequence = images.images if isinstance(images, Store) else images
-        # The bare array: np.memmap makes every view of an image some microseconds dearer.
+        # A plain array: np.memmap adds some microseconds to every view of an image.
         self.images = sequence.view(np.ndarray) if isinstance(sequence, np.ndarray) else sequence
         self.rows = np.asarray(rows, np.int64)
         self.targets = np.empty((len(self.images), 0), np.float32) if targets is None else targets
@@ -105,8 +104,7 @@ class Batches:
         self.occurrences = occurrences(self.rows)
         if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= len(self.images)):
             raise MorphoscopeError(
-                f"rows {self.rows.min()} to {self.rows.max()} were asked for; "
-                f"expected 0 to {len(self.images) - 1}"
+                f"rows are {self.rows.min()} to {self.rows.max()}; expected 0 to {len(self.images) - 1}"
             )
 
     def __len__(self) -> int:
@@ -142,8 +140,8 @@ class Batches:
             while waiting:
                 batch = self._next(waiting)
                 if not waiting:
-                    # Here Ctrl-C reaches the caller. In the clean-up below, of a generator that nobody asks
-                    # for more, Python would pass it over.
+                    # Here Ctrl-C reaches the caller; Python would swallow it in the clean-up below, once the
+                    # generator is exhausted.
                     pool.shutdown()
                 yield batch
         finally:
@@ -170,7 +168,7 @@ class Batches:
 
 
 def occurrences(rows: np.ndarray) -> np.ndarray:
-    """How often each row stands earlier in ``rows``, (M,) int64: [4, 7, 4, 4] → [0, 0, 1, 2]."""
+    """How often each row occurs earlier in ``rows``, (M,) int64: [4, 7, 4, 4] → [0, 0, 1, 2]."""
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(rows) else np.empty(0, np.int64)

@@ -107,7 +107,7 @@ def test_a_broken_connection_is_continued(server: Server, tmp_path: Path, capsys
 def test_the_next_call_continues_where_the_last_gave_up(server: Server, tmp_path: Path):
     server.breaks_after = [100_000, 50_000]
     with pytest.raises(
-        NoConnection, match=r"2 attempts; 0\.1 of 0\.3 MB are kept and the same command continues"
+        NoConnection, match=r"2 attempts; 0\.1 of 0\.3 MB are kept, and the same command resumes"
     ):
         get(server, tmp_path / "f", attempts=2)
     assert not (tmp_path / "f").exists()
@@ -140,7 +140,7 @@ def test_a_rotten_part_is_found_out(server: Server, tmp_path: Path):
 
 
 def test_a_file_of_another_length_is_not_downloaded(server: Server, tmp_path: Path):
-    with pytest.raises(MorphoscopeError, match=r"has 300,000 bytes for us, 299,999 were expected"):
+    with pytest.raises(MorphoscopeError, match=r"file has 300,000 bytes, 299,999 were expected"):
         get(server, tmp_path / "f", length=SIZE - 1)
     assert len(server.asked) == 1
     server.says_length = False
@@ -162,7 +162,7 @@ def test_a_server_that_is_busy_is_asked_again(server: Server, tmp_path: Path):
 
 def test_a_server_that_refuses_is_asked_once(server: Server, tmp_path: Path):
     server.answers = [404]
-    with pytest.raises(NoConnection, match="the server answers 404 Not Found"):
+    with pytest.raises(NoConnection, match="the server returned 404 Not Found"):
         get(server, tmp_path / "f")
     assert len(server.asked) == 1
 

@@ -73,7 +73,7 @@ def test_names_that_repeat_get_their_folders(folder: Path, tmp_path: Path):
 def test_an_empty_class_is_named(folder: Path, tmp_path: Path):
     (folder / "ring").mkdir()
     (folder / "ring" / "readme.txt").write_text("soon")
-    with pytest.raises(MorphoscopeError, match=r"galaxies/ring: holds no images"):
+    with pytest.raises(MorphoscopeError, match=r"galaxies/ring: has no images"):
         ingest_folder(folder, tmp_path / "s")
     assert not (tmp_path / "s").exists()
 

@@ -108,12 +108,12 @@ def test_a_file_that_was_cut_off_is_one_sentence(h5: Path, tmp_path: Path):
     whole = h5.read_bytes()
     h5.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        MorphoscopeError, match=rf"cut off: it has {len(whole) // 2:,} of {len(whole):,} bytes"
+        MorphoscopeError, match=rf"truncated: it has {len(whole) // 2:,} of {len(whole):,} bytes"
     ):
         ingest_galaxy10(h5, tmp_path / "s")
     h5.write_bytes(whole[:100])
     with pytest.raises(
-        MorphoscopeError, match=r"Galaxy10_DECals\.h5: (the file is cut off|cannot be opened)"
+        MorphoscopeError, match=r"Galaxy10_DECals\.h5: (the file is truncated|cannot be opened)"
     ):
         ingest_galaxy10(h5, tmp_path / "s")
     h5.write_text("<html>")
@@ -176,16 +176,16 @@ def test_data_that_lie_elsewhere_are_refused(h5: Path, tmp_path: Path) -> None:
                 layout = h5py.VirtualLayout(images.shape, np.uint8)
                 layout[:] = h5py.VirtualSource(str(h5), "images", images.shape)
                 file.create_virtual_dataset("images", layout)
-        with pytest.raises(MorphoscopeError, match=rf"{kind}\.h5: 'images' refers to data elsewhere"):
+        with pytest.raises(MorphoscopeError, match=rf"{kind}\.h5: 'images' refers to data in another file"):
             ingest_galaxy10(path, tmp_path / "s", sha256="known")
 
 
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (3, "no list of different class names"),
-        (["a", "a"], "no list of different class names"),
-        (np.zeros(3), "no list of different class names"),
+        (3, "not a list of distinct class names"),
+        (["a", "a"], "not a list of distinct class names"),
+        (np.zeros(3), "not a list of distinct class names"),
         ([f"c{n}" for n in range(5)], None),
         (np.array([b"a", b"b", b"c", b"d", b"e"]), None),
     ],
@@ -239,7 +239,7 @@ def test_a_file_on_which_the_library_breaks_down_is_named(
     assert walked.stderr == b""
     breaks_down = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
     monkeypatch.setattr(galaxy10, "_WALK", breaks_down)
-    with pytest.raises(MorphoscopeError, match="the HDF5 library breaks down on it"):
+    with pytest.raises(MorphoscopeError, match="the HDF5 library crashes on it"):
         ingest_galaxy10(h5, tmp_path / "s")
 
 

@@ -60,7 +60,7 @@ def test_a_split_of_other_galaxies_is_refused(store, table_store, tmp_path) -> N
     longer = table_store(np.append(LABELS, 0), ra=np.arange(221.0), name="longer")
     elsewhere = table_store(LABELS, ra=np.arange(220.0) + 0.5, name="elsewhere")
     for other, count in ((longer, 221), (elsewhere, 220)):
-        with pytest.raises(UsageError, match=f"220 other galaxies; {other.path} holds {count}"):
+        with pytest.raises(UsageError, match=f"220 other galaxies; the {count} of {other.path}"):
             load_split(path, other)
 
 
@@ -79,10 +79,10 @@ def test_a_file_that_is_no_json_is_refused(store, tmp_path, text: str) -> None:
 
 
 def test_other_files_and_no_file_are_refused(store, tmp_path) -> None:
-    with pytest.raises(UsageError, match="no split file to read here"):
+    with pytest.raises(UsageError, match="the split file cannot be read"):
         load_split(tmp_path / "absent.json", store)
     (tmp_path / "other.json").write_text("[1]", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"other\.json is no split file"):
+    with pytest.raises(UsageError, match=r"other\.json is not a split file"):
         load_split(tmp_path / "other.json", store)
 
 
@@ -95,5 +95,5 @@ def test_missing_parts_and_newer_formats_are_refused(store, tmp_path) -> None:
         load_split(path, store)
     del content["sha256"]
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(MorphoscopeError, match="not a whole split file"):
+    with pytest.raises(MorphoscopeError, match="not a complete split file"):
         load_split(path, store)

@@ -199,7 +199,7 @@ def test_a_class_with_two_images_is_one_clear_sentence(table_store) -> None:
 
 def test_an_empty_class_is_named_with_the_remedy(table_store) -> None:
     store = table_store(np.repeat([0, 2], 30), Classes(name="three", classes=("a", "b", "c")))
-    refused(MorphoscopeError, store, "no galaxies of class 'b'", "make the store again")
+    refused(MorphoscopeError, store, "class 'b' has no galaxies", "make the store again")
     assert sizes(make_split(store, allow_empty_classes=True)) == (42, 6, 12)
 
 

@@ -1,4 +1,4 @@
-"""Download a large file so that a broken connection costs nothing: resume, check, put in directory."""
+"""Download large files: resume after a broken connection, verify the checksum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GALAXY10_SHA256 = "19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1
 GALAXY10_BYTES = 2_735_267_419
 
 _BLOCK = 1 << 20
-_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)  # answers of a server that may answer otherwise later
+_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)  # temporary HTTP errors
 
 
 def fetch_galaxy10(
@@ -41,24 +41,24 @@ def fetch_galaxy10(
 ) -> Store:
     """Download the official Galaxy10 DECaLS file, check it and make a store of it.
 
-    A file that was downloaded before is used again; one that was begun is continued.
+    A file downloaded earlier is used again; a partial download is resumed.
 
     Args:
         out: folder of the store.
-        url: where the HDF5 file is.
+        url: address of the HDF5 file.
         sha256: its checksum.
         length: its length in bytes.
-        folder: where the HDF5 file is kept; none: beside ``out``.
+        folder: where to keep the HDF5 file; None: beside ``out``.
         attempts: how often to try before giving up.
-        pause: seconds before the second attempt, twice as many before each further one.
+        pause: seconds before the second attempt, doubled for each further one.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
-        overwrite: replace a store that is already there.
-        workers: threads that decode.
+        overwrite: replace an existing store.
+        workers: decoding threads.
 
     Raises:
         UsageError: ``out`` exists.
-        MorphoscopeError: no connection, a wrong checksum, or no room on the disk; or h5py is not installed.
+        MorphoscopeError: no connection, a wrong checksum, or no space on the disk; or h5py is not installed.
     """
     need(("h5py",), "train", "an HDF5 file")
     out = Path(out)
@@ -76,7 +76,7 @@ def fetch_galaxy10(
 
 
 class NoConnection(MorphoscopeError):
-    """The server cannot be reached or does not give the file."""
+    """The server cannot be reached or does not serve the file."""
 
 
 def download(
@@ -89,24 +89,23 @@ def download(
     pause: float = 2.0,
     timeout: float = 30.0,
 ) -> Path:
-    """Download a file into ``target``, which afterwards has the given length and checksum.
+    """Download a file to ``target`` and check its length and checksum.
 
-    Bytes are collected in ``TARGET.part``. It stays when the connection breaks or the program is
-    stopped, and the next call goes on behind it; with a wrong checksum it is deleted, for a wrong byte
-    somewhere in it cannot be found.
+    The download goes to ``TARGET.part``, which is kept if the connection breaks or the program is stopped;
+    the next call resumes it. If the checksum is wrong it is deleted.
 
     Args:
         url: http or https.
-        target: the file to be.
+        target: path of the file.
         sha256: 64 hex digits.
         length: bytes.
-        attempts: how many requests are made at most.
-        pause: seconds before the second request, twice as many before each further one.
-        timeout: seconds without a byte after which a request has failed.
+        attempts: largest number of requests.
+        pause: seconds before the second request, doubled for each further one.
+        timeout: seconds without data after which a request fails.
 
     Raises:
         NoConnection: all attempts failed, or the server refuses.
-        MorphoscopeError: wrong length or checksum, a different file at ``target``, or no room on the disk.
+        MorphoscopeError: wrong length or checksum, a different file at ``target``, or no space on the disk.
     """
     if attempts < 1:
         raise UsageError(f"attempts {attempts}: at least 1 was expected")
@@ -114,7 +113,7 @@ def download(
         raise UsageError(f"{url}: an address that begins with https:// or http:// was expected")
     if target.exists():
         _check(target, sha256, length, "move it away to download it again")
-        note(f"{target} is there already and is whole")
+        note(f"{target} exists already and is complete")
         return target
     part = target.with_name(f"{target.name}.part")
     files.ensure_room(target, length - _length(part))
@@ -131,7 +130,7 @@ def download(
 
 
 def _collect(url: str, part: Path, length: int, attempts: int, pause: float, timeout: float) -> None:
-    """Fill ``part`` up to ``length`` bytes, in as many requests as it takes."""
+    """Download until ``part`` has ``length`` bytes, in as many requests as it takes."""
     reason = ""
     for attempt in range(attempts):
         if _length(part) >= length:
@@ -143,15 +142,15 @@ def _collect(url: str, part: Path, length: int, attempts: int, pause: float, tim
             _request(url, part, length, timeout)
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416:  # what is kept reaches beyond the end of the server's file
+            if error.code == 416:  # the partial file is longer than the server's
                 part.unlink(missing_ok=True)
                 raise MorphoscopeError(
                     f"{url}: the server's file is shorter than the {length:,} bytes that were expected; "
                     "this is another file"
                 ) from error
             if error.code not in _TRY_AGAIN:
-                raise NoConnection(f"{url}: the server answers {error.code} {error.reason}") from error
-            reason = f"the server answers {error.code} {error.reason}"
+                raise NoConnection(f"{url}: the server returned {error.code} {error.reason}") from error
+            reason = f"the server returned {error.code} {error.reason}"
         except urllib.error.URLError as error:
             reason = f"cannot be reached ({error.reason})"
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
@@ -161,13 +160,13 @@ def _collect(url: str, part: Path, length: int, attempts: int, pause: float, tim
     kept = _length(part)
     if kept < length:
         advice = (
-            f"; {kept / 1e6:.1f} of {length / 1e6:.1f} MB are kept and the same command continues with them"
+            f"; {kept / 1e6:.1f} of {length / 1e6:.1f} MB are kept, and the same command resumes the download"
         )
         raise NoConnection(f"{url}: {reason}, {attempts} attempts{advice * (kept > 0)}")
 
 
 def _request(url: str, part: Path, length: int, timeout: float) -> None:
-    """One request for what ``part`` lacks; returns when the server has no more to say."""
+    """One request for the rest of ``part``; returns when the server sends no more."""
     start = _length(part)
     headers = {"Accept-Encoding": "identity", "User-Agent": "morphoscope"}
     if start:
@@ -178,7 +177,7 @@ def _request(url: str, part: Path, length: int, timeout: float) -> None:
         announced = answer.headers.get("Content-Length")
         if announced is not None and start + int(announced) != length:
             raise MorphoscopeError(
-                f"{url}: the server has {start + int(announced):,} bytes for us, {length:,} were expected; "
+                f"{url}: the server's file has {start + int(announced):,} bytes, {length:,} were expected; "
                 "this is another file"
             )
         with (
@@ -187,7 +186,7 @@ def _request(url: str, part: Path, length: int, timeout: float) -> None:
             Bar(f"downloading {part.stem}", (length - start) // _BLOCK, "MB") as bar,
         ):
             got = start
-            # read1 gives what has come: a connection that breaks loses at most what is still on its way.
+            # read1 returns what has arrived, so a broken connection loses at most what is in transit.
             while got <= length and (block := answer.read1(_BLOCK)):
                 file.write(block)
                 bar.advance((got + len(block)) // _BLOCK - got // _BLOCK)
@@ -195,7 +194,7 @@ def _request(url: str, part: Path, length: int, timeout: float) -> None:
 
 
 def _continues(answer: http.client.HTTPResponse, start: int) -> bool:
-    """Whether the server goes on where we are; one that ignores Range begins from the first byte."""
+    """Whether the server resumes at ``start``; one that ignores Range starts from the first byte."""
     return answer.status == 206 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-")
 
 

@@ -1,4 +1,4 @@
-"""A folder of class folders to a store: ``FOLDER/<class>/*.jpg``."""
+"""Ingest a folder of class folders: ``FOLDER/<class>/*.jpg``."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def ingest_folder(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Store:
-    """Make a store of images sorted into one folder a class.
+    """Make a store of images sorted into one folder per class.
 
-    Images may lie deeper in a class's folder; hidden files are passed over, and so are files that are no
+    Subfolders of a class folder are searched too; hidden files are skipped, and so are files that are not
     images, which a note counts.
 
     Args:
-        folder: holds the class folders.
+        folder: contains the class folders.
         out: folder of the store.
-        classes: the class folders in the order of their label numbers; none: all, alphabetically.
+        classes: the class folders in the order of their label numbers; None: all, alphabetically.
         pixel_scale: arcsec per source pixel, if known.
-        stretch: how FITS images become grey levels, see :mod:`morphoscope.images.fits`.
+        stretch: intensity stretch of FITS images, see :mod:`morphoscope.images.fits`.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
-        overwrite: replace a store that is already there.
-        workers: threads that decode.
+        overwrite: replace an existing store.
+        workers: decoding threads.
 
     Returns:
         The store. See :func:`morphoscope.images.file_names.distinct_ids` for a galaxy's id.
@@ -72,7 +72,7 @@ def ingest_folder(
     say_passed_over(str(folder), passed_over)
     for name, images in found.items():
         if not images:
-            raise MorphoscopeError(f"{folder / name}: holds no images; remove the folder or fill the class")
+            raise MorphoscopeError(f"{folder / name}: has no images; remove the folder or add images to it")
     images = [image for name in names for image in found[name]]
     identity, _ = distinct_ids(images)
     ids = [writable(identity(image)) for image in images]
@@ -117,7 +117,7 @@ def _class_names(folder: Path, classes: Sequence[str] | None) -> tuple[str, ...]
         loose = not there and any(is_image_name(name) for name in os.listdir(folder))
         hint = "; images without labels need no store: 'morphoscope predict' takes their folder" * loose
         raise UsageError(
-            f"{folder}: at least two class folders were expected, each holding its images (found: "
+            f"{folder}: at least two class folders with images were expected (found: "
             f"{', '.join(names) or 'none'}){hint}"
         )
     return names

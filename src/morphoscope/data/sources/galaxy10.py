@@ -1,7 +1,7 @@
-"""The official Galaxy10 DECaLS file to a store.
+"""Ingest the official Galaxy10 DECaLS file.
 
-``Galaxy10_DECals.h5`` holds ``images`` (17736, 256, 256, 3) uint8, ``ans``, ``ra``, ``dec``, ``redshift``
-and ``pxscale``; any file of this layout will do, such as one that ``data/export.py`` wrote.
+``Galaxy10_DECals.h5`` has ``images`` (17736, 256, 256, 3) uint8, ``ans``, ``ra``, ``dec``, ``redshift`` and
+``pxscale``; any file of this layout will do, such as one written by ``data/export.py``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     import h5py
 
 PIXEL_SCALE = 0.262  # arcsec per pixel of the DECam Legacy Survey's pictures
-BLOCK_BYTES = 1 << 24  # of images read at once, unless the file's own chunks are longer
+BLOCK_BYTES = 1 << 24  # of images read at once, unless the file's own chunks are larger
 COLUMNS = {"ra": "ra", "dec": "dec", "redshift": "redshift", "pxscale": "pixel_scale"}
 _MOST_ROWS, _MOST_SIDE, _MOST_CHUNK = 50_000_000, 8192, 1 << 30
 _MOST_CLASSES = 1000
 _PATIENCE = 60  # seconds
 _EXPECTED = "Galaxy10_DECals.h5 was expected"
-# What another process reads of a file first: all of its structure, and its first image.
+# Run in another process first: reads the file's whole structure and its first image.
 _WALK = """
 import sys, h5py, numpy
 try:
@@ -50,9 +50,9 @@ try:
                 if found.shape and piece < 1 << 30:
                     found[:1]
 except Exception:
-    pass  # what can be said of it, the program says itself
+    pass  # the main process reports it
 """
-_SDSS_SIDE = 69  # of the older Galaxy10, whose ten classes are others
+_SDSS_SIDE = 69  # of the older Galaxy10, whose ten classes are different
 
 
 def ingest_galaxy10(
@@ -68,22 +68,22 @@ def ingest_galaxy10(
     """Make a store of a Galaxy10 HDF5 file; rows keep the file's order.
 
     Args:
-        h5: the file; images are read chunk by chunk in order, for its rows are compressed together.
+        h5: the file; images are read in order, chunk by chunk, since rows are compressed together.
         out: folder of the store.
-        sha256: the file's checksum if it is known already; none: computed here.
+        sha256: the file's checksum, if already known; None: computed here.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
-        overwrite: replace a store that is already there.
-        workers: threads that decode.
+        overwrite: replace an existing store.
+        workers: decoding threads.
 
     Returns:
-        The store, with columns ``redshift`` and ``pixel_scale`` (arcsec per stored pixel) where the file
-        has them.
+        The store, with columns ``redshift`` and ``pixel_scale`` (arcsec per stored pixel) if the file has
+        them.
 
     Raises:
         UsageError: no such file, or ``out`` exists.
-        MorphoscopeError: the file is cut off or damaged, or its keys, shapes or labels are others; or
-            h5py is not installed.
+        MorphoscopeError: the file is truncated or damaged, or its keys, shapes or labels are wrong; or h5py
+            is not installed.
     """
     need(("h5py",), "train", "an HDF5 file")
     h5, out = Path(h5), Path(out)
@@ -120,10 +120,10 @@ def ingest_galaxy10(
 
 
 def _try_in_child(path: Path) -> None:
-    """Let another process walk through a file's structure first: damage can end the HDF5 library's process.
+    """Read a file's structure in another process first: the HDF5 library can crash on a damaged file.
 
     Raises:
-        MorphoscopeError: it did.
+        MorphoscopeError: it crashed.
     """
     try:
         done = subprocess.run(
@@ -134,7 +134,7 @@ def _try_in_child(path: Path) -> None:
             f"{path}: its structure could not be read in {_PATIENCE} seconds; {_EXPECTED}"
         ) from error
     if done.returncode < 0:
-        raise MorphoscopeError(f"{path}: is damaged so that the HDF5 library breaks down on it; {_EXPECTED}")
+        raise MorphoscopeError(f"{path} is damaged: the HDF5 library crashes on it; {_EXPECTED}")
 
 
 def _opened(path: Path) -> h5py.File:
@@ -142,21 +142,21 @@ def _opened(path: Path) -> h5py.File:
 
     try:
         return h5py.File(path, "r")
-    except Exception as error:  # h5py raises anything at all on bytes that are not what it expects
+    except Exception as error:  # h5py raises all kinds of exceptions on unexpected bytes
         cut = re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", str(error))
         if cut:
             raise MorphoscopeError(
-                f"{path}: the file is cut off: it has {int(cut[1]):,} of {int(cut[2]):,} bytes; "
+                f"{path}: the file is truncated: it has {int(cut[1]):,} of {int(cut[2]):,} bytes; "
                 "download it again"
             ) from error
         raise MorphoscopeError(f"{path}: cannot be opened as HDF5; {_EXPECTED} ({error})") from error
 
 
 def _dataset(file: h5py.File, key: str, path: Path) -> Any:
-    """A dataset that lies in this file; None if there is none of this name.
+    """A dataset stored in this file; None if there is none of this name.
 
     Raises:
-        MorphoscopeError: it is a reference to another file, or damaged.
+        MorphoscopeError: it refers to another file, or is damaged.
     """
     import h5py
 
@@ -170,8 +170,8 @@ def _dataset(file: h5py.File, key: str, path: Path) -> Any:
         )
     if elsewhere:
         raise MorphoscopeError(
-            f"{path}: '{key}' refers to data elsewhere; a file with its data in it was expected, for others "
-            "are not opened"
+            f"{path}: '{key}' refers to data in another file, which is not opened; a file that contains its "
+            "data was expected"
         )
     return found if isinstance(found, h5py.Dataset) else None
 
@@ -182,7 +182,7 @@ def _explained(path: Path, key: str) -> Iterator[None]:
         yield
     except (MorphoscopeError, MemoryError):
         raise
-    except Exception as error:  # h5py raises anything at all on bytes that are not what it expects
+    except Exception as error:  # h5py raises all kinds of exceptions on unexpected bytes
         raise MorphoscopeError(f"{path}: '{key}' is damaged; download the file again") from error
 
 
@@ -202,12 +202,12 @@ def _checked(file: h5py.File, path: Path) -> tuple[h5py.Dataset, np.ndarray]:
         raise MorphoscopeError(f"{path}: 'images' is {shape} {kind}; (N, 256, 256, 3) uint8 was expected")
     if shape[0] > _MOST_ROWS or max(shape[1:3]) > _MOST_SIDE or chunk > _MOST_CHUNK:
         raise MorphoscopeError(
-            f"{path}: 'images' is {shape}, in pieces of {chunk:,} bytes; at most {_MOST_ROWS:,} images of "
-            f"{_MOST_SIDE} pixels, in pieces of {_MOST_CHUNK:,} bytes, were expected"
+            f"{path}: 'images' is {shape}, in chunks of {chunk:,} bytes; at most {_MOST_ROWS:,} images of "
+            f"{_MOST_SIDE} pixels, in chunks of {_MOST_CHUNK:,} bytes, were expected"
         )
     if shape[1:3] == (_SDSS_SIDE, _SDSS_SIDE):
         raise MorphoscopeError(
-            f"{path}: this is Galaxy10 SDSS ({_SDSS_SIDE} pixels), whose ten classes mean something else; "
+            f"{path}: this is Galaxy10 SDSS ({_SDSS_SIDE} pixels), whose ten classes are different; "
             "Galaxy10_DECals.h5 was expected"
         )
     return images, _column(ans, "ans", shape[0], path)
@@ -218,27 +218,29 @@ def _column(dataset: Any, key: str, count: int, path: Path) -> np.ndarray:
         shape, kind = getattr(dataset, "shape", "a group"), getattr(dataset, "dtype", np.dtype(object)).kind
         if shape == (count,) and kind in "iuf":
             return dataset[:]
-    raise MorphoscopeError(f"{path}: '{key}' is {shape}; {count} numbers were expected, one an image")
+    raise MorphoscopeError(f"{path}: '{key}' is {shape}; {count} numbers were expected, one per image")
 
 
 def _scheme(ans: Any, path: Path) -> Classes:
-    """The ten classes, unless the file says that its labels are others (as our export does)."""
+    """The classes named in the file (as by our export); without any, the ten of Galaxy10."""
     from morphoscope.labels.galaxy10 import GALAXY10
 
     with _explained(path, "ans"):
-        said, name = ans.attrs.get("classes"), ans.attrs.get("scheme", "classes")
-        names = () if said is None else tuple(map(_word, np.atleast_1d(said).ravel()[: _MOST_CLASSES + 1]))
+        listed, name = ans.attrs.get("classes"), ans.attrs.get("scheme", "classes")
+        if listed is None:
+            return GALAXY10
+        names = tuple(map(_text, np.atleast_1d(listed).ravel()[: _MOST_CLASSES + 1]))
     if not names or names == GALAXY10.classes:
         return GALAXY10
     try:
-        return Classes(name=_word(name), classes=names)
+        return Classes(name=_text(name), classes=names)
     except ValueError as error:
         raise MorphoscopeError(
-            f"{path}: the attribute 'classes' of 'ans' is no list of different class names"
+            f"{path}: the attribute 'classes' of 'ans' is not a list of distinct class names"
         ) from error
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
@@ -273,14 +275,14 @@ def _items(
 
 
 def _blocks(images: h5py.Dataset, path: Path) -> Iterator[tuple[int, np.ndarray]]:
-    """Runs of whole chunks, in order: each chunk is decompressed once."""
+    """Blocks of whole chunks, in order, so that each chunk is decompressed once."""
     chunk = images.chunks[0] if images.chunks else 1
     row_bytes = int(np.prod(images.shape[1:]))
     rows = chunk * max(1, BLOCK_BYTES // (chunk * row_bytes))
     for start in range(0, len(images), rows):
         try:
             yield start, images[start : start + rows]
-        except Exception as error:  # h5py raises anything at all on bytes that are not what it expects
+        except Exception as error:  # h5py raises all kinds of exceptions on unexpected bytes
             raise MorphoscopeError(
                 f"{path}: images {start} to {min(start + rows, len(images)) - 1} are damaged; "
                 "download the file again"

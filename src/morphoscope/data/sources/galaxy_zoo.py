@@ -1,8 +1,8 @@
-"""Galaxy Zoo – The Galaxy Challenge (Kaggle) to a store, from the folder or the zip files as served.
+"""Ingest Galaxy Zoo – The Galaxy Challenge (Kaggle), from folders or from the zip files as downloaded.
 
 ``images_training_rev1/<GalaxyID>.jpg`` (61,578), ``training_solutions_rev1.csv`` (37 vote fractions) and
-``images_test_rev1/`` (79,975, without labels). Zip files are read without unpacking them, the outer
-``galaxy-zoo-the-galaxy-challenge.zip`` too.
+``images_test_rev1/`` (79,975, without labels). Zip files are read without unpacking them, including the
+outer ``galaxy-zoo-the-galaxy-challenge.zip``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _IMAGE_NAME = re.compile(r"(\d+)\.jpe?g$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class _Labels:
-    """What is known of each galaxy: its columns of the table, by id."""
+    """Labels of the galaxies, by id."""
 
     scheme: Scheme | None
     rows: dict[str, dict[str, Any]]
-    unclassified: int = 0  # galaxies that no class of the scheme takes
+    unclassified: int = 0  # galaxies in none of the scheme's classes
 
 
 def ingest_galaxy_zoo(
@@ -57,27 +57,27 @@ def ingest_galaxy_zoo(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Store:
-    """Make a store of the challenge's training images, or of its test images where there are no others.
+    """Make a store of the challenge's training images, or of its test images if those are all there is.
 
     Args:
-        source: a folder that holds ``images_training_rev1`` and ``training_solutions_rev1*.csv`` (as folders
-            and files, or as zip files), one of these image folders or zip files, or the outer zip file.
+        source: a folder with ``images_training_rev1`` and ``training_solutions_rev1*.csv`` (as folders and
+            files, or as zip files), one of these image folders or zip files, or the outer zip file.
         out: folder of the store.
-        scheme: "votes": the 37 fractions; "five-class": `tong`'s five classes; "none": images alone. Test
+        scheme: "votes": the 37 fractions; "five-class": `tong`'s five classes; "none": no labels. Test
             images never have labels.
         labels: a CSV to use instead of the solutions: for "votes" with their columns, for "five-class"
             with the columns GalaxyID and Label (0 to 4, or class names).
-        unmatched: what becomes of an image without label: "skip" it, "keep" it unlabelled, or "error".
-            Labels without image are passed over, or an "error".
-        spiral_threshold: least Class4.1 of a spiral (`tong` prints 0.619).
+        unmatched: what to do with an image without a label: "skip" it, "keep" it unlabelled, or "error".
+            Labels without an image are skipped, or an "error".
+        spiral_threshold: smallest Class4.1 of a spiral (`tong` prints 0.619).
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
-        overwrite: replace a store that is already there.
-        workers: threads that decode.
+        overwrite: replace an existing store.
+        workers: decoding threads.
 
     Raises:
-        UsageError: nothing of the challenge is at ``source``, or an unknown scheme or missing column.
-        MorphoscopeError: votes that break the tree's sums (galaxy and question are named), labels outside
+        UsageError: ``source`` has no files of the challenge, or an unknown scheme or missing column.
+        MorphoscopeError: votes that violate the tree's sums (galaxy and question are named), labels outside
             the scheme, no image with a label, damaged zip files.
     """
     source, out = Path(source), Path(out)
@@ -90,7 +90,7 @@ def ingest_galaxy_zoo(
         images = _find_images(source, stack)
         if images is None:
             raise UsageError(
-                f"{source}: holds neither {TRAINING} nor {TEST}, as folder or as zip file; "
+                f"{source}: has neither {TRAINING} nor {TEST}, as a folder or as a zip file; "
                 "the Kaggle data as downloaded were expected"
             )
         files, names, part = images
@@ -118,7 +118,7 @@ def ingest_galaxy_zoo(
 
 def _check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise UsageError(f"--{option} {value}: no such choice{did_you_mean(value, known, 'choices')}")
+        raise UsageError(f"--{option} {value}: unknown value{did_you_mean(value, known, 'values')}")
 
 
 def _find_images(source: Path, stack: ExitStack) -> tuple[Files, list[str], str] | None:
@@ -135,7 +135,7 @@ def _find_images(source: Path, stack: ExitStack) -> tuple[Files, list[str], str]
 
 
 def _folder_and_part(source: Path) -> tuple[Path, str | None]:
-    """Where to look, and for what alone: the folder around an image folder also has the solutions."""
+    """The folder to search (that around an image folder has the solutions), and the only part to use."""
     source = source.absolute()
     for part in (TRAINING, TEST):
         if source.name in (part, f"{part}.zip"):
@@ -171,7 +171,7 @@ def _galaxy_id(name: str) -> str:
 
 def _inner_zip(files: Files, name: str, stack: ExitStack) -> Zip:
     if isinstance(files, Zip):
-        note(f"reading {name} inside {files.label}")  # a compressed one is read through to its end first
+        note(f"reading {name} inside {files.label}")  # if compressed, all of it is read first
     return stack.enter_context(_closing(Zip(files.open(name), f"{files.label}/{name}")))
 
 
@@ -187,7 +187,7 @@ def _labels(
     if labels is not None:
         table, where = read_table(Path(labels)), str(labels)
         if scheme == "five-class" and "Label" in table.column_names:
-            return _given_classes(table, where)
+            return _from_classes(table, where)
     else:
         folder, _ = _folder_and_part(source)
         files = stack.enter_context(_closing(open_files(folder, _inside())))
@@ -199,7 +199,7 @@ def _labels(
 def _find_solutions(files: Files, stack: ExitStack) -> tuple[bytes, str]:
     for name in sorted(
         files.names, key=lambda name: (len(PurePosixPath(name).name), name)
-    ):  # whole name first
+    ):  # the complete name first
         inner = PurePosixPath(name).name
         if inner.startswith(SOLUTIONS) and inner.endswith(".csv"):
             content, where = files.content(name), f"{files.label}/{name}"
@@ -238,7 +238,7 @@ def _from_votes(table: Any, where: str, scheme: str, spiral_threshold: float) ->
     return _classified(FIVE_CLASS, ids, classes)
 
 
-def _given_classes(table: Any, where: str) -> _Labels:
+def _from_classes(table: Any, where: str) -> _Labels:
     from morphoscope.labels.five_class import FIVE_CLASS
 
     need_columns(table.column_names, ("GalaxyID",), where)
@@ -271,19 +271,19 @@ def _unique_ids(table: Any, where: str) -> list[str]:
         if galaxy is None:
             raise MorphoscopeError(f"{where}: row {row + 1} has no GalaxyID")
         if galaxy in seen:
-            raise MorphoscopeError(f"{where}: galaxy {galaxy} has two rows; one was expected")
+            raise MorphoscopeError(f"{where}: galaxy {galaxy} has more than one row")
         seen[galaxy] = None
     return list(seen)
 
 
 def _matched(names: list[str], labels: _Labels, unmatched: str, where: str) -> list[str]:
-    """The images that will be stored; what does not match is counted and said."""
+    """The images to store; notes how many images and labels do not match."""
     ids = {_galaxy_id(name) for name in names}
     bare = [name for name in names if _galaxy_id(name) not in labels.rows]
     lost = sorted(labels.rows.keys() - ids)
     if len(bare) == len(names):
         raise MorphoscopeError(
-            f"{where}: none of its {len(names)} images has one of the {len(labels.rows)} labels; "
+            f"{where}: none of the {len(names)} images has one of the {len(labels.rows)} labels; "
             "the file names must be the GalaxyIDs of the table"
         )
     if not bare and not lost:
@@ -296,7 +296,7 @@ def _matched(names: list[str], labels: _Labels, unmatched: str, where: str) -> l
         example = _galaxy_id(bare[0]) if bare else lost[0]
         raise MorphoscopeError(f"{where}: {counts} (for example galaxy {example})")
     if unmatched == "keep":
-        note(f"{where}: {counts}; these images are kept without label, these labels are left out")
+        note(f"{where}: {counts}; these images are kept without a label, these labels are left out")
         return names
     note(f"{where}: {counts}; both are left out")
     return [name for name in names if _galaxy_id(name) in labels.rows]

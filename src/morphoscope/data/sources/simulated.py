@@ -1,4 +1,4 @@
-"""Simulated galaxies with known truth, as a store: the data that every install has."""
+"""Simulate galaxies with known truth as a store."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from morphoscope.extras import need
 SCHEMES = ("galaxy10", "votes")
 PROPORTIONS = ("equal", "galaxy10")
 SMALLEST, LARGEST = 16, 1024  # pixels along a side
-BLOCK = 200  # rows in which the classes of Galaxy10 come in its proportions
+BLOCK = 200  # rows over which Galaxy10's class proportions are exact
 CHUNK = 16  # rows a worker renders at a time
-FEW = 128  # up to so many galaxies starting processes costs more than it gains
+FEW = 128  # galaxies up to which starting processes costs more than it saves
 
 
 def simulate(
@@ -33,14 +33,14 @@ def simulate(
     survey: str = "decals",
     masks: bool = False,
 ) -> Store:
-    """Simulate galaxies as a survey would picture them and write them as a store.
+    """Simulate galaxies as observed by a survey and write them as a store.
 
-    Pictures are rendered at the survey's own sampling and then scaled to ``size``: of DECaLS 67.07″ (256
-    pixels of 0.262″), of Euclid 25.6″ (256 of 0.1″), of SDSS 8.48 radii with 90 % of the galaxy's light
-    each, as Galaxy Zoo 2 showed them. Of several surveys every row is drawn one. A galaxy depends on the
-    seed, its row, ``proportions`` and the surveys alone: more rows or other workers change nothing. The table
-    has the galaxy's parameters beside its labels (``simulation.galaxies.TRUTH``), its survey and its pixel
-    scale; of votes, the counts and the number of volunteers.
+    Images are rendered at the survey's own sampling and then scaled to ``size``: DECaLS 67.07″ (256 pixels
+    of 0.262″), Euclid 25.6″ (256 of 0.1″), SDSS 8.48 radii that enclose 90 % of the galaxy's light, as in
+    Galaxy Zoo 2. With several surveys, one is drawn for each row. A galaxy depends only on the seed, its row,
+    ``proportions`` and the surveys: more rows or other workers change nothing. Besides its labels the table
+    has each galaxy's parameters (``simulation.galaxy.TRUTH``), survey and pixel scale; for votes also the
+    counts and the number of volunteers.
 
     Args:
         out: folder of the store.
@@ -48,16 +48,16 @@ def simulate(
         size: pixels along a side, 16 to 1024.
         scheme: "galaxy10", ten classes, or "votes", the 37 vote fractions of Galaxy Zoo 2.
         seed: 0 or more.
-        workers: processes; as many as there are cores where it is not given.
-        overwrite: replace a store that is already there.
+        workers: processes; None: one per core.
+        overwrite: replace an existing store.
         proportions: "equal", as many galaxies of every class, or "galaxy10", that data set's imbalance.
-        survey: "decals", "sdss" or "euclid", or several with commas between them; one named twice comes twice
+        survey: "decals", "sdss" or "euclid", or several separated by commas; one named twice is drawn twice
             as often.
-        masks: also keep which component shines where (``Store.masks``).
+        masks: also store a mask of every component (``Store.masks``).
 
     Raises:
-        UsageError: a name is unknown, a number impossible, or ``out`` exists already.
-        MorphoscopeError: the disk is full or too small, or GalSim is not installed.
+        UsageError: a name is unknown, a number out of range, or ``out`` exists already.
+        MorphoscopeError: the disk has too little space, or GalSim is not installed.
     """
     _check_numbers(count, size, seed, workers)
     _check_names(scheme, proportions, survey)
@@ -100,7 +100,7 @@ def simulate(
 
 
 def block_of(proportions: str) -> tuple[int, ...]:
-    """The class indices of consecutive rows before they are shuffled, in the wanted proportions."""
+    """Class indices of consecutive rows in the given proportions, before shuffling."""
     from morphoscope.labels.galaxy10 import COUNTS, GALAXY10
 
     if proportions == "equal":
@@ -113,7 +113,7 @@ def block_of(proportions: str) -> tuple[int, ...]:
 
 
 def survey_names(survey: str) -> tuple[str, ...]:
-    """The surveys of a list with commas, in the order given; one named twice comes twice as often."""
+    """The surveys in a comma-separated list, in order, with repetitions."""
     return tuple(name.strip() for name in survey.split(","))
 
 
@@ -158,7 +158,7 @@ def _check_names(scheme: str, proportions: str, survey: str) -> None:
 
 def _check_numbers(count: int, size: int, seed: int, workers: int | None) -> None:
     if count < 1:
-        raise UsageError(f"count is {count}; at least one galaxy to simulate was expected")
+        raise UsageError(f"count is {count}; at least one galaxy was expected")
     if not SMALLEST <= size <= LARGEST:
         raise UsageError(f"size is {size}; {SMALLEST} to {LARGEST} pixels were expected")
     if seed < 0:

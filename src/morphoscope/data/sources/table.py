@@ -1,4 +1,4 @@
-"""A table with an image column and label columns to a store: CSV, ECSV, Parquet, FITS or VOTable."""
+"""Ingest a table with an image column and label columns: CSV, ECSV, Parquet, FITS or VOTable."""
 
 from __future__ import annotations
 
@@ -42,34 +42,33 @@ def ingest_table(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Store:
-    """Make a store of the images that a table names, with the table's labels.
+    """Make a store of the images listed in a table, with the table's labels.
 
     Args:
-        table: CSV, ECSV, Parquet, FITS or VOTable, packed or not.
+        table: CSV, ECSV, Parquet, FITS or VOTable, compressed or not.
         out: folder of the store.
         image_column: the column with image files, or three columns; see :func:`open_table`.
-        id_column: identifiers; without any, a galaxy's id is its image file's name without suffix, or all of
-            it where names repeat.
+        id_column: identifiers; None: the image file's name without suffix, or the whole path if names repeat.
         ra_column: right ascension; see :mod:`morphoscope.images.sky_columns` for its unit.
         dec_column: declination.
-        folder: image files lie here; none: in the table's own folder.
+        folder: folder of the image files; None: the table's folder.
         label_column: class names or numbers (empty: unlabelled); see :mod:`morphoscope.labels.own`.
-        vote_columns: fractions of volunteers instead; the 37 of the Galaxy Challenge follow their tree.
-        keep_columns: further columns to carry into the store's table.
-        classes: class names in the order of their label numbers; none: as they come, sorted.
+        vote_columns: vote fractions instead; the 37 of the Galaxy Challenge follow their decision tree.
+        keep_columns: further columns to copy into the store's table.
+        classes: class names in the order of their label numbers; None: those of the column, sorted.
         pixel_scale: arcsec per source pixel, if known.
-        stretch: how FITS images become grey levels, see :mod:`morphoscope.images.fits`.
+        stretch: intensity stretch of FITS images, see :mod:`morphoscope.images.fits`.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
-        overwrite: replace a store that is already there.
-        workers: threads that decode.
+        overwrite: replace an existing store.
+        workers: decoding threads.
 
     Returns:
-        The store; without label columns it holds images alone.
+        The store; without label columns its images have no labels.
 
     Raises:
-        UsageError: a missing file or column (the nearest is named), both kinds of labels, fewer than two
-            classes.
+        UsageError: a missing file or column (the message suggests the closest), both kinds of labels, fewer
+            than two classes.
         MorphoscopeError: labels outside the scheme, two rows with one id, no image could be read.
     """
     table, out = Path(table), Path(out)
@@ -77,7 +76,7 @@ def ingest_table(
     check_stretch(stretch)
     if label_column is not None and vote_columns:
         raise UsageError(
-            "--label-column and --vote-columns exclude each other: one kind of labels is expected"
+            "--label-column and --vote-columns exclude each other: a store has one kind of labels"
         )
     opened = open_table(
         table,
@@ -129,7 +128,7 @@ def _ids(opened: ImageTable, content: pa.Table) -> list[str]:
         if galaxy in seen:
             raise MorphoscopeError(
                 f"{opened.path}: '{opened.id_column}' is {galaxy} in row {seen[galaxy] + 1} and in row "
-                f"{row + 1}; one row a galaxy was expected (--id-column names another column)"
+                f"{row + 1}; one row per galaxy was expected (choose another column with --id-column)"
             )
         seen[galaxy] = row
     return list(seen)
@@ -146,7 +145,7 @@ def _labels(
 ) -> tuple[Scheme | None, dict[str, np.ndarray]]:
     if not names:
         if classes is not None:
-            raise UsageError("--classes goes with --label-column, which was not given")
+            raise UsageError("--classes needs --label-column")
         return None, {}
     from morphoscope.labels.own import scheme_from_columns
 
@@ -163,7 +162,7 @@ def _labels(
 
 
 def _carried(table: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column to carry along, with numbers as numbers even where it also names the galaxies."""
+    """A column to copy, with numbers as numbers even if it is also the id column."""
     return typed(column) if is_text_table(table) and pa.types.is_string(column.type) else column
 
 

@@ -1,1 +1,1 @@
-"""Which galaxies a network learns from, is chosen by, and is measured on."""
+"""Split a store into training, validation and test galaxies."""

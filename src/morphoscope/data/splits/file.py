@@ -1,8 +1,8 @@
-"""A split as a small, named, checksummed file.
+"""Splits as small, named, checksummed files.
 
-JSON with one letter a galaxy, in the store's order: t train, v validation, s test, b validation and test,
-. left out. The file knows which galaxies it belongs to (a fingerprint of their names and places) and
-what it said when it was written (``sha256`` over everything else in it).
+JSON with one letter per galaxy, in the store's order: t train, v validation, s test, b validation and test,
+. left out. ``fingerprint`` identifies the store's galaxies by id and coordinates; ``sha256`` covers
+everything else in the file.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _LINE = 100  # galaxies per line of the file
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of a store: what is learned from, what steers the training, what is held out.
+    """Row numbers of a store's training, validation and test galaxies.
 
     Attributes:
-        name: of the rule that made it.
+        name: of the splitting rule.
         seed: of the draw.
         count: galaxies in the store.
         train, validation, test: sorted int64 row numbers; validation and test are the same rows in ``ng``.
@@ -56,7 +56,7 @@ class Split:
         return parts
 
     def save(self, path: Path | str) -> None:
-        """Write the split file, whole or not at all."""
+        """Write the split file, atomically."""
         letters = np.frombuffer(LETTERS, dtype=np.uint8)[self.parts()].tobytes().decode("ascii")
         content = {
             "kind": KIND,
@@ -75,9 +75,9 @@ class Split:
 
 
 def fingerprint(store: Store) -> str:
-    """What identifies a store's galaxies, 64 hex digits: their ids and places on the sky, in order.
+    """SHA-256 of the ids and coordinates of a store's galaxies, in order; 64 hex digits.
 
-    Labels and pixels are no part of it: a split also serves a store of the same galaxies at another size.
+    Labels and pixels are not included: a split also fits a store of the same galaxies at another size.
     """
     digest = hashlib.sha256()
     for batch in store.table.select(["id"]).to_batches(max_chunksize=65536):
@@ -102,16 +102,16 @@ def load_split(path: Path | str, store: Store) -> Split:
         check_version(content["format_version"], FORMAT_VERSION, path)
         if _checksum({key: value for key, value in content.items() if key != "sha256"}) != content["sha256"]:
             raise MorphoscopeError(
-                f"{path}: the split was edited or damaged after it was written (its sha256 does not fit); "
+                f"{path}: the split was edited or damaged after it was written (its sha256 does not match); "
                 "use the original file, or make the split again"
             )
         split = _from_content(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise MorphoscopeError(f"{path} is damaged: it is not a whole split file") from error
+        raise MorphoscopeError(f"{path} is damaged: it is not a complete split file") from error
     if split.count != len(store) or split.fingerprint != fingerprint(store):
         raise UsageError(
-            f"{path}: this split was made for a store of {split.count} other galaxies; {store.path} holds "
-            f"{len(store)}, which differ in number, order, name or place. Make a new split for it"
+            f"{path}: this split was made for a store of {split.count} other galaxies; the {len(store)} of "
+            f"{store.path} differ in number, order, id or coordinates. Make a new split for it"
         )
     return split
 
@@ -120,11 +120,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path}: no split file to read here ({error.strerror})") from error
+        raise UsageError(f"{path}: the split file cannot be read ({error.strerror})") from error
     except ValueError as error:  # not UTF-8 or not JSON
         raise MorphoscopeError(f"{path} is damaged: a split file (JSON) was expected") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
-        raise UsageError(f"{path} is no split file: 'kind': '{KIND}' was expected in it")
+        raise UsageError(f"{path} is not a split file: 'kind': '{KIND}' was expected in it")
     return content
 
 
@@ -132,10 +132,10 @@ def _from_content(content: dict[str, Any]) -> Split:
     letters = np.frombuffer("".join(content["galaxies"]).encode("ascii"), dtype=np.uint8)
     known = np.isin(letters, np.frombuffer(LETTERS, dtype=np.uint8))
     if len(letters) != content["count"] or not known.all():
-        raise ValueError("letters do not fit")
+        raise ValueError("wrong number of letters, or unknown letters")
 
-    def rows(*wanted: int) -> np.ndarray:
-        return np.flatnonzero(np.isin(letters, [LETTERS[code] for code in wanted]))
+    def rows(*codes: int) -> np.ndarray:
+        return np.flatnonzero(np.isin(letters, [LETTERS[code] for code in codes]))
 
     return Split(
         name=str(content["name"]),

@@ -1,20 +1,20 @@
-"""Which galaxies are learned from, which steer the training, which are held out for the test.
+"""Split the labelled galaxies of a store into training, validation and test.
 
 Splits by name:
 
 ==============  ==========================================================================================
-``sky-grouped``  the default: classes in proportion; galaxies that share a piece of sky or have the same
-                 pixels stay together, because a galaxy in training and in test makes the test too easy
-``random``       classes in proportion, nothing kept together
+``sky-grouped``  the default: stratified; galaxies that are close on the sky or have identical pixels stay
+                 together, because a galaxy in both training and test makes the test too easy
+``random``       stratified, nothing kept together
 ``cheng``        0.8 / 0.2 by class, then 20 % of the training galaxies for validation
 ``tong``         by class: train ⌊0.8 n⌋, test ⌊rest / 2⌋, validation the remainder (their table II)
 ``ng``           scikit-learn's stratified 90 / 10 with seed 1; the 10 % are validation *and* test
 ``fu``           0.8 / 0.2 by class, no validation
 ==============  ==========================================================================================
 
-The papers' splits have their own shares and keep nothing together, as they did; ``morphoscope data audit``
-counts the pairs that cross them. Vote fractions are kept in proportion by the plurality answer of the
-first question. Galaxies without labels are left out.
+The papers' splits use their published shares and keep nothing together; ``morphoscope data audit`` counts
+the pairs that cross them. Vote fractions are stratified by the plurality answer to the first question.
+Galaxies without labels are left out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class _Request:
-    """What a rule gets to work with; arrays are of the labelled galaxies alone, (N,)."""
+    """Input of a splitting rule; arrays are (N,), of the labelled galaxies only."""
 
     strata: np.ndarray
     groups: np.ndarray
@@ -62,21 +62,21 @@ def make_split(
     Args:
         store: with labels.
         name: one of :data:`SPLITS`.
-        test: share of all galaxies held out; 0: none. The papers' splits have their own.
-        validation: share of all galaxies that steers the training; 0: none.
-        seed: the same seed gives the same split. Of ``ng``, seed 0 is the published one.
-        allow_empty_classes: pass over classes of the scheme that have no galaxies.
+        test: share of all galaxies in the test part; 0: none. The papers' splits have their own.
+        validation: share of all galaxies in the validation part; 0: none.
+        seed: the same seed gives the same split. For ``ng``, seed 0 is the published one.
+        allow_empty_classes: ignore classes of the scheme that have no galaxies.
 
     Raises:
         UsageError: unknown name, shares that leave nothing to train on, a store without labels.
-        MorphoscopeError: a class without galaxies, or with too few to be in every part.
+        MorphoscopeError: a class has no galaxies, or too few for every part.
     """
     if name not in SPLITS:
         raise UsageError(f"no split '{name}'{did_you_mean(name, SPLITS, 'splits')}")
     if not (0 <= test < 1 and 0 <= validation < 1 and test + validation < 1):
         raise UsageError(
             f"test share {test:g} and validation share {validation:g}: expected two shares of 0 or more "
-            "that together stay under 1"
+            "whose sum is under 1"
         )
     scheme = store.need_scheme()
     every = scheme.strata(store.targets())
@@ -85,15 +85,15 @@ def make_split(
     _check_class_sizes(store, scheme, every[rows], len(parts_with_share), allow_empty_classes)
     own = every[rows] if scheme.class_names is not None else _merged(every[rows], len(parts_with_share))
     request = _Request(own, keep_together(store)[rows], test, validation, seed)
-    train, held, tested = (rows[np.sort(places)] for places in SPLITS[name](request))
-    split = Split(name, seed, len(store), train, held, tested, fingerprint(store))
+    train, validated, tested = (rows[np.sort(positions)] for positions in SPLITS[name](request))
+    split = Split(name, seed, len(store), train, validated, tested, fingerprint(store))
     if scheme.class_names is not None:
         _check_every_class(store, scheme.class_names, every, split, parts_with_share)
     return split
 
 
 def keep_together(store: Store) -> np.ndarray:
-    """Group numbers, (N,) int64: one for galaxies linked by sky group or by identical pixels."""
+    """Group numbers, (N,) int64; galaxies linked by sky group or identical pixels share one."""
     rows = np.arange(len(store), dtype=np.int64)
     links = []
     for name in ("sky_group", "pixel_hash"):
@@ -104,7 +104,7 @@ def keep_together(store: Store) -> np.ndarray:
 
 
 def _merged(strata_N: np.ndarray, least: int) -> np.ndarray:
-    """Strata of votes with fewer galaxies than parts join the largest: they are no classes to be learned."""
+    """Merge strata of votes that have fewer galaxies than there are parts into the largest."""
     counts = np.bincount(strata_N, minlength=1)
     rare = counts < least
     return np.unique(np.where(rare[strata_N], np.argmax(counts), strata_N), return_inverse=True)[1]
@@ -199,8 +199,8 @@ def _check_class_sizes(
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty and not allow_empty:
         raise MorphoscopeError(
-            f"{store.path}: no galaxies of class {_listed(empty)}, which no network can learn; make the "
-            "store again with the classes that have galaxies (from class folders: remove the empty folder)"
+            f"{store.path}: class {_listed(empty)} has no galaxies; make the store again with only the "
+            "classes that have galaxies (from class folders: remove the empty folder)"
         )
     few = [f"'{name}' has {count}" for name, count in zip(classes, counts, strict=True) if 0 < count < parts]
     if few:

@@ -1,9 +1,9 @@
-"""Share galaxies out to train, validation and test: classes in proportion, groups kept together.
+"""Stratified assignment of galaxies to train, validation and test, with groups kept together.
 
 Shape letters: N galaxies, S strata (classes), P parts.
 
-The parts are numbered 0 train, 1 validation, 2 test. Everything is drawn from the seed alone, and the
-time grows with N log N.
+Parts are numbered 0 train, 1 validation, 2 test. The result depends only on the seed; the time grows as
+N log N.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 
 
 def quotas(counts_S: np.ndarray, shares_P: tuple[float, ...]) -> np.ndarray:
-    """How many of each stratum each part should get, (S, P) int64.
+    """How many galaxies of each stratum each part should get, (S, P) int64.
 
-    Each part's total is its share to the nearest galaxy, spread over the strata by largest remainder.
-    Beyond that, a part with a share gets at least one of every stratum that has enough for all parts.
+    Each part's total is its share to the nearest galaxy, distributed over the strata by largest remainder.
+    In addition, each part with a share gets at least one galaxy of every stratum that is large enough.
     """
     counts = np.asarray(counts_S, dtype=np.int64)
     wanted = np.zeros((len(counts), len(shares_P)), dtype=np.int64)
@@ -31,7 +31,7 @@ def quotas(counts_S: np.ndarray, shares_P: tuple[float, ...]) -> np.ndarray:
         wanted[:, part] = np.maximum(whole, counts > 0)
     for stratum, count in enumerate(counts):
         row = wanted[stratum]
-        while row.sum() >= max(count, 1) and row.max() > (1 if count else 0):  # one is left to learn from
+        while row.sum() >= max(count, 1) and row.max() > (1 if count else 0):  # keeps one for training
             row[np.argmax(row)] -= 1
     wanted[:, 0] = counts - wanted.sum(axis=1)
     return wanted
@@ -47,12 +47,12 @@ def stratified_parts(
         shares_P: share of train, validation and test; they add up to 1. A stratum has at least as many
             galaxies as there are parts with a share.
         seed: of the draw.
-        groups_N: galaxies with the same number stay in one part; None: each stands alone.
+        groups_N: galaxies with the same number stay in one part; None: no groups.
 
     Returns:
-        Part numbers. Groups go first, the largest ones before the others, to where they fit and are most
-        wanted; the galaxies that stand alone then fill what is missing, so that sizes are exact unless
-        groups are too large for their part.
+        Part numbers. Groups are assigned first, largest to smallest, to the part where they fit best;
+        ungrouped galaxies then fill up the parts, so sizes are exact unless a group is too large for its
+        part.
     """
     strata = np.asarray(strata_N, dtype=np.int64)
     random = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def stratified_parts(
     left = wanted.copy()
     parts = np.full(len(strata), -1, dtype=np.int8)
     if groups_N is not None:
-        _place_groups(parts, strata, np.asarray(groups_N), wanted, left, random)
+        _assign_groups(parts, strata, np.asarray(groups_N), wanted, left, random)
     alone = random.permutation(np.flatnonzero(parts < 0))
     alone = alone[np.argsort(strata[alone], kind="stable")]
     numbers = np.bincount(strata[alone], minlength=len(wanted))
@@ -71,23 +71,23 @@ def stratified_parts(
 
 
 def _trimmed(left_P: np.ndarray, lacking_P: np.ndarray, available: int) -> np.ndarray:
-    """What each part takes of the galaxies that stand alone, where groups have overfilled another part."""
+    """How many ungrouped galaxies each part takes, if groups have overfilled another part."""
     take = np.maximum(left_P, 0)
     while take.sum() > available:
-        # Of two parts that want the same, the one that has the stratum already gives way.
+        # Of two parts that want equally many, the one that already has the stratum gives one up.
         take[np.argmax(take - 0.5 * lacking_P)] -= 1
     return take
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Galaxies that stay together, and how many of each stratum they are."""
+    """Galaxies that stay together, and their number per stratum."""
 
     rows: np.ndarray
     counts: tuple[tuple[int, int], ...]
 
 
-def _place_groups(
+def _assign_groups(
     parts: np.ndarray,
     strata: np.ndarray,
     group_numbers: np.ndarray,
@@ -95,13 +95,13 @@ def _place_groups(
     left: np.ndarray,
     random: np.random.Generator,
 ) -> None:
-    """Give every group of two or more its part; ``parts`` and ``left`` are changed in place."""
+    """Assign every group of two or more to a part; ``parts`` and ``left`` are changed in place."""
     groups = _groups(strata, group_numbers)
-    groups = [groups[place] for place in random.permutation(len(groups))]
+    groups = [groups[index] for index in random.permutation(len(groups))]
     groups.sort(key=lambda group: -len(group.rows))
-    asked = np.flatnonzero(wanted.sum(axis=0) > 0).tolist()
+    used = np.flatnonzero(wanted.sum(axis=0) > 0).tolist()
 
-    def place(group: _Group, part: int) -> None:
+    def assign(group: _Group, part: int) -> None:
         parts[group.rows] = part
         for stratum, count in group.counts:
             left[stratum, part] -= count
@@ -113,17 +113,17 @@ def _place_groups(
             in_groups[stratum] += count
             members.setdefault(stratum, []).append(group)
     alone = wanted.sum(axis=1) - in_groups
-    scarce = [stratum for stratum in members if alone[stratum] < len(asked)]
+    scarce = [stratum for stratum in members if alone[stratum] < len(used)]
     for stratum in sorted(scarce, key=lambda stratum: (len(members[stratum]), stratum)):
-        lacking = [part for part in asked if left[stratum, part] == wanted[stratum, part]]
+        lacking = [part for part in used if left[stratum, part] == wanted[stratum, part]]
         lacking.sort(key=lambda part: wanted[stratum, part])
         free = [group for group in reversed(members[stratum]) if parts[group.rows[0]] < 0]
-        # The galaxies that stand alone serve the smallest parts, the smallest groups the next ones.
+        # Ungrouped galaxies go to the smallest parts, the smallest groups to the next ones.
         for part, group in zip(lacking[alone[stratum] :], free, strict=False):
-            place(group, part)
+            assign(group, part)
     for group in groups:
         if parts[group.rows[0]] < 0:
-            place(group, _best_part(group, wanted, left, asked))
+            assign(group, _best_part(group, wanted, left, used))
 
 
 def _groups(strata: np.ndarray, group_numbers: np.ndarray) -> list[_Group]:
@@ -140,8 +140,8 @@ def _groups(strata: np.ndarray, group_numbers: np.ndarray) -> list[_Group]:
     return groups
 
 
-def _best_part(group: _Group, wanted: np.ndarray, left: np.ndarray, asked: list[int]) -> int:
-    """Where a group overfills least and, of those parts, is wanted most for their size."""
+def _best_part(group: _Group, wanted: np.ndarray, left: np.ndarray, used: list[int]) -> int:
+    """The part that a group overfills least; of those, the one that lacks it most for its size."""
 
     def badness(part: int) -> tuple[int, float]:
         over = sum(max(0, count - int(left[stratum, part])) for stratum, count in group.counts)
@@ -151,4 +151,4 @@ def _best_part(group: _Group, wanted: np.ndarray, left: np.ndarray, asked: list[
         )
         return over, -want
 
-    return min(asked, key=badness)
+    return min(used, key=badness)
