@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+SET_UP = $(PYTHON) scripts/set_up.py $(if $(filter file,$(origin PYTHON)),,--this-python)
 DEMO_OUT ?= demo
 # One torch thread per test process: the processes, not the threads, share the cores.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MPLBACKEND=agg
@@ -18,9 +19,13 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 setup: ## make .venv with the pinned packages (the other targets do it themselves)
-	@$(PYTHON) scripts/set_up.py $(if $(filter file,$(origin PYTHON)),,--this-python)
+	@$(SET_UP)
 
-demo: setup ## everything once, offline, into demo/
+demo: ## everything once, into demo/: real sky first, then what needs the packages for training
+	@$(SET_UP) --base
+	@$(BIN)/morphoscope demo --out $(DEMO_OUT) --classify-only
+	@echo "Next the demo simulates galaxies and teaches the network a new question, with PyTorch (Ctrl-C ends here)."
+	@$(SET_UP)
 	@$(BIN)/morphoscope demo --out $(DEMO_OUT)
 
 test: setup ## the tests that every change has to pass

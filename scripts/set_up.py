@@ -8,6 +8,9 @@ What counts as set up is written to ``.venv/set-up.json`` as the last step: a di
 say what to install, and the names of what was installed. So a set-up that was interrupted, or an
 environment that lost packages, is made anew; a change of ``pyproject.toml`` or ``constraints.txt`` is
 installed into the environment that is there.
+
+``--base`` is content with what predicts and draws, about a tenth of the whole; without it the rest is
+installed into the same environment.
 """
 
 import glob
@@ -23,6 +26,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "set-up.json")
+BASE_DOWNLOAD = "260 MB"
 CONSTRAINTS = os.path.join(ROOT, "constraints.txt")
 
 
@@ -30,18 +34,21 @@ def main(arguments):
     """Bring ``.venv`` up to date; the exit status says whether it is.
 
     ``--this-python`` insists on the Python that runs this file (``make PYTHON=...`` was asked for);
-    without it any environment with a Python that is new enough stays.
+    without it any environment with a Python that is new enough stays. ``--base`` leaves out what trains
+    and tests.
     """
-    state = _state("--this-python" in arguments)
+    base = "--base" in arguments
+    state = _state("--this-python" in arguments, base)
     if state == "ready":
         return 0
     try:
         if state == "new":
             _make_environment()
         else:
-            _say("pyproject.toml or constraints.txt has changed: updating .venv")
+            if state == "update":
+                _say("pyproject.toml or constraints.txt has changed: updating .venv")
             os.unlink(STAMP)
-        _install()
+        _install(base)
     except _SetUpError as error:
         _say(str(error))
         return 1
@@ -49,7 +56,7 @@ def main(arguments):
         _say("interrupted; 'make setup' begins again")
         return 130
     with open(STAMP, "w") as file:
-        json.dump({"inputs": _inputs(), "installed": _installed()}, file, indent=1)
+        json.dump({"inputs": _inputs(), "base": base, "installed": _installed()}, file, indent=1)
     _say("done")
     return 0
 
@@ -58,8 +65,10 @@ class _SetUpError(Exception):
     pass
 
 
-def _state(this_python):
-    """'ready', 'update' (other packages are asked for) or 'new' (nothing there that can be trusted)."""
+def _state(this_python, base):
+    """What is there: 'ready'; 'update', other packages are asked for; 'more', the base without the rest that
+    is wanted now; 'new', nothing that can be trusted.
+    """
     version = _environment_version()
     if version is None or version < OLDEST or (this_python and version != sys.version_info[:2]):
         return "new"
@@ -68,11 +77,14 @@ def _state(this_python):
             stamp = json.load(file)
         lost = set(stamp["installed"]) - set(_installed())
         inputs = stamp["inputs"]
+        more = stamp["base"] and not base
     except (OSError, ValueError, KeyError, TypeError):
         return "new"
     if lost or inputs["root"] != ROOT:  # the scripts in .venv/bin carry the folder's name
         return "new"
-    return "ready" if inputs == _inputs() else "update"
+    if inputs != _inputs():
+        return "update"
+    return "more" if more else "ready"
 
 
 def _environment_version():
@@ -120,18 +132,25 @@ def _make_environment():
     venv.create(VENV, with_pip=True, symlinks=True)
 
 
-def _install():
+def _install(base):
     # uv rather than pip alone: it is quick, and it takes torch from the registry even where pip has been
     # told of local wheels that do not fit the rest.
     _run("installing uv", [VENV_PYTHON, "-m", "pip", "install", "-qq", "-c", CONSTRAINTS, "uv"])
     uv = [os.path.join(VENV, "bin", "uv"), "pip", "install", "--python", VENV_PYTHON, "-c", CONSTRAINTS]
     if not sys.stderr.isatty():
         uv.append("--quiet")
-    _run(
-        "installing the packages of constraints.txt (the first time: about 3 GB to download)",
-        uv + ["--group", "dev", "--requirement", "pyproject.toml", "--extra", "all"],
-    )
-    # The dev group brings the build backend, so building needs no second environment and no network.
+    asked = ["--requirement", "pyproject.toml"]
+    # The build backend is installed too, so that building needs no second environment and no network.
+    if base:
+        _run(
+            "installing what predicts and draws (the first time: about %s to download)" % BASE_DOWNLOAD,
+            uv + asked + ["--extra", "report", "hatchling", "editables"],
+        )
+    else:
+        _run(
+            "installing the packages of constraints.txt (the first time: about 3 GB to download)",
+            uv + asked + ["--extra", "all", "--group", "dev"],
+        )
     _run(
         "installing morphoscope itself",
         uv + ["--quiet", "--no-deps", "--no-build-isolation", "--editable", "."],

@@ -24,7 +24,9 @@ def test_the_demo_goes_all_the_way_and_again_at_once(
     assert "morphoscope train small/own-labels" in said
     for name in (*PARTS, "run/report.html"):
         assert (out / name).stat().st_size > 0, name
-    assert pq.read_table(out / "deep-field.parquet").num_rows > 50
+    sources = pq.read_table(out / "deep-field.parquet").num_rows
+    assert sources > 50
+    assert pq.read_table(out / "cutouts.parquet").num_rows == sources
 
     galaxies, own = open_store(out / "galaxies"), open_store(out / "own")
     assert own.scheme.classes == ("no arms", "counter-clockwise", "clockwise")
@@ -33,8 +35,10 @@ def test_the_demo_goes_all_the_way_and_again_at_once(
     for name, label in zip(own.table["id"].to_pylist(), own.targets(), strict=True):
         assert winding[int(name)] == (0, 1, -1)[label]
 
+    assert "classified already" not in said
     weights = (out / "run" / "weights.safetensors").stat().st_mtime_ns
     run_demo(out, count=120)
+    assert "classified already" in capsys.readouterr().out
     assert (out / "run" / "weights.safetensors").stat().st_mtime_ns == weights
 
 

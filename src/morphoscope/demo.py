@@ -1,7 +1,7 @@
 """A complete example, offline, on one small machine.
 
-The packaged network classifies first; then it is fine-tuned on a new question that it was never trained for:
-which way do a galaxy's arms wind?
+The packaged network classifies real sky first, which takes no more than the base installation; then it is
+fine-tuned on a new question that it was never trained for: which way do a galaxy's arms wind?
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import numpy as np
 
 from morphoscope import files
 from morphoscope.errors import UsageError
+from morphoscope.extras import DRAWING, TRAINING, need
 from morphoscope.packaged import DEFAULT
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from morphoscope.api import LoadedRun
     from morphoscope.data.store import Store
 
@@ -27,10 +30,14 @@ SEED = 100  # of the galaxies: the packaged network was trained on others
 MIB = 2**20
 QUESTION = {0: "no arms", 1: "counter-clockwise", -1: "clockwise"}  # by the simulator's column "winding"
 AMBIGUOUS = ("Merging", "Disturbed")  # may have arms that the column does not record
-PARTS = ("deep-field.parquet", "deep-field.png", "galaxies", "pictures", "pictures.parquet", "own", "run")
+SEEN = ("deep-field.parquet", "deep-field.png", "cutouts", "cutouts.parquet")
+TAUGHT = ("galaxies", "pictures", "pictures.parquet", "own", "run")
+PARTS = (*SEEN, *TAUGHT)
 
 
-def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = False) -> None:
+def run_demo(
+    out: Path, *, count: int = 2000, seed: int = 0, classify_only: bool = False, overwrite: bool = False
+) -> None:
     """Classify the Deep Field and a folder with the packaged network, then fine-tune it on a new question.
 
     Parts that exist from an earlier call are reused, so an interrupted demo continues.
@@ -39,34 +46,89 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
         out: folder to make.
         count: galaxies to simulate; about two fifths become labelled images.
         seed: of the selection of galaxies and of the training.
+        classify_only: end before the fine-tuning.
         overwrite: start from the beginning.
+
+    Raises:
+        MissingExtra: packages for figures, or after the classification for simulation and training, are not
+            installed.
+        UsageError: ``out`` is a file.
     """
     import shutil
 
+    from morphoscope import api
+
+    started = time.monotonic()
+    need(DRAWING, "report", "the demo")
+    if out.is_file():
+        raise UsageError(f"{out} is a file; a folder to make was expected")
+    if overwrite:
+        for path in (out / part for part in PARTS):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    files.ensure_room(out, 20 * MIB if classify_only else 2 * count * SIZE * SIZE * 3 + 200 * MIB)
+    packaged = api.load(DEFAULT)
+    _classify_sky(packaged, out)
+    if classify_only:
+        print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {out / 'deep-field.png'}")
+        return
+    need(("galsim", *TRAINING), "simulate,train", "the rest of the demo, which simulates and trains,")
+    _teach(packaged, out, count, seed)
+
+    print(f"\nDone in {time.monotonic() - started:.0f} s. Look at:")
+    print(f"  {out / 'deep-field.png'}    a real piece of sky with the packaged network's labels")
+    print(f"  {out / 'deep-field.parquet'}    the same as a catalogue")
+    print(f"  {out / 'pictures.parquet'}    the catalogue of a folder of simulated galaxies")
+    print(f"  {out / 'run' / 'report.html'}    how good the fine-tuned network is, and why")
+    print("Then try:")
+    print("  morphoscope predict default YOUR-IMAGES --out catalogue.parquet")
+    print("  morphoscope data ingest folder YOUR-IMAGES my-galaxies --size 128")
+    print("  morphoscope train small/own-labels --store my-galaxies --out my-run")
+    print("  morphoscope predict my-run MORE-IMAGES --out catalogue.parquet")
+
+
+def _classify_sky(packaged: LoadedRun, out: Path) -> None:
+    """The Deep Field as one picture, and its sources as a folder of pictures."""
+    if all((out / part).exists() for part in SEEN):
+        print(f"the Hubble Deep Field is classified already: {out / 'deep-field.png'}")
+        return
+    note("1/5  the packaged network on the Hubble Deep Field (an image that scikit-image includes)")
+    sky = packaged.sky(deep_field(), out / "deep-field.parquet", drawn=out / "deep-field.png", overwrite=True)
+    print(f"{sky.num_rows} sources of the Hubble Deep Field classified")
+
+    note(f"2/5  the packaged network on a folder of JPEGs, the same sources → {out / 'cutouts'}")
+    pictures = write_cutouts(sky, out / "cutouts")
+    summary = packaged.catalogue(pictures, out / "cutouts.parquet", overwrite=True)
+    print(f"{summary.predicted} images classified, {summary.rate:.0f} a second")
+
+
+def write_cutouts(sky: pa.Table, folder: Path) -> Path:
+    """JPEGs of the Deep Field's sources, by their names in its catalogue; nothing if the folder exists."""
+    from PIL import Image
+
+    from morphoscope.catalogue.detection.detect import cutout
+
+    if folder.is_dir():
+        return folder
+    field = deep_field()
+    colour = np.median(field, axis=(0, 1))
+    with files.atomic_folder(folder) as partial:
+        for row in sky.select(["id", "x", "y", "cutout"]).to_pylist():
+            picture = cutout(field, row["x"], row["y"], round(row["cutout"]), fill=colour)
+            Image.fromarray(picture).save(partial / f"source-{row['id']}.jpg", quality=92)
+    return folder
+
+
+def _teach(packaged: LoadedRun, out: Path, count: int, seed: int) -> None:
+    """Simulate galaxies, fine-tune the packaged network on which way their arms wind, and measure it."""
     from morphoscope import api
     from morphoscope.data.sources.folder import ingest_folder
     from morphoscope.data.sources.simulated import simulate
     from morphoscope.report.kinds import report_of
     from morphoscope.studies.registry import find_recipe
 
-    started = time.monotonic()
-    if out.is_file():
-        raise UsageError(f"{out} is a file; a folder to make was expected")
-    if overwrite:
-        for path in (out / part for part in PARTS):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    files.ensure_room(out, 2 * count * SIZE * SIZE * 3 + 200 * MIB)
-    packaged = api.load(DEFAULT)
-
-    note("1/5  the packaged network on the Hubble Deep Field (an image that scikit-image includes)")
-    sky = packaged.sky(deep_field(), out / "deep-field.parquet", drawn=out / "deep-field.png", overwrite=True)
-    print(f"{sky.num_rows} sources of the Hubble Deep Field classified")
-
-    note(f"2/5  {count} simulated galaxies → {out / 'galaxies'}")
+    note(f"3/5  the packaged network on {count} simulated galaxies → {out / 'galaxies'}")
     galaxies = _store(out / "galaxies") or simulate(out / "galaxies", count, SIZE, seed=SEED + seed)
     pictures = write_pictures(galaxies, out / "pictures", seed)
-
-    note(f"3/5  the packaged network on the folder {out / 'pictures'}")
     _classify(packaged, galaxies, pictures, out / "pictures.parquet")
 
     note(f"4/5  fine-tuning on a new question, which way the arms wind → {out / 'run'}")
@@ -82,17 +144,6 @@ def run_demo(out: Path, *, count: int = 2000, seed: int = 0, overwrite: bool = F
     note("5/5  measured on the held-out fifth:")
     metrics = run.metrics()
     print("\n".join(report_of(metrics["scheme"]).summary_lines(metrics["test"])))
-
-    print(f"\nDone in {time.monotonic() - started:.0f} s. Look at:")
-    print(f"  {out / 'deep-field.png'}    a real piece of sky with the packaged network's labels")
-    print(f"  {out / 'deep-field.parquet'}    the same as a catalogue")
-    print(f"  {out / 'pictures.parquet'}    the catalogue of the folder")
-    print(f"  {out / 'run' / 'report.html'}    how good the fine-tuned network is, and why")
-    print("Then try:")
-    print("  morphoscope predict default YOUR-IMAGES --out catalogue.parquet")
-    print("  morphoscope data ingest folder YOUR-IMAGES my-galaxies --size 128")
-    print("  morphoscope train small/own-labels --store my-galaxies --out my-run")
-    print("  morphoscope predict my-run MORE-IMAGES --out catalogue.parquet")
 
 
 def _store(path: Path) -> Store | None:

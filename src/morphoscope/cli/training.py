@@ -22,12 +22,15 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("morphoscope-demo"),
     count: Annotated[int, typer.Option(help="Galaxies to simulate.", min=200)] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    classify_only: Annotated[
+        bool, typer.Option("--classify-only", help="End before the part that simulates and trains.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Classify real sky with the packaged network, teach it a new question, report: offline, in minutes."""
     from morphoscope.demo import run_demo
 
-    run_demo(out, count=count, seed=seed, overwrite=overwrite)
+    run_demo(out, count=count, seed=seed, classify_only=classify_only, overwrite=overwrite)
 
 
 def models(

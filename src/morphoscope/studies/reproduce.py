@@ -56,8 +56,7 @@ def study(
         UsageError: the store's labels are not the study's, an unknown row, or ``out`` was begun otherwise.
         MorphoscopeError: no row could be trained.
     """
-    need(TRAINING, "train", "a study")
-    need(DRAWING, "report", "a study's page")
+    need((*TRAINING, *DRAWING), "train", "a study")
     which = find_study(which) if isinstance(which, str) else which
     store = store if isinstance(store, Store) else open_store(store)
     options = options or Options()
