@@ -110,3 +110,25 @@ def test_the_library_leaves_the_process_as_it_was(tmp_path: Path):
 @pytest.mark.parametrize("imported", ["before", "after"])
 def test_the_command_line_tunes_its_own_process(imported: str):
     _run(CLAIMED, imported)
+
+
+PANDAS = """
+import sys
+from morphoscope import processes
+processes.leave_pandas_out()
+import pyarrow as pa
+assert pa.array(["spiral", None]).null_count == 1
+assert pa.table({"id": [1], "size": [2.0]}).num_rows == 1
+assert "pandas" not in sys.modules
+assert not any("_ArrowFinder" in type(finder).__name__ for finder in sys.meta_path)
+processes.let_pandas_in()
+import pandas as pd
+assert pa.array(pd.Series([1.0, float("nan")])).null_count == 1  # known as pandas' own
+assert len(pa.table({"id": [1]}).to_pandas()) == 1
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import pyarrow\n"])
+def test_arrays_are_made_without_pandas_until_somebody_asks_for_it(before: str):
+    done = subprocess.run([sys.executable, "-c", before + PANDAS], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -6,12 +6,18 @@ torchrun tells each process by its environment which one it is (``RANK``, ``WORL
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # glibc's malloc.h
 owned = False  # whether this process runs only this program: see :func:`claim`
@@ -31,6 +37,69 @@ def claim() -> None:
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # read when OpenCV is imported
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
+
+
+def leave_pandas_out() -> None:
+    """Let pyarrow do without pandas in this process. Only for processes that run nothing but this program.
+
+    pyarrow looks for pandas at the first array it makes, and imports it, nearly a second, to know its
+    types. It looks once; here that happens when pyarrow is imported, with nothing to be found. Who asks it
+    for pandas later on (``to_pandas``) gets it: see :func:`let_pandas_in`.
+    """
+    if "pyarrow" in sys.modules:
+        _look_for_pandas_in_vain()
+    else:
+        sys.meta_path.insert(0, _ArrowFinder())
+
+
+def let_pandas_in() -> None:
+    """Undo :func:`leave_pandas_out`, for other people's code that gives pyarrow what pandas has made."""
+    if "pandas" not in sys.modules and importlib.util.find_spec("pandas") is not None:
+        import pyarrow as pa
+
+        pa.nulls(0).to_pandas()
+
+
+class _ArrowFinder:
+    """Finds pyarrow where it is, once, and has it look for pandas at the end of its import."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "pyarrow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def and_look(module: ModuleType) -> None:
+                execute(module)
+                _look_for_pandas_in_vain()
+
+            spec.loader.exec_module = and_look
+        return spec
+
+
+def _look_for_pandas_in_vain() -> None:
+    if "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([])
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """Finds no pandas."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
 
 
 def keep_freed_memory() -> bool:

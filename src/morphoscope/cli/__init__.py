@@ -16,7 +16,7 @@ import typer
 from morphoscope.cli import data, evaluate, predict, sharing, studies, training
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import missing_extra
-from morphoscope.processes import claim, started
+from morphoscope.processes import claim, leave_pandas_out, started
 from morphoscope.progress import note, printable
 from morphoscope.version import __version__
 
@@ -53,6 +53,7 @@ def _main(
         typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
+    leave_pandas_out()
     if context.invoked_subcommand in NETWORK_COMMANDS:
         claim()
 

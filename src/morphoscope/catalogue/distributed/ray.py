@@ -31,7 +31,7 @@ from morphoscope.catalogue.pipeline import Batch
 from morphoscope.catalogue.predictions import ColumnProvider
 from morphoscope.catalogue.rows import Notice, Remaining, RowMaker
 from morphoscope.errors import MorphoscopeError
-from morphoscope.processes import claim
+from morphoscope.processes import claim, let_pandas_in
 from morphoscope.progress import note
 
 
@@ -74,6 +74,7 @@ def rows_from_cluster(
     ranges = partition(remaining, maker.request.batch)
     if not ranges:
         return
+    let_pandas_in()  # Ray uses it
     with _cluster() as ray:
         done = 0
         results = _sorted(_results(ray, Work(maker.request, load), ranges))
