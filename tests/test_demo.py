@@ -29,7 +29,7 @@ def test_the_demo_goes_all_the_way_and_again_at_once(
     assert pq.read_table(out / "cutouts.parquet").num_rows == sources
 
     galaxies, own = open_store(out / "galaxies"), open_store(out / "own")
-    assert own.scheme.classes == ("no arms", "counter-clockwise", "clockwise")
+    assert own.need_scheme().class_names == ("no arms", "counter-clockwise", "clockwise")
     assert pq.read_table(out / "pictures.parquet").num_rows == len(own) >= 30
     winding = galaxies.table["winding"].to_pylist()
     for name, label in zip(own.table["id"].to_pylist(), own.targets(), strict=True):
