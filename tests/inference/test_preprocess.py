@@ -1,15 +1,28 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.inference.preprocess import CropResizePlan, check_request, crop_resize_plan, preprocess
+from morphoscope.images.decode import crop_and_resize, read_image
+from morphoscope.inference.preprocess import (
+    CropResizePlan,
+    check_request,
+    crop_resize_plan,
+    load_and_preprocess,
+)
 from morphoscope.runs.run import StoreFacts
 
 
 def _facts(side: int = 64, crop: int | None = None) -> StoreFacts:
     return StoreFacts(name="store", path="store", image_shape=(side, side, 3), crop=crop, size=side)
+
+
+def preprocessed(image: np.ndarray, facts: StoreFacts, crop: int | None = None) -> np.ndarray:
+    return load_and_preprocess(lambda: image, facts, crop=crop)[0]
 
 
 def _image(height: int, width: int | None = None) -> np.ndarray:
@@ -34,29 +47,29 @@ def _image(height: int, width: int | None = None) -> np.ndarray:
 def test_the_first_rule_that_applies(
     shape: tuple[int, int], training_crop: int | None, requested: int | None, expected: CropResizePlan
 ) -> None:
-    assert crop_resize_plan(_image(*shape), _facts(crop=training_crop), crop=requested) == expected
+    assert crop_resize_plan(_image(*shape).shape, _facts(crop=training_crop), crop=requested) == expected
 
 
 def test_fitted_images_have_the_stored_shape_and_the_right_field() -> None:
     image = _image(96)
     image[32:64, 32:64] = 200
     facts = _facts(32, crop=32)
-    assert preprocess(_image(32), facts).shape == (32, 32, 3)
-    assert (preprocess(image, facts) == 200).all()  # the training's crop
-    assert preprocess(image, facts, crop=96).mean() < 190  # as requested: all of it
-    assert preprocess(image, facts, crop=192)[0, 0].tolist() == [0, 0, 0]  # black beyond the edge
-    assert preprocess(_image(40, 90), _facts(32)).shape == (32, 32, 3)
+    assert preprocessed(_image(32), facts).shape == (32, 32, 3)
+    assert (preprocessed(image, facts) == 200).all()  # the training's crop
+    assert preprocessed(image, facts, crop=96).mean() < 190  # as requested: all of it
+    assert preprocessed(image, facts, crop=192)[0, 0].tolist() == [0, 0, 0]  # black beyond the edge
+    assert preprocessed(_image(40, 90), _facts(32)).shape == (32, 32, 3)
 
 
 def test_an_image_of_the_stored_shape_is_not_touched() -> None:
     image = _image(64)
-    assert preprocess(image, _facts()) is image
+    assert preprocessed(image, _facts()) is image
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 64, 1), (64, 64, 4), (0, 64, 3)])
 def test_refuses_what_is_no_image_for_this_run(shape: tuple[int, ...]) -> None:
     with pytest.raises(MorphoscopeError, match="as in the training"):
-        crop_resize_plan(np.zeros(shape, np.uint8), _facts())
+        crop_resize_plan(shape, _facts())
 
 
 def test_words_say_what_is_done() -> None:
@@ -75,3 +88,52 @@ def test_request_is_checked() -> None:
         check_request(_facts(64), None, 96)
     with pytest.raises(UsageError, match="--crop 0"):
         check_request(_facts(64), 0, None)
+
+
+def _jpeg(folder: Path, height: int, width: int) -> Path:
+    """A galaxy with three clumps on a grainy sky."""
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    clumps = ((200, height / 2, width / 2, 25), (90, 90, 60, 4), (120, 40, 99, 3))
+    light = np.zeros((height, width))
+    for peak, row, column, scale in clumps:
+        light += peak * np.exp(-np.hypot(x - column, y - row) / scale)
+    grain = cv2.GaussianBlur(rng.normal(0, 10, (height, width, 3)), (0, 0), 1.2)
+    path = folder / f"{height}x{width}.jpg"
+    pixels = np.clip(light[:, :, None] * [0.7, 0.85, 1.0] + 20 + grain, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "trained_crop", "crop", "halved"),
+    [
+        ((256, 256), None, None, True),  # shrunk to a quarter
+        ((256, 192), None, None, True),
+        ((256, 256), 200, None, True),  # the training's crop, then 200 to 64
+        ((256, 256), None, 128, True),  # just to half
+        ((126, 126), None, None, False),  # less than that
+        ((256, 256), None, 126, False),
+        ((255, 255), None, None, False),  # an odd side has no middle at half the scale
+        ((256, 258), None, None, False),  # the square begins between two of its pixels
+        ((64, 64), None, None, False),  # taken as it is
+    ],
+)
+def test_jpegs_are_decoded_at_half_scale_where_that_is_enough(
+    tmp_path: Path, shape: tuple[int, int], trained_crop: int | None, crop: int | None, halved: bool
+) -> None:
+    facts, path, decoded = _facts(64, crop=trained_crop), _jpeg(tmp_path, *shape), []
+
+    def load() -> np.ndarray:
+        decoded.append(read_image(path))
+        return decoded[-1]
+
+    image, plan, shape_before = load_and_preprocess(load, facts, crop=crop)
+    assert shape_before == (*shape, 3)
+    assert (decoded[0].shape == (shape[0] // 2, shape[1] // 2, 3)) == halved
+    whole = read_image(path)
+    assert whole.shape == (*shape, 3)
+    expected = whole if plan.kind == "stored" else crop_and_resize(whole, crop=plan.crop, size=plan.size)
+    difference = np.abs(image.astype(int) - expected)
+    assert difference.mean() < (1 if halved else 1e-9)
+    assert abs((image.astype(int) - expected).mean()) < 0.25  # and not brighter or darker

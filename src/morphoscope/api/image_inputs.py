@@ -14,7 +14,7 @@ from morphoscope.catalogue.inputs.open import open_input, stretch_like
 from morphoscope.errors import UsageError
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import Item, in_order
-from morphoscope.inference.preprocess import preprocess
+from morphoscope.inference.preprocess import load_and_preprocess
 
 if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
@@ -36,7 +36,7 @@ def preprocessed_images(images: ImagesLike, facts: StoreFacts) -> list[np.ndarra
     """
 
     def ready(item: Item) -> np.ndarray:
-        return preprocess(item.load(), facts)
+        return load_and_preprocess(item.load, facts)[0]
 
     return list(in_order(ready, _items(images, stretch_like(facts.stretch))))
 

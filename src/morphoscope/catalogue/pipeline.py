@@ -21,7 +21,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import writable
 from morphoscope.images.stream import Item
-from morphoscope.inference.preprocess import CropResizePlan, crop_resize_plan, follow
+from morphoscope.inference.preprocess import CropResizePlan, load_and_preprocess
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
@@ -91,9 +91,8 @@ def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None) -> Prepr
     if any(writable(name) != name for name in (item.source, str(item.row.get("id", "")))):
         return Preprocessed(item, reason="its name is not UTF-8; rename it", stamp=stamp)
     try:
-        image = item.load()
-        plan = crop_resize_plan(image, facts, crop=crop)
-        return Preprocessed(item, follow(plan, image), plan, image.shape, stamp=stamp)
+        image, plan, shape = load_and_preprocess(item.load, facts, crop=crop)
+        return Preprocessed(item, image, plan, shape, stamp=stamp)
     except MorphoscopeError as error:
         return Preprocessed(item, reason=str(error).removeprefix(f"{item.source}: "), stamp=stamp)
 

@@ -5,13 +5,14 @@ Shape letters: H × W pixels, C channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.decode import check_crop_and_size, crop_and_resize
+from morphoscope.images.decode import check_crop_and_size, crop_and_resize, half_scale
 
 if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
@@ -53,8 +54,8 @@ def check_request(facts: StoreFacts, crop: int | None, size: int | None) -> None
         )
 
 
-def crop_resize_plan(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | None = None) -> CropResizePlan:
-    """How to crop and resize one image to the form of the training's stored images.
+def crop_resize_plan(shape: tuple[int, ...], facts: StoreFacts, *, crop: int | None = None) -> CropResizePlan:
+    """How to crop and resize an image of (H, W, C) to the form of the training's stored images.
 
     The first that applies:
 
@@ -68,22 +69,17 @@ def crop_resize_plan(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | No
         MorphoscopeError: the image is empty or has another number of channels than the training's.
     """
     side, _, channels = facts.image_shape
-    if image_HWC.ndim != 3 or image_HWC.shape[2] != channels or not image_HWC.size:
+    if len(shape) != 3 or shape[2] != channels or 0 in shape:
         raise MorphoscopeError(
-            f"the image is {image_HWC.shape}; (height, width, {channels}) was expected, as in the training"
+            f"the image is {shape}; (height, width, {channels}) was expected, as in the training"
         )
     if crop is not None:
         return CropResizePlan("requested", crop, side)
-    if image_HWC.shape == facts.image_shape:
+    if tuple(shape) == tuple(facts.image_shape):
         return CropResizePlan("stored")
-    if facts.crop is not None and min(image_HWC.shape[:2]) >= facts.crop:
+    if facts.crop is not None and min(shape[:2]) >= facts.crop:
         return CropResizePlan("training", facts.crop, side)
     return CropResizePlan("scaled", None, side)
-
-
-def preprocess(image_HWC: np.ndarray, facts: StoreFacts, *, crop: int | None = None) -> np.ndarray:
-    """Crop and resize an image as :func:`crop_resize_plan` says; (S, S, C) uint8."""
-    return follow(crop_resize_plan(image_HWC, facts, crop=crop), image_HWC)
 
 
 def follow(plan: CropResizePlan, image_HWC: np.ndarray) -> np.ndarray:
@@ -91,3 +87,38 @@ def follow(plan: CropResizePlan, image_HWC: np.ndarray) -> np.ndarray:
     if plan.kind == "stored":
         return image_HWC
     return crop_and_resize(image_HWC, crop=plan.crop, size=plan.size)
+
+
+def load_and_preprocess(
+    load: Callable[[], np.ndarray], facts: StoreFacts, *, crop: int | None = None
+) -> tuple[np.ndarray, CropResizePlan, tuple[int, ...]]:
+    """Read an image and preprocess it; a JPEG that is shrunk to half or less is decoded at half its scale.
+
+    Args:
+        load: reads the image, (H, W, C) uint8.
+        facts: of the training's store.
+        crop: as for :func:`crop_resize_plan`.
+
+    Returns:
+        The image (S, S, C), what was done to it, and its shape (H, W, C) before.
+
+    Raises:
+        MorphoscopeError: as ``load`` and :func:`crop_resize_plan`.
+    """
+    channels = facts.image_shape[2]
+
+    def suits(height: int, width: int) -> bool:
+        plan = crop_resize_plan((height, width, channels), facts, crop=crop)
+        side = plan.crop or min(height, width)
+        # The crop has to begin between the same pixels at both scales.
+        even = side % 2 == 0 and (height - side) % 4 == (width - side) % 4 == 0
+        return plan.size is not None and side >= 2 * plan.size and even
+
+    with half_scale(suits) as halved:
+        image_HWC = load()
+    shape = image_HWC.shape if halved.shape is None else (*halved.shape, channels)
+    plan = crop_resize_plan(shape, facts, crop=crop)
+    if halved.shape is None:
+        return follow(plan, image_HWC), plan, shape
+    side = None if plan.crop is None else plan.crop // 2
+    return follow(replace(plan, crop=side), image_HWC), plan, shape
