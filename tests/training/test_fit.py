@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from morphoscope.augment import cpu
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -22,7 +23,7 @@ from morphoscope.labels.scheme import Classes
 from morphoscope.models.build import build
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import open_run
-from morphoscope.training import batches, callbacks
+from morphoscope.training import batches, callbacks, regularisation
 from morphoscope.training.fit import fit
 from morphoscope.training.folder import begin, check_resumable, claimed
 from morphoscope.training.task import GalaxyTask, MeanLoss
@@ -175,6 +176,55 @@ def test_progressive_sizes_end_at_the_full_size(tiny: Recipe):
     recipe = tiny.changed(augment={"train_size": (16, 24, 32)}, training={"epochs": 7})
     sizes = [batches.size_in_epoch(recipe, epoch) for epoch in range(7)]
     assert sizes == [16, 16, 16, 24, 24, 32, 32]
+
+
+def test_regularisation_grows_with_the_training(
+    colours: Store, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Dropout, stochastic depth, mixing and the augmentation's magnitudes, all by the same shares."""
+    recipe = tiny.changed(
+        model={"dropout": 0.4, "drop_path": 0.2},
+        augment={"noise": 0.0, "rotation": 40.0},
+        training={"regularisation": (0.25, 1.0), "mixup": 0.8, "cutmix": 0.0},
+    )
+    seen: list[tuple[int, float, float]] = []
+    turned: dict[int, float] = {}
+    step, draw = GalaxyTask.training_step, cpu.draw_params
+
+    def watched(task: GalaxyTask, batch: object, number: int) -> torch.Tensor:
+        rates = regularisation.drop_rates(task.network).values()
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "morphoscope.training.task.mix",
+                lambda images, targets, *, mixup, **_: (
+                    seen.append((task.current_epoch, max(rates), mixup)) or (images, targets)
+                ),
+            )
+            return step(task, batch, number)  # type: ignore[arg-type]
+
+    def drawn(config: object, seed: int, epoch: int, *others: object) -> cpu.AugmentParams:
+        params = draw(config, seed, epoch, *others)  # type: ignore[arg-type]
+        turned[epoch] = max(turned.get(epoch, 0.0), float(np.abs(params.angle).max()))
+        return params
+
+    monkeypatch.setattr(GalaxyTask, "training_step", watched)
+    monkeypatch.setattr(cpu, "draw_params", drawn)
+    fit(recipe, colours, tmp_path / "run", progress=False)
+    expected = {0: (0.1, 0.2), 1: (0.1, 0.2), 2: (0.4, 0.8), 3: (0.4, 0.8)}
+    assert {(epoch, *rates) for epoch, *rates in seen} == {(e, *rates) for e, rates in expected.items()}
+    assert 5 < max(turned[0], turned[1]) <= 10
+    assert 20 < max(turned[2], turned[3]) <= 40
+
+
+def test_every_rate_is_scaled_and_stochastic_depth_too(tiny: Recipe):
+    model = tiny.changed(model={"name": "resnet18", "drop_path": 0.2}).model
+    network, _ = build(model, 3, image_size=32)
+    full = regularisation.drop_rates(network)
+    depth = [rate for name, rate in full.items() if "drop_path" in name]
+    assert max(depth) == pytest.approx(0.2)
+    regularisation.regularise(network, full, 0.5)
+    halved = regularisation.drop_rates(network)
+    assert halved == {name: pytest.approx(rate / 2) for name, rate in full.items()}
 
 
 def test_a_transformer_learns_from_growing_images(colours: Store, tiny: Recipe, tmp_path: Path):

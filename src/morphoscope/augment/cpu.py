@@ -11,6 +11,9 @@ so the image is resampled once, whatever the combination. Pixel centres are inte
 image is at ((W − 1)/2, (H − 1)/2): at equal size the identity returns the image bit for bit, and quarter
 turns and flips are exact permutations of its pixels.
 
+With ``randaugment`` each training image then goes through operations of RandAugment
+(:mod:`morphoscope.augment.randaugment`).
+
 Conventions follow Keras' ``ImageDataGenerator`` where the five papers used it:
 
 - ``zoom`` multiplies the crop's side, equally on both axes unless ``zoom_apart`` (1.2 shows more sky,
@@ -35,6 +38,7 @@ import cv2
 import numpy as np
 
 from morphoscope.augment.params import MAX_CHANNELS, AugmentParams, View, draw_params, identity, views
+from morphoscope.augment.randaugment import Operations, draw_operations, rand_augment
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
 
@@ -164,6 +168,7 @@ class Augmenter:
         epoch: int,
         occurrences: np.ndarray | Sequence[int] | None = None,
         size: int | None = None,
+        strength: float = 1.0,
     ) -> np.ndarray:
         """An augmented batch.
 
@@ -173,11 +178,18 @@ class Augmenter:
             epoch: not negative.
             occurrences: (N,) repetitions of a row, see :func:`draw_params`.
             size: side of the output; none: the recipe's.
+            strength: factor on all magnitudes, see :func:`draw_params`.
 
         Returns:
             (N, size, size, C) uint8.
         """
-        return self.apply(images, draw_params(self.config, self.seed, epoch, rows, occurrences), size)
+        params = draw_params(self.config, self.seed, epoch, rows, occurrences, strength)
+        warped = self.apply(images, params, size)
+        if not (self.config.randaugment and len(warped)):
+            return warped
+        return self._rand_augmented(
+            warped, draw_operations(self.config, self.seed, epoch, rows, occurrences), strength
+        )
 
     def evaluation(self, images: Images, view: View | None = None, size: int | None = None) -> np.ndarray:
         """Centre crops of N images, unchanged or in one of :func:`views`; (N, size, size, C) uint8."""
@@ -218,6 +230,16 @@ class Augmenter:
 
         _shared_out(work, count, self.threads)
         return out
+
+    def _rand_augmented(self, images_NHWC: np.ndarray, operations: Operations, strength: float) -> np.ndarray:
+        import torch
+
+        changed_NCHW = rand_augment(
+            torch.from_numpy(images_NHWC).permute(0, 3, 1, 2),
+            operations,
+            self.config.randaugment_magnitude * self.config.strength * strength,
+        )
+        return np.ascontiguousarray(changed_NCHW.permute(0, 2, 3, 1).numpy())
 
     def _warp(self, image: np.ndarray, unit: np.ndarray, out: np.ndarray) -> None:
         source_hw = image.shape[:2]

@@ -27,6 +27,7 @@ from morphoscope.augment.cpu import (
     saturation_matrices,
 )
 from morphoscope.augment.params import AugmentParams, View, draw_params, identity
+from morphoscope.augment.randaugment import draw_operations, rand_augment
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
 
@@ -52,6 +53,7 @@ class DeviceAugmenter:
         epoch: int,
         occurrences: torch.Tensor | np.ndarray | Sequence[int] | None = None,
         size: int | None = None,
+        strength: float = 1.0,
     ) -> torch.Tensor:
         """An augmented batch, (N, C, S, S) uint8 in channels_last memory.
 
@@ -62,11 +64,17 @@ class DeviceAugmenter:
             epoch: not negative.
             occurrences: (N,) repetitions of a row, see :func:`morphoscope.augment.params.draw_params`.
             size: side of the output; none: the recipe's.
+            strength: factor on all magnitudes, see :func:`morphoscope.augment.params.draw_params`.
         """
-        repeats = None if occurrences is None else _numbers(occurrences)
-        return self.apply(
-            images_NCHW, draw_params(self.config, self.seed, epoch, _numbers(rows), repeats), size
+        rows, repeats = _numbers(rows), None if occurrences is None else _numbers(occurrences)
+        warped = self.apply(
+            images_NCHW, draw_params(self.config, self.seed, epoch, rows, repeats, strength), size
         )
+        if not self.config.randaugment:
+            return warped
+        operations = draw_operations(self.config, self.seed, epoch, rows, repeats)
+        magnitude = self.config.randaugment_magnitude * self.config.strength * strength
+        return rand_augment(warped, operations, magnitude)
 
     def evaluation(
         self, images_NCHW: torch.Tensor, view: View | None = None, size: int | None = None

@@ -22,6 +22,7 @@ from morphoscope.recipes import Augment
 MAX_CHANNELS = 4  # what OpenCV's warp takes
 GOLDEN = 0x9E3779B97F4A7C15  # step of SplitMix64
 MASK = 0xFFFFFFFFFFFFFFFF
+DRAWS = 24  # uniform numbers for each image
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def draw_params(
     epoch: int,
     rows: np.ndarray | Sequence[int],
     occurrences: np.ndarray | Sequence[int] | None = None,
+    strength: float = 1.0,
 ) -> AugmentParams:
     """Draw the augmentation parameters of a training batch.
 
@@ -71,11 +73,12 @@ def draw_params(
         epoch: not negative.
         rows: (N,) rows of the store.
         occurrences: (N,) how often the row came before in the epoch's list; none: 0 for all.
+        strength: factor on the recipe's own strength, as in a training whose regularisation grows.
     """
     keys = _keys(seed, epoch, rows, occurrences)
-    uniform = _uniforms(keys, 24)  # (24, N) in [0, 1); the sixteenth sets the noise offset
+    uniform = _uniforms(keys, DRAWS)  # (24, N) in [0, 1); the sixteenth sets the noise offset
     signed = 2 * uniform - 1
-    strength = config.strength
+    strength = config.strength * strength
     low, high = (limit**strength for limit in config.zoom)
     return AugmentParams(
         angle=signed[0] * min(config.rotation * strength, 180.0),
@@ -95,6 +98,18 @@ def draw_params(
         noise=uniform[13] * (config.noise * strength),
         noise_key=_mixed(keys + np.uint64(15 * GOLDEN & MASK)),
     )
+
+
+def draw_choices(
+    seed: int,
+    epoch: int,
+    rows: np.ndarray | Sequence[int],
+    occurrences: np.ndarray | Sequence[int] | None,
+    number: int,
+) -> np.ndarray:
+    """(N, number) further uniform numbers in [0, 1), independent of those of :func:`draw_params`."""
+    keys = _keys(seed, epoch, rows, occurrences)
+    return _uniforms(keys, DRAWS + number)[DRAWS:].T
 
 
 def identity(count: int, view: View | None = None) -> AugmentParams:

@@ -97,7 +97,16 @@ class Augment(Part):
     noise: float = Field(
         default=0.0, ge=0, description="Gaussian noise with a standard deviation up to this, grey levels"
     )
-    strength: float = Field(default=1.0, ge=0, description="factor on all magnitudes (RandAugment-style)")
+    randaugment: int = Field(
+        default=0,
+        ge=0,
+        le=14,
+        description="operations of RandAugment for each image, after all else; 0: off; usual: 2",
+    )
+    randaugment_magnitude: float = Field(
+        default=9.0, ge=0, le=30, description="their magnitude, from no change to RandAugment's largest"
+    )
+    strength: float = Field(default=1.0, ge=0, description="factor on all magnitudes, RandAugment's included")
     train_size: tuple[int, ...] = Field(
         default=(),
         description="progressive sizes, e.g. 96,128: each for an equal share of the epochs; the last is size",
@@ -223,6 +232,9 @@ class Schedule(Part):
     decay: float = Field(default=0.0, ge=0, description="keras-decay: lr / (1 + decay · step)")
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Training(Part):
     """Length and conditions of the training."""
 
@@ -230,6 +242,12 @@ class Training(Part):
     initial_epoch: int = Field(default=0, ge=0, description="number of the first epoch, as in Keras")
     batch: int = Field(default=64, ge=1, description="galaxies per step, of all processes together")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    regularisation: tuple[Share, ...] = Field(
+        default=(),
+        description="progressive regularisation, e.g. 0.25,0.5,1: in equal parts of the epochs, dropout, "
+        "drop_path, mixup, cutmix and all magnitudes of the augmentation are these shares of their values; "
+        "none: 1 throughout",
+    )
     mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
     cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: off")
     ema: float = Field(
@@ -260,6 +278,8 @@ class Training(Part):
     def _some_epochs(self) -> Training:
         if self.initial_epoch >= self.epochs:
             raise ValueError(f"initial_epoch {self.initial_epoch} must be less than epochs {self.epochs}")
+        if self.regularisation and self.regularisation[-1] != 1:
+            raise ValueError(f"the last share of regularisation {self.regularisation} must be 1")
         return self
 
 

@@ -6,7 +6,9 @@ whole batch is warped there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from morphoscope.augment.cpu import Augmenter
 from morphoscope.data.store import Store
 from morphoscope.recipes import Recipe
 from morphoscope.training.loader import Batches, Picked
+
+T = TypeVar("T")
 
 
 class EpochOfBatches(Callback):
@@ -44,13 +48,15 @@ def training_batches(
     """Shuffled, augmented batches; the augmentation of a galaxy depends only on (seed, epoch, row).
 
     With ``augment.train_size`` the side of the images grows over the epochs in equal shares
-    (progressive learning, Tan & Le 2021, section 4). A process takes its ``part`` of each batch: its rank,
+    (progressive learning, Tan & Le 2021, section 4), with ``training.regularisation`` the strength of the
+    augmentation. A process takes its ``part`` of each batch: its rank,
     and how many there are.
     """
     augmenter = Augmenter(recipe.augment, recipe.seed)
 
     def augmented(images: Picked, rows: np.ndarray, epoch: int, occurrences: np.ndarray) -> np.ndarray:
-        return augmenter.training(images, rows, epoch, occurrences, size_in_epoch(recipe, epoch))
+        size, strength = size_in_epoch(recipe, epoch), regularisation_in_epoch(recipe, epoch)
+        return augmenter.training(images, rows, epoch, occurrences, size, strength)
 
     batches = Batches(
         store,
@@ -88,11 +94,21 @@ def validation_batches(recipe: Recipe, store: Store, rows: np.ndarray, device: t
 
 def size_in_epoch(recipe: Recipe, epoch: int) -> int:
     """Side of the training images in an epoch (counted from 0)."""
-    sizes = recipe.augment.train_size
-    if not sizes:
-        return recipe.augment.size
+    return _in_epoch(recipe, recipe.augment.train_size or (recipe.augment.size,), epoch)
+
+
+def regularisation_in_epoch(recipe: Recipe, epoch: int) -> float:
+    """Share of the recipe's dropout, mixing and augmentation in an epoch (counted from 0).
+
+    Progressive learning raises it with the size of the images (Tan & Le 2021, algorithm 1).
+    """
+    return _in_epoch(recipe, recipe.training.regularisation or (1.0,), epoch)
+
+
+def _in_epoch(recipe: Recipe, values: Sequence[T], epoch: int) -> T:
+    """The value of an epoch, where each value is for an equal part of the training."""
     epochs = recipe.training.epochs - recipe.training.initial_epoch
-    return sizes[min(len(sizes) - 1, epoch * len(sizes) // epochs)]
+    return values[min(len(values) - 1, epoch * len(values) // epochs)]
 
 
 def warps_on(device: torch.device) -> bool:

@@ -14,11 +14,12 @@ from morphoscope.labels.scheme import Scheme
 from morphoscope.models.network import Network
 from morphoscope.recipes import Recipe
 from morphoscope.training.averaging import averaged
-from morphoscope.training.batches import size_in_epoch, warps_on
+from morphoscope.training.batches import regularisation_in_epoch, size_in_epoch, warps_on
 from morphoscope.training.distributed import average_buffers, first_not_finite, is_shared, shared
 from morphoscope.training.loader import Batch
 from morphoscope.training.mixing import mix
 from morphoscope.training.optimisers import optimiser
+from morphoscope.training.regularisation import drop_rates, regularise
 from morphoscope.training.schedules import schedule
 
 CHECK_EVERY = 20  # steps between checks of the loss on a GPU: each check waits for the device
@@ -107,6 +108,7 @@ class GalaxyTask(LightningModule):
         self.average = averaged(network, decay) if decay else None
         if self.average is not None:
             self.average.requires_grad_(False)  # it follows the network; DDP would wait for its gradients
+        self.full_rates = drop_rates(network)
         self.step = torch.compile(network) if _compiles(recipe) else network
         self.tallies = torch.nn.ModuleDict(
             {"of_training": EpochMetrics(scheme), "of_validation": EpochMetrics(scheme)}
@@ -126,7 +128,7 @@ class GalaxyTask(LightningModule):
         if self.trainer.training:
             size = size_in_epoch(self.recipe, self.current_epoch)
             images = self.augmenter.training(
-                batch.images, batch.rows, self.current_epoch, batch.occurrences, size
+                batch.images, batch.rows, self.current_epoch, batch.occurrences, size, self.regularisation
             )
         else:
             images = self.augmenter.evaluation(batch.images)
@@ -137,6 +139,12 @@ class GalaxyTask(LightningModule):
         torch.manual_seed((self.recipe.seed << 20) + self.current_epoch + (self.global_rank << 44))
         for part in ("training", "validation"):
             self.epoch_metrics(part).reset()
+        regularise(self.network, self.full_rates, self.regularisation)
+
+    @property
+    def regularisation(self) -> float:
+        """Share of the recipe's dropout, mixing and augmentation in this epoch."""
+        return regularisation_in_epoch(self.recipe, self.current_epoch)
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Mean loss of one batch."""
@@ -149,8 +157,8 @@ class GalaxyTask(LightningModule):
             images, targets = mix(
                 images,
                 self.scheme.mixable(targets),
-                mixup=training.mixup,
-                cutmix=training.cutmix,
+                mixup=training.mixup * self.regularisation,
+                cutmix=training.cutmix * self.regularisation,
                 generator=generator,
             )
         outputs = self.step(images)

@@ -226,7 +226,7 @@ CONTRADICTIONS = (
         "section 1; section 2.3",
         "Image size and regularisation grow during training.",
         "Section 2.3 has one size, one dropout and one augmentation.",
-        "Fixed; growing sizes are an option.",
+        "Fixed; growing sizes with growing regularisation are an option.",
     ),
     Contradiction(
         "section 4; section 2.2",
@@ -304,7 +304,19 @@ READINGS = (
     Reading(
         "Scaling of grey levels", "as the pretrained weights expect", "Scaling twice is easily done in Keras."
     ),
-    Reading("Progressive sizes", "not used", "Announced, then not described.", option="progressive"),
+    Reading(
+        "Progressive learning",
+        "not used",
+        "Announced, then not described; the option has four sizes, and shares of dropout and augmentation "
+        "that grow with them, as Tan & Le (2021) train.",
+        option="progressive",
+    ),
+    Reading(
+        "Mixup, CutMix and RandAugment of the future work",
+        "alpha 0.2 and 1; two operations of magnitude 9",
+        "The usual values of Zhang et al. (2018), Yun et al. (2019) and torchvision; the paper names the "
+        "methods alone.",
+    ),
 )
 DEVIATIONS = (
     FRAMEWORK,

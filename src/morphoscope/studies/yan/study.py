@@ -23,8 +23,12 @@ FUSED = (0, 3, 4, 5, 6)
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {
     "adam-0.01": ("Adam's initial learning rate of 0.01", {"optimiser.lr": 0.01}),
     "progressive": (
-        "the progressive image sizes of the introduction, 128 to 224 px in four steps",
-        {"augment.train_size": (128, 160, 192, 224)},
+        "the progressive learning of the introduction: images of 128 to 224 px in four steps, and with them "
+        "a quarter to all of the dropout (0.1 to 0.4) and of the augmentation",
+        {
+            "augment.train_size": (128, 160, 192, 224),
+            "training.regularisation": (0.25, 0.5, 0.75, 1.0),
+        },
     ),
     "alphabetical": ("classes numbered by the alphabet in the report, as folders are", {}),
 }
@@ -86,6 +90,15 @@ def other_attention(kind: str, words: str) -> Recipe:
     )
 
 
+def advanced_augmentation(kind: str, words: str, settings: dict[str, object]) -> Recipe:
+    """Section 4, future work: Mixup, CutMix or RandAugment on top of the paper's augmentation."""
+    return cbam().changed(
+        settings,
+        name=f"yan/efficientnetv2s-cbam-{kind}",
+        about=f"the improved network trained with {words} as well (the paper's future work)",
+    )
+
+
 def _compared(name: str, timm_name: str, words: str) -> Recipe:
     """Table 2, rows 1 to 4: another network, the same head and protocol."""
     return _base().changed(
@@ -115,6 +128,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     lambda: other_attention("eca", "efficient channel attention"),
     lambda: other_attention("bam", "the bottleneck attention module"),
     lambda: other_attention("gam", "global attention"),
+    lambda: advanced_augmentation("randaugment", "RandAugment", {"augment.randaugment": 2}),
+    lambda: advanced_augmentation("mixup", "Mixup", {"training.mixup": 0.2}),
+    lambda: advanced_augmentation("cutmix", "CutMix", {"training.cutmix": 1.0}),
     *(lambda stages=stages: fused(stages) for stages in FUSED),
 )
 
@@ -143,12 +159,24 @@ def _sections(page: StudyPage) -> None:
         page,
         [
             (f"yan/efficientnetv2s{tail}", "yan/efficientnetv2s")
-            for tail in ("-cbam", "-channel", "-spatial", "-eca", "-bam", "-gam", "-cbam-published")
+            for tail in ("-cbam", "-channel", "-spatial", "-cbam-published")
         ],
         ["accuracy", "macro_f1"],
         "Differences to EfficientNetV2-S without attention and with the same head, percentage points. The "
         "paper has no such rows.",
     )
+    page.page.section("future", "What the paper leaves to the future")
+    add_differences(
+        page,
+        [
+            (f"yan/efficientnetv2s-{kind}", "yan/efficientnetv2s-cbam")
+            for kind in ("cbam-randaugment", "cbam-mixup", "cbam-cutmix", "eca", "bam", "gam")
+        ],
+        ["accuracy", "macro_f1"],
+        "Augmentation that the paper names as future work, on top of its own, and other attention in place "
+        "of CBAM: differences to the improved network, percentage points.",
+    )
+    page.page.section("improved", "The improved network")
     named = page.named_or_best("yan/efficientnetv2s-cbam")
     if named is not None:
         class_report(page, named.name)
