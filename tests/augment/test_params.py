@@ -122,13 +122,16 @@ def test_flips_can_be_switched_off_one_by_one():
     assert params.flip_vertical.any()
 
 
-@pytest.mark.parametrize("number", [1, 2, 8, 16])
+@pytest.mark.parametrize("number", [1, 2, 8, 16, 24, 48])
 def test_views_begin_with_the_image_itself_and_are_all_different(number):
     seen = views(Augment(), number)
     assert len(set(seen)) == number
     assert seen[0] == View()
     assert {view.angle % 45 for view in seen} == {0.0}
-    assert sum(view.flip_horizontal for view in seen) == (number // 2 if number in (2, 16) else 0)
+    assert sum(view.flip_horizontal for view in seen) == (number // 2 if number in (2, 16, 48) else 0)
+    assert {view.zoom for view in seen} == ({1.0, 0.85, 1.18} if number > 16 else {1.0})
+    if number > 16:
+        assert seen[: number // 3] == views(Augment(), number // 3)
 
 
 def test_views_mirror_the_way_the_recipe_does():
@@ -136,16 +139,16 @@ def test_views_mirror_the_way_the_recipe_does():
     assert up_and_down[1] == View(flip_vertical=True)
 
 
-@pytest.mark.parametrize("number", [2, 16])
+@pytest.mark.parametrize("number", [2, 16, 48])
 def test_views_never_mirror_what_has_a_handedness(number):
     config = Augment(flip_horizontal=False, flip_vertical=False)
-    with pytest.raises(UsageError, match=r"augment.flip_horizontal .* use 1 or 8 views"):
+    with pytest.raises(UsageError, match=r"augment.flip_horizontal .* use 1, 8 or 24 views"):
         views(config, number)
     assert len(views(config, 8)) == 8
 
 
 def test_another_number_of_views_is_refused():
-    with pytest.raises(UsageError, match=r"evaluation\.views is 3; .* 1, 2, 8 or 16"):
+    with pytest.raises(UsageError, match=r"evaluation\.views is 3; .* 1, 2, 8, 16, 24 or 48"):
         views(Augment(), 3)
 
 

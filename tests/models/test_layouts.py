@@ -210,6 +210,7 @@ def test_nothing_frozen_and_the_rest_random_is_from_scratch() -> None:
         ({"name": "tf_efficientnetv2_s", "fused": 9}, "0 to 6"),
         ({"name": "resnet18", "classifier": True, "attention": "cbam"}, "model.classifier"),
         ({"name": "residual51"}, "did you mean 'residual50'"),
+        ({"name": "resnet18", "kernels": (3, 3, 3, 3)}, r"model\.kernels is for baseline-cnn"),
     ],
 )
 def test_options_that_do_not_go_together(model: dict, words: str) -> None:

@@ -29,6 +29,7 @@ WEIGHTS = {
     "cheng/resnet101": 43_616_202,
     "cheng/resnet152": 59_259_850,
     "ng/baseline": 2_896_709,
+    "ng/baseline-3x3": 641_605,  # the sum of its layers, by hand
     "ng/baseline-cbam": 2_941_225,
     "ng/baseline-ema": 2_897_619,
     "ng/resnet50": 25_594_069,

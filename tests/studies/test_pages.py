@@ -36,7 +36,13 @@ EXPECTED = {
     ),
     "tong": ("confusion_change", "processing", "unit_attention_unit", "network_cs-resnet50"),
     "yan": ("unit_mbconv", "network_efficientnetv2s-cbam", "maps_gradcam"),
-    "ng": ("decision_tree", "votes_per_question", "network_baseline-cbam", "maps_ablationcam"),
+    "ng": (
+        "decision_tree",
+        "curves_baseline",
+        "votes_per_question",
+        "network_baseline-cbam",
+        "maps_ablationcam",
+    ),
     "fu": ("sweep", "oversampling", "unit_dense_block", "frozen_maps_efficientnet-lite0"),
 }
 

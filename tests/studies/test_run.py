@@ -261,6 +261,19 @@ def test_rows_for_any_labels_run_on_other_labels(five_classes: Store, tmp_path: 
     assert results.rows[name].runs()[0].scheme.name == "five-class"
 
 
+def test_more_views_at_the_test_are_measured_once(all_votes: Store, tmp_path: Path) -> None:
+    settings = (*TINY[:4], "augment.crop=none", "model.name=test_resnet", "model.attention=none")
+    options = Options(rows=("ng/baseline",), quick=True, settings=(*settings, "model.pool=average"))
+    results = run_study(find_study("ng"), all_votes, tmp_path / "ng", options, progress=False)
+    values = results.rows["ng/baseline"].trainings[0].values
+    assert values["rmse_turned_views"] == pytest.approx(values["rmse"], rel=1e-5)  # the test has 16 views
+    assert len({values[f"rmse_{kind}_view{s}"] for kind, s in (("one", ""), ("scaled", "s"))}) == 2
+    kept = tmp_path / "ng" / "runs" / "baseline" / "0" / "view_scores.json"
+    before = kept.stat().st_mtime_ns
+    run_study(find_study("ng"), all_votes, tmp_path / "ng", options, progress=False)
+    assert kept.stat().st_mtime_ns == before
+
+
 def test_a_crop_keeps_its_share_of_the_papers_images_and_no_others() -> None:
     """Half of a 512 px image, of which a store holds 64 px, is 32 px; 424 px has nothing to do with it."""
     recipe = find_study("tong").rows()["tong/resnet50"].changed({"augment.crop": 256})

@@ -41,7 +41,7 @@ class LoadedRun:
 
     Args:
         run: the opened folder or exported file, or several.
-        views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
+        views: test-time augmentation, 1, 2, 8, 16, 24 or 48 views; None: as the recipe says.
         calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
             recipe says.
         dropout_samples: Monte-Carlo dropout, the mean of so many samples; 0: the whole network.
@@ -479,7 +479,7 @@ def load(
         run: its folder; ``default`` for the network that the program brings along; ``hf-hub:owner/name``
             (``@revision``) of a published one; or an exported ``.onnx`` file. A list of them is an
             ensemble, whose predictions are the mean of its members'.
-        views: test-time augmentation, 1, 2, 8 or 16 views; None: as the recipe says.
+        views: test-time augmentation, 1, 2, 8, 16, 24 or 48 views; None: as the recipe says.
         calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
             recipe says.
         dropout_samples: Monte-Carlo dropout, predictions averaged over so many samples with other units of

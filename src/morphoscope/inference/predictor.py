@@ -25,6 +25,7 @@ from morphoscope.inference.calibration import Calibration, calibration_of, why_u
 from morphoscope.inference.engine.choose import engine_of
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.ood import FILE, FeatureDistribution, read_distribution
+from morphoscope.recipes import VIEWS
 from morphoscope.runs.run import Run
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Predictor:
 
     Args:
         run: a finished run.
-        views: test-time augmentation, 1, 2, 8 or 16 views whose probabilities are averaged (`ng`,
+        views: test-time augmentation, 1, 2, 8, 16, 24 or 48 views whose probabilities are averaged (`ng`,
             section on test-time augmentation); None: as the recipe says.
         calibrated: apply the run's calibration, where it has one for these views; False: the network's own
             predictions. None: as the recipe says.
@@ -206,7 +207,7 @@ class Predictor:
     def views_within(self) -> dict[int, list[int]]:
         """Numbers of views that are subsets of these views, and which of them; these included."""
         found = {}
-        for number in (1, 2, 8, 16):
+        for number in VIEWS:
             with contextlib.suppress(UsageError):  # mirror images where handedness is kept
                 some = views_of(self.run.recipe.augment, number)
                 if set(some) <= set(self._views):  # two views have a mirror image, eight have none

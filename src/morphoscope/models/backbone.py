@@ -120,7 +120,7 @@ def _timm_whole(model: Model, sides: Sequence[int], hub: HubBackbone | None) -> 
 
 def _trunk(model: Model, sides: Sequence[int], hub: HubBackbone | None) -> Any:
     if model.name == "baseline-cnn":
-        return BaselineTrunk(model.attention, model.reduction)
+        return BaselineTrunk(model.attention, model.reduction, model.kernels)
     if model.name in OWN:
         units = Units(model.shortcut, model.biases, model.attention, model.reduction)
         return ResidualTrunk(int(model.name.removeprefix("residual")), units)
@@ -177,6 +177,8 @@ def _check_options(model: Model) -> None:
     if (model.shortcut != "standard" or model.biases) and not residual:
         layouts = ", ".join(name for name in OWN if name.startswith("residual"))
         raise UsageError(f"model.shortcut and model.biases are for {layouts}, not for {model.name}")
+    if model.kernels and model.name != "baseline-cnn":
+        raise UsageError(f"model.kernels is for baseline-cnn, not for {model.name}")
     if model.attention == "tiled-cbam" and model.name not in ("residual50", "residual101", "residual152"):
         raise UsageError(
             "model.attention=tiled-cbam needs bottleneck units: residual50, residual101 or residual152"

@@ -7,8 +7,10 @@ from torch import nn
 
 from morphoscope.models.attention import Attention, attention
 
-BLOCKS = ((32, 17), (64, 13), (128, 9), (256, 7))
-"""Channels and kernel side of the four blocks."""
+WIDTHS = (32, 64, 128, 256)
+"""Channels of the four blocks."""
+KERNELS = (17, 13, 9, 7)
+"""Sides of their kernels, which the paper found better than smaller ones."""
 
 
 class BaselineTrunk(nn.Module):
@@ -20,15 +22,16 @@ class BaselineTrunk(nn.Module):
     Args:
         kind: attention in each block, before its pooling; none after the bottleneck.
         reduction: of the channel gate.
+        kernels: sides of the four kernels; empty: the paper's.
     """
 
     num_features = 96
 
-    def __init__(self, kind: Attention = "none", reduction: int = 4) -> None:
+    def __init__(self, kind: Attention = "none", reduction: int = 4, kernels: tuple[int, ...] = ()) -> None:
         super().__init__()
         channels = 3
         blocks = []
-        for width, kernel in BLOCKS:
+        for width, kernel in zip(WIDTHS, kernels or KERNELS, strict=True):
             blocks.append(
                 nn.Sequential(
                     nn.Conv2d(channels, width, kernel, padding=kernel // 2),

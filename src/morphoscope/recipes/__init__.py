@@ -11,10 +11,23 @@ The resolved recipe is saved with the run as ``recipe.yaml`` and can be run agai
 
 from __future__ import annotations
 
-from morphoscope.recipes.fields import Augment, Data, Evaluation, Model, Optimiser, Part, Schedule, Training
+from morphoscope.recipes.fields import (
+    MIRRORED,
+    VIEWS,
+    Augment,
+    Data,
+    Evaluation,
+    Model,
+    Optimiser,
+    Part,
+    Schedule,
+    Training,
+)
 from morphoscope.recipes.recipe import Recipe, differences, fields
 
 __all__ = [
+    "MIRRORED",
+    "VIEWS",
     "Augment",
     "Data",
     "Evaluation",

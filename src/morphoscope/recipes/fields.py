@@ -124,6 +124,7 @@ class Augment(Part):
 
 
 Width = Annotated[int, Field(ge=1, le=65536)]
+Kernel = Annotated[int, Field(ge=1, le=65)]
 
 
 class Model(Part):
@@ -163,6 +164,9 @@ class Model(Part):
         description="in every unit of this program's layouts; on the last feature map of timm models",
     )
     reduction: int = Field(default=16, ge=1, description="reduction ratio of the channel gate")
+    kernels: tuple[Kernel, ...] = Field(
+        default=(), description="of baseline-cnn: sides of its four kernels, odd; none: 17, 13, 9, 7"
+    )
     shortcut: Literal["standard", "projection", "none"] = Field(
         default="standard", description="of residual18 ... residual152: none makes a plain network"
     )
@@ -199,6 +203,12 @@ class Model(Part):
         description="normalisation of grey levels: as pretrained, to ±1, to 0..1, or by the mean and "
         "standard deviation of the training galaxies",
     )
+
+    @model_validator(mode="after")
+    def _four_kernels(self) -> Model:
+        if self.kernels and (len(self.kernels) != 4 or any(side % 2 == 0 for side in self.kernels)):
+            raise ValueError(f"kernels must be four odd numbers, not {self.kernels}")
+        return self
 
     @property
     def uses_pretrained(self) -> bool:
@@ -283,11 +293,19 @@ class Training(Part):
         return self
 
 
+Views = Literal[1, 2, 8, 16, 24, 48]
+VIEWS: tuple[int, ...] = get_args(Views)
+MIRRORED = (2, 16, 48)
+"""Numbers of views with mirror images among them."""
+
+
 class Evaluation(Part):
     """Predictions with the finished network."""
 
-    views: Literal[1, 2, 8, 16] = Field(
-        default=1, description="test-time augmentation: number of rotated and mirrored views"
+    views: Views = Field(
+        default=1,
+        description="test-time augmentation: number of rotated (8) and mirrored (2, 16) views, each at three "
+        "scales (24, 48)",
     )
     batch: int = Field(default=64, ge=1, description="images (times views) per forward pass")
     calibrate: bool = Field(

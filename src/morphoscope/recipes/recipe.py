@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.recipes.fields import (
+    MIRRORED,
     Augment,
     Data,
     Evaluation,
@@ -42,10 +43,10 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _handed(self) -> Recipe:
         mirrors = self.augment.flip_horizontal or self.augment.flip_vertical
-        if self.evaluation.views in (2, 16) and not mirrors:
+        if self.evaluation.views in MIRRORED and not mirrors:
             raise ValueError(
                 f"evaluation.views = {self.evaluation.views} uses mirror images, which augment's flips "
-                "(both false) rule out; set evaluation.views to 1 or 8"
+                "(both false) rule out; set evaluation.views to 1, 8 or 24"
             )
         return self
 

@@ -124,6 +124,8 @@ def shown(value: float | None, metric: str, spread: float | None = None) -> str:
         return f"{text} ± {number(100 * spread, 2)}" if known(spread) else text
     if metric in ("epochs", "seconds", "parameters"):
         return count(value)
-    digits = ERROR_DIGITS if "rmse" in metric else 3 if "loss" in metric else 1
+    digits = (
+        ERROR_DIGITS if "rmse" in metric else 3 if "loss" in metric else 2 if metric == "alignment" else 1
+    )
     text = number(value, digits)
     return f"{text} ± {number(spread, digits)}" if known(spread) else text

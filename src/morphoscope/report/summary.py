@@ -128,7 +128,8 @@ def _about_training(run: Run, metrics: Mapping[str, Any], history: Mapping[str, 
         )
     views = metrics.get("views")
     if formatting.known(views) and views > 1:
-        notes.append(f"Every prediction is the mean over {views} rotated and mirrored views of the galaxy.")
+        seen = "turned, mirrored and scaled" if views > 16 else "rotated and mirrored"
+        notes.append(f"Every prediction is the mean over {views} {seen} views of the galaxy.")
     return notes
 
 

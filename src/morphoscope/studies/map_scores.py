@@ -5,18 +5,15 @@ Shape letters: N galaxies, H × W pixels.
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError
-from morphoscope.files import write_json
 from morphoscope.runs.run import Run
+from morphoscope.studies.kept_scores import kept
 from morphoscope.studies.study import Study
 
 GALAXIES = 24
-FILE = "map_scores.json"  # in the run's folder, so that a finished row is not scored again
 
 
 def map_scores(study: Study, run: Run, store: Store) -> dict[str, float]:
@@ -24,20 +21,8 @@ def map_scores(study: Study, run: Run, store: Store) -> dict[str, float]:
 
     Empty where the class that is explained has no held-out galaxy.
     """
-    wanted = {"method": study.map_method, "target": study.map_target, "weights": run.header.weights_sha256}
-    kept = _kept(run)
-    if kept.get("of") == wanted:
-        return kept["scores"]
-    scores = _measured(study, run, store)
-    write_json(run.path / FILE, {"of": wanted, "scores": scores})
-    return scores
-
-
-def _kept(run: Run) -> dict:
-    try:
-        return json.loads((run.path / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    settings = {"method": study.map_method, "target": study.map_target}
+    return kept(run, "map_scores.json", settings, lambda: _measured(study, run, store))
 
 
 def _measured(study: Study, run: Run, store: Store) -> dict[str, float]:

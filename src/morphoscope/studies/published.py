@@ -31,6 +31,9 @@ METRICS = {
     "macro_recall": "recall, plain mean over classes, share",
     "macro_f1": "F1, plain mean over classes, share",
     "rmse": "root mean square error of the vote fractions",
+    "rmse_one_view": "root mean square error with one view of each galaxy",
+    "rmse_turned_views": "root mean square error with 16 turned and mirrored views",
+    "rmse_scaled_views": "root mean square error with those 16 at three scales, 48 views",
     "train_loss": "loss on the training galaxies",
     "validation_loss": "loss on the validation galaxies",
     "test_loss": "loss on the test galaxies",
@@ -48,6 +51,7 @@ METRICS = {
     "dead_maps": "share of maps that are zero everywhere",
 }
 MAP_METRICS = ("on_galaxy", "galaxy_area", "alignment", "dead_maps")
+VIEW_METRICS = ("rmse_one_view", "rmse_turned_views", "rmse_scaled_views")
 _OF_A_CLASS = ("precision", "recall", "f1", "support")
 
 

@@ -25,14 +25,14 @@ class Measured:
         run: the finished run; None where it was not trained.
         failure: why not, in a sentence.
         same_as: the row whose training this is, where both recipes are the same.
-        maps: scores of its maps (MAP_METRICS), where a claim asks for them.
+        more: scores of its maps (MAP_METRICS) or of more views (VIEW_METRICS), where a claim asks for them.
     """
 
     seed: int
     run: Run | None = None
     failure: str = ""
     same_as: str = ""
-    maps: Mapping[str, float] = field(default_factory=dict)
+    more: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -69,7 +69,7 @@ class Measured:
             }
         if self.run.environment().get("peak_memory_gib"):
             found["peak_memory"] = float(self.run.environment()["peak_memory_gib"])
-        return {name: value for name, value in (found | dict(self.maps)).items() if np.isfinite(value)}
+        return {name: value for name, value in (found | dict(self.more)).items() if np.isfinite(value)}
 
 
 @dataclass

@@ -32,6 +32,7 @@ from morphoscope.runs.run import Run, open_run
 from morphoscope.studies.map_scores import map_scores
 from morphoscope.studies.results import Measured, Results, Row
 from morphoscope.studies.study import Options, Study, for_store, resolved_rows
+from morphoscope.studies.view_scores import view_scores
 
 
 def run_study(study: Study, store: Store, out: Path, options: Options, *, progress: bool = True) -> Results:
@@ -72,12 +73,16 @@ def run_study(study: Study, store: Store, out: Path, options: Options, *, progre
     )
     trained |= {(name, seed): Measured(seed, failure=reasons[name]) for name, seed in jobs if name in reasons}
     results = Results({name: Row(recipe) for name, recipe in rows.items()})
-    mapped = study.mapped_rows()
+    mapped, viewed = study.mapped_rows(), study.viewed_rows()
     for name, seed in jobs:
         found = trained[twins[name], seed]
         same = twins[name] if twins[name] != name else ""
-        maps = map_scores(study, found.run, store) if found.run is not None and name in mapped else {}
-        results.rows[name].trainings.append(Measured(seed, found.run, found.failure, same, maps))
+        more: dict[str, float] = {}
+        if found.run is not None and name in mapped:
+            more |= map_scores(study, found.run, store)
+        if found.run is not None and name in viewed:
+            more |= view_scores(found.run, store)
+        results.rows[name].trainings.append(Measured(seed, found.run, found.failure, same, more))
     write_json(out / "results.json", results.document())
     if not results.measured():
         reasons = sorted({row.why_not() for row in results.rows.values()})

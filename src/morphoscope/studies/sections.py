@@ -174,6 +174,19 @@ def confusion(page: StudyPage, name: str) -> None:
     )
 
 
+def curves_of(page: StudyPage, name: str, figure: str) -> None:
+    """Loss, score and learning rate of a row against the epoch (A11, A12)."""
+    run = page.first_run(name)
+    if run is None:
+        return
+    page.page.chart(
+        f"curves_{page.short(name)}",
+        figures.training_curves(run.history(), page.metric, run.header.best_epoch),
+        f"{page.label(name)}, seed {run.recipe.seed}: loss, score and learning rate against the epoch "
+        f"({figure}).",
+    )
+
+
 def confusion_of(page: StudyPage, name: str) -> np.ndarray | None:
     """Counts, truth in rows, summed over the seeds of a row; None where it was not measured."""
     row = page.row(name)

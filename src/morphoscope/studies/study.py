@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.recipes import Recipe
-from morphoscope.studies.published import MAP_METRICS, Published
+from morphoscope.studies.published import MAP_METRICS, VIEW_METRICS, Published
 from morphoscope.studies.registry import PAPERS
 
 NAMES = PAPERS
@@ -49,9 +49,16 @@ class Study:
 
     def mapped_rows(self) -> tuple[str, ...]:
         """Rows whose maps a claim asks about."""
+        return self._rows_asked_for(MAP_METRICS)
+
+    def viewed_rows(self) -> tuple[str, ...]:
+        """Rows of which a claim asks how much several views at the test bring."""
+        return self._rows_asked_for(VIEW_METRICS)
+
+    def _rows_asked_for(self, metrics: Sequence[str]) -> tuple[str, ...]:
         checks = (claim.check for claim in self.published.claims if claim.check is not None)
         numbers = (number for check in checks for number in check.needs)
-        return tuple(dict.fromkeys(number.row for number in numbers if number.metric in MAP_METRICS))
+        return tuple(dict.fromkeys(number.row for number in numbers if number.metric in metrics))
 
     @property
     def key(self) -> str:

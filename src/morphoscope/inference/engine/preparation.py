@@ -52,7 +52,7 @@ class Steps(_Part):
     values: str = "grey levels 0 to 255 as float32; the normalisation is inside the network"
     views: list[dict[str, float | bool]] = Field(
         description="the probabilities are the mean over these: turned counter-clockwise by an angle in "
-        "degrees about the middle in step 4, mirrored"
+        "degrees about the middle in step 4, mirrored, the side of the crop in step 3 times zoom"
     )
 
 

@@ -139,7 +139,6 @@ def _sections(page: StudyPage) -> None:
     """Tables 1 and 2, Figs 2, 3, 7, and the ablations the paper does not have."""
     from morphoscope.models.network import parameter_total
     from morphoscope.report import formatting
-    from morphoscope.report.figures import training_curves
     from morphoscope.report.formatting import shown
     from morphoscope.report.tables import Table
     from morphoscope.studies.sections import (
@@ -150,6 +149,7 @@ def _sections(page: StudyPage) -> None:
         add_unit,
         class_report,
         confusion,
+        curves_of,
         multiply_adds,
         published_table,
     )
@@ -181,12 +181,7 @@ def _sections(page: StudyPage) -> None:
     if named is not None:
         class_report(page, named.name)
         confusion(page, named.name)
-        run = named.runs()[0]
-        page.page.chart(
-            "curves_improved",
-            training_curves(run.history(), page.metric, run.header.best_epoch),
-            f"{page.label(named.name)}, seed 0: loss and accuracy against the epoch (Fig 5).",
-        )
+        curves_of(page, named.name, "Fig 5")
     page.page.section("fused", "How many stages to fuse")
     published_table(page, "Table 1")
     rows = []
