@@ -38,7 +38,7 @@ import cv2
 import numpy as np
 
 from morphoscope.augment.params import MAX_CHANNELS, AugmentParams, View, draw_params, identity, views
-from morphoscope.augment.randaugment import Operations, draw_operations, rand_augment
+from morphoscope.augment.randaugment import draw_operations, rand_augmented_arrays
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
 
@@ -187,9 +187,9 @@ class Augmenter:
         warped = self.apply(images, params, size)
         if not (self.config.randaugment and len(warped)):
             return warped
-        return self._rand_augmented(
-            warped, draw_operations(self.config, self.seed, epoch, rows, occurrences), strength
-        )
+        operations = draw_operations(self.config, self.seed, epoch, rows, occurrences)
+        magnitude = self.config.randaugment_magnitude * self.config.strength * strength
+        return rand_augmented_arrays(warped, operations, magnitude)
 
     def evaluation(self, images: Images, view: View | None = None, size: int | None = None) -> np.ndarray:
         """Centre crops of N images, unchanged or in one of :func:`views`; (N, size, size, C) uint8."""
@@ -230,16 +230,6 @@ class Augmenter:
 
         _shared_out(work, count, self.threads)
         return out
-
-    def _rand_augmented(self, images_NHWC: np.ndarray, operations: Operations, strength: float) -> np.ndarray:
-        import torch
-
-        changed_NCHW = rand_augment(
-            torch.from_numpy(images_NHWC).permute(0, 3, 1, 2),
-            operations,
-            self.config.randaugment_magnitude * self.config.strength * strength,
-        )
-        return np.ascontiguousarray(changed_NCHW.permute(0, 2, 3, 1).numpy())
 
     def _warp(self, image: np.ndarray, unit: np.ndarray, out: np.ndarray) -> None:
         source_hw = image.shape[:2]

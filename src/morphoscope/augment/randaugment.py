@@ -82,6 +82,15 @@ def rand_augment(images_NCHW: torch.Tensor, operations: Operations, magnitude: f
     return images_NCHW
 
 
+def rand_augmented_arrays(images_NHWC: np.ndarray, operations: Operations, magnitude: float) -> np.ndarray:
+    """:func:`rand_augment` of numpy images, (N, H, W, 3) uint8."""
+    import torch
+
+    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
+    changed_NCHW = rand_augment(images_NCHW, operations, magnitude)
+    return np.ascontiguousarray(changed_NCHW.permute(0, 2, 3, 1).numpy())
+
+
 def _functions() -> Any:
     from torchvision.transforms.v2 import functional
 
