@@ -122,7 +122,7 @@ def test_entropy_of_certainty_and_of_no_idea() -> None:
 
 def test_probability_columns_have_no_spaces_and_differ() -> None:
     assert probability_column("In-between Round  Smooth") == "p_In-between_Round_Smooth"
-    with pytest.raises(ValueError, match="spaces against underscores"):
+    with pytest.raises(ValueError, match="spaces and underscores"):
         Classes(name="same", classes=("a b", "a_b"))
 
 

@@ -41,7 +41,7 @@ def test_the_set_column_holds_every_class_above_the_threshold(calibrated, save, 
     assert least is not None
     assert least.least_K.tolist() == [0.04, 0.04, 0.04]
     note = table.schema.field("set").metadata[b"description"].decode()
-    assert "a share of 0.9 over all galaxies" in note
+    assert "coverage 0.9 over all galaxies" in note
     kept = read_provenance(tmp_path / "c.parquet")
     assert kept["sets"] == "0.9 over all galaxies"
     assert kept["calibration"] == "none; chosen on 15 validation galaxies"

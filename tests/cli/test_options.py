@@ -78,10 +78,10 @@ def test_a_request_that_cannot_be_is_one_sentence(make: Callable[[], object], se
     ("words", "sentence"),
     [
         (["--engine", "torchrun"], "engine torchrun is gone; several GPUs or machines predict with --engine"),
-        (["--picture", "p.png"], "--picture draws what --detect has found; give both"),
+        (["--picture", "p.png"], "--picture draws the sources of --detect; give both"),
         (["--detect", "--embeddings"], "--embeddings is for catalogues of cutouts"),
-        (["--detect", "--resume"], "leave --resume and --shard-rows out"),
-        (["--detect", "--cutout-arcsec", "3"], "leave the options about tables and cutouts out"),
+        (["--detect", "--resume"], "leave out --resume and --shard-rows"),
+        (["--detect", "--cutout-arcsec", "3"], "leave out the options for tables and cutouts"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_before_a_run_is_opened(words: list[str], sentence: str):

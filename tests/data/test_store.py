@@ -149,8 +149,8 @@ def test_images_without_labels(tmp_path):
         ),
         (np.zeros(SHAPE, np.float32), {}, r"a\.jpg: image is \(6, 6, 3\) float32"),
         (np.zeros((6, 6), np.uint8), {}, r"a\.jpg: image is \(6, 6\) uint8"),
-        (np.zeros(SHAPE, np.uint8), {"label": 2}, r"a\.jpg: label 2 lies outside scheme 'shapes'; 0 to 1"),
-        (np.zeros(SHAPE, np.uint8), {"label": -2}, "label -2 lies outside"),
+        (np.zeros(SHAPE, np.uint8), {"label": 2}, r"a\.jpg: label 2 is outside scheme 'shapes'; 0 to 1"),
+        (np.zeros(SHAPE, np.uint8), {"label": -2}, "label -2 is outside"),
         (np.zeros(SHAPE, np.uint8), {"lable": 1}, r"no column lable \(did you mean 'label'\?\)"),
     ],
 )

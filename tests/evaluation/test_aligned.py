@@ -76,7 +76,7 @@ def test_votes_are_matched_and_their_truth_compared():
 
 
 def test_an_empty_test_set_is_refused():
-    with pytest.raises(MorphoscopeError, match="base: its test set is empty"):
+    with pytest.raises(MorphoscopeError, match="base: the test set is empty"):
         align([("base", BASE.slice(0, 0)), ("other", BASE)])
 
 

@@ -149,7 +149,7 @@ def test_galaxies_of_the_test_are_not_calibrated_on(
     assert fitted == fit_views(predictor, alone, blobs.targets(), answers[:, 8:])
     same = replace(split, test=split.validation)
     assert fit_views(predictor, same, blobs.targets(), answers) == {}
-    assert "not calibrated: 0 validation galaxies that are not in the test" in capsys.readouterr().err
+    assert "not calibrated: there are 0 validation galaxies outside the test" in capsys.readouterr().err
 
 
 def test_sets_of_classes_in_memory(run: Run, blobs: Store):

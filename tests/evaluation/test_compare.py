@@ -191,5 +191,5 @@ def test_the_result_is_json():
 
 def test_one_run_cannot_be_compared():
     labels, predicted = with_hits([20, 15], [30, 30])
-    with pytest.raises(UsageError, match="two runs or more; 1 given"):
+    with pytest.raises(UsageError, match="two or more runs, not 1"):
         compare([class_run("one", labels, predicted, ("a", "b"))])

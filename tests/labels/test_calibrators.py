@@ -139,7 +139,7 @@ def test_corrections_come_back_from_plain_numbers():
 def test_contradictions_are_refused():
     with pytest.raises(ValidationError, match="unknown decision tree"):
         VoteCurves(method="tree", tree="galaxy-zoo-9")
-    with pytest.raises(ValidationError, match="curves go with"):
+    with pytest.raises(ValidationError, match="need curves"):
         VoteCurves(method="beta")
     with pytest.raises(ValidationError):
         Temperature(temperature=0)

@@ -145,9 +145,9 @@ def test_the_37_columns_of_the_challenge_follow_their_tree_in_any_order() -> Non
     [
         (["kindd"], None, r"no label column 'kindd' \(did you mean 'kind'"),
         ([], None, "at least one label column"),
-        (["kind", "bar"], None, "'kind' holds string; a vote fraction"),
+        (["kind", "bar"], None, "'kind' is string; vote fractions"),
         (["bar", "bar"], None, "given twice"),
-        (["bar", "ring"], ("a", "b"), "class names go with one label column, 2 were given"),
+        (["bar", "ring"], ("a", "b"), "class names need exactly one label column, not 2"),
         (["kind"], ("a", "a"), "at least two different class names"),
     ],
 )

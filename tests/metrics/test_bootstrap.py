@@ -80,7 +80,7 @@ def test_basic_interval_mirrors_the_percentiles_and_holds_the_value():
 
 
 def test_limits_are_missing_with_a_reason():
-    assert with_interval(0.5, np.empty(0), 10)["reason"] == "no resamples were asked for"
+    assert with_interval(0.5, np.empty(0), 10)["reason"] == "no resamples were requested"
     one = with_interval(1.0, np.ones(100), 1)
     assert one["low"] is None
     assert one["high"] is None

@@ -16,11 +16,11 @@ HALVES = np.full((3, 2), 0.5)
         (np.empty(0, int), np.empty((0, 2)), "no galaxies"),
         (np.zeros(3, int), np.full((3, 3), 1 / 3), r"shape \(3, 3\); \(3, 2\) was expected"),
         (np.zeros((3, 2), int), HALVES, r"labels have shape \(3, 2\)"),
-        (np.array([0, -1, 1]), HALVES, r"1 of 3 labels lie outside 0 to 1 \(row 1: -1\)"),
+        (np.array([0, -1, 1]), HALVES, r"1 of 3 labels are outside 0 to 1 \(row 1: -1\)"),
         (np.array([0, 2, 1]), HALVES, "row 1: 2"),
         (np.zeros(3, int), HALVES * 2, "3 of 3 rows are not probabilities: row 0 sums to 2"),
         (np.zeros(3, int), np.where(np.arange(3)[:, None] == 1, np.nan, HALVES), "row 1 sums to nan"),
-        (np.zeros(3, int), np.array([[1, 0], [1, 0], [1.2, -0.2]]), "row 2 sums to 1 or holds a negative"),
+        (np.zeros(3, int), np.array([[1, 0], [1, 0], [1.2, -0.2]]), "row 2 sums to 1 or has a negative"),
     ],
 )
 def test_unfit_classes_are_refused(labels, probabilities, message):

@@ -96,7 +96,7 @@ def test_uniform_predictions():
     assert result["log_loss"]["value"] == pytest.approx(np.log(4))
     assert result["brier"]["value"] == pytest.approx(0.75)
     assert result["per_class"][1]["precision"] is None
-    assert result["per_class"][1]["reason"] == "no galaxy was given this class"
+    assert result["per_class"][1]["reason"] == "the class was never predicted"
 
 
 def test_calibration_of_a_calibrated_and_an_overconfident_network():
@@ -151,7 +151,7 @@ def test_a_certain_and_wrong_answer_has_a_finite_loss():
     result = classification_metrics(np.array([0, 1]), np.eye(2)[[1, 0]], names(2), bootstrap=0)
     assert result["log_loss"]["value"] == pytest.approx(-np.log(np.finfo(np.float32).eps))
     assert result["log_loss"]["low"] is None
-    assert result["log_loss"]["reason"] == "no resamples were asked for"
+    assert result["log_loss"]["reason"] == "no resamples were requested"
 
 
 def test_one_galaxy_has_a_value_and_no_interval():

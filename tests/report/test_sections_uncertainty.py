@@ -13,7 +13,7 @@ from morphoscope.labels.scheme import Classes
 from morphoscope.metrics.conformal import SCORE, truth_probabilities
 from morphoscope.report import figures
 from morphoscope.report.run_report import write_report
-from morphoscope.report.sections_uncertainty import before_and_after_table, method_words, set_table, set_words
+from morphoscope.report.sections_uncertainty import before_and_after_table, method_text, set_table, set_text
 from morphoscope.runs.run import Run, open_run
 
 CLASSES = Classes(name="drawn", classes=("Round", "Edge-on & <thin>", "Spiral"))
@@ -50,12 +50,12 @@ def measured() -> dict:
 
 
 def test_the_words_say_what_was_done_and_what_it_did(measured):
-    words = method_words(measured["calibration"], "nats per galaxy")
+    words = method_text(measured["calibration"], "nats per galaxy")
     assert "divided by a temperature of 0.500" in words
     assert "111 validation galaxies" in words
     assert "nats per galaxy: none 0.3100, temperature 0.2512" in words
     assert "the log loss changed by −0." in words
-    none = method_words(measured["calibration"] | {"method": "none"}, "nats per galaxy")
+    none = method_text(measured["calibration"] | {"method": "none"}, "nats per galaxy")
     assert none.startswith("No calibration improved")
     assert "changed" not in none
 
@@ -68,7 +68,7 @@ def test_the_tables_have_before_and_after_and_both_kinds_of_sets(measured):
     sets = set_table(measured["sets"])
     assert [row[0] for row in sets.rows] == ["Over all galaxies", "Within every class"]
     assert all(len(row) == len(sets.headings) for row in sets.rows)
-    words = set_words(measured["sets"])
+    words = set_text(measured["sets"])
     assert "for 90\u00a0% of galaxies" in words
     assert "Sadinle" in words
 

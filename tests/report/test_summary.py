@@ -38,12 +38,12 @@ def test_small_samples_and_silent_classes_are_said(classes_run: Run) -> None:
 def test_simulated_and_leaking_data_are_said(classes_run: Run) -> None:
     store = classes_run.header.store.model_copy(update={"source": "simulator"})
     run = replace(classes_run, header=classes_run.header.model_copy(update={"store": store}))
-    assert "nothing yet about real images" in said(run)
+    assert "nothing about real images" in said(run)
     assert "simulated" not in said(classes_run)
     random = replace(classes_run, recipe=classes_run.recipe.changed({"data.split": "random"}))
-    assert "may be in training and in test" in said(random)
+    assert "may be in both training and test" in said(random)
     own_file = replace(classes_run, recipe=classes_run.recipe.changed({"data.split": "a/split.json"}))
-    assert "in training and in test" not in said(own_file)
+    assert "both training and test" not in said(own_file)
 
 
 def test_validation_that_is_the_test_is_said(classes_run: Run, classes_store: Store) -> None:

@@ -47,7 +47,7 @@ def test_it_holds_no_images_and_no_folders_of_this_machine(run: Run, published: 
         content = place.read_bytes()
         assert str(run.path.parents[1]).encode() not in content, place.name
         assert str(Path.home()).encode() + b"/" not in content, place.name
-    with pytest.raises(UsageError, match="as published runs do not; give the store with --store"):
+    with pytest.raises(UsageError, match="give the store with --store"):
         api.load(published).evaluate()
 
 

@@ -105,7 +105,7 @@ def test_a_killed_process_resumes(colours: Store, tiny: Recipe, tmp_path: Path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (out / "resume" / "last.ckpt").is_file()
-    with pytest.raises(UsageError, match=r"begun with another recipe \(seed was 0 and is 1\)"):
+    with pytest.raises(UsageError, match=r"started with another recipe \(seed was 0 and is 1\)"):
         fit(recipe.changed(seed=1), colours, out, resume=True, progress=False)
     last = out / "resume" / "last.ckpt"
     whole = last.read_bytes()
@@ -251,7 +251,7 @@ def test_two_trainings_do_not_share_a_folder(colours: Store, tiny: Recipe, tmp_p
     for resume in (False, True):
         with (
             claimed(out, tiny, colours, resume=False),
-            pytest.raises(UsageError, match="another process is training into this folder"),
+            pytest.raises(UsageError, match="another process is training in this folder"),
         ):
             fit(tiny, colours, out, resume=resume, progress=False)
         assert not out.exists()  # nothing was trained
@@ -287,7 +287,7 @@ def test_a_folder_of_somebody_else_is_not_taken_for_a_begun_training(
             (out / name).write_text(content)
         for resume in (False, True):
             with (
-                pytest.raises(UsageError, match="exists already and holds no training; train into another"),
+                pytest.raises(UsageError, match="exists already and is not a training; choose another"),
                 claimed(out, tiny, colours, resume=resume),
             ):
                 pass
@@ -310,10 +310,10 @@ def test_what_differs_from_the_interrupted_training_is_named(
         UsageError, match=r"optimiser\.lr was 0\.003 and is 0\.5; training\.batch was 16 and is 3"
     ):
         check_resumable(tmp_path, other, colours)
-    with pytest.raises(UsageError, match=r"begun with another store \(count was 90 and is 60 in "):
+    with pytest.raises(UsageError, match=r"started with another store \(count was 90 and is 60 in "):
         check_resumable(tmp_path, tiny, brightness)
     renamed = colours.meta.model_copy(update={"scheme": Classes(name="hues", classes=("a", "b", "c"))})
-    with pytest.raises(UsageError, match=r"begun with the labels 'colours' and .* holds others"):
+    with pytest.raises(UsageError, match=r"started with the labels 'colours' and .* has others"):
         check_resumable(tmp_path, tiny, dataclasses.replace(colours, meta=renamed))
 
 
@@ -356,5 +356,5 @@ def test_memory_that_does_not_suffice_names_the_setting(
         )
 
     monkeypatch.setattr(GalaxyTask, "training_step", full)
-    with pytest.raises(MorphoscopeError, match=r"set training\.batch lower"):
+    with pytest.raises(MorphoscopeError, match=r"lower training\.batch"):
         fit(tiny, colours, tmp_path / "run", progress=False)

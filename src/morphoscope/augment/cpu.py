@@ -117,7 +117,7 @@ def saturation_matrices(params: AugmentParams, channels: int) -> np.ndarray | No
 
 
 def blur_kernels(params: AugmentParams) -> np.ndarray | None:
-    """(N, L) weights of a Gaussian along one axis; None if no image is visibly blurred.
+    """(N, L) weights of a Gaussian along one axis; None if no image is noticeably blurred.
 
     L is odd and the same for all, enough for three standard deviations of the widest.
     """

@@ -1,6 +1,6 @@
-"""The command line: one thin command a verb. Data goes to stdout, progress and notes to stderr.
+"""The command line: one thin function per command. Data goes to stdout, progress and notes to stderr.
 
-Exit status: 0 done, 1 the work failed or a part of it (an image that could not be read), 2 wrong usage.
+Exit status: 0 success, 1 failure or partial failure (an image that could not be read), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ sharing.register(app)
 studies.register(app)
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         print(__version__)
         raise typer.Exit
 
@@ -72,7 +72,7 @@ def main() -> None:
             raise
         _report(missing)
         status = missing.exit_status
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:
@@ -83,8 +83,8 @@ def main() -> None:
         if isinstance(end, SystemExit) and end.code != 130:
             raise
         note(
-            "morphoscope: interrupted; nothing half-written is left. A training or a catalogue "
-            "continues with --resume"
+            "morphoscope: interrupted; no partial output is left. Continue a training or a catalogue with "
+            "--resume"
         )
         status = 1
     sys.exit(status)
@@ -93,12 +93,12 @@ def main() -> None:
 def _report(error: MorphoscopeError) -> None:
     process = started()
     if process is not None and process.rank > 0 and process.local == 0:
-        # Rank 0 says what all processes of its machine meet; here the files may be other ones.
+        # Rank 0 reports the errors of its own machine; on another machine files may differ.
         print(printable(f"morphoscope: process {process.rank}: {error}"), file=sys.stderr)
     else:
         note(f"morphoscope: {error}")
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    """A polite kill ends the work as Ctrl-C does, so that it is cleaned up."""
+    """SIGTERM ends the work like Ctrl-C, with the same clean-up."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Commands around stores: simulate, fetch, ingest, info, audit."""
+"""Commands for stores: simulate, fetch, ingest, info, audit."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Out = Annotated[Path, typer.Argument(help="Store to make.", show_default=False)]
 StoreFolder = Annotated[Path, typer.Argument(help="Folder of a store.", show_default=False)]
 Crop = Annotated[int | None, typer.Option(help="Side of the centre crop, source pixels.", min=1)]
 Size = Annotated[int | None, typer.Option(help="Scale to this side, pixels.", min=1)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store that is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")]
 Workers = Annotated[int | None, typer.Option(help="Threads. [default: all cores]", min=1)]
 PixelScale = Annotated[float | None, typer.Option(help="Arcsec per source pixel.", min=0)]
 Stretch = Annotated[
-    str, typer.Option(help="How FITS images become pictures: lupton, legacy, sdss, asinh or linear.")
+    str, typer.Option(help="Intensity stretch of FITS images: lupton, legacy, sdss, asinh or linear.")
 ]
 
-data = typer.Typer(help="Make, look at and check stores of galaxy images.", no_args_is_help=True)
-ingest = typer.Typer(help="Make a store from images and labels you have.", no_args_is_help=True)
-fetch = typer.Typer(help="Download a data set, verify it, make a store of it.", no_args_is_help=True)
+data = typer.Typer(help="Make, inspect and check stores of galaxy images.", no_args_is_help=True)
+ingest = typer.Typer(help="Make a store from existing images and labels.", no_args_is_help=True)
+fetch = typer.Typer(help="Download a data set, verify it, and make a store of it.", no_args_is_help=True)
 data.add_typer(ingest, name="ingest")
 data.add_typer(fetch, name="fetch")
 
@@ -40,21 +40,21 @@ def simulate(
     count: Annotated[int, typer.Option(help="Number of galaxies.")] = 1000,
     size: Annotated[int, typer.Option(help="Pixels along a side; the same sky whatever the size.")] = 128,
     scheme: Annotated[str, typer.Option(help="galaxy10 (ten classes) or votes (37 fractions).")] = "galaxy10",
-    survey: Annotated[
-        str, typer.Option(help="Whose pictures: decals, sdss, euclid, or several: sdss,euclid.")
-    ] = "decals",
-    proportions: Annotated[str, typer.Option(help="equal, or galaxy10's imbalance.")] = "equal",
+    survey: Annotated[str, typer.Option(help="decals, sdss, euclid, or several: sdss,euclid.")] = "decals",
+    proportions: Annotated[
+        str, typer.Option(help="Class sizes: equal, or galaxy10 (as imbalanced as that data set).")
+    ] = "equal",
     masks: Annotated[
-        bool, typer.Option("--masks", help="Keep where bulge, disc, arms, bar, companion, tail, stars are.")
+        bool, typer.Option("--masks", help="Also store masks of bulge, disc, arms, bar, companion, tail, ….")
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same galaxies.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes. [default: all cores]", min=1)] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Simulate labelled galaxies as a survey would picture them, with their true parameters."""
+    """Simulate labelled galaxies as observed by a survey, with their true parameters."""
     from morphoscope.data.sources.simulated import simulate as simulated
 
-    _made(
+    _print_size(
         simulated(
             out,
             count,
@@ -73,7 +73,7 @@ def simulate(
 @fetch.command("galaxy10")
 def fetch_galaxy10(
     out: Out,
-    url: Annotated[str | None, typer.Option(help="Another place of the same file.")] = None,
+    url: Annotated[str | None, typer.Option(help="Another address of the same file.")] = None,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
@@ -82,7 +82,7 @@ def fetch_galaxy10(
     from morphoscope.data.sources.download import fetch_galaxy10 as fetched
 
     options: dict[str, Any] = {} if url is None else {"url": url}
-    _made(fetched(out, crop=crop, size=size, overwrite=overwrite, **options))
+    _print_size(fetched(out, crop=crop, size=size, overwrite=overwrite, **options))
 
 
 @ingest.command("galaxy10")
@@ -97,7 +97,7 @@ def ingest_galaxy10(
     """The official Galaxy10 DECaLS file."""
     from morphoscope.data.sources.galaxy10 import ingest_galaxy10 as ingested
 
-    _made(ingested(source, out, crop=crop, size=size, overwrite=overwrite, workers=workers))
+    _print_size(ingested(source, out, crop=crop, size=size, overwrite=overwrite, workers=workers))
 
 
 @ingest.command("galaxy-zoo")
@@ -108,17 +108,19 @@ def ingest_galaxy_zoo(
     labels: Annotated[
         Path | None, typer.Option(help="CSV with GalaxyID and Label, or with the votes.")
     ] = None,
-    unmatched: Annotated[str, typer.Option(help="Images without label: skip, keep or error.")] = "skip",
-    spiral_threshold: Annotated[float, typer.Option(help="Least Class4.1 of a spiral (five-class).")] = 0.619,
+    unmatched: Annotated[str, typer.Option(help="Images without a label: skip, keep or error.")] = "skip",
+    spiral_threshold: Annotated[
+        float, typer.Option(help="Smallest Class4.1 of a spiral (five-class).")
+    ] = 0.619,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
     workers: Workers = None,
 ) -> None:
-    """The Kaggle Galaxy Zoo challenge: images with solutions, or images alone."""
+    """The Kaggle Galaxy Zoo challenge: images with or without solutions."""
     from morphoscope.data.sources.galaxy_zoo import ingest_galaxy_zoo as ingested
 
-    _made(
+    _print_size(
         ingested(
             source,
             out,
@@ -136,7 +138,7 @@ def ingest_galaxy_zoo(
 
 @ingest.command("folder")
 def ingest_folder(
-    source: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.")],
+    source: Annotated[Path, typer.Argument(help="Folder with one folder of images per class.")],
     out: Out,
     classes: Annotated[
         str | None, typer.Option(help="Class folders in order, comma-separated. [default: alphabetical]")
@@ -148,10 +150,10 @@ def ingest_folder(
     overwrite: Overwrite = False,
     workers: Workers = None,
 ) -> None:
-    """Your own images, sorted into one folder a class (JPEG, PNG, TIFF, FITS)."""
+    """Your own images, sorted into one folder per class (JPEG, PNG, TIFF, FITS)."""
     from morphoscope.data.sources.folder import ingest_folder as ingested
 
-    _made(
+    _print_size(
         ingested(
             source,
             out,
@@ -172,20 +174,18 @@ def ingest_table(
     out: Out,
     image_column: Annotated[
         list[str] | None,
-        typer.Option(help="Column with the image files, or three for bands. [default: by its name]"),
+        typer.Option(help="Column with the image files, or three for bands. [default: found by name]"),
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="Column with the classes.")] = None,
     vote_column: Annotated[
-        list[str] | None, typer.Option(help="Column with a fraction of votes; repeatable.")
+        list[str] | None, typer.Option(help="Column with a vote fraction; repeatable.")
     ] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column with the names of the galaxies.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column with the ids of the galaxies.")] = None,
     ra_column: Annotated[str | None, typer.Option(help="Column with right ascension, degrees.")] = None,
     dec_column: Annotated[str | None, typer.Option(help="Column with declination, degrees.")] = None,
-    keep_column: Annotated[
-        list[str] | None, typer.Option(help="Further column to carry along; repeatable.")
-    ] = None,
+    keep_column: Annotated[list[str] | None, typer.Option(help="Further column to copy; repeatable.")] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Where the image files lie. [default: beside the table]")
+        Path | None, typer.Option(help="Folder of the image files. [default: the table's]")
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Classes in order, comma-separated.")] = None,
     pixel_scale: PixelScale = None,
@@ -198,7 +198,7 @@ def ingest_table(
     """Your own table with an image column and label columns."""
     from morphoscope.data.sources.table import ingest_table as ingested
 
-    _made(
+    _print_size(
         ingested(
             source,
             out,
@@ -226,11 +226,11 @@ def info(
     store: StoreFolder,
     verify: Annotated[bool, typer.Option("--verify", help="Check every pixel against its checksum.")] = False,
     export: Annotated[
-        Path | None, typer.Option(help="Also write it back: class folders, or an .h5 in Galaxy10's layout.")
+        Path | None, typer.Option(help="Also export it: as class folders, or as .h5 in Galaxy10's layout.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What a store holds: counts per class, size, where it came from."""
+    """Describe a store: counts per class, size, source."""
     from morphoscope.data.describe import describe, description_lines
     from morphoscope.data.store import open_store
 
@@ -254,7 +254,7 @@ def audit(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find galaxies that appear twice, labels that contradict, and leaks of a split.
+    """Find galaxies that appear more than once, contradicting labels, and leaks across a split.
 
     STORE may also be a table with the columns ra, dec and, if known, label.
     """
@@ -271,5 +271,5 @@ def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
 
 
-def _made(store: Any) -> None:
+def _print_size(store: Any) -> None:
     print(f"{store.path}: {len(store)} galaxies, {store.meta.image_shape[0]} px")

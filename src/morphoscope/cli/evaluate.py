@@ -1,4 +1,4 @@
-"""Commands that ask how good runs are, and why: calibrate, evaluate, compare, explain."""
+"""Commands that evaluate runs: calibrate, evaluate, compare, explain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from morphoscope.errors import UsageError
 from morphoscope.extras import DRAWING, need
 from morphoscope.progress import note
 
-HONESTY = ("calibration", "sets", "out_of_distribution")  # what an evaluation says beside the metrics
+UNCERTAINTY = ("calibration", "sets", "out_of_distribution")  # parts of an evaluation beside the metrics
 
 
 def register(app: typer.Typer) -> None:
@@ -32,15 +32,13 @@ def register(app: typer.Typer) -> None:
 
 def calibrate(
     run: RunFolder,
-    store: Annotated[
-        Path | None, typer.Option(help="The store of the training. [default: where it was]")
-    ] = None,
+    store: Annotated[Path | None, typer.Option(help="The training's store. [default: where it was]")] = None,
     views: Views = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html as it is.")] = False,
 ) -> None:
     """Fit the calibration of a run to its validation galaxies, and evaluate the run again.
 
-    Training does it anyway; this is for runs of older versions, and for another number of views.
+    Training already does this; use it for runs of older versions, and for another number of views.
     """
     from morphoscope import api
     from morphoscope.report.terminal import calibration_lines
@@ -64,7 +62,7 @@ def evaluate(
     no_calibration: NoCalibration = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a run: on the galaxies it held out, or on another store with the same labels."""
+    """Evaluate a run on its test galaxies, or on another store with the same labels."""
     from morphoscope import api
 
     loaded = api.load(several(run), views=_views(views, tta), calibrated=False if no_calibration else None)
@@ -72,7 +70,7 @@ def evaluate(
     measured = loaded.evaluate(other, coverage=coverage)
     together = ("members", "mutual_information")
     if as_json:
-        names = ("views", *HONESTY, *together)
+        names = ("views", *UNCERTAINTY, *together)
         print(document(measured["test"] | {name: measured[name] for name in names if name in measured}))
         return
     from morphoscope.report.kinds import report_of
@@ -87,7 +85,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more runs; the first is the baseline.")],
     as_json: Json = False,
 ) -> None:
-    """Put runs side by side, galaxy by galaxy."""
+    """Compare runs on the same test galaxies."""
     if len(runs) < 2:
         raise UsageError("compare needs at least two runs")
     from morphoscope.evaluation.compare import compare as compared
@@ -109,17 +107,17 @@ def explain(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(help="Comma between several: saliency, smoothgrad, integrated, gradcam, ablationcam."),
+        typer.Option(help="saliency, smoothgrad, integrated, gradcam, ablationcam; comma-separated."),
     ] = "saliency,gradcam",
     which: Annotated[
         str, typer.Option("--class", help="A class, a vote column such as Class4.1, or best-f1.")
     ] = "best-f1",
-    count: Annotated[int, typer.Option(help="Galaxies.", min=1)] = 9,
+    count: Annotated[int, typer.Option(help="Number of galaxies.", min=1)] = 9,
     layer: Annotated[str | None, typer.Option(help="Layer by name. [default: the last feature map]")] = None,
     score: Annotated[bool, typer.Option("--score", help="Measure how faithful the maps are.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show what a network looks at, and measure whether the maps are right."""
+    """Show what a network looks at (attribution maps), and measure how faithful the maps are."""
     from morphoscope.report.explain_report import explain as explained
 
     page = explained(

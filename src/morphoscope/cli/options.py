@@ -1,4 +1,4 @@
-"""What several commands share: options, and how a document is printed."""
+"""Options shared by several commands, and printing of JSON documents."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Views = Annotated[
 NoCalibration = Annotated[
     bool, typer.Option("--no-calibration", help="The network's own probabilities, uncalibrated.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 RunFolders = Annotated[
     str,
     typer.Argument(
         metavar="RUN[,RUN...]",
-        help="A finished run: folder, 'default', hf-hub:owner/name, or an exported .onnx file; of several, "
-        "with commas between them, the mean prediction.",
+        help="A finished run: folder, 'default', hf-hub:owner/name, or an exported .onnx file; several, "
+        "separated by commas: the mean prediction.",
         show_default=False,
     ),
 ]
 
 
 def several(runs: str) -> list[str]:
-    """The runs of a list with commas; a folder that has a comma in its name is itself."""
+    """The runs of a comma-separated list; an existing folder with a comma in its name is one run."""
     if Path(runs).exists():
         return [runs]
     names = [name.strip() for name in runs.split(",") if name.strip()]
@@ -45,14 +45,14 @@ def several(runs: str) -> list[str]:
 
 
 def options_of(request: type[Any], **own: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take a frozen request: each of its fields with a help text becomes an option.
+    """Turn the fields of a frozen request into options of a command.
 
-    The command's parameter ``request`` is replaced by these options, whose names, defaults and help are the
-    fields'. A field of a yes or no is a flag without its opposite.
+    The command's parameter ``request`` is replaced by one option for each field with a help text, with the
+    field's name, default and help. A boolean field is a flag without a negative form.
 
     Args:
         request: a dataclass.
-        own: parameters of fields without a help text, by their names.
+        own: annotations of fields without a help text, by name.
     """
     hints = get_type_hints(request)
 
@@ -62,35 +62,36 @@ def options_of(request: type[Any], **own: Any) -> Callable[[Callable[..., None]]
             if each.name in own:
                 yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=default, annotation=own[each.name])
             elif "help" in each.metadata:
-                said = each.metadata
+                metadata = each.metadata
                 flag = (f"--{each.name.replace('_', '-')}",) if hints[each.name] is bool else ()
-                kind = hints[each.name] if said["kind"] is None else said["kind"] | None
-                option = Annotated[kind, typer.Option(*flag, help=said["help"], min=said["min"])]
-                given = default if said["kind"] is None else None
-                yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=given, annotation=option)
+                kind = hints[each.name] if metadata["kind"] is None else metadata["kind"] | None
+                option = Annotated[kind, typer.Option(*flag, help=metadata["help"], min=metadata["min"])]
+                if metadata["kind"] is not None:
+                    default = None
+                yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=default, annotation=option)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        given = list(parameters())
-        names = [each.name for each in given]
+        options = list(parameters())
+        names = [each.name for each in options]
 
         @wraps(command)
         def called(**values: Any) -> None:
-            asked = {name: values.pop(name) for name in names}
-            command(request=request(**asked), **values)
+            of_request = {name: values.pop(name) for name in names}
+            command(request=request(**of_request), **values)
 
         others = [
             each.replace(kind=Parameter.KEYWORD_ONLY)
             for each in signature(command, eval_str=True).parameters.values()
         ]
-        place = [each.name for each in others].index("request")
-        found = Signature([*others[:place], *given, *others[place + 1 :]])
-        called.__signature__ = found  # type: ignore[attr-defined]
-        called.__annotations__ = {each.name: each.annotation for each in found.parameters.values()}
+        index = [each.name for each in others].index("request")
+        full = Signature([*others[:index], *options, *others[index + 1 :]])
+        called.__signature__ = full  # type: ignore[attr-defined]
+        called.__annotations__ = {each.name: each.annotation for each in full.parameters.values()}
         return called
 
     return decorate
 
 
 def document(values: Any) -> str:
-    """A JSON document as it is printed."""
+    """Format a JSON document for printing."""
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

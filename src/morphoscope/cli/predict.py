@@ -37,7 +37,7 @@ OUT = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
+    """Add the commands of this module."""
     app.command()(predict)
     app.command()(convert)
     app.command()(similar)
@@ -50,25 +50,26 @@ def predict(
     views: Views = None,
     no_calibration: NoCalibration = False,
     adapt: Annotated[
-        bool, typer.Option("--adapt", help="Batch normalisation by the input's first 512 images or sources.")
+        bool, typer.Option("--adapt", help="Adapt batch normalisation to the first 512 images or sources.")
     ] = False,
     dropout_samples: Annotated[
-        int, typer.Option(help="Monte-Carlo dropout: networks with other units left out, 2 or more.", min=0)
+        int, typer.Option(help="Monte-Carlo dropout: number of samples, 2 or more.", min=0)
     ] = 0,
     engine: Annotated[
         str | None,
         typer.Option(help="What computes: torch, onnx, or ray (several machines). [default: the fastest]"),
     ] = None,
     detect: Annotated[
-        bool, typer.Option("--detect", help="INPUT is one picture or FITS mosaic: find its galaxies.")
+        bool,
+        typer.Option("--detect", help="Detect the galaxies of INPUT, an image of the sky or FITS mosaic."),
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option(help="With --detect: also draw the labelled picture (PNG).")
+        Path | None, typer.Option(help="With --detect: also draw the labelled image (PNG).")
     ] = None,
 ) -> None:
-    """Predict a catalogue of galaxies, in memory that does not grow with its length.
+    """Predict a catalogue of galaxies, in constant memory.
 
-    An interrupted catalogue continues with --resume. The exit status is 1 if some images could not be read;
+    Continue an interrupted catalogue with --resume. The exit status is 1 if some images could not be read;
     all others are in the catalogue.
     """
     from morphoscope import api
@@ -97,7 +98,7 @@ def predict(
         note(f"{found.num_rows} sources → {request.out}" + (f", picture → {picture}" if picture else ""))
         return
     summary = loaded.catalogue(request)
-    again = f", {summary.resumed} of them before" if summary.resumed else ""
+    again = f", {summary.resumed} of them before the interruption" if summary.resumed else ""
     note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s{again})")
     if summary.unreadable:
         total = summary.predicted + summary.unreadable
@@ -120,7 +121,7 @@ def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, eng
             "--engine ray for several GPUs or machines"
         )
     if picture is not None and not detect:
-        raise UsageError("--picture draws what --detect has found; give both")
+        raise UsageError("--picture draws the sources of --detect; give both")
     if picture is not None:
         need(DRAWING, "report", "--picture")
     if not detect:
@@ -128,11 +129,11 @@ def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, eng
     if request.embeddings:
         raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     if request.resume or request.shard_rows:
-        raise UsageError("--detect makes one file at once; leave --resume and --shard-rows out")
+        raise UsageError("--detect writes a single file; leave out --resume and --shard-rows")
     if request.stretch is not None:
-        raise UsageError("--detect shows a mosaic with the training's stretch; leave --stretch out")
+        raise UsageError("--detect uses the training's stretch; leave out --stretch")
     if request.sources or request.cutout_arcsec or request.size_column or request.image_column:
-        raise UsageError("--detect finds the sources itself; leave the options about tables and cutouts out")
+        raise UsageError("--detect finds the sources itself; leave out the options for tables and cutouts")
 
 
 def convert(
@@ -146,7 +147,7 @@ def convert(
     ],
     shard_rows: Annotated[
         int | None,
-        typer.Option(help="Rows of each file of a folder; the most of them for .hats.", min=1),
+        typer.Option(help="Rows per file of a folder; for .hats the largest number per tile.", min=1),
     ] = None,
     float32: Annotated[
         bool,
@@ -169,7 +170,7 @@ def similar(
         Path, typer.Argument(help="Parquet catalogue of this run, made with 'predict --embeddings'.")
     ],
     to: Annotated[str, typer.Option(metavar="ID|IMAGE", help="A galaxy of the catalogue, or an image file.")],
-    count: Annotated[int, typer.Option(help="Galaxies to find.", min=1)] = 20,
+    count: Annotated[int, typer.Option(help="Number of galaxies.", min=1)] = 20,
     out: Annotated[Path | None, typer.Option(help="Also draw their images side by side (PNG).")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -187,9 +188,9 @@ def similar(
     else:
         names = [name for name in ("id", "predicted", "source") if found and name in found[0].values]
         rows = [["", *names, "similarity"]]
-        for place, neighbour in enumerate(found, start=1):
+        for rank, neighbour in enumerate(found, start=1):
             shown = [str(neighbour.values[name]) for name in names]
-            rows.append([str(place), *shown, f"{neighbour.similarity:.4f}"])
+            rows.append([str(rank), *shown, f"{neighbour.similarity:.4f}"])
         print(columns(rows))
     if out is not None:
         draw_neighbours(catalogue, found, out)

@@ -1,4 +1,4 @@
-"""Commands that hand a run on: export, publish."""
+"""Commands that share a run: export, publish."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from morphoscope.progress import note
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 AnyRun = Annotated[
     str, typer.Argument(metavar="RUN", help="A run, or hf-hub:owner/name.", show_default=False)
 ]
@@ -26,7 +26,7 @@ def export(
     onnx: Annotated[Path, typer.Option(help="File to write, .onnx; a .json is written beside it.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a run's network as ONNX, checked against the run, with a JSON on how to prepare images."""
+    """Export a run's network as ONNX, checked against the run, with a JSON file on image preprocessing."""
     from morphoscope import api
     from morphoscope.inference.engine.preparation import read_preparation, sidecar
 
@@ -42,14 +42,14 @@ def publish(
     run: AnyRun,
     to: Annotated[str, typer.Argument(metavar="TO", help="Folder to make, or hf-hub:owner/name.")],
     licence: Annotated[str, typer.Option(help="Of the weights, such as mit or cc-by-4.0.")] = "",
-    authors: Annotated[str, typer.Option(help="Whom the model card names.")] = "",
+    authors: Annotated[str, typer.Option(help="Authors named in the model card.")] = "",
     half: Annotated[
-        bool, typer.Option("--half", help="Weights in half precision, for a folder half as large.")
+        bool, typer.Option("--half", help="Weights in half precision; halves the folder's size.")
     ] = False,
-    private: Annotated[bool, typer.Option("--private", help="On the hub: only you see it.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="On the hub: visible only to you.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a folder of a run that others can load, with a model card, or put it on a model hub."""
+    """Publish a run, with a model card, as a folder that others can load or on a model hub."""
     from morphoscope import api
 
     where = api.load(run).publish(

@@ -1,4 +1,4 @@
-"""The command that reproduces a paper."""
+"""The command that reproduces a paper: study."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def study(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="cheng, tong, yan, ng or fu.")],
     store: Annotated[Path, typer.Option(help="Store with the study's labels.")],
     out: Annotated[Path, typer.Option(help="Folder of the study; an interrupted one is continued.")],
-    seeds: Annotated[int, typer.Option(help="Trainings of each row.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Trainings per row, with different seeds.", min=1)] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Small images, few galaxies, few epochs.")] = False,
     row: Annotated[list[str] | None, typer.Option(help="Only this row; repeatable. [default: all]")] = None,
     weights: Annotated[str | None, typer.Option(help="Folder with pretrained weights by timm name.")] = None,
     from_scratch: Annotated[
         bool,
-        typer.Option("--from-scratch", help="No pretrained weights but packaged ones; the page says so."),
+        typer.Option("--from-scratch", help="No pretrained weights except packaged ones; the page says so."),
     ] = False,
     literal: Annotated[
         list[str] | None,
@@ -39,7 +39,7 @@ def study(
         typer.Option(help="ng: folder or store of Kaggle's test images; writes submission.csv for each row."),
     ] = None,
 ) -> None:
-    """Train every row of a paper's tables and write its tables and figures, published beside measured."""
+    """Train every row of a paper's tables and write its tables and figures, published next to measured."""
     from morphoscope.studies.study import Options, find_study
 
     chosen = find_study(name)

@@ -27,7 +27,7 @@ def demo(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Classify real sky with the packaged network, teach it a new question, report: offline, in minutes."""
+    """A tour, offline and in minutes: classify real sky, train on a new question, write a report."""
     from morphoscope.demo import run_demo
 
     run_demo(out, count=count, seed=seed, classify_only=classify_only, overwrite=overwrite)
@@ -39,7 +39,7 @@ def models(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the recipes to train by, with their networks."""
+    """List the recipes, with their networks."""
     from morphoscope.studies.listing import describe_recipes, field_lines, recipe_lines
 
     if show_fields:
@@ -51,19 +51,19 @@ def models(
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name from 'morphoscope models', or a YAML file.")],
-    store: Annotated[Path, typer.Option(help="Labelled store to learn from.")],
+    store: Annotated[Path, typer.Option(help="Labelled store to train on.")],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; repeatable.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Local file or folder with pretrained weights.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")] = False,
 ) -> None:
-    """Train a network, measure it on held-out galaxies, and write its report.
+    """Train a network, evaluate it on held-out galaxies, and write its report.
 
-    The recipes: 'morphoscope models'. The fields for --set: 'morphoscope models --fields'.
+    Recipes: 'morphoscope models'. Fields for --set: 'morphoscope models --fields'.
     Several GPUs: 'torchrun --nproc-per-node 4 -m morphoscope train ...'.
     """
     from morphoscope.processes import is_rank_0, leave_messages_to_rank_0
@@ -72,7 +72,7 @@ def train(
     leave_messages_to_rank_0()
     chosen = find_recipe(recipe).with_settings(settings or [])
     if weights and from_scratch:
-        raise UsageError("--weights and --from-scratch contradict each other; give one")
+        raise UsageError("--weights and --from-scratch exclude each other; give one")
     if weights:
         chosen = chosen.changed({"model.weights": weights})
     if from_scratch:
@@ -83,10 +83,10 @@ def train(
 
     done = api.train(chosen, open_store(store), out, resume=resume, report=not no_report)
     if is_rank_0():
-        _say_result(done.metrics(), out, report=not no_report)
+        _print_result(done.metrics(), out, report=not no_report)
 
 
-def _say_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
+def _print_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
     from morphoscope.report.kinds import report_of
     from morphoscope.report.terminal import calibration_lines
 

@@ -1,4 +1,4 @@
-"""How good a run is, with n and spread."""
+"""Evaluate and compare runs, with n and intervals."""
 
 from __future__ import annotations
 

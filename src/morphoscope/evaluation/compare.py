@@ -1,7 +1,7 @@
 """Compare runs on the same galaxies: is one better, by how much, and where.
 
-Predictions are brought into one order of galaxies. Each difference is second − first of a pair, resampled
-galaxy by galaxy for both at once, so that galaxies which are easy or hard for both do not widen the interval.
+Predictions are matched by galaxy. Each difference is second − first of a pair, with paired resamples, so that
+galaxies which are easy or hard for both do not widen the interval.
 
 Shape letters: N galaxies, K classes or answers.
 """
@@ -20,7 +20,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.scheme import KINDS
 from morphoscope.metrics.classification import holm
 
-ALL_PAIRS = 4  # up to this many runs every pair is compared, beyond it each run with the first alone
+ALL_PAIRS = 4  # up to this many runs all pairs are compared; with more, each run with the first only
 
 
 def compare(runs: Sequence[dict[str, Any]], *, bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
@@ -28,23 +28,23 @@ def compare(runs: Sequence[dict[str, Any]], *, bootstrap: int = 1000, seed: int 
 
     Args:
         runs: two or more ``{"name", "predictions": pa.Table, "metrics": dict}``; the first is the baseline.
-            Rows may be in any order: galaxies are matched by ``id``. The metrics are those of metrics.py
-            or a run's whole ``metrics.json``, which has them under "test".
+            Rows may be in any order: galaxies are matched by ``id``. The metrics are those of a test, or a
+            run's whole ``metrics.json``, which has them under "test".
         bootstrap: paired resamples of the galaxies for the intervals.
         seed: of the resampling.
 
     Returns:
         ``kind`` (of label), ``n``, ``baseline``, ``runs`` (name and headline scores of each), ``pairs``: of
         each pair ``first``, ``second``, ``difference`` (of the kind's metric, second − first, as ``{"value",
-        "low", "high"}``) and what else the kind's :meth:`~morphoscope.labels.kind.Scheme.compare` says. With
-        ``mcnemar`` comes ``p_holm``, corrected for the number of pairs after Holm 1979.
+        "low", "high"}``) and the rest of the kind's :meth:`~morphoscope.labels.kind.Scheme.compare`.
+        ``mcnemar`` also has ``p_holm``, corrected for the number of pairs after Holm 1979.
 
     Raises:
         UsageError: fewer than two runs.
         MorphoscopeError: the runs' schemes, test galaxies or true labels differ.
     """
     if len(runs) < 2:
-        raise UsageError(f"compare takes two runs or more; {len(runs)} given")
+        raise UsageError(f"compare takes two or more runs, not {len(runs)}")
     aligned = align([(run["name"], run["predictions"]) for run in runs])
     few = len(runs) <= ALL_PAIRS
     chosen = list(combinations(range(len(runs)), 2)) if few else [(0, k) for k in range(1, len(runs))]
@@ -91,7 +91,7 @@ class Aligned:
     """Predictions of several runs for the same galaxies, row by row."""
 
     kind: str
-    """Of label, as a scheme names it."""
+    """The kind of label."""
     outputs: tuple[str, ...]
     """K class names or answers."""
     names: tuple[str, ...]
@@ -113,7 +113,7 @@ def outputs_of(table: pa.Table, name: str) -> tuple[str, tuple[str, ...]]:
     """The kind of label and the outputs of a predictions table.
 
     Raises:
-        MorphoscopeError: the table has the columns of no kind.
+        MorphoscopeError: the table has the columns of no known kind.
     """
     for kind, scheme in KINDS.items():
         outputs = scheme.outputs_in(table.column_names)
@@ -125,7 +125,7 @@ def outputs_of(table: pa.Table, name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def align(runs: Sequence[tuple[str, pa.Table]]) -> Aligned:
-    """Bring all runs into the first one's order of galaxies, matched by ``id``.
+    """Match the galaxies of all runs by ``id``, in the first run's order.
 
     Args:
         runs: (name, predictions table) of each.
@@ -137,21 +137,21 @@ def align(runs: Sequence[tuple[str, pa.Table]]) -> Aligned:
     kind, outputs = outputs_of(base, base_name)
     ids = _ids(base, base_name)
     if not len(ids):
-        raise MorphoscopeError(f"{base_name}: its test set is empty; nothing can be compared")
-    truth, answer = KINDS[kind].read_predictions(base, outputs)
-    answers = [answer]
+        raise MorphoscopeError(f"{base_name}: the test set is empty; nothing can be compared")
+    truth, predicted = KINDS[kind].read_predictions(base, outputs)
+    predictions = [predicted]
     for name, table in others:
         _same_scheme(base_name, (kind, outputs), name, outputs_of(table, name))
         order = _order(base_name, ids, name, _ids(table, name))
-        other_truth, answer = KINDS[kind].read_predictions(table, outputs)
+        other_truth, predicted = KINDS[kind].read_predictions(table, outputs)
         differ = ~np.isclose(other_truth[order], truth, rtol=0, atol=1e-6).reshape(len(ids), -1).all(axis=1)
         if differ.any():
             raise MorphoscopeError(
                 f"{base_name} and {name} disagree on the truth of {differ.sum()} of {len(ids)} galaxies "
-                f"(the first: {ids[differ.argmax()]}); runs on the same labels can be compared"
+                f"(the first: {ids[differ.argmax()]}); only runs on the same labels can be compared"
             )
-        answers.append(answer[order])
-    return Aligned(kind, outputs, tuple(name for name, _ in runs), ids, truth, tuple(answers))
+        predictions.append(predicted[order])
+    return Aligned(kind, outputs, tuple(name for name, _ in runs), ids, truth, tuple(predictions))
 
 
 def _ids(table: pa.Table, name: str) -> np.ndarray:
@@ -174,7 +174,7 @@ def _same_scheme(
         else "other names"
     )
     raise MorphoscopeError(
-        f"{base_name} and {name} have different schemes ({how}: {shown[0]} against {shown[1]}); runs "
+        f"{base_name} and {name} have different schemes ({how}: {shown[0]} against {shown[1]}); only runs "
         "with the same classes or answers can be compared"
     )
 
@@ -194,6 +194,6 @@ def _order(base_name: str, base_ids: np.ndarray, name: str, ids: np.ndarray) -> 
         if len(set(values)) < len(values):
             raise MorphoscopeError(
                 f"{run}: {len(values) - len(set(values))} ids occur more than once, so its galaxies cannot "
-                "be matched with those of the other run"
+                "be matched to those of the other run"
             )
     return np.argsort(ids)[np.argsort(np.argsort(base_ids))]

@@ -1,4 +1,4 @@
-"""Measure a run, or an ensemble, on galaxies it was not trained on, and write every prediction.
+"""Evaluate a run, or an ensemble, on galaxies it was not trained on, and write its predictions.
 
 Shape letters: V views, N galaxies, K outputs.
 """
@@ -36,7 +36,7 @@ from morphoscope.metrics.conformal import check_coverage
 from morphoscope.progress import Bar
 from morphoscope.runs.run import Run
 
-COVERAGE = 0.9  # of prediction sets, where none was asked for
+COVERAGE = 0.9  # default coverage of prediction sets
 
 
 def evaluate(
@@ -59,13 +59,13 @@ def evaluate(
         engine: what computes the network (:mod:`morphoscope.inference.engine.choose`).
         coverage: share of galaxies whose prediction set should hold the truth.
         keep: fit calibration and feature distribution, and write them, ``metrics.json`` and
-            ``predictions.parquet`` into the run. Otherwise those in the run are used, if it has them.
+            ``predictions.parquet`` to the run. Otherwise those already in the run are used, if any.
 
     Returns:
         ``scheme`` (the kind of label), ``views``, ``best_epoch``, ``test`` and ``validation`` (from the
         scheme's :meth:`~morphoscope.labels.kind.Scheme.measure`; None where that split is empty), ``counts``
         per class and split, ``calibration``, ``sets`` and ``out_of_distribution`` (see
-        :mod:`morphoscope.evaluation.fit_uncertainty`; None where there is none).
+        :mod:`morphoscope.evaluation.fit_uncertainty`; None if the run has none).
 
     Raises:
         MorphoscopeError: the store is not the one the run was trained on, or the test split is empty.
@@ -73,7 +73,7 @@ def evaluate(
     check_coverage(coverage)
     split = run.split(store)
     if not len(split.test):
-        raise MorphoscopeError(f"{run.path} holds no galaxy out for the test; set data.test above 0")
+        raise MorphoscopeError(f"{run.path} has no test galaxies; train it with data.test above 0")
     predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine)
     targets = store.targets()
     held_out = held_out_of(predictor, store, split) if keep else None
@@ -103,10 +103,10 @@ def evaluate(
         "out_of_distribution": ood_results(predictor, distances_N, store),
     }
     if validation_VNK is not None:
-        steering_NK = predictor.corrected(mean_over_views(validation_VNK))
-        result["validation"] = run.scheme.measure(targets[split.validation], steering_NK)
+        validation_NK = predictor.corrected(mean_over_views(validation_VNK))
+        result["validation"] = run.scheme.measure(targets[split.validation], validation_NK)
     if keep:
-        _keep_predictions(run, store, split.test, targets[split.test], predictions_NK)
+        _write_predictions(run, store, split.test, targets[split.test], predictions_NK)
         write_json(run.path / "metrics.json", result)
     return result
 
@@ -122,16 +122,16 @@ def evaluate_elsewhere(
 ) -> dict[str, Any]:
     """Metrics of a run on every labelled galaxy of another store.
 
-    The store has the run's labels, or labels they can be translated to: the ten classes of Galaxy10 to the
-    five of `tong` (see :mod:`morphoscope.labels.translate`). The calibration is the run's own; on another
-    survey it may be wrong, and the result says by how much.
+    The store must have the run's labels, or labels they can be translated to: the ten classes of Galaxy10 to
+    the five of `tong` (see :mod:`morphoscope.labels.translate`). The calibration is the run's own; on another
+    survey it may be wrong, and the result shows by how much.
 
     Returns:
         The same document as :func:`evaluate`, with all galaxies as ``test``; nothing is written. For
         translated predictions calibration and sets are None.
 
     Raises:
-        MorphoscopeError: the store has other labels, or no galaxy has one.
+        MorphoscopeError: the store has different labels, or no labelled galaxies.
     """
     scheme = store.need_scheme()
     matrix_KL = translation(run.scheme, scheme)
@@ -142,19 +142,19 @@ def evaluate_elsewhere(
         )
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
-        raise MorphoscopeError(f"{store.path} has no labelled galaxy to measure on")
+        raise MorphoscopeError(f"{store.path} has no labelled galaxies")
     check_coverage(coverage)
     predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine)
     targets = store.targets()[rows]
     own_NK, distances_N = predict_rows(predictor, store, rows, "galaxies")
     predictions_NK = predictor.corrected(own_NK)
     same = matrix_KL is None
-    asked_NL = predictions_NK if same else translated(predictions_NK, matrix_KL)
+    translated_NL = predictions_NK if same else translated(predictions_NK, matrix_KL)
     return {
         "scheme": scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
-        "test": scheme.measure(targets, asked_NL),
+        "test": scheme.measure(targets, translated_NL),
         "validation": None,
         "counts": scheme.counts(store.targets(), {"test": rows}),
         "calibration": calibration_results(predictor, targets, own_NK, predictions_NK) if same else None,
@@ -199,7 +199,7 @@ def prediction_table(
     targets: np.ndarray,
     predictions_NK: np.ndarray,
 ) -> pa.Table:
-    """One row a galaxy: id, row, source, truth and prediction, with a column per class or answer."""
+    """One row per galaxy: id, row, source, truth and prediction, with a column per class or answer."""
     columns: dict[str, Any] = {
         "id": store.table.column("id").take(pa.array(rows)).combine_chunks(),
         "row": pa.array(rows, pa.int64()),
@@ -224,12 +224,12 @@ def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
         finish(predictor, held_out, split)
 
 
-def _keep_predictions(
+def _write_predictions(
     run: Run, store: Store, rows: np.ndarray, targets: np.ndarray, predictions_NK: np.ndarray
 ) -> None:
     table = prediction_table(run.scheme, store, rows, targets, predictions_NK)
-    with files.atomic_file(run.path / "predictions.parquet") as place:
-        pq.write_table(table, place)
+    with files.atomic_file(run.path / "predictions.parquet") as partial:
+        pq.write_table(table, partial)
 
 
 def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[str, Any]:
@@ -237,8 +237,8 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
 
     Args:
         ensemble: of finished runs.
-        store: every labelled galaxy of it; None: those test galaxies of the members' common store that all
-            members held out.
+        store: evaluate on all its labelled galaxies; None: on the galaxies of the members' common store that
+            are in the test split of every member.
 
     Returns:
         ``scheme`` (the kind of label), ``views``, ``test`` (from the scheme's
@@ -247,9 +247,9 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
         ``out_of_distribution`` are None: a mean of calibrated predictions is not calibrated again.
 
     Raises:
-        UsageError: without a store, the members were trained on different ones or hold no galaxy out in
+        UsageError: without a store, the members were trained on different ones or have no test galaxies in
             common.
-        MorphoscopeError: the store's labels are others, or no galaxy has one.
+        MorphoscopeError: the store has different labels, or no labelled galaxies.
     """
     store, rows = (_held_out_by_all(ensemble)) if store is None else (store, _labelled(ensemble, store))
     targets = store.targets()[rows]
@@ -285,12 +285,12 @@ def _labelled(ensemble: Ensemble, store: Store) -> np.ndarray:
         raise MorphoscopeError(f"{store.path} has other labels than the runs predict")
     if store.meta.image_shape[0] != ensemble.input_side:
         raise MorphoscopeError(
-            f"{store.path} holds images of {store.meta.image_shape[0]} px; the largest that a member was "
+            f"{store.path} has images of {store.meta.image_shape[0]} px; the largest that a member was "
             f"trained on have {ensemble.input_side}"
         )
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
-        raise MorphoscopeError(f"{store.path} has no labelled galaxy to measure on")
+        raise MorphoscopeError(f"{store.path} has no labelled galaxies")
     return rows
 
 
@@ -299,13 +299,13 @@ def _held_out_by_all(ensemble: Ensemble) -> tuple[Store, np.ndarray]:
     if len({run.header.store.path for run in runs}) > 1:
         raise UsageError(
             "the members were trained on different stores, so no galaxy is known to be new to all of them; "
-            "give one that is with --store"
+            "give a new store with --store"
         )
     store = runs[0].store()
     rows = reduce(np.intersect1d, [run.split(store).test for run in runs])
     if not len(rows):
         raise UsageError(
-            "no galaxy is in the test of every member; train them with the same data.split_seed, or give "
-            "another store with --store"
+            "no galaxy is in the test split of every member; train them with the same data.split_seed, or "
+            "give another store with --store"
         )
     return store, rows

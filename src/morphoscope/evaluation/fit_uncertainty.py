@@ -1,4 +1,4 @@
-"""Fit a run's calibration, prediction sets and OOD score on its own galaxies, and measure them on others.
+"""Fit a run's calibration, prediction sets and OOD score, and measure them on test galaxies.
 
 The calibration and the thresholds of sets come from the validation galaxies; the feature distribution is
 fitted on the training galaxies and scaled by the validation galaxies.
@@ -52,9 +52,9 @@ def measured_sets(
 
     Returns:
         ``n``; ``covered`` and ``bare_covered`` (before empty sets were filled), each ``{"value", "low",
-        "high"}`` with the 95 % Wilson interval of a share; ``expected`` (``{"low", "high"}``: where
-        ``bare_covered`` lies in 95 of 100 cases if all is well, of one threshold for all classes, else
-        None: Vovk 2012; the share covered is beta-binomial, Angelopoulos & Bates 2023, section 3.2);
+        "high"}`` with the 95 % Wilson interval; ``expected`` (``{"low", "high"}``: the central 95 % of
+        ``bare_covered`` if galaxies are exchangeable, with one threshold for all classes, else None: Vovk
+        2012; the coverage is beta-binomial, Angelopoulos & Bates 2023, section 3.2);
         ``mean_size``; ``filled`` (share of sets that were empty); ``sizes`` (galaxies by size of their set,
         from 0 to K); ``least`` (class → threshold); ``by_class``, a list of ``{name, n, covered, low,
         high}``.
@@ -82,10 +82,10 @@ def measured_sets(
 
 
 def expected_coverage(known: int, count: int, coverage: float) -> dict[str, float] | None:
-    """The range within which the coverage of ``count`` new galaxies lies in 95 of 100 cases.
+    """The central 95 % range of the coverage of ``count`` new galaxies.
 
     The threshold comes from ``known`` galaxies; with few of them the coverage varies more than a binomial.
-    None where they are too few for the coverage, so that every set holds every class.
+    None if they are too few for the coverage, so that every set contains every class.
     """
     from scipy.stats import betabinom
 
@@ -112,29 +112,29 @@ def fit_views(
 ) -> dict[int, Calibration]:
     """Calibrations for every number of views within the predictor's.
 
-    Galaxies that are in the test as well (in some published splits) are left out: a calibration fitted on the
-    galaxies it is measured on would look better than it is.
+    Galaxies that are also in the test split (as in some published splits) are left out: a calibration looks
+    better than it is on the galaxies it was fitted on.
 
     Args:
-        predictor: of the run; knows its views.
+        predictor: of the run.
         split: the run's.
         targets: labels of the whole store.
-        predictions_VNK: the network's own, for the validation galaxies.
+        predictions_VNK: uncalibrated, for the validation galaxies.
 
     Returns:
-        number of views → calibration; empty, with a note, where fewer than twenty galaxies are left.
+        number of views → calibration; empty, with a note, if fewer than twenty galaxies are left.
     """
     alone = ~np.isin(split.validation, split.test)
     labels = targets[split.validation[alone]]
     if len(labels) < FEWEST:
         note(
-            f"not calibrated: {len(labels)} validation galaxies that are not in the test, and "
-            f"{FEWEST} are the fewest to learn from (data.validation)"
+            f"not calibrated: there are {len(labels)} validation galaxies outside the test, and at least "
+            f"{FEWEST} are needed (data.validation)"
         )
         return {}
     fitted = {}
-    for number, places in predictor.views_within().items():
-        predictions_NK = mean_over_views(predictions_VNK[places][:, alone])
+    for number, views in predictor.views_within().items():
+        predictions_NK = mean_over_views(predictions_VNK[views][:, alone])
         calibration = fit_calibration(
             predictor.scheme, labels, predictions_NK, seed=predictor.run.recipe.data.split_seed
         )
@@ -149,10 +149,10 @@ def calibration_results(
     """The effect of the calibration, JSON-able; None without one.
 
     Args:
-        predictor: whose predictions these are.
+        predictor: of the run.
         targets: of N galaxies that the calibration was not fitted on.
-        own_NK: the network's own predictions.
-        predictions_NK: the calibrated ones.
+        own_NK: the network's uncalibrated predictions.
+        predictions_NK: calibrated predictions.
 
     Returns:
         ``method``, ``words`` (for people), ``galaxies`` (validation galaxies it was fitted on),
@@ -185,7 +185,7 @@ def log_loss_change(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Log loss after minus before, galaxy by galaxy, with its interval: below 0 the correction helps."""
+    """Mean change of the log loss (after − before) with its interval; below 0 the correction helps."""
     gains = scheme.log_losses(targets, after_NK) - scheme.log_losses(targets, before_NK)
     samples = resampled_sums(gains[:, None], bootstrap, seed)[:, 0] / len(gains)
     return with_interval(float(gains.mean()), samples, len(gains))
@@ -194,10 +194,10 @@ def log_loss_change(
 def set_results(
     predictor: Predictor, targets: np.ndarray, predictions_NK: np.ndarray, coverage: float
 ) -> dict[str, Any] | None:
-    """Prediction sets measured on galaxies with known classes, JSON-able; None where none can be made.
+    """Prediction sets measured on galaxies with known classes, JSON-able; None if the run has none.
 
     Returns:
-        ``coverage`` (as asked), ``score``, ``galaxies`` (validation galaxies that set the thresholds),
+        ``coverage`` (requested), ``score``, ``galaxies`` (validation galaxies that set the thresholds),
         ``marginal`` and ``per_class`` (see :func:`morphoscope.evaluation.fit_uncertainty.measured_sets`).
     """
     calibration, classes = predictor.calibration, predictor.scheme.output_names
@@ -221,15 +221,15 @@ def set_results(
 
 
 MOST = 4_000  # training galaxies that a feature distribution is fitted on
-CHUNK = 512  # galaxies between two steps of the progress bar
+CHUNK = 512  # galaxies per step of the progress bar
 EACH = 25  # simulated non-galaxies of each kind
-LEAST = 5  # of each kind; where there would be fewer, none are made
-PER_GALAXY = 10  # test galaxies for one non-galaxy of a kind, so that small runs need not wait for them
+LEAST = 5  # of each kind; if there would be fewer, none are simulated
+PER_GALAXY = 10  # test galaxies per non-galaxy of a kind, to keep small runs fast
 EDGES = np.geomspace(0.2, 20.0, 41)  # of the histogram of OOD scores
 
 
 class HeldOut:
-    """Collects the distances of held-out galaxies, for each number of views within the predictor's.
+    """Collects the distances of validation galaxies, for each number of views within the predictor's.
 
     Args:
         predictor: of the run.
@@ -257,10 +257,10 @@ class HeldOut:
 
 
 def held_out_of(predictor: Predictor, store: Store, split: Split) -> HeldOut | None:
-    """Collector of the validation galaxies' distances; None, with a note, where there are too few galaxies.
+    """Collector of the validation galaxies' distances; None, with a note, if there are too few galaxies.
 
-    A feature distribution that the run already has is used again, so that what it holds for other numbers of
-    views stays true.
+    If the run already has a feature distribution it is used again, so that its distances for other numbers of
+    views stay valid.
     """
     alone = int((~np.isin(split.validation, split.test)).sum())
     if min(alone, len(split.train)) < FEWEST:
@@ -273,13 +273,13 @@ def held_out_of(predictor: Predictor, store: Store, split: Split) -> HeldOut | N
     if distribution is None:
         distribution = fit_distribution(training_features(predictor, store, split))
     if distribution is None:
-        note("no OOD score: the features of the training galaxies are all alike")
+        note("no OOD score: the features of all training galaxies are the same")
         return None
     return HeldOut(predictor, distribution)
 
 
 def finish(predictor: Predictor, held_out: HeldOut, split: Split) -> None:
-    """Write the feature distribution, with the validation galaxies' distances, into the run and predictor."""
+    """Write the feature distribution, with the validation galaxies' distances, to run and predictor."""
     predictor.distribution = held_out.complete(~np.isin(split.validation, split.test))
     write_distribution(predictor.run, predictor.distribution)
 
@@ -297,11 +297,11 @@ def training_features(predictor: Predictor, store: Store, split: Split) -> np.nd
 def outputs_by_chunk(
     predictor: Predictor, store: Store, rows: np.ndarray, title: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The network's own predictions (V, n, K) and features (V, n, D) of some rows, chunk by chunk.
+    """Uncalibrated predictions (V, n, K) and features (V, n, D) of some rows, chunk by chunk.
 
     Args:
         predictor: of the run.
-        store: holds the images.
+        store: with the images.
         rows: of the store.
         title: of the progress bar.
     """
@@ -315,18 +315,18 @@ def outputs_by_chunk(
 def ood_results(
     predictor: Predictor, distances_N: np.ndarray, store: Store | None = None
 ) -> dict[str, Any] | None:
-    """OOD scores of test galaxies, and how well they tell simulated non-galaxies apart, JSON-able.
+    """OOD scores of test galaxies, and how well they separate simulated non-galaxies, JSON-able.
 
     Args:
         predictor: with the feature distribution.
-        distances_N: of galaxies that the distribution has not seen.
-        store: whose survey's non-galaxies are simulated; None, or one that is not simulated: none are.
+        distances_N: of galaxies that the distribution was not fitted on.
+        store: simulated store, for whose survey non-galaxies are simulated; None, or another store: none are.
 
     Returns:
         None without a feature distribution; else ``method``, ``galaxies`` (training), ``held_out``
         (validation galaxies), ``test``: ``n`` and ``stranger``, the share with a score above 1, with its
-        Wilson interval; ``histogram``: ``edges`` of the score, ``test`` and ``non_galaxies`` counts, what
-        lies beyond an end being in the last bin; ``non_galaxies``: for each kind ``name``, ``n``,
+        Wilson interval; ``histogram``: ``edges`` of the score, ``test`` and ``non_galaxies`` counts, with
+        values beyond the ends in the outermost bins; ``non_galaxies``: for each kind ``name``, ``n``,
         ``stranger``, ``auroc`` with its interval.
     """
     distribution = predictor.distribution
@@ -360,9 +360,9 @@ def _ood_samples(predictor: Predictor, store: Store, galaxies: int) -> dict[str,
     from morphoscope.simulation.nongalaxies import KINDS, non_galaxies
 
     found = {}
-    with Bar("simulating non-galaxies", each * len(KINDS), "pictures") as bar:
+    with Bar("simulating non-galaxies", each * len(KINDS), "images") as bar:
         for kind in KINDS:
-            shares = [each // len(surveys) + (place < each % len(surveys)) for place in range(len(surveys))]
+            shares = [each // len(surveys) + (index < each % len(surveys)) for index in range(len(surveys))]
             images = [
                 image
                 for survey, share in zip(surveys, shares, strict=True)

@@ -1,4 +1,4 @@
-"""What labels mean: schemes as data, the Galaxy Zoo decision tree, threshold rules."""
+"""Label schemes: classes, vote fractions, the Galaxy Zoo decision tree, threshold rules."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Calibrators of predictions: none, a temperature for classes, beta or isotonic curves for vote fractions.
+"""Calibrators: none, a temperature for classes, beta or isotonic curves for vote fractions.
 
-The truth of a curve may be any fraction, not only 0 or 1: a galaxy in which a third of the volunteers saw a
+Curves are fitted to true fractions, not only to 0 and 1: a galaxy in which a third of the volunteers saw a
 bar counts as a third of a bar.
 
 Shape letters: N galaxies, K outputs, M knots of an isotonic curve.
@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from morphoscope.labels.decision_tree import TREES
 from morphoscope.labels.tree import DecisionTree
 
-_TINY = 1e-30  # a softmax in float32 may say 0
+_TINY = 1e-30  # a softmax in float32 can underflow to 0
 _COLDEST, _HOTTEST = 0.05, 20.0
 
 
 class Correction(BaseModel, ABC, frozen=True, extra="forbid", allow_inf_nan=False):
-    """A fitted correction: plain numbers, called with predictions (N, K) for predictions (N, K)."""
+    """A fitted correction: maps predictions (N, K) to predictions (N, K)."""
 
     method: str
 
@@ -54,15 +54,15 @@ class Unchanged(Correction, frozen=True):
 class Temperature(Correction, frozen=True):
     """softmax(ln p / T), Guo et al. 2017 (arXiv:1706.04599), eq. 9; the most probable class stays the same.
 
-    With one view ln p is the network's logits but for a constant that softmax does not see; with several
-    views it is the logarithm of their mean.
+    With one view ln p is the network's logits up to a constant, which softmax ignores; with several views it
+    is the logarithm of the mean probability.
     """
 
     method: Literal["temperature"] = "temperature"
     temperature: float = Field(gt=0)
 
     def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
-        """Probabilities of a temperature: above 1 they are less sure, below 1 surer."""
+        """Scaled probabilities: a temperature above 1 makes them less confident, below 1 more."""
         from scipy.special import softmax
 
         return softmax(_logarithms(predictions_NK) / self.temperature, axis=1).astype(np.float32)
@@ -74,13 +74,13 @@ class Temperature(Correction, frozen=True):
 
 
 class VoteCurves(Correction, frozen=True):
-    """One curve an answer; with a decision tree its sums hold afterwards.
+    """One curve per answer; with a decision tree, the corrected fractions satisfy its sums.
 
-    With a tree, the curves correct the fractions among those who were asked, the answers of each question
-    are then scaled to sum to 1, and the fractions of all volunteers follow down the tree. So the sums hold
-    by construction and every fraction stays between 0 and 1; shifting already multiplied fractions back
-    onto the sums could make some negative, and would let an error at the root spoil every answer below it.
-    Method "tree" does the same without curves. Without a tree the fractions have no sums to keep.
+    With a tree, the curves correct the conditional fractions (of those who were asked), the answers of each
+    question are scaled to sum to 1, and the cumulative fractions follow from the tree. The sums then hold by
+    construction and every fraction stays between 0 and 1; correcting the cumulative fractions instead could
+    make some negative, and an error at the root would propagate to every answer below it. Method "tree" does
+    the same without curves. Without a tree there are no sums.
     """
 
     method: Literal["tree", "beta", "isotonic"]
@@ -92,7 +92,7 @@ class VoteCurves(Correction, frozen=True):
         if self.tree is not None and self.tree not in TREES:
             raise ValueError(f"unknown decision tree '{self.tree}'")
         if (self.method == "tree") == bool(self.curves):
-            raise ValueError("curves go with 'beta' and 'isotonic', and not with 'tree'")
+            raise ValueError("'beta' and 'isotonic' need curves, and 'tree' has none")
         return self
 
     def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
@@ -100,10 +100,10 @@ class VoteCurves(Correction, frozen=True):
         if self.tree is None:
             return self._curved(np.asarray(predictions_NK, np.float64)).astype(np.float32)
         tree = TREES[self.tree]
-        asked_NK = shares_of_questions(tree, predictions_NK)
+        conditional_NK = shares_of_questions(tree, predictions_NK)
         if self.curves:
-            asked_NK = shares_of_questions(tree, self._curved(asked_NK))
-        return tree.cumulative(asked_NK).astype(np.float32)
+            conditional_NK = shares_of_questions(tree, self._curved(conditional_NK))
+        return tree.cumulative(conditional_NK).astype(np.float32)
 
     def _curved(self, stated_NK: np.ndarray) -> np.ndarray:
         return np.stack([curve(stated_NK[:, k]) for k, curve in enumerate(self.curves)], axis=1)
@@ -118,7 +118,7 @@ class VoteCurves(Correction, frozen=True):
 
 
 def shares_of_questions(tree: DecisionTree, predictions_NK: np.ndarray) -> np.ndarray:
-    """Each answer's share of its question's answers, (N, K) float64; equal shares where all are 0."""
+    """Each answer's share of its question's sum, (N, K) float64; equal shares where all are 0."""
     answers = np.clip(np.asarray(predictions_NK, np.float64), 0.0, None)
     shares = np.empty_like(answers)
     for piece in tree.slices:
@@ -135,9 +135,9 @@ def fit_vote_curves(
 
     Args:
         method: "tree", "beta" or "isotonic".
-        tree: that the answers follow; None: independent fractions.
-        targets_NK: true fractions, all known.
-        predictions_NK: the network's own.
+        tree: decision tree of the answers; None: independent fractions.
+        targets_NK: true fractions, without missing values.
+        predictions_NK: the network's uncalibrated predictions.
     """
     name = None if tree is None else tree.name
     if method == "tree":
@@ -154,15 +154,15 @@ def fit_vote_curves(
 
 
 def fit_temperature(labels_N: np.ndarray, probabilities_NK: np.ndarray) -> float:
-    """The temperature of greatest likelihood, 0.05 to 20, with Platt's targets.
+    """The maximum-likelihood temperature, 0.05 to 20, with Platt's targets.
 
-    The truth counts 1 − 1/(N + 2) and the most probable other class the rest (after Platt 1999, section
-    2.2), as if one more typical galaxy had been right and one wrong: where every one of few galaxies is
+    The true class has the target 1 − 1/(N + 2) and the most probable other class the rest (after Platt 1999,
+    section 2.2), as if one more typical galaxy had been right and one wrong: if all of a few galaxies are
     right, the likelihood alone would make the network certain.
 
     Args:
         labels_N: class indices.
-        probabilities_NK: the network's own.
+        probabilities_NK: the network's uncalibrated probabilities.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
@@ -185,14 +185,14 @@ def _logarithms(probabilities_NK: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(np.asarray(probabilities_NK, np.float64), _TINY))
 
 
-_CLIP = 1e-6  # a stated fraction of 0 or 1 has no logarithm
-_PRIOR_WIDTH = 1.0  # standard deviation of a, b and c around no correction; outvoted by some tens of galaxies
+_CLIP = 1e-6  # keeps logarithms of fractions finite
+_PRIOR_WIDTH = 1.0  # standard deviation of a, b and c around the identity; tens of galaxies outweigh it
 
 
 class BetaCurve(BaseModel):
     """logit q = a ln p − b ln(1 − p) + c (Kull, Silva Filho & Flach 2017, AISTATS).
 
-    a = b = 1, c = 0 leaves every fraction as it is. Monotone, since neither a nor b is negative.
+    a = b = 1, c = 0 is the identity. Monotone, since neither a nor b is negative.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -210,7 +210,7 @@ class BetaCurve(BaseModel):
 
 
 class IsotonicCurve(BaseModel):
-    """A rising line through M knots, constant beyond the first and the last."""
+    """A non-decreasing piecewise linear curve through M knots, constant beyond the first and the last."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -233,10 +233,10 @@ Curve = Annotated[BetaCurve | IsotonicCurve, Field(discriminator="kind")]
 
 
 def fit_beta(stated_N: np.ndarray, truth_N: np.ndarray, weight_N: np.ndarray) -> BetaCurve:
-    """The most probable beta curve: greatest likelihood with a weak preference for no correction.
+    """The maximum a posteriori beta curve, with a weak prior for no correction.
 
-    a, b and c have a normal prior of standard deviation 1 around the identity, so that an answer that
-    hardly any galaxy was asked about stays as the network gave it; on many galaxies the prior is lost.
+    a, b and c have a normal prior of standard deviation 1 around the identity, so that an answer with hardly
+    any votes stays as predicted; with many galaxies the prior is negligible.
 
     Args:
         stated_N: the network's fractions.
@@ -265,11 +265,11 @@ def fit_beta(stated_N: np.ndarray, truth_N: np.ndarray, weight_N: np.ndarray) ->
 
 
 def fit_isotonic(stated_N: np.ndarray, truth_N: np.ndarray, weight_N: np.ndarray) -> IsotonicCurve:
-    """The rising curve of least squares (Zadrozny & Elkan 2002, KDD), never quite 0 or 1.
+    """The isotonic least-squares curve (Zadrozny & Elkan 2002, KDD), kept away from 0 and 1.
 
-    Least squares and greatest likelihood give the same rising curve (Robertson, Wright & Dykstra 1988,
-    theorem 1.5.1). Its ends are held 1/(W + 2) away from 0 and 1, W being the sum of weights: that an
-    answer was never given by W galaxies does not make it impossible.
+    Least squares and maximum likelihood give the same isotonic curve (Robertson, Wright & Dykstra 1988,
+    theorem 1.5.1). Its ends are kept 1/(W + 2) away from 0 and 1, where W is the sum of weights: an answer
+    that did not occur among W galaxies is not impossible.
 
     Args:
         stated_N: the network's fractions.
@@ -293,7 +293,7 @@ def isotonic_knots(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted isotonic regression by pooling adjacent violators, as two (M,) arrays of knots.
 
-    Galaxies with the same stated fraction are one point; of each level stretch only its ends are kept.
+    Galaxies with the same predicted fraction are one point; of each constant segment only the ends are kept.
     """
     from scipy.optimize import isotonic_regression
 
@@ -307,6 +307,6 @@ def isotonic_knots(
 
 
 def _beta_terms(stated_N: np.ndarray) -> np.ndarray:
-    """What a, b and c multiply, (N, 3) float64."""
+    """The terms multiplied by a, b and c, (N, 3) float64."""
     p = np.clip(np.asarray(stated_N, np.float64), _CLIP, 1 - _CLIP)
     return np.stack([np.log(p), -np.log1p(-p), np.ones_like(p)], axis=1)

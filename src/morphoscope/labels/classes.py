@@ -1,4 +1,4 @@
-"""Classes, the kind of label with one of K names for each galaxy: softmax and cross-entropy.
+"""Classes: each galaxy has one of K; softmax and cross-entropy.
 
 Shape letters: N galaxies, K classes.
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from morphoscope.metrics.conformal import Sets
 
 _PROBABILITY = "p_"
-_TINY = 1e-7  # a certain and wrong prediction has a finite log loss
+_TINY = 1e-7  # keeps the log loss of a certain and wrong prediction finite
 
 
 def probability_column(name: str) -> str:
-    """The column that holds the probability of class ``name``: no spaces, which many readers stumble over.
+    """The column with the probability of class ``name``; without spaces, which many readers mishandle.
 
     >>> probability_column("Round Smooth")
     'p_Round_Smooth'
@@ -39,7 +39,7 @@ def probability_column(name: str) -> str:
 
 
 class Classes(Scheme, frozen=True):
-    """Each galaxy has one of K classes; the table's label column holds the class index (−1: unknown)."""
+    """Each galaxy has one of K classes; the table's label column is the class index (−1: unknown)."""
 
     kind: Literal["classes"] = "classes"
     classes: tuple[str, ...] = Field(min_length=2)
@@ -57,7 +57,7 @@ class Classes(Scheme, frozen=True):
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("class names must differ from one another")
         if len({probability_column(name) for name in self.classes}) != len(self.classes):
-            raise ValueError("class names must differ in more than spaces against underscores")
+            raise ValueError("class names that differ only in spaces and underscores are the same column")
         return self
 
     @property
@@ -88,20 +88,20 @@ class Classes(Scheme, frozen=True):
         return UNLABELLED
 
     def check_row(self, row: Mapping[str, Any], name: str) -> None:
-        """Refuse a class index that the scheme does not have."""
+        """Refuse a class index outside the scheme."""
         label = row.get(self.column, UNLABELLED)
         if not UNLABELLED <= label < self.outputs:
             raise MorphoscopeError(
-                f"{name}: label {label} lies outside scheme '{self.name}'; "
+                f"{name}: label {label} is outside scheme '{self.name}'; "
                 f"0 to {self.outputs - 1}, or {UNLABELLED} for none, was expected"
             )
 
     def read_columns(
         self, table: pa.Table, columns: Sequence[str], ids: Sequence[object], where: str
     ) -> dict[str, np.ndarray]:
-        """Class indices, int64, from one column of names, or of whole numbers that count into the classes."""
+        """Class indices, int64, from one column of names, or of integers that are class indices."""
         known = {name: index for index, name in enumerate(self.classes)}
-        if not any(is_whole_number(name) for name in self.classes):  # numbers then count into the classes
+        if not any(is_whole_number(name) for name in self.classes):  # numbers are then class indices
             known |= {str(index): index for index in range(self.outputs)} | {"-1": UNLABELLED}
         indices = np.full(len(table), UNLABELLED, dtype=np.int64)
         for row, text in enumerate(texts(table[columns[0]])):
@@ -110,7 +110,7 @@ class Classes(Scheme, frozen=True):
             elif text:
                 hint = did_you_mean(text, self.classes, "classes")
                 raise MorphoscopeError(
-                    f"{where}: column '{columns[0]}': galaxy {ids[row]} has label '{text}', which is no "
+                    f"{where}: column '{columns[0]}': galaxy {ids[row]} has label '{text}', which is not a "
                     f"class{hint}"
                 )
         return {self.column: indices}
@@ -152,7 +152,7 @@ class Classes(Scheme, frozen=True):
         label_smoothing: float = 0.0,
         class_weights_K: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Mean cross-entropy, a scalar; ``targets`` are indices (N,) or, after mixing, shares (N, K)."""
+        """Mean cross-entropy, a scalar; ``targets`` are indices (N,) or, if mixed, probabilities (N, K)."""
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(
@@ -164,7 +164,7 @@ class Classes(Scheme, frozen=True):
         return outputs_NK.float().softmax(dim=1)
 
     def mixable(self, targets: torch.Tensor) -> torch.Tensor:
-        """Indices as shares of the classes, (N, K) float32."""
+        """Indices as one-hot vectors, (N, K) float32."""
         from torch.nn.functional import one_hot
 
         return one_hot(targets, self.outputs).float()
@@ -196,7 +196,7 @@ class Classes(Scheme, frozen=True):
         return -np.log(p[np.arange(len(p)), targets])
 
     def entropy(self, predictions: np.ndarray) -> np.ndarray:
-        """−Σ p ln p: 0 for certainty, ln K for no idea; 0 ln 0 is 0."""
+        """−Σ p ln p: 0 for certainty, ln K for equal probabilities; 0 ln 0 is 0."""
         p = np.asarray(predictions, np.float64)
         return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1) + 0.0  # no negative zero
 
@@ -206,7 +206,7 @@ class Classes(Scheme, frozen=True):
         return ("none", "temperature")
 
     def fit_calibrator(self, method: str, targets: np.ndarray, predictions_NK: np.ndarray) -> Correction:
-        """Nothing, or the temperature of greatest likelihood."""
+        """No correction, or the maximum-likelihood temperature."""
         if method == "none":
             return Unchanged()
         return Temperature(temperature=fit_temperature(targets, predictions_NK))
@@ -216,7 +216,7 @@ class Classes(Scheme, frozen=True):
         return truth_probabilities(targets, predictions_NK, self.classes)
 
     def prediction_columns(self, targets: np.ndarray, predictions_NK: np.ndarray) -> dict[str, pa.Array]:
-        """``label``, ``predicted`` (class indices), ``probability``, and one probability a class."""
+        """``label``, ``predicted`` (class indices), ``probability``, and one probability per class."""
         import pyarrow as pa
 
         columns = {
@@ -228,7 +228,7 @@ class Classes(Scheme, frozen=True):
 
     @classmethod
     def outputs_in(cls, columns: Sequence[str]) -> tuple[str, ...] | None:
-        """The class names, as their columns have them."""
+        """The class names, from their columns."""
         if not {"label", "predicted"} <= set(columns):
             return None
         names = tuple(name.removeprefix(_PROBABILITY) for name in columns if name.startswith(_PROBABILITY))
@@ -255,7 +255,7 @@ class Classes(Scheme, frozen=True):
         return compare_classifications(truth, first, second, outputs, bootstrap=bootstrap, seed=seed)
 
     def catalogue_columns(self, sets: Sets | None = None) -> list[Column]:
-        """The class, its probability, that of every class, the entropy, and the prediction set."""
+        """Predicted class and its probability, probability of every class, entropy, prediction set."""
         import pyarrow as pa
 
         columns = [
@@ -271,8 +271,8 @@ class Classes(Scheme, frozen=True):
         columns.append(Column("entropy", pa.float32(), "entropy of the class probabilities, in nats"))
         if sets is not None:
             meaning = (
-                f"classes that hold the truth for a share of {sets.description} like the training's, the "
-                f"most probable first, separated by {SEPARATOR}"
+                f"prediction set, coverage {sets.description} like the training's, most probable class "
+                f"first, separated by {SEPARATOR}"
             )
             columns.append(Column("set", pa.string(), meaning, ucd="src.morph.type"))
         return columns
@@ -301,9 +301,9 @@ class Classes(Scheme, frozen=True):
         }
 
     def output_to_explain(self, test: Mapping[str, Any]) -> str:
-        """The class with the highest F1 of the test, of equal ones the larger (`cheng`, section 3)."""
+        """The class with the highest test F1, of equal ones the larger (`cheng`, section 3)."""
         rows = test.get("per_class") or []
         if not rows:
-            raise MorphoscopeError("the run was not measured class by class; name a class with --class")
+            raise MorphoscopeError("the run has no scores by class; choose a class with --class")
         best = max(rows, key=lambda row: (row.get("f1") or 0.0, row.get("support") or 0))
         return str(best["name"])

@@ -1,4 +1,4 @@
-"""Label columns of the user's tables as texts or numbers."""
+"""Read label columns of the user's tables as text or numbers."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def numbers(column: pa.ChunkedArray, where: str, name: str) -> np.ndarray:
     """A column as float64, NaN where it is empty.
 
     Raises:
-        UsageError: it holds text.
+        UsageError: it is not numeric.
     """
     import pyarrow as pa
 
     kind = column.type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise UsageError(f"{where}: column '{name}' holds {kind}; a vote fraction (a number) was expected")
+        raise UsageError(f"{where}: column '{name}' is {kind}; vote fractions (numbers) were expected")
     return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
 def is_whole_number(text: str) -> bool:
-    """Whether a text reads as a whole number."""
+    """Whether text is an integer."""
     return text.removeprefix("-").isdecimal()

@@ -1,8 +1,8 @@
-"""The Galaxy Zoo 2 decision tree as data: 11 questions, 37 answers, where each answer leads.
+"""The Galaxy Zoo 2 decision tree as data: 11 questions, 37 answers, and the question each answer leads to.
 
-Columns, slices, expected sums and conditional fractions are derived from it (see labels/tree.py). The
-one thing that does not follow from the routing is the organisers' own exception: Q6 ("anything odd?")
-was normalised to 1 for every galaxy, even for stars and artefacts, who are never asked.
+Columns, slices, expected sums and conditional fractions are derived from it (see labels/tree.py). One thing
+does not follow from the routing: the challenge's organisers normalised Q6 ("anything odd?") to 1 for every
+galaxy, even for stars and artefacts, for which it is never asked.
 
 Sources: Willett et al. 2013, MNRAS 435, 2835, figure 1 and table 2 (questions, answers, routing); the
 Galaxy Challenge on Kaggle (order of the columns, sums, the exception of Q6).
@@ -105,10 +105,10 @@ def tree_named(name: str, where: str) -> DecisionTree:
 
     Args:
         name: of the tree.
-        where: it was asked for, for messages.
+        where: it is used, for messages.
 
     Raises:
-        MorphoscopeError: this program does not know such a tree.
+        MorphoscopeError: the tree is unknown.
     """
     if name not in TREES:
         raise MorphoscopeError(f"{where}: unknown decision tree '{name}'{did_you_mean(name, TREES)}")

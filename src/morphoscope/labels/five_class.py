@@ -1,6 +1,6 @@
 """Five classes from Galaxy Zoo 2 votes: `tong`'s threshold rules as data.
 
-Source: `tong`, table I. A galaxy that meets no rule has no class; one that meets several takes the first.
+Source: `tong`, table I. A galaxy that meets no rule has no class; one that meets several gets the first.
 
 The thresholds are applied to the challenge's own cumulative columns by default: that reproduces the
 published counts of the first four classes exactly (8436, 8069, 579 and 3903 of 61,578); the fifth, spirals,
@@ -24,7 +24,7 @@ SPIRAL_THRESHOLD = 0.619  # on Class4.1; a published label file in circulation u
 
 @dataclass(frozen=True)
 class Rule:
-    """A class and the least fraction that each of its columns must reach, all of them together."""
+    """A class, and the smallest fraction required in each of its columns (all must hold)."""
 
     name: str
     conditions: tuple[tuple[str, float], ...]
@@ -51,8 +51,8 @@ def five_class_labels(
 
     Args:
         fractions_NK: the 37 cumulative vote fractions, columns as in ``GALAXY_ZOO_2.columns``.
-        spiral_threshold: least Class4.1 of a spiral.
-        conditional: compare fractions among those who were asked instead of the raw columns.
+        spiral_threshold: smallest Class4.1 of a spiral.
+        conditional: compare conditional fractions (of those who were asked) instead of the raw columns.
     """
     fractions = np.asarray(fractions_NK, dtype=np.float64)
     if conditional:
@@ -60,12 +60,12 @@ def five_class_labels(
     labels = np.full(len(fractions), UNLABELLED, dtype=np.int64)
     for index, rule in reversed(list(enumerate(FIVE_CLASS_RULES))):  # the first rule is written last
         met = np.ones(len(fractions), dtype=bool)
-        for column, least in _conditions(rule, spiral_threshold):
-            met &= fractions[:, GALAXY_ZOO_2.columns.index(column)] >= least
+        for column, smallest in _conditions(rule, spiral_threshold):
+            met &= fractions[:, GALAXY_ZOO_2.columns.index(column)] >= smallest
         labels[met] = index
     return labels
 
 
 def _conditions(rule: Rule, spiral_threshold: float) -> Iterator[tuple[str, float]]:
-    for column, least in rule.conditions:
-        yield column, spiral_threshold if column == SPIRAL_COLUMN else least
+    for column, smallest in rule.conditions:
+        yield column, spiral_threshold if column == SPIRAL_COLUMN else smallest

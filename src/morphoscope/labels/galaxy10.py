@@ -1,7 +1,7 @@
 """Galaxy10 DECaLS: ten classes, their official counts, and the two orders in use.
 
-The file's own order is the native one. `cheng` (and probably `yan`) number the classes by folder name,
-that is alphabetically: rows of their tables are read through :data:`ALPHABETICAL`, never by the native index.
+The file's order is the native one. `cheng` (and probably `yan`) number the classes by folder name, that is
+alphabetically: use :data:`ALPHABETICAL` for the rows of their tables, never the native index.
 
 Source: the official file ``Galaxy10_DECals.h5`` (Zenodo record 10845026).
 """

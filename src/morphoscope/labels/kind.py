@@ -1,8 +1,8 @@
-"""What a kind of label is: the one interface by which every other package deals with labels.
+"""Kinds of label: the interface through which all other packages use labels.
 
-A kind knows what its labels look like in a table, how a network learns them, what the outputs mean, how
-predictions are scored, calibrated and written into a catalogue. A new kind is one module with a subclass of
-:class:`Scheme`, named in :mod:`morphoscope.labels.scheme`; see CONTRIBUTING.md.
+A kind defines its columns in a table, its loss, what the network's outputs mean, and how predictions are
+scored, calibrated and written to a catalogue. A new kind is one module with a subclass of :class:`Scheme`,
+registered in :mod:`morphoscope.labels.scheme`; see CONTRIBUTING.md.
 
 Shape letters: N galaxies, K outputs of the network, S ensemble members or samples.
 """
@@ -38,10 +38,10 @@ class Column:
 
     Attributes:
         name: of the column.
-        kind: string, a number, or ``pa.list_(pa.float32(), D)`` for a vector; every format can hold these.
+        kind: string, a number, or ``pa.list_(pa.float32(), D)`` for a vector; every format supports these.
         description: one line for people.
-        unit: as FITS and the VO write it ("deg", "pixel"); empty for pure numbers and texts.
-        ucd: unified content descriptor of the Virtual Observatory (UCD1+); empty where none is evident.
+        unit: as FITS and the VO write it ("deg", "pixel"); empty for dimensionless numbers and text.
+        ucd: unified content descriptor of the Virtual Observatory (UCD1+); empty if none fits.
     """
 
     name: str
@@ -52,11 +52,11 @@ class Column:
 
     @property
     def field(self) -> pa.Field:
-        """The column with its meaning in the metadata."""
+        """The column with description, unit and UCD as metadata."""
         import pyarrow as pa
 
-        said = {"description": self.description, "unit": self.unit, "ucd": self.ucd}
-        return pa.field(self.name, self.kind, metadata={name: text for name, text in said.items() if text})
+        metadata = {"description": self.description, "unit": self.unit, "ucd": self.ucd}
+        return pa.field(self.name, self.kind, metadata={key: text for key, text in metadata.items() if text})
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Chart:
     """A chart of numbers with their intervals.
 
     Attributes:
-        names: of the places on the axis, (M,); empty: ``at`` says where the numbers stand.
-        values: (M,) of each series, by its name; one without a name for a single series.
-        caption: what is drawn, with n.
+        names: categories on the axis, (M,); empty: a line plot over ``at``.
+        values: series name → (M,) values; an empty name for a single series.
+        caption: what the chart shows, with n.
         label: of the axis of values.
-        at: (M,) positions of the numbers, which are then drawn as lines.
+        at: (M,) positions of the values of a line plot.
         at_label: of that axis.
         low: lower ends of the intervals, as ``values``.
         high: upper ends.
@@ -86,13 +86,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class ReportPart:
-    """A section of a report, described without drawing it: a chart, a table, or both.
+    """A section of a report as data: a chart, a table, or both.
 
     Attributes:
-        key: its address on the page, and the name of the chart's file.
-        title: its heading.
+        key: anchor of the section, and name of the chart's file.
+        title: heading.
         chart: drawn first; None: no chart.
-        headings: of a table.
+        headings: of the table.
         rows: cells as text; empty: no table.
         caption: of the table.
     """
@@ -108,29 +108,29 @@ class ReportPart:
 class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     """The labels of a store or a run: their kind, and the names of their classes or answers.
 
-    ``targets`` below are what :meth:`targets` returns: (N,) or (N, …), of any type that torch knows.
-    A field of this type in a saved document is read by its ``kind``.
+    ``targets`` below are those returned by :meth:`targets`: (N,) or (N, …), of any dtype of torch.
+    A field of this type in a saved document is parsed according to its ``kind``.
     """
 
     name: str
     kind: str
 
     metric: ClassVar[str]
-    """The score a training is judged by, a key of :meth:`measure`'s result."""
+    """The main score, a key of :meth:`measure`'s result."""
     higher_is_better: ClassVar[bool]
     """Whether a larger ``metric`` is better."""
     compared_scores: ClassVar[tuple[str, ...]]
-    """The scores to show for each of several compared runs."""
+    """The scores shown when runs are compared."""
     noun: ClassVar[str]
-    """What the outputs are called, for people: "classes"."""
+    """What the outputs are called, in the plural: "classes"."""
     output_meaning: ClassVar[str]
     """What the outputs are, for people."""
     log_loss_unit: ClassVar[str] = "nats per galaxy"
     """Of :meth:`log_losses`."""
     entropy_note: ClassVar[str] = ""
-    """What is to be known about :meth:`entropy`, appended to the description of a column."""
+    """A remark on :meth:`entropy`, appended to the description of a column."""
     corrections: ClassVar[Mapping[str, type[Correction]]] = {"none": Unchanged}
-    """Method → what calibrates predictions of this kind, as a run's calibration.json has it."""
+    """Method name in a run's calibration.json → class that calibrates predictions of this kind."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -143,11 +143,11 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
             ),
         )
 
-    # What the labels are.
+    # Outputs.
 
     @property
     def outputs(self) -> int:
-        """K, the number of numbers the network gives per galaxy."""
+        """K, the number of network outputs per galaxy."""
         return len(self.output_names)
 
     @property
@@ -157,12 +157,12 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The classes of which each galaxy has exactly one; None for other kinds of label."""
+        """The classes, if each galaxy has exactly one; None for other kinds of label."""
         return None
 
     @property
     def description(self) -> str:
-        """How many labels of which kind, for people: "10 classes"."""
+        """Number and kind of the outputs, for people: "10 classes"."""
         return f"{self.outputs} {self.noun}"
 
     # Labels in a store's table.
@@ -179,35 +179,35 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
 
     @property
     def missing(self) -> Any:
-        """What a label column holds where a galaxy has no label."""
+        """The value in a label column of a galaxy without a label."""
         return np.nan
 
     @abstractmethod
     def check_row(self, row: Mapping[str, Any], name: str) -> None:
-        """Refuse the labels of one galaxy if they cannot be right.
+        """Check the labels of one galaxy.
 
         Args:
             row: label columns and others; a missing column is a missing label.
             name: of the galaxy, for messages.
 
         Raises:
-            MorphoscopeError: a label that the scheme does not have, or a number out of range.
+            MorphoscopeError: a label outside the scheme, or a number out of range.
         """
 
     @abstractmethod
     def read_columns(
         self, table: pa.Table, columns: Sequence[str], ids: Sequence[object], where: str
     ) -> dict[str, np.ndarray]:
-        """The label columns of a store from columns of the user's table, checked.
+        """Convert columns of the user's table to the label columns of a store, and check them.
 
         Args:
             table: the user's.
-            columns: of the table, as many as were asked for.
-            ids: one a row, for messages.
+            columns: label columns of the table.
+            ids: one per row, for messages.
             where: the table's file, for messages.
 
         Raises:
-            MorphoscopeError: a label that cannot be right; the first galaxy is named.
+            MorphoscopeError: an invalid label; the first galaxy is named.
         """
 
     @abstractmethod
@@ -220,19 +220,19 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
 
     @abstractmethod
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """What a split keeps in proportion, (N,) int64 from 0; −1 for a galaxy without labels."""
+        """Strata for stratified splits, (N,) int64 from 0; −1 for a galaxy without labels."""
 
     @property
     @abstractmethod
     def strata_names(self) -> tuple[str, ...]:
-        """What each of the :meth:`strata` stands for."""
+        """The names of the :meth:`strata`."""
 
     @abstractmethod
     def summary(self, targets: np.ndarray) -> dict[str, dict[str, float]]:
-        """What to say about the labels of some labelled galaxies: one title → name → number."""
+        """Summary of the labels of some labelled galaxies: one title → name → number."""
 
     def counts(self, targets: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
-        """Galaxies of each part of a split (name → rows), by class where there are classes."""
+        """Number of galaxies in each part of a split (name → rows), by class if there are classes."""
         return {part: {"galaxies": len(rows)} for part, rows in parts.items()}
 
     # Learning.
@@ -246,11 +246,11 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         label_smoothing: float = 0.0,
         class_weights_K: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The loss of a batch, a scalar; ``targets`` may have gone through :meth:`mixable` and mixing."""
+        """The loss of a batch, a scalar; ``targets`` may be mixtures of :meth:`mixable` targets."""
 
     @abstractmethod
     def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
-        """What a network's outputs mean, (N, K) float32: probabilities, fractions, concentrations."""
+        """The network's outputs as probabilities, fractions or concentrations, (N, K) float32."""
 
     def with_outputs(self, form: str) -> Scheme:
         """The same labels, learned with another form of outputs (the recipe's ``model.votes``).
@@ -263,7 +263,7 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         return self
 
     def mixable(self, targets: torch.Tensor) -> torch.Tensor:
-        """Targets as numbers of which a weighted mean makes sense, for mixup and cutmix."""
+        """Targets in a form that can be averaged, for mixup and cutmix."""
         return targets
 
     @abstractmethod
@@ -279,13 +279,13 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         """All scores, JSON-able: ``n``, ``notes`` (sentences), scores as ``{"value", "low", "high"}``.
 
         Args:
-            targets: all known.
+            targets: without missing labels.
             predictions_NK: for the same galaxies.
             bootstrap: resamples of the galaxies for the intervals; 0: none.
             seed: of the resampling.
 
         Raises:
-            MorphoscopeError: no galaxies, shapes that do not fit, values that cannot be.
+            MorphoscopeError: no galaxies, wrong shapes, invalid values.
         """
 
     @abstractmethod
@@ -295,9 +295,9 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         """How well calibrated predictions are, JSON-able.
 
         Returns:
-            ``n``; ``log_loss`` and, where they have a meaning, ``ece``, ``adaptive_ece`` and ``brier``, as
-            ``{"value", "low", "high"}``; ``reliability``, the bins of a reliability diagram
-            (:func:`morphoscope.metrics.calibration_error.reliability`), where there is one.
+            ``n``; ``log_loss`` and, if defined, ``ece``, ``adaptive_ece`` and ``brier``, as ``{"value",
+            "low", "high"}``; ``reliability``, the bins of a reliability diagram
+            (:func:`morphoscope.metrics.calibration_error.reliability`), if there is one.
         """
 
     @abstractmethod
@@ -310,11 +310,11 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
 
     @property
     def calibrators(self) -> tuple[str, ...]:
-        """The methods that can calibrate predictions, from the simplest; keys of ``corrections``."""
+        """The methods that can calibrate predictions, simplest first; keys of ``corrections``."""
         return ("none",)
 
     def fit_calibrator(self, method: str, targets: np.ndarray, predictions_NK: np.ndarray) -> Correction:
-        """Fit one of the :attr:`calibrators` to known targets and the network's own predictions."""
+        """Fit one of the :attr:`calibrators` to targets and the network's uncalibrated predictions."""
         return Unchanged()
 
     def conformal_scores(
@@ -327,12 +327,12 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
 
     @abstractmethod
     def prediction_columns(self, targets: np.ndarray, predictions_NK: np.ndarray) -> dict[str, pa.Array]:
-        """Truth and prediction of test galaxies, as a run's predictions.parquet keeps them."""
+        """Truth and prediction of test galaxies, as columns of a run's predictions.parquet."""
 
     @classmethod
     @abstractmethod
     def outputs_in(cls, columns: Sequence[str]) -> tuple[str, ...] | None:
-        """The outputs of a table of :meth:`prediction_columns`; None where it is of another kind."""
+        """The outputs in a table of :meth:`prediction_columns`; None if it is of another kind."""
 
     @classmethod
     @abstractmethod
@@ -352,12 +352,12 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         seed: int = 0,
     ) -> dict[str, Any]:
         """Second minus first on the same galaxies: ``difference`` of ``metric`` as ``{"value", "low",
-        "high"}``, and what else tells two runs apart; arrays are those of :meth:`read_predictions`.
+        "high"}``, and further comparisons of this kind; arrays are those of :meth:`read_predictions`.
         """
 
     @abstractmethod
     def catalogue_columns(self, sets: Sets | None = None) -> list[Column]:
-        """The columns that a catalogue has of each galaxy's prediction; ``sets``: with prediction sets."""
+        """The prediction columns of a catalogue; ``sets``: including prediction sets."""
 
     @abstractmethod
     def catalogue_values(self, predictions_NK: np.ndarray, sets: Sets | None = None) -> dict[str, pa.Array]:
@@ -366,43 +366,43 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     # The report and its maps.
 
     def report_parts(self, test: Mapping[str, Any]) -> list[ReportPart]:
-        """Sections of a report on the scores of the test, below the table of scores."""
+        """Report sections on the test scores, below the table of scores."""
         return []
 
     def output_to_explain(self, test: Mapping[str, Any]) -> str:
-        """The output whose maps are most telling, given the scores of the test; a name of an output.
+        """The output to show attribution maps of, given the test scores; the name of an output.
 
         Raises:
-            MorphoscopeError: the scores do not say.
+            MorphoscopeError: the scores are not enough to choose one.
         """
         return self.output_names[0]
 
     def examples_of(self, targets: np.ndarray, output: int, count: int, seed: int = 0) -> np.ndarray:
-        """Places among N galaxies of up to ``count`` that show an output, (M,) int64; none: it has none."""
+        """Indices of up to ``count`` of N galaxies that are examples of an output, (M,) int64."""
         strata = self.strata(targets)
         members = np.flatnonzero(strata == output)
         return np.sort(np.random.default_rng(seed).permutation(members)[:count])
 
 
 KINDS: dict[str, type[Scheme]] = {}
-"""All kinds of label by the name that documents have; filled by :mod:`morphoscope.labels.scheme`."""
+"""All kinds of label by their name in documents; filled by :mod:`morphoscope.labels.scheme`."""
 
 
 def register(kind: type[Scheme]) -> None:
-    """Make a kind known to whatever reads saved labels, calibrations and predictions.
+    """Register a kind for reading saved labels, calibrations and predictions.
 
     Raises:
-        ValueError: one of its methods of correction has the name of another kind's other correction.
+        ValueError: the name of one of its correction methods is taken by another kind.
     """
     for method, correction in kind.corrections.items():
         for other in KINDS.values():
             if other.corrections.get(method, correction) is not correction:
-                raise ValueError(f"the method '{method}' is another correction in {other.__name__}")
+                raise ValueError(f"the method '{method}' is a different correction in {other.__name__}")
     KINDS[kind.model_fields["kind"].default] = kind
 
 
 def correction_from(values: Any) -> Any:
-    """A saved correction as the class that its ``method`` names; what is no mapping is left as it is."""
+    """Parse a saved correction by its ``method``; non-mappings are left as they are."""
     if not isinstance(values, Mapping):
         return values
     method = str(values.get("method"))
@@ -445,7 +445,7 @@ def _read(values: Any) -> Scheme:
 
 
 def _validated(model: type[Document], values: Mapping[str, Any]) -> Document:
-    """A document within a document, with its first fault as the fault of the whole."""
+    """Validate a nested document; its first error becomes the error of the whole."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -459,7 +459,7 @@ def label_column(table: pa.Table, name: str) -> np.ndarray:
     """A label column of a store's table.
 
     Raises:
-        MorphoscopeError: the table has none of that name.
+        MorphoscopeError: the table has no column of that name.
     """
     if name not in table.column_names:
         raise MorphoscopeError(

@@ -1,7 +1,7 @@
-"""The user's own labels: a scheme without code, from names or from the columns of a table.
+"""Label schemes from the user's class names or table columns.
 
-One column of names (or whole numbers) makes classes; one column of fractions, or several columns, make
-vote fractions. The 37 columns of the Galaxy Challenge are recognised and follow their decision tree.
+One column of names (or integers) gives classes; one column of fractions, or several columns, give vote
+fractions. The 37 columns of the Galaxy Challenge are recognised and follow their decision tree.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, Scheme, VoteFractions
 from morphoscope.progress import note
 
-# More classes than this are taken for a mistake: a column of names or numbers that mean something else.
+# More classes than this are taken for a mistake: a column of ids or measurements.
 MOST_CLASSES = 1000
 
 
 def classes_from_names(name: str, names: Iterable[str]) -> Classes:
-    """A scheme of the distinct names, in alphabetical order, whole numbers in theirs.
+    """A scheme of the distinct names, in alphabetical order; integers in numerical order.
 
     Args:
         name: of the scheme.
-        names: class names in any order, repeated as they come; empty ones are passed over.
+        names: class names in any order, with repetitions; empty ones are ignored.
 
     Raises:
         UsageError: fewer than two classes, or more than 1000.
@@ -39,20 +39,20 @@ def classes_from_names(name: str, names: Iterable[str]) -> Classes:
     if len(distinct) > MOST_CLASSES:
         raise UsageError(
             f"{name}: {len(distinct)} different labels, for example '{min(distinct)}'; these look like "
-            "names or measurements of single galaxies, not like classes"
+            "ids or measurements of single galaxies, not like classes"
         )
-    _say_alike(name, distinct)
+    _note_similar(name, distinct)
     return Classes(name=name, classes=tuple(sorted(distinct, key=_natural)))
 
 
-def _say_alike(name: str, classes: Iterable[str]) -> None:
-    """Say which classes differ only in case, blanks, underscores or hyphens: they may be meant as one."""
-    alike: dict[str, list[str]] = {}
+def _note_similar(name: str, classes: Iterable[str]) -> None:
+    """Note classes that differ only in case, spaces, underscores or hyphens: they may be meant as one."""
+    similar: dict[str, list[str]] = {}
     for text in sorted(classes):
-        alike.setdefault(re.sub(r"[\s_-]+", "", text).casefold(), []).append(text)
-    groups = [" and ".join(f"'{text}'" for text in group) for group in alike.values() if len(group) > 1]
+        similar.setdefault(re.sub(r"[\s_-]+", "", text).casefold(), []).append(text)
+    groups = [" and ".join(f"'{text}'" for text in group) for group in similar.values() if len(group) > 1]
     if groups:
-        note(f"{name}: {'; '.join(groups)} are read as different classes; write them alike if they are one")
+        note(f"{name}: {'; '.join(groups)} are read as different classes; if they are one, spell them alike")
 
 
 def scheme_from_columns(
@@ -63,16 +63,16 @@ def scheme_from_columns(
     classes: Sequence[str] | None = None,
     votes: bool = False,
 ) -> Scheme:
-    """The scheme that label columns mean.
+    """The scheme of some label columns.
 
     Args:
-        name: of the scheme; it stands in messages, so the table's file name serves.
-        table: holds the columns.
-        columns: one column of class names, whole numbers or yes/no: classes (empty: unlabelled). One
-            column of other numbers, or several columns: vote fractions between 0 and 1.
-        classes: class names in the wanted order. Whole numbers in the column then count into it from 0,
-            unless the names are themselves numbers.
-        votes: one column, too, holds vote fractions, whatever its numbers are.
+        name: of the scheme, such as the table's file name; used in messages.
+        table: the table.
+        columns: one column of class names, integers or booleans: classes (empty: unlabelled). One column of
+            other numbers, or several columns: vote fractions between 0 and 1.
+        classes: class names in order. Integers in the column are then indices into it, from 0, unless the
+            names are themselves numbers.
+        votes: read a single column as vote fractions, whatever its numbers are.
 
     Raises:
         UsageError: no such column, text among several columns, fewer than two classes.
@@ -91,7 +91,7 @@ def scheme_from_columns(
             )
         return _named_classes(name, classes)
     if classes is not None:
-        raise UsageError(f"{name}: class names go with one label column, {len(columns)} were given")
+        raise UsageError(f"{name}: class names need exactly one label column, not {len(columns)}")
     for column in columns:
         numbers(table[column], name, column)
     if set(columns) == set(GALAXY_ZOO_2.columns):
@@ -110,7 +110,7 @@ def _named_classes(name: str, classes: Sequence[str]) -> Classes:
 
 
 def _holds_classes(column: pa.ChunkedArray) -> bool:
-    """Text, yes/no and whole numbers are classes; a column of 0.0 and 1.0 is too (NaN made it floating)."""
+    """Text, booleans and integers are classes; so is a column of 0.0 and 1.0 (NaN made it floating)."""
     if not pa.types.is_floating(column.type):
         return True
     values = column.to_numpy(zero_copy_only=False)
@@ -119,5 +119,5 @@ def _holds_classes(column: pa.ChunkedArray) -> bool:
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
-    """Whole numbers first, by size; then text."""
+    """Sort key: integers first, in order; then text."""
     return (False, int(name), name) if is_whole_number(name) else (True, 0, name)

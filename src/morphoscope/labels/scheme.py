@@ -1,7 +1,7 @@
-"""All kinds of label, and schemes from their saved form.
+"""All kinds of label, registered.
 
-Other packages import from here, so that every kind is known to whatever reads a saved scheme. The interface
-is :class:`morphoscope.labels.kind.Scheme`.
+Other packages import from here, so that every kind is registered before a saved scheme is read. The
+interface is :class:`morphoscope.labels.kind.Scheme`.
 """
 
 from __future__ import annotations

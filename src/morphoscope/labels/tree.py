@@ -1,11 +1,11 @@
-"""Decision trees that volunteers walk down: from questions and routing, all else is derived.
+"""Decision trees of questions for volunteers; everything is derived from questions and routing.
 
 Shape letters: N galaxies, K answers of all questions together, Q questions.
 
-A column is *cumulative*: the share of the volunteers who chose an answer among those who were asked,
-times the share of all who were led to its question. The answers of a question therefore sum to the
-fractions of the answers that lead to it, and that sum follows from the routing alone: whoever answers
-Q3 in any way goes on to Q4, so Q4 sums to what Q3 sums to, which is answer 2.2.
+A column is *cumulative*: the fraction of the volunteers asked who chose the answer, times the fraction of
+all volunteers who reached its question. The answers of a question therefore sum to the fractions of the
+answers that lead to it, and that sum follows from the routing: every answer to Q3 leads to Q4, so Q4 sums
+to what Q3 sums to, which is answer 2.2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from morphoscope.errors import MorphoscopeError, did_you_mean
 
-# What a published fraction can be off by: the challenge rounds so that sums are right to 1e-6.
+# Tolerance on published fractions; the sums of the challenge are right to 1e-6.
 TOLERANCE = 1e-3
 
 
@@ -42,10 +42,10 @@ class Question:
 
 @dataclass(frozen=True)
 class DecisionTree:
-    """Questions and where their answers lead; the first one is asked of everybody.
+    """Questions and where their answers lead; the first one is asked of everyone.
 
     Args:
-        name: as ``VoteFractions.tree`` names it.
+        name: the value of ``VoteFractions.tree``.
         questions: in the order of the columns.
         column_prefix: columns are called prefix + question number + "." + answer number.
     """
@@ -55,18 +55,16 @@ class DecisionTree:
     column_prefix: str = "Class"
 
     def __post_init__(self) -> None:
-        on_the_way: list[str] = []
+        path: list[str] = []
 
         def follow(key: str) -> None:
-            if key in on_the_way:
-                raise ValueError(
-                    f"tree '{self.name}' leads round in a circle: {' → '.join([*on_the_way, key])}"
-                )
-            on_the_way.append(key)
+            if key in path:
+                raise ValueError(f"tree '{self.name}' has a cycle: {' → '.join([*path, key])}")
+            path.append(key)
             for answer in self.question(key).answers:
                 if answer.next is not None:
                     follow(answer.next)
-            on_the_way.pop()
+            path.pop()
 
         follow(self.questions[0].key)
 
@@ -74,9 +72,9 @@ class DecisionTree:
     def columns(self) -> tuple[str, ...]:
         """Column names, K of them: "Class1.1" to "Class11.6" in Galaxy Zoo 2."""
         return tuple(
-            f"{self.column_prefix}{number}.{place}"
+            f"{self.column_prefix}{number}.{answer}"
             for number, question in enumerate(self.questions, start=1)
-            for place in range(1, len(question.answers) + 1)
+            for answer in range(1, len(question.answers) + 1)
         )
 
     @cached_property
@@ -110,10 +108,10 @@ class DecisionTree:
         )
 
     def weights(self, question: str) -> tuple[str, ...]:
-        """The fewest answers whose fractions add up to how many were asked; none: everybody was.
+        """The smallest set of answers whose fractions add up to the fraction asked; empty: everyone was.
 
-        The parents, where all answers of one question (whatever they were) give way to that
-        question's own parents: Q5 of Galaxy Zoo 2 has seven parents and one weight, answer 2.2.
+        These are the parents, with all answers of one question replaced by that question's own parents: Q5
+        of Galaxy Zoo 2 has seven parents and one weight, answer 2.2.
         """
         return tuple(self.columns[column] for column in sorted(self._weights[self._number(question)]))
 
@@ -135,7 +133,7 @@ class DecisionTree:
     def _without_whole_questions(
         self, columns: set[int], weights_of: Callable[[int], frozenset[int]]
     ) -> set[int]:
-        """Replace complete sets of a question's answers by what leads to that question."""
+        """Replace complete sets of a question's answers by the answers that lead to that question."""
         while True:
             whole = [
                 number
@@ -148,7 +146,7 @@ class DecisionTree:
             columns = columns - set(range(piece.start, piece.stop)) | weights_of(whole[0])
 
     def expected_sums(self, fractions_NK: np.ndarray) -> np.ndarray:
-        """What the answers of each question must sum to, (N, Q) float64."""
+        """The expected sum of each question's answers, (N, Q) float64."""
         fractions = self._as_fractions(fractions_NK)
         sums = np.ones((len(fractions), len(self.questions)))
         for number, columns in enumerate(self._weights):
@@ -157,7 +155,7 @@ class DecisionTree:
         return sums
 
     def sum_errors(self, fractions_NK: np.ndarray) -> np.ndarray:
-        """Sum of each question's answers minus what is expected, (N, Q) float64; NaN for missing votes."""
+        """Sum of each question's answers minus the expected sum, (N, Q) float64; NaN for missing votes."""
         fractions = self._as_fractions(fractions_NK)
         found = np.stack([fractions[:, piece].sum(axis=1) for piece in self.slices], axis=1)
         return found - self.expected_sums(fractions)
@@ -169,24 +167,24 @@ class DecisionTree:
         return np.divide(fractions, asked, out=np.full_like(fractions, np.nan), where=asked > 0)
 
     def cumulative(self, conditional_NK: np.ndarray) -> np.ndarray:
-        """The inverse of :meth:`conditional`, (N, K) float64; what nobody was asked is 0."""
-        given = self._as_fractions(conditional_NK)
-        fractions = np.full_like(given, np.nan)
+        """The inverse of :meth:`conditional`, (N, K) float64; 0 where nobody was asked."""
+        conditional = self._as_fractions(conditional_NK)
+        fractions = np.full_like(conditional, np.nan)
         for number in self.order:
             columns = sorted(self._weights[number])
             asked = fractions[:, columns].sum(axis=1, keepdims=True) if columns else 1.0
             piece = self.slices[number]
-            fractions[:, piece] = np.where(np.equal(asked, 0), 0.0, given[:, piece] * asked)
+            fractions[:, piece] = np.where(np.equal(asked, 0), 0.0, conditional[:, piece] * asked)
         return fractions
 
     @cached_property
     def weight_columns(self) -> tuple[tuple[int, ...], ...]:
-        """For each question the columns of :meth:`weights`; none: everybody was asked."""
+        """For each question the columns of :meth:`weights`; empty: everyone was asked."""
         return tuple(tuple(sorted(columns)) for columns in self._weights)
 
     @cached_property
     def order(self) -> tuple[int, ...]:
-        """Question numbers so that each comes after all that its weight is made of."""
+        """Question numbers in topological order: each after all questions its weight depends on."""
         order: list[int] = []
         while len(order) < len(self.questions):
             known = {column for number in order for column in range(len(self.columns))[self.slices[number]]}
@@ -194,9 +192,9 @@ class DecisionTree:
         return tuple(order)
 
     def leaf_paths(self, fractions_NK: np.ndarray) -> list[tuple[str, ...]]:
-        """The answers (column names) with the plurality on the way through the tree, of N galaxies.
+        """The plurality answers (column names) along each galaxy's path through the tree, for N galaxies.
 
-        Of equal answers the first is taken; a galaxy without votes (NaN on its way) has no path: ().
+        Ties go to the first answer; a galaxy with missing votes (NaN) on its path has none: ().
         """
         fractions = self._as_fractions(fractions_NK)
         voted_NQ = np.stack([np.isfinite(fractions[:, piece]).all(axis=1) for piece in self.slices], axis=1)
@@ -220,13 +218,13 @@ class DecisionTree:
 
     @cached_property
     def _leads_to(self) -> np.ndarray:
-        """The number of the question after each answer, (K,) int64; −1 at the end."""
+        """The number of the question that follows each answer, (K,) int64; −1 at the end."""
         return np.array(
             [-1 if answer.next is None else self._number(answer.next) for answer in self.answers], np.int64
         )
 
     def check(self, fractions_NK: np.ndarray, ids: Sequence[object], tolerance: float = TOLERANCE) -> None:
-        """Refuse votes that break the tree; galaxies without any votes (all NaN) are passed over.
+        """Refuse votes that violate the tree; galaxies without any votes (all NaN) are ignored.
 
         Raises:
             MorphoscopeError: a fraction outside [0, 1] or a question whose answers have the wrong sum;

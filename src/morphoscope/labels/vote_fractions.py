@@ -1,8 +1,7 @@
-"""Vote fractions, the kind of label with K shares of volunteers for each galaxy, learned by squared error.
+"""Vote fractions: each galaxy has K fractions of volunteers; squared error.
 
-A network's outputs become fractions by a sigmoid each, by a softmax within each question, or by that softmax
-times the fraction of volunteers who were led to the question, which gives the sums of the decision tree by
-construction.
+Outputs become fractions by a sigmoid, by a softmax within each question, or by that softmax times the
+fraction of volunteers who reached the question, which satisfies the decision tree's sums by construction.
 
 Shape letters: N galaxies, K answers.
 """
@@ -41,10 +40,10 @@ _PATH = "path"
 
 
 class VoteFractions(Scheme, frozen=True):
-    """Each galaxy has K fractions of volunteers in [0, 1], learned by squared error.
+    """Each galaxy has K fractions of volunteers in [0, 1]; the loss is the squared error.
 
-    ``tree`` names the decision tree the columns follow ("galaxy-zoo-2"), which then checks their sums;
-    without one the columns are independent fractions. ``outputs_by`` says how a network's outputs become
+    ``tree`` is the decision tree of the columns ("galaxy-zoo-2"), against which their sums are checked;
+    without one the columns are independent fractions. ``outputs_by`` is how a network's outputs become
     fractions: "sigmoid", "softmax" within each question, or "tree", the softmax times the parents' fraction.
     """
 
@@ -82,16 +81,16 @@ class VoteFractions(Scheme, frozen=True):
 
     @property
     def decision_tree(self) -> DecisionTree | None:
-        """The decision tree that the columns follow; None for independent fractions.
+        """The decision tree of the columns; None for independent fractions.
 
         Raises:
-            MorphoscopeError: the tree is one that this program does not know.
+            MorphoscopeError: the tree is unknown.
         """
         return None if self.tree is None else tree_named(self.tree, f"scheme '{self.name}'")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """One column an answer."""
+        """One column per answer."""
         return self.answers
 
     @property
@@ -114,7 +113,7 @@ class VoteFractions(Scheme, frozen=True):
     def read_columns(
         self, table: pa.Table, columns: Sequence[str], ids: Sequence[object], where: str
     ) -> dict[str, np.ndarray]:
-        """Fractions, float32: within [0, 1], and with the sums of the decision tree if there is one."""
+        """Fractions, float32, checked to lie within [0, 1] and to satisfy the decision tree, if any."""
         fractions = {name: numbers(table[name], where, name) for name in self.answers}
         stacked_NK = np.stack(list(fractions.values()), axis=1)
         tree = self.decision_tree
@@ -142,10 +141,9 @@ class VoteFractions(Scheme, frozen=True):
         return np.asarray(np.isfinite(self.targets(table)).all(axis=1))
 
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """The plurality answer of the first question.
+        """The plurality answer to the first question.
 
-        Fractions without a decision tree are told apart by the largest of them, a single one by whether it
-        reaches one half.
+        Without a decision tree: the largest fraction; of a single one, whether it reaches one half.
         """
         labelled = np.isfinite(targets).all(axis=1)
         tree = self.decision_tree
@@ -155,7 +153,7 @@ class VoteFractions(Scheme, frozen=True):
 
     @property
     def strata_names(self) -> tuple[str, ...]:
-        """The answers, or the two sides of a single one."""
+        """The answers, or the two strata of a single one."""
         first, *others = self.answers
         return self.answers if others else (f"{first} < 0.5", f"{first} ≥ 0.5")
 
@@ -193,7 +191,7 @@ class VoteFractions(Scheme, frozen=True):
         return mse_loss(self.probabilities(outputs_NK), targets.float())
 
     def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
-        """Fractions in (0, 1), (N, K) float32; of "tree" with the tree's sums to float32 precision."""
+        """Fractions in (0, 1), (N, K) float32; for "tree" with the tree's sums to float32 precision."""
         if self.outputs_by == "sigmoid":
             return outputs_NK.float().sigmoid()
         import torch
@@ -243,7 +241,7 @@ class VoteFractions(Scheme, frozen=True):
         return fraction_log_losses(targets, predictions_NK)
 
     def entropy(self, predictions: np.ndarray) -> np.ndarray:
-        """That of a volunteer's yes or no, averaged over the answers."""
+        """The entropy of a volunteer's yes or no, averaged over the answers."""
         p = np.asarray(predictions, np.float64)
         yes, no = (-q * np.log(np.where(q > 0, q, 1.0)) for q in (p, 1 - p))
         return (yes + no).mean(axis=-1)
@@ -254,13 +252,13 @@ class VoteFractions(Scheme, frozen=True):
         return ("none", "tree", "beta", "isotonic") if self.tree else ("none", "beta", "isotonic")
 
     def fit_calibrator(self, method: str, targets: np.ndarray, predictions_NK: np.ndarray) -> Correction:
-        """Nothing, or :func:`morphoscope.labels.calibrators.fit_vote_curves`."""
+        """No correction, or :func:`morphoscope.labels.calibrators.fit_vote_curves`."""
         if method == "none":
             return Unchanged()
         return fit_vote_curves(method, self.decision_tree, targets, predictions_NK)
 
     def prediction_columns(self, targets: np.ndarray, predictions_NK: np.ndarray) -> dict[str, pa.Array]:
-        """Of each answer ``t_<answer>``, the true fraction, and ``<answer>``, the predicted one."""
+        """For each answer ``t_<answer>``, the true fraction, and ``<answer>``, the predicted one."""
         import pyarrow as pa
 
         columns = {}
@@ -271,7 +269,7 @@ class VoteFractions(Scheme, frozen=True):
 
     @classmethod
     def outputs_in(cls, columns: Sequence[str]) -> tuple[str, ...] | None:
-        """The answers that have a column of truths as well."""
+        """The answers that also have a column of true fractions."""
         answers = [name.removeprefix(_TRUTH) for name in columns if name.startswith(_TRUTH)]
         return tuple(name for name in answers if name in columns) or None
 
@@ -299,7 +297,7 @@ class VoteFractions(Scheme, frozen=True):
         return compare_regressions(truth, first, second, outputs, bootstrap=bootstrap, seed=seed)
 
     def catalogue_columns(self, sets: Sets | None = None) -> list[Column]:
-        """One fraction an answer, and the path through the decision tree."""
+        """One fraction per answer, and the path through the decision tree."""
         import pyarrow as pa
 
         columns = [
@@ -308,7 +306,7 @@ class VoteFractions(Scheme, frozen=True):
         ]
         if self.decision_tree is not None:
             meaning = (
-                f"answers on the most voted way through the decision tree, from the first question, "
+                f"plurality answers along the path through the decision tree, from the first question, "
                 f"separated by {SEPARATOR}"
             )
             columns.append(Column(_PATH, pa.string(), meaning, ucd="src.morph.type"))
@@ -328,7 +326,7 @@ class VoteFractions(Scheme, frozen=True):
         return columns
 
     def output_to_explain(self, test: Mapping[str, Any]) -> str:
-        """The spirals of Galaxy Zoo 2, whose arms a map can follow; of other votes the first answer."""
+        """The spirals of Galaxy Zoo 2, whose arms a map can trace; for other votes the first answer."""
         return SPIRAL_COLUMN if SPIRAL_COLUMN in self.answers else self.answers[0]
 
     def examples_of(self, targets: np.ndarray, output: int, count: int, seed: int = 0) -> np.ndarray:

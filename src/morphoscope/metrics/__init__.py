@@ -1,1 +1,1 @@
-"""Scores with intervals, calibration error and conformal sets, as functions of arrays alone."""
+"""Scores with intervals, calibration error and conformal sets, as functions of arrays."""

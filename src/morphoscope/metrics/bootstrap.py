@@ -1,10 +1,10 @@
-"""How far a number measured on N galaxies may be from the truth: bootstrap and Wilson intervals.
+"""Confidence intervals of numbers measured on N galaxies: bootstrap, Wilson, area under the ROC curve.
 
 Shape letters: N galaxies, M quantities of a galaxy, R resamples.
 
 All metrics here are functions of sums over galaxies (counts of hits, of galaxies per class, of squared
-errors), so one resample of the galaxies is a row of multiplicities and all resamples of all sums are
-one matrix product. The area under the ROC curve has an interval of its own.
+errors), so a resample of the galaxies is a row of multiplicities, and the sums of all resamples are one
+matrix product.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 LEVEL = 0.95
-_CHUNK = 2_000_000  # multiplicities held at once: 16 MB, so that memory does not grow with R·N
+_CHUNK = 2_000_000  # multiplicities in memory at once (16 MB), so that memory does not grow with R·N
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
 
 
 def resample_counts(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Bootstrap resamples as multiplicities, in chunks of (r, N) float64.
 
-    Each row says how often each of the ``count`` galaxies was drawn, with replacement; it sums to
-    ``count``. The same (count, resamples, seed) gives the same rows, which pairs comparisons.
+    Each row is how often each of the ``count`` galaxies was drawn, with replacement; it sums to ``count``.
+    The same (count, resamples, seed) gives the same rows, so that comparisons are paired.
     """
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // max(count, 1))
@@ -39,7 +39,7 @@ def resampled_sums(values_NM: np.ndarray, resamples: int, seed: int = 0) -> np.n
     """Sums over galaxies of M quantities in each bootstrap resample, (R, M) float64.
 
     Args:
-        values_NM: M numbers a galaxy (zeros and ones for counts); finite.
+        values_NM: M numbers per galaxy (zeros and ones for counts); finite.
         resamples: R; 0 gives an empty (0, M) array.
         seed: of the resampling.
     """
@@ -56,13 +56,13 @@ def percentile_interval(samples_R: np.ndarray, level: float = LEVEL) -> tuple[fl
 
 
 def basic_interval(value: float, samples_R: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The bootstrap interval for a number that is biased upward, widened to hold ``value`` itself.
+    """The bootstrap interval for a number that is biased upward, widened to contain ``value``.
 
-    Limits are 2·value − percentile (Davison & Hinkley 1997, §5.2.1), not below zero. A calibration error
-    is a sum of absolute values: noise alone makes it positive, and a resample, noisier than the sample,
-    gives more than the sample does; percentiles of the resamples may then all lie above the measured value
-    and never cover a true error near zero. In trials with 200 to 3,500 galaxies this interval covered true
-    calibration errors of 0.02 to 0.1 in 85 to 96 % of the cases, and zero in two thirds.
+    Limits are 2·value − percentile (Davison & Hinkley 1997, §5.2.1), not below zero. A calibration error is a
+    sum of absolute values: noise alone makes it positive, and a resample, noisier than the sample, gives a
+    larger value; percentiles of the resamples may then all lie above the measured value and never cover a
+    true error near zero. In trials with 200 to 3,500 galaxies this interval covered true calibration errors
+    of 0.02 to 0.1 in 85 to 96 % of the cases, and zero in two thirds.
     """
     low, high = percentile_interval(samples_R, level)
     return max(0.0, min(value, 2 * value - high)), max(value, 2 * value - low)
@@ -71,7 +71,7 @@ def basic_interval(value: float, samples_R: np.ndarray, level: float = LEVEL) ->
 def wilson_interval(hits: int, count: int) -> tuple[float, float] | None:
     """The 95 % interval of a share ``hits/count`` (Wilson 1927, eq. 4); None when ``count`` is 0.
 
-    Right for the handful of galaxies of a rare class, where a bootstrap of 12 hits in 12 has no width.
+    Suits the handful of galaxies of a rare class, where a bootstrap of 12 hits in 12 has no width.
     """
     if count == 0:
         return None
@@ -84,16 +84,16 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float] | None:
 def with_interval(
     value: float, samples_R: np.ndarray, count: int, *, biased_upward: bool = False
 ) -> dict[str, Any]:
-    """``{"value", "low", "high"}`` as plain floats; without limits these are None, with a ``reason``.
+    """``{"value", "low", "high"}`` as plain floats; limits that do not exist are None, with a ``reason``.
 
     Args:
         value: measured on all galaxies.
-        samples_R: the same on each resample; empty: no interval was asked for.
+        samples_R: the same on each resample; empty: no interval.
         count: galaxies. One galaxy has no interval: every resample is that galaxy.
-        biased_upward: use :func:`basic_interval` in place of percentiles.
+        biased_upward: use :func:`basic_interval` instead of percentiles.
     """
     if count < 2 or not len(samples_R):
-        reason = "one galaxy has no bootstrap interval" if len(samples_R) else "no resamples were asked for"
+        reason = "one galaxy has no bootstrap interval" if len(samples_R) else "no resamples were requested"
         return {"value": float(value), "low": None, "high": None, "reason": reason}
     low, high = basic_interval(value, samples_R) if biased_upward else percentile_interval(samples_R)
     return {"value": float(value), "low": low, "high": high}
@@ -104,14 +104,14 @@ def auroc(usual_M: np.ndarray, ood_N: np.ndarray) -> dict[str, float | None]:
 
     The 95 % interval is Newcombe's (2006, Statistics in Medicine 25, 559, method 5): the values θ for which
     the measured area lies within 1.96 standard errors by Hanley & McNeil's variance with both counts set to
-    their mean. Unlike a bootstrap it has a width where every pair is in order.
+    their mean. Unlike a bootstrap it has a width even if every pair is in order.
 
     Args:
         usual_M: scores of M galaxies.
         ood_N: scores of N OOD samples.
 
     Returns:
-        ``value``, ``low``, ``high``; None where one of the two is empty.
+        ``value``, ``low``, ``high``; None if either is empty.
     """
     m, n = len(usual_M), len(ood_N)
     if not m or not n:

@@ -1,7 +1,7 @@
-"""Whether 90 % sure means right nine times in ten: calibration error and the reliability diagram.
+"""Calibration error and reliability diagram: is a confidence of 90 % right nine times in ten?
 
 Shape letters: N galaxies, B bins of confidence, R resamples. Confidence is the probability of the class
-that was chosen.
+predicted class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def equal_width_edges(bins: int = BINS) -> np.ndarray:
 
 
 def adaptive_edges(confidence_N: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Edges between which equal numbers of galaxies lie (Nguyen & O'Connor 2015, EMNLP).
+    """Edges of bins with equal numbers of galaxies (Nguyen & O'Connor 2015, EMNLP).
 
     Galaxies of equal confidence stay in one bin, so there may be fewer than ``bins``: one if all are equal.
     """
@@ -56,8 +56,8 @@ def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BIN
     """The reliability diagram as a list of bins, from low confidence to high.
 
     Each bin is ``{"lower", "upper", "count", "confidence", "accuracy", "accuracy_low", "accuracy_high"}``:
-    its edges, its galaxies, their mean confidence, the share that is right and that share's 95 % Wilson
-    interval; the last four are None in an empty bin.
+    its edges, number of galaxies, their mean confidence, accuracy and its 95 % Wilson interval; the last four
+    are None in an empty bin.
     """
     edges = equal_width_edges(bins)
     index = bin_of(confidence_N, edges)

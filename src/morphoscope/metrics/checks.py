@@ -1,4 +1,4 @@
-"""Arrays that metrics can be computed from, or one sentence on what is wrong with them.
+"""Check the arrays that metrics are computed from.
 
 Shape letters: N galaxies, K classes or answers.
 """
@@ -18,7 +18,7 @@ def checked_classes(
     """Labels as (N,) int64 and probabilities as (N, K) float64.
 
     Raises:
-        MorphoscopeError: no galaxies, shapes that do not fit, labels outside 0 to K − 1, rows that are not
+        MorphoscopeError: no galaxies, wrong shapes, labels outside 0 to K − 1, rows that are not
             probabilities.
     """
     labels_N = np.asarray(labels_N)
@@ -26,20 +26,20 @@ def checked_classes(
     count, size = len(labels_N), len(classes)
     check_shape(probabilities_NK, (count, size), "probabilities")
     if labels_N.ndim != 1:
-        raise MorphoscopeError(f"labels have shape {labels_N.shape}; one class index a galaxy was expected")
+        raise MorphoscopeError(f"labels have shape {labels_N.shape}; one class index per galaxy was expected")
     labels_N = labels_N.astype(np.int64)
     outside = np.flatnonzero((labels_N < 0) | (labels_N >= size))
     if len(outside):
         raise MorphoscopeError(
-            f"{len(outside)} of {count} labels lie outside 0 to {size - 1} (row {outside[0]}: "
-            f"{labels_N[outside[0]]}); leave galaxies without a label out"
+            f"{len(outside)} of {count} labels are outside 0 to {size - 1} (row {outside[0]}: "
+            f"{labels_N[outside[0]]}); leave out galaxies without a label"
         )
     sums = probabilities_NK.sum(axis=1)
     wrong = np.flatnonzero(~(np.abs(sums - 1) < 1e-3) | (probabilities_NK < 0).any(axis=1))
     if len(wrong):
         raise MorphoscopeError(
             f"{len(wrong)} of {count} rows are not probabilities: row {wrong[0]} sums to "
-            f"{sums[wrong[0]]:.4g} or holds a negative value; values from 0 to 1 that sum to 1 were expected"
+            f"{sums[wrong[0]]:.4g} or has a negative value; values from 0 to 1 that sum to 1 were expected"
         )
     return labels_N, probabilities_NK
 
@@ -50,11 +50,11 @@ def checked_votes(
     """Votes and predictions as (N, K) float64.
 
     Raises:
-        MorphoscopeError: no galaxies, shapes that do not fit, values that are not finite.
+        MorphoscopeError: no galaxies, wrong shapes, values that are not finite.
     """
     targets_NK = np.asarray(targets_NK, np.float64)
     predictions_NK = np.asarray(predictions_NK, np.float64)
-    advice = "; leave galaxies without votes out"
+    advice = "; leave out galaxies without votes"
     for name, array, hint in (("votes", targets_NK, advice), ("predictions", predictions_NK, "")):
         check_shape(array, (len(targets_NK), len(columns)), name)
         bad = np.argwhere(~np.isfinite(array))
@@ -67,10 +67,10 @@ def checked_votes(
 
 
 def check_shape(array: np.ndarray, expected: tuple[int, int], name: str) -> None:
-    """Refuse an array without galaxies, or of another shape than (galaxies, outputs).
+    """Check that an array has the shape (galaxies, outputs) and at least one galaxy.
 
     Raises:
-        MorphoscopeError: as said.
+        MorphoscopeError: it does not.
     """
     if expected[0] == 0:
         raise MorphoscopeError("there are no galaxies to measure; a test set with at least one was expected")

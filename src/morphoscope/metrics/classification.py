@@ -1,9 +1,9 @@
-"""The scores of a classification, each with n and a 95 % interval, and the paired comparison of two.
+"""Classification scores with n and 95 % intervals, and paired comparison of two classifications.
 
 Shape letters: N galaxies, K classes, R resamples.
 
-A number is ``{"value", "low", "high"}`` with plain floats, ready for JSON. What is undefined is None with a
-``reason`` beside it; NaN never appears.
+A number is ``{"value", "low", "high"}`` with plain floats, ready for JSON. Undefined values are None with a
+``reason``, never NaN.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from morphoscope.metrics.checks import checked_classes
 from morphoscope.metrics.confusion import ClassCounts
 
 EXACT_BELOW = 25  # discordant galaxies; fewer are tested exactly
-_TINY = float(np.finfo(np.float32).eps)  # log loss of a certain and wrong prediction stays finite
+_TINY = float(np.finfo(np.float32).eps)  # keeps the log loss of a certain and wrong prediction finite
 
 
 def classification_metrics(
@@ -31,11 +31,11 @@ def classification_metrics(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Everything about N classified galaxies, JSON-able.
+    """All scores of N classified galaxies, JSON-able.
 
     Args:
         labels_N: true class indices, 0 to K − 1.
-        probabilities_NK: rows sum to 1; the class chosen is the first of the greatest.
+        probabilities_NK: rows sum to 1; the predicted class is the first with the highest probability.
         classes: K names in the order of the columns.
         bootstrap: resamples of the galaxies for the intervals (95 %, percentiles); 0: none.
         seed: of the resampling; the same seed pairs the resamples of two networks.
@@ -46,14 +46,14 @@ def classification_metrics(
         ``adaptive_ece`` (see calibration_error.py), ``log_loss`` (nats) and ``brier`` (Σ_k (p_k − y_k)², 0
         to 2, Brier 1950), each ``{"value", "low", "high"}``; ``per_class``, a list of ``{name, precision,
         recall, recall_low, recall_high (Wilson), f1, support, predicted}``; ``confusion`` (K×K counts, rows
-        the truth); ``reliability`` (bins); ``notes``, sentences on what these numbers cannot say.
+        the truth); ``reliability`` (bins); ``notes``, caveats as sentences.
 
         Macro averages follow scikit-learn with ``zero_division=0`` over the classes that occur in the truth
-        or among the predictions, so a class that is called but has no galaxy here counts as zero; ``notes``
-        names the classes without galaxies. In ``per_class`` what is 0/0 is None with a ``reason``.
+        or among the predictions, so a class that is predicted but has no galaxies counts as zero; ``notes``
+        names the classes without galaxies. In ``per_class``, 0/0 is None with a ``reason``.
 
     Raises:
-        MorphoscopeError: no galaxies, shapes that do not fit, labels outside 0 to K − 1, rows that are not
+        MorphoscopeError: no galaxies, wrong shapes, labels outside 0 to K − 1, rows that are not
             probabilities.
     """
     labels_N, probabilities_NK = checked_classes(labels_N, probabilities_NK, classes)
@@ -123,7 +123,7 @@ def per_class(confusion_KK: np.ndarray, classes: Sequence[str]) -> list[dict[str
             "predicted": called,
         }
         missing = ["the test set has no galaxy of this class"] if not truth else []
-        missing += ["no galaxy was given this class"] if not called else []
+        missing += ["the class was never predicted"] if not called else []
         if missing:
             row["reason"] = "; ".join(missing)
         rows.append(row)
@@ -136,8 +136,8 @@ def _notes(confusion_KK: np.ndarray, classes: Sequence[str]) -> list[str]:
     absent = [name for name, truth in zip(classes, counts.truth, strict=True) if not truth]
     if absent:
         notes.append(
-            f"the test set has no galaxy of {', '.join(absent)}: nothing is known about their recall, and "
-            "macro averages leave them out, or count a class as zero that some galaxy was given"
+            f"the test set has no galaxy of {', '.join(absent)}: their recall is unknown, and macro averages "
+            "leave them out, or count them as zero if they were predicted"
         )
     hits, count = int(counts.hits.sum()), int(counts.truth.sum())
     if hits in (0, count):
@@ -150,7 +150,7 @@ def _notes(confusion_KK: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 def _rank(probabilities_NK: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
-    """How many classes come before the true one, ties in the order of the classes as argmax breaks them."""
+    """How many classes rank before the true one; ties in the order of the classes, as in argmax."""
     truth = probabilities_NK[np.arange(len(labels_N)), labels_N][:, None]
     earlier = np.arange(probabilities_NK.shape[1]) < labels_N[:, None]
     return ((probabilities_NK > truth) | ((probabilities_NK == truth) & earlier)).sum(axis=1)
@@ -169,8 +169,8 @@ def compare_classifications(
 
     Args:
         truth_N: class indices.
-        first_N: the classes that the first network predicted.
-        second_N: those of the second.
+        first_N: the first network's predictions.
+        second_N: the second's.
         classes: K names.
         bootstrap: R, resamples of the galaxies.
         seed: of the resampling.
@@ -212,9 +212,9 @@ def _class_row(name: str, k: int, before: ClassCounts, after: ClassCounts) -> di
 def mcnemar(first_correct_N: np.ndarray, second_correct_N: np.ndarray) -> dict[str, Any]:
     """McNemar's test of two networks' accuracy on the same galaxies (McNemar 1947, Psychometrika 12, 153).
 
-    Only galaxies that exactly one of the two gets right tell them apart. Fewer than 25 of them: the exact
-    two-sided binomial test; else chi-square with one degree of freedom and the continuity correction of
-    Edwards 1948 (Psychometrika 13, 185): (|b − c| − 1)² / (b + c).
+    Only galaxies that exactly one of the two gets right count. Fewer than 25 of them: the exact two-sided
+    binomial test; else chi-square with one degree of freedom and the continuity correction of Edwards 1948
+    (Psychometrika 13, 185): (|b − c| − 1)² / (b + c).
 
     Returns:
         ``only_first`` (b), ``only_second`` (c), ``method`` ("exact" or "chi-square"), ``statistic`` (None for

@@ -1,16 +1,16 @@
-"""Sets of classes that hold the truth for a chosen share of galaxies, however good the network is.
+"""Conformal prediction sets: sets of classes that contain the truth for a chosen share of galaxies.
 
 Shape letters: N galaxies, K classes.
 
 Split conformal prediction with the score 1 − p(true class) of Sadinle, Lei & Wasserman 2019 (JASA 114, 223;
-"least ambiguous set-valued classifiers"): of all scores it gives the smallest sets. A set holds every class
-whose probability is at least a threshold that galaxies with known classes have set. One threshold for all
-classes holds the chosen coverage over all galaxies together (marginal); one for each class holds it within
-every class. Both assume that new galaxies are drawn as those galaxies were.
+"least ambiguous set-valued classifiers"): of all scores it gives the smallest sets. A set contains every
+class whose probability reaches a threshold, which is computed from galaxies with known classes. One threshold
+for all classes gives the chosen coverage over all galaxies (marginal); one per class gives it within every
+class. Both assume that new galaxies come from the same distribution.
 
-A network that is right more often than the chosen coverage leaves its hardest galaxies without any class.
-Such a set is filled with the most probable class, which can only cover more (the "accretive completion" of
-the same paper); both coverages are measured.
+If a network is right more often than the chosen coverage, the sets of its hardest galaxies are empty. Such a
+set is filled with the most probable class, which can only increase the coverage (the "accretive completion"
+of the same paper); both coverages are measured.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Scores = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class Sets:
-    """Which prediction sets a catalogue is to have.
+    """The prediction sets of a catalogue.
 
     Attributes:
-        coverage: share of galaxies whose set shall hold the truth.
+        coverage: share of galaxies whose set should contain the truth.
         per_class: within every class, and not only over all galaxies.
-        least_K: the probability from which a class belongs to the set.
+        least_K: the lowest probability at which a class belongs to the set.
     """
 
     coverage: float
@@ -44,7 +44,7 @@ class Sets:
 
     @property
     def description(self) -> str:
-        """What they are, for people."""
+        """One line for people."""
         where = "within every class" if self.per_class else "over all galaxies"
         return f"{self.coverage:g} {where}"
 
@@ -52,7 +52,7 @@ class Sets:
 def truth_probabilities(
     labels_N: np.ndarray, probabilities_NK: np.ndarray, classes: Sequence[str]
 ) -> dict[str, list[float]]:
-    """What thresholds are made from: the probability of the true class of every galaxy, class by class."""
+    """The probability of the true class of every galaxy, by class; thresholds are computed from these."""
     return {
         name: sorted(np.asarray(probabilities_NK)[np.asarray(labels_N) == k, k].astype(np.float64).tolist())
         for k, name in enumerate(classes)
@@ -60,7 +60,7 @@ def truth_probabilities(
 
 
 def check_coverage(coverage: float) -> float:
-    """The coverage itself.
+    """Check a coverage, and return it.
 
     Raises:
         UsageError: it is not between 0 and 1.
@@ -72,27 +72,27 @@ def check_coverage(coverage: float) -> float:
 
 
 def rank_of(count: int, coverage: float) -> int:
-    """Which of ``count`` scores, from the smallest, is the threshold: ⌈(count + 1) · coverage⌉.
+    """The rank, from the smallest, of the threshold among ``count`` scores: ⌈(count + 1) · coverage⌉.
 
-    Vovk, Gammerman & Shafer 2005; Sadinle et al. 2019. Beyond ``count`` there are too few
-    galaxies for the coverage, and every class belongs to every set.
+    Vovk, Gammerman & Shafer 2005; Sadinle et al. 2019. A rank above ``count`` means that there are too few
+    galaxies for the coverage: every class belongs to every set.
     """
-    return math.ceil(round((count + 1) * coverage, 9))  # 0.9 · 10 is 9, not a ninth digit above it
+    return math.ceil(round((count + 1) * coverage, 9))  # 0.9 · 10 is 9, whatever the rounding
 
 
 def least_probabilities(
     scores: Scores, classes: Sequence[str], coverage: float, *, per_class: bool
 ) -> np.ndarray:
-    """The probability from which a class belongs to the set, (K,) float64; 0: it always does.
+    """The lowest probability at which a class belongs to the set, (K,) float64; 0: it always does.
 
     Args:
         scores: class → probabilities of the truth, from :func:`truth_probabilities`.
         classes: K names in the order of the columns.
-        coverage: share of galaxies whose set shall hold the truth.
+        coverage: share of galaxies whose set should contain the truth.
         per_class: a threshold for each class instead of one for all.
 
     Raises:
-        MorphoscopeError: ``scores`` are of other classes.
+        MorphoscopeError: ``scores`` are of different classes.
         UsageError: ``coverage`` is not between 0 and 1.
     """
     check_coverage(coverage)
@@ -114,12 +114,12 @@ def _threshold(truth_probabilities: Sequence[float], coverage: float) -> float:
 
 
 def bare_sets(probabilities_NK: np.ndarray, least_K: np.ndarray) -> np.ndarray:
-    """Which classes are probable enough, (N, K) bool; rows may be empty."""
+    """Which classes reach the threshold, (N, K) bool; rows may be empty."""
     return np.asarray(probabilities_NK, np.float64) >= least_K
 
 
 def filled_sets(probabilities_NK: np.ndarray, least_K: np.ndarray) -> np.ndarray:
-    """The same, (N, K) bool; an empty set holds the most probable class."""
+    """The same, (N, K) bool, with empty sets filled by the most probable class."""
     sets = bare_sets(probabilities_NK, least_K)
     empty = np.flatnonzero(~sets.any(axis=1))
     sets[empty, np.asarray(probabilities_NK)[empty].argmax(axis=1)] = True

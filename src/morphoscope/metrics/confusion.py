@@ -2,8 +2,8 @@
 
 Shape letters: N galaxies, K classes, R resamples.
 
-scikit-learn computes the same for one set of labels (the tests hold the two against each other); the
-bootstrap needs them for every resample, and one formula for the value and its interval keeps both true.
+scikit-learn computes the same for one set of labels (the tests compare the two); the bootstrap needs them
+for every resample, and value and interval must come from the same formula.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """What precision and recall are made of; each array is (..., K), leading axes being resamples."""
+    """Counts for precision and recall; each array is (..., K), leading axes being resamples."""
 
     hits: np.ndarray
-    """Galaxies of the class that were called so."""
+    """Galaxies of the class that were predicted as it."""
     truth: np.ndarray
     """Galaxies of the class."""
     called: np.ndarray
-    """Galaxies that were called so."""
+    """Galaxies that were predicted as the class."""
 
     @staticmethod
     def columns(labels_N: np.ndarray, predicted_N: np.ndarray, classes: int) -> np.ndarray:
-        """Each galaxy's contribution as zeros and ones, (N, 3K): summed, :meth:`of_sums` reads them."""
+        """Each galaxy's contribution as zeros and ones, (N, 3K); :meth:`of_sums` takes their sum."""
         named = np.arange(classes)
         truth = labels_N[:, None] == named
         called = predicted_N[:, None] == named
@@ -39,28 +39,28 @@ class ClassCounts:
 
     @staticmethod
     def of_confusion(confusion_KK: np.ndarray) -> ClassCounts:
-        """From a confusion matrix, rows the truth, columns what the galaxies were called."""
+        """From a confusion matrix, rows the truth, columns the predictions."""
         confusion_KK = np.asarray(confusion_KK)
         return ClassCounts(np.diagonal(confusion_KK), confusion_KK.sum(axis=1), confusion_KK.sum(axis=0))
 
     @property
     def accuracy(self) -> np.ndarray:
-        """Share of galaxies called rightly, (...)."""
+        """Fraction of correct predictions, (...)."""
         return self.hits.sum(axis=-1) / self.truth.sum(axis=-1)
 
     @property
     def precision(self) -> np.ndarray:
-        """Hits over called, (..., K); 0 where no galaxy was called so."""
+        """Hits over predicted, (..., K); 0 where the class was never predicted."""
         return _ratio(self.hits, self.called)
 
     @property
     def recall(self) -> np.ndarray:
-        """Hits over truth, (..., K); 0 where the class has no galaxy."""
+        """Hits over truth, (..., K); 0 where the class has no galaxies."""
         return _ratio(self.hits, self.truth)
 
     @property
     def f1(self) -> np.ndarray:
-        """2 · hits over truth plus called, (..., K); 0 where both are none."""
+        """2 · hits over truth plus predicted, (..., K); 0 where both are 0."""
         return _ratio(2 * self.hits, self.truth + self.called)
 
     def averages(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The scores of predicted fractions, each with n and a 95 % interval, and the paired comparison of two.
+"""Scores of predicted vote fractions with n and 95 % intervals, and paired comparison of two networks.
 
 Shape letters: N galaxies, K answers, B bins, R resamples.
 
@@ -16,7 +16,7 @@ from morphoscope.metrics import calibration_error
 from morphoscope.metrics.bootstrap import resampled_sums, with_interval
 from morphoscope.metrics.checks import checked_votes
 
-_TINY = 1e-7  # a predicted fraction of 0 or 1 has a finite log loss
+_TINY = 1e-7  # keeps the log loss of a predicted 0 or 1 finite
 
 
 def regression_metrics(
@@ -31,7 +31,7 @@ def regression_metrics(
     """Errors of vote fractions, JSON-able.
 
     Args:
-        targets_NK: true fractions, finite (leave galaxies without votes out).
+        targets_NK: true fractions, finite (leave out galaxies without votes).
         predictions_NK: the network's fractions.
         columns: K answers' names.
         questions: question → names of its answers; None: no questions.
@@ -42,11 +42,11 @@ def regression_metrics(
         ``n``; ``rmse`` = sqrt(Σ se / (N·K)) exactly, over all galaxies at once and not batch by batch (`ng`,
         and the score of the Kaggle challenge), as ``{"value", "low", "high"}``; ``per_answer``, a list of
         ``{name, rmse, low, high, bias (mean of prediction − truth), spread (standard deviation of the truth:
-        the RMSE of answering with the mean)}``; ``per_question``, a list of ``{name, answers, rmse, low,
+        the RMSE of always predicting the mean)}``; ``per_question``, a list of ``{name, answers, rmse, low,
         high}``; ``notes`` (empty).
 
     Raises:
-        MorphoscopeError: no galaxies, shapes that do not fit, values that are not finite.
+        MorphoscopeError: no galaxies, wrong shapes, values that are not finite.
     """
     targets_NK, predictions_NK = checked_votes(targets_NK, predictions_NK, columns)
     count = len(targets_NK)
@@ -81,7 +81,7 @@ def regression_metrics(
 def fraction_log_losses(targets_NK: np.ndarray, predictions_NK: np.ndarray) -> np.ndarray:
     """−Σ_k [t_k ln p_k + (1 − t_k) ln(1 − p_k)] / K of each galaxy in nats, (N,) float64.
 
-    The cross-entropy of volunteers who choose answer k or do not.
+    The binary cross-entropy of each answer, averaged over the answers.
     """
     p = np.clip(np.asarray(predictions_NK, np.float64), _TINY, 1 - _TINY)
     t = np.asarray(targets_NK, np.float64)
@@ -96,13 +96,13 @@ def fraction_calibration(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """How far predicted fractions are from the true ones among galaxies predicted alike, JSON-able.
+    """Calibration of predicted fractions, JSON-able.
 
     Returns:
         ``n``; as ``{"value", "low", "high"}``
 
         - ``ece``: Σ_k Σ_b |Σ_{i in b} (p_ik − t_ik)| / (N·K), the calibration error of fractions (as Guo et
-          al. 2017, eq. 3, with the true fraction in place of right or wrong), the mean over the answers;
+          al. 2017, eq. 3, with the true fraction instead of right or wrong), the mean over the answers;
         - ``log_loss``: cross-entropy per answer in nats;
         - ``brier``: Σ (p − t)² / (N·K), the square of the RMSE;
 
@@ -110,7 +110,7 @@ def fraction_calibration(
         true fraction (without limits: the answers of one galaxy are not independent).
 
     Raises:
-        MorphoscopeError: no galaxies, shapes that do not fit, values that are not finite.
+        MorphoscopeError: no galaxies, wrong shapes, values that are not finite.
     """
     truth_NK, stated_NK = checked_votes(targets_NK, predictions_NK, columns)
     count, size = truth_NK.shape

@@ -1,7 +1,7 @@
-"""A recipe says everything a training needs.
+"""Recipes: everything a training needs, as data.
 
     fields.py    every field with its default and description, and values from text as ``--set`` gives them
-    recipe.py    the recipe: changed, compared, read and written
+    recipe.py    the recipe: change, compare, read and write it
     presets.py   recipes for a small machine
 
 A paper's row is a Python function that returns a :class:`Recipe`; a variant changes a base with

@@ -1,4 +1,4 @@
-"""The recipe: its parts together, changed, compared, read and written."""
+"""The recipe: all its parts; change, compare, read and write it."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
         got = "" if isinstance(first["input"], dict) else f" (got {_shown(first['input'])})"
         field = f"{where}: {path}" if path else where  # a rule between parts has no single field
         raise UsageError(f"{field}: {message}{got}") from error
-    except (RecursionError, TypeError) as error:  # nested too deeply, or with names that are no text
+    except (RecursionError, TypeError) as error:  # nested too deeply, or with keys that are not strings
         raise UsageError(f"{where}: a recipe has one level of parts with named fields") from error
 
 

@@ -1,4 +1,4 @@
-"""What a report is made from, read from a run and its store."""
+"""The data for a report, read from a run and its store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ReportContext:
-    """What a report is made from; ``missing`` lists in sentences what could not be found."""
+    """The data for a report; ``missing`` lists, as sentences, what could not be found."""
 
     run: Run
     metrics: dict[str, Any]

@@ -42,7 +42,7 @@ class Examples:
     rows: Mapping[str, Sequence[int]]
     """Title → rows of the store."""
     notes: Mapping[str, str]
-    """Title → what stands below it."""
+    """Title → text below it."""
     caption: str
 
 
@@ -190,7 +190,7 @@ def same_galaxies(predictions: pa.Table, store: Store) -> bool:
 
 
 def answer_texts(scheme: VoteFractions) -> dict[str, str]:
-    """What each answer column of a decision tree means, in a few words; empty without a tree."""
+    """Short text for each answer column of a decision tree; empty without a tree."""
     tree = scheme.decision_tree
     if tree is None:
         return {}

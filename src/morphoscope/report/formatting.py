@@ -73,7 +73,7 @@ def duration(seconds: Any) -> str:
 
 
 def moment(text: Any) -> str:
-    """An ISO date and time as 21 November 2026, 10:12 UTC; empty for nothing, unchanged if it is no date."""
+    """An ISO date and time as 21 November 2026, 10:12 UTC; empty for empty text, unchanged if not a date."""
     if not text:
         return ""
     try:
@@ -114,7 +114,7 @@ ERROR_DIGITS = 5
 
 
 def shown(value: float | None, metric: str, spread: float | None = None) -> str:
-    """A metric of a study: percent for shares, else with the digits that suit it."""
+    """A metric of a study: percent for shares, else a suitable number of digits."""
     if not known(value):
         return DASH
     if metric.startswith("support: "):

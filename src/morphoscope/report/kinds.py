@@ -119,7 +119,7 @@ class KindReport:
     # A terminal.
 
     def score_line(self, test: Mapping[str, Any]) -> str:
-        """The metric in a few words."""
+        """The metric as short text."""
         return f"{self.title} {plain(test[self.kind.metric], 4)}"
 
     def summary_lines(self, test: Mapping[str, Any]) -> list[str]:
@@ -217,7 +217,7 @@ class ClassReport(KindReport):
             figure=formatting.percent(value),
             label=f"accuracy on {galaxies} held out for the test",
             interval=f"95 % interval {between}" if between else "no interval was computed",
-            comparison=f"always answering with the commonest class: {formatting.percent(baseline)}"
+            comparison=f"always predicting the most common class: {formatting.percent(baseline)}"
             if baseline is not None
             else "",
             tiles=[
@@ -327,8 +327,8 @@ class VoteReport(KindReport):
         if test.get("per_answer"):
             page.section("answers", "Answer by answer")
             caption = (
-                "RMSE of each answer, with 95 % intervals; the orange mark is the RMSE of always answering "
-                f"with the mean. {n}"
+                "RMSE of each answer, with 95 % intervals; the orange mark is the RMSE of always predicting "
+                f"the mean. {n}"
             )
             page.chart("votes_per_answer", figures.votes_per_answer(test, texts), caption)
             page.table(vote_table(test["per_answer"], texts), folded="The same as a table")
@@ -382,9 +382,7 @@ class VoteReport(KindReport):
             figure=formatting.number(value, 4),
             label=f"RMSE of the vote fractions of {galaxies} held out for the test",
             interval=f"95 % interval {between}" if between else "no interval was computed",
-            comparison=f"always answering with the mean: {formatting.number(mean_rmse, 4)}"
-            if mean_rmse
-            else "",
+            comparison=f"always predicting the mean: {formatting.number(mean_rmse, 4)}" if mean_rmse else "",
             tiles=tiles,
         )
 
@@ -487,10 +485,10 @@ def _add_worst(page: Page, context: ReportContext, answers: Sequence[str], texts
     ]
     images = [store.images[error.row] for error in worst]
     cards = [
-        Picture(data_uri(image), f"galaxy {error.id}", words)
-        for image, error, words in zip(images, worst, lines, strict=True)
+        Picture(data_uri(image), f"galaxy {error.id}", text)
+        for image, error, text in zip(images, worst, lines, strict=True)
     ]
-    captions = ["\n".join(style.wrapped(line, 30, lines=2) for line in words) for words in lines]
+    captions = ["\n".join(style.wrapped(line, 30, lines=2) for line in text) for text in lines]
     caption = (
         f"The {len(worst)} test galaxies with the greatest RMSE over their own answers, and the answer with "
         "the largest error."

@@ -134,7 +134,7 @@ def add_maps(page: Page, context: ReportContext) -> None:
         explain = Explainer(Predictor(run, views=1))
         images = [store.images[row] for row in rows]
         found = [explain(images, method=method, target=target) for method in ("saliency", "gradcam")]
-    except MorphoscopeError:  # whose words may name folders, which a page that is shared should not
+    except MorphoscopeError:  # its message may name folders, which a shared page should not
         context.missing.append("There are no attribution maps; 'morphoscope explain' says why.")
         return
     page.section("maps", "Attribution maps")

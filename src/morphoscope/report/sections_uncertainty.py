@@ -43,7 +43,7 @@ def add_calibration(page: Page, context: ReportContext) -> None:
         return
     scheme = context.run.scheme
     votes = scheme.class_names is None
-    page.text(method_words(done, scheme.log_loss_unit))
+    page.text(method_text(done, scheme.log_loss_unit))
     if done["method"] == "none" and not votes:
         page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")
     elif "reliability" in done["after"]:
@@ -52,12 +52,12 @@ def add_calibration(page: Page, context: ReportContext) -> None:
     page.table(before_and_after_table(done))
     if sets := context.metrics.get("sets"):
         page.section("sets", "Prediction sets")
-        page.text(set_words(sets))
+        page.text(set_text(sets))
         page.table(set_table(sets))
         page.table(set_class_table(sets), folded="Class by class")
 
 
-def method_words(done: Mapping[str, Any], unit: str) -> str:
+def method_text(done: Mapping[str, Any], unit: str) -> str:
     """The chosen calibration, and why it was chosen."""
     galaxies = formatting.plural(done["galaxies"], "validation galaxy", "validation galaxies")
     tried = ", ".join(f"{name} {formatting.number(loss, 4)}" for name, loss in done["held_out"].items())
@@ -98,19 +98,19 @@ def before_and_after_table(done: Mapping[str, Any]) -> Table:
     )
 
 
-def set_words(sets: Mapping[str, Any]) -> str:
+def set_text(sets: Mapping[str, Any]) -> str:
     """What the prediction sets are."""
     galaxies = formatting.plural(sets["galaxies"], "validation galaxy", "validation galaxies")
-    asked = formatting.percent(sets["coverage"], 0)
-    words = (
-        f"A set holds every class that is probable enough for {asked} of galaxies like these to have their "
-        f"true class in it. The thresholds come from {galaxies} (split conformal prediction, score "
+    coverage = formatting.percent(sets["coverage"], 0)
+    text = (
+        f"A set contains every class that is probable enough for {coverage} of galaxies like these to have "
+        f"their true class in it. The thresholds come from {galaxies} (split conformal prediction, score "
         f"{sets['score']}); an empty set is filled with the most probable class."
     )
     if band := sets["marginal"]["expected"]:
         between = formatting.interval(band["low"], band["high"], as_percent=True)
-        words += f" With this many galaxies the coverage before filling is expected within {between} (95 %)."
-    return words
+        text += f" With this many galaxies the coverage before filling is expected within {between} (95 %)."
+    return text
 
 
 def set_table(sets: Mapping[str, Any]) -> Table:
@@ -131,7 +131,7 @@ def set_table(sets: Mapping[str, Any]) -> Table:
         )
     return Table(
         headings=[
-            "Promised",
+            "Coverage",
             "Truth in the set",
             "95 % interval",
             "Before filling",

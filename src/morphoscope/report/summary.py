@@ -1,6 +1,6 @@
-"""A report in words: its headline, facts about data, network and machine, and caveats.
+"""The text of a report: headline, facts about data, network and machine, and caveats.
 
-Caveats are what a reader should keep in mind without asking: small samples, missing parts, odd splits.
+Caveats are what a reader should know: small samples, missing parts, unusual splits.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def _about_data(run: Run, split: Split | None, store: Store | None) -> list[str]
     notes = []
     if run.header.store.source == "simulator":
         notes.append(
-            "The galaxies are simulated. The numbers say how well the network knows simulated "
-            "galaxies; they say nothing yet about real images."
+            "The galaxies are simulated. The numbers show how well the network classifies simulated "
+            "galaxies; they say nothing about real images."
         )
     name = run.recipe.data.split
     if name != KEEPS_TOGETHER and "/" not in name and not name.endswith((".json", ".yaml")):
         notes.append(
-            f"The split “{name}” does not keep images of the same piece of sky together, so a galaxy may "
-            "be in training and in test; “morphoscope data audit” counts such pairs."
+            f"The split “{name}” does not keep images of the same region of sky together, so a galaxy may "
+            "be in both training and test; “morphoscope data audit” counts such pairs."
         )
     if split is not None and len(split.test) and np.isin(split.test, split.validation).any():
         notes.append(
@@ -81,8 +81,8 @@ def _about_test(test: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:].rstrip(".") + "."
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def _about_classes(test: Mapping[str, Any]) -> list[str]:
@@ -118,8 +118,8 @@ def _about_training(run: Run, metrics: Mapping[str, Any], history: Mapping[str, 
         notes.append("There was no validation split; the weights are those of the last epoch.")
     elif training.restore_best and metrics.get("validation"):
         notes.append(
-            "The kept epoch was chosen by the validation galaxies, so their scores are slightly too good; "
-            "the test galaxies chose nothing."
+            "The epoch was chosen on the validation galaxies, so their scores are slightly too good; the "
+            "test galaxies were not used for any choice."
         )
     if (metrics.get("calibration") or {}).get("method", "none") != "none":
         notes.append(
@@ -314,8 +314,8 @@ def _python(environment: Mapping[str, Any]) -> str:
     return f"Python {environment['python']}" if environment.get("python") else ""
 
 
-def _if_known(value: Any, words: Any) -> str:
-    return words(value) if formatting.known(value) else ""
+def _if_known(value: Any, as_text: Any) -> str:
+    return as_text(value) if formatting.known(value) else ""
 
 
 def commands(run: Run) -> str:

@@ -32,12 +32,12 @@ class Table:
     """Headings, rows of cells and a caption.
 
     Args:
-        headings: one a column.
+        headings: one per column.
         rows: cells as text, as many as headings.
-        text_columns: columns that hold words and not numbers (aligned to the left).
-        caption: what it is, with n.
-        totals: how many rows at the end are sums or means, set apart by a line.
-        code_columns: columns in a typewriter face.
+        text_columns: columns of text rather than numbers (left-aligned).
+        caption: of the table, with n.
+        totals: number of rows at the end that are sums or means, separated by a line.
+        code_columns: columns in a monospaced font.
     """
 
     headings: Sequence[str]
@@ -132,13 +132,13 @@ def class_table(test: Mapping[str, Any]) -> Table:
 
 
 def vote_table(rows: Sequence[Mapping[str, Any]], texts: Mapping[str, str] | None = None) -> Table:
-    """RMSE with interval of each question or answer; bias and the RMSE of the mean where given."""
+    """RMSE with interval of each question or answer; bias and the RMSE of the mean if available."""
     with_bias = any("bias" in row for row in rows)
     cells = []
     for row in rows:
-        words = (texts or {}).get(row["name"], "")
+        meaning = (texts or {}).get(row["name"], "")
         cell = [
-            f"{row['name']}  {words}".strip(),
+            f"{row['name']}  {meaning}".strip(),
             formatting.number(row.get("rmse"), 4),
             formatting.interval(row.get("low"), row.get("high"), 4) or formatting.DASH,
         ]

@@ -1,12 +1,12 @@
-"""The run: a folder with everything that a training made, readable without pickle.
+"""The run: a folder with everything a training produced, readable without pickle.
 
 ::
 
     run.yaml              the header: label scheme, the store's images, state, versions
     recipe.yaml           the resolved recipe; can be run again
-    split.json            which galaxies were trained on, validated on, held out
+    split.json            training, validation and test galaxies
     weights.safetensors   the network
-    history.csv           one row an epoch
+    history.csv           one row per epoch
     calibration.json      corrections of the predictions, fitted to the validation galaxies
     reference.safetensors the distribution of the training galaxies' features
     metrics.json          test and validation results
@@ -175,14 +175,14 @@ class Run:
         return load_split(self.path / "split.json", store)
 
     def store(self) -> Store:
-        """The store this run was trained on, if it is still where it was.
+        """The store this run was trained on, if it has not moved.
 
         Raises:
-            UsageError: it is not there any more, or the run was published without its location.
+            UsageError: it is gone, or the run was published without its location.
         """
         if not self.header.store.path:
             raise UsageError(
-                f"{self.path} does not say where its training galaxies are, as published runs do not; give "
+                f"{self.path} does not record where its training galaxies are (published runs do not); give "
                 "the store with --store"
             )
         return open_store(self.header.store.path)
@@ -239,7 +239,7 @@ def write_header(path: Path, header: Header) -> None:
 
 
 def store_facts(store: Store) -> StoreFacts:
-    """The facts about a store that its run keeps."""
+    """The facts about a store that a run records."""
     meta = store.meta
     return StoreFacts(
         name=store.path.resolve().name,

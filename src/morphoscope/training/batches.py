@@ -1,4 +1,4 @@
-"""Batches of a training: augmented ones to learn from and plain ones for validation.
+"""Training batches with augmentation, and validation batches without.
 
 On a CPU the loader's threads warp each image with OpenCV. On a GPU they only gather stored images, and the
 whole batch is warped there.
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class EpochOfBatches(Callback):
-    """Tells the loader which epoch begins: order and augmentation follow from it."""
+    """Sets the loader's epoch, which determines order and augmentation."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
@@ -36,7 +36,7 @@ class EpochOfBatches(Callback):
 
 @dataclass(frozen=True)
 class TrainingBatches:
-    """The training loader, and the callback that tells it the epoch."""
+    """The training loader, and the callback that sets its epoch."""
 
     batches: Batches
     callback: Callback

@@ -105,22 +105,22 @@ class Epochs(Callback):
     def _report(self, row: dict[str, float], task: GalaxyTask, *, stopped: bool) -> None:
         last = self.training.epochs
         metric = task.scheme.metric
-        words = [
+        parts = [
             f"epoch {row['epoch']:.0f}/{last}",
             f"loss {row['train_loss']:.4f}",
             f"{metric} {row['train_metric']:.4f}",
         ]
         if self.validated:
-            words.append(f"validation loss {row['validation_loss']:.4f}")
-            words.append(f"{metric} {row['validation_metric']:.4f}")
-        words.append(f"{row['seconds']:.1f} s")
+            parts.append(f"validation loss {row['validation_loss']:.4f}")
+            parts.append(f"{metric} {row['validation_metric']:.4f}")
+        parts.append(f"{row['seconds']:.1f} s")
         if stopped:
-            words.append(f"stopping: no better epoch since {self.best_epoch}")
-        note("  ".join(words))
+            parts.append(f"stopping: no better epoch since {self.best_epoch}")
+        note("  ".join(parts))
 
 
 class KeptSignals(Callback):
-    """Leaves SIGTERM and SIGUSR1 with whoever handled them before Lightning took them over.
+    """Restores the handlers of SIGTERM and SIGUSR1 that Lightning replaces.
 
     Lightning's handler for SIGTERM waits for the other processes of a training, which may be gone.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints of an unfinished training: whole or not there, whatever happens while they are written."""
+"""Atomic checkpoints of an unfinished training."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ NEEDED = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimi
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes beside the checkpoint and renames, so that a kill or a full disk leaves the last whole one.
+    """Writes to a temporary file beside the checkpoint and renames it, so that a kill or a full disk leaves
+    the last complete one.
 
-    Lightning itself writes into the system's temporary folder and moves the file from there, which between
-    two disks is a copy that can be cut short.
+    Lightning writes to the system's temporary folder and moves the file, which across disks is a copy that
+    can be interrupted.
     """
 
     def save_checkpoint(
@@ -68,6 +69,6 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 def _damaged(path: str | os.PathLike[str], reason: str) -> MorphoscopeError:
     return MorphoscopeError(
-        f"{path} is damaged ({reason}); delete it and run the same command with --resume, which then begins "
-        "with the first epoch again"
+        f"{path} is damaged ({reason}); delete it and run the same command with --resume, which then starts "
+        "from the first epoch"
     )

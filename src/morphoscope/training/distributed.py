@@ -1,4 +1,4 @@
-"""Training in the processes that torchrun starts: one gradient, one history, one run folder.
+"""Distributed training with torchrun: one gradient, one history, one run folder.
 
 Every process builds the same network and takes its share of each batch (``training.batch`` is the number of
 galaxies of all processes together), so a training sees the same galaxies in the same steps whatever the
@@ -29,7 +29,7 @@ _SHARED = "every process of the training raised this error"
 def joined() -> Iterator[Process | None]:
     """Connect the processes of torchrun; yields this one, or None if it is the only one.
 
-    Ranks other than 0 print nothing meanwhile.
+    Ranks other than 0 print nothing inside the block.
 
     Raises:
         MorphoscopeError: another process has ended.
@@ -52,8 +52,8 @@ def joined() -> Iterator[Process | None]:
         if not _lost(error):
             raise
         raise MorphoscopeError(
-            "another process of this training has ended, so this one ends too; the training is kept up to "
-            "its last whole epoch. Run the same command with --resume"
+            "another process of this training has ended, so this one ends too; the training is saved up to "
+            "its last complete epoch. Run the same command with --resume"
         ) from error
     finally:
         progress.silent = silent
@@ -121,7 +121,7 @@ def check_shares(process: Process | None, *, batch: int, training: int, validati
     """Refuse more processes than there are galaxies to share.
 
     Raises:
-        UsageError: a process would get fewer than two galaxies of a step, or none of the validation.
+        UsageError: a process would get fewer than two galaxies per step, or no validation galaxies.
     """
     if process is None:
         return
@@ -143,7 +143,7 @@ def part_of(process: Process | None) -> tuple[int, int]:
 
 
 def own_rows(rows: np.ndarray, process: Process | None) -> np.ndarray:
-    """Every n-th row, from the process's rank on: each row in exactly one process."""
+    """Every n-th row, starting at the process's rank: each row belongs to exactly one process."""
     rank, count = part_of(process)
     return rows[rank::count]
 
@@ -179,16 +179,16 @@ def first_not_finite(loss: torch.Tensor, rows: torch.Tensor, shown: int = 5) -> 
     Args:
         loss: a scalar of this process.
         rows: table rows of this process's batch.
-        shown: how many rows to give.
+        shown: how many rows to return.
     """
     bad = not bool(torch.isfinite(loss))
     own = rows[:shown].tolist()
     if not is_shared():
         return own if bad else None
-    said = torch.full((1 + shown,), -1, dtype=torch.int64)
-    said[0] = int(bad)
-    said[1 : 1 + len(own)] = torch.tensor(own)
-    said = said.to(loss.device)
-    everyone = [torch.empty_like(said) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(everyone, said)
-    return next((each[1:][each[1:] >= 0].tolist() for each in everyone if each[0]), None)
+    message = torch.full((1 + shown,), -1, dtype=torch.int64)
+    message[0] = int(bad)
+    message[1 : 1 + len(own)] = torch.tensor(own)
+    message = message.to(loss.device)
+    messages = [torch.empty_like(message) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(messages, message)
+    return next((each[1:][each[1:] >= 0].tolist() for each in messages if each[0]), None)

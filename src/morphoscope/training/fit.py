@@ -80,14 +80,14 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
         if not _disk_is_full(error) or not (out / "run.yaml").is_file():
             raise
         raise MorphoscopeError(
-            f"{out}: the disk is full; the training is kept up to its last whole epoch. Free some room, then "
-            "run the same command with --resume"
+            f"{out}: the disk is full; the training is saved up to its last complete epoch. Free some space, "
+            "then run the same command with --resume"
         ) from error
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that a training needs, made before anything is written."""
+    """Everything a training needs, prepared before anything is written."""
 
     recipe: Recipe
     store: Store
@@ -109,7 +109,7 @@ def _fit(
             process, lambda: held.enter_context(claimed(out, recipe, store, resume=resume))
         )
         if state == "finished":
-            note(f"{out} is finished already")
+            note(f"{out} is already finished")
             return open_run(out)
         plan = distributed.in_every_process(process, lambda: _plan(recipe, store, out, process))
         header = distributed.on_rank_0(
@@ -199,20 +199,20 @@ def _run_lightning(
     last = out / RESUME / "last.ckpt"
     try:
         trainer.fit(task, training.batches, validation, ckpt_path=str(last) if last.is_file() else None)
-    except SystemExit:  # Lightning's answer to Ctrl-C
+    except SystemExit:  # Lightning's reaction to Ctrl-C
         raise KeyboardInterrupt from None
     except (RuntimeError, MemoryError) as error:
         if not _memory_is_full(error):
             raise
         raise MorphoscopeError(
             f"{recipe.model.name} with training.batch={recipe.training.batch} at augment.size="
-            f"{recipe.augment.size} does not fit the memory of the {device.type}; set training.batch lower "
-            f"(the learning rate may need to follow it), or augment.size, then train into another folder"
+            f"{recipe.augment.size} does not fit in the memory of the {device.type}; lower training.batch "
+            f"(and perhaps the learning rate) or augment.size, then train into another folder"
         ) from error
 
 
 def _forked_devices() -> list[int]:
-    """The GPUs whose random numbers a training changes; the caller's own continue as they were."""
+    """The GPUs whose random state is to be restored after the training."""
     device = best_device()
     return [device.index or 0] if device.type == "cuda" else []
 
@@ -231,7 +231,7 @@ def _disk_is_full(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def _kept_signals() -> Iterator[None]:
-    """Give the handlers of Ctrl-C and of a polite kill back: Lightning changes both."""
+    """Restore the handlers of SIGINT and SIGTERM, which Lightning replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -247,7 +247,7 @@ def _kept_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Hide Lightning's banners, and its hints about data loaders of its own."""
+    """Hide Lightning's banners and its hints about data loaders."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

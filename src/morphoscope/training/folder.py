@@ -1,4 +1,4 @@
-"""The run folder of a training: claimed by one process, begun, resumed, finished."""
+"""The run folder during training: locked by one process, started, resumed, finished."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ State = Literal["new", "begun", "finished"]
 
 @contextlib.contextmanager
 def claimed(out: Path, recipe: Recipe, store: Store, *, resume: bool) -> Iterator[State]:
-    """Lock a run folder for this process, and yield what is in it.
+    """Lock a run folder for this process, and yield its state.
 
     A folder in which nothing was trained counts as new: a training that was killed before its header was
-    written can be begun again, with or without ``resume``. A process that fails that early leaves nothing
+    written can be started again, with or without ``resume``. A process that fails that early leaves nothing
     behind.
 
     Args:
@@ -48,7 +48,7 @@ def claimed(out: Path, recipe: Recipe, store: Store, *, resume: bool) -> Iterato
         resume: continue what is there.
 
     Raises:
-        UsageError: the folder holds something else, another process is training into it, there is nothing to
+        UsageError: the folder contains something else, another process is training in it, there is nothing to
             resume, or the recipe or the store differ from those of the interrupted training.
     """
     _check(out, resume=resume)
@@ -71,7 +71,7 @@ def claimed(out: Path, recipe: Recipe, store: Store, *, resume: bool) -> Iterato
 
 
 def _check(out: Path, *, resume: bool) -> None:
-    """Refuse folders that are not a training's, before anything is written."""
+    """Refuse folders that are not of a training, before anything is written."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(
             f"{out} is a {'link' if out.is_symlink() else 'file'}; a folder to create was expected"
@@ -82,16 +82,16 @@ def _check(out: Path, *, resume: bool) -> None:
     if (out / "run.yaml").is_file():
         if not resume:
             raise UsageError(
-                f"{out} holds a training already; continue it with --resume, or train into another folder"
+                f"{out} already contains a training; continue it with --resume, or choose another folder"
             )
     elif not _nothing_trained(out):
-        raise UsageError(f"{out} exists already and holds no training; train into another folder")
+        raise UsageError(f"{out} exists already and is not a training; choose another folder")
     elif resume and not (out / RESUME).is_dir():
-        raise UsageError(f"{out} holds no training to resume; leave --resume out to start one")
+        raise UsageError(f"{out} has no training to resume; start one without --resume")
 
 
 def _nothing_trained(out: Path) -> bool:
-    """Whether a folder is absent, empty, or only begun: the folder with the lock is the first thing in it."""
+    """Whether a folder is absent, empty, or has only files from before the header (the lock comes first)."""
     with files.explained_os_errors(out):
         names = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
     if not names:
@@ -104,7 +104,7 @@ def _nothing_trained(out: Path) -> bool:
 
 
 def _forget(out: Path) -> None:
-    """Remove what a training wrote that did not come to its header."""
+    """Remove the files of a training that did not get as far as its header."""
     for name in BEGUN:
         (out / name).unlink(missing_ok=True)
     for name in (*BEGUN, "run.yaml"):
@@ -114,16 +114,16 @@ def _forget(out: Path) -> None:
 def _state(out: Path, *, resume: bool) -> State:
     if not (out / "run.yaml").is_file():
         return "new"
-    if not resume:  # another process began while this one waited for the lock
+    if not resume:  # another process started while this one waited for the lock
         raise UsageError(
-            f"{out} holds a training already; continue it with --resume, or train into another folder"
+            f"{out} already contains a training; continue it with --resume, or choose another folder"
         )
     return "finished" if open_run(out, unfinished=True).header.state == "finished" else "begun"
 
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Hold the lock of a run folder until the block or the process ends, in whatever way."""
+    """Hold the lock of a run folder until the block or the process ends, however it ends."""
     finished = (out / "run.yaml").is_file() and not (out / RESUME).is_dir()
     if finished and open_run(out, unfinished=True).header.state == "finished":
         yield
@@ -138,7 +138,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _lock(out: Path) -> IO[str] | None:
-    """The open file that is the lock; None where the system has no such locks."""
+    """The open lock file; None if the system has no such locks."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -150,7 +150,7 @@ def _lock(out: Path) -> IO[str] | None:
     except BlockingIOError as error:
         lock.close()
         raise UsageError(
-            f"{out}: another process is training into this folder; wait for it, or train into another folder"
+            f"{out}: another process is training in this folder; wait for it, or choose another folder"
         ) from error
     except OSError:  # a file system without locks
         lock.close()
@@ -159,7 +159,7 @@ def _lock(out: Path) -> IO[str] | None:
 
 
 def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
-    """Refuse to resume a training with another recipe or other galaxies.
+    """Refuse to resume a training with a different recipe or different galaxies.
 
     Raises:
         UsageError: they differ; the fields are named.
@@ -167,8 +167,8 @@ def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
     changed = differences(Recipe.from_yaml(out / "recipe.yaml"), recipe)
     if changed:
         raise UsageError(
-            f"{out} was begun with another recipe ({'; '.join(changed)}); resume with the same settings, or "
-            "train into another folder"
+            f"{out} was started with another recipe ({'; '.join(changed)}); resume with the same settings, "
+            "or choose another folder"
         )
     header = open_run(out, unfinished=True).header
     now = store_facts(store)
@@ -176,13 +176,13 @@ def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
         before, after = getattr(header.store, name), getattr(now, name)
         if before != after:
             raise UsageError(
-                f"{out} was begun with another store ({name} was {before} and is {after} in {store.path}); "
-                "resume with the same store, or train into another folder"
+                f"{out} was started with another store ({name} was {before} and is {after} in {store.path}); "
+                "resume with the same store, or choose another folder"
             )
     if header.scheme != store.need_scheme().with_outputs(recipe.model.votes):
         raise UsageError(
-            f"{out} was begun with the labels '{header.scheme.name}' and {store.path} holds others "
-            f"('{store.need_scheme().name}'); resume with the same store, or train into another folder"
+            f"{out} was started with the labels '{header.scheme.name}' and {store.path} has others "
+            f"('{store.need_scheme().name}'); resume with the same store, or choose another folder"
         )
 
 
@@ -196,7 +196,7 @@ def begin(
     origin: str,
     hub: HubBackbone | None,
 ) -> Header:
-    """Write split, recipe and, last, the header: from then on a training that is stopped can be resumed."""
+    """Write split, recipe and, last, the header: from then on a stopped training can be resumed."""
     from morphoscope.version import __version__
 
     header = Header(
@@ -219,7 +219,7 @@ def begin(
 def finish(
     header: Header, task: GalaxyTask, epochs: Epochs, recipe: Recipe, out: Path, started: float
 ) -> None:
-    """Write the weights that are kept, and how they were made; the run is finished and can be opened."""
+    """Write the final weights and their provenance; the run is then finished and can be opened."""
     weights: dict[str, torch.Tensor] = task.deployed.state_dict()
     best_epoch = int(epochs.rows[-1]["epoch"])
     if recipe.training.restore_best and epochs.best_weights:

@@ -28,13 +28,13 @@ def split_of(recipe: Recipe, store: Store, out: Path) -> Split:
 
 
 def training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
-    """The rows of one epoch, limited and oversampled as the recipe asks (after the split, never before)."""
+    """The rows of one epoch, limited and oversampled by the recipe (after the split, never before)."""
     rows = split.train
     if recipe.data.limit is not None and recipe.data.limit < len(rows):
         chosen = np.random.default_rng(recipe.seed).permutation(len(rows))[: recipe.data.limit]
         rows = rows[np.sort(chosen)]
     if len(rows) < 2:
-        raise MorphoscopeError(f"{store.path}: {len(rows)} galaxies to train on; at least two are needed")
+        raise MorphoscopeError(f"{store.path}: {len(rows)} training galaxies; at least two are needed")
     if recipe.data.balance in ("oversample", "square-root"):
         strength = 1.0 if recipe.data.balance == "oversample" else 0.5
         rows = oversample(rows, _class_labels(store)[rows], recipe.seed, strength)
@@ -80,7 +80,7 @@ def check_crop(recipe: Recipe, store: Store) -> None:
 
 
 def loss_weights(recipe: Recipe, store: Store, split: Split) -> torch.Tensor | None:
-    """(K,) float32 weights of the classes in the loss; None where the recipe asks for none."""
+    """(K,) float32 class weights for the loss; None if the recipe has none."""
     if recipe.data.balance != "class-weights":
         return None
     labels = _class_labels(store)[split.train]
@@ -90,5 +90,5 @@ def loss_weights(recipe: Recipe, store: Store, split: Split) -> torch.Tensor | N
 def _class_labels(store: Store) -> np.ndarray:
     scheme = store.need_scheme()
     if scheme.class_names is None:
-        raise UsageError(f"data.balance needs a store with classes; this one holds {scheme.noun}")
+        raise UsageError(f"data.balance needs classes as labels; this store has {scheme.noun}")
     return store.targets()

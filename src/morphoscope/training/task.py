@@ -26,11 +26,10 @@ CHECK_EVERY = 20  # steps between checks of the loss on a GPU: each check waits 
 
 
 class MeanLoss(Metric):
-    """Mean of a loss over galaxies; not finite once it was.
+    """Mean of a loss over galaxies; once not finite, it stays so.
 
-    Not torchmetrics' ``MeanMetric``: only its option ``nan_strategy="disable"`` lets a loss that is not
-    finite through, and with that it ignores the weights (1.9.0), so a small last batch counted as a
-    whole one.
+    Not torchmetrics' ``MeanMetric``: it keeps a loss that is not finite only with ``nan_strategy="disable"``,
+    and then it ignores the weights (1.9.0), so that a small last batch counts as a full one.
     """
 
     total: torch.Tensor
@@ -47,7 +46,7 @@ class MeanLoss(Metric):
         self.count += galaxies
 
     def compute(self) -> torch.Tensor:
-        """The mean so far; of no galaxies 0."""
+        """The mean so far; 0 without galaxies."""
         return self.total / self.count.clamp(min=1)
 
 
@@ -76,16 +75,16 @@ class EpochMetrics(torch.nn.Module):
 
 
 class GalaxyTask(LightningModule):
-    """Trains a network on batches of galaxies as a recipe says.
+    """Trains a network on batches of galaxies according to a recipe.
 
     Args:
-        network: what is trained; held as ``self.network``.
+        network: the network to train, available as ``self.network``.
         scheme: what the labels mean.
         recipe: how to train.
-        class_weights: (K,) weights of the classes in the loss, or None.
+        class_weights: (K,) class weights for the loss, or None.
 
     Attributes:
-        batch_total: galaxies of a step in all processes that train together; 0: only one process trains.
+        batch_total: galaxies per step of all processes together; 0: there is only one process.
     """
 
     batch_total: int = 0
@@ -225,11 +224,11 @@ class GalaxyTask(LightningModule):
             error = MorphoscopeError(
                 f"the loss is not finite in epoch {self.current_epoch + 1}, step {step + 1} (learning rate "
                 f"{rate:.2g}, table rows {rows}, ...); lower optimiser.lr, set optimiser.clip{in_full}, or "
-                "check these galaxies. The weights of the last whole epoch are kept"
+                "check these galaxies. The weights of the last complete epoch are kept"
             )
             raise shared(error)
 
 
 def _compiles(recipe: Recipe) -> bool:
-    asked = recipe.training.compile
-    return torch.cuda.is_available() if asked is None else asked
+    choice = recipe.training.compile
+    return torch.cuda.is_available() if choice is None else choice

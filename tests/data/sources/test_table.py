@@ -131,7 +131,7 @@ def test_own_classes_and_labels_outside_them(folder: Path):
     path = write_csv(folder)
     store = ingest_table(path, folder / "s", label_column="kind", classes=["spiral", "ring", "edge-on"])
     assert store.targets().tolist() == [0, 1, 0, 2, 1, 0]
-    with pytest.raises(MorphoscopeError, match=r"galaxy 104 has label 'edge-on', which is no class"):
+    with pytest.raises(MorphoscopeError, match=r"galaxy 104 has label 'edge-on', which is not a class"):
         ingest_table(path, folder / "t", label_column="kind", classes=["spiral", "ring"])
     with pytest.raises(UsageError, match="--classes needs --label-column"):
         ingest_table(path, folder / "t", classes=["spiral", "ring"])

@@ -35,7 +35,7 @@ def votes_per_question(metrics: Mapping[str, Any]) -> Figure:
 
 @style.styled
 def votes_per_answer(metrics: Mapping[str, Any], texts: Mapping[str, str] | None = None) -> Figure:
-    """RMSE of each answer with its 95 % interval, beside the RMSE of always answering with the mean.
+    """RMSE of each answer with its 95 % interval, beside the RMSE of always predicting the mean.
 
     Args:
         metrics: as from ``regression_metrics``: ``per_answer`` (``name``, ``rmse``, ``low``, ``high``,
@@ -80,7 +80,7 @@ def _bars(
     axes.errorbar(values, place, xerr=errors, fmt="none", ecolor=style.INK, elinewidth=0.8)
     if spread:
         means = np.array([row.get("spread") for row in rows], float)
-        label = "RMSE of always answering with the mean"
+        label = "RMSE of always predicting the mean"
         axes.plot(means, place, "|", color=style.SERIES[1], markersize=7, markeredgewidth=1.4, label=label)
     overall = formatting.value_of(metrics, "rmse")
     if formatting.known(overall):
