@@ -63,9 +63,9 @@ class Temperature(Correction, frozen=True):
 
     def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
         """Scaled probabilities: a temperature above 1 makes them less confident, below 1 more."""
-        from scipy.special import softmax
-
-        return softmax(_logarithms(predictions_NK) / self.temperature, axis=1).astype(np.float32)
+        logarithms_NK = _logarithms(predictions_NK) / self.temperature
+        shares_NK = np.exp(logarithms_NK - logarithms_NK.max(axis=1, keepdims=True))
+        return (shares_NK / shares_NK.sum(axis=1, keepdims=True)).astype(np.float32)
 
     @property
     def description(self) -> str:
@@ -204,9 +204,10 @@ class BetaCurve(BaseModel):
 
     def __call__(self, stated_N: np.ndarray) -> np.ndarray:
         """Corrected fractions in (0, 1), (N,) float64."""
-        from scipy.special import expit
-
-        return expit(_beta_terms(stated_N) @ (self.a, self.b, self.c))
+        logits_N = _beta_terms(stated_N) @ (self.a, self.b, self.c)
+        return np.exp(
+            -np.logaddexp(0.0, -logits_N)
+        )  # without scipy: its import takes longer than a catalogue
 
 
 class IsotonicCurve(BaseModel):

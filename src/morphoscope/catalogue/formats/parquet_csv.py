@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
-from morphoscope.catalogue.formats.table_schema import Extent, described, shape_of
+from morphoscope.catalogue.formats.table_schema import Extent, described, ecsv_header, shape_of
 from morphoscope.errors import UsageError
 from morphoscope.progress import note
 
@@ -106,9 +106,7 @@ def bytes_of_a_row(schema: pa.Schema, extent: Extent) -> int:
 
 def for_astropy(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> dict[str, str]:
     """The keys under which ``astropy.table.Table.read`` finds units, descriptions and lengths of texts."""
-    from astropy.table import meta
-
-    lines = meta.get_yaml_from_table(described(schema, provenance))
+    lines = ecsv_header(schema, provenance)
     lengths = {f"table::len::{name}": str(max(1, width)) for name, width in extent.widths.items()}
     return {"table_meta_yaml": "\n".join(lines)} | lengths
 
