@@ -144,7 +144,7 @@ def _install(base):
     if base:
         _run(
             "installing what predicts and draws (the first time: about %s to download)" % BASE_DOWNLOAD,
-            uv + asked + ["--extra", "report", "hatchling", "editables"],
+            uv + asked + ["--extra", "detect", "--extra", "report", "hatchling", "editables"],
         )
     else:
         _run(

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import morphoscope as ms
@@ -14,7 +15,10 @@ from morphoscope import cli, extras
 from morphoscope.extras import EXTRA_OF, MissingExtra, missing_extra, need
 
 ROOT = Path(__file__).resolve().parents[1]
-DISTRIBUTION = {"sklearn": "scikit-learn"}  # where the package is imported by another name
+DISTRIBUTION = {
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+}  # imported → installed
 
 
 @pytest.fixture
@@ -59,6 +63,12 @@ def test_every_package_of_an_extra_is_known():
     }
 
 
+def _detect(out: Path) -> None:
+    from morphoscope.catalogue.detection.detect import detect_sources
+
+    detect_sources(np.zeros((32, 32, 3), np.uint8))
+
+
 def _models(out: Path) -> None:
     from morphoscope.studies.listing import describe_recipes
 
@@ -89,6 +99,7 @@ def _report(out: Path) -> None:
         (lambda out: ms.simulate(out, 3, 32), "simulate"),
         (lambda out: ms.study("fu", out, out), "train"),
         (lambda out: ms.load("hf-hub:someone/galaxies"), "hub"),
+        (_detect, "detect"),
         (_models, "train"),
         (_fetch, "train"),
         (_sheet, "report"),

@@ -1,6 +1,6 @@
 """A complete example, offline, on one small machine.
 
-The packaged network classifies real sky first, which takes no more than the base installation; then it is
+The packaged network classifies real sky first, which takes no torch; then it is
 fine-tuned on a new question that it was never trained for: which way do a galaxy's arms wind?
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from morphoscope import files
 from morphoscope.errors import UsageError
-from morphoscope.extras import DRAWING, TRAINING, need
+from morphoscope.extras import DETECTION, DRAWING, TRAINING, need
 from morphoscope.packaged import DEFAULT
 from morphoscope.progress import note
 
@@ -59,7 +59,7 @@ def run_demo(
     from morphoscope import api
 
     started = time.monotonic()
-    need(DRAWING, "report", "the demo")
+    need((*DETECTION, *DRAWING), "detect,report", "the demo")
     if out.is_file():
         raise UsageError(f"{out} is a file; a folder to make was expected")
     if overwrite:

@@ -1,6 +1,6 @@
 """Packages that only some work needs: the extras of an installation.
 
-The base predicts, detects, evaluates, converts and finds similar galaxies. Work beyond that asks
+The base predicts, evaluates, converts and finds similar galaxies. Work beyond that asks
 :func:`need` for its packages before it begins, so that what is missing is one sentence and not a traceback.
 """
 
@@ -15,6 +15,8 @@ TRAINING = ("torch", "timm", "lightning", "torchmetrics", "sklearn")
 """What training and whatever trains cannot do without."""
 DRAWING = ("matplotlib", "jinja2")
 """What figures and reports are made with."""
+DETECTION = ("photutils", "skimage")
+"""What finds sources on a picture."""
 EXTRA_OF = {
     "torch": "train",
     "torchvision": "train",
@@ -29,6 +31,8 @@ EXTRA_OF = {
     "onnxscript": "train",
     "matplotlib": "report",
     "jinja2": "report",
+    "photutils": "detect",
+    "skimage": "detect",
     "galsim": "simulate",
     "huggingface_hub": "hub",
     "openvino": "openvino",

@@ -20,7 +20,7 @@ from morphoscope.cli.options import (
     several,
 )
 from morphoscope.errors import UsageError
-from morphoscope.extras import DRAWING, need
+from morphoscope.extras import DETECTION, DRAWING, need
 from morphoscope.processes import started
 from morphoscope.progress import note
 
@@ -126,6 +126,7 @@ def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, eng
         need(DRAWING, "report", "--picture")
     if not detect:
         return
+    need(DETECTION, "detect", "--detect")
     if request.embeddings:
         raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     if request.resume or request.shard_rows:

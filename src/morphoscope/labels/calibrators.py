@@ -205,9 +205,7 @@ class BetaCurve(BaseModel):
     def __call__(self, stated_N: np.ndarray) -> np.ndarray:
         """Corrected fractions in (0, 1), (N,) float64."""
         logits_N = _beta_terms(stated_N) @ (self.a, self.b, self.c)
-        return np.exp(
-            -np.logaddexp(0.0, -logits_N)
-        )  # without scipy: its import takes longer than a catalogue
+        return np.exp(-np.logaddexp(0.0, -logits_N))
 
 
 class IsotonicCurve(BaseModel):

@@ -16,6 +16,7 @@ from morphoscope.catalogue.formats.write import check_output, target_of
 from morphoscope.catalogue.inputs.open import stretch_like
 from morphoscope.catalogue.predictions import FullColumns
 from morphoscope.errors import UsageError
+from morphoscope.extras import DETECTION, need
 from morphoscope.images.bands import is_pattern, parse_bands
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.mosaic import Mosaic, open_mosaics
@@ -104,6 +105,7 @@ def classify_sky(
         UsageError: no such file, bands of something that is no FITS file, a mosaic that cannot be drawn.
         MorphoscopeError: it cannot be read, or nothing was detected.
     """
+    need(DETECTION, "detect", "finding sources")
     target = target_of(out)
     check_output(target, overwrite=overwrite)
     sets = sets_of(predictor, coverage, per_class=per_class)

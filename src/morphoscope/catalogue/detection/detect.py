@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.extras import DETECTION, need
 from morphoscope.images.coverage import uncovered
 from morphoscope.images.decode import crop_and_resize
 
@@ -87,8 +88,9 @@ def detect_sources(
         Sources, brightest first; none on an empty or constant image.
 
     Raises:
-        MorphoscopeError: the array is not an image.
+        MorphoscopeError: the array is not an image, or photutils or scikit-image is not installed.
     """
+    need(DETECTION, "detect", "finding sources")
     if image_HWC.ndim not in (2, 3) or not image_HWC.size:
         raise MorphoscopeError(
             f"an image of (height, width) or (height, width, channels) was expected, got {image_HWC.shape}"
