@@ -38,6 +38,7 @@ def test_classes() -> None:
         "p_In-between",
         "p_Edge-on_with_Bulge",
         "entropy",
+        "quality",
     ]
     assert table["id"].to_pylist() == ["a", "b", "17"]
     assert table["ra"].to_pylist() == [10.5, None, None]
@@ -50,7 +51,7 @@ def test_classes() -> None:
 def test_votes_have_one_column_an_answer() -> None:
     scheme = VoteFractions(name="two", answers=("Class1.1", "Class1.2"))
     table = catalogue_table(scheme, _items(), np.array([[0.1, 0.9], [0.5, 0.5], [1, 0]], np.float32))
-    assert table.column_names == ["id", "source", "ra", "dec", "Class1.1", "Class1.2"]
+    assert table.column_names == ["id", "source", "ra", "dec", "Class1.1", "Class1.2", "quality"]
     assert table["Class1.2"].to_pylist() == pytest.approx([0.9, 0.5, 0.0])
 
 
@@ -86,7 +87,16 @@ def test_votes_of_a_tree_have_the_way_through_it() -> None:
     answers[2, columns.index("Class1.3")] = 0.5
     table = catalogue_table(GALAXY_ZOO_2_VOTES, _items(), answers)
     assert table["path"].to_pylist() == ["Class1.1|Class7.2|Class6.2", "Class1.3", "Class1.3"]
-    assert table.column_names[-1] == "path"
+    assert table.column_names[-2:] == ["path", "quality"]
+
+
+def test_what_is_wrong_with_an_image_is_said_in_words() -> None:
+    items = _items()
+    items[1].found["quality"] = ("no data 23%", "no data at the centre")
+    items[2].row["quality"] = ("off the image 4%",)
+    table = catalogue_table(CLASSES, items, np.full((3, 3), 1 / 3, np.float32))
+    assert table["quality"].to_pylist() == ["", "no data 23%; no data at the centre", "off the image 4%"]
+    assert table.schema.field("quality").metadata[b"description"].startswith(b"what is wrong with the image")
 
 
 def test_extra_columns_come_with_the_answers_or_with_the_galaxy() -> None:

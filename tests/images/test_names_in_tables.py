@@ -169,3 +169,20 @@ def test_an_old_store_has_text_ids(tmp_path: Path) -> None:
     if store is None:
         pytest.skip("no old store is kept")
     assert not open_store(store.parent).meta.integer_ids
+
+
+@pytest.mark.parametrize("kind", ["fits", "parquet"])
+def test_ids_that_were_floats_are_said(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As pandas leaves integers beside an empty cell; two galaxies of 19 digits become one."""
+    large = np.array([float(LONG), float(LONG + 1)])
+    for name, values, said in (
+        ("large", large, True),
+        ("small", np.array([2.0**53, 12.0]), False),
+        ("single", np.array([3e7, 12], np.float32), True),
+        ("none", np.array([np.nan, np.inf]), False),
+    ):
+        path = tmp_path / f"{name}.{kind}"
+        Table({"objid": values, "ra": [1.0, 1.0], "dec": [2.0, 2.0]}).write(path)
+        list(SourceColumns.of(SourceTable(path, 9.0)).rows())
+        found = capsys.readouterr().err
+        assert (f"{path}: column 'objid' holds ids as floating-point numbers" in found) == said

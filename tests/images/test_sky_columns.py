@@ -150,3 +150,21 @@ def test_a_place_in_named_values() -> None:
     assert position_of({"RA": -15.0, "Dec": "+01:30:00"}) == {"ra": 345.0, "dec": 1.5}
     for values in ({"ra": 1.0}, {"ra": "x", "dec": 1}, {"ra": 1, "dec": -99}, {"ra": [1], "dec": 2}):
         assert position_of(values) == {}
+
+
+@pytest.mark.parametrize("unknown", [-99.0, -999.0, -9999.0, -99.99])
+def test_numbers_that_stand_for_no_position(
+    tmp_path: Path, unknown: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """−99 beside a declination would be 261°."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"id,ra,dec\n1,{unknown},2.5\n2,-15.07,-9\n3,,3\n4,99,4\n5,5,-99\n")
+    ra, dec = places(path)
+    np.testing.assert_array_equal(np.isfinite(ra), [False, True, False, True, False])
+    np.testing.assert_array_equal(np.isfinite(ra), np.isfinite(dec))
+    assert ra[1] == pytest.approx(344.93)
+    said = capsys.readouterr().err
+    assert said.count(f"ra is '{unknown}' in row 1, which stands for an unknown one") == 1
+    Table({"ra": np.array([unknown, 10], np.float32), "dec": [1.0, 2.0]}).write(tmp_path / "t.fits")
+    np.testing.assert_array_equal(np.isfinite(places(tmp_path / "t.fits")[0]), [False, True])
+    assert position_of({"ra": unknown, "dec": 2.5}) == {}

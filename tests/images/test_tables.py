@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from astropy.table import MaskedColumn, Table
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.tables import (
     column_names,
+    columns_of,
     is_table,
     iterate_table,
     numbers,
@@ -303,3 +307,42 @@ def test_the_objects_of_ldac_catalogues(tmp_path: Path) -> None:
         [fits.PrimaryHDU(), header, fits.BinTableHDU.from_columns(objects, name="LDAC_OBJECTS")]
     ).writeto(tmp_path / "t.fits")
     assert column_names(tmp_path / "t.fits") == ["NUMBER", "ALPHA_J2000"]
+
+
+@pytest.mark.parametrize("data", ["text", "binary", "fits"])
+def test_votables_with_arrays_of_strings_and_with_fits_inside(tmp_path: Path, data: str) -> None:
+    """As STILTS writes them; astropy refuses such arrays, and does not look for FITS in the XML."""
+    fields = (
+        '<FIELD name="objid" datatype="long"/>'
+        '<FIELD name="words" datatype="char" arraysize="2x3"/>'
+        '<FIELD name="RA" datatype="double" unit="rad"/>'
+    )
+    if data == "text":
+        rows = "".join(
+            f"<TR><TD>{number}</TD><TD>a bbc </TD><TD>{number / 10}</TD></TR>" for number in (1, 2)
+        )
+        rows = f"<TABLEDATA>{rows}</TABLEDATA>"
+    elif data == "binary":
+        packed = b"".join(struct.pack(">q6sd", number, b"a bbc ", number / 10) for number in (1, 2))
+        rows = f"<BINARY><STREAM encoding='base64'>{base64.b64encode(packed).decode()}</STREAM></BINARY>"
+    else:
+        file = io.BytesIO()
+        table = fits.BinTableHDU.from_columns(
+            [
+                fits.Column("objid", "K", array=np.array([1, 2])),
+                fits.Column("words", "6A", dim="(2,3)", array=np.array([["a", "bb", "c"]] * 2)),
+                fits.Column("RA", "D", array=np.array([0.1, 0.2])),
+            ]
+        )
+        fits.HDUList([fits.PrimaryHDU(), table]).writeto(file)
+        text = base64.encodebytes(file.getvalue()).decode()
+        rows = f"<FITS extnum='1'><STREAM encoding='base64'>\n{text}</STREAM></FITS>"
+    path = tmp_path / "t.vot"
+    first = '<TABLE name="empty"><FIELD name="x" datatype="int"/></TABLE>'
+    path.write_text(
+        f'<VOTABLE version="1.3"><RESOURCE>{first}<TABLE name="t">'
+        f'<PARAM name="COMMENT" datatype="char" arraysize="4x2" value="one two "/>{fields}'
+        f"<DATA>{rows}</DATA></TABLE></RESOURCE></VOTABLE>"
+    )
+    assert read_table(path).to_pylist() == [{"objid": 1, "RA": 0.1}, {"objid": 2, "RA": 0.2}]
+    assert columns_of(path).units == {"RA": "rad"}

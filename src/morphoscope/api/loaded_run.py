@@ -332,6 +332,7 @@ class LoadedRun:
         out: Path | str,
         *,
         bands: str | Sequence[str] | None = None,
+        stretch: str | None = None,
         drawn: Path | str | None = None,
         overwrite: bool = False,
         coverage: float | None = None,
@@ -343,6 +344,7 @@ class LoadedRun:
         Args:
             picture: an image file, (H, W, 3) uint8, or a FITS mosaic, with ``{band}`` in its name one a band.
             bands: of a FITS mosaic, such as ``"g,r,z"``.
+            stretch: of a FITS mosaic or a 32-bit TIFF; None: as of the run's training.
             out: the catalogue to write; its format as in :meth:`catalogue`.
             drawn: also draw the picture with its labels, PNG.
             overwrite: replace a catalogue that is there.
@@ -360,6 +362,7 @@ class LoadedRun:
             picture,
             out,
             bands=bands,
+            stretch=stretch,
             overwrite=overwrite,
             coverage=coverage,
             per_class=per_class,

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.quality import joined
 from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Column, Scheme
 from morphoscope.metrics.conformal import Sets, check_coverage, least_probabilities
@@ -33,6 +34,12 @@ _PLACE = (
     Column("source", pa.string(), "where its image comes from", ucd="meta.ref"),
     Column("ra", pa.float64(), "right ascension", "deg", "pos.eq.ra;meta.main"),
     Column("dec", pa.float64(), "declination", "deg", "pos.eq.dec;meta.main"),
+)
+QUALITY = Column(
+    "quality",
+    pa.string(),
+    "what is wrong with the image, reasons parted by '; '; empty if nothing was found",
+    ucd="meta.code.qual",
 )
 SCALING = Column("scaling", pa.string(), "how measured values became the picture: the stretch and its scales")
 FITS_COLUMNS = (
@@ -57,7 +64,7 @@ def catalogue_schema(
     Raises:
         MorphoscopeError: an output or an extra column has the name of another column.
     """
-    columns = [*_PLACE, *scheme.catalogue_columns(sets)]
+    columns = [*_PLACE, *scheme.catalogue_columns(sets), QUALITY]
     columns += extras
     names = [column.name for column in columns]
     clash = sorted({name for name in names if names.count(name) > 1})
@@ -105,6 +112,7 @@ def catalogue_table(
         degrees = np.array([each.get(name, np.nan) for each in coordinates], np.float64)
         columns[name] = pa.array(degrees, mask=~np.isfinite(degrees))
     columns |= scheme.catalogue_values(predictions_NK, sets)
+    columns[QUALITY.name] = pa.array([joined(item.quality) for item in items], pa.string())
     for extra in extras:
         columns[extra.name] = _extra_column(extra, items, values or {})
     return pa.table(columns, schema=schema)

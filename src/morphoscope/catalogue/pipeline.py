@@ -20,6 +20,7 @@ import numpy as np
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import writable
+from morphoscope.images.quality import OFF_IMAGE, share_of
 from morphoscope.images.stream import Item
 from morphoscope.inference.preprocess import CropResizePlan, load_and_preprocess
 from morphoscope.progress import note
@@ -92,9 +93,17 @@ def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None) -> Prepr
         return Preprocessed(item, reason="its name is not UTF-8; rename it", stamp=stamp)
     try:
         image, plan, shape = load_and_preprocess(item.load, facts, crop=crop)
+        if plan.crop is not None and (share := _beyond(shape, plan.crop)):
+            item.found["quality"] = (*item.found.get("quality", ()), share_of(OFF_IMAGE, share))
         return Preprocessed(item, image, plan, shape, stamp=stamp)
     except MorphoscopeError as error:
         return Preprocessed(item, reason=str(error).removeprefix(f"{item.source}: "), stamp=stamp)
+
+
+def _beyond(shape: tuple[int, ...], crop: int) -> float:
+    """Share of a centre crop that lies beyond the image, which is black there."""
+    height, width = shape[:2]
+    return 1 - min(height, crop) * min(width, crop) / crop**2
 
 
 @dataclass
@@ -226,6 +235,11 @@ class PreprocessingNotes:
         if found.get("bands", "").endswith(")"):  # "image 1 (of 2 images)"
             self._once(
                 "bands", f"{source}: {found['bands']} is shown; --bands chooses others, by name or number"
+            )
+        if found.get("regridded"):
+            self._once(
+                "regridded",
+                f"{source}: its bands lie on different pixels; they are resampled to the smallest ones",
             )
         if "mirrored" in found.get("orientation", ""):
             self._once(

@@ -89,6 +89,7 @@ def predict(
             request.source,
             request.out,
             bands=request.bands or None,
+            stretch=request.stretch,
             drawn=picture,
             overwrite=request.overwrite,
             coverage=request.coverage,
@@ -131,8 +132,6 @@ def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, eng
         raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     if request.resume or request.shard_rows:
         raise UsageError("--detect writes a single file; leave out --resume and --shard-rows")
-    if request.stretch is not None:
-        raise UsageError("--detect uses the training's stretch; leave out --stretch")
     if request.sources or request.cutout_arcsec or request.size_column or request.image_column:
         raise UsageError("--detect finds the sources itself; leave out the options for tables and cutouts")
 

@@ -170,11 +170,7 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         CutOff: the archive ends too early; said after all members that are whole.
         UsageError: there is no such file.
     """
-    try:
-        with open(path, "rb") as file:
-            packed = file.read(6).startswith(_PACKED)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); a tar archive was expected") from error
+    packed = is_packed_tar(path)
     size, whole = path.stat().st_size, 0
     try:
         with tarfile.open(path, "r|*" if packed else "r:") as archive:
@@ -202,6 +198,19 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         after = f" after {whole} whole files" if whole else ""
         raise CutOff(f"{path.name}: is cut off or damaged{after} ({reason}); get it again") from error
+
+
+def is_packed_tar(path: Path) -> bool:
+    """Whether a tar archive is compressed.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(6).startswith(_PACKED)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); a tar archive was expected") from error
 
 
 def _refuse() -> bytes:

@@ -18,20 +18,21 @@ import numpy as np
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images import packed
 from morphoscope.images.limits import SETTING, check_pixels, most_pixels
 
 if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif")
-_PACKED = ("", ".gz", ".bz2", ".xz", ".fz", ".z", ".zst")  # .z and .zst are not read, which is then said
-FITS_SUFFIXES = tuple(kind + packed for packed in _PACKED for kind in (".fits", ".fit", ".fts"))
+# A zip file is an archive of images, whatever stands before its ending.
+_PACKED = ("", ".fz", *(ending for ending in packed.ENDINGS if ending != ".zip"))
+FITS_SUFFIXES = tuple(kind + packing for packing in _PACKED for kind in (".fits", ".fit", ".fts"))
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the byte that holds the bits of a channel
 _DEPTHS = (8, 10, 12, 16)  # bits that cameras and programs write into images of 16 bits
-# A FITS file, plain or compressed (gzip, bzip2, xz, .Z, Zstandard).
-_FITS_STARTS = (b"SIMPLE  =", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x1f\x9d", b"\x28\xb5\x2f\xfd")
+_FITS_STARTS = (b"SIMPLE  =", *packed.STARTS)  # plain or compressed
 
 
 @dataclass
@@ -75,6 +76,20 @@ def is_image_name(name: str) -> bool:
 def is_fits_name(name: str) -> bool:
     """Whether a file is a FITS image, which needs a stretch, by its name."""
     return is_image_name(name) and name.lower().endswith(FITS_SUFFIXES)
+
+
+def begins_as_fits(content: bytes | None) -> bool:
+    """Whether bytes are a FITS file, compressed or not."""
+    return content is not None and content.startswith(_FITS_STARTS)
+
+
+def holds_fits(path: Path) -> bool:
+    """Whether a file begins as FITS does, compressed or not, whatever it is called."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(9).startswith(_FITS_STARTS)
+    except OSError:
+        return False
 
 
 def read_image(
@@ -224,7 +239,7 @@ def _decode(content: bytes, name: str, stretch: str, found: dict[str, Any] | Non
     values = np.where(uncovered(values), np.nan, values)
     image, rendering = rendered([values], stretch, name=name)
     if found is not None:
-        found.update(no_data=rendering.no_data, scaling=rendering.scaling)
+        found.update(no_data=rendering.no_data, scaling=rendering.scaling, quality=rendering.quality)
     return image
 
 

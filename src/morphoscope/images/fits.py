@@ -17,7 +17,8 @@ from morphoscope import files
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.bands import band_label, known_band
 from morphoscope.images.fits_bands import Plane, read_bands_of
-from morphoscope.images.orientation import placed
+from morphoscope.images.orientation import Placed, placed
+from morphoscope.images.regrid import on_one_grid
 from morphoscope.images.stretch import check_stretch, rendered
 
 MOST_WITHOUT_DATA = 0.5  # share of the pixels, as for cutouts of a mosaic
@@ -40,14 +41,16 @@ def read_fits(
     images here if the file has others. See :func:`morphoscope.images.bands.find_bands` for ``bands``.
 
     Args:
-        content: the file; it may be compressed with gzip, bzip2, xz or fpack.
+        content: the file; it may be compressed, see :mod:`morphoscope.images.packed`.
         name: what messages call it.
         stretch: one of :data:`morphoscope.images.stretch.STRETCHES`.
         bands: one to three bands to take out of the file, in any order; none: all that there are.
         found: is told what the file says of the image: ``no_data`` (share of the pixels without data),
             ``scaling`` (see :class:`morphoscope.images.stretch.Rendering`), ``bands`` (which were taken),
-            ``orientation`` (see :class:`morphoscope.images.orientation.Way`), and ``wcs_ra`` and ``wcs_dec``,
-            the sky position of the image's middle in degrees; those that are not known are left out.
+            ``orientation`` (see :class:`morphoscope.images.orientation.Way`), ``quality`` (what is wrong with
+            it, see :mod:`morphoscope.images.quality`), ``regridded`` (its bands lay on different pixels, see
+            :mod:`morphoscope.images.regrid`), and ``wcs_ra`` and ``wcs_dec``, the sky position of
+            the image's middle in degrees; those that are not known are left out.
 
     Returns:
         (H, W, 3) uint8, north up and east left as nearly as flips and turns by 90° can make it; without a
@@ -72,6 +75,8 @@ def read_bands(
 ) -> np.ndarray:
     """FITS files or contents of one band each as RGB: one, two (red, blue) or three (red, green, blue).
 
+    Bands on different pixels are brought to those of the band with the smallest ones, by their WCS.
+
     Args:
         sources: the files, the reddest first.
         stretch: as for :func:`read_fits`.
@@ -80,7 +85,8 @@ def read_bands(
         found: as for :func:`read_fits`.
 
     Raises:
-        MorphoscopeError: a file is damaged or has more than one plane, or their sizes differ.
+        MorphoscopeError: a file is damaged or has more than one plane, or their sizes differ and one has no
+            world coordinates.
     """
     check_stretch(stretch)
     planes: list[Plane] = []
@@ -102,21 +108,32 @@ def read_bands(
 def _picture(
     planes: Sequence[Plane], stretch: str, name: str, found: dict[str, Any], words: str
 ) -> np.ndarray:
-    at = [placed(plane.header, plane.pixels.shape[-2:]) for plane in planes]
-    pixels = [place.way.picture(plane.pixels) for place, plane in zip(at, planes, strict=True)]
+    planes, regridded = on_one_grid(planes, name)
+    at = _placed(planes)
+    pixels = [at.way.picture(plane.pixels) for plane in planes]
     image_HWC, rendering = rendered(pixels, stretch, name=name, flux=[plane.flux for plane in planes])
     if rendering.no_data > MOST_WITHOUT_DATA:
         raise MorphoscopeError(
             f"{name}: only {1 - rendering.no_data:.2g} of the pixels hold data; half of them were expected"
         )
-    first = at[0]
     said = {
         "no_data": rendering.no_data,
         "scaling": rendering.scaling,
+        "quality": rendering.quality,
         "bands": words or None,
-        "orientation": first.way.words,
-        "wcs_ra": first.ra,
-        "wcs_dec": first.dec,
+        "orientation": at.way.words,
+        "wcs_ra": at.ra,
+        "wcs_dec": at.dec,
+        "regridded": regridded or None,
     }
     found.update({key: value for key, value in said.items() if value is not None})
     return image_HWC
+
+
+def _placed(planes: Sequence[Plane]) -> Placed:
+    """Where bands on the same pixels lie: by the first header that says so."""
+    for plane in planes:
+        at = placed(plane.header, plane.pixels.shape[-2:])
+        if at.way.known or all(plane.header is other.header for other in planes):
+            return at
+    return placed(planes[0].header, planes[0].pixels.shape[-2:])

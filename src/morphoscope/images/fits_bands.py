@@ -6,15 +6,11 @@ Which of the rest are taken is said by :func:`morphoscope.images.bands.find_band
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 import re
 import threading
 import warnings
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images import packed
 from morphoscope.images.bands import (
     MOST_BANDS,
     Part,
@@ -51,11 +48,6 @@ _NO_PICTURE = re.compile(
     r"sky|bkg|background|model|maskbits)(?:map)?[_\-]?\d*|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
     r"|.*[_\-](?:var|err|dq|rms|wht|weight|mask|invvar|ivar)"
 )
-_PACKED: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
-    b"\x1f\x8b": ("gzip", gzip.open),
-    b"BZh": ("bzip2", bz2.open),
-    b"\xfd7zXZ\x00": ("xz", lzma.open),
-}
 FITS_START = b"SIMPLE  ="
 _COUNTS, _CARD, _MOST_COUNTED = (
     (b"NAXIS   =", b"ZNAXIS  =", b"TFIELDS ="),
@@ -63,8 +55,7 @@ _COUNTS, _CARD, _MOST_COUNTED = (
     999,
 )  # FITS standard 4.0, 4.4.1
 _HEADERS, _END, _BLOCK = (FITS_START, b"XTENSION="), b"END" + b" " * 77, 2880
-# How a FITS file, compressed or not, may begin; .Z and Zstandard are known, to say that they are not read.
-STARTS = (FITS_START, *_PACKED, b"\x1f\x9d", b"\x28\xb5\x2f\xfd")
+STARTS = (FITS_START, *packed.STARTS)  # how a FITS file, compressed or not, may begin
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,7 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
     """The bands of a FITS file as measured, the reddest first.
 
     Args:
-        content: the file; gzip, bzip2 and xz are unpacked.
+        content: the file; what :mod:`morphoscope.images.packed` knows is unpacked.
         name: what messages call it.
         bands: to take out of it; none: see :func:`morphoscope.images.fits.read_fits`.
 
@@ -182,25 +173,21 @@ def unpacked(content: bytes, name: str, most: int | None = None) -> bytes:
         most: bytes that it may have once it is unpacked.
 
     Raises:
-        MorphoscopeError: longer than that, damaged, compressed by a program whose files are not read, or no
-            FITS file.
+        MorphoscopeError: longer than that, damaged, a zip file of several files, compressed by a program
+            whose package is not installed, or no FITS file.
     """
-    for start, (program, unpack) in _PACKED.items():
-        if content.startswith(start):
-            try:
-                with unpack(io.BytesIO(content)) as stream:
-                    content = stream.read() if most is None else stream.read(most + 1)
-            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-                raise MorphoscopeError(f"{name}: is damaged ({program}: {error})") from error
-            if most is not None and len(content) > most:
-                raise MorphoscopeError(f"{name}: {too_many_bytes()}")
-            break
-    if content.startswith((b"\x1f\x9d", b"\x28\xb5\x2f\xfd")):
-        program = "compress (.Z)" if content.startswith(b"\x1f\x9d") else "Zstandard (.zst)"
-        raise MorphoscopeError(
-            f"{name}: is compressed with {program}, which is not read; unpack it "
-            "(gzip, bzip2, xz and fpack are read)"
-        )
+    packing = packed.packing_of(content)
+    if packing is not None:
+        try:
+            with packed.opened(content) as stream:
+                content = stream.read() if most is None else stream.read(most + 1)
+        except MorphoscopeError as error:
+            raise MorphoscopeError(f"{name}: {error}") from error
+        except packed.DAMAGE as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise MorphoscopeError(f"{name}: is damaged ({packing.program}: {reason})") from error
+        if most is not None and len(content) > most:
+            raise MorphoscopeError(f"{name}: {too_many_bytes()}")
     if not content.startswith(FITS_START):
         raise MorphoscopeError(f"{name}: is not an image (JPEG, PNG, TIFF, WebP, AVIF or FITS)")
     return content
@@ -357,8 +344,13 @@ def _plane(unit: Any, plane: int, band: str, data: np.ndarray, primary: Header) 
     label = band_label(band) if known_band(band) else ""
     flux = flux_of(lambda name: card(unit.header, name) or card(primary, name), label)
     return Plane(
-        pixels, primary if "CTYPE1" not in unit.header and "CTYPE1" in primary else unit.header, flux
+        pixels, unit.header if _on_the_sky(unit.header) or not _on_the_sky(primary) else primary, flux
     )
+
+
+def _on_the_sky(header: Header) -> bool:
+    """Whether a header has world coordinates, perhaps under a letter alone."""
+    return any(name.startswith("CTYPE1") for name in header)
 
 
 def _scaled(data: np.ndarray, header: Header, plane: int) -> np.ndarray:

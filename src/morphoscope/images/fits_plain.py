@@ -11,12 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 _BLOCK, _CARD = 2880, 80  # bytes (FITS standard 4.0, 3.1 and 4.1)
 _MOST_BLOCKS = 200  # of a header; longer ones are left to astropy
@@ -39,6 +36,11 @@ class PlainCard:
     keyword: str
     text: str
 
+    @property
+    def value(self) -> Any:
+        """What it says: text, a logical value or a number."""
+        return _value_of(self.text)
+
     def __str__(self) -> str:
         return self.text
 
@@ -46,8 +48,8 @@ class PlainCard:
 class PlainHeader:
     """The cards of a plain header, with the part of astropy's interface by which images are understood."""
 
-    def __init__(self, text: str, cards: dict[str, str]) -> None:
-        self._text, self._cards = text, cards
+    def __init__(self, cards: dict[str, str]) -> None:
+        self._cards = cards
         self._values: dict[str, Any] = {}
 
     def __contains__(self, keyword: str) -> bool:
@@ -58,16 +60,17 @@ class PlainHeader:
             self._values[keyword] = _value_of(self._cards[keyword])
         return self._values[keyword]
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cards)
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """A card's value, ``default`` where there is none."""
+        return default if keyword not in self._cards else self[keyword]
+
     @property
     def cards(self) -> Iterator[PlainCard]:
         """All cards with a value, in the order of the file."""
         return (PlainCard(keyword, text) for keyword, text in self._cards.items())
-
-    def to_astropy(self) -> Header:
-        """The same header, parsed by astropy."""
-        from astropy.io.fits import Header
-
-        return Header.fromstring(self._text)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def plain_image(content: bytes) -> PlainImage | None:
     if not count or len(content) < end or len(content) > padded:
         return None
     data = np.frombuffer(content, kind, count, length).reshape(shape)
-    return PlainImage(PlainHeader(content[:length].decode("ascii"), cards), data)
+    return PlainImage(PlainHeader(cards), data)
 
 
 def _cards_of(content: bytes) -> tuple[dict[str, str] | None, int]:

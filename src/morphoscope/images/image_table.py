@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.bands import MOST_BANDS, band_name, reddest_first
-from morphoscope.images.decode import read_image
+from morphoscope.images.decode import begins_as_fits, is_fits_name, read_image
 from morphoscope.images.file_names import nearest_file
 from morphoscope.images.fits import read_bands
 from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column
@@ -28,6 +29,7 @@ from morphoscope.images.tables import (
     is_text_table,
     iterate_table,
     need_columns,
+    sampled,
     split_part,
     texts,
 )
@@ -96,7 +98,7 @@ class ImageTable:
             images = [_files(piece, name) for name in self.image_columns]
             columns: dict[str, list[Any]] = {}
             if self.id_column is not None:
-                columns["id"] = texts(piece, self.id_column)
+                columns["id"] = texts(piece, self.id_column, str(self.path))
             if sky_reader is not None:
                 columns["ra"], columns["dec"] = (values.tolist() for values in sky_reader(piece, first))
             for row in range(piece.num_rows):
@@ -129,6 +131,18 @@ class ImageTable:
             if column.null_count or not fits:
                 return False
         return True
+
+    def holds_fits_images(self) -> bool:
+        """Whether an image is FITS, by the names in all rows; by a sample where the table holds the files."""
+        if self.holds_files:
+            pieces = sampled(self.path, self.image_columns)
+        else:
+            pieces = iterate_table(self.path, self.image_columns, _ROWS)
+        for piece in pieces:
+            for cell in chain.from_iterable(_files(piece, column) for column in self.image_columns):
+                if is_fits_name(cell.name) if cell.name else begins_as_fits(cell.content):
+                    return True
+        return False
 
     def check_files(self, pieces: Iterable[pa.Table] | None = None) -> None:
         """Refuse a table none of whose images exists; the search stops at the first that does.

@@ -163,9 +163,9 @@ def open_mosaics(source: Path | str, bands: Sequence[str] = ()) -> list[Mosaic]:
     """The bands of a mosaic, the reddest first.
 
     Args:
-        source: a FITS file, which may be compressed tile by tile, or as a whole (gzip, bzip2, xz: it is
-            unpacked into memory); or a pattern with ``{band}``, one file a band. Bands may lie on different
-            pixels.
+        source: a FITS file, which may be compressed tile by tile, or as a whole (it is then unpacked into
+            memory, see :mod:`morphoscope.images.packed`); or a pattern with ``{band}``, one file a band.
+            Bands may lie on different pixels.
         bands: of the pattern, or the extensions or planes of the one file (see
             :func:`morphoscope.images.bands.find_bands`). None: the file's first image that is no mask, error
             or weight; further images on other parts of the sky become its ``chips``.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.images.fits_bands import card, without_warnings
-from morphoscope.images.fits_plain import PlainHeader
+from morphoscope.images.wcs import celestial_of, rows_from_top
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NEEDED = re.compile(
     r"NAXIS\d*|WCSAXES|C(?:TYPE|UNIT|RVAL|RPIX|DELT|ROTA)\d|(?:CD|PC|PV)\d_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX"
 )
+_WORDS = ("CTYPE", "CUNIT", "RADESYS")
 _CD, _BESIDE_CD = ("CD1_1", "CD1_2", "CD2_1", "CD2_2"), ("PC", "CDELT", "CROTA")
 _AS_GOOD = 1e-3  # relative gain below which an image is left as it is: one tilted by 45° has no better way up
 
@@ -75,16 +76,16 @@ class Placed:
 
 def placed(header: Header, shape: tuple[int, int]) -> Placed:
     """Where an image of (H, W) pixels lies, by the WCS in its header; without a WCS, by ROWORDER."""
-    if not card(header, "CTYPE1").strip():
-        return Placed(Way(top_first=card(header, "ROWORDER").strip().upper().startswith("TOP")))
+    if not any(name.startswith("CTYPE1") for name in header):
+        return Placed(Way(top_first=rows_from_top(header)))
     x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
     try:
         with np.errstate(all="ignore"):
             ra, dec = _sky(header)(np.array([[x, y], [x + 1, y], [x, y + 1]]))
     except Exception:  # wcslib and astropy raise anything at all on headers that bend the standard
-        return Placed(Way())
+        return Placed(Way(top_first=rows_from_top(header)))
     if not (np.isfinite(ra).all() and np.isfinite(dec).all() and abs(dec[0]) <= 90):
-        return Placed(Way())
+        return Placed(Way(top_first=rows_from_top(header)))
     return Placed(_way(ra, dec), float(ra[0] % 360.0), float(dec[0]))
 
 
@@ -110,7 +111,7 @@ def _sky(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]
 
     try:
         quick = _by_wcslib(header)
-    except (WcsError, ValueError):  # astropy mends some headers that wcslib refuses
+    except (WcsError, ValueError, TypeError):  # astropy mends some headers that wcslib refuses
         quick = None
     return quick if quick is not None else _by_astropy(header)
 
@@ -119,6 +120,9 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
     """Through wcslib alone, a hundred times as fast as astropy; None for what needs more than that."""
     from astropy.wcs import WCSSUB_CELESTIAL, Wcsprm
 
+    needed = [record for record in header.cards if _NEEDED.fullmatch(record.keyword)]
+    if any(isinstance(r.value, str) and not r.keyword.startswith(_WORDS) for r in needed):
+        return None  # a number that is written as text counts as 0
     types = [card(header, f"CTYPE{axis}") for axis in (1, 2)]
     frame = (card(header, "RADESYS") or card(header, "RADECSYS")).strip().upper()
     modern = frame == "ICRS" or (frame in ("", "FK5") and float(card(header, "EQUINOX") or 2000.0) == 2000.0)
@@ -128,15 +132,12 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
         or any("SIP" in name for name in types)
         or "CPDIS1" in header
         or "A_ORDER" in header
+        or any(record.keyword.startswith("PV") for record in needed)  # SCAMP's are no native place of TAN
     ):
         return None
     # Some write CD and PC beside each other; CD is the one that counts then.
     unused = _BESIDE_CD if any(name in header for name in _CD) else ()
-    text = "".join(
-        str(record)
-        for record in header.cards
-        if _NEEDED.fullmatch(record.keyword) and not record.keyword.startswith(unused)
-    )
+    text = "".join(str(record) for record in needed if not record.keyword.startswith(unused))
     wcs = Wcsprm(text.encode("ascii", "replace"))
     wcs.fix()
     wcs = wcs.sub([WCSSUB_CELESTIAL])
@@ -150,11 +151,10 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
 
 
 def _by_astropy(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    from astropy.wcs import WCS
-
-    with without_warnings():
-        whole = header.to_astropy() if isinstance(header, PlainHeader) else header
-        wcs: Any = WCS(whole, naxis=2).celestial
+    celestial = celestial_of(header)
+    if celestial.wcs is None:
+        raise ValueError(celestial.reason)
+    wcs: Any = celestial.wcs
 
     def sky(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with without_warnings():

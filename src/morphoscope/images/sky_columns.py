@@ -36,6 +36,8 @@ _DEGREES = {
     "mas": 1 / 3_600_000,
 }
 _HOURS = 15.0
+# What tables write where a right ascension or longitude is not known; −99 would be 261° otherwise.
+UNKNOWN = (-99.0, -999.0, -9999.0, -99.9, -99.99, -99.999, -999.9, -999.99)
 # Units of text: '"h:m:s"' is VizieR's.
 _SEXAGESIMAL_UNIT = re.compile(r'^"?(h|hh|d|dd)[: ]?(m|mm)[: ]?(s|ss)(\.s+)?"?$|^hms$|^dms$|^sexagesimal$')
 _SEXAGESIMAL = re.compile(
@@ -65,8 +67,8 @@ class SkyColumns:
     def degrees(self, piece: pa.Table) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Right ascension in [0, 360) and declination, (N,) each, and the rows with invalid coordinates.
 
-        A position needs both: where either is empty, not an angle or out of range, both are NaN. The rows
-        returned hold something that is not an angle.
+        A position needs both: where either is empty, not an angle, out of range or a value that stands for
+        none (:data:`UNKNOWN`), both are NaN. The rows returned hold something that is not an angle.
         """
         if len(self.names) == 2:
             angles = [
@@ -77,6 +79,7 @@ class SkyColumns:
             angles = _of_parts(piece, self.names)
         (first, odd_first), (second, odd_second) = angles
         odd = odd_first | odd_second | (np.abs(first) > 360) | (np.abs(second) > 90)
+        odd |= stands_for_none(first / self.units[0])
         bad = odd | ~np.isfinite(first) | ~np.isfinite(second)
         first, second = np.where(bad, np.nan, first), np.where(bad, np.nan, second)
         if self.galactic and not bad.all():
@@ -94,6 +97,8 @@ class SkyColumns:
                 hours = at == 0 and not self.galactic
                 (angle,), _ = _angles(one.column(name), self.units[at], hours=hours)
                 if not abs(angle) <= most:
+                    return f"{name} is '{cell}'"
+                if at == 0 and stands_for_none(angle / self.units[0]):
                     return f"{name} is '{cell}'"
         return ", ".join(f"{name} is '{cell}'" for name, cell in cells)
 
@@ -223,6 +228,11 @@ def _to_icrs(longitude: np.ndarray, latitude: np.ndarray) -> tuple[np.ndarray, n
     return ra, dec
 
 
+def stands_for_none(values: Any) -> Any:
+    """Whether right ascensions or longitudes, in the unit they are written in, are one of :data:`UNKNOWN`."""
+    return np.isclose(np.asarray(values)[..., None], UNKNOWN, rtol=1e-6, atol=0).any(axis=-1)
+
+
 def position_of(values: Mapping[str, Any]) -> dict[str, float]:
     """``ra`` and ``dec`` in degrees from named values; empty if there are none."""
     for names in found_pair(list(values), EQUATORIAL_NAMES):
@@ -230,7 +240,7 @@ def position_of(values: Mapping[str, Any]) -> dict[str, float]:
             ra, dec = (_angle(values[name], hours=at == 0) for at, name in enumerate(names))
         except (TypeError, ValueError):
             continue
-        if abs(ra) <= 360 and abs(dec) <= 90:
+        if abs(ra) <= 360 and abs(dec) <= 90 and not stands_for_none(ra):
             return {"ra": ra % 360.0 % 360.0, "dec": dec}
     return {}
 
@@ -240,6 +250,14 @@ def _angle(value: Any, *, hours: bool) -> float:
         return float(value)
     except ValueError:
         return _sexagesimal(str(value), hours=hours)
+
+
+def _why(sky: SkyColumns, piece: pa.Table, row: int) -> str:
+    if len(sky.names) == 2:
+        (angle,), _ = _angles(piece.slice(row, 1).column(sky.names[0]), 1.0, hours=False)
+        if stands_for_none(angle):
+            return "stands for an unknown one"
+    return "is not an angle"
 
 
 class SkyReader:
@@ -254,7 +272,7 @@ class SkyReader:
         if odd and not self._said:
             self._said = True
             note(
-                f"{self.where}: {self.sky.wrong(piece, odd[0])} in row {first + odd[0] + 1}, which is not an "
-                "angle; such galaxies get no coordinates"
+                f"{self.where}: {self.sky.wrong(piece, odd[0])} in row {first + odd[0] + 1}, which "
+                f"{_why(self.sky, piece, odd[0])}; such galaxies get no coordinates"
             )
         return ra, dec

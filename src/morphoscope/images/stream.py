@@ -25,8 +25,8 @@ class Item:
         source: where the image comes from; messages and the table's ``source`` column use it.
         load: returns the image, (H, W, 3) uint8; called in a worker thread. A MorphoscopeError it raises
             makes the image an unreadable one.
-        row: the table's other columns. ``pixel_scale``, if there, is in arcsec per source pixel and
-            becomes arcsec per stored pixel.
+        row: the table's other columns, and ``quality``, reasons beside those of ``found``. ``pixel_scale``,
+            if there, is in arcsec per source pixel and becomes arcsec per stored pixel.
         found: filled by ``load`` with what the image's file says of it, see
             :func:`morphoscope.images.fits.read_fits`.
         files: that hold its pixels, to notice when they change; empty if unknown.
@@ -45,6 +45,11 @@ class Item:
         if "wcs_ra" in self.found and not all(map(math.isfinite, known.values())):
             known = {"ra": self.found["wcs_ra"], "dec": self.found["wcs_dec"]}
         return {name: degrees for name, degrees in known.items() if math.isfinite(degrees)}
+
+    @property
+    def quality(self) -> tuple[str, ...]:
+        """What is wrong with the image, once it is loaded; see :mod:`morphoscope.images.quality`."""
+        return (*self.row.get("quality", ()), *self.found.get("quality", ()))
 
 
 def in_order(

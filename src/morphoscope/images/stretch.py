@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.images.quality import lacking
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,12 @@ class Rendering:
         no_data: share of the pixels that hold no data in at least one band; they are painted as sky.
         scaling: "legacy", "sdss", "asinh", "linear" or "as-served"; "lupton" for one band, "lupton, one
             scale" for bands of one unit of flux, "lupton, by noise" for bands in different units.
+        quality: what is wrong with the image, see :func:`morphoscope.images.quality.lacking`.
     """
 
     no_data: float
     scaling: str
+    quality: tuple[str, ...] = ()
 
 
 def check_stretch(stretch: str) -> None:
@@ -155,7 +158,9 @@ def rendered(
     scaled_BHW *= 255.0
     grey_BHW = np.rint(scaled_BHW, out=scaled_BHW).astype(np.uint8)
     image_HWC = np.asarray(cv2.merge(list(grey_BHW) * (1 if len(grey_BHW) == 3 else 3)))
-    return image_HWC, Rendering(0.0 if whole else float(lost_HW.mean()), scaling)
+    if whole:
+        return image_HWC, Rendering(0.0, scaling)
+    return image_HWC, Rendering(float(lost_HW.mean()), scaling, lacking(np.asarray(lost_HW)))
 
 
 def _levels(

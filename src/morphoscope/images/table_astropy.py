@@ -1,11 +1,10 @@
-"""FITS tables, VOTables and ECSV as Arrow columns; astropy reads them."""
+"""FITS tables and ECSV as Arrow columns; astropy reads them."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import warnings
-import xml.parsers.expat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from morphoscope.images.known_columns import (
     found_column,
     found_pair,
 )
-from morphoscope.images.table_csv import COMPRESSED, opened
+from morphoscope.images.packed import opened, packing_of
 from morphoscope.progress import note_once
 
 _LDAC_OBJECTS = "LDAC_OBJECTS"  # beside it lies the header of the catalogue's image, as a table
@@ -57,7 +56,12 @@ def open_fits(path: Path, part: str) -> AstropyFile:
     Raises:
         MorphoscopeError: the file holds none.
     """
-    with _fits(path) as units:
+    return open_fits_content(path, path, part)
+
+
+def open_fits_content(source: Path | bytes, path: Path, part: str) -> AstropyFile:
+    """See :func:`open_fits`; ``source`` is the file or its content."""
+    with _fits(source) as units:
         tables = [(number, unit) for number, unit in enumerate(units) if _is_table(unit)]
         if not tables:
             raise MorphoscopeError(f"{path}: holds no table")
@@ -71,7 +75,7 @@ def open_fits(path: Path, part: str) -> AstropyFile:
         said = {name: str(columns[true].unit or "").strip() for name, true in called.items()}
 
     def read(wanted: Sequence[str]) -> pa.Table:
-        with _fits(path) as units:
+        with _fits(source) as units:
             return pa.table({name: _fits_column(units[number], called[name]) for name in wanted})
 
     return AstropyFile(
@@ -84,16 +88,27 @@ def open_fits(path: Path, part: str) -> AstropyFile:
 
 
 @contextlib.contextmanager
-def _fits(path: Path) -> Iterator[Any]:
+def _fits(file: Path | bytes) -> Iterator[Any]:
     from astropy.io import fits
 
-    packed = path.suffix.lower() in COMPRESSED
-    with _silent(), fits.open(path, memmap=not packed, output_verify="ignore") as units:
+    plain = isinstance(file, Path) and not _is_packed(file)
+    source: Any = file if plain else io.BytesIO(_content(file))
+    with silent(), fits.open(source, memmap=plain, output_verify="ignore") as units:
         unit: Any
         for unit in units:
             if _is_table(unit):
                 _tell_apart(unit.header)
         yield units
+
+
+def _is_packed(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return packing_of(file.read(8)) is not None
+
+
+def _content(file: Path | bytes) -> bytes:
+    with opened(file) as stream:
+        return stream.read()
 
 
 def _tell_apart(header: Any) -> None:
@@ -197,58 +212,16 @@ def _joined(cell: Any) -> str:
     )
 
 
-def open_votable(path: Path, part: str) -> AstropyFile:
-    """A table of a VOTable: the only one, the one called ``part``, or :func:`chosen_part`.
-
-    Raises:
-        MorphoscopeError: it holds none, or has its data elsewhere.
-    """
-    from astropy.io.votable import parse
-
-    with opened(path) as file:
-        content = file.read()
-    _refuse_references(content, path)
-    with _silent():
-        tables = list(parse(io.BytesIO(content), verify="ignore").iter_tables())
-        if not tables:
-            raise MorphoscopeError(f"{path}: holds no table")
-        labels = [table.name or table.ID or "" for table in tables]
-        numbers = [str(number) for number in range(1, len(tables) + 1)]
-        names = [[str(field.name or field.ID) for field in table.fields] for table in tables]
-        at = chosen_part(path, part, labels, numbers, names, [len(table.array) for table in tables])
-        return _of_table(tables[at].to_table(use_names_over_ids=True))
-
-
-def _refuse_references(content: bytes, path: Path) -> None:
-    """Refuse a VOTable that names its data by an address: reading a file must not open others."""
-    if not any("href".encode(code) in content for code in ("utf-8", "utf-16-le", "utf-16-be")):
-        return
-    found: list[str] = []
-
-    def begin(tag: str, attributes: dict[str, str]) -> None:
-        if tag.rpartition(":")[2].upper() == "STREAM" and "href" in attributes:
-            found.append(attributes["href"])
-
-    parser = xml.parsers.expat.ParserCreate()
-    parser.StartElementHandler = begin
-    parser.Parse(content, True)
-    if found:
-        raise MorphoscopeError(
-            f"{path}: has its data at '{found[0]}'; a VOTable with its data in it was expected, for others "
-            "are "
-            "not followed"
-        )
-
-
 def open_ecsv(path: Path) -> AstropyFile:
     """An ECSV table, whatever its ending."""
     from astropy.table import Table
 
-    with _silent(), opened(path) as file:
-        return _of_table(Table.read(io.BytesIO(file.read()), format="ascii.ecsv"))
+    with silent():
+        return of_table(Table.read(io.BytesIO(_content(path)), format="ascii.ecsv"))
 
 
-def _of_table(table: Any) -> AstropyFile:
+def of_table(table: Any) -> AstropyFile:
+    """The columns with one value a row of an astropy table."""
     columns: dict[str, Any] = {}
     units: dict[str, str] = {}
     for true in table.colnames:
@@ -376,7 +349,7 @@ def _listed(labels: Sequence[str], numbers: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """No warnings about units and headers that bend the standard."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

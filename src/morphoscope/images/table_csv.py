@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import csv
-import gzip
 import io
-import lzma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
@@ -19,21 +16,13 @@ import pyarrow.csv as pa_csv
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.known_columns import distinct_names, is_known
+from morphoscope.images.packed import opened
 from morphoscope.progress import note_once
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
-COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _DELIMITERS = ",;\t|"
 _HEAD = 1 << 16  # bytes in which the header and some rows are looked for
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-
-
-def opened(source: Path | bytes) -> IO[bytes]:
-    """A file's content, unpacked where its name says that it is packed."""
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    unpack: Any = COMPRESSED.get(source.suffix.lower(), open)
-    return unpack(source, "rb")
 
 
 @dataclass(frozen=True)

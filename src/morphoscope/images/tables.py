@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,18 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.images.known_columns import distinct_names
+from morphoscope.images.packed import bare_ending, opened
 from morphoscope.images.table_astropy import (
     AstropyFile,
     as_text,
     holds_table_alone,
     open_ecsv,
     open_fits,
-    open_votable,
 )
-from morphoscope.images.table_csv import COMPRESSED, CsvFile, opened, typed
+from morphoscope.images.table_csv import CsvFile, typed
+from morphoscope.images.table_parquet import ParquetTable
+from morphoscope.images.table_votable import open_votable
+from morphoscope.progress import note_once
 
 _KINDS = {
     ".csv": "csv",
@@ -46,10 +49,10 @@ _KINDS = {
     ".xml": "votable",
 }
 TABLE_SUFFIXES = tuple(_KINDS)
+_SAMPLED = 16  # rows of each row group
 # What R, numpy, pandas, Gaia and astropy write for an empty cell; null in every format.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "Null", "None", "--")
 pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
-_MASK = ".mask"  # astropy's Parquet keeps which cells of a column are masked in another one
 
 
 def is_table_name(name: str) -> bool:
@@ -84,11 +87,9 @@ def split_part(path: Path) -> tuple[Path, str]:
 
 
 def _kind_of_name(name: str) -> str | None:
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes[-2:]]
-    if suffixes and suffixes[-1] in COMPRESSED and len(suffixes) == 2:
-        kind = _KINDS.get(suffixes[0])
-        return None if kind == "parquet" else kind
-    return _KINDS.get(suffixes[-1]) if suffixes else None
+    bare = bare_ending(name)
+    kind = _KINDS.get(Path(bare).suffix.lower())
+    return None if kind == "parquet" and bare != name else kind
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def read_table(
         need_columns(file.names, wanted, str(path))
         if isinstance(file, CsvFile):
             table = _of_csv(file, wanted, set(names))
-        elif isinstance(file, _ParquetFile):
+        elif isinstance(file, ParquetTable):
             table = _clean(
                 pa.concat_tables(file.pieces(wanted, 1 << 16)) if file.rows else file.empty(wanted)
             )
@@ -193,7 +194,7 @@ def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Itera
         need_columns(file.names, wanted, str(path))
         if isinstance(file, CsvFile):
             pieces = file.pieces(wanted)
-        elif isinstance(file, _ParquetFile):
+        elif isinstance(file, ParquetTable):
             pieces = file.pieces(wanted, rows)
         else:
             whole = file.read(wanted)
@@ -203,6 +204,19 @@ def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Itera
             yield _clean(piece)
         if not any_rows:
             raise MorphoscopeError(f"{path}: the table has no rows")
+
+
+def sampled(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The first rows of up to 16 row groups of a Parquet table, from all over it.
+
+    Raises:
+        as :func:`columns_of`.
+    """
+    with _explained(path), pq.ParquetFile(path) as file:
+        groups = np.unique(np.linspace(0, file.num_row_groups - 1, 16, dtype=int)).tolist()
+        for group in groups if file.num_row_groups else ():
+            batches = file.iter_batches(_SAMPLED, row_groups=[group], columns=list(columns))
+            yield from (pa.Table.from_batches([batch]) for batch in islice(batches, 1))
 
 
 def read_csv(content: bytes, name: str) -> pa.Table:
@@ -222,79 +236,8 @@ def _of_csv(file: CsvFile, wanted: Sequence[str], names: set[str]) -> pa.Table:
     return pa.table({name: table[name] if name in names else typed(table[name]) for name in wanted})
 
 
-@dataclass(frozen=True)
-class _ParquetFile:
-    """A Parquet table; a column's mask (as astropy writes it) is applied and is no column of its own."""
-
-    file: pq.ParquetFile
-    names: list[str]
-    types: dict[str, pa.DataType]
-    units: dict[str, str]
-
-    @classmethod
-    def of(cls, file: pq.ParquetFile) -> _ParquetFile:
-        schema = file.schema_arrow
-        there = set(schema.names)
-        masks = {
-            field.name
-            for field in schema
-            if pa.types.is_boolean(field.type)
-            and field.name.endswith(_MASK)
-            and field.name.removesuffix(_MASK) in there
-        }
-        called = distinct_names(field.name for field in schema)
-        kept = {name: field for name, field in zip(called, schema, strict=True) if field.name not in masks}
-        units = {name: (field.metadata or {}).get(b"unit", b"").decode() for name, field in kept.items()}
-        units |= _units_of_astropy(schema)
-        return cls(
-            file,
-            list(kept),
-            {name: field.type for name, field in kept.items()},
-            {name: unit for name, unit in units.items() if unit and name in kept},
-        )
-
-    @property
-    def rows(self) -> int:
-        return self.file.metadata.num_rows
-
-    def empty(self, wanted: Sequence[str]) -> pa.Table:
-        return pa.table({name: pa.array([], self.types[name]) for name in wanted})
-
-    def pieces(self, wanted: Sequence[str], rows: int) -> Iterator[pa.Table]:
-        there = self.file.schema_arrow.names
-        every = distinct_names(there)
-        unique = len(set(there)) == len(there)
-        masks = [name + _MASK for name in wanted if name + _MASK in there and name + _MASK not in self.names]
-        asked = [*wanted, *masks] if unique else None
-        for batch in self.file.iter_batches(rows, columns=asked):
-            table = pa.Table.from_batches([batch])
-            if not unique:
-                table = table.rename_columns(every)
-            columns = {}
-            for name in wanted:
-                column = table.column(name)
-                if name + _MASK in masks:
-                    column = pc.if_else(table.column(name + _MASK), pa.scalar(None, column.type), column)
-                columns[name] = column
-            yield pa.table(columns)
-
-
-def _units_of_astropy(schema: pa.Schema) -> dict[str, str]:
-    """Units that astropy keeps beside the columns."""
-    said = (schema.metadata or {}).get(b"table_meta_yaml")
-    if not said:
-        return {}
-    from astropy.table import meta
-
-    try:
-        header: Any = meta.get_header_from_yaml(said.decode().split("\n"))
-        return {str(column["name"]): str(column.get("unit") or "") for column in header["datatype"]}
-    except Exception:  # YAML readers raise anything at all; without it the columns are as good as any others'
-        return {}
-
-
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[CsvFile | _ParquetFile | AstropyFile]:
+def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | AstropyFile]:
     """A table's file, by its name; a file called CSV that begins as an ECSV is one."""
     path, part = split_part(path)
     if not path.is_file():
@@ -304,7 +247,7 @@ def _opened(path: Path) -> Iterator[CsvFile | _ParquetFile | AstropyFile]:
         raise UsageError(f"{path}: a table was expected, with the ending {', '.join(TABLE_SUFFIXES)}")
     with _explained(path), contextlib.ExitStack() as stack:
         if kind == "parquet":
-            yield _ParquetFile.of(stack.enter_context(pq.ParquetFile(path)))
+            yield ParquetTable.of(stack.enter_context(pq.ParquetFile(path)))
         elif kind == "fits":
             yield open_fits(path, part)
         elif kind == "votable":
@@ -399,13 +342,25 @@ def numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
     return pc.fill_null(column, float("nan")).to_numpy()
 
 
-def texts(table: pa.Table, name: str) -> list[str | None]:
+def texts(table: pa.Table, name: str, where: str = "") -> list[str | None]:
     """A column of names as text; null, blank and what :data:`MISSING` lists become None.
 
-    Whole numbers stay whole, bytes are text, and a number that is not finite is no name.
+    Whole numbers stay whole, bytes are text, and a number that is not finite is no name. Floating-point
+    numbers so large that not every whole number is one of them may have lost digits, which a note says.
+
+    Args:
+        table: some rows.
+        name: of the column.
+        where: what the note calls the table.
     """
     column = table.column(name)
     kind = column.type
+    if pa.types.is_floating(kind) and _beyond_digits(column):
+        note_once(
+            f"{where or 'the table'}: column '{name}' holds ids as floating-point numbers, too large for "
+            "their last digits to be sure, so they may differ from the survey's and two galaxies may share "
+            "one; write the table again with whole numbers or text"
+        )
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_integer(kind):
@@ -413,6 +368,12 @@ def texts(table: pa.Table, name: str) -> list[str | None]:
     if pa.types.is_string(kind):
         return _bare(column).to_pylist()
     return [as_name(cell) for cell in column.to_pylist()]
+
+
+def _beyond_digits(column: pa.ChunkedArray) -> bool:
+    digits = {16: 11, 32: 24}.get(column.type.bit_width, 53)  # bits of a whole number that are kept
+    largest = pc.max(pc.abs(column.cast(pa.float64()))).as_py()
+    return largest is not None and np.isfinite(largest) and largest > 1 << digits
 
 
 def as_name(value: Any) -> str | None:

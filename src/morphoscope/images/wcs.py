@@ -34,6 +34,7 @@ _WORLD = re.compile(
     r"^(WCSAXES|CTYPE\d|CRVAL\d|CRPIX\d|CDELT\d|CROTA\d|CUNIT\d|CD\d_\d|PC\d_\d|PV\d_\d+|LONPOLE|LATPOLE"
     r"|EQUINOX|RADESYS|RADECSYS)[A-Z]?$|^[AB]P?_(ORDER|DMAX|\d+_\d+)$"
 )
+_LOOKUP = re.compile(r"^(CPDIS\d|CPERR\d|DP\d|D2IM.*)$")
 _SEXAGESIMAL = re.compile(r"^[+-]?\d{1,3}[: ]\d{1,2}[: ]\d{1,2}(\.\d*)?$")
 _LETTERS = ("", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -56,11 +57,14 @@ def celestial_of(header: Header, units: Any = None, *, primary: Header | None = 
 
     Args:
         header: of the image.
-        units: the open file, in which lookup tables of distortions lie.
+        units: the open file, in which lookup tables of distortions lie; without it they are left out.
         primary: the file's first header, for an image in an extension that has none of its own. To be given
             only where it can mean this image alone.
     """
     repaired = _repaired(header)
+    if units is None:
+        for keyword in [keyword for keyword in repaired if _LOOKUP.match(keyword)]:
+            del repaired[keyword]
     letters = _letters_of(repaired)
     if not letters and primary is not None:
         first = _repaired(primary)
@@ -76,7 +80,7 @@ def celestial_of(header: Header, units: Any = None, *, primary: Header | None = 
 
 def rows_from_top(header: Header) -> bool:
     """Whether the first row of an image is the top of its picture: ``ROWORDER = 'TOP-DOWN'``."""
-    return str(_value(header, "ROWORDER") or "").strip().upper() == "TOP-DOWN"
+    return str(_value(header, "ROWORDER") or "").strip().upper().startswith("TOP")
 
 
 def _value(header: Header, card: str) -> Any:

@@ -20,9 +20,16 @@ from typing import Any
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.archives import READ_ERRORS, TAR_SUFFIXES, CutOff, iterate_tar, read_member
+from morphoscope.images.archives import (
+    READ_ERRORS,
+    TAR_SUFFIXES,
+    CutOff,
+    is_packed_tar,
+    iterate_tar,
+    read_member,
+)
 from morphoscope.images.bands import band_label, reddest_first
-from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
+from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_fits_name, is_image_name, read_image
 from morphoscope.images.file_names import writable
 from morphoscope.images.fits import read_bands
 from morphoscope.images.known_columns import ID_NAMES, found_column
@@ -140,6 +147,17 @@ def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         return read_member(archive, member)
     except READ_ERRORS as error:
         raise MorphoscopeError(f"is damaged ({error})") from error
+
+
+def holds_fits_images(path: Path) -> bool:
+    """Whether a member of an archive is FITS, by its name; True where that needs all of it unpacked."""
+    try:
+        if path.name.lower().endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                return any(map(is_fits_name, archive.namelist()))
+        return is_packed_tar(path) or any(is_fits_name(name) for name, _ in iterate_tar(path))
+    except (*READ_ERRORS, MorphoscopeError):  # said where it is read
+        return False
 
 
 def _key_and_kind(name: str, bands: Sequence[str]) -> tuple[str, str]:

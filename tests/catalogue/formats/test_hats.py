@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from astropy.table import MaskedColumn, Table
 from typer.testing import CliRunner
 
 from morphoscope import extras
@@ -36,6 +37,7 @@ from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cli import app
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.stream import Item
+from morphoscope.images.tables import read_table
 from morphoscope.labels.scheme import Classes, Column
 
 pytest.importorskip("cdshealpix", reason="the extra 'hats' is not installed")
@@ -392,3 +394,21 @@ def test_convert_says_what_it_cannot_read(tmp_path: Path):
     with pytest.raises(UsageError, match="itself"):
         convert(tmp_path / "c.parquet", tmp_path / "c.parquet", overwrite=True)
     assert not (tmp_path / "c.hats").exists()
+
+
+def test_convert_honours_masks_units_and_bytes_of_astropy(tmp_path: Path):
+    """Table.write stores a filler and a column NAME.mask, and text of FITS tables as bytes."""
+    table = Table({"id": np.array([b"J1", b"J2"]), "ra": MaskedColumn([1.5, 0.0], mask=[False, True])})
+    table["ra"].unit, table["ra"].description = "deg", "right ascension"
+    table["dec"] = MaskedColumn([2.5, 0.0], mask=[False, True], unit="deg")
+    table["predicted"] = MaskedColumn(["Spiral", "N/A"], mask=[False, True])
+    table.write(tmp_path / "masked.parquet")
+    for name in ("c.parquet", "c.ecsv"):
+        assert convert(tmp_path / "masked.parquet", tmp_path / name) == 2
+        rows = read_table(tmp_path / name)
+        assert rows.to_pylist() == [
+            {"id": "J1", "ra": 1.5, "dec": 2.5, "predicted": "Spiral"},
+            {"id": "J2", "ra": None, "dec": None, "predicted": None},
+        ]
+    field = pq.read_schema(tmp_path / "c.parquet").field("ra")
+    assert (field.metadata[b"unit"], field.metadata[b"description"]) == (b"deg", b"right ascension")

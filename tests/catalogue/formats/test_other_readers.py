@@ -1,7 +1,7 @@
 """Ids, units, unknown values, descriptions and provenance as other programs read them; skipped without these.
 
-STILTS and fitsverify come from Debian (``apt install stilts fitsverify``). The Python readers want an
-environment of their own, for LSDB alone brings 25 packages::
+STILTS and fitsverify come from Debian (``apt install stilts starlink-ecsv-java fitsverify``). The Python
+readers want an environment of their own, for LSDB alone brings 25 packages::
 
     uv venv readers
     uv pip install -p readers lsdb polars duckdb fitsio fastparquet astropy

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,9 +200,10 @@ def test_real_cutouts_in_two_bands(
     assert read_provenance(tmp_path / "c.parquet")["stretch"] == "lupton"
     err = capsys.readouterr().err.splitlines()
     assert err[0] == "calibration: none: not tried"
-    assert "132_rband.fits: is mirrored on the sky, so it is flipped" in err[1]
-    assert "12% of the pixels hold no data; they are shown as sky" in err[2]
-    assert table["no_data"][0].as_py() == pytest.approx(0.12, abs=0.01)
+    assert "132_rband.fits: its bands lie on different pixels; they are resampled" in err[1]
+    assert "132_rband.fits: is mirrored on the sky, so it is flipped" in err[2]
+    assert "13% of the pixels hold no data; they are shown as sky" in err[3]
+    assert table["no_data"][0].as_py() == pytest.approx(0.128, abs=0.01)
     assert table["bands"].to_pylist() == ["r, g"] * 3
     assert table["orientation"][0].as_py() == "mirrored, turned 90°"
     assert table["ra"][0].as_py() == pytest.approx(358.16679, abs=1e-3)  # RA and DEC in the header
@@ -291,6 +293,7 @@ def test_fits_images_say_how_they_became_pictures(
         row, other = pq.read_table(out).to_pylist()
         assert (row["ra"], row["dec"]) == pytest.approx(places)
         assert row["no_data"] == pytest.approx(0.25)
+        assert [row["quality"], other["quality"]] == ["no data 25%", ""]
         assert (row["bands"], row["scaling"], row["orientation"]) == ("z, r, g", "legacy", "mirrored")
         assert [other[name] for name in ("ra", "no_data", "bands", "scaling", "orientation")] == [None] * 5
         assert read_provenance(out)["stretch"] == "legacy"
@@ -302,3 +305,49 @@ def test_fits_images_say_how_they_became_pictures(
     assert [stretch_like(name) for name in ("lupton", "legacy", "sdss", "decals", "as-served")] == [
         *("lupton", "legacy", "lupton", "lupton", "lupton")
     ]
+
+
+def fits_of(band: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    fits.PrimaryHDU(band).writeto(file)
+    return file.getvalue()
+
+
+def test_a_fits_image_that_is_not_the_first_has_its_columns(tmp_path: Path) -> None:
+    """In tables and archives, whatever comes first."""
+    measured = fits_of(np.random.default_rng(0).normal(5, 1, (32, 32)).astype(np.float32))
+    members = {"a.png": png(9), "b.fits": measured}
+    for name, content in members.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "t.csv").write_text("id,file\n1,a.png\n2,b.fits\n")
+    pq.write_table(pa.table({"image": list(members.values())}), tmp_path / "t.parquet")
+    with tarfile.open(tmp_path / "t.tar", "w") as tar, tarfile.open(tmp_path / "t.tar.gz", "w:gz") as packed:
+        for name in members:
+            tar.add(tmp_path / name, name)
+            packed.add(tmp_path / name, name)
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    for name in ("t.csv", "t.parquet", "t.tar", "t.tar.gz", "t.zip"):
+        assert "no_data" in [column.name for column in open_input(tmp_path / name).extras], name
+    (tmp_path / "u.csv").write_text("id,file\n1,a.png\n")
+    assert open_input(tmp_path / "u.csv").extras == ()
+
+
+def test_a_glob_is_judged_by_all_of_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table that comes first, as a catalogue beside its cutouts, does not hide the images."""
+    table = Table({"file": ["d/b.fits"], "id": [7]})
+    table.write(tmp_path / "a.fits")
+    for name in "bc":
+        (tmp_path / f"{name}.fits").write_bytes(fits_of(np.ones((8, 8), np.float32) + np.eye(8)))
+    (tmp_path / "notes.txt").touch()
+    images = open_input(str(tmp_path / "*"))
+    assert [item.row["id"] for item in images.items] == ["a", "b", "c"]
+    with pytest.raises(MorphoscopeError, match="holds no image"):
+        next(iter(open_input(str(tmp_path / "*")).items)).load()
+    assert "1 file is no image and passed over (1 .txt)" in capsys.readouterr().err
+    (tmp_path / "c.fits").unlink()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "b.fits").rename(tmp_path / "d" / "b.fits")
+    (row,) = open_input(str(tmp_path / "*.fits")).items
+    assert (row.row["id"], row.load().shape) == ("7", (8, 8, 3))

@@ -165,6 +165,8 @@ def test_the_covered_part_looks_as_if_nothing_were_missing(
         (item,), _ = cutout_items(open_mosaics(path), SourceTable(table, 50.0), Frame(100, "lupton"))
         images[columns] = item.load().astype(int)
         assert item.row["on_mosaic"] == pytest.approx(1 - columns / 100, abs=0.011)
+        share = 1 - item.row["on_mosaic"]
+        assert item.quality == ((f"no data {share:.0%}",) if columns else ())
     for columns in (5, 20):
         difference = np.abs(images[columns] - images[0])
         assert difference[:, : 98 - columns].max() <= 12  # noise of sky and its level are measured on less

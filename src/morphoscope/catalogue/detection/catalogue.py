@@ -18,9 +18,9 @@ from morphoscope.catalogue.predictions import FullColumns
 from morphoscope.errors import UsageError
 from morphoscope.extras import DETECTION, need
 from morphoscope.images.bands import is_pattern, parse_bands
-from morphoscope.images.decode import is_fits_name
+from morphoscope.images.decode import holds_fits, is_fits_name
 from morphoscope.images.mosaic import Mosaic, open_mosaics
-from morphoscope.images.stretch import stretched
+from morphoscope.images.stretch import check_stretch, stretched
 
 if TYPE_CHECKING:
     from morphoscope.inference.ensemble import Ensemble
@@ -82,6 +82,7 @@ def classify_sky(
     out: Path | str,
     *,
     bands: str | Sequence[str] | None = None,
+    stretch: str | None = None,
     overwrite: bool = False,
     coverage: float | None = None,
     per_class: bool = False,
@@ -95,6 +96,7 @@ def classify_sky(
         picture: an image file, (H, W, 3) uint8, or a FITS mosaic (one a band, with ``{band}`` in its name).
         out: the catalogue.
         bands: of a FITS mosaic.
+        stretch: of a FITS mosaic or a 32-bit TIFF; None: as of the run's training.
         overwrite: replace a catalogue that is there.
         coverage: add the column ``set``.
         per_class: as for :func:`morphoscope.catalogue.predict.predict_catalogue`.
@@ -102,29 +104,39 @@ def classify_sky(
         adapt: see :func:`morphoscope.catalogue.detection.images.classify_picture`.
 
     Raises:
-        UsageError: no such file, bands of something that is no FITS file, a mosaic that cannot be drawn.
+        UsageError: no such file, an unknown stretch, bands of something that is no FITS file, a mosaic that
+            cannot be drawn.
         MorphoscopeError: it cannot be read, or nothing was detected.
     """
     need(DETECTION, "detect", "finding sources")
+    if stretch is not None:
+        check_stretch(stretch)
     target = target_of(out)
     check_output(target, overwrite=overwrite)
     sets = sets_of(predictor, coverage, per_class=per_class)
     target.check(catalogue_schema(predictor.scheme, sets, FullColumns(predictor).extras))
     names, wanted = parse_bands(bands), {"coverage": coverage, "per_class": per_class}
     options: dict[str, Any] = {"overwrite": overwrite, **wanted}
-    if isinstance(picture, np.ndarray) or not (is_fits_name(str(picture)) or is_pattern(str(picture))):
+    if isinstance(picture, np.ndarray) or not _is_mosaic(picture):
         if names:
             raise UsageError("--bands chooses bands of FITS files; a picture has its colours already")
         name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
-        table, _, image = classify_picture(predictor, picture, name=name, adapt=adapt, **wanted)
+        table, _, image = classify_picture(
+            predictor, picture, name=name, stretch=stretch, adapt=adapt, **wanted
+        )
         write_picture_catalogue(predictor, table, out, name=name, **options)
         return DetectedSky(table, image, "as-served")
-    stretch = stretch_like(predictor.run.header.store.stretch)
+    stretch = stretch or stretch_like(predictor.run.header.store.stretch)
     if drawn:
         _check_drawable(open_mosaics(picture, names))
-    table, mosaics = classify_mosaic(predictor, picture, bands=names, adapt=adapt, **wanted)
+    table, mosaics = classify_mosaic(predictor, picture, bands=names, stretch=stretch, adapt=adapt, **wanted)
     write_picture_catalogue(predictor, table, out, name=Path(picture).name, stretch=stretch, **options)
     return DetectedSky(table, mosaics, stretch)
+
+
+def _is_mosaic(source: Path | str) -> bool:
+    """Whether a file is a FITS mosaic, by its name or by what is in it."""
+    return is_fits_name(str(source)) or is_pattern(str(source)) or holds_fits(Path(source))
 
 
 def _check_drawable(mosaics: list[Mosaic]) -> None:

@@ -24,6 +24,7 @@ from morphoscope.catalogue.predictions import FullColumns, note_missing_scores
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import read_image
 from morphoscope.images.mosaic import Mosaic, open_mosaics
+from morphoscope.images.quality import OFF_IMAGE, share_of
 from morphoscope.images.stream import Item, in_order
 from morphoscope.progress import note
 
@@ -38,6 +39,7 @@ PLACE = (
     ("cutout", "pixel", "side of the square the network saw"),
 )
 CHIP = pa.field("chip", pa.string(), metadata={"description": "image of the file that x and y count in"})
+_A_HAIR = 0.002  # share of a cutout below which it does not reach beyond the picture
 ADAPT_TO = 512  # cutouts that batch normalisation is adapted to
 
 
@@ -48,6 +50,7 @@ def classify_picture(
     factor: float = 2.0,
     min_area: int = 150,
     name: str = "",
+    stretch: str | None = None,
     coverage: float | None = None,
     per_class: bool = False,
     adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
@@ -63,6 +66,7 @@ def classify_picture(
         factor: side of a cutout in units of the source's length.
         min_area: least pixels of a source. On fewer than some 14 across hardly any shape can be told.
         name: for the table's ``source`` column; the file's name where there is one.
+        stretch: of a file of measured values, such as a 32-bit TIFF; None: as of the run's training.
         coverage: add the column ``set`` (see :func:`morphoscope.catalogue.predict.predict_catalogue`).
         per_class: as there.
         adapt: called first with up to :data:`ADAPT_TO` of the cutouts, to adapt the network's batch
@@ -83,7 +87,8 @@ def classify_picture(
         path = Path(picture)
         if not path.is_file():
             raise UsageError(f"{path}: no such file; one picture of the sky was expected")
-        image, name = read_image(path), name or path.name
+        stretch = stretch or stretch_like(predictor.run.header.store.stretch)
+        image, name = read_image(path, stretch=stretch), name or path.name
     sources = detect_sources(image, min_area=min_area)
     if not len(sources):
         raise MorphoscopeError(f"{name or 'the picture'}: no source was detected")
@@ -94,10 +99,24 @@ def classify_picture(
     full_columns = FullColumns(predictor)
     note_missing_scores(predictor)
     answers, values = full_columns(squares)
-    items = [Item(name, lambda: image, {"id": str(number)}) for number in range(len(sources))]
+    reasons = [_beyond(image, *at) for at in zip(sources.x, sources.y, sides, strict=True)]
+    items = [
+        Item(name, lambda: image, {"id": str(number), "quality": why}) for number, why in enumerate(reasons)
+    ]
     table = catalogue_table(predictor.scheme, items, answers, sets, full_columns.extras, values)
     table = _with_positions(table, (sources.x, sources.y, sources.radius, sides))
     return table, sources, image
+
+
+def _beyond(image_HWC: np.ndarray, x: float, y: float, side: float) -> tuple[str, ...]:
+    """Whether a cutout reaches beyond the picture."""
+    height, width = image_HWC.shape[:2]
+    inside = [
+        min(middle + side / 2, length - 0.5) - max(middle - side / 2, -0.5)
+        for middle, length in ((x, width), (y, height))
+    ]
+    share = 1 - max(inside[0], 0.0) * max(inside[1], 0.0) / side**2
+    return (share_of(OFF_IMAGE, share),) if share > _A_HAIR else ()
 
 
 def classify_mosaic(
@@ -105,6 +124,7 @@ def classify_mosaic(
     mosaic: Path | str,
     *,
     bands: Sequence[str] = (),
+    stretch: str | None = None,
     factor: float = 2.0,
     min_area: int = 150,
     batch: int = 256,
@@ -118,6 +138,7 @@ def classify_mosaic(
         predictor: a run's network.
         mosaic: a FITS file, or a pattern with ``{band}``.
         bands: see :func:`morphoscope.images.mosaic.open_mosaics`.
+        stretch: of the cutouts; None: as of the run's training.
         factor: side of a cutout in units of the source's length.
         min_area: least pixels of a source.
         batch: cutouts at a time.
@@ -142,7 +163,7 @@ def classify_mosaic(
         detected.append((chip, found))
     total = sum(len(found) for _, found in detected)
     facts = predictor.run.header.store
-    frame = Frame(facts.image_shape[0], stretch_like(facts.stretch))
+    frame = Frame(facts.image_shape[0], stretch or stretch_like(facts.stretch))
     preprocess = partial(pipeline.preprocess_item, facts=facts, crop=None)
     if adapt is not None:
         everything = chain.from_iterable(source_items(chip, found, frame) for chip, found in detected)

@@ -19,6 +19,7 @@ from morphoscope.catalogue.formats.write import (
     write_tables,
 )
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.table_parquet import ParquetTable, schema_of
 from morphoscope.progress import Bar
 
 PIECE = 8192  # rows read at a time
@@ -59,7 +60,7 @@ def convert(
     if target.path.exists() and target.path.samefile(path):
         raise UsageError(f"{out} is the catalogue itself; choose another name")
     with _explained(path):
-        found, provenance = pq.read_schema(parts[0]), parquet_provenance(parts[0])
+        found, provenance = schema_of(parts[0]), parquet_provenance(parts[0])
     schema = _schema(found, target, single=float32)
     target.check(schema)
     with _explained(path):
@@ -109,8 +110,10 @@ def _schema(found: pa.Schema, target: Target, *, single: bool) -> pa.Schema:
 
 
 def _plain_string(column: pa.Field) -> pa.Field:
-    """The column with strings as such where pandas, polars or LSDB wrote large or repeated ones."""
+    """The column with strings as such where others wrote large or repeated ones, or bytes (astropy)."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return column.with_type(pa.string())
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_string(kind):
         return column.with_type(pa.string())
     return column
@@ -135,9 +138,9 @@ def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
         with pq.ParquetFile(part) as file:
             if not texts:
                 extent += Extent(file.metadata.num_rows)
-            for batch in file.iter_batches(PIECE, columns=texts) if texts else ():
+            for piece in ParquetTable.of(file).pieces(texts, PIECE) if texts else ():
                 strings = [schema.field(name) for name in texts]
-                extent += Extent.of(pa.Table.from_batches([batch]).select(texts).cast(pa.schema(strings)))
+                extent += Extent.of(piece.cast(pa.schema(strings)))
     return extent
 
 
@@ -145,9 +148,9 @@ def _tables(path: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> I
     with _explained(path):
         for part in parts:
             with pq.ParquetFile(part) as file:
-                for batch in file.iter_batches(PIECE, columns=schema.names):
-                    yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
-                    bar.advance(batch.num_rows)
+                for piece in ParquetTable.of(file).pieces(schema.names, PIECE):
+                    yield piece.cast(schema)
+                    bar.advance(piece.num_rows)
 
 
 @contextlib.contextmanager

@@ -201,7 +201,8 @@ def _square(chips: Sequence[_Positions], row: int, *, arcsec: float, side: int, 
 def load_squares(
     squares: Sequence[Any], frame: Frame, name: str, row: dict[str, Any], flux: Sequence[Flux]
 ) -> np.ndarray:
-    """Cut the bands of one source out and stretch them; ``row`` gets ``on_mosaic`` and ``scaling``.
+    """Cut the bands of one source out and stretch them; ``row`` gets ``on_mosaic``, ``scaling``
+    and ``quality``.
 
     Pixels that no exposure covers have no part in the stretch, and are painted as sky.
 
@@ -214,7 +215,7 @@ def load_squares(
     if share < LEAST_SHARE:
         raise MorphoscopeError(f"{name}: the mosaic covers only {share:.0%} of the cutout")
     image, rendering = rendered(bands, frame.stretch, name=name, flux=flux)
-    row["scaling"] = rendering.scaling
+    row["scaling"], row["quality"] = rendering.scaling, rendering.quality
     return image
 
 

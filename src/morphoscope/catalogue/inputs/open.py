@@ -27,7 +27,7 @@ from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
 from morphoscope.images.bands import is_pattern
-from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_fits_name, is_image_name, read_image
+from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
 from morphoscope.images.file_names import (
     distinct_ids,
     image_names,
@@ -41,7 +41,13 @@ from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import STRETCHES
 from morphoscope.images.tables import TABLE_SUFFIXES, is_table, is_table_name, row_count, split_part
-from morphoscope.images.webdataset import ARCHIVE_SUFFIXES, archive_items, expand_braces, is_archive_name
+from morphoscope.images.webdataset import (
+    ARCHIVE_SUFFIXES,
+    archive_items,
+    expand_braces,
+    holds_fits_images,
+    is_archive_name,
+)
 from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
@@ -263,15 +269,29 @@ def _from_glob(pattern: str, image_column: str | None, reading: Reading) -> Imag
 
 
 def _from_list(label: str, paths: list[str], image_column: str | None, reading: Reading) -> Images:
-    """Files of one kind: images, else archives, else tables."""
+    """Files of one kind: images, else archives, else tables; a note counts those of other kinds.
+
+    FITS files that hold a table alone are tables where no other file is an image.
+    """
     images = [path for path in paths if is_image_name(os.path.basename(path))]
     archives = [path for path in paths if is_archive_name(path)]
-    if image_column is None and images and not is_table(Path(images[0])):
+    if image_column is None and any(not is_table(Path(path)) for path in images):
+        _say_others(label, paths, images)
         return _from_files(label, Path(), lambda _: iter(images), reading)
     if image_column is None and archives:
+        _say_others(label, paths, archives)
         return _from_archives(label, archives, reading)
     tables = [path for path in paths if is_table(Path(path))]
+    if tables:
+        _say_others(label, paths, tables)
     return _from_tables(label, tables, image_column, reading)
+
+
+def _say_others(label: str, paths: Sequence[str], taken: Sequence[str]) -> None:
+    kept = set(taken)
+    say_passed_over(
+        label, Counter(Path(path).suffix.lower() or "without an ending" for path in paths if path not in kept)
+    )
 
 
 def _all_there(label: str, names: list[str]) -> list[str]:
@@ -289,8 +309,9 @@ def _from_archives(label: str, paths: list[str], reading: Reading) -> Images:
         for item in archive_items(Path(path), stretch=reading.stretch, bands=reading.bands):
             yield replace(item, files=(path,))
 
-    images = Images(label, watched(chain.from_iterable(map(items, paths)), label))
-    return _with_fits_columns(images, reading)
+    fits = bool(reading.bands) or any(holds_fits_images(Path(path)) for path in paths)
+    galaxies = watched(chain.from_iterable(map(items, paths)), label)
+    return Images(label, galaxies, extras=FITS_COLUMNS if fits else ())
 
 
 def _from_tables(label: str, paths: list[str], image_column: str | None, reading: Reading) -> Images:
@@ -304,23 +325,14 @@ def _from_tables(label: str, paths: list[str], image_column: str | None, reading
     counts = [row_count(table.path) for table in tables]
     known = [count for count in counts if count is not None]
     items = chain.from_iterable(_table_items(table, reading.stretch) for table in tables)
-    images = Images(
+    fits = bool(reading.bands) or any(table.holds_fits_images() for table in tables)
+    return Images(
         label,
         watched(items, label),
         sum(known) if len(known) == len(counts) else None,
+        FITS_COLUMNS if fits else (),
         integer_ids=all(table.integer_ids() for table in tables),
     )
-    return _with_fits_columns(images, reading)
-
-
-def _with_fits_columns(images: Images, reading: Reading) -> Images:
-    """The same galaxies, with the columns of FITS images if the first has one or bands were named."""
-    items = iter(images.items)
-    first = next(items, None)
-    if first is None:
-        return images
-    fits = bool(reading.bands) or is_fits_name(first.source)
-    return replace(images, items=chain((first,), items), extras=FITS_COLUMNS if fits else ())
 
 
 def _table_items(table: ImageTable, stretch: str) -> Iterator[Item]:

@@ -102,7 +102,7 @@ class SourceColumns:
 
     def _rows(self, piece: pa.Table, first: int) -> SourceRows:
         count = piece.num_rows
-        names = texts(piece, self.identity) if self.identity else [None] * count
+        names = texts(piece, self.identity, str(self.table.path)) if self.identity else [None] * count
         reasons: dict[int, str] = {}
         ra, dec, _ = self.sky.degrees(piece)
         for row in np.flatnonzero(~np.isfinite(ra)):

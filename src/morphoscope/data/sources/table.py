@@ -122,7 +122,7 @@ def _ids(opened: ImageTable, content: pa.Table) -> list[str]:
         ids = [identity(path) for path in paths]
         return ids if len(set(ids)) == len(ids) else [f"{path}#{row}" for row, path in enumerate(paths)]
     seen: dict[str, int] = {}
-    for row, galaxy in enumerate(texts(content, opened.id_column)):
+    for row, galaxy in enumerate(texts(content, opened.id_column, str(opened.path))):
         if galaxy is None:
             raise MorphoscopeError(f"{opened.path}: row {row + 1} has no '{opened.id_column}'")
         if galaxy in seen:

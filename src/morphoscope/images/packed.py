@@ -1,0 +1,108 @@
+"""Compression around a whole file, recognised by its first bytes and not by its name."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from morphoscope.errors import MorphoscopeError
+
+
+@dataclass(frozen=True)
+class Packing:
+    """One kind of compression.
+
+    Attributes:
+        program: what messages call it.
+        start: the first bytes of its files.
+        endings: that its files usually have.
+        open: gives what is in a file, by its path, or by its content.
+    """
+
+    program: str
+    start: bytes
+    endings: tuple[str, ...]
+    open: Callable[[Path | IO[bytes]], Any]
+
+
+def _bzip2(source: Path | IO[bytes]) -> Any:
+    return bz2.open(source)
+
+
+def _zstandard(source: Path | IO[bytes]) -> Any:
+    if isinstance(source, Path):
+        return pa.input_stream(str(source), compression="zstd")
+    return pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
+
+
+def _single_member(source: Path | IO[bytes]) -> Any:
+    with zipfile.ZipFile(source) as archive:  # the file stays open as long as its member does
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if len(members) != 1:
+            raise MorphoscopeError(f"is a zip file of {len(members)} files; one was expected here")
+        return archive.open(members[0])
+
+
+def _unix_compress(source: Path | IO[bytes]) -> Any:
+    try:
+        import uncompresspy  # pyright: ignore[reportMissingImports]  # astropy's choice as well
+    except ModuleNotFoundError as error:
+        raise MorphoscopeError(
+            "is compressed with compress (.Z), which is read where the package uncompresspy is installed; "
+            "install it, or unpack the file"
+        ) from error
+    return uncompresspy.LZWFile(source, mode="rb")
+
+
+PACKINGS = (
+    Packing("gzip", b"\x1f\x8b", (".gz",), gzip.open),
+    Packing("bzip2", b"BZh", (".bz2",), _bzip2),
+    Packing("xz", b"\xfd7zXZ\x00", (".xz",), lzma.open),
+    Packing("lzma", b"\x5d\x00\x00", (".lzma",), lzma.open),
+    Packing("Zstandard", b"\x28\xb5\x2f\xfd", (".zst",), _zstandard),
+    Packing("zip", b"PK\x03\x04", (".zip",), _single_member),
+    Packing("compress", b"\x1f\x9d", (".z",), _unix_compress),
+)
+STARTS = tuple(packing.start for packing in PACKINGS)
+_LONGEST_START = max(map(len, STARTS))
+ENDINGS = tuple(ending for packing in PACKINGS for ending in packing.endings)
+# What unpacking a damaged file raises.
+DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error)
+
+
+def packing_of(start: bytes) -> Packing | None:
+    """The compression of a file by its first bytes; None if it has none that is known."""
+    return next((packing for packing in PACKINGS if start.startswith(packing.start)), None)
+
+
+def opened(source: Path | bytes) -> Any:
+    """A file's content to read from, unpacked where it is compressed.
+
+    Raises:
+        MorphoscopeError: a zip file of several files, or a kind that needs a package which is not installed.
+    """
+    if isinstance(source, bytes):
+        packing = packing_of(source)
+        return io.BytesIO(source) if packing is None else packing.open(io.BytesIO(source))
+    with open(source, "rb") as file:
+        packing = packing_of(file.read(_LONGEST_START))
+    try:
+        return open(source, "rb") if packing is None else packing.open(source)
+    except MorphoscopeError as error:
+        raise MorphoscopeError(f"{source}: {error}") from error
+
+
+def bare_ending(name: str) -> str:
+    """A name without the ending of a compression: ``a.csv.gz`` becomes ``a.csv``."""
+    return next((name[: -len(end)] for end in ENDINGS if name.lower().endswith(end)), name)

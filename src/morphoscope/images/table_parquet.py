@@ -1,0 +1,119 @@
+"""Parquet tables, also those that astropy has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from morphoscope.images.known_columns import distinct_names
+
+_MASK = ".mask"  # astropy keeps which cells of a column are masked in another one
+pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """A Parquet table; a column's mask (as astropy writes it) is applied and is no column of its own.
+
+    Attributes:
+        file: that is open.
+        names: the columns; a number is added to one that was there before.
+        types: of each.
+        units: of those that have one: in the field's metadata, or as astropy keeps it.
+    """
+
+    file: pq.ParquetFile
+    names: list[str]
+    types: dict[str, pa.DataType]
+    units: dict[str, str]
+
+    @classmethod
+    def of(cls, file: pq.ParquetFile) -> ParquetTable:
+        """The columns of an open file."""
+        schema = file.schema_arrow
+        masks = masks_of(schema)
+        called = distinct_names(field.name for field in schema)
+        kept = {name: field for name, field in zip(called, schema, strict=True) if field.name not in masks}
+        units = {name: (field.metadata or {}).get(b"unit", b"").decode() for name, field in kept.items()}
+        units |= {name: said.get("unit", "") for name, said in said_by_astropy(schema).items()}
+        return cls(
+            file,
+            list(kept),
+            {name: field.type for name, field in kept.items()},
+            {name: unit for name, unit in units.items() if unit and name in kept},
+        )
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.file.metadata.num_rows
+
+    def empty(self, wanted: Sequence[str]) -> pa.Table:
+        """Some columns without rows."""
+        return pa.table({name: pa.array([], self.types[name]) for name in wanted})
+
+    def pieces(self, wanted: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Some columns in pieces; masked cells are null."""
+        there = self.file.schema_arrow.names
+        every = distinct_names(there)
+        unique = len(set(there)) == len(there)
+        masks = [name + _MASK for name in wanted if name + _MASK in there and name + _MASK not in self.names]
+        asked = [*wanted, *masks] if unique else None
+        for batch in self.file.iter_batches(rows, columns=asked):
+            table = pa.Table.from_batches([batch])
+            if not unique:
+                table = table.rename_columns(every)
+            columns = {}
+            for name in wanted:
+                column = table.column(name)
+                if name + _MASK in masks:
+                    column = pc.if_else(table.column(name + _MASK), pa.scalar(None, column.type), column)
+                columns[name] = column
+            yield pa.table(columns)
+
+
+def masks_of(schema: pa.Schema) -> set[str]:
+    """The columns that say which cells of another one are masked."""
+    there = set(schema.names)
+    return {
+        field.name
+        for field in schema
+        if pa.types.is_boolean(field.type)
+        and field.name.endswith(_MASK)
+        and field.name.removesuffix(_MASK) in there
+    }
+
+
+def said_by_astropy(schema: pa.Schema) -> dict[str, dict[str, str]]:
+    """Unit and description of each column, as astropy keeps them beside the columns."""
+    said = (schema.metadata or {}).get(b"table_meta_yaml")
+    if not said:
+        return {}
+    from astropy.table import meta
+
+    try:
+        header: Any = meta.get_header_from_yaml(said.decode().split("\n"))
+        return {
+            str(column["name"]): {key: str(column[key]) for key in ("unit", "description") if column.get(key)}
+            for column in header["datatype"]
+        }
+    except Exception:  # YAML readers raise anything at all; without it the columns are as good as any others'
+        return {}
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """A file's columns without those that are masks, with the units and descriptions that astropy keeps."""
+    schema = pq.read_schema(path)
+    masks, said = masks_of(schema), said_by_astropy(schema)
+    fields = [
+        field.with_metadata({**(field.metadata or {}), **said[field.name]}) if said.get(field.name) else field
+        for field in schema
+        if field.name not in masks
+    ]
+    return pa.schema(fields, schema.metadata)

@@ -1,0 +1,131 @@
+"""VOTables as Arrow columns; astropy reads them.
+
+What STILTS and TOPCAT write and astropy refuses is put into a form that it takes: arrays of strings, and
+tables as FITS inside the XML.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+import xml.parsers.expat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from morphoscope.errors import MorphoscopeError
+from morphoscope.images.packed import opened
+from morphoscope.images.table_astropy import (
+    AstropyFile,
+    chosen_part,
+    of_table,
+    open_fits_content,
+    silent,
+)
+
+_DECLARED = re.compile(rb"""<(?:[\w.-]+:)?(?:FIELD|PARAM)\b(?:[^>"']|"[^"]*"|'[^']*')*>""")
+_ARRAY = re.compile(rb"""\barraysize\s*=\s*(["'])\s*((?:\d+x)+(?:\d+|\d*\*))\s*\1""")
+_LETTERS = re.compile(rb"""\bdatatype\s*=\s*["'](?:char|unicodeChar)["']""")
+_UTYPE = re.compile(rb"""\butype\s*=\s*("[^"]*"|'[^']*')""")
+_TABLE = re.compile(rb"<(?:[\w.-]+:)?TABLE\b")
+_OF_STRINGS = "morphoscope:strings"
+_INLINE = re.compile(
+    rb"<(?P<prefix>(?:[\w.-]+:)?)FITS\b[^>]*>\s*<(?:[\w.-]+:)?STREAM\b(?![^>]*\bhref)[^>]*>"
+    rb"(?P<text>[^<]*)</(?:[\w.-]+:)?STREAM>\s*</(?:[\w.-]+:)?FITS>"
+)
+_EXTENSION = re.compile(rb"""<(?:[\w.-]+:)?FITS\b[^>]*\bextnum\s*=\s*["'](\d+)["']""")
+
+
+def open_votable(path: Path, part: str) -> AstropyFile:
+    """A table of a VOTable: the only one, the one called ``part``, or :func:`chosen_part`.
+
+    Raises:
+        MorphoscopeError: it holds none, or has its data elsewhere.
+    """
+    from astropy.io.votable import parse
+
+    with opened(path) as file:
+        content = file.read()
+    _refuse_references(content, path)
+    content = _DECLARED.sub(_as_one_text, content)
+    held = {
+        len(_TABLE.findall(content, 0, found.start())) - 1: _fits_of(found)
+        for found in _INLINE.finditer(content)
+    }
+    content = _INLINE.sub(rb"<\g<prefix>TABLEDATA></\g<prefix>TABLEDATA>", content)
+    with silent():
+        tables = list(parse(io.BytesIO(content), verify="ignore").iter_tables())
+        if not tables:
+            raise MorphoscopeError(f"{path}: holds no table")
+        inside = {number: _in_fits(tables[number], *held[number], path) for number in held}
+        labels = [table.name or table.ID or "" for table in tables]
+        numbers = [str(number) for number in range(1, len(tables) + 1)]
+        names = [[str(field.name or field.ID) for field in table.fields] for table in tables]
+        sizes = [
+            inside[number].rows if number in inside else len(table.array)
+            for number, table in enumerate(tables)
+        ]
+        at = chosen_part(path, part, labels, numbers, names, sizes)
+        if at in inside:
+            return inside[at]
+        table = tables[at].to_table(use_names_over_ids=True)
+        several = [
+            name
+            for name, field in zip(table.colnames, tables[at].fields, strict=True)
+            if field.utype == _OF_STRINGS
+        ]
+        table.remove_columns(several)
+        return of_table(table)
+
+
+def _refuse_references(content: bytes, path: Path) -> None:
+    """Refuse a VOTable that names its data by an address: reading a file must not open others."""
+    if not any("href".encode(code) in content for code in ("utf-8", "utf-16-le", "utf-16-be")):
+        return
+    found: list[str] = []
+
+    def begin(tag: str, attributes: dict[str, str]) -> None:
+        if tag.rpartition(":")[2].upper() == "STREAM" and "href" in attributes:
+            found.append(attributes["href"])
+
+    parser = xml.parsers.expat.ParserCreate()
+    parser.StartElementHandler = begin
+    parser.Parse(content, True)
+    if found:
+        raise MorphoscopeError(
+            f"{path}: has its data at '{found[0]}'; a VOTable with its data in it was expected, for others "
+            "are not followed"
+        )
+
+
+def _as_one_text(found: re.Match[bytes]) -> bytes:
+    """A FIELD or PARAM that is an array of strings as one string of all their letters, and marked.
+
+    VOTable 1.4, 2.2, allows them (arraysize="9x3" or "9x*"), and astropy does not read them.
+    """
+    tag = found[0]
+    array = _ARRAY.search(tag)
+    if array is None or not _LETTERS.search(tag):
+        return tag
+    sizes = array[2].split(b"x")
+    letters = b"*" if sizes[-1].endswith(b"*") else str(math.prod(map(int, sizes))).encode()
+    tag = _UTYPE.sub(b"", tag.replace(array[0], b'arraysize="' + letters + b'"'))
+    end = b"/>" if tag.endswith(b"/>") else b">"
+    return tag.removesuffix(end) + b' utype="' + _OF_STRINGS.encode() + b'"' + end
+
+
+def _fits_of(found: re.Match[bytes]) -> tuple[bytes, int]:
+    """The FITS file inside a VOTable, and the extension meant: the first unless it says so."""
+    extension = _EXTENSION.match(found[0])
+    return base64.b64decode(found["text"]), int(extension[1]) if extension else 1
+
+
+def _in_fits(table: Any, content: bytes, extension: int, path: Path) -> AstropyFile:
+    """A table whose rows lie in a FITS file, with the units that the VOTable gives them."""
+    file = open_fits_content(content, path, str(extension))
+    units = {str(field.name or field.ID): str(field.unit) for field in table.fields if field.unit}
+    return replace(
+        file, units=file.units | {name: unit for name, unit in units.items() if name in file.names}
+    )
