@@ -191,6 +191,11 @@ def test_a_store_is_described_audited_and_exported(cli: Callable[..., Answer], m
     assert [row["radius_arcsec"] for row in audited["radii"]] == [0.1, 5.0, 67.0]
     assert audited["split"]["crossing"] == 0
     assert cli("data", "info", made / "galaxies", "--export", tmp_path / "folders").status == 0
+    parts = ("--export", tmp_path / "parts", "--split", "cheng")
+    assert cli("data", "info", made / "galaxies", *parts).status == 0
+    assert (tmp_path / "parts" / "test").is_dir()
+    for wrong in (("--split", "cheng"), ("--export", tmp_path / "x.h5", "--split", "cheng")):
+        assert cli("data", "info", made / "galaxies", *wrong).status == 2
     assert len(list((tmp_path / "folders").rglob("*.png"))) == 120
     said = cli("data", "ingest", "folder", tmp_path / "folders", tmp_path / "back")
     assert said.status == 0, said.err

@@ -12,6 +12,7 @@ from morphoscope.data.ingest import write_store
 from morphoscope.data.sources.folder import ingest_folder
 from morphoscope.data.sources.galaxy10 import ingest_galaxy10
 from morphoscope.data.sources.table import ingest_table
+from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import UsageError
 from morphoscope.images.stream import Item
@@ -51,6 +52,22 @@ def assert_same(other: Store, store: Store) -> None:
     assert len(other) == len(store)
     assert np.array_equal(other.images[order], store.images)
     assert np.array_equal(other.targets()[order], store.targets())
+
+
+def test_a_split_has_a_folder_for_each_part(store: Store, tmp_path: Path):
+    """`cheng`, section 2.1: train and test folders with the classes inside."""
+    split = make_split(store, "random", test=0.34, validation=0.33)
+    out = export_folders(store, tmp_path / "out", split=split)
+    assert sorted(path.name for path in out.iterdir()) == ["images.csv", "test", "train", "validation"]
+    for part in ("train", "validation", "test"):
+        found = {path.stem: path.parent.name for path in (out / part).glob("*/*.png")}
+        rows = getattr(split, part)
+        ids, labels = store.column("id")[rows], store.targets()[rows]
+        assert found == {str(i): GALAXY10.classes[label] for i, label in zip(ids, labels, strict=True)}
+        again = ingest_folder(out / part, tmp_path / part, classes=GALAXY10.classes)
+        assert len(again) == len(rows)
+    whole = ingest_table(out / "images.csv", tmp_path / "all", label_column="class", classes=GALAXY10.classes)
+    assert_same(whole, store)
 
 
 def test_class_folders_there_and_back(store: Store, tmp_path: Path):

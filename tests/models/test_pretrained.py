@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.models import pretrained
+from morphoscope.models import pretrained, torchvision_weights
 from morphoscope.models.build import build
 from morphoscope.recipes import Model
 
@@ -101,3 +102,33 @@ def test_packaged_weights_recognise_an_espresso():
 def test_two_starts_at_once_are_refused():
     with pytest.raises(UsageError, match="cannot both be given"):
         pretrained.start_of(Model(start="a-run", weights="a-file"))
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("convnext_tiny.tv_in1k", "convnext_tiny"), ("mobilenetv2_100.tv_in1k", "mobilenet_v2")],
+)
+def test_torchvisions_weights_fit_timms_layout_and_answer_the_same(name: str, theirs: str, tmp_path: Path):
+    """Random weights under torchvision's names, in a folder under torchvision's file name."""
+    torch.manual_seed(1)
+    donor = torchvision.models.get_model(theirs, weights=None).eval()
+    with torch.no_grad():  # not zero or one, as they begin, so that a mix-up shows
+        for parameter in donor.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    torch.save(donor.state_dict(), tmp_path / torchvision_weights.file_name(name))
+    network, origin = build(
+        Model(name=name, weights=str(tmp_path), classifier=True, normalise="unit"), 2, image_size=64
+    )
+    assert tmp_path.name in origin
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval().backbone(images), donor(images), rtol=1e-4, atol=1e-4)
+
+
+def test_torchvisions_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch):
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(pretrained, "fetched", unreachable)
+    with pytest.raises(MorphoscopeError, match=r"'convnext_tiny.tv_in1k' cannot be fetched \(no route\)"):
+        build(Model(name="convnext_tiny.tv_in1k"), 2, image_size=64)

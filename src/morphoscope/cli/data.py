@@ -228,6 +228,12 @@ def info(
     export: Annotated[
         Path | None, typer.Option(help="Also export it: as class folders, or as .h5 in Galaxy10's layout.")
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="With --export: a folder for each part, train, validation, test. A split's name or file."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Describe a store: counts per class, size, source."""
@@ -240,9 +246,17 @@ def info(
     if export is not None:
         from morphoscope.data.export import export_folders, export_hdf5
 
-        write = export_hdf5 if export.suffix in (".h5", ".hdf5") else export_folders
-        write(opened, export)
+        if export.suffix not in (".h5", ".hdf5"):
+            from morphoscope.data.splits.split import split_of_store
+
+            export_folders(opened, export, split=None if split is None else split_of_store(opened, split))
+        elif split is None:
+            export_hdf5(opened, export)
+        else:
+            raise UsageError("--split makes folders; an .h5 file holds all galaxies together")
         note(f"{len(opened)} galaxies → {export}")
+    elif split is not None:
+        raise UsageError("--split is for --export; to check a split there is 'data audit --split'")
 
 
 @data.command()

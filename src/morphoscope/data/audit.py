@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from morphoscope.data.sky import separations, sky_pairs
-from morphoscope.data.splits.file import LEFT_OUT, Split, load_split
-from morphoscope.data.splits.split import SPLITS, make_split
+from morphoscope.data.splits.file import LEFT_OUT, Split
+from morphoscope.data.splits.split import split_of_store
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
 from morphoscope.images.known_columns import found_column
@@ -234,7 +234,7 @@ def audit_path(
             raise UsageError(f"{path} is a table; --split needs a store. Make one with 'data ingest'")
         return _audit_table(path, radii)
     store = open_store(path)
-    return audit(store, radii, None if split is None else _split(store, split))
+    return audit(store, radii, None if split is None else split_of_store(store, split))
 
 
 def audit_lines(result: dict[str, Any]) -> list[str]:
@@ -286,10 +286,3 @@ def _audit_table(path: Path, radii: Sequence[float]) -> dict[str, Any]:
         "identical_pixels": None,
         "split": None,
     }
-
-
-def _split(store: Store, name_or_path: str) -> Split:
-    if name_or_path in SPLITS:
-        return make_split(store, name_or_path)
-    path = Path(name_or_path)
-    return load_split(path / "split.json" if path.is_dir() else path, store)

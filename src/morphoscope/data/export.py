@@ -14,6 +14,9 @@ import cv2
 import numpy as np
 
 from morphoscope import files
+from morphoscope.data.splits.split import PARTS
+from morphoscope.data.splits.file import Split
+from morphoscope.data.splits.split import PARTS
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError
 from morphoscope.extras import need
@@ -26,16 +29,26 @@ _COMPRESSION = 4  # of zlib, as in h5py
 
 
 def export_folders(
-    store: Store, out: Path | str, *, overwrite: bool = False, workers: int | None = None
+    store: Store,
+    out: Path | str,
+    *,
+    split: Split | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
 ) -> Path:
     """Write a store losslessly as class folders of PNG files: ``OUT/<class>/<id>.png``.
 
     ``OUT/images.csv`` lists file, id, class and coordinates; 'data ingest table' turns it back into the same
     store. Galaxies without a label are left out; a note says how many.
 
+    With a split there is a folder for each of its parts, ``OUT/train/<class>/<id>.png`` and so on, as
+    `cheng` writes its galaxies (section 2.1). Galaxies in no part are left out; one in two parts, as in the
+    split of `ng`, is written twice.
+
     Args:
         store: with classes as labels.
         out: the folder to write.
+        split: of this store; None: all galaxies together.
         overwrite: replace the folders of an earlier export.
         workers: encoding threads; None: one per core.
 
@@ -46,27 +59,30 @@ def export_folders(
         UsageError: the store has no classes, or ``out`` exists.
     """
     out = Path(out)
-    scheme, rows = _labelled_rows(store)
+    scheme, labelled = _labelled_rows(store)
     labels = store.targets()
+    parts = {"": labelled} if split is None else {name: getattr(split, name) for name in PARTS}
+    written = [(part, row) for part, rows in parts.items() for row in rows.tolist()]
     folders = _distinct([_file_name(name) for name in scheme.classes])
-    names = _distinct([_file_name(str(store.table.column("id")[row].as_py())) for row in rows])
-    files.ensure_room(out, int(len(rows) * np.prod(store.images.shape[1:])))
+    ids = [_file_name(str(store.table.column("id")[row].as_py())) for row in labelled]
+    names = dict(zip(labelled.tolist(), _distinct(ids), strict=True))
+    files.ensure_room(out, int(len(written) * np.prod(store.images.shape[1:])))
     with files.atomic_folder(out, overwrite=overwrite, mark=LIST_NAME) as partial:
-        for folder in {folders[labels[row]] for row in rows}:
-            (partial / folder).mkdir()
+        for folder in {Path(part, folders[labels[row]]) for part, row in written}:
+            (partial / folder).mkdir(parents=True)
 
         def encode(number: int) -> tuple[int, bytes]:
-            return number, _png(store.images[rows[number]])
+            return number, _png(store.images[written[number][1]])
 
         with (
             open(partial / LIST_NAME, "w", newline="", encoding="utf-8") as file,
-            closing(in_order(encode, range(len(rows)), workers)) as images,
+            closing(in_order(encode, range(len(written)), workers)) as images,
         ):
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("file", "id", "class", "ra", "dec"))
-            for number, png in track(images, f"writing {out.name}", len(rows), "images"):
-                row = rows[number]
-                name = f"{folders[labels[row]]}/{names[number]}.png"
+            for number, png in track(images, f"writing {out.name}", len(written), "images"):
+                part, row = written[number]
+                name = Path(part, folders[labels[row]], f"{names[row]}.png").as_posix()
                 (partial / name).write_bytes(png)
                 table.writerow((name, *_described(store, row, scheme.classes[labels[row]])))
     return out

@@ -21,6 +21,7 @@ from morphoscope.models.efficientnet import STAGES, fused_efficientnet
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
 from morphoscope.models.quick_timm import timm
 from morphoscope.models.residual import DEPTHS, ResidualTrunk, Units
+from morphoscope.models.torchvision_weights import layout
 from morphoscope.recipes import Model
 
 OWN = ("baseline-cnn", *(f"residual{depth}" for depth in DEPTHS))
@@ -145,7 +146,7 @@ def _timm(
         if not timm.is_model(hub.architecture):
             raise MorphoscopeError(f"model.name={name}: this timm has no model '{hub.architecture}'")
         name = hub.architecture
-    elif not timm.is_model(name):
+    elif not timm.is_model(name := layout(name)):
         near = did_you_mean(name, [*OWN, *timm.list_models()])
         raise UsageError(f"model.name: neither timm nor this program has a model '{name}'{near}")
     if drop_path:

@@ -16,6 +16,7 @@ from torch import nn
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.hub import hub_weights, is_on_hub, offline_when_unreachable, portable_name
+from morphoscope.models.torchvision_weights import fetched, file_name, is_torchvisions, renamed
 from morphoscope.packaged import NETWORKS, run_folder
 from morphoscope.recipes import Model
 
@@ -80,6 +81,7 @@ def read_weights(path: Path, name: str = "model") -> dict[str, torch.Tensor]:
     if path.is_dir():
         stems = (name, name.split(".")[0])
         names = [f"{stem}{ending}" for stem in stems for ending in (".safetensors", ".pth", ".pt", ".bin")]
+        names += [file_name(name)] if is_torchvisions(name) else []
         names += ["model.safetensors", "weights.safetensors", "pytorch_model.bin"]
         found = [path / name for name in names if (path / name).is_file()]
         if not found:
@@ -132,7 +134,10 @@ def fit_weights(backbone: nn.Module, weights: dict[str, torch.Tensor], where: st
 
 
 def _from_file(backbone: nn.Module, path: Path, name: str) -> str:
-    fit_weights(backbone, read_weights(path, name), str(path))
+    weights = read_weights(path, name)
+    if is_torchvisions(name):
+        weights = renamed(weights, name)
+    fit_weights(backbone, weights, str(path))
     return f"pretrained weights from {path.name}"
 
 
@@ -167,6 +172,9 @@ def _from_hub(backbone: nn.Module, name: str) -> str:
     if is_on_hub(name):
         fit_weights(backbone, hub_weights(name), name)
         return f"weights of {portable_name(name)}"
+    if is_torchvisions(name):
+        fit_weights(backbone, _from_torchvision(name), name)
+        return f"torchvision's weights {file_name(name)}"
     own_layout = not hasattr(backbone, "pretrained_cfg")
     if own_layout and not timm.is_model(name):
         raise MorphoscopeError(f"there are no pretrained weights for '{name}'. {_WAYS_OUT}")
@@ -185,3 +193,13 @@ def _from_hub(backbone: nn.Module, name: str) -> str:
     if own_layout:
         fit_weights(backbone, source.state_dict(), name)
     return f"timm's pretrained weights {config.get('hf_hub_id') or config.get('url')}"
+
+
+def _from_torchvision(name: str) -> dict[str, torch.Tensor]:
+    try:
+        return fetched(name)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MorphoscopeError(
+            f"the pretrained weights of '{name}' cannot be fetched ({reason}). {_WAYS_OUT}"
+        ) from error

@@ -554,6 +554,13 @@ PRECISION = Deviation(
     here="bfloat16 where the hardware has it, weights in single precision.",
     why="Speed; training.precision=fp32 switches it off.",
 )
+WEIGHTS = Deviation(
+    what="Starting weights",
+    paper="ImageNet weights as Keras distributes them.",
+    here="ImageNet weights of torchvision's training of the same layout; for EfficientNetV2-S and "
+    "Inception-ResNet-v2 Google's own, which Keras has too.",
+    why="Keras' files are not in PyTorch's form; the data they learned from are the same.",
+)
 SEEDS = Deviation(
     what="Repetition",
     paper="One run of each row.",

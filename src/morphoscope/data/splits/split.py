@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.extras import need
 from morphoscope.labels.scheme import Scheme
 
-__all__ = ["SPLITS", "Split", "keep_together", "load_split", "make_split"]
+__all__ = ["SPLITS", "Split", "keep_together", "load_split", "make_split", "split_of_store"]
 
 PARTS = ("train", "validation", "test")
 
@@ -90,6 +91,19 @@ def make_split(
     if scheme.class_names is not None:
         _check_every_class(store, scheme.class_names, every, split, parts_with_share)
     return split
+
+
+def split_of_store(store: Store, name_or_path: str) -> Split:
+    """A split by the name of its rule, or from a split file or the run folder that holds one.
+
+    Raises:
+        UsageError: neither, or the file is of another store.
+        MorphoscopeError: the file is damaged.
+    """
+    if name_or_path in SPLITS:
+        return make_split(store, name_or_path)
+    path = Path(name_or_path)
+    return load_split(path / "split.json" if path.is_dir() else path, store)
 
 
 def keep_together(store: Store) -> np.ndarray:

@@ -8,6 +8,7 @@ from morphoscope.studies.published import (
     ONE_WARP,
     PRECISION,
     SEEDS,
+    WEIGHTS,
     Above,
     Claim,
     Contradiction,
@@ -358,6 +359,7 @@ DEVIATIONS = (
     ONE_WARP,
     PRECISION,
     SEEDS,
+    WEIGHTS,
     Deviation(
         "Test galaxies",
         "3,513 were tested, by the supports of Table 3.",

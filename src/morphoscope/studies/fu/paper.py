@@ -7,6 +7,7 @@ from morphoscope.studies.published import (
     ONE_WARP,
     PRECISION,
     SEEDS,
+    WEIGHTS,
     Claim,
     Contradiction,
     Deviation,
@@ -236,6 +237,7 @@ DEVIATIONS = (
     ONE_WARP,
     PRECISION,
     SEEDS,
+    WEIGHTS,
     Deviation(
         "Oversampling",
         "Rare classes are repeated; whether before or after the split is not said.",

@@ -124,7 +124,7 @@ def resnet101() -> Recipe:
 
 def convnext_large() -> Recipe:
     """Table II."""
-    return _large("convnext-large", "convnext_large.fb_in1k", "ConvNeXt-Large from ImageNet weights")
+    return _large("convnext-large", "convnext_large.tv_in1k", "ConvNeXt-Large from ImageNet weights")
 
 
 def dinov2_base_30() -> Recipe:

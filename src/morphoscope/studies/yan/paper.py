@@ -7,6 +7,7 @@ from morphoscope.studies.published import (
     ONE_WARP,
     PRECISION,
     SEEDS,
+    WEIGHTS,
     Claim,
     Contradiction,
     Deviation,
@@ -323,6 +324,7 @@ DEVIATIONS = (
     ONE_WARP,
     PRECISION,
     SEEDS,
+    WEIGHTS,
     Deviation(
         "Initial learning rate",
         "Over 0.01.",

@@ -116,7 +116,7 @@ def fused(stages: int) -> Recipe:
 
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
-    lambda: _compared("mobilenetv2", "mobilenetv2_100.ra_in1k", "MobileNetV2"),
+    lambda: _compared("mobilenetv2", "mobilenetv2_100.tv_in1k", "MobileNetV2"),
     lambda: _compared("resnet50", "resnet50.tv_in1k", "ResNet-50"),
     lambda: _compared("vgg16", "vgg16.tv_in1k", "VGG16"),
     lambda: _compared("inception-resnet-v2", "inception_resnet_v2.tf_in1k", "Inception-ResNet-v2"),
