@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from morphoscope import files
-from morphoscope.data.splits.split import PARTS
 from morphoscope.data.splits.file import Split
 from morphoscope.data.splits.split import PARTS
 from morphoscope.data.store import Store
