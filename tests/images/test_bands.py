@@ -71,3 +71,12 @@ def test_patterns_find_galaxies_in_any_band(tmp_path: Path):
         ids_of_pattern(pattern, ["y", "j"])
     with pytest.raises(UsageError, match=r"\{id\} was expected"):
         ids_of_pattern(f"{tmp_path}/{{band}}.fits", ["g"])
+
+
+@pytest.mark.parametrize(
+    ("names", "reddest"),
+    [("gSDSS,rSDSS", "rSDSS"), ("sdssu,sdssg", "sdssg"), ("F200LP,F475W,F814W", "F814W"), ("Bj,Rf", "Rf")],
+)
+def test_instruments_without_a_blank_and_long_pass_filters(names: str, reddest: str):
+    bands = names.split(",")
+    assert bands[reddest_first(bands)[0]] == reddest

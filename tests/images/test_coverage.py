@@ -72,3 +72,13 @@ def test_the_dark_sky_of_a_picture_without_noise_is_data():
     raw = galaxy() + 120  # with its sky: zeros lie far below
     raw[:, 90:] = 0
     assert uncovered(raw).sum() == 1000
+
+
+@pytest.mark.parametrize("value", [99999.0, 1e10, 65535.0])
+def test_fill_values_above_all_others(value: float):
+    plane = galaxy()
+    plane[:, 85:] = value
+    assert np.array_equal(uncovered(plane), np.arange(plane.shape[1]) >= np.full((len(plane), 1), 85))
+    star = galaxy() * 1000  # a saturated star ends in a plateau, and its light goes on beside it
+    star = np.minimum(star, 0.5 * star.max())
+    assert not uncovered(star).any()

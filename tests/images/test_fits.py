@@ -410,6 +410,19 @@ def test_compressions_that_are_not_read_are_said():
             read_image(content[: int(share * len(content))], name="c.fits.fz")
 
 
+def test_the_primary_header_names_the_filter_of_its_extensions():
+    """As of DECam, UKIDSS and JWST."""
+    said: dict[str, object] = {}
+    content = file_of(
+        fits.PrimaryHDU(header=fits.Header({"FILTER": "r DECam SDSS c0002"})), fits.ImageHDU(sky())
+    )
+    read_fits(content, name="x", found=said, stretch="legacy")
+    assert (said["bands"], said["scaling"]) == ("r", "legacy")
+    band, weight = sky(), fits.ImageHDU(sky(), name="WEIGHT MAP")
+    content = file_of(fits.PrimaryHDU(), weight, fits.ImageHDU(band))
+    assert np.array_equal(read_fits(content, name="x"), read_fits(primary(band), name="x"))
+
+
 def test_planes_by_number_and_more_than_three_bands():
     cube = np.stack([sky(level=0, noise=1) for _ in range(5)])
     cube[3, 30, 20] = 3000

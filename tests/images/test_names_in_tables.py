@@ -186,3 +186,15 @@ def test_ids_that_were_floats_are_said(tmp_path: Path, kind: str, capsys: pytest
         list(SourceColumns.of(SourceTable(path, 9.0)).rows())
         found = capsys.readouterr().err
         assert (f"{path}: column 'objid' holds ids as floating-point numbers" in found) == said
+
+
+def test_ids_with_an_exponent_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, identity, said in (
+        ("a", "1.237662239078088e+18", True),
+        ("b", "12e3", False),
+        ("c", "2E5", False),
+    ):
+        (tmp_path / f"{name}.csv").write_text(f"objid,ra,dec\n{identity},1,2\n")
+        (rows,) = SourceColumns.of(SourceTable(tmp_path / f"{name}.csv", 9.0)).rows()
+        assert rows.ids == [identity]
+        assert ("column 'objid' holds ids written with an exponent" in capsys.readouterr().err) == said

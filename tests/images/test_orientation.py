@@ -92,6 +92,32 @@ def test_without_a_wcs_rows_run_from_the_bottom_unless_the_file_says_otherwise()
     np.testing.assert_array_equal(broken, plain)
 
 
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CRVAL1": "150.25", "CRVAL2": "2.5"},
+        {"CRVAL1": "10:01:00", "CRVAL2": "+02:30:00"},
+        {"PV1_0": 0.0, "PV1_1": 1.0, "PV2_0": 0.0, "PV2_1": 1.0},  # SCAMP's, of first order
+        {"A_ORDER": 2, "A_2_0": 1e-2, "B_ORDER": 2, "B_0_2": 1e-2},  # left over: CTYPE has no -SIP
+    ],
+)
+def test_a_single_image_is_placed_as_a_mosaic_is(cards: dict[str, object]):
+    matrix = [[1, 0.2], [0.2, 1]]
+    expected, found = placed(header_of(matrix), (24, 32)), placed(header_of(matrix, **cards), (24, 32))
+    assert found.way == expected.way
+    assert (found.ra, found.dec) == pytest.approx((expected.ra, expected.dec), abs=0.02 / 3600)
+
+
+def test_a_wcs_under_a_letter_alone_places_an_image(capsys: pytest.CaptureFixture[str]):
+    header = header_of([[1, 0], [0, 1]])
+    lettered = fits.Header([(k if k.startswith("NAXIS") else k + "A", v) for k, v in header.items()])
+    assert placed(lettered, (24, 32)) == placed(header, (24, 32))
+    both = header_of([[1, 0], [0, 1]], CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", A_ORDER=2, B_ORDER=2)
+    both.update({f"{k}A": v for k, v in header.items() if not k.startswith("NAXIS")})
+    assert placed(both, (24, 32)).way == placed(header, (24, 32)).way
+    assert capsys.readouterr() == ("", "")  # astropy would say at length that SIP has no place under A
+
+
 def test_the_primary_header_places_an_image_in_an_extension():
     header = header_of([[1, 0], [0, 1]])
     del header["NAXIS*"]

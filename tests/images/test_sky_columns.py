@@ -168,3 +168,14 @@ def test_numbers_that_stand_for_no_position(
     Table({"ra": np.array([unknown, 10], np.float32), "dec": [1.0, 2.0]}).write(tmp_path / "t.fits")
     np.testing.assert_array_equal(np.isfinite(places(tmp_path / "t.fits")[0]), [False, True])
     assert position_of({"ra": unknown, "dec": 2.5}) == {}
+
+
+def test_units_with_a_number_and_names_of_source_extractor(tmp_path: Path) -> None:
+    """ "15 deg" is what astropy writes into a VOTable for hour angles."""
+    table = Table({"id": [1], "ra": [12.5], "dec": [-1.5]})
+    table["ra"].unit = "hourangle"
+    table.write(tmp_path / "h.vot", format="votable")
+    assert places(tmp_path / "h.vot")[0] == pytest.approx(187.5)
+    for names in ("X_WORLD,Y_WORLD", "RA2000,DE2000", "ALPHAPEAK_J2000,DELTAPEAK_J2000", "alpha,delta"):
+        (tmp_path / "n.csv").write_text(f"id,{names}\n1,187.5,-1.5\n")
+        assert places(tmp_path / "n.csv")[0] == pytest.approx(187.5)

@@ -6,7 +6,9 @@ not in the repository.
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +31,17 @@ from morphoscope.images.bands import parse_bands
 from morphoscope.images.decode import read_image
 from morphoscope.images.mosaic import open_mosaics
 
+
+def _module_beside(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pictures = _module_beside("pictures")
 EXPECTED = yaml.safe_load((Path(__file__).parent / "expected.yaml").read_text(encoding="utf-8"))
 
 
@@ -67,12 +80,14 @@ def named(row: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("row", rows("images"))
 def test_single_images(folder: Path, row: dict[str, Any]):
-    bands = parse_bands(row.get("bands"))
+    bands, found = parse_bands(row.get("bands")), {}
     if "pattern" in row:
         (item,) = open_input(f"{folder}/{row['pattern']}", bands=bands).items
-        image = item.load()
+        image, found = item.load(), item.found
     else:
-        image = read_image(file_of(folder, row), bands=bands)
+        image = read_image(file_of(folder, row), bands=bands, found=found)
+    assert (found.get("bands"), found.get("orientation")) == (row.get("shown"), row.get("way"))
+    assert "; ".join(found.get("quality", ())) == row.get("quality", "")
     assert image.dtype == np.uint8
     if "planes" not in row and "files" not in row:
         assert image.shape == (*row["shape"], 3)
@@ -153,6 +168,31 @@ def correlation(shown: np.ndarray, measured: np.ndarray) -> float:
     )
 
 
+# Beside the surveys' own pictures
+
+
+def test_a_hips_tile_shows_the_sky_of_its_jpeg_the_same_way_up(folder: Path):
+    image = read_image(file_of(folder, {"file": "hips-dss/Npix448.fits"}))[:, :, 0]
+    jpeg = read_image(file_of(folder, {"file": "hips-dss/Npix448.jpg"})).mean(axis=2)
+    likeness = [correlation(image, turn(jpeg)) for turn in TURNS]
+    assert likeness[0] > 0.85
+    assert likeness[0] > max(likeness[1:]) + 0.3
+
+
+@pytest.mark.parametrize("case", [0, 4, 5, 6], ids=["Legacy Surveys", "2MASS", "JWST", "HSC"])
+def test_hues_are_those_of_the_published_formula(folder: Path, case: int):
+    """Of the Legacy Surveys' viewer, else of Lupton et al. (2004), made with astropy alone."""
+    shown = pictures.CASES[case]
+    file_of(folder, {"file": shown.planes[0][0]})
+    image = pictures.ours(folder, shown)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other = pictures.theirs(folder, shown, image.shape)
+    likeness, pixels = pictures.hue_likeness(image, other)
+    assert pixels > 100
+    assert likeness > 0.95
+
+
 # Mosaics
 
 
@@ -168,6 +208,10 @@ def test_mosaics(folder: Path, row: dict[str, Any]):
     if "value" in row:
         x, y, value = row["value"]
         assert mosaic.box(slice(y, y + 1), slice(x, x + 1))[0, 0] == pytest.approx(value, rel=1e-5)
+    assert mosaic.flux.unit == {"counts": "", "none": "assumed"}.get(row["unit"], row["unit"])
+    assert mosaic.flux.nanomaggies == (
+        pytest.approx(row["nanomaggies"], rel=1e-5) if "nanomaggies" in row else None
+    )
     assert (mosaic.wcs is not None) == ("place" in row)
     for x, y, ra, dec in row.get("place", []):
         (found_x,), (found_y,) = mosaic.pixels_of(np.array([ra]), np.array([dec]))

@@ -18,6 +18,7 @@ _WINDOW = 9  # side of a square of zeros that chance does not make, pixels
 _SCATTERED = 0.01  # share of zeros outside such squares from which zeros are measured values (photon counts)
 _CHANCE = 1e-3  # expected number of squares that measured zeros fill by chance
 _HUGE, _FAR = 1e20, 1e3  # no survey's unit gives such fluxes, that much above all others
+_LARGE, _TOWERING = 9999.0, 10.0  # least positive fill value, and its ratio to all other values
 _FEWEST, _GAP = 9, 20.0  # a fill value occurs this often, this many noises below every other value
 _NEAR = 3.0  # noises above zero within which the pixels beside a patch of zeros show that it is the sky
 
@@ -28,11 +29,13 @@ class FillValues:
 
     Attributes:
         lowest: such as −32768; None if there is none.
+        highest: such as 99999; None if there is none.
         huge: whether all from 1e20 on do.
     """
 
     lowest: float | None = None
     huge: bool = False
+    highest: float | None = None
 
 
 def fill_values(sample: np.ndarray) -> FillValues:
@@ -43,15 +46,22 @@ def fill_values(sample: np.ndarray) -> FillValues:
     large = np.abs(known) >= _HUGE
     huge = bool(large.any() and not large.all() and np.median(np.abs(known[~large])) < _HUGE / _FAR)
     known = known[~large] if huge else known
-    lowest = float(known.min())
-    return FillValues(lowest if lowest < 0 and _is_fill(known, lowest) else None, huge)
+    lowest, highest = float(known.min()), float(known.max())
+    return FillValues(
+        lowest if lowest < 0 and _is_fill(known, lowest) else None,
+        huge,
+        highest
+        if highest >= _LARGE and _is_fill(-known.astype(np.float64), -highest) and _towers(known, highest)
+        else None,
+    )
 
 
 def uncovered(plane_HW: np.ndarray, fill: FillValues | None = None) -> np.ndarray:
     """Where an image has no data.
 
     These are pixels that are not finite or as large as 1e20; the lowest value, if it repeats and lies far
-    below all others (−32768, −9999); and exact zeros in patches. Zeros that are scattered over the image are
+    below all others (−32768, −9999); the highest from 9999 on, if it repeats and is ten times as large as all
+    others (99999); and exact zeros in patches. Zeros that are scattered over the image are
     measured values, as in photon counts or an image clipped at zero; then only squares of 9 × 9 zeros (at the
     border: parts of squares) that chance does not make count. Patches of zeros into which a picture without
     negative values fades, as in simulations without noise or where all but a galaxy was set to zero, are
@@ -69,12 +79,13 @@ def uncovered(plane_HW: np.ndarray, fill: FillValues | None = None) -> np.ndarra
     if not known.size:
         return absent_HW
     lowest, highest = float(known.min()), float(known.max())
-    if lowest < 0 or highest >= _HUGE:
+    if lowest < 0 or highest >= _LARGE:
         for found in (fill_values(known), fill or FillValues()):
             if found.huge:
                 absent_HW |= np.abs(plane_HW) >= _HUGE
-            if found.lowest is not None:
-                absent_HW |= plane_HW == found.lowest
+            for value in (found.lowest, found.highest):
+                if value is not None:
+                    absent_HW |= plane_HW == value
     zero_HW = plane_HW == 0
     if zero_HW.any():
         empty_HW = _empty_patches(zero_HW, absent_HW)
@@ -105,6 +116,12 @@ def _is_fill(known: np.ndarray, lowest: float) -> bool:
     sample = others[:: max(1, others.size // 20_000)].astype(np.float64)
     noise = 1.4826 * np.median(np.abs(sample - np.median(sample)))
     return float(others.min()) - float(lowest) > _GAP * max(noise, np.finfo(np.float32).tiny)
+
+
+def _towers(known: np.ndarray, highest: float) -> bool:
+    """Whether the highest value is ten times as far above zero as any other, as no saturated star is."""
+    others = known[known < highest]
+    return highest > _TOWERING * max(abs(float(others.max())), abs(float(others.min())))
 
 
 def _empty_patches(zero_HW: np.ndarray, absent_HW: np.ndarray) -> np.ndarray:

@@ -50,7 +50,15 @@ FILTERS: dict[str, tuple[float, str]] = {
     **{n: (nm, _MID) for n, nm in {"l": 3450, "m": 4750, "n": 10_500, "q": 20_900}.items()},
     **{
         n: (nm, _PLATES)
-        for n, nm in {"gg395": 460, "gg385": 460, "rg610": 650, "rg630": 670, "og590": 650}.items()
+        for n, nm in {
+            "bj": 460,
+            "rf": 650,
+            "gg395": 460,
+            "gg385": 460,
+            "rg610": 650,
+            "rg630": 670,
+            "og590": 650,
+        }.items()
     },
     **{name: (nm, _PLATES) for name, nm in {"rg715": 830, "rg9": 840}.items()},
     **{n: (nm, "the word") for n, nm in {"blue": 450, "green": 540, "red": 650}.items()},
@@ -69,6 +77,8 @@ FILTERS: dict[str, tuple[float, str]] = {
         }.items()
         for number in numbers
     },
+    "f200lp": (497, "Hubble WFC3 instrument handbook, table 6.2: pivot wavelength"),
+    "f350lp": (585, "Hubble WFC3 instrument handbook, table 6.2: pivot wavelength"),
     "f150w2": (1659, _JWST),
     "f322w2": (3232, _JWST),
     "f1130w": (11300, _JWST),
@@ -130,9 +140,13 @@ _INSTRUMENTS = (
         "ps1",
     ),
     *("rubin", "sdss", "skymapper", "sloan", "sm", "splus", "subaru", "suprimecam", "uk", "ukidss", "unwise"),
-    *("uvot", "vhs", "video", "viking", "vircam", "vista", "vst", "wfc3", "wfcam", "wise", "ztf"),
+    *("uvis", "uvot", "vhs", "video", "viking", "vircam", "vista", "vst", "wfc3", "wfcam", "wise", "ztf"),
 )
 _PREFIX = re.compile(rf"(?:{'|'.join(sorted(_INSTRUMENTS, key=len, reverse=True))})[_\-:./ ]+(?=\w)")
+_ATTACHED = re.compile(
+    r"(?:sdss|sloan|ps1?|des|decam|hsc|lsst|kids|cfht|megacam)([ugrizy])"
+    r"|([ugrizy])(?:sdss|sloan|ps1|des|decam|hsc|lsst|kids|cfht|megacam)"
+)
 _ENDING = re.compile(r"(?:\.mp\d+|\.\d+|['′´`]+|_?prime|[_\-](?:sdss|decam|band|filter))+$")
 
 
@@ -149,6 +163,9 @@ def filter_label(name: str) -> str:
         for known in (candidate, candidate.replace("_", "").replace("-", "")):
             if known and (known in FILTERS or _numbered(known) is not None):
                 return known
+    attached = _ATTACHED.fullmatch(word)
+    if attached:
+        return attached[1] or attached[2]
     if re.fullmatch(r"bok[ugriz]", word):  # FILTER of the Bok telescope's 90prime
         return word[-1]
     return word.removesuffix("band").strip("_-") or word

@@ -45,7 +45,8 @@ _NO_PICTURE = re.compile(
     r"(?:mask|dq|bpm|bpix|wht|weights?|err(?:or)?s?|var(?:iance)?s?|i(?:n)?var|ivm|invvar|rms|sig(?:ma)?|std(?:dev)?|"
     r"unc(?:ert(?:ainty)?)?|stat|noise|seg(?:m(?:entation)?)?(?:map)?|flags?|ctx|con|cov(?:erage)?|conf(?:idence)?|"
     r"area|n?exp(?:time|osures?|map)?|nimages?|psf.*|chi2?|d2imarr|wcsdvarr|wcscorr|samp|time|quality|"
-    r"sky|bkg|background|model|maskbits)(?:map)?[_\-]?\d*|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
+    r"sky|bkg|background|model|maskbits)(?:[ _\-]?map)?[_\-]?\d*"
+    r"|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
     r"|.*[_\-](?:var|err|dq|rms|wht|weight|mask|invvar|ivar)"
 )
 FITS_START = b"SIMPLE  ="
@@ -127,6 +128,7 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
                 if type(unit).__name__ == "CompImageHDU":  # others are no larger than the file
                     check_pixels(unit.shape, name)
             chosen = _named(images, bands, name) if bands else _all(images, name)
+            chosen = _in_the_primarys_filter(chosen, units[0])
             raw, primary = [unit.data for unit, _, _ in chosen.found], _header_of(units[0])
         planes = [_plane(*band, data, primary) for band, data in zip(chosen.found, raw, strict=True)]
         if len(planes) > 1:  # bands that come in one file are in one unit, unless it says otherwise
@@ -313,6 +315,15 @@ def _all(images: list[Any], name: str) -> _Chosen:
     elif len(images) > 1:
         words = f"{words or 'image 1'} (of {len(images)} {'bands' if together else 'images'})"
     return _Chosen([(first, plane, bands[0]) for plane in range(depth)], words)
+
+
+def _in_the_primarys_filter(chosen: _Chosen, first: Any) -> _Chosen:
+    """A single band that does not name its filter is in that of the file's first header."""
+    (unit, plane, band), *others = chosen.found
+    filtered = "" if band or others else _band_of(first)
+    if not filtered:
+        return chosen
+    return _Chosen([(unit, plane, filtered)], chosen.words or band_name_of(filtered))
 
 
 def _named(images: list[Any], bands: Sequence[str], name: str) -> _Chosen:

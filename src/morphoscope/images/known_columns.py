@@ -23,6 +23,8 @@ EQUATORIAL_NAMES = (
     *(("draj2000", "ddej2000"), ("raj2000", "dej2000"), ("raj2000", "decj2000"), ("ra_j2000", "dec_j2000")),
     *(("ra_icrs", "de_icrs"), ("ra_icrs", "dec_icrs"), ("_ra_icrs", "_de_icrs"), ("_ra", "_de")),
     *(("alpha_j2000", "delta_j2000"), ("alphawin_j2000", "deltawin_j2000"), ("ramean", "decmean")),
+    *(("alphapeak_j2000", "deltapeak_j2000"), ("x_world", "y_world"), ("ra2000", "de2000")),
+    *(("ra2000", "dec2000"), ("ra_2000", "dec_2000"), ("alpha", "delta")),
     *(("right_ascension", "declination"), ("coord_ra", "coord_dec"), ("ra_obj", "dec_obj")),
 )
 GALACTIC_NAMES = (*(("glon", "glat"), ("_glon", "_glat"), ("gal_lon", "gal_lat"), ("l", "b")),)

@@ -302,7 +302,8 @@ def _mosaic(file: _File, unit: Any, plane: int, band: str, number: int, *, alone
     primary = file.units[0].header if alone and unit is not file.units[0] else None
     celestial = celestial_of(unit.header, file.units, primary=primary)
     label = band_label(band) if band and known_band(band) else ""
-    label = label or next((label for label in sorted(labels_of(unit)) if known_band(label)), "")
+    for one in (unit, file.units[0]):  # the file's first header may name the filter for all
+        label = label or next((label for label in sorted(labels_of(one)) if known_band(label)), "")
     return Mosaic(
         file.path.name,
         (height, width),

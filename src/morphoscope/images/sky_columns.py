@@ -38,6 +38,7 @@ _DEGREES = {
 _HOURS = 15.0
 # What tables write where a right ascension or longitude is not known; −99 would be 261° otherwise.
 UNKNOWN = (-99.0, -999.0, -9999.0, -99.9, -99.99, -99.999, -999.9, -999.99)
+_SCALED_UNIT = re.compile(r"^(\d+(?:\.\d*)?)\s*\*?\s*([a-z]+)$")
 # Units of text: '"h:m:s"' is VizieR's.
 _SEXAGESIMAL_UNIT = re.compile(r'^"?(h|hh|d|dd)[: ]?(m|mm)[: ]?(s|ss)(\.s+)?"?$|^hms$|^dms$|^sexagesimal$')
 _SEXAGESIMAL = re.compile(
@@ -154,6 +155,9 @@ def _units(columns: Columns, first: str, second: str, where: str) -> tuple[float
         if _SEXAGESIMAL_UNIT.match(unit):
             unit = ""
         factor = _DEGREES.get(unit)
+        if factor is None and (scaled := _SCALED_UNIT.match(unit)):  # "15 deg", as astropy writes hour angles
+            factor = float(scaled[1]) * _DEGREES.get(scaled[2], np.nan)
+            factor = factor if np.isfinite(factor) else None
         if factor is None or (factor == _HOURS and name == second):
             raise UsageError(
                 f"{where}: column '{name}' is in '{said}'; an angle in "

@@ -49,6 +49,7 @@ _KINDS = {
     ".xml": "votable",
 }
 TABLE_SUFFIXES = tuple(_KINDS)
+_ROUNDED = r"^\s*[0-9](\.[0-9]+)?[eE]\+?(1[6-9]|[2-9][0-9])\s*$"  # ids as spreadsheets write them
 _SAMPLED = 16  # rows of each row group
 # What R, numpy, pandas, Gaia and astropy write for an empty cell; null in every format.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "Null", "None", "--")
@@ -63,9 +64,12 @@ def is_table_name(name: str) -> bool:
 def is_table(path: Path) -> bool:
     """Whether a file is a table: by its name, and a FITS file by what is in it.
 
-    A FITS file with an image in it is an image, whatever tables describe it, unless one of them is named.
+    A FITS file with an image in it is an image, whatever tables describe it, unless one of them is named. A
+    zip file is an archive, though :func:`read_table` reads a table that is alone in one.
     """
     path, part = split_part(path)
+    if path.suffix.lower() == ".zip":
+        return False
     kind = _kind_of_name(path.name)
     if kind == "fits":
         return path.is_file() and (bool(part) or holds_table_alone(path))
@@ -366,6 +370,11 @@ def texts(table: pa.Table, name: str, where: str = "") -> list[str | None]:
     if pa.types.is_integer(kind):
         return column.cast(pa.string()).to_pylist()
     if pa.types.is_string(kind):
+        if where and pc.any(pc.match_substring_regex(column, _ROUNDED)).as_py():
+            note_once(
+                f"{where}: column '{name}' holds ids written with an exponent (as 1.23e+18), so their last "
+                "digits are lost and two galaxies may share one; write the table again with all digits"
+            )
         return _bare(column).to_pylist()
     return [as_name(cell) for cell in column.to_pylist()]
 

@@ -74,8 +74,11 @@ def celestial_of(header: Header, units: Any = None, *, primary: Header | None = 
                 repaired[card] = value
     if not letters:
         return Celestial(None, "the header has no world coordinates (CTYPE1, CRVAL1, …)")
-    found = [_celestial(repaired, letter, units) for letter in letters]
-    return next((one for one in found if one.wcs is not None), found[0])
+    first = _celestial(repaired, letters[0], units)
+    if first.wcs is not None:
+        return first
+    others = (_celestial(_without_sip(repaired), letter, units) for letter in letters[1:])
+    return next((one for one in others if one.wcs is not None), first)
 
 
 def rows_from_top(header: Header) -> bool:
@@ -109,11 +112,18 @@ def _repaired(header: Header) -> Header:
         except ValueError:  # longer than a card, so no coordinate
             continue
     if not any(str(repaired.get(f"CTYPE{axis}", "")).strip().endswith("-SIP") for axis in (1, 2)):
-        for keyword in [keyword for keyword in repaired if _SIP.match(keyword)]:
-            del repaired[keyword]
+        repaired = _without_sip(repaired)
     for letter in _letters_of(repaired):
         _name_tpv(repaired, letter)
     return repaired
+
+
+def _without_sip(header: Header) -> Header:
+    """The same cards without SIP's, which belong to the system without a letter alone."""
+    without = header.copy()
+    for keyword in [keyword for keyword in without if _SIP.match(keyword)]:
+        del without[keyword]
+    return without
 
 
 def _number(text: str, keyword: str, header: Header) -> float | str:
