@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,8 +17,11 @@ from morphoscope.data.store import StoreMeta
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.scheme import Classes
 
-USE = """
-import logging, os, signal, sys, warnings
+PROGRAM = Path(__file__).with_name("library_use.py")
+
+# In a process of its own: that of the tests has imported everything long ago.
+FRESH = """
+import runpy, sys
 import torch
 disable, before = torch.compiler.disable, dict(sys.modules)
 import morphoscope.models.quick_timm
@@ -23,51 +29,7 @@ assert torch.compiler.disable is disable
 assert all(sys.modules[name] is module for name, module in before.items())
 assert sys.modules["torch._dynamo"].__file__  # the real one
 
-import cv2, lightning, numpy, torchmetrics, tensorboard  # what these change by themselves is not ours
-import torch.utils.tensorboard
-from lightning.pytorch.loggers import TensorBoardLogger
-cv2.setNumThreads(2)
-
-def state():
-    return {
-        "OpenCV threads": cv2.getNumThreads(),
-        "torch threads": torch.get_num_threads(),
-        "random numbers": hash(tuple(torch.get_rng_state().tolist())),
-        "compiler": id(torch.compiler.disable),
-        "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
-        "warnings": list(warnings.filters),
-        "environment": dict(os.environ),
-        "logging": [logging.getLogger(name).level for name in ("", "lightning.pytorch", "lightning.fabric")],
-        "folder": os.getcwd(),
-        "printing": numpy.get_printoptions(),
-    }
-
-before, modules = state(), dict(sys.modules)
-import ctypes
-library, called = ctypes.CDLL, []
-class Spy(library):
-    def __getattr__(self, name):
-        called.append(name)
-        return super().__getattr__(name)
-ctypes.CDLL = Spy
-
-import morphoscope as ms
-from morphoscope.recipes import Augment, Model, Recipe, Training
-recipe = Recipe(
-    augment=Augment(size=32),
-    model=Model(name="test_efficientnet", pretrained=False),
-    training=Training(epochs=1, batch=8, precision="fp32"),
-)
-store = ms.open_store(sys.argv[1])
-run = ms.train(recipe, store, sys.argv[2], report=False, progress=False)
-ms.load(sys.argv[2]).predict(store.images[:3])
-
-ctypes.CDLL = library
-assert "mallopt" not in called, called
-after = state()
-for name in before:
-    assert before[name] == after[name], (name, before[name], after[name])
-assert all(sys.modules[name] is module for name, module in modules.items())
+runpy.run_path(sys.argv.pop(1))
 from morphoscope import processes
 assert not processes.owned
 """
@@ -97,14 +59,32 @@ def _run(program: str, *arguments: str, **environment: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_library_leaves_the_process_as_it_was(tmp_path: Path):
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
     meta = StoreMeta(scheme=Classes(name="two", classes=("a", "b")))
     with StoreWriter(tmp_path / "store", meta, image_shape=(32, 32, 3)) as writer:
         draw = np.random.default_rng(0)
         for number in range(30):
             image = draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             writer.append(image, {"id": f"g{number}", "label": number % 2, "source": f"{number}.png"})
-    _run(USE, str(tmp_path / "store"), str(tmp_path / "run"))
+    return tmp_path / "store"
+
+
+def test_the_library_leaves_the_process_as_it_was(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM), str(store), str(tmp_path / "run")])
+    monkeypatch.setattr(ctypes, "CDLL", ctypes.CDLL)  # which the program replaces
+    threads = cv2.getNumThreads()
+    try:
+        runpy.run_path(str(PROGRAM))
+    finally:
+        cv2.setNumThreads(threads)
+
+
+@pytest.mark.slow
+def test_importing_the_library_leaves_the_process_as_it_was(store: Path, tmp_path: Path):
+    _run(FRESH, str(PROGRAM), str(store), str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("imported", ["before", "after"])

@@ -20,6 +20,8 @@ import pytest
 import yaml
 
 from morphoscope.cli import main
+from morphoscope.runs.run import open_run
+from morphoscope.studies import listing
 
 FAST = [
     *("--set", "model.name=test_resnet"),
@@ -83,9 +85,14 @@ def test_help_names_the_verbs(cli: Callable[..., Answer]):
     assert "audit" in cli("data", "--help").out
 
 
-def test_models_lists_recipes_and_fields(cli: Callable[..., Answer]):
+def test_models_lists_recipes_and_fields(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch):
+    every = listing.recipes()
+    assert {"small/five-class", "small/five-class-scratch", "small/own-labels"} <= set(every)
+    # tests/studies/test_models.py counts the parameters of all
+    some = {name: every[name] for name in ("small/simulated", "cheng/resnet18")}
+    monkeypatch.setattr(listing, "recipes", lambda: some)
     listed = {row["name"]: row for row in json.loads(cli("models", "--json").out)}
-    assert {"small/five-class", "small/five-class-scratch", "small/own-labels"} <= set(listed)
+    assert list(listed) == list(some)
     assert listed["cheng/resnet18"]["parameters"] == 11_506_122
     assert listed["cheng/resnet18"]["outputs"] == 10
     assert "optimiser.lr" in cli("models", "--fields").out
@@ -292,7 +299,36 @@ def test_a_full_disk_in_a_training_is_one_sentence(
     assert said.err.strip().splitlines()[-1].endswith("then run the same command with --resume")
 
 
-def test_ctrl_c_ends_in_one_sentence_and_resumes(made: Path, tmp_path: Path):
+def test_ctrl_c_ends_in_one_sentence_and_resumes(
+    cli: Callable[..., Answer], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from morphoscope.training.checkpoints import AtomicCheckpoints
+
+    out, kept = tmp_path / "run", AtomicCheckpoints.save_checkpoint
+    words = ("train", "small/simulated", "--store", made / "galaxies", "--out", out, *FAST, "--no-report")
+
+    def keep(*arguments: object, **options: object) -> None:
+        kept(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(AtomicCheckpoints, "save_checkpoint", keep)
+            said = cli(*words)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said.status == 1
+    assert "Traceback" not in said.err
+    assert "--resume" in said.err.strip().splitlines()[-1]
+    assert len(open_run(out, unfinished=True).history()["epoch"]) == 1
+    assert cli(*words, "--resume").status == 0
+    assert len(open_run(out).history()["epoch"]) == 2
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_process_of_its_own_in_one_sentence(made: Path, tmp_path: Path):
     out = tmp_path / "run"
     words = ["train", "small/simulated", "--store", str(made / "galaxies"), "--out", str(out), *FAST]
     command = [sys.executable, "-m", "morphoscope", *words, "--set", "training.epochs=500", "--no-report"]
