@@ -81,6 +81,8 @@ def _stilts(*arguments: str) -> str:
     done = subprocess.run(
         ["stilts", "-Dfile.encoding=UTF-8", *arguments], capture_output=True, text=True, timeout=120
     )
+    if "No table handler available for" in done.stderr:
+        pytest.skip("this STILTS is without the package of a format (Debian: starlink-ecsv-java)")
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
