@@ -68,10 +68,21 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 def meta_network(recipe: Recipe, outputs: int) -> Network:
     """The network of a recipe with shapes and without numbers (torch's meta device)."""
     import torch
+    from torch.overrides import TorchFunctionMode
 
     from morphoscope.models.build import build
 
-    with torch.device("meta"):
+    class NoRandomStart(TorchFunctionMode):
+        """Leaves out the random starting weights: without memory too, they are most of the time."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+        ) -> Any:
+            if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+                return args[0]
+            return func(*args, **(kwargs or {}))
+
+    with torch.device("meta"), NoRandomStart():
         network, _ = build(recipe.model, outputs, image_size=recipe.augment.size, start=False)
     return network
 
