@@ -21,9 +21,9 @@ from typing import Any
 import cv2
 
 from morphoscope.data.sources.simulated import block_of, simulate
+from morphoscope.processes import available_cores
 from morphoscope.simulation import observation, profiles, rendering, rows
 from morphoscope.simulation.survey import SURVEYS
-from morphoscope.simulation.workers import available_cores
 
 BOUND = 1000 * 2 / 60  # CPU milliseconds a galaxy
 

@@ -8,14 +8,18 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from morphoscope.augment import cpu
 from morphoscope.data.store import StoreMeta
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.scheme import Classes
+from morphoscope.processes import available_cores
+from morphoscope.training.loader import Batches
 
 PROGRAM = Path(__file__).with_name("library_use.py")
 
@@ -112,3 +116,17 @@ assert len(pa.table({"id": [1]}).to_pandas()) == 1
 def test_arrays_are_made_without_pandas_until_somebody_asks_for_it(before: str):
     done = subprocess.run([sys.executable, "-c", before + PANDAS], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_more_threads_are_started_than_cores_may_be_used(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    assert available_cores() == 1
+    parts: list[range] = []
+    cpu._shared_out(parts.append, 100, threads=64)
+    assert parts == [range(100)]
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    options: dict[str, Any] = {"batch": 2, "shuffle": False, "seed": 0}
+    assert Batches(images, np.arange(4), None, lambda *_: images, **options).workers == 1
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    assert available_cores() == 64

@@ -121,6 +121,13 @@ def keep_freed_memory() -> bool:
     return all(bool(mallopt(*option)) for option in options)
 
 
+def available_cores() -> int:
+    """How many cores this process may use; a batch system or ``taskset`` may leave it few of a machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def c_library_function(name: str) -> Callable[..., int] | None:
     """A function of glibc; None with another C library."""
     if not sys.platform.startswith("linux"):

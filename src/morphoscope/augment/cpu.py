@@ -27,7 +27,6 @@ The parameters, and how they are drawn, are in :mod:`morphoscope.augment.params`
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -40,6 +39,7 @@ import numpy as np
 from morphoscope.augment.params import MAX_CHANNELS, AugmentParams, View, draw_params, identity, views
 from morphoscope.augment.randaugment import draw_operations, rand_augmented_arrays
 from morphoscope.errors import MorphoscopeError
+from morphoscope.processes import available_cores
 from morphoscope.recipes import Augment
 
 __all__ = ["AugmentParams", "Augmenter", "View", "draw_params", "identity", "matrices", "views"]
@@ -342,7 +342,7 @@ def _checked(image: np.ndarray, position: int, channels: int | None) -> np.ndarr
 
 def _shared_out(work: Callable[[range], None], count: int, threads: int) -> None:
     """Run ``work(range)`` over slices of 0..count in up to ``threads`` threads."""
-    threads = min(threads, count, os.cpu_count() or 1)
+    threads = min(threads, count, available_cores())
     if threads <= 1:
         work(range(count))
         return

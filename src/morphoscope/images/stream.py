@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+
+from morphoscope.processes import available_cores
 
 LOOK_AHEAD = 4  # images that each worker may be ahead of the consumer
 Work = TypeVar("Work")
@@ -60,7 +61,7 @@ def in_order(
     Threads rather than processes: decoders, OpenCV and hashing release Python's lock, and images need not be
     copied between processes.
     """
-    threads = workers or cores()
+    threads = workers or available_cores()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
     waiting: deque[Future[Result]] = deque()
     try:
@@ -72,10 +73,3 @@ def in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from morphoscope.inference.calibration import Calibration, calibration_of, why_u
 from morphoscope.inference.engine.choose import engine_of
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.ood import FILE, FeatureDistribution, read_distribution
+from morphoscope.processes import available_cores
 from morphoscope.recipes import VIEWS
 from morphoscope.runs.run import Run
 
@@ -98,7 +98,7 @@ class Predictor:
                 f"{run.path / FILE} has {len(self.distribution.mean_D)} features and the network "
                 f"{self.feature_count}; remove it, then run 'morphoscope calibrate {run.path}'"
             )
-        self._augmenter = Augmenter(run.recipe.augment, threads=os.cpu_count() or 1)
+        self._augmenter = Augmenter(run.recipe.augment, threads=available_cores())
         self.adapted_to = 0  # images whose statistics the batch normalisation has; 0: the training's
         self._views = views_of(run.recipe.augment, self.views)
 

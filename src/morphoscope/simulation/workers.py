@@ -22,13 +22,6 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.simulation.rows import Job, Rendered, render_rows
 
 
-def available_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def render(jobs: Iterable[Job], workers: int) -> Iterator[list[Rendered]]:
     """Render jobs in order, a few ahead of the consumer; with one worker in this process.
 

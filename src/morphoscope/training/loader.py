@@ -7,7 +7,6 @@ copied between processes, and a memory-mapped store is shared.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError
+from morphoscope.processes import available_cores
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ class Batches:
         self.targets = np.empty((len(self.images), 0), np.float32) if targets is None else targets
         self.prepare = prepare
         self.batch, self.shuffle, self.seed, self.drop_last = batch, shuffle, seed, drop_last
-        self.workers = (os.cpu_count() or 1) if workers is None else workers
+        self.workers = available_cores() if workers is None else workers
         self.part = part
         self.prefetch = max(prefetch, self.workers, 1)
         self.epoch = 0

@@ -24,7 +24,8 @@ from morphoscope.catalogue.predictions import ColumnProvider
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import Notice, Remaining, RowMaker
 from morphoscope.errors import MorphoscopeError
-from morphoscope.images.stream import Item, cores, in_order
+from morphoscope.images.stream import Item, in_order
+from morphoscope.processes import available_cores
 
 MOST_TASKS = 10_000  # each costs the machine that writes a kilobyte and some milliseconds
 
@@ -97,7 +98,7 @@ class Worker:
         examples: list[dict[tuple[str, str], Preprocessed]] = []  # of each range that is on its way
         items = chain.from_iterable(self._take(maker, *each) for each in ranges)
         with (
-            closing(in_order(maker.preprocess, items, cores())) as images,
+            closing(in_order(maker.preprocess, items, available_cores())) as images,
             closing(pipeline.predicted(maker, self._gathered(maker, images, ranges, examples))) as rows,
         ):
             for start, stop in ranges:
@@ -119,9 +120,9 @@ class Worker:
     def _start(self) -> RowMaker:
         self._go_inside()
         if self.alone:  # Ray gives a process one thread
-            os.environ["OMP_NUM_THREADS"] = str(cores())
+            os.environ["OMP_NUM_THREADS"] = str(available_cores())
             if "torch" in sys.modules:
-                sys.modules["torch"].set_num_threads(cores())
+                sys.modules["torch"].set_num_threads(available_cores())
         self._maker = RowMaker(self.work.request, self.work.load())
         return self._maker
 

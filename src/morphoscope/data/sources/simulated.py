@@ -62,11 +62,12 @@ def simulate(
     _check_numbers(count, size, seed, workers)
     _check_names(scheme, proportions, survey)
     need(("galsim",), "simulate", "simulating galaxies")
+    from morphoscope.processes import available_cores
     from morphoscope.progress import Bar
     from morphoscope.simulation.component_masks import COMPONENTS
     from morphoscope.simulation.rows import Job, Plan
     from morphoscope.simulation.survey import SURVEYS
-    from morphoscope.simulation.workers import available_cores, render
+    from morphoscope.simulation.workers import render
 
     chosen = tuple(SURVEYS[name] for name in survey_names(survey))
     alike = chosen[0] if len(chosen) == 1 else None

@@ -11,9 +11,9 @@ import numpy as np
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import need
-from morphoscope.images.stream import cores
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.preparation import INPUT
+from morphoscope.processes import available_cores
 
 
 class OnnxEngine(Engine):
@@ -33,7 +33,7 @@ class OnnxEngine(Engine):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cores()
+        options.intra_op_num_threads = available_cores()
         options.log_severity_level = 3  # errors
         try:
             self._session = onnxruntime.InferenceSession(
