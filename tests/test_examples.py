@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,24 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from morphoscope.recipes import Recipe, presets
+
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture(params=["a small network", pytest.param("its own network", marks=pytest.mark.slow)])
+def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipes of the examples with a network of a few thousand parameters, or as they stand."""
+    if request.param == "its own network":
+        return
+    small: dict[str, Any] = {"name": "test_resnet", "start": None, "pretrained": False}
+
+    def with_small_network(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
+        return lambda: recipe().changed(model=small)
+
+    monkeypatch.setattr(presets, "RECIPES", tuple(map(with_small_network, presets.RECIPES)))
 
 
 def _example(name: str) -> dict[str, Any]:
@@ -26,6 +42,7 @@ def test_every_example_is_tested():
     assert [name for name in names if f'_example("{name}")' not in tested] == []
 
 
+@pytest.mark.usefixtures("network")
 def test_own_images_then_a_catalogue_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = _example("01_own_images.py")["main"](tmp_path, count=100, epochs=1)
     assert run.metrics()["test"]["n"] == 20
@@ -43,6 +60,7 @@ def test_an_honest_comparison(tmp_path: Path):
     assert [run["name"] for run in result["runs"]] == ["augmented", "as-they-are"]
 
 
+@pytest.mark.usefixtures("network")
 def test_own_votes(tmp_path: Path):
     run = _example("04_own_votes.py")["main"](tmp_path, count=60, epochs=1)
     assert run.classes == ("smooth", "edge_on", "spiral_arms")

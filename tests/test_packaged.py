@@ -21,7 +21,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ms.Store:
 
 
 def test_it_knows_simulated_galaxies_it_has_not_seen(store):
-    answers = ms.load(DEFAULT).predict([store.images[row] for row in range(60)])
+    answers = ms.load(DEFAULT, views=2).predict([store.images[row] for row in range(60)])
     assert answers.shape == (60, 10)
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
     assert (answers.argmax(axis=1) == store.targets()).mean() > 0.8

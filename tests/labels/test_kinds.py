@@ -377,6 +377,7 @@ def test_maps_are_made_of_a_telling_output(run: Run, store: Store) -> None:
     assert 0 < len(rows) <= 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_a_terminal_and_a_card_say_how_good_it_is(run: Run, store: Store) -> None:
     report, metrics = report_of(run.scheme.kind), run.metrics()
     page = write_report(run, store).read_text(encoding="utf-8")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import vgg
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.backbone import weights_part
@@ -21,22 +25,39 @@ def _images(size: int = 64) -> torch.Tensor:
     return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1)) * 255
 
 
-def _seeded(name: str, folder: Path, **options: object) -> tuple[torch.nn.Module, Path]:
-    """A "pretrained" model with random weights and running statistics, and its file."""
-    torch.manual_seed(7)
-    model = timm.create_model(name, **options)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
-    place = folder / f"{name}.safetensors"
-    save_file(model.state_dict(), place)
-    return model.eval(), place
+Seeded = Callable[..., tuple[torch.nn.Module, Path]]
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Seeded:
+    """Makes a "pretrained" model with random weights and running statistics, and its file, once."""
+    folder = tmp_path_factory.mktemp("pretrained")
+
+    @functools.cache
+    def make(name: str, **options: object) -> tuple[torch.nn.Module, Path]:
+        torch.manual_seed(7)
+        model = timm.create_model(name, **options)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+        place = folder / f"{name}.safetensors"
+        save_file(model.state_dict(), place)
+        return model.eval(), place
+
+    return make
+
+
+@pytest.fixture
+def convolutions_of_vgg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's VGG with one hidden value in place of 4096: its 120 million weights are not looked at."""
+    original = vgg.ConvMlp
+    monkeypatch.setattr(vgg, "ConvMlp", lambda *a, **k: original(*a, **k | {"mlp_ratio": 1 / 4096}))
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_residual_trunk_is_timms_resnet_on_the_same_weights(depth: int, tmp_path: Path) -> None:
-    reference, place = _seeded(f"resnet{depth}", tmp_path)
+def test_residual_trunk_is_timms_resnet_on_the_same_weights(depth: int, seeded: Seeded) -> None:
+    reference, place = seeded(f"resnet{depth}")
     model = Model(name=f"residual{depth}", weights=str(place), normalise="unit")
     network, origin = build(model, 3, image_size=64)
     assert place.name in origin
@@ -44,8 +65,9 @@ def test_residual_trunk_is_timms_resnet_on_the_same_weights(depth: int, tmp_path
     torch.testing.assert_close(network.eval().embed(_images()), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_vgg_with_all_places_is_timms_convolutions(tmp_path: Path) -> None:
-    reference, place = _seeded("vgg16", tmp_path, num_classes=0)
+@pytest.mark.usefixtures("convolutions_of_vgg")
+def test_vgg_with_all_places_is_timms_convolutions(seeded: Seeded) -> None:
+    reference, place = seeded("vgg16", num_classes=0)
     network, _ = build(
         Model(name="vgg16", pool="flatten", weights=str(place), normalise="unit"), 3, image_size=64
     )
@@ -54,24 +76,24 @@ def test_vgg_with_all_places_is_timms_convolutions(tmp_path: Path) -> None:
     assert expected.shape[1] == 512 * 2 * 2
 
 
-def test_attention_on_the_last_map_leaves_timms_trunk_as_it_is(tmp_path: Path) -> None:
-    reference, place = _seeded("tf_efficientnetv2_s", tmp_path)
+def test_attention_on_the_last_map_leaves_timms_trunk_as_it_is(seeded: Seeded) -> None:
+    reference, place = seeded("tf_efficientnetv2_s")
     model = Model(name="tf_efficientnetv2_s", attention="cbam", weights=str(place), normalise="half")
     network, _ = build(model, 3, image_size=64)
     found = weights_part(network.backbone).eval()(_images() / 127.5 - 1)
     torch.testing.assert_close(found, reference.forward_features(_images() / 127.5 - 1), rtol=1e-4, atol=1e-4)
 
 
-def test_three_fused_stages_are_efficientnetv2_s_itself(tmp_path: Path) -> None:
-    reference, place = _seeded("tf_efficientnetv2_s", tmp_path)
+def test_three_fused_stages_are_efficientnetv2_s_itself(seeded: Seeded) -> None:
+    reference, place = seeded("tf_efficientnetv2_s")
     model = Model(name="tf_efficientnetv2_s", fused=3, weights=str(place), normalise="half")
     network, _ = build(model, 3, image_size=64)
     found = weights_part(network.backbone).eval()(_images() / 127.5 - 1)
     torch.testing.assert_close(found, reference.forward_features(_images() / 127.5 - 1), rtol=1e-4, atol=1e-4)
 
 
-def test_the_layer_of_1000_classes_is_kept_before_the_head(tmp_path: Path) -> None:
-    reference, place = _seeded("resnet18", tmp_path)
+def test_the_layer_of_1000_classes_is_kept_before_the_head(seeded: Seeded) -> None:
+    reference, place = seeded("resnet18")
     network, _ = build(
         Model(name="resnet18", classifier=True, weights=str(place), normalise="half"), 37, image_size=64
     )
@@ -176,8 +198,8 @@ def test_normalisation_with_an_activation_is_frozen_with_its_convolution() -> No
     assert trunk.get_submodule("blocks.6.0.bn3").weight.requires_grad
 
 
-def test_the_rest_starts_random_where_the_recipe_says_so(tmp_path: Path) -> None:
-    reference, place = _seeded("densenet121", tmp_path)
+def test_the_rest_starts_random_where_the_recipe_says_so(seeded: Seeded) -> None:
+    reference, place = seeded("densenet121")
     model = Model(name="densenet121", weights=str(place), frozen=0.2, rest="random")
     torch.manual_seed(0)
     network, origin = build(model, 3, image_size=64)
@@ -273,15 +295,17 @@ def test_growing_images_that_a_network_does_not_take(model: dict, words: str) ->
         )
 
 
-def test_weights_of_another_architecture(tmp_path: Path) -> None:
-    _, place = _seeded("resnet18", tmp_path)
+def test_weights_of_another_architecture(seeded: Seeded) -> None:
+    _, place = seeded("resnet18")
     with pytest.raises(MorphoscopeError, match="does not fit"):
         build(Model(name="residual50", weights=str(place)), 3, image_size=64)
 
 
-def test_a_folder_with_weights_of_several_models(tmp_path: Path) -> None:
-    reference, _ = _seeded("resnet18", tmp_path)
-    _seeded("densenet121", tmp_path)
+@pytest.mark.usefixtures("convolutions_of_vgg")
+def test_a_folder_with_weights_of_several_models(seeded: Seeded, tmp_path: Path) -> None:
+    reference, place = seeded("resnet18")
+    for each in (place, seeded("densenet121")[1]):
+        shutil.copy(each, tmp_path)
     network, _ = build(Model(name="residual18", weights=str(tmp_path)), 3, image_size=64)
     weights = weights_part(network.backbone).state_dict()["conv1.weight"]
     assert torch.equal(weights, reference.state_dict()["conv1.weight"])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,32 @@ from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.five_class import FIVE_CLASS
 from morphoscope.labels.galaxy10 import GALAXY10
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes
+from morphoscope.models.network import Network
+from morphoscope.recipes import Model, Recipe
+from morphoscope.studies import page_context
+
+
+@pytest.fixture(scope="session")
+def small_meta_network() -> Callable[[Recipe, int], Network]:
+    """One small network in place of those of all rows but VGG16."""
+    original = page_context.meta_network
+
+    @functools.cache
+    def small(outputs: int) -> Network:
+        return original(Recipe(model=Model(name="test_resnet", pretrained=False)), outputs)
+
+    def meta_network(recipe: Recipe, outputs: int) -> Network:
+        return original(recipe, outputs) if recipe.model.name.startswith("vgg16") else small(outputs)
+
+    return meta_network
+
+
+@pytest.fixture
+def stand_in_networks(
+    monkeypatch: pytest.MonkeyPatch, small_meta_network: Callable[[Recipe, int], Network]
+) -> None:
+    """Pages describe small networks: building the fifty takes half a minute, and test_models.py does it."""
+    monkeypatch.setattr(page_context, "meta_network", small_meta_network)
 
 
 def _classes(place, scheme: Classes, count: int) -> Store:

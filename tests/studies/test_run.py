@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import pytest
 from morphoscope import api
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.models.network import Network
+from morphoscope.recipes import Recipe
+from morphoscope.studies import page_context
 from morphoscope.studies.reproduce import StudyDone, study
 from morphoscope.studies.run import run_study
 from morphoscope.studies.study import NAMES, Options, find_study, for_store, resolved_rows
@@ -31,11 +36,17 @@ def _tiny(**changes: object) -> Options:
 
 
 @pytest.fixture(scope="module")
-def done(ten_classes: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyDone]:
+def done(
+    ten_classes: Store,
+    tmp_path_factory: pytest.TempPathFactory,
+    small_meta_network: Callable[[Recipe, int], Network],
+) -> tuple[Path, StudyDone]:
     """A whole study of two rows and two seeds, small in everything."""
     out = tmp_path_factory.mktemp("studies") / "cheng"
     rows = ("cheng/resnet18", "cheng/plain18")
-    return out, study("cheng", ten_classes, out, _tiny(rows=rows, seeds=2), progress=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(page_context, "meta_network", small_meta_network)
+        return out, study("cheng", ten_classes, out, _tiny(rows=rows, seeds=2), progress=False)
 
 
 def test_every_row_and_seed_is_an_ordinary_run(done: tuple[Path, StudyDone]) -> None:
@@ -195,6 +206,7 @@ def test_crops_follow_a_store_that_was_scaled(five_classes: Store) -> None:
     assert for_store(recipe.changed({"augment.crop": 24}), made, 424).augment.crop == 16
 
 
+@pytest.mark.usefixtures("stand_in_networks")
 def test_submission(all_votes: Store, tmp_path: Path) -> None:
     import csv
 
@@ -284,19 +296,28 @@ def test_a_crop_keeps_its_share_of_the_papers_images_and_no_others() -> None:
     assert for_store(recipe, cropped, 424).augment.crop == 32
 
 
-def test_a_run_keeps_the_sums_of_the_tree_in_its_predictions_and_in_onnx(
-    all_votes: Store, tmp_path: Path
-) -> None:
-    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
-
+@pytest.fixture(scope="module")
+def tree(all_votes: Store, tmp_path_factory: pytest.TempPathFactory) -> api.LoadedRun:
+    """A run whose fractions obey the decision tree."""
     settings = {"model.name": "test_efficientnet", "model.classifier": False, "augment.size": 32}
     settings |= {"augment.crop": None, "training.epochs": 1, "model.votes": "tree", "model.pretrained": False}
     recipe = find_study("ng").rows()["ng/efficientnet-lite0-scratch"].changed(settings)
-    run = api.train(recipe, all_votes, tmp_path / "run", report=False, progress=False)
-    images = np.asarray(all_votes.images[:6])
-    fractions = run.predict(images)
+    out = tmp_path_factory.mktemp("tree") / "run"
+    return api.train(recipe, all_votes, out, report=False, progress=False)
+
+
+def test_a_run_keeps_the_sums_of_the_tree_in_its_predictions(all_votes: Store, tree: api.LoadedRun) -> None:
+    fractions = tree.predict(np.asarray(all_votes.images[:6]))
     assert np.abs(GALAXY_ZOO_2.sum_errors(fractions)).max() < 2e-6
+
+
+@pytest.mark.slow
+def test_an_exported_run_keeps_the_sums_of_the_tree(
+    all_votes: Store, tree: api.LoadedRun, tmp_path: Path
+) -> None:
     pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
-    through = api.load(run.export(tmp_path / "run.onnx")).predict(images)
-    np.testing.assert_allclose(through, fractions, atol=2e-4)  # the run itself may predict in bf16
+    images = np.asarray(all_votes.images[:6])
+    through = api.load(tree.export(tmp_path / "run.onnx")).predict(images)
+    # The run itself may predict in bf16.
+    np.testing.assert_allclose(through, tree.predict(images), atol=2e-4)
     assert np.abs(GALAXY_ZOO_2.sum_errors(through)).max() < 2e-6
