@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from morphoscope.report.figures import style
+
+# On a busy machine an example takes its time; and the checkout may be one that cannot be written.
+settings.register_profile("any machine", deadline=None, database=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
