@@ -1,4 +1,4 @@
-"""Write the tables of ``docs/recipes.md`` from the program itself.
+"""Write the tables of ``docs/recipes.md`` and ``docs/studies.md`` from the program itself.
 
 ``make docs`` runs it; ``tests/test_docs.py`` sees that it was run.
 """
@@ -7,29 +7,33 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from morphoscope.recipes import Recipe, fields
+from morphoscope.studies.elements import every_element
 from morphoscope.studies.registry import recipes
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def main() -> None:
     """Replace what stands between the marks of every table."""
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(filled(text), encoding="utf-8")
+    for page in TABLES:
+        path = DOCS / page
+        path.write_text(filled(path.read_text(encoding="utf-8"), page), encoding="utf-8")
 
 
-def filled(text: str) -> str:
-    """The page with its tables as the program has them now."""
-    for name, table in (("recipes", recipe_table()), ("fields", field_tables())):
+def filled(text: str, page: str) -> str:
+    """A page with its tables as the program has them now."""
+    for name, make in TABLES[page].items():
+        table = make()
         begin, end = f"<!-- {name}: written by make docs -->", f"<!-- end of {name} -->"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not (found and closed):
-            sys.exit(f"{PAGE}: the marks '{begin}' and '{end}' are missing")
+            sys.exit(f"{page}: the marks '{begin}' and '{end}' are missing")
         text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
     return text
 
@@ -65,6 +69,22 @@ def field_tables() -> str:
         head = ["| field | values | default | |", "|---|---|---|---|"]
         tables.append("\n".join([title, "", str(about).strip().splitlines()[0], "", *head, *lines]))
     return "\n\n".join(tables)
+
+
+def element_table() -> str:
+    """One line a table, figure, setting or claim of a paper."""
+    lines = ["| paper | element | what | where | |", "|---|---|---|---|---|"]
+    for paper, elements in every_element().items():
+        for each in elements:
+            how = f"declared: {each.declared}" if each.declared else "exact"
+            lines.append(f"| `{paper}` | {each.name} | {each.what} | `{each.place}` | {how} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "recipes.md": {"recipes": recipe_table, "fields": field_tables},
+    "studies.md": {"elements": element_table},
+}
 
 
 def _yaml(value: Any) -> str:

@@ -51,11 +51,11 @@ def test_the_docs_have_commands_to_parse():
     assert {"README.md", "data.md", "recipes.md", "demo.py"} <= pages
 
 
-def test_the_tables_of_recipes_are_the_programs_own():
-    page = ROOT / "docs" / "recipes.md"
-    written = page.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["recipes.md", "studies.md"])
+def test_generated_tables_are_the_programs_own(page: str):
+    written = (ROOT / "docs" / page).read_text(encoding="utf-8")
     filled = runpy.run_path(str(ROOT / "scripts" / "write_docs.py"))["filled"]
-    assert filled(written) == written, "run 'make docs'"
+    assert filled(written, page) == written, "run 'make docs'"
 
 
 def _tree() -> list[Path]:

@@ -52,6 +52,30 @@ def add_unit(page: StudyPage, kind: str, caption: str) -> None:
     page.page.drawing(f"unit_{kind.replace('-', '_')}", building_block(kind), caption)
 
 
+def add_strip(page: StudyPage, name: str, figure: str) -> None:
+    """A galaxy of the last class on its way to the network: cropped, augmented, standardised (A6)."""
+    from morphoscope.augment.cpu import Augmenter
+    from morphoscope.report.figures.preprocessing import processing_strip
+
+    recipe = page.recipes[name]
+    galaxies = np.flatnonzero(page.store.targets() == page.store.need_scheme().outputs - 1)
+    if not len(galaxies):
+        return
+    run, row = page.first_run(name), int(galaxies[0])
+    mean = std = None
+    if run is not None:
+        network = run.network()
+        mean, std = ((values.flatten() / 255).tolist() for values in (network.mean, network.std))
+    page.page.chart(
+        "processing",
+        processing_strip(
+            page.store.images[row], Augmenter(recipe.augment, recipe.seed), row=row, mean=mean, std=std
+        ),
+        f"A galaxy ({page.store.need_scheme().output_names[-1]}) on its way to the network: centre crop, "
+        f"augmented versions, standardised ({figure}).",
+    )
+
+
 def add_differences(
     page: StudyPage, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], caption: str
 ) -> None:

@@ -117,6 +117,7 @@ def _sections(page: StudyPage) -> None:
         add_best_maps,
         add_diagram,
         add_differences,
+        add_strip,
         add_structure,
         add_unit,
         class_report,
@@ -164,6 +165,8 @@ def _sections(page: StudyPage) -> None:
         "Residual against plain networks of the same depth from random weights, percentage points: what "
         "shortcuts alone bring. The paper has no such rows.",
     )
+    page.page.section("strip", "From the image to the network")
+    add_strip(page, "cheng/resnet152", "Fig 2")
     page.page.section("report", "Class by class")
     named = page.named_or_best("cheng/resnet152")
     if named is not None:

@@ -99,6 +99,7 @@ def _sections(page: StudyPage) -> None:
         add_best_maps,
         add_diagram,
         add_differences,
+        add_strip,
         add_structure,
         add_unit,
         class_report,
@@ -133,7 +134,7 @@ def _sections(page: StudyPage) -> None:
     _add_thresholds(page)
     published_table(page, "Table II")
     page.page.section("strip", "From the image to the network")
-    _add_strip(page)
+    add_strip(page, "tong/resnet50", "Fig 3")
     add_best_maps(page, {"gradcam": "not in the paper"})
     page.page.section("structure", "Structure")
     add_unit(page, "channel-attention", "Channel attention (Fig 1, equation 1).")
@@ -196,34 +197,6 @@ def _add_thresholds(page: StudyPage) -> None:
             "the "
             "table.",
         )
-    )
-
-
-def _add_strip(page: StudyPage) -> None:
-    """Fig 3: cropped, augmented, standardised (A6)."""
-    import numpy as np
-
-    from morphoscope.augment.cpu import Augmenter
-    from morphoscope.report.figures.preprocessing import processing_strip
-
-    name = "tong/resnet50"
-    recipe = page.recipes[name]
-    spirals = np.flatnonzero(page.store.targets() == page.store.need_scheme().outputs - 1)
-    if not len(spirals):
-        return
-    run = page.first_run(name)
-    mean = std = None
-    if run is not None:
-        network = run.network()
-        mean, std = ((values.flatten() / 255).tolist() for values in (network.mean, network.std))
-    row = int(spirals[0])
-    figure = processing_strip(
-        page.store.images[row], Augmenter(recipe.augment, recipe.seed), row=row, mean=mean, std=std
-    )
-    page.page.chart(
-        "processing",
-        figure,
-        "A spiral on its way to the network: centre crop, augmented versions, standardised (Fig 3).",
     )
 
 
