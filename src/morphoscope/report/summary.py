@@ -284,6 +284,12 @@ def environment_facts(
         ("Training alone", _if_known(environment.get("training_seconds"), formatting.duration)),
         ("Training speed", _if_known(rate, lambda value: f"{formatting.count(value)} {how}")),
         ("Largest memory", _if_known(memory, lambda value: f"{formatting.number(value, 2)} GiB")),
+        (
+            "Largest GPU memory",
+            _if_known(
+                environment.get("peak_gpu_memory_gib"), lambda value: f"{formatting.number(value, 2)} GiB"
+            ),
+        ),
         ("Processor", processor),
         ("GPU", str(gpu) if gpu else "none"),
         ("System", " · ".join(filter(None, [environment.get("platform"), _python(environment)]))),

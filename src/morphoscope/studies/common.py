@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from morphoscope.report import figures, formatting
 from morphoscope.report.formatting import PERCENT, shown
 from morphoscope.report.tables import Table, split_table
+from morphoscope.studies.map_scores import GALAXIES
 from morphoscope.studies.published import METRICS
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def add_claims(page: StudyPage) -> None:
             rows=rows,
             text_columns=frozenset({0, 1, 2, 3}),
             caption="Claims of the paper in our words, each with its verdict on the means measured here. "
-            "“Does not hold” can be chance where the spread is as large as the difference.",
+            "“Does not hold” can be chance where the spread is as large as the difference. Claims about maps "
+            f"are checked on up to {GALAXIES} held-out galaxies.",
         )
     )
 
@@ -225,7 +227,8 @@ def add_training(page: StudyPage) -> None:
                 "Seconds an epoch",
                 "Seconds in all",
                 "Images/s",
-                "Peak memory, GiB",
+                "Peak RAM, GiB",
+                "Peak on the GPU, GiB",
                 "Published s/epoch",
             ],
             rows=[
@@ -236,10 +239,13 @@ def add_training(page: StudyPage) -> None:
                     shown(row.mean("seconds"), "seconds"),
                     shown(row.mean("images_per_second"), "images_per_second"),
                     shown(row.mean("peak_memory"), "peak_memory"),
+                    shown(row.mean("peak_gpu_memory"), "peak_gpu_memory"),
                     shown(page.published(name, "seconds_per_epoch"), "seconds_per_epoch"),
                 ]
                 for name, row in trained.items()
             ],
+            caption=f"The paper's hardware: {page.study.published.paper.hardware or 'not stated'}. Peak RAM "
+            "is that of the process, which several rows may have shared.",
         ),
         folded="The same as a table",
     )

@@ -67,8 +67,10 @@ class Measured:
                 for name, score in scores.items()
                 if score is not None
             }
-        if self.run.environment().get("peak_memory_gib"):
-            found["peak_memory"] = float(self.run.environment()["peak_memory_gib"])
+        environment = self.run.environment()
+        for name in ("peak_memory", "peak_gpu_memory"):
+            if environment.get(f"{name}_gib"):
+                found[name] = float(environment[f"{name}_gib"])
         return {name: value for name, value in (found | dict(self.more)).items() if np.isfinite(value)}
 
 

@@ -38,6 +38,11 @@ def peak_memory_gib() -> float | None:
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
+def peak_gpu_memory_gib() -> float | None:
+    """Most GPU memory that torch has held since the training began, GiB; None without a GPU."""
+    return torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None
+
+
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)

@@ -104,6 +104,8 @@ def _fit(
     recipe: Recipe, store: Store, out: Path, process: Process | None, *, resume: bool, progress: bool
 ) -> Run:
     started = time.monotonic()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     with contextlib.ExitStack() as held:
         state = distributed.on_rank_0(
             process, lambda: held.enter_context(claimed(out, recipe, store, resume=resume))

@@ -23,7 +23,7 @@ from morphoscope.models.pretrained import save_weights
 from morphoscope.recipes import Recipe, differences
 from morphoscope.runs.run import Header, open_run, store_facts, write_header
 from morphoscope.training.callbacks import Epochs
-from morphoscope.training.environment import environment, peak_memory_gib
+from morphoscope.training.environment import environment, peak_gpu_memory_gib, peak_memory_gib
 from morphoscope.training.task import GalaxyTask
 
 RESUME = "resume"
@@ -246,4 +246,5 @@ def _provenance(recipe: Recipe, epochs: Epochs, started: float) -> dict[str, Any
         "training_seconds": round(sum(row["seconds"] for row in epochs.rows), 1),
         "epochs": len(epochs.rows),
         "peak_memory_gib": peak_memory_gib(),
+        "peak_gpu_memory_gib": peak_gpu_memory_gib(),
     }
