@@ -114,7 +114,9 @@ def _sections(page: StudyPage) -> None:
         page,
         [(f"tong/cs-resnet50{tail}", "tong/resnet50") for tail in ("", "-text", "-channel", "-spatial")],
         scores,
-        "Table V: differences to the network without attention, percentage points.",
+        "Table V: differences to the network without attention, percentage points. The rows -channel and "
+        "-spatial are the halves of the text's attention, with gates on all 4C channels, and not of the "
+        "counted one.",
     )
     before, after = confusion_of(page, "tong/resnet50"), confusion_of(page, "tong/cs-resnet50")
     scheme = page.store.need_scheme()
