@@ -1,4 +1,4 @@
-"""Images as people hand them over: arrays, paths, or a folder of them."""
+"""What ``predict`` accepts as images: arrays, paths, or a folder of them."""
 
 from __future__ import annotations
 

@@ -101,18 +101,18 @@ def test_what_is_wrong_with_an_image_is_said_in_words() -> None:
 
 def test_extra_columns_come_with_the_answers_or_with_the_galaxy() -> None:
     extras = (
-        Column("strangeness", pa.float32(), "how unlike the training", ucd="stat.value"),
+        Column("ood_score", pa.float32(), "distance from the training", ucd="stat.value"),
         Column("features", pa.list_(pa.float32(), 2), "of the last layer"),
         Column("side", pa.float64(), "of the cutout", "arcsec"),
     )
     items = _items()
     items[1].row["side"] = 12.5
     answers = np.full((3, 3), 1 / 3, np.float32)
-    values = {"strangeness": np.array([1, 2, 3.5]), "features": np.arange(6.0).reshape(3, 2)}
+    values = {"ood_score": np.array([1, 2, 3.5]), "features": np.arange(6.0).reshape(3, 2)}
     table = catalogue_table(CLASSES, items, answers, None, extras, values)
     assert table.schema == catalogue_schema(CLASSES, None, extras)
-    assert table.column_names[-3:] == ["strangeness", "features", "side"]
-    assert table["strangeness"].to_pylist() == [1.0, 2.0, 3.5]
+    assert table.column_names[-3:] == ["ood_score", "features", "side"]
+    assert table["ood_score"].to_pylist() == [1.0, 2.0, 3.5]
     assert table["features"].to_pylist() == [[0, 1], [2, 3], [4, 5]]
     assert table["side"].to_pylist() == [None, 12.5, None]
     assert table.schema.field("side").metadata[b"unit"] == b"arcsec"

@@ -118,8 +118,8 @@ def test_the_report_shows_them(run: Run, blobs: Store, tmp_path: Path):
     assert [row[0].lower() for row in page.sections[0].blocks[2].content.rows] == list(KINDS)
     assert (tmp_path / "out_of_distribution.png").is_file()
     bare = Page(tmp_path)
-    evidence = ReportContext.of(run, blobs)
-    add_ood(bare, replace(evidence, metrics={**evidence.metrics, "out_of_distribution": None}))
+    context = ReportContext.of(run, blobs)
+    add_ood(bare, replace(context, metrics={**context.metrics, "out_of_distribution": None}))
     assert bare.sections == []
 
 

@@ -158,5 +158,5 @@ def test_layers_that_are_not_there_or_have_no_places() -> None:
     with pytest.raises(UsageError, match=r"no layer 'backbone.layer5' \(did you mean 'backbone.layer"):
         find_layer(network, "backbone.layer5")
     images, target = torch.zeros(1, 3, 64, 64), torch.tensor([0])
-    with pytest.raises(UsageError, match="no map of places"):
+    with pytest.raises(UsageError, match="not a map"):
         grad_cam(network, find_layer(network, "head"), images, target)

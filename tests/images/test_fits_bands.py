@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from astropy.io import fits
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.decode import read_image
 from morphoscope.images.fits import read_fits
-from morphoscope.images.fits_bands import read_planes
+from morphoscope.images.fits_bands import read_bands_of
 from morphoscope.images.stretch import stretched
 
 RNG = np.random.default_rng(5)
@@ -34,6 +35,10 @@ def cube(order: str = "grz", **cards: str) -> bytes:
     unit = fits.PrimaryHDU(np.stack([GRZ[name] for name in order]))
     unit.header.update(cards)
     return file_of(unit)
+
+
+def read_planes(content: bytes, name: str, bands: Sequence[str] = ()) -> list[np.ndarray]:
+    return [plane.pixels for plane in read_bands_of(content, name, bands).planes]
 
 
 @pytest.mark.parametrize("content", [extensions(), extensions("FILTER"), cube(BANDS="grz"), cube()])

@@ -398,5 +398,5 @@ def test_two_kinds_cannot_share_the_name_of_a_correction() -> None:
     class Other(Counts, frozen=True):
         corrections: ClassVar[Mapping[str, type[Correction]]] = {"temperature": Flattened}
 
-    with pytest.raises(ValueError, match="'temperature' is another correction in Classes"):
+    with pytest.raises(ValueError, match="'temperature' is a different correction in Classes"):
         register(Other)

@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.labels.five_class import FIVE_CLASS
+from morphoscope.labels.five_class import FIVE_CLASS, GALAXY10_TO_FIVE, translated, translation
 from morphoscope.labels.galaxy10 import GALAXY10
-from morphoscope.labels.translate import GALAXY10_TO_FIVE, translated, translation
 
 
 def test_each_class_has_one_counterpart_or_none():

@@ -6,8 +6,7 @@ from torch import nn
 
 from morphoscope.errors import UsageError
 from morphoscope.models.build import build
-from morphoscope.models.heads import head
-from morphoscope.models.network import Network, parameter_count
+from morphoscope.models.network import Network, head, parameter_count
 from morphoscope.recipes import Model
 
 SCRATCH = ("test_resnet", "test_efficientnet", "test_vit", "test_convnext")

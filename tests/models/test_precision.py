@@ -1,4 +1,4 @@
-"""Which number format is chosen."""
+"""Which precision is chosen."""
 
 from __future__ import annotations
 

@@ -2,17 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from printed_numbers import f1_range, implied_counts, scores_of_confusion
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from morphoscope.studies.published import (
     cbam_parameters,
     dense_parameters,
     f1,
-    f1_range,
-    implied_counts,
     macro_average,
     relative_improvement,
-    scores_of_confusion,
     share,
     weighted_average,
 )

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from morphoscope.models.network import Network
-from morphoscope.training.averaging import averaged, decay_after
+from morphoscope.training.optimisation import averaged, decay_after
 
 
 def _network() -> Network:

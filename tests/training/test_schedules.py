@@ -5,7 +5,7 @@ import math
 import pytest
 
 from morphoscope.recipes import Schedule
-from morphoscope.training.schedules import schedule
+from morphoscope.training.optimisation import schedule
 
 
 def test_one_cycle_rises_to_one_and_falls_to_its_end():

@@ -327,15 +327,15 @@ class Journal:
 
     def _check_request(self) -> None:
         """Refuse to continue a catalogue whose options or run differ."""
-        place = self.folder / _REQUEST
+        path = self.folder / _REQUEST
         anew = "start again with --overwrite and without --resume"
         try:
-            before = json.loads(place.read_text(encoding="utf-8"))
+            before = json.loads(path.read_text(encoding="utf-8"))
             checksums = before.pop(_CHECKSUMS, {})
             if not all(isinstance(each, dict) for each in (before, checksums)):
                 raise ValueError("not an object")
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise MorphoscopeError(f"{place} cannot be read; {anew}") from error
+            raise MorphoscopeError(f"{path} cannot be read; {anew}") from error
         changed = [
             f"{name} was '{before.get(name, '')}' and is '{self.provenance.get(name, '')}' now"
             for name in sorted(before.keys() | self.provenance.keys())
@@ -404,12 +404,12 @@ class Journal:
             import fcntl
         except ImportError:
             return
-        place = self.folder / _LOCK
-        lock = open(place, "a")  # noqa: SIM115 - held open on purpose
+        path = self.folder / _LOCK
+        lock = open(path, "a")  # noqa: SIM115 - held open on purpose
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another process may have finished and deleted the file between the two lines above.
-            ours = place.exists() and os.path.samestat(os.fstat(lock.fileno()), place.stat())
+            ours = path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat())
         except BlockingIOError as error:
             lock.close()
             raise UsageError(f"{self.out}: another process is writing this catalogue; wait for it") from error

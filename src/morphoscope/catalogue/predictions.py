@@ -111,25 +111,25 @@ class FullColumns:
 
         predictor = self.predictor
         members = list(_members(predictor))
-        said = {"reference": "none"}
+        provenance = {"reference": "none"}
         if predictor.has_ood_score:
             galaxies = [member.distribution.galaxies for member in members if member.distribution is not None]
             held_out = [len(m.distribution.held_out[m.views]) for m in members if m.distribution is not None]
-            said["reference"] = (
+            provenance["reference"] = (
                 f"{METHOD} from {_listed(galaxies)} training galaxies, read off {_listed(held_out)} held-out "
                 "ones"
             )
         if len(members) > 1:
-            said["members"] = "; ".join(
+            provenance["members"] = "; ".join(
                 f"{member.run.name}, weights {member.run.header.weights_sha256}, {member.views} views"
                 for member in members
             )
         if members[0].member_count > 1:
             seeds = [member.run.recipe.seed for member in members]
-            said["dropout_samples"] = f"{members[0].member_count}, seed {_listed(seeds)}"
+            provenance["dropout_samples"] = f"{members[0].member_count}, seed {_listed(seeds)}"
         if self.embedding is not None:
-            said["embedding"] = f"features before the head, {members[0].feature_count}"
-        return said
+            provenance["embedding"] = f"features before the head, {members[0].feature_count}"
+        return provenance
 
     def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """Predictions (N, K), and the values of the extra columns.

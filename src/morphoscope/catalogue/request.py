@@ -138,9 +138,9 @@ class CatalogueRequest:
     @property
     def provenance(self) -> dict[str, str]:
         """What the request adds to a catalogue's provenance; a resumed one must have it in common."""
-        words = {
+        options = {
             "bands": ",".join(self.bands),
             "cutout_arcsec": "" if self.cutout_arcsec is None else f"{self.cutout_arcsec:g}",
             "size_column": self.size_column or "",
         }
-        return {name: text for name, text in words.items() if text}
+        return {name: text for name, text in options.items() if text}

@@ -164,8 +164,8 @@ def galaxies_like(
     if count < 1:
         raise UsageError(f"--count {count}: at least 1 galaxy was expected")
     _check_same_network(catalogue, run)
-    said = catalogue.provenance
-    views = int(said["views"]) if "views" in said else None
+    provenance = catalogue.provenance
+    views = int(provenance["views"]) if "views" in provenance else None
     if isinstance(to, np.ndarray):
         return catalogue.nearest(embed(to, views), count)
     found = catalogue.find(str(to))
@@ -175,7 +175,7 @@ def galaxies_like(
         raise UsageError(
             f"--to {to}: {catalogue.path} has no galaxy of this id or source, and no image is there"
         )
-    image = read_image(Path(to), stretch=said.get("stretch", "lupton"))
+    image = read_image(Path(to), stretch=provenance.get("stretch", "lupton"))
     return catalogue.nearest(embed(image, views), count, sources=_names_of_image(catalogue, Path(to)))
 
 
@@ -204,9 +204,11 @@ def pictures_of(catalogue: EmbeddedCatalogue, neighbours: Sequence[Neighbour]) -
 
     wanted = {(str(n.values["id"]), n.values["source"]): index for index, n in enumerate(neighbours)}
     found: list[np.ndarray | None] = [None] * len(neighbours)
-    said = catalogue.provenance
+    provenance = catalogue.provenance
     try:
-        for item in open_input(said.get("source", ""), stretch=said.get("stretch", "lupton")).items:
+        for item in open_input(
+            provenance.get("source", ""), stretch=provenance.get("stretch", "lupton")
+        ).items:
             index = wanted.pop((str(item.row.get("id")), item.source), None)
             if index is not None:
                 with contextlib.suppress(MorphoscopeError):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from morphoscope.cli import data, evaluate, predict, sharing, studies, training
+from morphoscope.cli import data, evaluate, predict, sharing, training
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import missing_extra
 from morphoscope.processes import claim, leave_pandas_out, started
@@ -32,7 +32,6 @@ training.register(app)
 evaluate.register(app)
 predict.register(app)
 sharing.register(app)
-studies.register(app)
 
 
 def _show_version(requested: bool) -> None:

@@ -30,8 +30,8 @@ from morphoscope.files import write_json
 from morphoscope.inference.calibration import write_calibrations
 from morphoscope.inference.ensemble import Ensemble, mutual_information
 from morphoscope.inference.predictor import Predictor, mean_over_views
+from morphoscope.labels.five_class import translated, translation
 from morphoscope.labels.scheme import Scheme
-from morphoscope.labels.translate import translated, translation
 from morphoscope.metrics.conformal import check_coverage
 from morphoscope.progress import Bar
 from morphoscope.runs.run import Run
@@ -123,8 +123,8 @@ def evaluate_elsewhere(
     """Metrics of a run on every labelled galaxy of another store.
 
     The store must have the run's labels, or labels they can be translated to: the ten classes of Galaxy10 to
-    the five of `tong` (see :mod:`morphoscope.labels.translate`). The calibration is the run's own; on another
-    survey it may be wrong, and the result shows by how much.
+    the five of `tong` (see :mod:`morphoscope.labels.five_class`). The calibration is the run's own; on
+    another survey it may be wrong, and the result shows by how much.
 
     Returns:
         The same document as :func:`evaluate`, with all galaxies as ``test``; nothing is written. For

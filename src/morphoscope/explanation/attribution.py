@@ -46,7 +46,7 @@ def grad_cam(
         (N, h, w) float32, zero or more.
 
     Raises:
-        UsageError: the layer has no places, or the output does not depend on it.
+        UsageError: the layer has no positions, or the output does not depend on it.
     """
     with output_of(layer, leaf=True) as kept, torch.enable_grad():
         outputs = network(images_NCHW)

@@ -1,6 +1,6 @@
 """Where a map is taken: the last feature map by default, any layer by name.
 
-Shape letters: N galaxies, C channels, h × w places of a feature map, T tokens, K outputs.
+Shape letters: N galaxies, C channels, h × w positions of a feature map, T tokens, K outputs.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from morphoscope.models.network import Network
 
 @dataclass(frozen=True)
 class Layer:
-    """A place in a network whose output is a map.
+    """A layer of a network whose output is a map.
 
     Attributes:
         name: dotted path of the module inside the network.
         module: it.
-        prefix: tokens that are no place of the image (class and register tokens); 0 for feature maps.
+        prefix: tokens that are not a position on the image (class and register tokens); 0 for feature maps.
         channels_last: maps are (N, h, w, C), as Swin transformers keep them.
         tail: the layer's output → the network's outputs (N, K), where only what follows is computed; None
             where the whole network must run.
@@ -42,15 +42,15 @@ class Layer:
         """The layer's output as (N, C, h, w): tokens (N, T, C) are put on their square grid.
 
         Raises:
-            UsageError: the output has no places.
+            UsageError: the output has no positions.
         """
         if output.ndim == 4:
             return output.movedim(-1, 1) if self.channels_last else output
         side = math.isqrt(max(output.shape[1] - self.prefix, 0)) if output.ndim == 3 else 0
         if side == 0 or side * side != output.shape[1] - self.prefix:
             raise UsageError(
-                f"layer '{self.name}' gives {tuple(output.shape[1:])} for each galaxy, which is no map "
-                "of places; choose an earlier one"
+                f"layer '{self.name}' gives {tuple(output.shape[1:])} for each galaxy, which is not a "
+                "map; choose an earlier one"
             )
         return output[:, self.prefix :].transpose(1, 2).unflatten(2, (side, side))
 
@@ -87,7 +87,7 @@ def find_layer(network: Network, name: str | None = None, *, size: int = 96) -> 
         size: side of the input in pixels; some transformers take no other than their own.
 
     Raises:
-        UsageError: there is no such layer (near ones are named), or the network has no map of places.
+        UsageError: there is no such layer (near ones are named), or the network has no feature map.
     """
     modules = dict(network.named_modules())
     if name is not None:

@@ -1,4 +1,4 @@
-"""Where on the image each place of a feature map looks: the middle of its receptive field.
+"""Where on the image each position of a feature map looks: the centre of its receptive field.
 
 Maps are usually stretched over the image as if cell i of h lay in the middle of the i-th of h equal
 stripes. That is so for pooling of 2 by 2 and for patches of transformers. A 3 × 3 convolution of stride 2

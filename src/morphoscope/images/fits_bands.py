@@ -97,11 +97,6 @@ class Taken:
     words: str = ""
 
 
-def read_planes(content: bytes, name: str, bands: Sequence[str] = ()) -> list[np.ndarray]:
-    """The pixels of :func:`read_bands_of`, one to three arrays (H, W), the reddest first."""
-    return [plane.pixels for plane in read_bands_of(content, name, bands).planes]
-
-
 def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken:
     """The bands of a FITS file as measured, the reddest first.
 

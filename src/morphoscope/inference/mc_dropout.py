@@ -19,7 +19,7 @@ class DropoutSamples:
     """The head of a network S times, with different units dropped; backbone and batch norm stay fixed.
 
     Args:
-        head: fully connected layers with dropout among them (:mod:`morphoscope.models.heads`).
+        head: fully connected layers with dropout among them (:mod:`morphoscope.models.network`).
         samples: S, two or more.
         seed: of the units that are dropped.
         name: of the run, for messages.

@@ -1,4 +1,4 @@
-"""Five classes from Galaxy Zoo 2 votes: `tong`'s threshold rules as data.
+"""Five classes from Galaxy Zoo 2 votes by `tong`'s threshold rules, and from Galaxy10's ten classes.
 
 Source: `tong`, table I. A galaxy that meets no rule has no class; one that meets several gets the first.
 
@@ -6,6 +6,8 @@ The thresholds are applied to the challenge's own cumulative columns by default:
 published counts of the first four classes exactly (8436, 8069, 579 and 3903 of 61,578); the fifth, spirals,
 has 7806 in the table. On these columns "Class7.x ≥ 0.5" already implies "Class1.1 ≥ 0.469", so the latter
 never decides.
+
+Shape letters: N galaxies, K classes before, L after a translation.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import numpy as np
 
 from morphoscope.labels.classes import Classes
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2, SPIRAL_COLUMN
-from morphoscope.labels.kind import UNLABELLED
+from morphoscope.labels.galaxy10 import GALAXY10
+from morphoscope.labels.kind import UNLABELLED, Scheme
 
 SPIRAL_THRESHOLD = 0.619  # on Class4.1; a published label file in circulation used 0.69 instead
 
@@ -69,3 +72,38 @@ def five_class_labels(
 def _conditions(rule: Rule, spiral_threshold: float) -> Iterator[tuple[str, float]]:
     for column, smallest in rule.conditions:
         yield column, spiral_threshold if column == SPIRAL_COLUMN else smallest
+
+
+# Disturbed and Merging have no counterpart: `tong`'s rules do not use the question "anything odd?".
+GALAXY10_TO_FIVE = {
+    "Round Smooth": "Completely Round Smooth",
+    "In-between Round Smooth": "In-between Smooth",
+    "Cigar Shaped Smooth": "Cigar-shaped Smooth",
+    "Barred Spiral": "Spiral",
+    "Unbarred Tight Spiral": "Spiral",
+    "Unbarred Loose Spiral": "Spiral",
+    "Edge-on without Bulge": "Edge-on",
+    "Edge-on with Bulge": "Edge-on",
+}
+KNOWN = ((GALAXY10, FIVE_CLASS, GALAXY10_TO_FIVE),)
+
+
+def translation(source: Scheme, target: Scheme) -> np.ndarray | None:
+    """(K, L) of 0 and 1: the target class of each source class; None where no translation is known.
+
+    A row of zeros is a class without a counterpart.
+    """
+    for before, after, classes in KNOWN:
+        if (source.output_names, target.output_names) == (before.classes, after.classes):
+            rows = [[float(classes.get(name) == other) for other in after.classes] for name in before.classes]
+            return np.array(rows, np.float32)
+    return None
+
+
+def translated(predictions_NK: np.ndarray, matrix_KL: np.ndarray) -> np.ndarray:
+    """Probabilities of the target classes, (N, L) float32 that sum to 1, given that it is one of them.
+
+    If only classes without a counterpart are probable, all target classes are equally likely.
+    """
+    summed_NL = predictions_NK.astype(np.float64) @ matrix_KL + 1e-12
+    return (summed_NL / summed_NL.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -23,9 +23,8 @@ from morphoscope.models.backbone import (
     width,
 )
 from morphoscope.models.freeze import frozen_layers, reinitialise_rest
-from morphoscope.models.heads import head
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
-from morphoscope.models.network import Network
+from morphoscope.models.network import Network, head
 from morphoscope.models.pretrained import load_start, start_of
 from morphoscope.recipes import Model
 

@@ -104,14 +104,14 @@ def merging(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
 
 
 def _member(
-    galaxy: Galaxy, radius: float, place: tuple[float, float], flux_share: float, rng: np.random.Generator
+    galaxy: Galaxy, radius: float, position: tuple[float, float], flux_share: float, rng: np.random.Generator
 ) -> Galaxy:
     """One galaxy of a merger: an early type, or a disc with arms; most have a tidal tail."""
     bluer = rng.normal(0, 0.15)
     galaxy = replace(
         galaxy,
-        x=float(place[0]),
-        y=float(place[1]),
+        x=float(position[0]),
+        y=float(position[1]),
         angle=rng.uniform(0, 360),
         texture=int(rng.integers(2**62)),
         colour=(galaxy.colour[0] - bluer, galaxy.colour[1] - 0.6 * bluer),

@@ -59,18 +59,18 @@ def expected(count: float, limits: tuple[float, float], slope: float, frame: Fra
     return count * sky * 10 ** (slope * (survey.dimming + last - limits[1]))
 
 
-def _places(magnitudes: np.ndarray, frame: Frame, rng: np.random.Generator) -> np.ndarray:
+def _positions(magnitudes: np.ndarray, frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Positions in arcsec, (N, 2); NaN for bright neighbours that would lie on the galaxy."""
     half = frame.side * frame.scale / 2
-    places_N2 = rng.uniform(-half, half, (len(magnitudes), 2))
-    crowding = (np.hypot(*places_N2.T) < CLEAR_RADIUS) & (magnitudes < BRIGHT)
-    places_N2[crowding] = np.nan
-    return places_N2
+    positions_N2 = rng.uniform(-half, half, (len(magnitudes), 2))
+    crowding = (np.hypot(*positions_N2.T) < CLEAR_RADIUS) & (magnitudes < BRIGHT)
+    positions_N2[crowding] = np.nan
+    return positions_N2
 
 
 def _add_galaxies(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Generator) -> None:
     magnitudes = _magnitudes(count, GALAXY_MAGNITUDES, GALAXY_SLOPE, frame.survey, rng)
-    places_N2 = _places(magnitudes, frame, rng)
+    positions_N2 = _positions(magnitudes, frame, rng)
     # Sizes: r-band half-light radius about 0.5″ at magnitude 22, larger where brighter (log-normal).
     radii = 0.5 * 10 ** (-0.13 * (magnitudes - 22)) * rng.lognormal(0, 0.35, count)
     red = rng.normal(0.75, 0.4, count)
@@ -80,26 +80,28 @@ def _add_galaxies(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random
     shapes_N3 = np.stack(
         [rng.choice([1.0, 1.0, 2.0, 4.0], count), rng.uniform(0.3, 1.0, count), rng.uniform(0, 180, count)], 1
     )
-    for magnitude, place, radius, colour, shape in zip(
-        magnitudes, places_N2, radii, colours_N2, shapes_N3, strict=True
+    for magnitude, position, radius, colour, shape in zip(
+        magnitudes, positions_N2, radii, colours_N2, shapes_N3, strict=True
     ):
-        if np.isfinite(place[0]):
+        if np.isfinite(position[0]):
             flux_3 = 10 ** (0.4 * (ZERO_POINT - magnitude)) * band_ratios((colour[0], colour[1]))
-            add_stamp(cube_3PP, frame, flux_3, shape[0], radius, shape[1], shape[2], place[0], place[1])
+            add_stamp(cube_3PP, frame, flux_3, shape[0], radius, shape[1], shape[2], position[0], position[1])
 
 
 def _add_stars(cube_3PP: np.ndarray, frame: Frame, count: int, rng: np.random.Generator) -> None:
     magnitudes = _magnitudes(count, STAR_MAGNITUDES, STAR_SLOPE, frame.survey, rng)
-    for magnitude, place in zip(magnitudes, _places(magnitudes, frame, rng), strict=True):
+    for magnitude, position in zip(magnitudes, _positions(magnitudes, frame, rng), strict=True):
         flux_3 = star_flux(magnitude, rng)
         if magnitude < 18 and rng.uniform() < 0.3:
             # Saturated cores are masked per band in the coadds, which distorts colours of stars.
             flux_3 *= rng.lognormal(0, 0.5, 3)
-        if np.isfinite(place[0]):
+        if np.isfinite(position[0]):
             core = 1 - (WINGS if magnitude < WINGS_SEEN else 0)
-            add_point(cube_3PP, *frame.pixel(place[0], place[1]), core * flux_3)
+            add_point(cube_3PP, *frame.pixel(position[0], position[1]), core * flux_3)
             if core < 1:
-                add_stamp(cube_3PP, frame, WINGS * flux_3, 1.5, WINGS_RADIUS, 1.0, 0.0, place[0], place[1])
+                add_stamp(
+                    cube_3PP, frame, WINGS * flux_3, 1.5, WINGS_RADIUS, 1.0, 0.0, position[0], position[1]
+                )
 
 
 def star_flux(magnitude: float, rng: np.random.Generator) -> np.ndarray:

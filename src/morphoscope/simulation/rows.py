@@ -141,7 +141,7 @@ def class_of(plan: Plan, row: int) -> int:
 @lru_cache(maxsize=64)
 def _shuffled(block: tuple[int, ...], seed: int, number: int) -> tuple[int, ...]:
     order = np.random.default_rng([seed, number, ORDER]).permutation(len(block))
-    return tuple(block[place] for place in order)
+    return tuple(block[index] for index in order)
 
 
 def _generator(plan: Plan, row: int, purpose: int) -> np.random.Generator:

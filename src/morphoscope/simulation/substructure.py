@@ -57,9 +57,9 @@ def plane_from(x_PP: np.ndarray, y_PP: np.ndarray) -> Plane:
     return Plane(x_PP, y_PP, np.sqrt(square_PP), 0.5 * np.log(square_PP), np.arctan2(y_PP, x_PP))
 
 
-def step(values: np.ndarray, place: float, width: float) -> np.ndarray:
-    """A smooth step from 0 to 1 at ``place``."""
-    return 1 / (1 + np.exp(np.clip((place - values) / width, -30, 30)))
+def step(values: np.ndarray, edge: float, width: float) -> np.ndarray:
+    """A smooth step from 0 to 1 at ``edge``."""
+    return 1 / (1 + np.exp(np.clip((edge - values) / width, -30, 30)))
 
 
 def arm_phase(plane: Plane, winding: int, pitch: float, start: float, angle: float) -> np.ndarray:
@@ -121,11 +121,11 @@ def knots(
     total = np.cumsum(where_PP, dtype=np.float64)
     if count == 0 or not total[-1] > 0:
         return image_PP
-    places = np.searchsorted(total, rng.uniform(0, total[-1], count))
+    pixels = np.searchsorted(total, rng.uniform(0, total[-1], count))
     fluxes = rng.lognormal(0, 0.8, count)
     jitter = rng.uniform(-0.5, 0.5, (2, count))
-    for place, flux, down, across in zip(places, fluxes / fluxes.sum(), *jitter, strict=True):
-        row, column = divmod(int(place), frame.side)
+    for pixel, flux, down, across in zip(pixels, fluxes / fluxes.sum(), *jitter, strict=True):
+        row, column = divmod(int(pixel), frame.side)
         add_point(image_PP, row + down, column + across, flux)
     return cv2.GaussianBlur(image_PP, (0, 0), size / frame.scale)
 

@@ -13,14 +13,12 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.network import Network
 from morphoscope.recipes import Recipe
-from morphoscope.training.averaging import averaged
 from morphoscope.training.batches import regularisation_in_epoch, size_in_epoch, warps_on
 from morphoscope.training.distributed import average_buffers, first_not_finite, is_shared, shared
 from morphoscope.training.loader import Batch
 from morphoscope.training.mixing import mix
-from morphoscope.training.optimisers import optimiser
+from morphoscope.training.optimisation import averaged, optimiser, schedule
 from morphoscope.training.regularisation import drop_rates, regularise
-from morphoscope.training.schedules import schedule
 
 CHECK_EVERY = 20  # steps between checks of the loss on a GPU: each check waits for the device
 

@@ -42,7 +42,7 @@ from morphoscope.metrics.conformal import Sets
 SCHEME = Classes(name="three", classes=("Round Smooth", "Größer", "Edge-on"))
 SETS = Sets(0.9, False, np.full(3, 0.3))
 EXTRAS = (
-    Column("strangeness", pa.float64(), "how unlike the training", ucd="stat.value"),
+    Column("ood_score", pa.float64(), "distance from the training", ucd="stat.value"),
     Column("features", pa.list_(pa.float32(), 4), "of the last layer"),
     Column("side", pa.float32(), "of the cutout", "arcsec", "phys.angSize"),
     Column("members", pa.int32(), "networks asked"),
@@ -73,7 +73,7 @@ def _block(start: int, count: int) -> pa.Table:
         if number % 4 == 0:
             row |= {"side": None, "members": None}
         items.append(Item(f"folder/{number}.jpg", lambda: answers, row))
-    values = {"strangeness": random.normal(size=count) * 1e-9, "features": random.normal(size=(count, 4))}
+    values = {"ood_score": random.normal(size=count) * 1e-9, "features": random.normal(size=(count, 4))}
     values["features"][0, 1] = np.nan
     return catalogue_table(SCHEME, items, answers, SETS, EXTRAS, values)
 
@@ -127,7 +127,7 @@ def _check_values(table: Table, *, text: Callable[[str], str] = str) -> None:
         known = [value for value in truth if value is not None]
         np.testing.assert_array_equal(np.ma.getdata(table[name])[~mask], known)
     np.testing.assert_array_equal(np.ma.filled(table["members"], -1), WHOLE["members"].fill_null(-1))
-    np.testing.assert_array_equal(np.ma.getdata(table["strangeness"]), WHOLE["strangeness"])
+    np.testing.assert_array_equal(np.ma.getdata(table["ood_score"]), WHOLE["ood_score"])
     features = np.stack(WHOLE["features"].to_pylist()).astype(np.float32)
     found = np.ma.filled(np.ma.asarray(table["features"]), np.nan)
     np.testing.assert_array_equal(found, features)
@@ -142,7 +142,7 @@ def _check_columns(table: Table) -> None:
     assert table["side"].unit == "arcsec"
     assert table["entropy"].unit is None
     assert table["ra"].description == "right ascension"
-    assert table["strangeness"].description == "how unlike the training"
+    assert table["ood_score"].description == "distance from the training"
     kinds = {"ra": "f8", "p_Round_Smooth": "f4", "side": "f4", "members": "i4", "features": "f4"}
     assert {name: table[name].dtype.newbyteorder("=").str[1:] for name in kinds} == kinds
 

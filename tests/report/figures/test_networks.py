@@ -18,8 +18,7 @@ from torch import nn
 from morphoscope.errors import UsageError
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.models.attention import ChannelGate, SpatialGate, attention
-from morphoscope.models.heads import head
-from morphoscope.models.network import Network, parameter_count
+from morphoscope.models.network import Network, head, parameter_count
 from morphoscope.models.residual import ResidualTrunk, Units
 from morphoscope.report.figures import style
 from morphoscope.report.figures.decision_tree import decision_tree

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from printed_numbers import implied_counts, scores_of_confusion
 
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.labels.five_class import FIVE_CLASS, FIVE_CLASS_RULES
-from morphoscope.studies.published import dense_parameters, f1, implied_counts, scores_of_confusion
+from morphoscope.studies.published import dense_parameters, f1
 from morphoscope.studies.tong.paper import (
     FIG_7,
     PARAMETERS,

@@ -98,12 +98,12 @@ def classify_picture(
         adapt(squares[:ADAPT_TO])
     full_columns = FullColumns(predictor)
     note_missing_scores(predictor)
-    answers, values = full_columns(squares)
+    predictions_NK, values = full_columns(squares)
     reasons = [_beyond(image, *at) for at in zip(sources.x, sources.y, sides, strict=True)]
     items = [
         Item(name, lambda: image, {"id": str(number), "quality": why}) for number, why in enumerate(reasons)
     ]
-    table = catalogue_table(predictor.scheme, items, answers, sets, full_columns.extras, values)
+    table = catalogue_table(predictor.scheme, items, predictions_NK, sets, full_columns.extras, values)
     table = _with_positions(table, (sources.x, sources.y, sources.radius, sides))
     return table, sources, image
 
@@ -185,9 +185,16 @@ def classify_mosaic(
                 kept = [one for one in part if one.image is not None]
                 row += len(part)
                 if kept:
-                    answers, seen = full_columns([one.image for one in kept if one.image is not None])
+                    predictions_NK, extra_values = full_columns(
+                        [one.image for one in kept if one.image is not None]
+                    )
                     table = catalogue_table(
-                        predictor.scheme, [one.item for one in kept], answers, sets, full_columns.extras, seen
+                        predictor.scheme,
+                        [one.item for one in kept],
+                        predictions_NK,
+                        sets,
+                        full_columns.extras,
+                        extra_values,
                     )
                     table = _with_positions(table, [column[rows] for column in values])
                     if len(detected) > 1:

@@ -103,7 +103,7 @@ def _schema(found: pa.Schema, target: Target, *, single: bool) -> pa.Schema:
 
     Half precision, which few readers know, stays in plain Parquet unless ``single``.
     """
-    columns = [_plain_string(_said(column)) for column in found if column.name != INDEX]
+    columns = [_plain_string(_without_reader_metadata(column)) for column in found if column.name != INDEX]
     if single or target.by_place or (target.mark is None and target.path.suffix.lower() != ".parquet"):
         columns = [_single(column) for column in columns]
     return pa.schema(columns)
@@ -119,10 +119,12 @@ def _plain_string(column: pa.Field) -> pa.Field:
     return column
 
 
-def _said(column: pa.Field) -> pa.Field:
+def _without_reader_metadata(column: pa.Field) -> pa.Field:
     """The column without the metadata that the Parquet reader adds."""
-    said = {name: text for name, text in (column.metadata or {}).items() if not name.startswith(b"PARQUET:")}
-    return column.with_metadata(said or None)
+    metadata = {
+        name: text for name, text in (column.metadata or {}).items() if not name.startswith(b"PARQUET:")
+    }
+    return column.with_metadata(metadata or None)
 
 
 def _single(column: pa.Field) -> pa.Field:

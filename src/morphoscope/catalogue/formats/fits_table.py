@@ -102,7 +102,7 @@ class FitsCatalogue:
         """Append rows.
 
         Raises:
-            MorphoscopeError: a string is longer than ``extent`` said.
+            MorphoscopeError: a string is longer than in ``extent``.
         """
         if not table.num_rows:
             return
@@ -164,11 +164,11 @@ def _header(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) ->
         rows = np.asarray(fits.getdata(content, 1)).dtype
     header["NAXIS2"] = extent.rows
     for number, column in enumerate(plain, start=1):
-        said = metadata_of(column)
-        if "ucd" in said:
-            header[f"TUCD{number}"] = said["ucd"]
-        if "description" in said:
-            header[f"TCOMM{number}"] = said["description"]
+        metadata = metadata_of(column)
+        if "ucd" in metadata:
+            header[f"TUCD{number}"] = metadata["ucd"]
+        if "description" in metadata:
+            header[f"TCOMM{number}"] = metadata["description"]
         if pa.types.is_integer(column.type):
             header[f"TNULL{number}"] = np.iinfo(rows[number - 1]).min
     header["EXTNAME"] = "CATALOGUE"
@@ -196,8 +196,8 @@ def _keyword(name: str, header: Header) -> str:
 
 
 def _ascii_field(column: pa.Field) -> pa.Field:
-    said = {name: ascii_text(text) for name, text in metadata_of(column).items()}
-    return pa.field(ascii_text(column.name), column.type, metadata=said)
+    metadata = {name: ascii_text(text) for name, text in metadata_of(column).items()}
+    return pa.field(ascii_text(column.name), column.type, metadata=metadata)
 
 
 def _escape(text: str) -> str:

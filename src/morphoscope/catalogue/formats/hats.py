@@ -62,7 +62,7 @@ class HatsCatalogue:
     """A folder with one Parquet file per tile of the sky.
 
     Args:
-        place: the folder to create.
+        folder: the folder to create.
         schema: of the rows, with ``ra`` and ``dec`` in degrees.
         provenance: as for every format.
         extent: as for every format.
@@ -76,7 +76,7 @@ class HatsCatalogue:
 
     def __init__(
         self,
-        place: Path,
+        folder: Path,
         schema: pa.Schema,
         provenance: Mapping[str, str],
         extent: Extent,
@@ -86,11 +86,11 @@ class HatsCatalogue:
     ) -> None:
         need_hats()
         check_hats(schema, name)
-        self._place, self._provenance, self._extent, self._name = place, provenance, extent, name
+        self._folder, self._provenance, self._extent, self._name = folder, provenance, extent, name
         self._schema = pa.schema([_INDEX_FIELD, *schema])
         self._most = rows or max(1, min(TILE_ROWS, TILE_BYTES // bytes_of_a_row(schema, extent)))
-        place.mkdir()
-        self._tiles = Tiles(place / "waiting", self._schema, INDEX, self._most)
+        folder.mkdir()
+        self._tiles = Tiles(folder / "waiting", self._schema, INDEX, self._most)
         self._map = np.zeros(12 * 4**MAP_ORDER, np.int64)
         self._rows = self._without = 0
         self._unplaced: ParquetCatalogue | None = None
@@ -112,7 +112,7 @@ class HatsCatalogue:
     def _put_aside(self, table: pa.Table) -> None:
         if self._unplaced is None:
             schema = pa.schema(list(self._schema)[1:])
-            self._unplaced = ParquetCatalogue(self._place / UNPLACED, schema, self._provenance, self._extent)
+            self._unplaced = ParquetCatalogue(self._folder / UNPLACED, schema, self._provenance, self._extent)
         self._unplaced.write(table)
         self._without += table.num_rows
 
@@ -144,7 +144,7 @@ class HatsCatalogue:
             self._unplaced.close()
 
     def _write_dataset(self) -> list[Tile]:
-        dataset, tiles, footers = self._place / "dataset", [], []
+        dataset, tiles, footers = self._folder / "dataset", [], []
         schema = documented(self._schema, self._provenance, self._extent)
         group = rows_of_a_group(self._schema, self._extent)
         with Bar(f"writing the tiles of {self._name}", self._rows, "galaxies") as bar:
@@ -163,7 +163,7 @@ class HatsCatalogue:
                 bar.advance(rows.num_rows)
         pq.write_metadata(schema, dataset / "_common_metadata")
         pq.write_metadata(schema, dataset / "_metadata", metadata_collector=footers)
-        with open(self._place / "partition_info.csv", "w", newline="", encoding="utf-8") as file:
+        with open(self._folder / "partition_info.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("Norder", "Npix"), *tiles])
         return tiles
 
@@ -180,11 +180,11 @@ class HatsCatalogue:
         cards = {"PIXTYPE": "HEALPIX", "INDXSCHM": "EXPLICIT", "ORDERING": "NESTED", "COORDSYS": "C"}
         table.header.update(cards | {"NSIDE": 2**MAP_ORDER, "OBS_NPIX": len(pixels)})
         for name in ("skymap.fits", "point_map.fits"):
-            table.writeto(self._place / name)
+            table.writeto(self._folder / name)
 
     def _write_properties(self, tiles: list[Tile]) -> None:
-        kilobytes = sum(path.stat().st_size for path in self._place.rglob("*") if path.is_file()) // 1024
-        said = {
+        kilobytes = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file()) // 1024
+        properties = {
             "obs_collection": Path(self._name).stem,
             "dataproduct_type": "object",
             "hats_nrows": self._rows,
@@ -203,9 +203,9 @@ class HatsCatalogue:
             "hats_release_date": "2025-08-22",
             "hats_version": "v1.0",
         } | {f"morphoscope_{name}": text for name, text in self._provenance.items()}
-        lines = [f"{name}={_escaped(str(text))}\n" for name, text in said.items()]
+        lines = [f"{name}={_escaped(str(text))}\n" for name, text in properties.items()]
         for name in (MARK, "properties"):
-            (self._place / name).write_text("#HATS catalog\n" + "".join(lines), encoding="utf-8")
+            (self._folder / name).write_text("#HATS catalog\n" + "".join(lines), encoding="utf-8")
 
     def _date(self) -> datetime:
         date = self._provenance.get("date")
@@ -272,10 +272,10 @@ def primary_table(folder: Path) -> Path:
     Raises:
         UsageError: the primary table lies outside the collection.
     """
-    said = read_properties(folder / _COLLECTION)
-    if not said:
+    properties = read_properties(folder / _COLLECTION)
+    if not properties:
         return folder
-    name = said.get("hats_primary_table_url", "")
+    name = properties.get("hats_primary_table_url", "")
     inner = (folder / name).resolve()
     if not name or "://" in name or not inner.is_relative_to(folder.resolve()) or not inner.is_dir():
         raise UsageError(
@@ -295,8 +295,8 @@ def tile_files(catalogue: Path) -> list[Path]:
 
     A tile is one file with the suffix that ``hats_npix_suffix`` states, or, where that is a slash, a folder.
     """
-    said = read_properties(catalogue / MARK) or read_properties(catalogue / "properties")
-    suffix = said.get("hats_npix_suffix", ".parquet")
+    properties = read_properties(catalogue / MARK) or read_properties(catalogue / "properties")
+    suffix = properties.get("hats_npix_suffix", ".parquet")
     pattern = "Npix=*/*" if suffix.strip() == "/" else f"Npix=*{glob.escape(suffix)}"
     found = []
     for path in (catalogue / "dataset").glob(f"Norder=*/Dir=*/{pattern}"):
@@ -306,11 +306,11 @@ def tile_files(catalogue: Path) -> list[Path]:
     return [path for _, _, path in sorted(found)]
 
 
-def read_properties(place: Path) -> dict[str, str]:
+def read_properties(path: Path) -> dict[str, str]:
     """The entries of a properties file; none where it is missing."""
-    if not place.is_file():
+    if not path.is_file():
         return {}
-    lines = place.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     entries = [line.partition("=") for line in lines if line and not line.lstrip().startswith(("#", "!"))]
     return {name.strip(): value.strip() for name, _, value in entries}
 

@@ -114,19 +114,19 @@ class Tiles:
 
     def _rows_of(self, tile: Tile) -> pa.Table:
         """Remove and return all rows of a tile, in order."""
-        tables, place = [], self._place(tile)
-        if place.exists():
-            with pa.OSFile(str(place)) as file:
+        tables, path = [], self._path(tile)
+        if path.exists():
+            with pa.OSFile(str(path)) as file:
                 while file.tell() < file.size():
                     tables.append(pa.ipc.open_stream(file).read_all())
-            place.unlink()
+            path.unlink()
         return pa.concat_tables([*tables, *self._held.pop(tile, [])])
 
     def _to_disk(self) -> None:
         packed = pa.ipc.IpcWriteOptions(compression="zstd")
         for tile, tables in self._held.items():
             with (
-                open(self._place(tile), "ab") as file,
+                open(self._path(tile), "ab") as file,
                 pa.ipc.new_stream(file, self._schema, options=packed) as stream,
             ):
                 for table in tables:
@@ -134,7 +134,7 @@ class Tiles:
         self._held.clear()
         self._bytes = 0
 
-    def _place(self, tile: Tile) -> Path:
+    def _path(self, tile: Tile) -> Path:
         return self._folder / f"{tile.order}-{tile.pixel}.arrows"
 
     def emptied(self) -> Iterator[tuple[Tile, pa.Table]]:
@@ -142,7 +142,7 @@ class Tiles:
         self._to_disk()
         for tile in sorted(tile for tile, count in self._counts.items() if count):
             rows = self._rows_of(tile)
-            by_place = np.argsort(rows[self._column].to_numpy(), kind="stable")
-            yield tile, rows.take(pa.array(by_place))
+            order = np.argsort(rows[self._column].to_numpy(), kind="stable")
+            yield tile, rows.take(pa.array(order))
         with contextlib.suppress(OSError):
             self._folder.rmdir()

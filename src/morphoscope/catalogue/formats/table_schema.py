@@ -110,16 +110,16 @@ def described(
 
     table = Table(meta=dict(provenance))
     for column in schema:
-        said = metadata_of(column)
+        metadata = metadata_of(column)
         if pa.types.is_string(column.type):
             kind = np.dtype("U1" if widths is None else f"S{max(1, widths.get(column.name, 0))}")
         else:
             kind = number_type(column)
         table[column.name] = Column(
             np.zeros((0, *shape_of(column)), kind),
-            unit=said.get("unit"),
-            description=said.get("description"),
-            meta={"ucd": said["ucd"]} if "ucd" in said else None,
+            unit=metadata.get("unit"),
+            description=metadata.get("description"),
+            meta={"ucd": metadata["ucd"]} if "ucd" in metadata else None,
         )
     return table
 

@@ -89,7 +89,7 @@ def _frame(schema: pa.Schema, provenance: Mapping[str, str]) -> VOTableFile:
     table = tree.TableElement(frame, name="catalogue")
     resource.tables.append(table)
     for column in schema:
-        said = metadata_of(column)
+        metadata = metadata_of(column)
         form: dict[str, str] = {"datatype": "unicodeChar", "arraysize": "*"}
         if not pa.types.is_string(column.type):
             form = {"datatype": _TYPES[number_type(column).str[1:]]}
@@ -98,9 +98,13 @@ def _frame(schema: pa.Schema, provenance: Mapping[str, str]) -> VOTableFile:
         with warnings.catch_warnings(category=VOWarning, action="ignore"):
             # An ID must be ASCII; astropy makes one from a name that is not, and says so.
             field = tree.Field(
-                frame, name=_attribute(column.name), unit=said.get("unit"), ucd=said.get("ucd"), **form
+                frame,
+                name=_attribute(column.name),
+                unit=metadata.get("unit"),
+                ucd=metadata.get("ucd"),
+                **form,
             )
-        field.description = _legal(said.get("description", "")) or None
+        field.description = _legal(metadata.get("description", "")) or None
         table.fields.append(field)
     table.create_arrays(0)
     return frame

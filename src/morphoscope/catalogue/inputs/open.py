@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,6 @@ import numpy as np
 
 from morphoscope.catalogue.columns import FITS_COLUMNS, SCALING
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
-from morphoscope.catalogue.inputs.ids import watched
 from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, cutout_items
 from morphoscope.catalogue.inputs.source_table import SourceTable
 from morphoscope.catalogue.request import CatalogueRequest
@@ -310,7 +310,7 @@ def _from_archives(label: str, paths: list[str], reading: Reading) -> Images:
             yield replace(item, files=(path,))
 
     fits = bool(reading.bands) or any(holds_fits_images(Path(path)) for path in paths)
-    galaxies = watched(chain.from_iterable(map(items, paths)), label)
+    galaxies = note_repeated_ids(chain.from_iterable(map(items, paths)), label)
     return Images(label, galaxies, extras=FITS_COLUMNS if fits else ())
 
 
@@ -328,7 +328,7 @@ def _from_tables(label: str, paths: list[str], image_column: str | None, reading
     fits = bool(reading.bands) or any(table.holds_fits_images() for table in tables)
     return Images(
         label,
-        watched(items, label),
+        note_repeated_ids(items, label),
         sum(known) if len(known) == len(counts) else None,
         FITS_COLUMNS if fits else (),
         integer_ids=all(table.integer_ids() for table in tables),
@@ -384,3 +384,24 @@ def _from_files(label: str, base: Path, names: Callable[[bool], Iterator[str]], 
         raise UsageError(f"{label}: no images there (files that end in {endings} were expected)")
     items = (reading.item(base / name, name, identity(name)) for name in names(False))
     return Images(label, items, count, FITS_COLUMNS if fits else ())
+
+
+def note_repeated_ids(items: Iterable[Item], name: str) -> Iterator[Item]:
+    """The same items; after the last of them a note says how many share an id with another one.
+
+    Eight bytes an item are kept: hashes of the ids, of which two may be alike by chance once in 10⁷ inputs of
+    a million.
+    """
+    hashes = array("q")
+    for item in items:
+        hashes.append(hash(item.row["id"]))
+        yield item
+    if not hashes:
+        return
+    _, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
+    repeated = counts[counts > 1]
+    if len(repeated):
+        note(
+            f"{name}: {len(repeated)} ids stand for several galaxies ({repeated.sum()} of {len(hashes)} "
+            "rows); all are in the catalogue"
+        )

@@ -76,11 +76,11 @@ class SourceColumns:
             UsageError: no such file or column.
             MorphoscopeError: the file cannot be read as a table.
         """
-        files, given = (table.path,), {}
+        files, named = (table.path,), {}
         if table.path.is_dir():
-            files, given = _of_hats(table.path)
+            files, named = _of_hats(table.path)
         there = columns_of(files[0])
-        sky = found_sky(there, str(table.path), **given)
+        sky = found_sky(there, str(table.path), **named)
         if sky is None:
             known = ", ".join(" and ".join(pair) for pair in EQUATORIAL_NAMES[1:])
             raise UsageError(
@@ -123,6 +123,6 @@ def _of_hats(folder: Path) -> tuple[tuple[Path, ...], dict[str, str]]:
     files = tuple(tile_files(catalogue)) if is_hats(catalogue) else ()
     if not files:
         raise UsageError(f"{folder}: a table of sources was expected; this folder is no HATS catalogue")
-    said = read_properties(catalogue / MARK) or read_properties(catalogue / "properties")
-    columns = {"ra": said.get("hats_col_ra"), "dec": said.get("hats_col_dec")}
+    properties = read_properties(catalogue / MARK) or read_properties(catalogue / "properties")
+    columns = {"ra": properties.get("hats_col_ra"), "dec": properties.get("hats_col_dec")}
     return files, {kind: name for kind, name in columns.items() if name}

@@ -146,12 +146,12 @@ def _matrix(axes: Axes, shares_KK: np.ndarray, cell: float) -> None:
 
     small = 7 if cell > 0.3 else 6 if cell > 0.22 else 5
     for (truth, called), share in np.ndenumerate(shares_KK):
-        place, side = (called + 0.025, truth + 0.025), 0.95
-        axes.add_patch(Rectangle(place, side, side, facecolor=style.GRID, alpha=0.55))
+        corner, side = (called + 0.025, truth + 0.025), 0.95
+        axes.add_patch(Rectangle(corner, side, side, facecolor=style.GRID, alpha=0.55))
         if not share > 0:
             continue
         colour = style.FILL if truth == called else style.ERROR_FILL
-        axes.add_patch(Rectangle(place, side, side, facecolor=colour, alpha=0.06 + 0.94 * share))
+        axes.add_patch(Rectangle(corner, side, side, facecolor=colour, alpha=0.06 + 0.94 * share))
         if cell < 0.12:
             continue
         digits = 1 if cell > 0.3 else 0
@@ -195,13 +195,13 @@ def oversampling_bars(before: Mapping[str, int], after: Mapping[str, int]) -> Fi
     names = list(before)
     figure = style.new_figure(style.WIDTH, 0.75 + 0.25 * max(len(names), 3))
     axes = figure.subplots()
-    place = np.arange(len(names))
+    y = np.arange(len(names))
     own = np.array([before[name] for name in names], float)
     copies = np.array([max(after.get(name, 0) - before[name], 0) for name in names], float)
     words = f"galaxies ({formatting.count(own.sum())})"
-    axes.barh(place, own, height=0.64, color=style.FILL, alpha=0.9, label=words)
+    axes.barh(y, own, height=0.64, color=style.FILL, alpha=0.9, label=words)
     words = f"repetitions ({formatting.count(copies.sum())})"
-    axes.barh(place, copies, left=own, height=0.64, color=style.FILL, alpha=0.3, label=words)
+    axes.barh(y, copies, left=own, height=0.64, color=style.FILL, alpha=0.3, label=words)
     largest = max((own + copies).max(initial=0), 1)
     for row, (few, more) in enumerate(zip(own, copies, strict=True)):
         times = f"  ×{formatting.NBSP}{formatting.number((few + more) / few, 2)}" if few else ""
@@ -211,7 +211,7 @@ def oversampling_bars(before: Mapping[str, int], after: Mapping[str, int]) -> Fi
             else formatting.count(few)
         )
         axes.text(few + more + 0.012 * largest, row, text, va="center_baseline", fontsize=7.5)
-    axes.set_yticks(place, [style.wrapped(name, 34) for name in names])
+    axes.set_yticks(y, [style.wrapped(name, 34) for name in names])
     axes.set(ylim=(len(names) - 0.4, -0.6), xlim=(0, 1.3 * largest), xlabel="training galaxies in an epoch")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

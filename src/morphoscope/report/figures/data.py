@@ -50,7 +50,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     figure = style.new_figure(style.WIDTH, 0.65 + 0.25 * max(len(names), 3))
     axes = figure.subplots()
     start = np.zeros(len(names))
-    place = np.arange(len(names))
+    y = np.arange(len(names))
     opacities = {"train": 0.9, "validation": 0.5, "test": 0.9}
     colours = {"train": style.FILL, "validation": style.FILL, "test": style.ERROR_FILL}
     for part in PARTS:
@@ -58,7 +58,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
             continue
         values = np.array([counts[part].get(name, 0) for name in names], float)
         axes.barh(
-            place,
+            y,
             values,
             left=start,
             height=0.64,
@@ -70,7 +70,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     largest = max(start.max(initial=0), 1)
     for row, total in enumerate(start):
         axes.text(total + 0.01 * largest, row, formatting.count(total), va="center", fontsize=7.5)
-    axes.set_yticks(place, [style.wrapped(name, 34) for name in names])
+    axes.set_yticks(y, [style.wrapped(name, 34) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1.08 * largest)
     axes.xaxis.set_major_locator(_whole_numbers())
@@ -114,7 +114,7 @@ def augmented_draws(
     """
     plain = augmenter.evaluation(images)
     epochs = [augmenter.training(images, np.asarray(rows, np.int64), epoch) for epoch in range(samples)]
-    return [[plain[place], *(drawn[place] for drawn in epochs)] for place in range(len(images))]
+    return [[plain[index], *(drawn[index] for drawn in epochs)] for index in range(len(images))]
 
 
 def augmented_grid(shown: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> Figure:
@@ -125,9 +125,9 @@ def augmented_grid(shown: Sequence[Sequence[np.ndarray]], titles: Sequence[str] 
         titles: one a galaxy, e.g. its class.
     """
     rows = []
-    for place, images in enumerate(shown):
-        captions = ["plain", *(f"draw {number}" for number in range(1, len(images)))] if place == 0 else ()
-        rows.append(GridRow(titles[place] if titles else "", images, captions))
+    for index, images in enumerate(shown):
+        captions = ["plain", *(f"draw {number}" for number in range(1, len(images)))] if index == 0 else ()
+        rows.append(GridRow(titles[index] if titles else "", images, captions))
     return image_grid(rows, captions_above=True)
 
 
@@ -160,8 +160,8 @@ def image_grid(
             extent = (left, left + side, picture_top + side, picture_top)
             axes.imshow(rgb(image), extent=extent, aspect="auto", interpolation="antialiased")
             if column < len(row.captions):
-                place = picture_top - 0.04 if captions_above else picture_top + side + 0.04
-                _caption(axes, left + side / 2, place, row.captions[column], above=captions_above)
+                y = picture_top - 0.04 if captions_above else picture_top + side + 0.04
+                _caption(axes, left + side / 2, y, row.captions[column], above=captions_above)
         top += side + _GAP + more
     # Drawing a picture moves the limits to its own.
     axes.set(xlim=(0, width), ylim=(height, 0))

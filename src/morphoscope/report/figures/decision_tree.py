@@ -96,8 +96,8 @@ def _draw_card(axes: Axes, question: Question, card: _Card, names: tuple[str, ..
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((card.left, card.top), card.width, card.head, facecolor=style.FILL, alpha=0.14))
-    place = (card.left, card.top)
-    frame = Rectangle(place, card.width, card.head + _ANSWER, facecolor="none", edgecolor=style.MUTED)
+    corner = (card.left, card.top)
+    frame = Rectangle(corner, card.width, card.head + _ANSWER, facecolor="none", edgecolor=style.MUTED)
     frame.set_linewidth(schematic.LINE)
     axes.add_patch(frame)
     for number, line in enumerate(_headline(question, card.width)):

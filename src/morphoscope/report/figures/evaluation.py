@@ -66,13 +66,13 @@ def _cell(axes: Axes, truth: int, called: int, count: float, share: float, size:
     from matplotlib.patches import Rectangle
 
     gap = 0.025
-    place, side = (called + gap, truth + gap), 1 - 2 * gap
-    axes.add_patch(Rectangle(place, side, side, facecolor=style.GRID, alpha=0.55))
+    corner, side = (called + gap, truth + gap), 1 - 2 * gap
+    axes.add_patch(Rectangle(corner, side, side, facecolor=style.GRID, alpha=0.55))
     if count <= 0:
         return
     colour = style.FILL if truth == called else style.ERROR_FILL
     strength = 0.06 + 0.94 * share
-    axes.add_patch(Rectangle(place, side, side, facecolor=colour, alpha=strength))
+    axes.add_patch(Rectangle(corner, side, side, facecolor=colour, alpha=strength))
     if size > _TOO_MANY_CLASSES:
         return
     ink = style.ON_FILL if share > 0.5 else style.INK

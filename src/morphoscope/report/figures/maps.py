@@ -154,7 +154,7 @@ def faithfulness_bars(scored: Mapping[str, Mapping[str, Any]]) -> Figure:
     panels = np.atleast_1d(figure.subplots(lines, columns, sharey=True)).ravel()
     for spare in panels[len(shown) :]:
         spare.set_axis_off()
-    place = np.arange(len(scored))
+    y = np.arange(len(scored))
     for axes, key in zip(panels, shown, strict=False):
         for row, scores in enumerate(scored.values()):
             score = scores.get(key, {})
@@ -171,7 +171,7 @@ def faithfulness_bars(scored: Mapping[str, Mapping[str, Any]]) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
     for first in panels[::columns]:
-        first.set_yticks(place, [METHOD_NAMES.get(name, name) for name in scored])
+        first.set_yticks(y, [METHOD_NAMES.get(name, name) for name in scored])
     return figure
 
 

@@ -387,7 +387,7 @@ def described(modules: Sequence[nn.Module]) -> tuple[tuple[str, ...], tuple[str,
             words.append(word)
     if not words:
         words = ["normalisation" if "normalisation" in kinds else "activation"]
-    # A map of one place is flattened without a word.
+    # A map of one position is flattened without mentioning it.
     words = [word for before, word in pairwise(["", *words]) if (word, before) != ("flatten", _GLOBAL)]
     layers = tuple(_repeated(word, len(list(same))) for word, same in groupby(words))
     ranked = [kind for kind in ("units", "convolution", "dense", "attention") if kind in kinds]

@@ -103,10 +103,10 @@ def stages_diagram(found: Sequence[Stage], image_size: int, channels: int = 3) -
     top = _MARGIN
     for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
         top += _NAME
-        for place, each in enumerate(row):
-            left = _MARGIN + place * (width + _ARROW)
+        for index, each in enumerate(row):
+            left = _MARGIN + index * (width + _ARROW)
             _draw(axes, each, left, top, width, height)
-            if place:
+            if index:
                 middle = top + height / 2
                 schematic.arrow(axes, [(left - _ARROW + 0.02, middle), (left - 0.02, middle)])
         if number + 1 < len(rows):

@@ -67,16 +67,16 @@ def processing_strip(
         formatting.plural(len(drawn), "draw") + " of the training",
         f"each channel: (x − mean) / deviation,\nshown from {low} to {high}",
     ]
-    shown = [place for place, images in enumerate(panels) if images]
+    shown = [index for index, images in enumerate(panels) if images]
     across = 2 * _MARGIN + len(shown) * (_SIDE + _ARROW) - _ARROW
     whole = (across, 2 * _MARGIN + _TITLE + _SIDE + _CAPTION)
     figure, axes = style.canvas(*whole)
     top = _MARGIN + _TITLE
-    for number, place in enumerate(shown):
+    for number, index in enumerate(shown):
         left = _MARGIN + number * (_SIDE + _ARROW)
-        _pictures(axes, panels[place], left, top)
-        axes.text(left, top - 0.07, titles[place], fontsize=8.5, fontweight="bold", va="bottom")
-        axes.text(left, top + _SIDE + 0.05, captions[place], fontsize=6.5, color=style.MUTED, va="top")
+        _pictures(axes, panels[index], left, top)
+        axes.text(left, top - 0.07, titles[index], fontsize=8.5, fontweight="bold", va="bottom")
+        axes.text(left, top + _SIDE + 0.05, captions[index], fontsize=6.5, color=style.MUTED, va="top")
         if number:
             middle = top + _SIDE / 2
             schematic.arrow(axes, [(left - _ARROW + 0.06, middle), (left - 0.06, middle)], colour=style.INK)
@@ -122,7 +122,7 @@ def _draw_crop(axes: Axes, size_hw: tuple[int, int], side: int, left: float, top
     height, width = size_hw
     if side >= max(height, width):
         return
-    place = (left + _SIDE * (width - side) / 2 / width, top + _SIDE * (height - side) / 2 / height)
-    frame = Rectangle(place, _SIDE * side / width, _SIDE * side / height, facecolor="none", linewidth=1.2)
+    corner = (left + _SIDE * (width - side) / 2 / width, top + _SIDE * (height - side) / 2 / height)
+    frame = Rectangle(corner, _SIDE * side / width, _SIDE * side / height, facecolor="none", linewidth=1.2)
     frame.set(edgecolor=style.ON_FILL, linestyle=(0, (3, 2)))
     axes.add_patch(frame)

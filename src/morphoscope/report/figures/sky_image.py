@@ -87,7 +87,7 @@ def labelled_picture(
     image = rgb(image_HWC)
     height, width = image.shape[:2]
     known = list(classes) if classes is not None else sorted(set(names))
-    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(known)}
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(known)}
     counts = {name: list(names).count(name) for name in known if name in names}
     scale = style.WIDTH / width  # inches per pixel
     legend = 0.46 + 0.17 * -(-len(counts) // LEGEND_COLUMNS)
@@ -103,8 +103,8 @@ def labelled_picture(
     strengths = 0.35 + 0.65 * np.nan_to_num(np.clip(probabilities, 0, 1), nan=1.0)
     tints = [colours[name] for name in names]
     _draw_corners(axes, boxes, tints, strengths)
-    words = [_label(name, probability) for name, probability in zip(names, probabilities, strict=True)]
-    left_out = _draw_labels(axes, boxes, words, tints, (style.WIDTH, tall))
+    labels = [_label(name, probability) for name, probability in zip(names, probabilities, strict=True)]
+    left_out = _draw_labels(axes, boxes, labels, tints, (style.WIDTH, tall))
     axes.set(xlim=(0, style.WIDTH), ylim=(tall, 0))
     _draw_legend(below, counts, colours, tall, left_out)
     return style.save(figure, out)
@@ -139,7 +139,7 @@ def _draw_corners(axes: Axes, boxes: np.ndarray, tints: Sequence[str], strengths
 
 
 def _draw_labels(
-    axes: Axes, boxes: np.ndarray, words: Sequence[str], tints: Sequence[str], area: tuple[float, float]
+    axes: Axes, boxes: np.ndarray, labels: Sequence[str], tints: Sequence[str], area: tuple[float, float]
 ) -> int:
     """Draw the labels that there is room for; returns how many are left out."""
     from matplotlib.patheffects import withStroke
@@ -148,7 +148,7 @@ def _draw_labels(
     tall = 1.15 * _LABEL_SIZE / _POINTS
     taken = _cores(boxes)
     left_out = 0
-    for box, text, tint in zip(boxes, words, tints, strict=True):
+    for box, text, tint in zip(boxes, labels, tints, strict=True):
         candidates = _candidates(box, _width(text) + 0.02, tall)
         free = np.flatnonzero((_overlap(candidates, taken) == 0) & (_outside(candidates, area) == 0))
         if not len(free):
@@ -193,20 +193,20 @@ def _candidates(box: np.ndarray, wide: float, tall: float) -> np.ndarray:
     return np.array([(left, top, left + wide, top + tall) for left, top in corners])
 
 
-def _overlap(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
+def _overlap(candidates: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """Area that each candidate shares with labels and sources, (P,)."""
-    wide = np.minimum(places[:, None, 2], taken[None, :, 2]) - np.maximum(
-        places[:, None, 0], taken[None, :, 0]
+    wide = np.minimum(candidates[:, None, 2], taken[None, :, 2]) - np.maximum(
+        candidates[:, None, 0], taken[None, :, 0]
     )
-    tall = np.minimum(places[:, None, 3], taken[None, :, 3]) - np.maximum(
-        places[:, None, 1], taken[None, :, 1]
+    tall = np.minimum(candidates[:, None, 3], taken[None, :, 3]) - np.maximum(
+        candidates[:, None, 1], taken[None, :, 1]
     )
     return (np.clip(wide, 0, None) * np.clip(tall, 0, None)).sum(axis=1)
 
 
-def _outside(places: np.ndarray, area: tuple[float, float]) -> np.ndarray:
+def _outside(candidates: np.ndarray, area: tuple[float, float]) -> np.ndarray:
     """How far each candidate reaches beyond the image, (P,)."""
-    past = [-places[:, 0], -places[:, 1], places[:, 2] - area[0], places[:, 3] - area[1]]
+    past = [-candidates[:, 0], -candidates[:, 1], candidates[:, 2] - area[0], candidates[:, 3] - area[1]]
     return np.clip(past, 0, None).sum(axis=0)
 
 
@@ -214,8 +214,8 @@ def _draw_legend(
     axes: Axes, counts: dict[str, int], colours: dict[str, str], top: float, left_out: int
 ) -> None:
     wide = (style.WIDTH - 0.3) / LEGEND_COLUMNS
-    for place, name in enumerate(counts):
-        row, column = divmod(place, LEGEND_COLUMNS)
+    for index, name in enumerate(counts):
+        row, column = divmod(index, LEGEND_COLUMNS)
         x, y = 0.17 + column * wide, top + 0.2 + 0.17 * row
         axes.plot([x], [y], "s", color=colours[name], markersize=4.2, markeredgewidth=0)
         short = short_name(name)
@@ -223,9 +223,9 @@ def _draw_legend(
         count = formatting.count(counts[name])
         axes.text(x + 0.09, y, f"{named}  {count}", fontsize=6.3, color=TEXT, va="center_baseline")
     total = formatting.plural(sum(counts.values()), "source")
-    words = f"{total}. Marks: the square that was classified, fainter where the probability is lower; "
-    words += "numbers: probability in percent."
+    text = f"{total}. Marks: the square that was classified, fainter where the probability is lower; "
+    text += "numbers: probability in percent."
     if left_out:
-        words += f" {formatting.count(left_out)} labels had no room."
+        text += f" {formatting.count(left_out)} labels had no room."
     y = top + 0.26 + 0.17 * -(-len(counts) // LEGEND_COLUMNS)
-    axes.text(0.14, y, words, fontsize=6.3, color=MUTED, va="center_baseline")
+    axes.text(0.14, y, text, fontsize=6.3, color=MUTED, va="center_baseline")

@@ -66,7 +66,7 @@ def _bars(
     spread: bool = False,
     row_height: float = 0.19,
 ) -> Figure:
-    place = np.arange(len(rows))
+    y = np.arange(len(rows))
     values = np.array([row.get("rmse") for row in rows], float)
     low = np.array([row.get("low") for row in rows], float)
     high = np.array([row.get("high") for row in rows], float)
@@ -76,17 +76,17 @@ def _bars(
     axes = figure.subplots()
     for shade, alpha in ((0, 0.85), (1, 0.5)):
         chosen = np.flatnonzero(np.array(shades if shades is not None else np.zeros(len(rows))) == shade)
-        axes.barh(place[chosen], values[chosen], height=0.66, color=style.FILL, alpha=alpha)
-    axes.errorbar(values, place, xerr=errors, fmt="none", ecolor=style.INK, elinewidth=0.8)
+        axes.barh(y[chosen], values[chosen], height=0.66, color=style.FILL, alpha=alpha)
+    axes.errorbar(values, y, xerr=errors, fmt="none", ecolor=style.INK, elinewidth=0.8)
     if spread:
         means = np.array([row.get("spread") for row in rows], float)
         label = "RMSE of always predicting the mean"
-        axes.plot(means, place, "|", color=style.SERIES[1], markersize=7, markeredgewidth=1.4, label=label)
+        axes.plot(means, y, "|", color=style.SERIES[1], markersize=7, markeredgewidth=1.4, label=label)
     overall = formatting.value_of(metrics, "rmse")
     if formatting.known(overall):
         label = f"all answers: {formatting.number(overall, 4)}"
         axes.axvline(overall, color=style.MUTED, linewidth=0.9, linestyle=(0, (3, 2)), label=label)
-    axes.set_yticks(place, names, fontsize=7)
+    axes.set_yticks(y, names, fontsize=7)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(left=0)
     n = f", n = {formatting.count(metrics['n'])} galaxies" if formatting.known(metrics.get("n")) else ""
