@@ -126,13 +126,14 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
     types = [card(header, f"CTYPE{axis}") for axis in (1, 2)]
     frame = (card(header, "RADESYS") or card(header, "RADECSYS")).strip().upper()
     modern = frame == "ICRS" or (frame in ("", "FK5") and float(card(header, "EQUINOX") or 2000.0) == 2000.0)
+    tangential = any(name.strip().endswith("-TAN") for name in types)  # where PV are SCAMP's, not TAN's own
     plain = sorted(name[:4] for name in types) == ["DEC-", "RA--"]
     if (
         not (modern and plain)
         or any("SIP" in name for name in types)
         or "CPDIS1" in header
         or "A_ORDER" in header
-        or any(record.keyword.startswith("PV") for record in needed)  # SCAMP's are no native place of TAN
+        or (tangential and any(record.keyword.startswith("PV") for record in needed))
     ):
         return None
     # Some write CD and PC beside each other; CD is the one that counts then.
