@@ -5,6 +5,7 @@ import math
 import pytest
 
 from morphoscope.studies.published import (
+    Above,
     Claim,
     Conditions,
     LargerStep,
@@ -70,7 +71,13 @@ def test_a_claim_says_how_it_stands_and_on_what() -> None:
     claim = Claim("b is better", "Table 9", above("accuracy", "b", "a"))
     assert claim.status(accuracies(a=0.1, b=0.2)) == "holds"
     assert claim.status(accuracies(a=0.2, b=0.1)) == "does not hold"
-    assert claim.status(accuracies(a=0.2)) == "not measured"
+    assert claim.status(accuracies(a=0.2)) == (
+        "not tested here: these galaxies give b no accuracy on the test galaxies, share"
+    )
+    of_a_class = Claim("round", "", Above(Number("a", "recall: Round"), Number("a", "macro_recall")))
+    assert of_a_class.status({"a": {"macro_recall": 0.5}}) == (
+        "not tested here: these galaxies give a no 'recall: Round'"
+    )
     assert claim.evidence(accuracies(a=0.2)) == (("b", "accuracy", None), ("a", "accuracy", 0.2))
     seen = Claim("it looks right", "Fig 9")
     assert seen.verdict(accuracies(a=0.2)) is None

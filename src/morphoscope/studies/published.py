@@ -176,7 +176,11 @@ class Claim:
             concerned = [number.row for number in needs if number.row in reasons]
             if concerned:
                 return f"not tested here: {concerned[0].split('/')[-1]} {reasons[concerned[0]]}"
-        return "" if self.check(measured) is not None else "not measured"
+        if self.check(measured) is not None:
+            return ""
+        lacks = next(number for number in self.check.needs if number.of(measured) is None)
+        what = METRICS.get(lacks.metric, f"'{lacks.metric}'")
+        return f"not tested here: these galaxies give {lacks.row.split('/')[-1]} no {what}"
 
     def verdict(self, measured: Measured, conditions: Conditions = UNALTERED) -> bool | None:
         """True: holds; False: does not; None: not tested by these numbers (see :meth:`untested`)."""
