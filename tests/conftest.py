@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from morphoscope.report.figures import style
 # On a busy machine an example takes its time; and the checkout may be one that cannot be written.
 settings.register_profile("any machine", deadline=None, database=None)
 settings.load_profile("any machine")
+
+# A graph takes seconds to make, for networks that live for one test: tests of engines ask for theirs.
+os.environ["MORPHOSCOPE_ENGINE"] = "torch"
 
 
 @pytest.fixture(scope="session")

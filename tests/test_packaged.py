@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import morphoscope as ms
+from morphoscope.inference.engine.graph import kept_graph
 from morphoscope.labels.galaxy10 import GALAXY10
 from morphoscope.models.build import build
 from morphoscope.packaged import DEFAULT, NETWORKS, run_folder
@@ -30,15 +31,15 @@ def test_it_knows_simulated_galaxies_it_has_not_seen(store):
 def test_it_says_that_noise_is_no_galaxy(store):
     predictor = ms.load(DEFAULT).predictor
     noise = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)
-    seen = predictor.predict(list(noise)).p_value_N
-    known = predictor.predict([store.images[row] for row in range(20)]).p_value_N
+    seen = np.asarray(predictor.predict(list(noise)).p_value_N)
+    known = np.asarray(predictor.predict([store.images[row] for row in range(20)]).p_value_N)
     assert seen.max() < 0.05
     assert np.median(known) > 0.2
 
 
 def test_the_folder_is_small_and_says_what_it_is():
     folder = NETWORKS / DEFAULT
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6
+    assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 22e6
     run = open_run(DEFAULT)
     assert run.scheme == GALAXY10
     assert "/" not in run.header.store.path
@@ -46,6 +47,16 @@ def test_the_folder_is_small_and_says_what_it_is():
     assert "real galaxies" in card
     made, packed = find_recipe(DEFAULT), run.recipe
     assert packed.changed(evaluation={"views": made.evaluation.views}, about=made.about) == made
+
+
+def test_its_graph_predicts_as_its_weights_do(store):
+    images = [store.images[row] for row in range(8)]
+    graph, torch = (ms.load(DEFAULT, engine=name).predictor.predict(images) for name in ("onnx", "torch"))
+    assert kept_graph(open_run(DEFAULT)) == NETWORKS / DEFAULT / "onnx" / "network.onnx"
+    if ms.load(DEFAULT, engine="torch").predictor.precision_description.startswith("fp32"):
+        np.testing.assert_allclose(graph.predictions_NK, torch.predictions_NK, rtol=0, atol=1e-5)
+        scores = np.asarray(graph.ood_score_N), np.asarray(torch.ood_score_N)
+        np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
 def test_a_training_begins_with_it_and_says_so():

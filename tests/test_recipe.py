@@ -115,7 +115,7 @@ def test_later_settings_win():
         ("seed=12:30", "seed: .*unable to parse"),  # YAML 1.1 reads 750
         ("training.epochs=yes", r"training\.epochs: .*unable to parse"),
         ("model.hidden=true", r"model\.hidden: true or false is not a value of this field"),
-        ("evaluation.views=3", r"evaluation\.views: Input should be 1, 2, 8, 16, 24 or 48 \(got 3\)"),
+        ("evaluation.views=3", r"evaluation\.views: Input should be 1, 2, 4, 8, 16, 24 or 48 \(got 3\)"),
         ("model.kernels=3,3,3", r"model: kernels must be four odd numbers, not \(3, 3, 3\)"),
         ("model.kernels=3,3,3,4", "four odd numbers"),
         ("data.balance=oversampel", "'none', 'oversample', 'square-root' or 'class-weights'"),

@@ -33,6 +33,7 @@ class BrightnessPredictor:
         self.sizes: list[int] = []
 
     precision_description = "fp32 on cpu"
+    engine_description = "a stand-in"
     has_ood_score, member_count, dropout, distribution = False, 1, None, None
 
     @property

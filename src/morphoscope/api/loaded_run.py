@@ -13,7 +13,8 @@ import numpy as np
 
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.inference.engine.choose import check_dropout
+from morphoscope.inference.engine.choose import ENGINES as COMPUTING
+from morphoscope.inference.engine.choose import check_dropout, leave_graph
 from morphoscope.inference.predictor import Predictor
 from morphoscope.models.hub import HUB
 from morphoscope.notebook import notebook_html, spread, with_interval
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from morphoscope.explanation.explain import Maps
     from morphoscope.inference.ensemble import Ensemble
 
-ENGINES = ("auto", "torch", "onnx", "ray")
+ENGINES = (*COMPUTING, "ray")
+GRAPHS = ("onnx", "openvino")  # engines without the network itself
 
 
 class LoadedRun:
@@ -41,11 +43,11 @@ class LoadedRun:
 
     Args:
         run: the opened folder or exported file, or several.
-        views: test-time augmentation, 1, 2, 8, 16, 24 or 48 views; None: as the recipe says.
+        views: test-time augmentation, 1, 2, 4, 8, 16, 24 or 48 views; None: as the recipe says.
         calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
             recipe says.
         dropout_samples: Monte-Carlo dropout, the mean of so many samples; 0: the whole network.
-        engine: "auto", "torch", "onnx" or "ray" (see :func:`load`).
+        engine: "auto", "torch", "onnx", "openvino" or "ray" (see :func:`load`).
 
     Raises:
         UsageError: several that do not go together, or samples of dropout from an ONNX file.
@@ -246,8 +248,12 @@ class LoadedRun:
 
         Raises:
             UsageError: there are fewer than 32 images, the network has no batch normalisation, or the engine
-                is "ray", whose workers load the run as it is.
+                is "ray", whose workers load the run as it is, or works from a graph.
         """
+        if self.engine in GRAPHS or self.run.path.is_file():
+            raise UsageError(
+                "--adapt changes the network, which an ONNX file does not allow; use --engine torch"
+            )
         if self.engine == "ray":
             raise UsageError("--adapt does not reach the workers of --engine ray; leave one of them out")
         from morphoscope.api.image_inputs import first_readable
@@ -282,7 +288,7 @@ class LoadedRun:
         from morphoscope.api.image_inputs import preprocessed_images
         from morphoscope.explanation.explain import Explainer
 
-        if self.engine == "onnx" or self.run.path.is_file():
+        if self.engine in GRAPHS or self.run.path.is_file():
             raise UsageError("maps need gradients, which an ONNX file does not give; load the run itself")
         stored = preprocessed_images(images, self.run.header.store)
         return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
@@ -482,14 +488,14 @@ def load(
         run: its folder; ``default`` for the network that the program brings along; ``hf-hub:owner/name``
             (``@revision``) of a published one; or an exported ``.onnx`` file. A list of them is an
             ensemble, whose predictions are the mean of its members'.
-        views: test-time augmentation, 1, 2, 8, 16, 24 or 48 views; None: as the recipe says.
+        views: test-time augmentation, 1, 2, 4, 8, 16, 24 or 48 views; None: as the recipe says.
         calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
             recipe says.
         dropout_samples: Monte-Carlo dropout, predictions averaged over so many samples with other units of
             the head left out in each; 0: the whole network. Not with "onnx".
-        engine: what computes the predictions: "torch"; "onnx", ONNX Runtime on the processor, for which a
-            run is exported once; for catalogues alone "ray", several GPUs or machines. None, "auto": what is
-            there and fast.
+        engine: what computes the predictions: "torch"; "onnx" or "openvino", ONNX Runtime or OpenVINO on the
+            processor, for which a run is exported once; for catalogues alone "ray", several GPUs or machines.
+            None, "auto": what is there and fast (:func:`morphoscope.inference.engine.choose.engine_of`).
 
     Raises:
         UsageError: there is no run or no such engine, or several runs do not go together.
@@ -558,6 +564,7 @@ def train(
             calibrate(run, store)
     elif not run.metrics():
         evaluate(run, store)
+    leave_graph(run)
     if report:
         from morphoscope.report.run_report import write_report
 

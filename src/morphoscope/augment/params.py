@@ -143,10 +143,10 @@ def identity(count: int, view: View | None = None) -> AugmentParams:
 def views(config: Augment, number: int) -> tuple[View, ...]:
     """The views of test-time augmentation; the first is the image itself.
 
-    1: the image; 2: and its mirror image; 8: rotations in steps of 45°; 16: those and their mirror images
-    (`ng`); 24 and 48: the eight or sixteen at each of :data:`SCALES` ("scaling the image was also found to
-    improve the final result", `ng`). The corners of a rotated crop come from the stored image, so they are
-    real sky where the store holds more than the crop.
+    1: the image; 2: and its mirror image; 4: quarter turns, which move whole pixels; 8: rotations in steps
+    of 45°; 16: those and their mirror images (`ng`); 24 and 48: the eight or sixteen at each of
+    :data:`SCALES` ("scaling the image was also found to improve the final result", `ng`). The corners of a
+    rotated crop come from the stored image, so they are real sky where the store holds more than the crop.
 
     Raises:
         UsageError: ``number`` is none of these, or it needs mirror images and the recipe keeps handedness
@@ -161,9 +161,10 @@ def views(config: Augment, number: int) -> tuple[View, ...]:
     if mirrored and not (config.flip_horizontal or config.flip_vertical):
         raise UsageError(
             f"evaluation.views = {number} uses mirror images, but the recipe keeps handedness "
-            "(augment.flip_horizontal and augment.flip_vertical are false); use 1, 8 or 24 views"
+            "(augment.flip_horizontal and augment.flip_vertical are false); use 1, 4, 8 or 24 views"
         )
-    angles = (0.0,) if number < 8 else tuple(45.0 * step for step in range(8))
+    turns = 1 if number < 4 else min(number, 8)
+    angles = tuple(360.0 / turns * step for step in range(turns))
     seen = tuple(View(angle) for angle in angles)
     if mirrored:
         across = config.flip_horizontal

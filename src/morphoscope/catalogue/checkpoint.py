@@ -48,7 +48,8 @@ from morphoscope.progress import note
 
 PART_SECONDS = 30.0  # a kill loses no more work than this
 PART_BYTES = 32 << 20  # and no more rows than this wait in memory
-VOLATILE = ("date",)  # what may differ when a catalogue is resumed
+VOLATILE = ("date", "engine")  # what may differ when a catalogue is resumed
+_ORDER = ", channels_last"  # of pixels in memory: changes rounding alone
 _REQUEST, _RESULT, _PLACED, _LOCK, _WRITING = "request.json", "result", "placed.json", "lock", "part.writing"
 _CHECKSUMS = "checksums"  # in request.json; not a part of the provenance
 _FACTS = b"morphoscope.part"
@@ -339,7 +340,7 @@ class Journal:
         changed = [
             f"{name} was '{before.get(name, '')}' and is '{self.provenance.get(name, '')}' now"
             for name in sorted(before.keys() | self.provenance.keys())
-            if name not in VOLATILE and before.get(name) != self.provenance.get(name)
+            if name not in VOLATILE and _same(name, before) != _same(name, self.provenance)
         ]
         if changed:
             raise UsageError(
@@ -352,7 +353,10 @@ class Journal:
                     f"{self.out}: {name} has changed since the catalogue was interrupted; restore it, or "
                     f"{anew}"
                 )
+        engines = [each["engine"] for each in (before, self.provenance) if "engine" in each]
         self.provenance = before
+        if engines and engines[-1] not in engines[0].split(", then "):
+            self.provenance["engine"] = ", then ".join(engines)
 
     def _make_folder(self) -> None:
         """Make the folder, or see that one that is there is ours.
@@ -466,3 +470,15 @@ def _read_part(part: Part, schema: pa.Schema) -> Part | None:
 def _write_json(path: Path, values: Mapping[str, object]) -> None:
     with files.atomic_file(path) as partial:
         partial.write_text(json.dumps(values, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _same(name: str, provenance: Mapping[str, str]) -> str | None:
+    """What must not change when a catalogue is resumed.
+
+    Engines that compute in fp32 on the same kind of device agree to rounding, which is checked when a graph
+    is made; bf16 and int8 differ in the third digit, and int8 of one engine from that of another.
+    """
+    value = provenance.get(name)
+    if name != "number_format" or value is None:
+        return value
+    return "; ".join(sorted({each.replace(_ORDER, "") for each in value.split("; ")}))

@@ -153,6 +153,7 @@ def provenance_of(
         "recipe": run.recipe.name,
         "weights_sha256": run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors"),
         "views": str(predictor.views),
+        "engine": predictor.engine_description,
         "number_format": predictor.precision_description,
         "calibration": predictor.calibration_description,
         "adapted": f"batch normalisation to {adapted} images of the input" if adapted else "no",

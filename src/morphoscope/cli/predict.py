@@ -57,7 +57,7 @@ def predict(
     ] = 0,
     engine: Annotated[
         str | None,
-        typer.Option(help="What computes: torch, onnx, or ray (several machines). [default: the fastest]"),
+        typer.Option(help="What computes: torch, onnx, openvino, or ray (machines). [default: the fastest]"),
     ] = None,
     detect: Annotated[
         bool,

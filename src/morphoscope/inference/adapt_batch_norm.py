@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from morphoscope.errors import UsageError
 from morphoscope.inference.predictor import Predictor
+from morphoscope.progress import note
 
 FEWEST = 32  # images; the statistics of fewer are too noisy
 
@@ -40,6 +41,8 @@ def adapt_batch_norm(predictor: Predictor, images: Sequence[np.ndarray]) -> None
         raise UsageError(f"the network of run '{predictor.run.name}' has no batch normalisation to adapt")
     if len(images) < FEWEST:
         raise UsageError(f"{len(images)} images are too few to adapt to; give at least {FEWEST}")
+    if engine is not predictor.engine:
+        note("torch computes: batch normalisation is adapted in the network itself")
     predictor.engine = engine
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

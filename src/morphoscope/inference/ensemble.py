@@ -81,6 +81,11 @@ class Ensemble:
         return f"of each member, then averaged ({'; '.join(words)})"
 
     @property
+    def engine_description(self) -> str:
+        """What computes the members, for provenance."""
+        return "; ".join(dict.fromkeys(member.engine_description for member in self.members))
+
+    @property
     def precision_description(self) -> str:
         """The precision of every member, for provenance."""
         return "; ".join(dict.fromkeys(member.precision_description for member in self.members))

@@ -20,6 +20,7 @@ import numpy as np
 from morphoscope.augment.cpu import Augmenter
 from morphoscope.augment.cpu import views as views_of
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import need
 from morphoscope.inference.calibration import Calibration, calibration_of, why_uncalibrated
 from morphoscope.inference.engine.choose import engine_of
 from morphoscope.inference.engine.interface import Engine
@@ -58,7 +59,7 @@ class Predictor:
 
     Args:
         run: a finished run.
-        views: test-time augmentation, 1, 2, 8, 16, 24 or 48 views whose probabilities are averaged (`ng`,
+        views: test-time augmentation, 1, 2, 4, 8, 16, 24 or 48 views whose probabilities are averaged (`ng`,
             section on test-time augmentation); None: as the recipe says.
         calibrated: apply the run's calibration, where it has one for these views; False: the network's own
             predictions. None: as the recipe says.
@@ -120,6 +121,11 @@ class Predictor:
     def precision_description(self) -> str:
         """The floating-point precision, for provenance: it changes probabilities in the third digit."""
         return self.engine.precision_description
+
+    @property
+    def engine_description(self) -> str:
+        """What computes the network, with its version, for provenance."""
+        return self.engine.description
 
     @property
     def member_count(self) -> int:
@@ -227,6 +233,7 @@ class Predictor:
 
     def torch_engine(self) -> TorchEngine:
         """The network in torch, for gradients and for changes to it: the predictor's own or another."""
+        need(("torch", "timm"), "train", "a network's gradients and changes to it")
         from morphoscope.inference.engine.torch_engine import TorchEngine
 
         return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine(self.run)

@@ -293,7 +293,7 @@ class Training(Part):
         return self
 
 
-Views = Literal[1, 2, 8, 16, 24, 48]
+Views = Literal[1, 2, 4, 8, 16, 24, 48]
 VIEWS: tuple[int, ...] = get_args(Views)
 MIRRORED = (2, 16, 48)
 """Numbers of views with mirror images among them."""

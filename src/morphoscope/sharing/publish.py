@@ -19,6 +19,8 @@ from morphoscope.extras import need
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.calibration import read_calibration
+from morphoscope.inference.engine.graph import GRAPH, kept_graph
+from morphoscope.inference.engine.preparation import sidecar
 from morphoscope.inference.ood import read_distribution, write_distribution
 from morphoscope.runs.portable import portable_recipe, portable_store, portable_values
 from morphoscope.runs.run import Run, write_header
@@ -89,6 +91,11 @@ def _write(run: Run, folder: Path, details: CardDetails, *, name: str, half: boo
         write_header(staging, header)
         (staging / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         _share_measured(run, Run(staging, recipe, header))
+        graph = None if half else kept_graph(run)
+        if graph is not None:
+            (staging / GRAPH).parent.mkdir()
+            shutil.copyfile(graph, staging / GRAPH)
+            shutil.copyfile(sidecar(graph), sidecar(staging / GRAPH))
         card = model_card(run, name=name, digest=digest, details=details, half=half)
         (staging / "README.md").write_text(card, encoding="utf-8")
 

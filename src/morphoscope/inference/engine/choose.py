@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
 
-from morphoscope.errors import UsageError, did_you_mean
-from morphoscope.inference.engine.graph import ExportedRun, graph_of
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.extras import installed, need
+from morphoscope.inference.engine.graph import ExportedRun, graph_of, kept_graph
 from morphoscope.inference.engine.interface import Engine
+from morphoscope.inference.engine.measured import faster
+from morphoscope.inference.engine.processor import has_bf16, may_have_gpu, processor_name, threads
+from morphoscope.progress import note
 from morphoscope.runs.run import Run
 
-ENGINES = ("auto", "torch", "onnx")
+ENGINES = ("auto", "torch", "onnx", "openvino")
+VARIABLE = "MORPHOSCOPE_ENGINE"  # what "auto" means on this machine
+_GRAPHS = ("onnx", "openvino")
+_EXPORTING = ("torch", "timm", "onnx", "onnxscript")
 
 
 def check_dropout(run: Run, name: str, dropout_samples: int) -> None:
@@ -18,7 +27,7 @@ def check_dropout(run: Run, name: str, dropout_samples: int) -> None:
     Raises:
         UsageError: the engine, or the run, is a graph.
     """
-    if dropout_samples and (name not in ("auto", "torch") or isinstance(run, ExportedRun)):
+    if dropout_samples and (name in _GRAPHS or isinstance(run, ExportedRun)):
         raise UsageError(
             "--dropout-samples: an ONNX file is the whole network, without its dropout; use --engine torch"
         )
@@ -26,6 +35,10 @@ def check_dropout(run: Run, name: str, dropout_samples: int) -> None:
 
 def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0) -> Engine:
     """Load the engine for a run.
+
+    "auto" is torch on a GPU, and for samples of dropout. On a processor it is ONNX Runtime, or torch where
+    the run has no graph and none can be made; with bf16 instructions the faster of both, which is measured
+    once (:mod:`morphoscope.inference.engine.measured`). The variable :data:`VARIABLE` overrides it.
 
     Args:
         run: a finished run, or an exported file.
@@ -36,20 +49,98 @@ def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0) -> Engi
         UsageError: no such engine, or one that cannot do what is asked.
         MorphoscopeError: it is not installed, or the run's weights or graph are missing or damaged.
     """
-    if name not in ENGINES:
-        raise UsageError(f"there is no engine '{name}'{did_you_mean(name, ENGINES, 'engines')}")
+    _check_name(name)
     check_dropout(run, name, dropout_samples)
-    exported = isinstance(run, ExportedRun)
-    if name == "auto":
-        has_torch = importlib.util.find_spec("torch") is not None
-        name = "onnx" if exported or not (has_torch or dropout_samples) else "torch"
-    if name == "onnx":
-        from morphoscope.inference.engine.onnx_engine import OnnxEngine
+    if name == "auto" and not dropout_samples and not isinstance(run, ExportedRun):
+        name = os.environ.get(VARIABLE, "").strip() or name
+        _check_name(name, f"{VARIABLE}: ")
+    if name in _GRAPHS:
+        return graph_engine(run, name)
+    if name == "torch" or dropout_samples:
+        return _torch(run, dropout_samples)
+    return _fastest(run)
 
-        return OnnxEngine(graph_of(run))
-    from morphoscope.extras import need
 
+def graph_engine(run: Run, name: str) -> Engine:
+    """ONNX Runtime or OpenVINO with the run's graph."""
+    if name == "openvino":
+        need(("openvino",), "openvino", "the engine openvino")
+        from morphoscope.inference.engine.openvino_engine import OpenvinoEngine
+
+        return OpenvinoEngine(graph_of(run))
+    need(("onnxruntime",), "onnx", "the engine onnx")
+    from morphoscope.inference.engine.onnx_engine import OnnxEngine
+
+    return OnnxEngine(graph_of(run))
+
+
+def leave_graph(run: Run) -> None:
+    """Make a run's graph for predictions without torch; what prevents it is said and no error."""
+    if os.environ.get(VARIABLE, "").strip() == "torch" or not _installed("onnxruntime", *_EXPORTING):
+        return
+    try:
+        graph_of(run)
+    except MorphoscopeError as error:
+        note(f"predictions with this run need torch: {error}")
+
+
+def _check_name(name: str, where: str = "") -> None:
+    if name not in ENGINES:
+        raise UsageError(f"{where}there is no engine '{name}'{did_you_mean(name, ENGINES, 'engines')}")
+
+
+def _torch(run: Run, dropout_samples: int = 0) -> Engine:
     need(("torch", "timm"), "train", "the engine torch")
     from morphoscope.inference.engine.torch_engine import TorchEngine
 
     return TorchEngine(run, dropout_samples=dropout_samples)
+
+
+def _fastest(run: Run) -> Engine:
+    if isinstance(run, ExportedRun) or not _installed("torch", "timm"):
+        return graph_engine(run, "onnx")
+    if run.recipe.training.precision == "bf16" or _on_gpu():
+        return _torch(run)
+    if not _installed("onnxruntime") or (kept_graph(run) is None and not _installed(*_EXPORTING)):
+        return _torch(run)
+    try:
+        engine = _tried(graph_engine(run, "onnx"), run)
+    except MorphoscopeError as error:
+        note(f"torch computes instead of ONNX Runtime: {error}")
+        return _torch(run)
+    if not (has_bf16() and run.recipe.training.precision == "auto"):
+        return engine
+    other = _torch(run)
+    chosen = faster(
+        {"onnx": engine, "torch": other},
+        f"{processor_name()}, {threads()} threads: {run.recipe.model.name}, {run.recipe.augment.size} px, "
+        f"{engine.description}, {other.description}",
+        run.recipe.augment.size,
+        run.header.store.image_shape[2],
+    )
+    return engine if chosen == "onnx" else other
+
+
+def _tried(engine: Engine, run: Run) -> Engine:
+    """The engine, after it has computed one image: what a processor lacks shows in the first pass.
+
+    Raises:
+        MorphoscopeError: it cannot.
+    """
+    side = run.recipe.augment.size
+    predictions_MNK, _ = engine(np.zeros((1, side, side, run.header.store.image_shape[2]), np.uint8))
+    if not np.isfinite(predictions_MNK).all():
+        raise MorphoscopeError(f"{engine.description} gives numbers that are not finite for a black image")
+    return engine
+
+
+def _on_gpu() -> bool:
+    if not may_have_gpu():
+        return False
+    from morphoscope.models.precision import best_device
+
+    return best_device().type != "cpu"
+
+
+def _installed(*packages: str) -> bool:
+    return all(installed(name) for name in packages)

@@ -12,7 +12,7 @@ import contextlib
 import importlib.metadata
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,58 @@ def write_graph(network: Network, scheme: Scheme, path: Path, *, side: int, chan
     assert program is not None
     ClearMetadataAndDocStringPass()(program.model)  # the exporter records paths of source files
     program.save(str(path), external_data=False)
+    store_in_half(path, network.state_dict())
+
+
+def store_in_half(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Store in half precision those weights of a graph that were published in it, so that it is half as long.
+
+    The exporter multiplies a convolution's weights by the factors of the batch normalisation behind it, and
+    the products need single precision. The weights and the factors are stored apart, and the engine
+    multiplies them when it loads the graph; nothing is rounded further. A network with weights that half
+    precision does not hold is left as it is.
+
+    Args:
+        path: the graph, which is replaced.
+        state: of the network that was exported.
+    """
+    weights = {name: tensor.numpy() for name, tensor in state.items() if tensor.ndim > 1}
+    weights = {name: weight for name, weight in weights.items() if weight.dtype == np.float32}
+    if not all(np.array_equal(weight.astype(np.float16), weight) for weight in weights.values()):
+        return
+    import onnx
+
+    model = onnx.load(str(path))
+    nodes, kept = [], []
+    for stored in model.graph.initializer:
+        weight = weights.get(stored.name.removeprefix("network."))
+        values = onnx.numpy_helper.to_array(stored)
+        factors = None if weight is None or weight.shape != values.shape else _factors(values, weight)
+        if weight is None or factors is None:
+            kept.append(stored)
+            continue
+        half, single, factor = (f"{stored.name}.{what}" for what in ("half", "single", "factor"))
+        kept.append(onnx.numpy_helper.from_array(weight.astype(np.float16), half))
+        kept.append(onnx.numpy_helper.from_array(factors, factor))
+        nodes.append(onnx.helper.make_node("Cast", [half], [single], to=onnx.TensorProto.FLOAT))
+        nodes.append(onnx.helper.make_node("Mul", [single, factor], [stored.name]))
+    nodes.extend(model.graph.node)
+    for field, values in ((model.graph.node, nodes), (model.graph.initializer, kept)):
+        del field[:]
+        field.extend(values)
+    onnx.save(model, str(path))
+
+
+def _factors(values: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+    """Factors of the first axis with ``values`` = ``weight`` · factors; None if there are none."""
+    axes = tuple(range(1, weight.ndim))
+    flat = weight.reshape(len(weight), -1)
+    largest = np.abs(flat).argmax(axis=1)[:, None]
+    divisor = np.take_along_axis(flat, largest, 1)
+    ratio = np.take_along_axis(values.reshape(len(values), -1), largest, 1) / np.where(divisor, divisor, 1)
+    factors = np.expand_dims(ratio[:, 0], axes).astype(np.float32)
+    near = np.allclose(weight * factors, values, rtol=1e-6, atol=1e-12)
+    return factors if near else None
 
 
 def compared(network: Network, scheme: Scheme, path: Path, *, side: int, channels: int = 3) -> dict[str, Any]:

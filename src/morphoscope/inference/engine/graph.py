@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import installed
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.engine.preparation import read_preparation, sidecar
 from morphoscope.packaged import NETWORKS
@@ -93,7 +93,7 @@ def graph_of(run: Run) -> Path:
     kept = kept_graph(run)
     if kept is not None:
         return kept
-    if importlib.util.find_spec("torch") is None:
+    if not installed("torch"):
         raise MorphoscopeError(
             f"{run.path / GRAPH} is missing or does not belong to the run's weights, and torch, which makes "
             "it, is not installed; install with: pip install 'morphoscope[train]'"
@@ -106,7 +106,7 @@ def graph_of(run: Run) -> Path:
 def kept_graph(run: Run) -> Path | None:
     """The run's graph if it is there already, whole and of these weights; None otherwise.
 
-    A graph that is damaged or of other weights is left out, and preparation.
+    A graph that is damaged or of other weights is left out, and said.
     """
     if isinstance(run, ExportedRun):
         return run.onnx

@@ -13,7 +13,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import need
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.preparation import INPUT
-from morphoscope.processes import available_cores
+from morphoscope.inference.engine.processor import threads
 
 
 class OnnxEngine(Engine):
@@ -21,6 +21,7 @@ class OnnxEngine(Engine):
 
     Args:
         graph: the ONNX file; loaded at once.
+        int8: it is quantised (:mod:`morphoscope.inference.engine.quantise`).
 
     Raises:
         MorphoscopeError: onnxruntime is not installed, or cannot read the file.
@@ -28,29 +29,37 @@ class OnnxEngine(Engine):
 
     name = "onnx"
 
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path, *, int8: bool = False) -> None:
         need(("onnxruntime",), "onnx", "the engine onnx")
-        import onnxruntime
+        try:
+            import onnxruntime
+        except ImportError as error:  # built for another processor or C library
+            raise MorphoscopeError(f"ONNX Runtime cannot be loaded here ({error})") from error
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = available_cores()
+        options.intra_op_num_threads = threads()
         options.log_severity_level = 3  # errors
+        # Threads that wait in a loop for the next operator take the cores from decoding and from other jobs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 graph.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime has an exception class per kind of error
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({reason})") from error
+            raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({_reason(error)})") from error
         self._version = onnxruntime.__version__
-        self.feature_count = next(
-            each.shape[1] for each in self._session.get_outputs() if each.name == "features"
-        )
+        self._int8 = int8
+        outputs = {each.name: each.shape for each in self._session.get_outputs()}
+        if not {"probabilities", "features"} <= outputs.keys():
+            raise MorphoscopeError(
+                f"{graph} cannot be read as an ONNX file (its outputs are {list(outputs)})"
+            )
+        self.feature_count = outputs["features"][1]
 
     @property
     def precision_description(self) -> str:
-        """Always single precision, on the processor."""
-        return "fp32 on cpu"
+        """Such as "fp32 on cpu"; of int8 with the engine, whose kernels round in their own way."""
+        return "int8 (ONNX Runtime) on cpu" if self._int8 else "fp32 on cpu"
 
     @property
     def description(self) -> str:
@@ -60,5 +69,14 @@ class OnnxEngine(Engine):
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Engine.__call__`."""
         images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), np.float32)
-        predictions_NK, features_ND = self._session.run(["probabilities", "features"], {INPUT: images_NCSS})
+        try:
+            predictions_NK, features_ND = self._session.run(
+                ["probabilities", "features"], {INPUT: images_NCSS}
+            )
+        except Exception as error:
+            raise MorphoscopeError(f"ONNX Runtime cannot compute this network ({_reason(error)})") from error
         return np.asarray(predictions_NK)[None], np.asarray(features_ND)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

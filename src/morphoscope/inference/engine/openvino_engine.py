@@ -1,0 +1,77 @@
+"""The engine openvino: OpenVINO on the processor, an extra, from the same graph.
+
+Shape letters: N images, S × S pixels, C channels, K outputs, D features.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError
+from morphoscope.extras import need
+from morphoscope.inference.engine.interface import Engine
+from morphoscope.inference.engine.preparation import INPUT
+from morphoscope.inference.engine.processor import threads
+
+
+class OpenvinoEngine(Engine):
+    """A graph that :mod:`morphoscope.inference.engine.export` wrote, compiled for this processor.
+
+    The hint for latency gives one batch all threads. That for throughput gives every thread a batch of its
+    own and halved the speed of batches of 64 on two cores (EXPERIMENTS.md, 2026-11-29).
+
+    Args:
+        graph: the ONNX file; compiled at once.
+        int8: it is quantised (:mod:`morphoscope.inference.engine.quantise`).
+
+    Raises:
+        MorphoscopeError: openvino is not installed, or cannot read or compile the file.
+    """
+
+    name = "openvino"
+
+    def __init__(self, graph: Path, *, int8: bool = False) -> None:
+        need(("openvino",), "openvino", "the engine openvino")
+        try:
+            import openvino  # type: ignore[import-not-found]
+            from openvino import properties  # type: ignore[import-not-found]
+            from openvino.properties import hint  # type: ignore[import-not-found]
+
+            options = {
+                hint.performance_mode: hint.PerformanceMode.LATENCY,
+                # fp32, also where the processor has bf16: the graph was compared with the network in fp32
+                hint.inference_precision: openvino.Type.f32,
+                properties.inference_num_threads: threads(),
+                hint.enable_cpu_pinning: False,  # other jobs may have the cores
+            }
+            core = openvino.Core()
+            model = core.read_model(graph.read_bytes(), b"")
+            self._compiled = core.compile_model(model, "CPU", options)
+        except Exception as error:  # openvino raises RuntimeError and its own kinds
+            reason = next(reversed([line for line in str(error).splitlines() if line.strip()]), "unknown")
+            raise MorphoscopeError(f"OpenVINO cannot compile {graph} ({reason.strip()})") from error
+        self._version = openvino.__version__.split("-")[0]
+        self._int8 = int8
+        self._request = self._compiled.create_infer_request()
+        self.feature_count = self._compiled.output("features").get_partial_shape()[1].get_length()
+
+    @property
+    def precision_description(self) -> str:
+        """Such as "fp32 on cpu"; of int8 with the engine, whose kernels round in their own way."""
+        return "int8 (OpenVINO) on cpu" if self._int8 else "fp32 on cpu"
+
+    @property
+    def description(self) -> str:
+        """Such as "OpenVINO 2026.4.1"."""
+        return f"OpenVINO {self._version}"
+
+    def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`Engine.__call__`."""
+        images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), np.float32)
+        try:
+            found = self._request.infer({INPUT: images_NCSS}, share_inputs=True)
+        except RuntimeError as error:
+            raise MorphoscopeError(f"OpenVINO cannot compute this network ({error})") from error
+        return np.array(found["probabilities"])[None], np.array(found["features"])

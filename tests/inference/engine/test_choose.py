@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from morphoscope import api
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.engine import choose, measured, processor
+from morphoscope.inference.engine.interface import Engine
+from morphoscope.inference.engine.onnx_engine import OnnxEngine
+from morphoscope.packaged import DEFAULT
+
+
+class Stub(Engine):
+    """Answers at once, or after a wait."""
+
+    def __init__(self, description: str = "stub", wait: float = 0.0) -> None:
+        self.said, self.wait, self.passes = description, wait, 0
+        self.feature_count = 4
+
+    @property
+    def precision_description(self) -> str:
+        return "fp32 on cpu"
+
+    @property
+    def description(self) -> str:
+        return self.said
+
+    def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.passes += 1
+        if self.wait:
+            import time
+
+            time.sleep(self.wait)
+        return np.full((1, len(images_NSSC), 10), 0.1, np.float32), np.zeros(
+            (len(images_NSSC), 4), np.float32
+        )
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Stub]:
+    """A processor without GPU and bf16, on which both engines are stand-ins; an empty cache."""
+    engines = {"torch": Stub("torch 2"), "onnx": Stub("ONNX Runtime 1")}
+    monkeypatch.delenv(choose.VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(choose, "may_have_gpu", lambda: False)
+    monkeypatch.setattr(choose, "has_bf16", lambda: False)
+    monkeypatch.setattr(choose, "_torch", lambda run, samples=0: engines["torch"])
+    monkeypatch.setattr(choose, "graph_engine", lambda run, name: engines["onnx"])
+    return engines
+
+
+def test_a_plain_processor_computes_with_the_graph(machine, monkeypatch):
+    run = api.open_run(DEFAULT)
+    assert choose.engine_of(run) is machine["onnx"]
+    assert choose.engine_of(run, dropout_samples=2) is machine["torch"]
+    assert choose.engine_of(run, "torch") is machine["torch"]
+    monkeypatch.setenv(choose.VARIABLE, "torch")
+    assert choose.engine_of(run) is machine["torch"]
+    assert choose.engine_of(run, "onnx") is machine["onnx"]
+    monkeypatch.setenv(choose.VARIABLE, "tensorflow")
+    with pytest.raises(UsageError, match="MORPHOSCOPE_ENGINE: there is no engine 'tensorflow'"):
+        choose.engine_of(run)
+
+
+def test_a_gpu_or_a_recipe_in_bf16_computes_with_torch(machine, monkeypatch):
+    run = api.open_run(DEFAULT)
+    bf16 = run.recipe.changed({"training.precision": "bf16"})
+    assert choose.engine_of(type(run)(run.path, bf16, run.header)) is machine["torch"]
+    monkeypatch.setattr(choose, "_on_gpu", lambda: True)
+    assert choose.engine_of(run) is machine["torch"]
+
+
+def test_without_torch_or_a_way_to_a_graph_the_other_computes(machine, monkeypatch):
+    run = api.open_run(DEFAULT)
+    monkeypatch.setattr(choose, "installed", lambda name: name != "torch")
+    assert choose.engine_of(run) is machine["onnx"]
+    monkeypatch.setattr(choose, "installed", lambda name: name != "onnxscript")
+    assert choose.engine_of(run) is machine["onnx"]  # the graph is there
+    monkeypatch.setattr(choose, "kept_graph", lambda run: None)
+    assert choose.engine_of(run) is machine["torch"]
+
+
+def test_an_engine_that_fails_gives_way_and_says_why(machine, monkeypatch, capsys):
+    def refuse(images_NSSC: np.ndarray) -> None:
+        raise MorphoscopeError("ONNX Runtime cannot compute this network (no such instruction)")
+
+    monkeypatch.setattr(Stub, "__call__", lambda self, images: refuse(images))
+    assert choose.engine_of(api.open_run(DEFAULT)) is machine["torch"]
+    assert "torch computes instead of ONNX Runtime: " in capsys.readouterr().err
+
+
+def test_numbers_that_are_not_finite_are_a_failure(machine, monkeypatch, capsys):
+    nothing = np.full((1, 1, 10), np.nan, np.float32), np.zeros((1, 4), np.float32)
+    monkeypatch.setattr(Stub, "__call__", lambda self, images: nothing)
+    assert choose.engine_of(api.open_run(DEFAULT)) is machine["torch"]
+    assert "not finite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("slow", ["torch", "onnx"])
+def test_with_bf16_the_faster_is_measured_and_remembered(machine, monkeypatch, tmp_path: Path, slow: str):
+    monkeypatch.setattr(choose, "has_bf16", lambda: True)
+    monkeypatch.setattr(measured, "SECONDS", 0.01)
+    machine[slow].wait = 0.02
+    other = machine["onnx" if slow == "torch" else "torch"]
+    run = api.open_run(DEFAULT)
+    assert choose.engine_of(run) is other
+    kept = json.loads((tmp_path / "morphoscope" / measured.FILE).read_text())
+    (row,) = kept.values()
+    assert row["engine"] == ("onnx" if slow == "torch" else "torch")
+    passes = machine["torch"].passes
+    assert choose.engine_of(run) is other
+    assert machine["torch"].passes == passes  # remembered
+
+
+def test_a_cache_that_is_damaged_or_takes_no_files_is_no_error(machine, monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(measured, "SECONDS", 0.001)
+    place = tmp_path / "morphoscope"
+    place.write_text("a file where the folder should be")
+    assert measured.faster({"one": Stub(), "two": Stub(wait=0.01)}, "key", 8, 3) == "one"
+    place.unlink()
+    place.mkdir()
+    (place / measured.FILE).write_text("[")
+    assert measured.remembered("key") is None
+    assert measured.faster({"one": Stub(wait=0.01), "two": Stub()}, "key", 8, 3) == "two"
+    assert measured.remembered("key") == "two"
+
+
+def test_threads_are_those_that_are_left(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(processor, "cores", lambda: 8)
+    monkeypatch.setattr(processor, "_CGROUP", tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert processor.threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert processor.threads() == 8
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert processor.threads() == 2
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert processor.threads() == 8
+    (tmp_path / "cpu").mkdir()
+    for name, value in (("quota", 400000), ("period", 100000)):
+        (tmp_path / "cpu" / f"cpu.cfs_{name}_us").write_text(str(value))
+    assert processor.threads() == 4
+
+
+def test_an_engine_that_is_not_installed_is_said(monkeypatch):
+    from morphoscope import extras
+
+    monkeypatch.setattr(extras, "installed", lambda name: False)
+    for name, extra in (("openvino", "openvino"), ("torch", "train")):
+        with pytest.raises(MorphoscopeError, match=rf"the engine {name} needs .*'morphoscope\[{extra}\]'"):
+            choose.engine_of(api.open_run(DEFAULT), name)
+
+
+def test_a_file_that_is_no_graph_is_said(tmp_path: Path):
+    place = tmp_path / "x.onnx"
+    place.write_bytes(b"no graph")
+    with pytest.raises(MorphoscopeError, match=r"x\.onnx cannot be read as an ONNX file"):
+        OnnxEngine(place)
+
+
+def test_openvino_predicts_as_onnx_runtime_does():
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+    images = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
+    run = api.open_run(DEFAULT)
+    one, other = (choose.engine_of(run, name)(images) for name in ("onnx", "openvino"))
+    np.testing.assert_allclose(one[0], other[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(one[1], other[1], rtol=1e-3, atol=1e-4)
