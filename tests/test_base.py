@@ -100,7 +100,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _worked(python: Path | str, before: str, pictures: Path, out: Path) -> tuple[dict, str]:
     out.mkdir()
     code = f"{before}\nimport sys, json\nCLASSES = {GALAXY10.classes!r}\n{WORK}"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MORPHOSCOPE_ENGINE")
+    }
     environment |= {"XDG_CACHE_HOME": str(out / "cache")}
     if python == sys.executable:
         environment |= {"PYTHONPATH": str(ROOT / "src")}
