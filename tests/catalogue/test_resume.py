@@ -165,6 +165,33 @@ def test_without_resume_it_says_how_to_go_on(interrupted: Path, listed: Path, pr
     assert (summary.resumed, summary.predicted) == (0, 69)
 
 
+@pytest.mark.parametrize(
+    ("engine", "number_format"),
+    [
+        ("torch 2", "fp32, channels_last on cpu"),
+        ("ONNX Runtime 1", "fp32 on cpu"),
+        ("a stand-in", "fp32 on cpu"),
+    ],
+)
+def test_an_engine_that_agrees_to_rounding_continues(
+    interrupted: Path, listed: Path, predictor, engine: str, number_format: str
+) -> None:
+    predictor.engine_description, predictor.precision_description = engine, number_format
+    assert predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True)).resumed
+    both = "a stand-in" if engine == "a stand-in" else f"a stand-in, then {engine}"
+    assert read_provenance(interrupted)["engine"] == both
+
+
+@pytest.mark.parametrize("number_format", ["bf16 on cpu", "fp32 on cuda", "int8 (ONNX Runtime) on cpu"])
+def test_an_engine_with_other_numbers_is_refused(
+    interrupted: Path, listed: Path, predictor, number_format: str
+) -> None:
+    predictor.engine_description, predictor.precision_description = "another", number_format
+    with pytest.raises(UsageError, match=r"\(number_format was 'fp32 on cpu' and is '.*' now\)"):
+        predict_catalogue(predictor, CatalogueRequest(listed, interrupted, batch=8, resume=True))
+    assert not interrupted.exists()
+
+
 @pytest.mark.parametrize("options", [{"crop": 20}, {"source": "images"}])
 def test_another_request_is_refused(
     interrupted: Path, listed: Path, predictor, options: dict, tmp_path: Path
