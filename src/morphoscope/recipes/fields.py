@@ -304,8 +304,8 @@ class Evaluation(Part):
 
     views: Views = Field(
         default=1,
-        description="test-time augmentation: number of rotated (8) and mirrored (2, 16) views, each at three "
-        "scales (24, 48)",
+        description="test-time augmentation: number of rotated (4, 8) and mirrored (2, 16) views, each at "
+        "three scales (24, 48)",
     )
     batch: int = Field(default=64, ge=1, description="images (times views) per forward pass")
     calibrate: bool = Field(
