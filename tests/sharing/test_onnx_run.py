@@ -107,7 +107,7 @@ def test_a_graph_that_is_missing_is_said_where_torch_is_not_installed(
 ):
     shutil.rmtree(own_run / "onnx", ignore_errors=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(graph.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(graph, "installed", lambda name: False)
     with pytest.raises(MorphoscopeError, match=r"onnx is missing .*install 'morphoscope\[train\]'"):
         graph.graph_of(api.open_run(own_run))
 
