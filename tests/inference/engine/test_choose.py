@@ -130,7 +130,7 @@ def test_a_cache_that_is_damaged_or_takes_no_files_is_no_error(machine, monkeypa
 
 
 def test_threads_are_those_that_are_left(monkeypatch, tmp_path: Path):
-    monkeypatch.setattr(processor, "cores", lambda: 8)
+    monkeypatch.setattr(processor, "available_cores", lambda: 8)
     monkeypatch.setattr(processor, "_CGROUP", tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert processor.threads() == 3

@@ -21,7 +21,6 @@ class OnnxEngine(Engine):
 
     Args:
         graph: the ONNX file; loaded at once.
-        int8: it is quantised (:mod:`morphoscope.inference.engine.quantise`).
 
     Raises:
         MorphoscopeError: onnxruntime is not installed, or cannot read the file.
@@ -29,7 +28,7 @@ class OnnxEngine(Engine):
 
     name = "onnx"
 
-    def __init__(self, graph: Path, *, int8: bool = False) -> None:
+    def __init__(self, graph: Path) -> None:
         need(("onnxruntime",), "onnx", "the engine onnx")
         try:
             import onnxruntime
@@ -48,7 +47,6 @@ class OnnxEngine(Engine):
         except Exception as error:  # onnxruntime has an exception class per kind of error
             raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({_reason(error)})") from error
         self._version = onnxruntime.__version__
-        self._int8 = int8
         outputs = {each.name: each.shape for each in self._session.get_outputs()}
         if not {"probabilities", "features"} <= outputs.keys():
             raise MorphoscopeError(
@@ -58,8 +56,8 @@ class OnnxEngine(Engine):
 
     @property
     def precision_description(self) -> str:
-        """Such as "fp32 on cpu"; of int8 with the engine, whose kernels round in their own way."""
-        return "int8 (ONNX Runtime) on cpu" if self._int8 else "fp32 on cpu"
+        """Always single precision, on the processor."""
+        return "fp32 on cpu"
 
     @property
     def description(self) -> str:

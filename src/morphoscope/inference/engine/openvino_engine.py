@@ -24,7 +24,6 @@ class OpenvinoEngine(Engine):
 
     Args:
         graph: the ONNX file; compiled at once.
-        int8: it is quantised (:mod:`morphoscope.inference.engine.quantise`).
 
     Raises:
         MorphoscopeError: openvino is not installed, or cannot read or compile the file.
@@ -32,7 +31,7 @@ class OpenvinoEngine(Engine):
 
     name = "openvino"
 
-    def __init__(self, graph: Path, *, int8: bool = False) -> None:
+    def __init__(self, graph: Path) -> None:
         need(("openvino",), "openvino", "the engine openvino")
         try:
             import openvino  # type: ignore[import-not-found]
@@ -53,14 +52,13 @@ class OpenvinoEngine(Engine):
             reason = next(reversed([line for line in str(error).splitlines() if line.strip()]), "unknown")
             raise MorphoscopeError(f"OpenVINO cannot compile {graph} ({reason.strip()})") from error
         self._version = openvino.__version__.split("-")[0]
-        self._int8 = int8
         self._request = self._compiled.create_infer_request()
         self.feature_count = self._compiled.output("features").get_partial_shape()[1].get_length()
 
     @property
     def precision_description(self) -> str:
-        """Such as "fp32 on cpu"; of int8 with the engine, whose kernels round in their own way."""
-        return "int8 (OpenVINO) on cpu" if self._int8 else "fp32 on cpu"
+        """Always single precision, on the processor."""
+        return "fp32 on cpu"
 
     @property
     def description(self) -> str:

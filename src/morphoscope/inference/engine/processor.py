@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from morphoscope.images.stream import cores
+from morphoscope.processes import available_cores
 
 _CGROUP = Path("/sys/fs/cgroup")
 _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, WSL
@@ -21,7 +21,7 @@ def threads() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
-    return max(1, min(cores(), _quota()))
+    return max(1, min(available_cores(), _quota()))
 
 
 def _quota() -> int:
@@ -36,7 +36,7 @@ def _quota() -> int:
         )
         if quota > 0:
             return math.ceil(quota / period)
-    return cores()
+    return available_cores()
 
 
 def may_have_gpu() -> bool:
