@@ -11,9 +11,10 @@ DEMO_OUT ?= demo
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MPLBACKEND=agg
 # A file of tests stays in one process, so that what its tests share is made once.
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
+MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow lint format docs bench constraints clean
+.PHONY: help setup demo test test-all test-slow fuzz lint format docs bench constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -36,6 +37,9 @@ test-all: setup ## all tests, the sweeps over networks, studies and formats too
 
 test-slow: setup ## only what make test leaves out
 	@$(TEST_ENVIRONMENT) $(BIN)/pytest $(PYTEST_OPTIONS) -m slow
+
+fuzz: setup ## damaged files for every reader, other ones each time (MINUTES=30)
+	@$(TEST_ENVIRONMENT) $(BIN)/python tests/fuzz/campaign.py --minutes $(MINUTES) --jobs 2 --seed $$(date +%s)
 
 lint: setup ## style, formatting, types, import layers
 	@$(BIN)/ruff check .

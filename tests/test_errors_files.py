@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from morphoscope import files
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 
 
 def hidden(folder: Path) -> list[str]:
@@ -276,3 +276,9 @@ def test_a_pipe_or_a_device_is_not_read(tmp_path):
             files.read_bytes(path, path.name)
     with pytest.raises(MorphoscopeError, match=r"cannot be read \(Is a directory\)"):
         files.read_bytes(tmp_path, "folder")
+
+
+def test_a_reason_is_one_short_line():
+    assert reason_of(ValueError("no digit\nin line 1")) == "no digit"
+    assert reason_of(EOFError()) == "EOFError"
+    assert reason_of(ValueError("x" * 5000)) == "x" * 199 + "…"

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import sys
 import time
 import types
 
 import pytest
 
-from morphoscope.progress import Bar, note, track
+from morphoscope.cli.options import document
+from morphoscope.progress import Bar, note, say, track
 
 
 class Terminal(io.StringIO):
@@ -130,3 +132,12 @@ def test_a_terminal_is_restored_when_the_work_breaks_off(monkeypatch, clock):
 def test_notes_hold_no_control_characters(capsys: pytest.CaptureFixture[str]):
     note("a\x1b[2J\x9b\r\u202eb\nα\tis unreadable")
     assert capsys.readouterr().err == "a\\x1b[2J\\x9b\\r\\u202eb\nα\tis unreadable\n"
+
+
+def test_what_is_printed_holds_no_control_characters(capsys: pytest.CaptureFixture[str]):
+    say("a\x1b[2J\nb")
+    say(document({"name": "a\x1b[2J\x9b\u202e\x7f\n"}))
+    out = capsys.readouterr().out
+    assert out.startswith("a\\x1b[2J\nb\n")
+    assert out.isascii()
+    assert json.loads(out.split("\n", 2)[2]) == {"name": "a\x1b[2J\x9b\u202e\x7f\n"}

@@ -1,5 +1,24 @@
 """``python -m morphoscope`` is the command line."""
 
-from morphoscope.cli import main
+from __future__ import annotations
 
-main()
+import signal
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it in one sentence, also while it is being imported."""
+    try:
+        from morphoscope.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        print("morphoscope: interrupted before anything was begun", file=sys.stderr)
+        sys.exit(1)
+    finally:  # whatever Python still does at its end has nothing to say to a second Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    main()

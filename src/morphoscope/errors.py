@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_REASON = 200  # some say all that they were given
+
 
 class MorphoscopeError(Exception):
     """The work failed for a reason the user can understand and mend (exit status 1)."""
@@ -16,6 +18,17 @@ class UsageError(MorphoscopeError):
     """The request itself is wrong: an unknown name, field or combination (exit status 2)."""
 
     exit_status = 2
+
+
+def reason_of(error: Exception) -> str:
+    """What another library said, as a part of one sentence: its first line, of which 200 characters are kept.
+
+    >>> reason_of(EOFError())
+    'EOFError'
+    """
+    lines = str(error).strip().splitlines()
+    line = lines[0].strip() if lines else type(error).__name__
+    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
 
 
 def did_you_mean(name: str, known: Iterable[str], what: str = "") -> str:

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 silent = False  # True in all processes of torchrun but rank 0
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and line feed
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and line feed
 
 
 def note(message: str) -> None:
@@ -27,13 +27,21 @@ def note(message: str) -> None:
     print(printable(message), file=sys.stderr, flush=True)
 
 
+def say(text: str) -> None:
+    """Print what was asked for (stdout), without control characters that a name may hold.
+
+    JSON has none of them: they are escaped there as JSON does.
+    """
+    print(printable(text))
+
+
 def printable(message: str) -> str:
     r"""A message without control characters: a file's name must not move the cursor or hide what is said.
 
     >>> printable("a\x1b[2J.fits\nb")
     'a\\x1b[2J.fits\nb'
     """
-    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
 
 
 @functools.cache

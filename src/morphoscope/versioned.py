@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, reason_of
 
 Document = TypeVar("Document", bound=BaseModel)
 LARGEST = 32 << 20  # bytes of a document
@@ -43,9 +43,19 @@ def load_yaml(text: str | bytes) -> Any:
     try:
         return yaml.load(text, _Loader)
     except (ValueError, TypeError, OverflowError, AttributeError, KeyError, IndexError) as error:
-        raise yaml.YAMLError(f"a value cannot be read ({str(error).splitlines()[0]})") from error
+        raise yaml.YAMLError(f"a value cannot be read ({reason_of(error)})") from error
     except RecursionError as error:
         raise yaml.YAMLError("it is nested too deeply") from error
+
+
+def has_many_aliases(text: str) -> bool:
+    """Whether a YAML text that another package will read has more aliases than :data:`MOST_ALIASES`."""
+    if text.count("*") <= MOST_ALIASES:
+        return False
+    try:
+        return sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES
+    except yaml.YAMLError:  # it will say so
+        return False
 
 
 def read_document(path: Path, largest: int = LARGEST) -> bytes:

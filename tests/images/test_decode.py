@@ -238,3 +238,18 @@ def test_a_setting_that_is_no_number_of_pixels_is_refused(monkeypatch: pytest.Mo
         monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", text)
         with pytest.raises(UsageError, match=r"MORPHOSCOPE_MOST_PIXELS=.*: a number of pixels was expected"):
             read_image(encoded(Image.fromarray(COLOURS)))
+
+
+def test_images_that_take_more_memory_a_pixel_may_have_fewer(monkeypatch: pytest.MonkeyPatch):
+    """At the default bound an image takes a gigabyte at most, whatever its kind."""
+    plain = encoded(Image.fromarray(COLOURS), "PNG")
+    transparent = encoded(Image.fromarray(COLOURS).convert("RGBA"), "PNG")
+    deep = cv2.imencode(".png", COLOURS.astype(np.uint16) * 256)[1].tobytes()
+    floats = encoded(Image.fromarray(COLOURS[:, :, 0].astype(np.float32)), "TIFF")
+    for content, memory in ((plain, 16), (transparent, 22), (deep, 34), (floats, 48)):
+        least = -(-600 * memory // 16)  # pixels of the setting
+        monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", str(least))
+        assert read_image(content, name="x").shape == (20, 30, 3)
+        monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", str(least - 1))
+        with pytest.raises(MorphoscopeError, match="x: declares 30 × 20 pixels, more than the 59"):
+            read_image(content, name="x")

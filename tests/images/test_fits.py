@@ -12,7 +12,8 @@ from astropy.visualization import AsinhStretch, LuptonAsinhStretch, make_lupton_
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import read_image
 from morphoscope.images.fits import read_bands, read_fits
-from morphoscope.images.stretch import SKY_LEVEL, SKY_NOISE, SOFTENING, stretched
+from morphoscope.images.fits_headers import check_counts
+from morphoscope.images.stretch import SKY_LEVEL, SKY_NOISE, SOFTENING, rendered, stretched
 
 RNG = np.random.default_rng(11)
 
@@ -445,7 +446,7 @@ def test_compressed_files_are_refused_by_the_size_they_unpack_to(monkeypatch: py
     monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", "3000")
     with pytest.raises(MorphoscopeError, match=r"x: unpacks to more than 12,000 bytes; set MORPHOSCOPE_MOST"):
         read_fits(packed, name="x")
-    with pytest.raises(MorphoscopeError, match=r"x: declares 64 × 48 pixels, more than the 3,000"):
+    with pytest.raises(MorphoscopeError, match=r"x: declares 64 × 48 pixels, more than the 1,920"):
         read_fits(tiled, name="x")
 
 
@@ -456,3 +457,30 @@ def test_numbers_of_axes_beyond_the_standard_are_refused_at_once(keyword: str):
     many = content[:at] + b"%20d" % 10**12 + content[at + 20 :]
     with pytest.raises(MorphoscopeError, match=rf"x: is damaged \({keyword} = 1000000000000; at most 999"):
         read_fits(many, name="x")
+
+
+def test_parameters_of_a_compression_that_do_not_exist_are_refused():
+    """The decoders take them as they are."""
+    content = file_of(fits.PrimaryHDU(), fits.CompImageHDU(sky(), compression_type="RICE_1"))
+    check_counts(content, "x")
+    at = content.index(b"ZVAL2   =")
+    assert b"BYTEPIX" in content
+    damaged = content[: at + 10] + b"3".rjust(20) + content[at + 30 :]
+    with pytest.raises(
+        MorphoscopeError, match=r"x: is damaged \(BYTEPIX = 3; one of 1, 2, 4, 8 was expected"
+    ):
+        check_counts(damaged, "x")
+
+
+def test_values_too_far_apart_for_a_stretch_are_named():
+    values = np.where(sky() > np.median(sky()), 3e38, -3e38).astype(np.float32)
+    with pytest.raises(MorphoscopeError, match=r"x: its values, -3e\+38 to 3e\+38, are too far apart"):
+        rendered([values], "asinh", name="x")
+
+
+def test_cards_of_another_kind_than_the_standards_are_no_coordinates():
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": "A", "CRPIX2": True})
+    found: dict[str, object] = {}
+    content = file_of(fits.PrimaryHDU(sky(), header))
+    assert read_fits(content, name="x", found=found).shape == (64, 48, 3)
+    assert "CTYPE1" not in found

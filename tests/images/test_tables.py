@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import struct
 from pathlib import Path
@@ -346,3 +347,47 @@ def test_votables_with_arrays_of_strings_and_with_fits_inside(tmp_path: Path, da
     )
     assert read_table(path).to_pylist() == [{"objid": 1, "RA": 0.1}, {"objid": 2, "RA": 0.2}]
     assert columns_of(path).units == {"RA": "rad"}
+
+
+def test_tables_that_unpack_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", "1000")
+    text = tmp_path / "t.csv.gz"
+    text.write_bytes(gzip.compress(b"id,a\n" + b"1,2\n" * 100_000))
+    whole = tmp_path / "t.fits.gz"
+    Table({"a": np.zeros(100_000)}).write(whole)
+    rows = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": pa.repeat(True, 5_000_000)}), rows)
+    for path in (text, whole, rows):
+        with pytest.raises(MorphoscopeError, match="unpacks to more than 100 times its size, as no real"):
+            read_table(path)
+    monkeypatch.delenv("MORPHOSCOPE_MOST_PIXELS")
+    assert read_table(text).num_rows == 100_000
+
+
+def test_aliases_in_the_header_of_an_ecsv_are_refused(tmp_path: Path) -> None:
+    """Nested ones would be followed for ever."""
+    Table({"a": [1, 2]}).write(tmp_path / "t.ecsv")
+    nested = ", ".join(f"&{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abc", "bcd", strict=True))
+    text = (
+        (tmp_path / "t.ecsv")
+        .read_text()
+        .replace("# datatype", f"# meta: {{x: [&a [1], {nested}]}}\n# datatype")
+    )
+    (tmp_path / "t.ecsv").write_text(text)
+    with pytest.raises(MorphoscopeError, match="its header has more than 20 aliases"):
+        read_table(tmp_path / "t.ecsv")
+
+
+@pytest.mark.parametrize("ending", ["fits", "fits.gz"])
+def test_a_fits_table_with_columns_beyond_the_standard_is_refused(tmp_path: Path, ending: str) -> None:
+    """astropy would count up to them."""
+    units = fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(Table({"a": [1, 2]}))])
+    units.append(fits.BinTableHDU(Table({"b": [1, 2]})))
+    content = io.BytesIO()
+    units.writeto(content)
+    at = content.getvalue().rindex(b"TFIELDS =")
+    damaged = content.getvalue()[: at + 10] + b"1000000000000".rjust(20) + content.getvalue()[at + 30 :]
+    path = tmp_path / f"t.{ending}"
+    path.write_bytes(gzip.compress(damaged) if ending.endswith("gz") else damaged)
+    with pytest.raises(MorphoscopeError, match=r"is damaged \(TFIELDS = 1000000000000; at most 999"):
+        read_table(path)

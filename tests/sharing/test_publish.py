@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.engine.graph import GRAPH
 from morphoscope.runs.portable import last_part, portable_recipe, portable_values
 from morphoscope.runs.run import Run, open_run, write_header
+from morphoscope.sharing.card import CardDetails, model_card
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +238,22 @@ def test_uploading_without_a_network_is_one_sentence(run: Run, monkeypatch, unre
     unreachable()
     with pytest.raises(MorphoscopeError, match="hf-hub:owner/colours: the hub cannot be reached"):
         api.load(run.path).publish("hf-hub:owner/colours")
+
+
+def test_names_in_a_card_make_no_html_links_or_pictures(run: Run):
+    hostile = "<img src=x onerror=1> ![a](http://x) \x1b[2J"
+    header = run.header.model_copy(update={"start": hostile})
+    card = model_card(
+        Run(run.path, run.recipe, header), name="x", digest="0", details=CardDetails(authors="A [b](c)")
+    )
+    body = card.split("---", 2)[2]
+    assert "<" not in body
+    assert re.search(r"(?<!\\)\[", body) is None
+    assert "\x1b" not in card
+
+
+def test_results_that_no_evaluation_wrote_are_named(run: Run, tmp_path: Path):
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").write_text('{"test": {"n": 3}}')
+    with pytest.raises(MorphoscopeError, match=r"environment.json is damaged \(KeyE"):
+        model_card(open_run(tmp_path / "run"), name="x", digest="0", details=CardDetails())

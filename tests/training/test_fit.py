@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from morphoscope.augment import cpu
 from morphoscope.data.splits.split import make_split
-from morphoscope.data.store import Store
+from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.evaluate import evaluate
 from morphoscope.labels.scheme import Classes
@@ -358,3 +360,27 @@ def test_memory_that_does_not_suffice_names_the_setting(
     monkeypatch.setattr(GalaxyTask, "training_step", full)
     with pytest.raises(MorphoscopeError, match=r"lower training\.batch"):
         fit(tiny, colours, tmp_path / "run", progress=False)
+
+
+def test_galaxies_that_changed_since_the_interruption_are_refused(
+    colours: Store, tiny: Recipe, tmp_path: Path
+):
+    shutil.copytree(colours.path, tmp_path / "store")
+    store, out = open_store(tmp_path / "store"), tmp_path / "run"
+    split = make_split(store, "random", test=0.2, validation=0.2, seed=0)
+    network, _ = build(tiny.model, 3, image_size=32)
+    begin(tiny, store, split, network, out, origin="random", hub=None)
+    (store.path / "images.npy").touch()
+    check_resumable(out, tiny, store)
+    place = store.path / "images.npy"
+    content = bytearray(place.read_bytes())
+    content[-4000] ^= 1  # not among the pixels that are looked at when a store is opened
+    place.write_bytes(content)
+    with pytest.raises(MorphoscopeError, match="the pixels of row 88 are not those that were written"):
+        check_resumable(out, tiny, store)
+    labels = store.table.column("label").to_numpy().copy()
+    labels[5] = (labels[5] + 1) % 3
+    column = store.table.column_names.index("label")
+    changed = store.table.set_column(column, "label", pa.array(labels, store.table.field("label").type))
+    with pytest.raises(UsageError, match=r"labels or pixels of .* have changed since"):
+        check_resumable(out, tiny, dataclasses.replace(store, table=changed))

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from morphoscope.catalogue.formats.convert import parquet_parts
 from morphoscope.catalogue.predictions import EMBEDDING
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.decode import read_image
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class EmbeddedCatalogue:
         for part in self.parts:
             with _opened(part) as file:
                 for batch in file.iter_batches(PIECE, columns=columns, use_threads=False):
+                    batch.validate(full=True)
                     yield start, pa.Table.from_batches([batch])
                     start += batch.num_rows
 
@@ -230,11 +231,13 @@ def _parts(path: Path) -> list[Path]:
     return [path]
 
 
-def _opened(part: Path) -> pq.ParquetFile:
+@contextlib.contextmanager
+def _opened(part: Path) -> Iterator[pq.ParquetFile]:
     try:
-        return pq.ParquetFile(part)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise MorphoscopeError(f"{part} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+        with pq.ParquetFile(part) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError
+        raise MorphoscopeError(f"{part} cannot be read as Parquet ({reason_of(error)})") from error
 
 
 def _schema(part: Path) -> pa.Schema:
@@ -248,7 +251,10 @@ def _features(table: pa.Table) -> np.ndarray:
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks)
     flat = column.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(column), column.type.list_size).astype(np.float32)
+    features_ND = flat.reshape(len(column), column.type.list_size).astype(np.float32)
+    if not np.isfinite(features_ND).all():
+        raise MorphoscopeError(f"the column '{EMBEDDING}' of the catalogue holds values that are not finite")
+    return features_ND
 
 
 def _unit(features_ND: np.ndarray) -> np.ndarray:

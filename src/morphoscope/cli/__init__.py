@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import Annotated
 
@@ -60,6 +61,8 @@ def _main(
 def main() -> None:
     """Run the command line; every foreseeable failure is one sentence on stderr."""
     signal.signal(signal.SIGTERM, _interrupted)
+    # What Pillow has to say of odd tags is two lines about its own source.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     try:
         status = app(standalone_mode=True)
     except MorphoscopeError as error:

@@ -9,7 +9,7 @@ import typer
 
 from morphoscope.cli.options import Json, document
 from morphoscope.errors import UsageError
-from morphoscope.progress import note
+from morphoscope.progress import note, say
 
 Out = Annotated[Path, typer.Argument(help="Store to make.", show_default=False)]
 StoreFolder = Annotated[Path, typer.Argument(help="Folder of a store.", show_default=False)]
@@ -242,7 +242,7 @@ def info(
 
     opened = open_store(store, verify=verify)
     described = describe(opened)
-    print(document(described) if as_json else "\n".join(description_lines(described)))
+    say(document(described) if as_json else "\n".join(description_lines(described)))
     if export is not None:
         from morphoscope.data.export import export_folders, export_hdf5
 
@@ -278,7 +278,7 @@ def audit(
     if min(radii) <= 0:
         raise UsageError(f"--radius {min(radii)}: a radius above 0 arcsec was expected")
     result = audit_path(store, radii=radii, split=split)
-    print(document(result) if as_json else "\n".join(audit_lines(result)))
+    say(document(result) if as_json else "\n".join(audit_lines(result)))
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -286,4 +286,6 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _print_size(store: Any) -> None:
-    print(f"{store.path}: {len(store)} galaxies, {store.meta.image_shape[0]} px")
+    say(f"{store.path}: {len(store)} galaxies, {store.meta.image_shape[0]} px")
+    if store.meta.unreadable:  # the rest is done, and a script must be able to tell
+        raise typer.Exit(1)

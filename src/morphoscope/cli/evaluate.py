@@ -19,7 +19,7 @@ from morphoscope.cli.options import (
 )
 from morphoscope.errors import UsageError
 from morphoscope.extras import DRAWING, need
-from morphoscope.progress import note
+from morphoscope.progress import note, say
 
 UNCERTAINTY = ("calibration", "sets", "out_of_distribution")  # parts of an evaluation beside the metrics
 
@@ -48,7 +48,7 @@ def calibrate(
     measured = api.load(run, views=views).calibrate(
         None if store is None else api.open_store(store), report=not no_report
     )
-    print("\n".join(calibration_lines(measured)))
+    say("\n".join(calibration_lines(measured)))
 
 
 def evaluate(
@@ -71,14 +71,14 @@ def evaluate(
     together = ("members", "mutual_information")
     if as_json:
         names = ("views", *UNCERTAINTY, *together)
-        print(document(measured["test"] | {name: measured[name] for name in names if name in measured}))
+        say(document(measured["test"] | {name: measured[name] for name in names if name in measured}))
         return
     from morphoscope.report.kinds import report_of
     from morphoscope.report.terminal import calibration_lines
 
     report = report_of(measured["scheme"])
     further = report.ensemble_lines(measured) if "members" in measured else calibration_lines(measured)
-    print("\n".join(report.summary_lines(measured["test"]) + further))
+    say("\n".join(report.summary_lines(measured["test"]) + further))
 
 
 def compare(
@@ -96,7 +96,7 @@ def compare(
     result = compared(
         [{"name": run.name, "predictions": run.predictions(), "metrics": run.metrics()} for run in opened]
     )
-    print(document(result) if as_json else report_of(result["kind"]).compare_table(result))
+    say(document(result) if as_json else report_of(result["kind"]).compare_table(result))
 
 
 def explain(

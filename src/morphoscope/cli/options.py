@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from morphoscope.errors import UsageError
+from morphoscope.progress import CONTROL
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -93,5 +94,6 @@ def options_of(request: type[Any], **own: Any) -> Callable[[Callable[..., None]]
 
 
 def document(values: Any) -> str:
-    """Format a JSON document for printing."""
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    """Format a JSON document for printing; control characters, also those that JSON allows, are escaped."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -22,7 +22,7 @@ from morphoscope.cli.options import (
 from morphoscope.errors import UsageError
 from morphoscope.extras import DETECTION, DRAWING, need
 from morphoscope.processes import started
-from morphoscope.progress import note
+from morphoscope.progress import note, say
 
 INPUT = Annotated[
     str, typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, archive, table, store or mosaic.")
@@ -184,13 +184,13 @@ def similar(
         check_sheet(out, overwrite=overwrite)
     found = api.load(run).similar(catalogue, to, count=count)
     if as_json:
-        print(document([neighbour.document for neighbour in found]))
+        say(document([neighbour.document for neighbour in found]))
     else:
         names = [name for name in ("id", "predicted", "source") if found and name in found[0].values]
         rows = [["", *names, "similarity"]]
         for rank, neighbour in enumerate(found, start=1):
             shown = [str(neighbour.values[name]) for name in names]
             rows.append([str(rank), *shown, f"{neighbour.similarity:.4f}"])
-        print(columns(rows))
+        say(columns(rows))
     if out is not None:
         draw_neighbours(catalogue, found, out)

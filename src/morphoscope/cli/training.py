@@ -9,7 +9,7 @@ import typer
 
 from morphoscope.cli.options import Json, Overwrite, document
 from morphoscope.errors import UsageError
-from morphoscope.progress import note
+from morphoscope.progress import note, say
 
 
 def register(app: typer.Typer) -> None:
@@ -43,10 +43,10 @@ def models(
     from morphoscope.studies.listing import describe_recipes, field_lines, recipe_lines
 
     if show_fields:
-        print("\n".join(field_lines()))
+        say("\n".join(field_lines()))
         return
     described = describe_recipes()
-    print(document(described) if as_json else "\n".join(recipe_lines(described)))
+    say(document(described) if as_json else "\n".join(recipe_lines(described)))
 
 
 def train(
@@ -91,7 +91,7 @@ def _print_result(metrics: dict[str, Any], out: Path, *, report: bool) -> None:
     from morphoscope.report.terminal import calibration_lines
 
     if metrics:
-        print(
+        say(
             "\n".join(
                 report_of(metrics["scheme"]).summary_lines(metrics["test"]) + calibration_lines(metrics)
             )
@@ -129,7 +129,7 @@ def study(
     chosen = find_study(name)
     if literal == ["list"]:
         for reading, (about, _) in chosen.literal.items():
-            print(f"{reading:<18} {about}")
+            say(f"{reading:<18} {about}")
         return
     options = Options(
         quick=quick,
@@ -143,7 +143,7 @@ def study(
     from morphoscope.studies.reproduce import study as reproduced
 
     done = reproduced(chosen, store, out, options, test_images=test_images)
-    print("\n".join(done.lines))
+    say("\n".join(done.lines))
     note(f"study → {out}, page → {done.page}")
     if done.not_run:
         note(f"{len(done.not_run)} rows were not run; the page says why: {', '.join(done.not_run)}")

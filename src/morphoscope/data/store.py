@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope.data.masks import MASK_HASH, component_plane, open_masks
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.labels.scheme import Scheme
 from morphoscope.notebook import notebook_html, spread
 from morphoscope.progress import track
@@ -164,9 +164,10 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
         # pq.read_table would make a column of the table from a folder called "split=train".
         with pq.ParquetFile(path / "table.parquet", memory_map=True) as file:
             table = file.read()
+        table.validate(full=True)  # texts that are not UTF-8, places that are not there
         masks = open_masks(path, meta.mask_components, (meta.count, *meta.image_shape[:2]))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from error
+    except Exception as error:  # numpy reads its header as Python and raises whatever that does
+        raise _damaged(path, reason_of(error)) from error
     expected = (meta.count, *meta.image_shape)
     if images.shape != expected or images.dtype != np.uint8 or table.num_rows != meta.count:
         raise _damaged(

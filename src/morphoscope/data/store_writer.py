@@ -21,7 +21,8 @@ import yaml
 from morphoscope import files
 from morphoscope.data.masks import MASK_HASH, MaskWriter, write_npy_header
 from morphoscope.data.store import STANDARD_COLUMNS, StoreMeta, pixel_hash
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
+from morphoscope.images.table_csv import guarded
 from morphoscope.labels.scheme import Scheme
 
 
@@ -155,7 +156,8 @@ class StoreWriter:
         self._table.finish(radius)
         if self._unreadable:
             with open(self.partial / "unreadable.csv", "w", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows([("source", "reason"), *self._unreadable])
+                lines = [("source", "reason"), *(map(guarded, line) for line in self._unreadable)]
+                csv.writer(file, lineterminator="\n").writerows(lines)
         from morphoscope.version import __version__
 
         meta = self.meta.model_copy(
@@ -263,7 +265,7 @@ class RowWriter:
                 columns[field.name] = pa.array(values, field.type)
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 raise MorphoscopeError(
-                    f"column {field.name} cannot be stored as {field.type}: {str(error).splitlines()[0]}"
+                    f"column {field.name} cannot be stored as {field.type}: {reason_of(error)}"
                 ) from error
         self._writer.write_table(pa.table(columns, schema=self._ungrouped))
         self._waiting.clear()

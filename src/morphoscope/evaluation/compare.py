@@ -83,7 +83,8 @@ def compare(runs: Sequence[dict[str, Any]], *, bootstrap: int = 1000, seed: int 
 
 
 def _test_part(metrics: dict[str, Any]) -> ItemsView[str, Any]:
-    return metrics.get("test", metrics).items()
+    found = metrics.get("test", metrics)
+    return found.items() if isinstance(found, dict) else {}.items()
 
 
 @dataclass(frozen=True)

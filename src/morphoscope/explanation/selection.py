@@ -37,7 +37,8 @@ def choose_galaxies(run: Run, store: Store, which: str, count: int, seed: int = 
     """
     scheme = run.scheme
     if which == BEST_F1:
-        which = scheme.output_to_explain(run.metrics().get("test") or {})
+        with run.reading_results():
+            which = scheme.output_to_explain(run.metrics().get("test") or {})
     index = target_index(scheme, which)
     name = scheme.output_names[index]
     if store.need_scheme().output_names != scheme.output_names:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.file_names import writable
 from morphoscope.images.limits import most_bytes, too_many_bytes
 
@@ -91,7 +91,7 @@ class Zip:
         except READ_ERRORS as error:
             file.close()
             raise MorphoscopeError(
-                f"{label}: is truncated or not a zip file ({error}); download it again"
+                f"{label}: is truncated or not a zip file ({reason_of(error)}); download it again"
             ) from error
         # In the order in which they lie: a zip inside a compressed zip can only be read forwards.
         members = sorted(self._zip.infolist(), key=lambda member: member.header_offset)
@@ -108,7 +108,7 @@ class Zip:
         except MorphoscopeError as error:
             raise MorphoscopeError(f"{self.label}/{name}: {error}") from error
         except READ_ERRORS as error:
-            raise MorphoscopeError(f"{self.label}/{name}: is damaged ({error})") from error
+            raise MorphoscopeError(f"{self.label}/{name}: is damaged ({reason_of(error)})") from error
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read from.
@@ -119,7 +119,7 @@ class Zip:
         try:
             return self._zip.open(name)
         except READ_ERRORS as error:
-            raise MorphoscopeError(f"{self.label}/{name}: is damaged ({error})") from error
+            raise MorphoscopeError(f"{self.label}/{name}: is damaged ({reason_of(error)})") from error
 
     def close(self) -> None:
         """Close the zip file."""
@@ -195,7 +195,7 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         if not packed and size % tarfile.BLOCKSIZE:
             raise tarfile.ReadError("unexpected end of a header")
     except READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         after = f" after {whole} whole files" if whole else ""
         raise CutOff(f"{path.name}: is cut off or damaged{after} ({reason}); get it again") from error
 

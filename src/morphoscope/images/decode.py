@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from morphoscope import files
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images import packed
 from morphoscope.images.limits import SETTING, check_pixels, most_pixels
 
@@ -186,8 +186,17 @@ def _opened(content: bytes, name: str) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None and most > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = most  # somebody has asked for it
     image = Image.open(io.BytesIO(content))
-    check_pixels(image.size, name)
+    check_pixels(image.size, name, _memory_per_pixel(image, content))
     return image
+
+
+def _memory_per_pixel(image: Image.Image, content: bytes) -> int:
+    """Bytes that decoding was seen to take for a pixel, rounded up."""
+    if image.mode in ("I", "F"):
+        return 48
+    if content.startswith(_PNG_START) and content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10":
+        return 34
+    return 22 if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info else 14
 
 
 def _decode_deep_png(content: bytes, name: str) -> np.ndarray | None:
@@ -232,7 +241,7 @@ def _decode(content: bytes, name: str, stretch: str, found: dict[str, Any] | Non
             "to read larger ones"
         ) from error
     except Exception as error:  # decoders raise anything at all on bytes that are not what they expect
-        raise MorphoscopeError(f"{name}: is damaged ({_reason(error)})") from error
+        raise MorphoscopeError(f"{name}: is damaged ({reason_of(error)})") from error
     from morphoscope.images.coverage import uncovered
     from morphoscope.images.stretch import rendered
 
@@ -253,10 +262,6 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         colour = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour)
     return np.asarray(image.convert("RGB"))
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def crop_and_resize(image_HWC: np.ndarray, *, crop: int | None = None, size: int | None = None) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.images import packed
 from morphoscope.images.bands import (
     MOST_BANDS,
@@ -30,6 +30,7 @@ from morphoscope.images.bands import (
 )
 from morphoscope.images.coverage import uncovered
 from morphoscope.images.filters import names_of
+from morphoscope.images.fits_headers import FITS_START, check_counts
 from morphoscope.images.fits_plain import plain_image
 from morphoscope.images.limits import check_pixels, most_bytes, too_many_bytes
 from morphoscope.images.photometry import flux_of
@@ -38,7 +39,7 @@ from morphoscope.images.stretch import Flux
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-_LOCK = threading.Lock()  # silencing warnings is not safe in two threads at once
+_LOCK = threading.RLock()  # silencing warnings is not safe in two threads at once
 _LABELS = ("EXTNAME", "FILTER", "BAND")
 _ROLES = ("EXTNAME", "IMAGETYP", "IMTYPE", "HDUNAME")
 _NO_PICTURE = re.compile(
@@ -49,13 +50,7 @@ _NO_PICTURE = re.compile(
     r"|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
     r"|.*[_\-](?:var|err|dq|rms|wht|weight|mask|invvar|ivar)"
 )
-FITS_START = b"SIMPLE  ="
-_COUNTS, _CARD, _MOST_COUNTED = (
-    (b"NAXIS   =", b"ZNAXIS  =", b"TFIELDS ="),
-    80,
-    999,
-)  # FITS standard 4.0, 4.4.1
-_HEADERS, _END, _BLOCK = (FITS_START, b"XTENSION="), b"END" + b" " * 77, 2880
+_MEMORY_OF_TILES = 25  # bytes that a pixel was seen to take while it is decompressed and measured
 STARTS = (FITS_START, *packed.STARTS)  # how a FITS file, compressed or not, may begin
 
 
@@ -111,7 +106,7 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
     content = unpacked(content, name, most=most_bytes())
     plain = plain_image(content)
     if plain is None:
-        _check_counts(content, name)
+        check_counts(content, name)
     try:
         with nullcontext([plain]) if plain is not None else _parts(content) as units:
             images = pictures(units)
@@ -121,7 +116,7 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
                 )
             for unit in images:
                 if type(unit).__name__ == "CompImageHDU":  # others are no larger than the file
-                    check_pixels(unit.shape, name)
+                    check_pixels(unit.shape, name, _MEMORY_OF_TILES)
             chosen = _named(images, bands, name) if bands else _all(images, name)
             chosen = _in_the_primarys_filter(chosen, units[0])
             raw, primary = [unit.data for unit, _, _ in chosen.found], _header_of(units[0])
@@ -132,7 +127,7 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
     except MorphoscopeError:
         raise
     except Exception as error:  # astropy raises anything at all on bytes that are not what it expects
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise MorphoscopeError(f"{name}: is damaged or cut off ({reason})") from error
 
 
@@ -190,27 +185,6 @@ def unpacked(content: bytes, name: str, most: int | None = None) -> bytes:
     return content
 
 
-def _check_counts(content: bytes, name: str) -> None:
-    """Refuse numbers of axes and columns beyond the standard's, which astropy would count up to."""
-    firsts, end = np.frombuffer(content, np.uint8)[::_BLOCK], 0  # headers begin with S or X
-    for start in (np.flatnonzero((firsts == ord("S")) | (firsts == ord("X"))) * _BLOCK).tolist():
-        if start < end or not content.startswith(_HEADERS, start):
-            continue
-        end = content.find(_END, start)
-        if end < 0:
-            return  # no header is whole from here on
-        for keyword in _COUNTS:
-            at = content.find(keyword, start, end)
-            while at >= 0:
-                value = content[at + len(keyword) : at + _CARD].split(b"/")[0].strip()
-                if value.isdigit() and (len(value) > 20 or int(value) > _MOST_COUNTED):
-                    said = f"{keyword[:-1].decode().strip()} = {value[:20].decode()}"
-                    raise MorphoscopeError(
-                        f"{name}: is damaged ({said}; at most {_MOST_COUNTED} was expected)"
-                    )
-                at = content.find(keyword, at + 1, end)
-
-
 def is_image(unit: Any) -> bool:
     """Whether a part of a FITS file is an image with pixels."""
     return bool(unit.is_image and len(unit.shape) >= 2 and np.prod(unit.shape))
@@ -232,14 +206,18 @@ def _no_picture(header: Header) -> str:
 
 def card(header: Header, name: str) -> str:
     """A card's value as text; as it stands in the file where it does not follow the standard, empty if
-    absent.
+    absent or not ASCII.
     """
     if name not in header:
         return ""
     try:
         value = header[name]
     except Exception:  # a VerifyError, such as for FILTER = g-band without quotes
-        return str(header.cards[name])[10:].split("/")[0].strip().strip("'").strip()
+        try:
+            with without_warnings():
+                return str(header.cards[name])[10:].split("/")[0].strip().strip("'").strip()
+        except Exception:  # its letters are not ASCII
+            return ""
     return "" if value is None else str(value)
 
 

@@ -1,7 +1,8 @@
 """Bounds on what an image may declare, checked before memory is taken for it.
 
 A few kilobytes can declare gigabytes. One setting, the environment variable MORPHOSCOPE_MOST_PIXELS, bounds
-the pixels of an image and, by way of :data:`BYTES_PER_PIXEL`, the bytes of an unpacked file.
+the pixels of an image, by way of :data:`MEMORY_PER_PIXEL` the memory that decoding takes, and by way of
+:data:`BYTES_PER_PIXEL` the bytes of an unpacked file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from morphoscope.errors import MorphoscopeError, UsageError
 SETTING = "MORPHOSCOPE_MOST_PIXELS"
 MOST_PIXELS = 1 << 26  # 8192 × 8192
 BYTES_PER_PIXEL = 4
+MEMORY_PER_PIXEL = 16  # with the default bound: 1 GiB
+UNPACKED = 100  # times its size is what a compressed table may unpack to; real ones reach a tenth to a half
 
 
 def most_pixels() -> int:
@@ -36,18 +39,38 @@ def most_bytes() -> int:
     return most_pixels() * BYTES_PER_PIXEL
 
 
-def check_pixels(shape: Sequence[int], name: str) -> None:
+def most_unpacked(size: int) -> int:
+    """Bytes that a compressed table of ``size`` bytes may have once it is unpacked."""
+    return max(most_bytes(), UNPACKED * size)
+
+
+def check_pixels(shape: Sequence[int], name: str, memory: int = MEMORY_PER_PIXEL) -> None:
     """Refuse an image by its declared size.
 
+    Args:
+        shape: sides in pixels.
+        name: what messages call it.
+        memory: bytes that decoding takes for a pixel, for a while: images of a kind that takes more than
+            :data:`MEMORY_PER_PIXEL` may have fewer pixels.
+
     Raises:
-        MorphoscopeError: it has more pixels than :func:`most_pixels`.
+        MorphoscopeError: it has more pixels than :func:`most_pixels`, or needs more memory than those would.
     """
-    if math.prod(map(int, shape)) > most_pixels():
+    most = most_pixels() * MEMORY_PER_PIXEL // max(memory, MEMORY_PER_PIXEL)
+    if math.prod(map(int, shape)) > most:
         sides = " × ".join(map(str, shape))
         raise MorphoscopeError(
-            f"{name}: declares {sides} pixels, more than the {most_pixels():,} that an image may have; set "
-            f"{SETTING} to read larger ones"
+            f"{name}: declares {sides} pixels, more than the {most:,} that an image of its kind may have; "
+            f"set {SETTING} ({most_pixels()}) higher to read larger ones"
         )
+
+
+def unpacks_too_far() -> str:
+    """Why a compressed table is refused, to follow its name."""
+    return (
+        f"unpacks to more than {UNPACKED} times its size, as no real table does; unpack it yourself if you "
+        f"trust it, or set {SETTING}"
+    )
 
 
 def too_many_bytes() -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.bands import (
     band_label,
     file_of_band,
@@ -29,7 +29,6 @@ from morphoscope.images.bands import (
 )
 from morphoscope.images.coverage import FillValues, fill_values, uncovered
 from morphoscope.images.fits_bands import (
-    FITS_START,
     STARTS,
     card,
     labels_of,
@@ -38,6 +37,7 @@ from morphoscope.images.fits_bands import (
     softened,
     unpacked,
 )
+from morphoscope.images.fits_headers import FITS_START, check_counts, check_headers
 from morphoscope.images.photometry import flux_of
 from morphoscope.images.stretch import Flux
 from morphoscope.images.wcs import celestial_of, rows_from_top
@@ -199,6 +199,10 @@ class _File:
         if not start.startswith(STARTS):
             raise MorphoscopeError(f"{path}: is no FITS file; a FITS mosaic was expected")
         content = None if start == FITS_START else unpacked(path.read_bytes(), str(path))
+        if content is None:
+            check_headers(path)
+        else:
+            check_counts(content, str(path))
         source: Any = path if content is None else io.BytesIO(content)
         # Pixels are scaled here: astropy 8 cannot scale tiles of integers that it has mapped.
         units = fits.open(
@@ -220,7 +224,7 @@ def _open(path: Path, bands: tuple[str, ...], band: str = "") -> list[Mosaic]:
     except MorphoscopeError:
         raise
     except Exception as error:  # astropy raises anything at all on bytes that are not what it expects
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise MorphoscopeError(f"{path}: cannot be read as a FITS mosaic ({reason})") from error
 
 

@@ -138,7 +138,10 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
         return None
     # Some write CD and PC beside each other; CD is the one that counts then.
     unused = _BESIDE_CD if any(name in header for name in _CD) else ()
-    text = "".join(str(record) for record in needed if not record.keyword.startswith(unused))
+    records = [record for record in needed if not record.keyword.startswith(unused)]
+    if not all(_is_number_or_text(record.value, record.keyword) for record in records):
+        return None  # wcslib would warn, and silencing it takes turns
+    text = "".join(map(str, records))
     wcs = Wcsprm(text.encode("ascii", "replace"))
     wcs.fix()
     wcs = wcs.sub([WCSSUB_CELESTIAL])
@@ -149,6 +152,13 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
         return world[:, wcs.lng], world[:, wcs.lat]
 
     return sky
+
+
+def _is_number_or_text(value: Any, keyword: str) -> bool:
+    """Whether a card's value is of the kind that its keyword stands for."""
+    if keyword.startswith(("CTYPE", "CUNIT", "RADESYS")):
+        return isinstance(value, str)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _by_astropy(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:

@@ -17,6 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.limits import most_unpacked, unpacks_too_far
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,34 @@ def opened(source: Path | bytes) -> Any:
     with open(source, "rb") as file:
         packing = packing_of(file.read(_LONGEST_START))
     try:
-        return open(source, "rb") if packing is None else packing.open(source)
+        if packing is None:
+            return open(source, "rb")
+        return io.BufferedReader(_Unpacked(packing.open(source), source), 1 << 16)
     except MorphoscopeError as error:
         raise MorphoscopeError(f"{source}: {error}") from error
+
+
+class _Unpacked(io.RawIOBase):
+    """A packed file as it is unpacked; reading raises a MorphoscopeError beyond what a table reaches."""
+
+    def __init__(self, stream: Any, source: Path) -> None:
+        self._stream, self._source = stream, source
+        self._left = most_unpacked(source.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(len(buffer))
+        self._left -= len(piece)
+        if self._left < 0:
+            raise MorphoscopeError(f"{self._source}: {unpacks_too_far()}")
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def bare_ending(name: str) -> str:

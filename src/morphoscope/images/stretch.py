@@ -145,18 +145,27 @@ def rendered(
             which = "" if len(bands) == 1 else f" in band {[len(v) > 0 for v in values].index(False) + 1}"
             raise MorphoscopeError(f"{name}: no pixel has a value{which}: no exposure covers the image there")
         planes_BHW[:, lost_HW] = np.nan
-    levels_BHW, sky_B, scaling = _levels(
-        planes_BHW, values, stretch, name, flux or [Flux(unit=ASSUMED)] * len(bands)
-    )
-    if not whole:
-        levels_BHW = np.where(lost_HW, sky_B[:, None, None], levels_BHW)
-    if len(levels_BHW) == 2:
-        levels_BHW = np.stack([levels_BHW[0], levels_BHW.mean(axis=0), levels_BHW[1]])
-    # Step by step in one array: new memory for each step would take as long as the arithmetic.
-    scaled_BHW = _curved(levels_BHW, scaling)
-    np.clip(scaled_BHW, 0.0, 1.0, out=scaled_BHW)
-    scaled_BHW *= 255.0
-    grey_BHW = np.rint(scaled_BHW, out=scaled_BHW).astype(np.uint8)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # found below
+        levels_BHW, sky_B, scaling = _levels(
+            planes_BHW, values, stretch, name, flux or [Flux(unit=ASSUMED)] * len(bands)
+        )
+        if not whole:
+            levels_BHW = np.where(lost_HW, sky_B[:, None, None], levels_BHW)
+        if len(levels_BHW) == 2:
+            levels_BHW = np.stack([levels_BHW[0], levels_BHW.mean(axis=0), levels_BHW[1]])
+        # Step by step in one array: new memory for each step would take as long as the arithmetic.
+        scaled_BHW = _curved(levels_BHW, scaling)
+        np.clip(scaled_BHW, 0.0, 1.0, out=scaled_BHW)
+        scaled_BHW *= 255.0
+    try:
+        with np.errstate(invalid="raise"):
+            grey_BHW = np.rint(scaled_BHW, out=scaled_BHW).astype(np.uint8)
+    except FloatingPointError as error:
+        low, high = min(v.min() for v in values), max(v.max() for v in values)
+        raise MorphoscopeError(
+            f"{name}: its values, {low:.3g} to {high:.3g}, are too far apart for the single precision "
+            f"in which the stretch {stretch} is computed"
+        ) from error
     image_HWC = np.asarray(cv2.merge(list(grey_BHW) * (1 if len(grey_BHW) == 3 else 3)))
     if whole:
         return image_HWC, Rendering(0.0, scaling)

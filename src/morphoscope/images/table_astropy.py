@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.fits_bands import is_image
+from morphoscope.images.fits_headers import check_counts, check_headers
 from morphoscope.images.known_columns import (
     EQUATORIAL_NAMES,
     GALACTIC_NAMES,
@@ -27,6 +28,7 @@ from morphoscope.images.known_columns import (
 )
 from morphoscope.images.packed import opened, packing_of
 from morphoscope.progress import note_once
+from morphoscope.versioned import MOST_ALIASES, has_many_aliases
 
 _LDAC_OBJECTS = "LDAC_OBJECTS"  # beside it lies the header of the catalogue's image, as a table
 
@@ -54,7 +56,7 @@ def open_fits(path: Path, part: str) -> AstropyFile:
     """A table of a FITS file: the only one, the one called ``part``, or :func:`chosen_part`.
 
     Raises:
-        MorphoscopeError: the file holds none.
+        MorphoscopeError: the file holds none, or more columns than FITS allows.
     """
     return open_fits_content(path, path, part)
 
@@ -92,7 +94,13 @@ def _fits(file: Path | bytes) -> Iterator[Any]:
     from astropy.io import fits
 
     plain = isinstance(file, Path) and not _is_packed(file)
-    source: Any = file if plain else io.BytesIO(_content(file))
+    source: Any = file
+    if isinstance(file, Path) and plain:
+        check_headers(file)
+    else:
+        content = _content(file)
+        check_counts(content, str(file) if isinstance(file, Path) else "the table in it")
+        source = io.BytesIO(content)
     with silent(), fits.open(source, memmap=plain, output_verify="ignore") as units:
         unit: Any
         for unit in units:
@@ -213,11 +221,27 @@ def _joined(cell: Any) -> str:
 
 
 def open_ecsv(path: Path) -> AstropyFile:
-    """An ECSV table, whatever its ending."""
+    """An ECSV table, whatever its ending.
+
+    Raises:
+        MorphoscopeError: its header has aliases, of which few could stand for billions of values.
+    """
     from astropy.table import Table
 
+    content = _content(path)
+    header = "\n".join(line.decode("utf-8", "replace")[2:] for line in _comments(content))
+    if has_many_aliases(header):
+        raise MorphoscopeError(f"{path}: its header has more than {MOST_ALIASES} aliases; an ECSV has none")
     with silent():
-        return of_table(Table.read(io.BytesIO(_content(path)), format="ascii.ecsv"))
+        return of_table(Table.read(io.BytesIO(content), format="ascii.ecsv"))
+
+
+def _comments(content: bytes) -> Iterator[bytes]:
+    """The lines at the beginning that start with #."""
+    for line in io.BytesIO(content):
+        if not line.startswith(b"#"):
+            return
+        yield line.rstrip()
 
 
 def of_table(table: Any) -> AstropyFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,3 +205,19 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     ):
         return pc.replace_substring_regex(column, r"^\+", "").cast(pa.float64())
     return column
+
+
+FORMULA = r"^[=+\-@\t\r]"
+_PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def guarded(text: str) -> str:
+    """A cell of a CSV that no spreadsheet runs as a formula.
+
+    Strings that begin with ``= + - @``, a tab or a carriage return get an apostrophe in front, as OWASP
+    advises against CSV injection; numbers such as -7 do not.
+
+    >>> [guarded(text) for text in ("=1+1", "-7", "-J12", "J12")]
+    ["'=1+1", '-7', "'-J12", 'J12']
+    """
+    return f"'{text}" if re.match(FORMULA, text) and not _PLAIN_NUMBER.fullmatch(text) else text

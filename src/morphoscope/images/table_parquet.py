@@ -11,10 +11,25 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from morphoscope.errors import MorphoscopeError
 from morphoscope.images.known_columns import distinct_names
+from morphoscope.images.limits import most_unpacked, unpacks_too_far
+from morphoscope.versioned import has_many_aliases
 
 _MASK = ".mask"  # astropy keeps which cells of a column are masked in another one
 pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
+
+
+def check_declared(file: pq.ParquetFile, path: Path) -> None:
+    """Refuse a file that declares much more than it can hold, before memory is taken for it.
+
+    Raises:
+        MorphoscopeError: its rows, or the bytes of its pages, are more than a hundred times its size.
+    """
+    facts = file.metadata
+    declared = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
+    if max(facts.num_rows, declared) > most_unpacked(path.stat().st_size):
+        raise MorphoscopeError(f"{path}: {unpacks_too_far()}")
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,7 @@ class ParquetTable:
         masks = [name + _MASK for name in wanted if name + _MASK in there and name + _MASK not in self.names]
         asked = [*wanted, *masks] if unique else None
         for batch in self.file.iter_batches(rows, columns=asked):
+            batch.validate(full=True)  # texts that are not UTF-8, places that are not there
             table = pa.Table.from_batches([batch])
             if not unique:
                 table = table.rename_columns(every)
@@ -98,6 +114,8 @@ def said_by_astropy(schema: pa.Schema) -> dict[str, dict[str, str]]:
     from astropy.table import meta
 
     try:
+        if has_many_aliases(said.decode()):
+            return {}
         header: Any = meta.get_header_from_yaml(said.decode().split("\n"))
         return {
             str(column["name"]): {key: str(column[key]) for key in ("unit", "description") if column.get(key)}

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.images.packed import bare_ending, opened
 from morphoscope.images.table_astropy import (
     AstropyFile,
@@ -30,7 +30,7 @@ from morphoscope.images.table_astropy import (
     open_fits,
 )
 from morphoscope.images.table_csv import CsvFile, typed
-from morphoscope.images.table_parquet import ParquetTable
+from morphoscope.images.table_parquet import ParquetTable, check_declared
 from morphoscope.images.table_votable import open_votable
 from morphoscope.progress import note_once
 
@@ -251,7 +251,9 @@ def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | AstropyFile]:
         raise UsageError(f"{path}: a table was expected, with the ending {', '.join(TABLE_SUFFIXES)}")
     with _explained(path), contextlib.ExitStack() as stack:
         if kind == "parquet":
-            yield ParquetTable.of(stack.enter_context(pq.ParquetFile(path)))
+            file = stack.enter_context(pq.ParquetFile(path))
+            check_declared(file, path)
+            yield ParquetTable.of(file)
         elif kind == "fits":
             yield open_fits(path, part)
         elif kind == "votable":
@@ -274,7 +276,7 @@ def _explained(path: Path) -> Iterator[None]:
     except (MorphoscopeError, GeneratorExit, MemoryError):
         raise
     except Exception as error:  # readers raise anything at all on bytes that are not what they expect
-        raise MorphoscopeError(f"{path}: cannot be read as a table ({_first_line(error)})") from error
+        raise MorphoscopeError(f"{path}: cannot be read as a table ({reason_of(error)})") from error
 
 
 def need_columns(there: Sequence[str], names: Iterable[str], where: str) -> None:
@@ -297,10 +299,6 @@ def _with_rows(table: pa.Table, name: str) -> pa.Table:
     if not table.num_rows:
         raise MorphoscopeError(f"{name}: the table has no rows")
     return table
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _clean(table: pa.Table) -> pa.Table:

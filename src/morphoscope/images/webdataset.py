@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.archives import (
     READ_ERRORS,
     TAR_SUFFIXES,
@@ -135,7 +135,9 @@ def _members(path: Path) -> Iterator[tuple[str, Content]]:
     try:
         archive = zipfile.ZipFile(path)
     except READ_ERRORS as error:
-        raise CutOff(f"{path.name}: is truncated or not a zip file ({error}); download it again") from error
+        raise CutOff(
+            f"{path.name}: is truncated or not a zip file ({reason_of(error)}); download it again"
+        ) from error
     # Open as long as a member may still be loaded; reading it is safe in several threads.
     members = [member for member in archive.infolist() if not member.is_dir()]
     for member in sorted(members, key=lambda member: member.header_offset):
@@ -146,7 +148,7 @@ def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     try:
         return read_member(archive, member)
     except READ_ERRORS as error:
-        raise MorphoscopeError(f"is damaged ({error})") from error
+        raise MorphoscopeError(f"is damaged ({reason_of(error)})") from error
 
 
 def holds_fits_images(path: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.models.attention import attention
 from morphoscope.models.baseline import BaselineTrunk
 from morphoscope.models.efficientnet import STAGES, fused_efficientnet
@@ -240,6 +240,6 @@ def feature_shape(
             field = "size" if side == image_size else "train_size"
             raise UsageError(
                 f"augment.{field}: {model.name} does not accept {side} px "
-                f"({str(error).splitlines()[0].rstrip('.')}); "
+                f"({reason_of(error).rstrip('.')}); "
                 + ("set another size, such as 128 or 224" if field == "size" else "leave train_size out")
             ) from error

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.models.backbone import (
     backbone,
     check_other_sizes,
@@ -113,7 +113,7 @@ def trained_network(
         _check_names(network.state_dict(), tensors)
         network.load_state_dict(tensors)
     except (RuntimeError, OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = reason_of(error)
         raise MorphoscopeError(f"{weights} does not fit the recipe's network ({reason})") from error
     return network.eval()
 

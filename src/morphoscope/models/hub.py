@@ -21,7 +21,7 @@ from urllib.parse import urlparse
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.versioned import first_fault
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def hub_backbone(name: str) -> HubBackbone:
         raise MorphoscopeError(f"model.name={name}: its config.json is not that of a timm model") from error
     except Exception as error:  # timm raises whatever the hub's client raises
         raise MorphoscopeError(f"model.name={name}: {hub_reason(error)}") from error
+    if not isinstance(architecture, str) or not isinstance(model_args, dict) or not isinstance(config, dict):
+        raise MorphoscopeError(f"model.name={name}: its config.json is not that of a timm model")
     if not is_model(architecture):
         raise MorphoscopeError(f"model.name={name}: this timm has no model '{architecture}'")
     try:
@@ -194,7 +196,7 @@ def hub_reason(error: Exception) -> str:
         )
     if isinstance(error, errors.EntryNotFoundError):
         return "the hub's model lacks a file that was expected"
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return reason_of(error)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.models.hub import hub_weights, is_on_hub, offline_when_unreachable, portable_name
 from morphoscope.models.torchvision_weights import fetched, file_name, is_torchvisions, renamed
 from morphoscope.packaged import NETWORKS, run_folder
@@ -94,7 +94,7 @@ def read_weights(path: Path, name: str = "model") -> dict[str, torch.Tensor]:
             return load_file(path)
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         raise MorphoscopeError(f"{path}: cannot be read as weights ({reason})") from error
     for key in ("state_dict_ema", "state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
@@ -186,7 +186,7 @@ def _from_hub(backbone: nn.Module, name: str) -> str:
         with offline_when_unreachable():
             load_pretrained(source, num_classes=int(getattr(source, "num_classes", 0)))
     except Exception as error:  # timm raises whatever the hub's client raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         raise MorphoscopeError(
             f"the pretrained weights of '{name}' cannot be fetched ({reason}). {_WAYS_OUT}"
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.recipes.fields import (
     MIRRORED,
     Augment,
@@ -111,7 +111,7 @@ class Recipe(Part):
             reason = str(error).removeprefix(f"{path}")
             raise UsageError(f"{path}: cannot be read as a recipe ({reason.lstrip(': ')})") from error
         except yaml.YAMLError as error:
-            raise UsageError(f"{path}: is not valid YAML ({str(error).splitlines()[0]})") from error
+            raise UsageError(f"{path}: is not valid YAML ({reason_of(error)})") from error
         if not isinstance(values, dict):
             raise UsageError(f"{path}: a recipe is a YAML mapping such as 'optimiser: {{lr: 0.01}}'")
         return _validated(values, str(path))

@@ -76,6 +76,7 @@ def signed(number: dict[str, Any], scale: float, digits: int) -> str:
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows of text aligned in columns two spaces apart: the first to the left, the others to the right."""
+    rows = [[cell.replace("\n", "\\n") for cell in row] for row in rows]
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = []
     for row in rows:

@@ -19,10 +19,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from morphoscope import files
 from morphoscope.data.splits.file import Split, load_split
 from morphoscope.data.store import Store, open_store
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.hub import HubBackbone
 from morphoscope.packaged import DEFAULT, run_folder
@@ -148,6 +150,22 @@ class Run:
         """Test and validation results; empty before the first evaluation."""
         return self._json("metrics.json")
 
+    @contextlib.contextmanager
+    def reading_results(self) -> Iterator[None]:
+        """Within it, results that an evaluation cannot have written are a sentence about the file.
+
+        Raises:
+            MorphoscopeError: a number is missing, or something else stands in its place.
+        """
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
+            raise MorphoscopeError(
+                f"{self.path}: metrics.json or environment.json is damaged ({type(error).__name__}: "
+                f"{reason_of(error)}); make it again with 'morphoscope evaluate "
+                f"{self.path}'"
+            ) from error
+
     def environment(self) -> dict[str, Any]:
         """Versions, hardware, seed, git revision, duration."""
         return self._json("environment.json")
@@ -164,10 +182,12 @@ class Run:
                 f"{self.path} has no predictions yet; run 'morphoscope evaluate {self.path}'"
             )
         try:
-            return pq.read_table(path)
+            table = pq.read_table(path)
+            table.validate(full=True)  # texts that are not UTF-8, places that are not there
+            return table
         except (OSError, pa.ArrowException, ValueError) as error:
             raise MorphoscopeError(
-                f"{path} is damaged ({str(error).splitlines()[0][:200]}); make it again with 'morphoscope "
+                f"{path} is damaged ({reason_of(error)}); make it again with 'morphoscope "
                 f"evaluate {self.path}'"
             ) from error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from morphoscope.inference.calibration import Calibration, read_calibration
+from morphoscope.progress import printable
 from morphoscope.report.kinds import report_of
 from morphoscope.report.terminal import percent, plain
 from morphoscope.studies.registry import PAPERS, published
@@ -49,19 +50,30 @@ def model_card(run: Run, *, name: str, digest: str, details: CardDetails, half: 
         half: the weights were rounded to half precision after the evaluation.
     """
     metrics = run.metrics()
-    parts = [
-        _head(run, metrics, details),
-        f"# {run.name}",
-        _about(run, details),
-        _loading(name, run.scheme.outputs),
-        _data(run, metrics),
-        _results(run, metrics),
-        _calibration(run, metrics),
-        _use(run),
-        _papers(run),
-        _technical(run, digest, half),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    with run.reading_results():
+        head = _head(run, metrics, details)
+        parts = [
+            f"# {run.name}",
+            _about(run, details),
+            _loading(name, run.scheme.outputs),
+            _data(run, metrics),
+            _results(run, metrics),
+            _calibration(run, metrics),
+            _use(run),
+            _papers(run),
+            _technical(run, digest, half),
+        ]
+    body = without_markup("\n\n".join(part for part in parts if part))
+    return f"{printable(head)}\n\n{body}\n"
+
+
+def without_markup(text: str) -> str:
+    r"""Markdown in which names make no HTML, no links and no pictures: the card itself has none of these.
+
+    >>> print(without_markup("a <img src=x> and ![b](c)"))
+    a &lt;img src=x> and !\[b](c)
+    """
+    return printable(text).replace("<", "&lt;").replace("[", "\\[")
 
 
 def _head(run: Run, metrics: dict[str, Any], details: CardDetails) -> str:

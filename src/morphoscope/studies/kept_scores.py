@@ -26,8 +26,8 @@ def kept(
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
         if found["of"] == wanted:
-            return dict(found["scores"])
-    except (OSError, ValueError, KeyError, TypeError):
+            return {name: float(value) for name, value in found["scores"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # none, or not readable: measured
     scores = measure()
     write_json(place, {"of": wanted, "scores": scores})

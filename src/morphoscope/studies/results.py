@@ -39,9 +39,13 @@ class Measured:
         """The numbers of this training by name; those that were not measured are left out."""
         if self.run is None:
             return {}
-        metrics, history = self.run.metrics(), self.run.history()
+        with self.run.reading_results():
+            return self._of_run(self.run)
+
+    def _of_run(self, run: Run) -> dict[str, float]:
+        metrics, history = run.metrics(), run.history()
         test = metrics.get("test") or {}
-        found: dict[str, float] = {"parameters": float(self.run.header.parameters)}
+        found: dict[str, float] = {"parameters": float(run.header.parameters)}
         for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "rmse", *_WEIGHTED):
             if isinstance(test.get(name), Mapping):
                 found[name] = float(test[name]["value"])
@@ -49,8 +53,8 @@ class Measured:
             found["test_loss"] = float(test["log_loss"]["value"])
         if len(history["epoch"]):
             best = int(np.argmin(np.abs(history["epoch"] - (metrics.get("best_epoch") or np.inf))))
-            found[f"train_{self.run.scheme.metric}"] = float(history["train_metric"][best])
-            found[f"validation_{self.run.scheme.metric}"] = float(history["validation_metric"][best])
+            found[f"train_{run.scheme.metric}"] = float(history["train_metric"][best])
+            found[f"validation_{run.scheme.metric}"] = float(history["validation_metric"][best])
             for name in ("train_loss", "validation_loss"):
                 found[name] = float(history[name][best])
             found["epochs"] = float(len(history["epoch"]))
@@ -58,7 +62,7 @@ class Measured:
             found["seconds_per_epoch"] = float(np.median(history["seconds"]))
             seen = sum(((metrics.get("counts") or {}).get("train") or {}).values())
             if seen and found["seconds_per_epoch"] > 0:
-                limit = self.run.recipe.data.limit or seen
+                limit = run.recipe.data.limit or seen
                 found["images_per_second"] = min(seen, limit) / found["seconds_per_epoch"]
         for row in test.get("per_class") or []:
             scores = {name: row.get(name) for name in ("precision", "recall", "f1", "support")}
@@ -67,7 +71,7 @@ class Measured:
                 for name, score in scores.items()
                 if score is not None
             }
-        environment = self.run.environment()
+        environment = run.environment()
         for name in ("peak_memory", "peak_gpu_memory"):
             if environment.get(f"{name}_gib"):
                 found[name] = float(environment[f"{name}_gib"])

@@ -33,6 +33,7 @@ from morphoscope.studies.map_scores import map_scores
 from morphoscope.studies.results import Measured, Results, Row
 from morphoscope.studies.study import Options, Study, for_store, resolved_rows
 from morphoscope.studies.view_scores import view_scores
+from morphoscope.versioned import load_yaml, read_document
 
 
 def run_study(study: Study, store: Store, out: Path, options: Options, *, progress: bool = True) -> Results:
@@ -107,7 +108,7 @@ def _begin(study: Study, store: Store, out: Path, options: Options) -> None:
         yaml.safe_dump({**told, "literal": list(options.literal), "settings": list(options.settings)})
     )
     if place.is_file():
-        begun = yaml.safe_load(place.read_text(encoding="utf-8"))
+        begun = _begun(place)
         differing = [name for name in told if begun.get(name) != told[name]]
         if differing:
             words = ", ".join(f"{name}: {begun.get(name)} against {told[name]}" for name in differing)
@@ -121,6 +122,21 @@ def _begin(study: Study, store: Store, out: Path, options: Options) -> None:
         out.mkdir(parents=True, exist_ok=True)
         with files.atomic_file(place) as partial:
             partial.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+
+
+def _begun(place: Path) -> dict[str, Any]:
+    """What an interrupted study was begun with.
+
+    Raises:
+        MorphoscopeError: the file is damaged.
+    """
+    try:
+        begun = load_yaml(read_document(place))
+    except yaml.YAMLError as error:
+        begun = error
+    if not isinstance(begun, dict):
+        raise MorphoscopeError(f"{place} is damaged; restore it, or use another folder")
+    return begun
 
 
 def _twins(rows: dict[str, Recipe]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from morphoscope import files
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, reason_of
 
 NEEDED = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states", "state_dict"}
 
@@ -59,9 +59,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         except MorphoscopeError:
             raise
         except Exception as error:  # torch raises whatever zip, pickle and its own reader raise
-            raise _damaged(
-                path, (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            ) from error
+            raise _damaged(path, reason_of(error)) from error
         if not isinstance(checkpoint, dict) or not checkpoint.keys() >= NEEDED:
             raise _damaged(path, "it is not the checkpoint of a training")
         return checkpoint

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import pyarrow as pa
 import torch
 
 from morphoscope import files
 from morphoscope.data.splits.file import Split
-from morphoscope.data.store import Store
+from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
 from morphoscope.files import write_json
 from morphoscope.models.hub import HubBackbone
@@ -27,7 +30,7 @@ from morphoscope.training.environment import environment, peak_gpu_memory_gib, p
 from morphoscope.training.task import GalaxyTask
 
 RESUME = "resume"
-LOCK = "lock"
+LOCK, GALAXIES = "lock", "galaxies.json"  # in there
 BEGUN = ("recipe.yaml", "split.json")  # what is written before the header
 
 State = Literal["new", "begun", "finished"]
@@ -100,14 +103,16 @@ def _nothing_trained(out: Path) -> bool:
         name for name in names if name.startswith(tuple(f".{begun}." for begun in (*BEGUN, "run.yaml")))
     }
     inside = {entry.name for entry in (out / RESUME).iterdir()} if (out / RESUME).is_dir() else {""}
-    return inside <= {LOCK} and names - partial <= {RESUME, *BEGUN}
+    inside -= {name for name in inside if name.startswith(f".{GALAXIES}.partial-")}
+    return inside <= {LOCK, GALAXIES} and names - partial <= {RESUME, *BEGUN}
 
 
 def _forget(out: Path) -> None:
     """Remove the files of a training that did not get as far as its header."""
     for name in BEGUN:
         (out / name).unlink(missing_ok=True)
-    for name in (*BEGUN, "run.yaml"):
+    (out / RESUME / GALAXIES).unlink(missing_ok=True)
+    for name in (*BEGUN, "run.yaml", f"{RESUME}/{GALAXIES}"):
         files.remove_stale_partials(out / name)
 
 
@@ -184,6 +189,39 @@ def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
             f"{out} was started with the labels '{header.scheme.name}' and {store.path} has others "
             f"('{store.need_scheme().name}'); resume with the same store, or choose another folder"
         )
+    _check_galaxies(out, store)
+
+
+def _galaxies(store: Store) -> dict[str, Any]:
+    """A fingerprint of a store's names, labels and pixel hashes, and which file has the pixels."""
+    digest = hashlib.sha256()
+    for name in ("id", "pixel_hash", *store.need_scheme().columns):
+        for value in store.table.column(name).cast(pa.string()).to_pylist():
+            digest.update(f"{value}\n".encode())
+    facts = (store.path / "images.npy").stat()
+    return {"sha256": digest.hexdigest(), "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+
+
+def _check_galaxies(out: Path, store: Store) -> None:
+    """Refuse galaxies whose labels or pixels are not those that the training began with.
+
+    Raises:
+        UsageError: they differ.
+        MorphoscopeError: the file with the pixels was written since, and they are not what the store says.
+    """
+    try:
+        before = json.loads((out / RESUME / GALAXIES).read_text(encoding="utf-8"))
+        known = {name: before[name] for name in ("sha256", "size", "mtime_ns")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # an older program's, or damaged
+        return
+    now = _galaxies(store)
+    if known["sha256"] != now["sha256"]:
+        raise UsageError(
+            f"{out}: the labels or pixels of {store.path} have changed since this training was interrupted; "
+            "restore them, or train into another folder"
+        )
+    if known != now:
+        open_store(store.path, verify=True)
 
 
 def begin(
@@ -210,6 +248,8 @@ def begin(
     )
     if not (out / "split.json").is_file():
         split.save(out / "split.json")
+    (out / RESUME).mkdir(exist_ok=True)
+    write_json(out / RESUME / GALAXIES, _galaxies(store))
     with files.atomic_file(out / "recipe.yaml") as partial:
         partial.write_text(recipe.to_yaml(), encoding="utf-8")
     write_header(out, header)

@@ -23,7 +23,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from morphoscope.catalogue.columns import catalogue_schema, catalogue_table
 from morphoscope.catalogue.formats import parquet_csv as formats
 from morphoscope.catalogue.formats.fits_table import _Sum
-from morphoscope.catalogue.formats.parquet_csv import MARK, guarded
+from morphoscope.catalogue.formats.parquet_csv import MARK
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import (
     FORMATS,
@@ -36,6 +36,7 @@ from morphoscope.catalogue.formats.write import (
 )
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.stream import Item
+from morphoscope.images.table_csv import guarded
 from morphoscope.labels.scheme import Classes, Column
 from morphoscope.metrics.conformal import Sets
 

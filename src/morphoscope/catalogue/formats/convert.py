@@ -18,7 +18,7 @@ from morphoscope.catalogue.formats.write import (
     target_of,
     write_tables,
 )
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.table_parquet import ParquetTable, schema_of
 from morphoscope.progress import Bar
 
@@ -161,4 +161,4 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError
-        raise MorphoscopeError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise MorphoscopeError(f"{path} cannot be read: {reason_of(error)}") from error

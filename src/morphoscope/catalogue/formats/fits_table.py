@@ -28,6 +28,7 @@ from morphoscope.catalogue.formats.table_schema import (
 )
 from morphoscope.catalogue.formats.votable import provenance_of_votable
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.fits_headers import check_headers
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
@@ -286,9 +287,12 @@ def fits_provenance(catalogue: Path) -> dict[str, str]:
     """The provenance in a FITS catalogue, also in one that TOPCAT or STILTS saved again."""
     from astropy.io import fits
 
-    header = fits.getheader(catalogue, 1)
-    names = json.loads(header.get(PROVENANCE_NAMES, "{}"))
-    if names or not fits.getheader(catalogue, 0).get("VOTMETA"):
+    check_headers(catalogue)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers that bend the standard
+        header, primary = fits.getheader(catalogue, 1), fits.getheader(catalogue, 0)
+        names = json.loads(header.get(PROVENANCE_NAMES, "{}"))
+    if names or not primary.get("VOTMETA"):
         return {name: unescaped(str(header[keyword])) for keyword, name in names.items()}
     # "FITS-plus": a VOTable without rows stands in the primary array.
     content = np.asarray(fits.getdata(catalogue, 0), np.uint8).tobytes()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +19,9 @@ from pyarrow import csv as arrow_csv
 
 from morphoscope.catalogue.formats.table_schema import Extent, described, ecsv_header, shape_of
 from morphoscope.errors import UsageError
+from morphoscope.images.table_csv import FORMULA, guarded
 from morphoscope.progress import note
+from morphoscope.versioned import has_many_aliases
 
 METADATA_PREFIX = "morphoscope."
 ROW_GROUP = 65536  # maximum rows of a Parquet row group: each adds to the footer
@@ -133,7 +134,7 @@ class CsvCatalogue:
         self._file.write_table(pa.table(columns, schema=self._schema))
 
     def _guard(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        risky = pc.call_function("match_substring_regex", [column], pc.MatchSubstringOptions(_FORMULA))
+        risky = pc.call_function("match_substring_regex", [column], pc.MatchSubstringOptions(FORMULA))
         if not pc.call_function("any", [risky]).as_py():
             return column
         texts = [text if text is None else guarded(text) for text in column.to_pylist()]
@@ -152,22 +153,6 @@ class CsvCatalogue:
     def abandon(self) -> None:
         """Close the file, which will be deleted."""
         self._file.close()
-
-
-_FORMULA = r"^[=+\-@\t\r]"
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
-def guarded(text: str) -> str:
-    """A cell of a CSV that no spreadsheet runs as a formula.
-
-    Strings that begin with ``= + - @``, a tab or a carriage return get an apostrophe in front, as OWASP
-    advises against CSV injection; numbers such as -7 do not.
-
-    >>> [guarded(text) for text in ("=1+1", "-7", "-J12", "J12")]
-    ["'=1+1", '-7', "'-J12", 'J12']
-    """
-    return f"'{text}" if re.match(_FORMULA, text) and not _NUMBER.fullmatch(text) else text
 
 
 def check_ecsv(schema: pa.Schema, name: str) -> None:
@@ -262,6 +247,8 @@ def ecsv_provenance(catalogue: Path) -> dict[str, str]:
             if not line.startswith("#"):
                 break
             lines.append(line.removeprefix("# ").rstrip("\n"))
+    if has_many_aliases("\n".join(lines[1:])):
+        raise ValueError("its header has too many aliases")
     return dict(meta.get_header_from_yaml(lines[1:])["meta"])
 
 

@@ -34,11 +34,11 @@ from morphoscope.catalogue.formats.parquet_csv import (
     check_ecsv,
     described_by,
     ecsv_provenance,
-    guarded,
 )
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.votable import VotableCatalogue, votable_provenance
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
+from morphoscope.images.table_csv import guarded
 
 UNREADABLE_COLUMNS = ("id", "source", "reason")
 
@@ -295,7 +295,8 @@ def read_provenance(catalogue: Path | str) -> dict[str, str]:
     try:
         return read(path)
     except Exception as error:  # pyarrow's and astropy's readers raise whatever their parsers do
-        raise MorphoscopeError(f"{catalogue} is damaged or no catalogue: {error}") from error
+        reason = reason_of(error)
+        raise MorphoscopeError(f"{catalogue} is damaged or no catalogue: {reason}") from error
 
 
 def parquet_provenance(catalogue: Path) -> dict[str, str]:

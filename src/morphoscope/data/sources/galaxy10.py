@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from morphoscope.data.ingest import refuse_out, sha256_with_progress, write_store
 from morphoscope.data.store import Store, StoreMeta
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.extras import need
 from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Classes
@@ -149,7 +149,9 @@ def _opened(path: Path) -> h5py.File:
                 f"{path}: the file is truncated: it has {int(cut[1]):,} of {int(cut[2]):,} bytes; "
                 "download it again"
             ) from error
-        raise MorphoscopeError(f"{path}: cannot be opened as HDF5; {_EXPECTED} ({error})") from error
+        raise MorphoscopeError(
+            f"{path}: cannot be opened as HDF5; {_EXPECTED} ({reason_of(error)})"
+        ) from error
 
 
 def _dataset(file: h5py.File, key: str, path: Path) -> Any:

@@ -106,7 +106,7 @@ def load_split(path: Path | str, store: Store) -> Split:
                 "use the original file, or make the split again"
             )
         split = _from_content(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise MorphoscopeError(f"{path} is damaged: it is not a complete split file") from error
     if split.count != len(store) or split.fingerprint != fingerprint(store):
         raise UsageError(
@@ -121,7 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: the split file cannot be read ({error.strerror})") from error
-    except ValueError as error:  # not UTF-8 or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8 or not JSON
         raise MorphoscopeError(f"{path} is damaged: a split file (JSON) was expected") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise UsageError(f"{path} is not a split file: 'kind': '{KIND}' was expected in it")

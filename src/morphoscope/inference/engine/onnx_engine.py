@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.extras import need
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.preparation import INPUT
@@ -41,18 +41,22 @@ class OnnxEngine(Engine):
         # Threads that wait in a loop for the next operator take the cores from decoding and from other jobs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
+            # Its fallback would try the same again, and print.
             self._session = onnxruntime.InferenceSession(
-                graph.read_bytes(), options, providers=["CPUExecutionProvider"]
+                graph.read_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # onnxruntime has an exception class per kind of error
-            raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({_reason(error)})") from error
+            reason = reason_of(error)
+            raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({reason})") from error
         self._version = onnxruntime.__version__
-        outputs = {each.name: each.shape for each in self._session.get_outputs()}
-        if not {"probabilities", "features"} <= outputs.keys():
+        self._graph = graph
+        shapes = {each.name: each.shape for each in self._session.get_outputs()}
+        width = (shapes.get("features") or [None])[-1]
+        if "probabilities" not in shapes or not isinstance(width, int) or len(shapes["features"]) != 2:
             raise MorphoscopeError(
-                f"{graph} cannot be read as an ONNX file (its outputs are {list(outputs)})"
+                f"{graph} is not the graph of a run: the outputs 'probabilities' and 'features' were expected"
             )
-        self.feature_count = outputs["features"][1]
+        self.feature_count = width
 
     @property
     def precision_description(self) -> str:
@@ -71,10 +75,7 @@ class OnnxEngine(Engine):
             predictions_NK, features_ND = self._session.run(
                 ["probabilities", "features"], {INPUT: images_NCSS}
             )
-        except Exception as error:
-            raise MorphoscopeError(f"ONNX Runtime cannot compute this network ({_reason(error)})") from error
+        except Exception as error:  # as above
+            reason = reason_of(error)
+            raise MorphoscopeError(f"{self._graph} cannot be run ({reason})") from error
         return np.asarray(predictions_NK)[None], np.asarray(features_ND)
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

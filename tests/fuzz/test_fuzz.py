@@ -1,0 +1,19 @@
+"""A minute of damaged files for every reader; ``make fuzz`` gives them more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_damaged_files_end_in_an_answer_or_one_sentence():
+    script = Path(__file__).with_name("campaign.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "--minutes", "1", "--seed", "0"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
