@@ -46,7 +46,7 @@ from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import in_order
-from morphoscope.inference.preprocess import preprocess
+from morphoscope.inference.preprocess import load_and_preprocess
 from morphoscope.progress import note, track
 
 SIZE, CROP, FITS_SIDE = 128, 300, 256
@@ -153,7 +153,8 @@ def rates(
         prepare = partial(preprocess_item, facts=predictor.run.header.store, crop=None)
         stretch = stretch_like(predictor.run.header.store.stretch)
         some = [
-            preprocess(read_image(path), predictor.run.header.store) for path in files_of(folder, asked.batch)
+            load_and_preprocess(partial(read_image, path), predictor.run.header.store)[0]
+            for path in files_of(folder, asked.batch)
         ]
 
         def decode(prepare: Any = prepare, folder: Path = folder, stretch: str = stretch) -> None:
@@ -176,7 +177,7 @@ def rates(
             {"decode": decode, "network": network, "predict": pipeline},
             asked.count,
             asked.turns,
-            shared=predictor.device.type == "cpu",
+            shared=predictor.precision_description.endswith("cpu"),
         )
         report[kind]["number_format"] = predictor.precision_description
     return report
@@ -220,11 +221,12 @@ def bf16(run: Path, folder: Path) -> dict[str, float]:
 
     from morphoscope import api
 
-    predictor = api.load(run, calibrated=False).predictor
-    images = [preprocess(read_image(path), predictor.run.header.store) for path in files_of(folder, 256)]
+    predictor = api.load(run, calibrated=False, engine="torch").predictor
+    network, store = predictor.torch_engine(), predictor.run.header.store
+    images = [load_and_preprocess(partial(read_image, path), store)[0] for path in files_of(folder, 256)]
     answers = {}
     for name, kind in (("fp32", None), ("bf16", torch.bfloat16)):
-        predictor.precision = kind
+        network.precision = kind
         answers[name] = predictor.probabilities(images).astype(np.float64)
     difference = np.abs(answers["bf16"] - answers["fp32"])
     changed = answers["bf16"].argmax(axis=1) != answers["fp32"].argmax(axis=1)

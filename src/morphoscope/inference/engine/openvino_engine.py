@@ -6,6 +6,7 @@ Shape letters: N images, S × S pixels, C channels, K outputs, D features.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,9 +36,9 @@ class OpenvinoEngine(Engine):
         need(("openvino",), "openvino", "the engine openvino")
         try:
             import openvino  # type: ignore[import-not-found]
-            from openvino import properties  # type: ignore[import-not-found]
-            from openvino.properties import hint  # type: ignore[import-not-found]
 
+            properties: Any = openvino.properties
+            hint = properties.hint
             options = {
                 hint.performance_mode: hint.PerformanceMode.LATENCY,
                 # fp32, also where the processor has bf16: the graph was compared with the network in fp32
