@@ -15,17 +15,12 @@ import pytest
 from PIL import Image
 
 from morphoscope.extras import EXTRA_OF
-from morphoscope.inference.engine.graph import GRAPH
 from morphoscope.labels.galaxy10 import GALAXY10
-from morphoscope.packaged import DEFAULT, NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST = 700e6  # bytes of the files of an environment without extras, as uv installs it
 NOT_IN_THE_BASE = sorted({*EXTRA_OF, "pandas", "torchvision"} - {"onnxruntime"})
 UNREACHABLE = ("Failed to fetch", "Failed to download", "network was disabled")  # as uv says it
-pytestmark = pytest.mark.skipif(
-    not (NETWORKS / DEFAULT / GRAPH).is_file(), reason="the packaged network's graph is not there yet"
-)
 
 WITHOUT = """
 import json, sys

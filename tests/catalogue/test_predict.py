@@ -73,7 +73,7 @@ def test_votes_to_csv(folder: Path, tmp_path: Path, make_predictor) -> None:
     predict_catalogue(make_predictor(VOTES), CatalogueRequest(folder, out))
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["id", "source", "ra", "dec", "Class1.1", "Class1.2"]
+    assert list(rows[0]) == ["id", "source", "ra", "dec", "Class1.1", "Class1.2", "quality"]
     assert [row["id"] for row in rows] == ["7", "0", "2", "4", "1", "3", "5"]
     assert float(rows[2]["Class1.1"]) == pytest.approx(245 / 255)
     assert float(rows[2]["Class1.1"]) + float(rows[2]["Class1.2"]) == pytest.approx(1)

@@ -222,7 +222,7 @@ def test_the_coordinates_of_galaxy10_repeat_as_known(cli: Callable[..., Answer],
         (("train", "small/five-clas"), 2, "did you mean 'small/five-class'"),
         (("train", "small/simulated", "--set", "optimizer.lr=1"), 2, "did you mean 'optimiser.lr'"),
         (("train", "small/simulated", "--set", "optimiser.lr=fast"), 2, "optimiser.lr"),
-        (("train", "small/simulated", "--weights", "w", "--from-scratch"), 2, "contradict"),
+        (("train", "small/simulated", "--weights", "w", "--from-scratch"), 2, "exclude each other"),
     ],
 )
 def test_a_typo_in_a_training_is_one_sentence(

@@ -87,7 +87,9 @@ def test_neighbours_have_one_density_in_the_sky(survey: Survey, brightest: float
 
 def test_bright_stars_have_wings_and_keep_their_flux(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(observation, "STAR_MAGNITUDES", (16.0, 16.001))
-    monkeypatch.setattr(observation, "_places", lambda magnitudes, frame, rng: np.zeros((len(magnitudes), 2)))
+    monkeypatch.setattr(
+        observation, "_positions", lambda magnitudes, frame, rng: np.zeros((len(magnitudes), 2))
+    )
     cube = np.zeros((3, FRAME.side, FRAME.side), np.float32)
     observation._add_stars(cube, FRAME, 1, np.random.default_rng(1))
     wide = np.hypot(FRAME.x_PP, FRAME.y_PP) > 2

@@ -45,7 +45,7 @@ ELEMENTS = (
     Element("DINOv2", "15 epochs, and 30", _STUDY + "dinov2_base", "DINOv2 Base"),
     Element("loss", "squared error on sigmoids", "labels/vote_fractions.py: VoteFractions"),
     Element("optimiser", "Adam, 1e-4, batch 105", _STUDY + "_base"),
-    Element("schedule", "cosine", "training/schedules.py: schedule", "Learning rate over time"),
+    Element("schedule", "cosine", "training/optimisation.py: schedule", "Learning rate over time"),
     Element("tested weights", "of the last epoch", _STUDY + "_base", "Weights that are tested"),
     Element("run time", "of an epoch and in all", "studies/common.py: add_training"),
     Element("precision", "single", "models/precision.py: training_type", "Precision"),

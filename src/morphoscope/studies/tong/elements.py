@@ -22,7 +22,9 @@ ELEMENTS = (
     Element("Fig 7", "two confusion matrices, gains of each class", _STUDY + "_add_gains"),
     Element("equations 1, 2", "channel and spatial attention", "models/attention.py: attention"),
     Element(
-        "equations 3 to 6", "accuracy, precision, recall, F1", "studies/published.py: scores_of_confusion"
+        "equations 3 to 6",
+        "accuracy, precision, recall, F1",
+        "metrics/classification.py: classification_metrics",
     ),
     Element("data", "the Galaxy Challenge", "data/sources/galaxy_zoo.py: ingest_galaxy_zoo", "Galaxies"),
     Element("classes", "by thresholds on votes", "labels/five_class.py: FIVE_CLASS_RULES", "Thresholds"),
