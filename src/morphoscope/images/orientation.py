@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.images.fits_bands import card, without_warnings
+from morphoscope.images.fits_plain import PlainHeader
 from morphoscope.images.wcs import celestial_of, rows_from_top
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ class Placed:
 
 def placed(header: Header, shape: tuple[int, int]) -> Placed:
     """Where an image of (H, W) pixels lies, by the WCS in its header; without a WCS, by ROWORDER."""
+    if isinstance(header, PlainHeader):
+        return _placed(header, shape)
+    with without_warnings():  # astropy verifies a card when its text is first asked for
+        return _placed(header, shape)
+
+
+def _placed(header: Header, shape: tuple[int, int]) -> Placed:
     if not any(name.startswith("CTYPE1") for name in header):
         return Placed(Way(top_first=rows_from_top(header)))
     x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
