@@ -30,6 +30,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.images.bands import parse_bands
 from morphoscope.images.decode import read_image
 from morphoscope.images.mosaic import open_mosaics
+from morphoscope.images.tables import columns_of, iterate_table
 
 
 def _module_beside(name: str) -> Any:
@@ -225,7 +226,13 @@ def test_mosaics(folder: Path, row: dict[str, Any]):
 
 @pytest.mark.parametrize("row", rows("tables"))
 def test_tables_of_sources(folder: Path, row: dict[str, Any], capsys: pytest.CaptureFixture[str]):
-    ids, ra, dec = sources_of(file_of(folder, row))
+    columns = columns_of_sources(file_of(folder, row))
+    units = columns_of(columns.files[0]).units
+    assert {name: units.get(name, "") for name in columns.sky.names} == row["position"]
+    nulls = row.get("nulls", {})
+    pieces = [piece for file in columns.files for piece in iterate_table(file, list(nulls))] if nulls else []
+    assert {name: sum(piece[name].null_count for piece in pieces) for name in nulls} == nulls
+    ids, ra, dec = sources_in(columns)
     assert len(ids) == row["rows"]
     if "ids" in row:
         assert [ids[0], ids[-1]] == row["ids"]
@@ -239,8 +246,12 @@ def test_tables_of_sources(folder: Path, row: dict[str, Any], capsys: pytest.Cap
         assert (ra[number], dec[number]) == pytest.approx((expected_ra, expected_dec), abs=5e-6)
 
 
-def sources_of(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    pieces = list(SourceColumns.of(SourceTable(path, 10.0)).rows())
+def columns_of_sources(path: Path) -> SourceColumns:
+    return SourceColumns.of(SourceTable(path, 10.0))
+
+
+def sources_in(columns: SourceColumns) -> tuple[list[str], np.ndarray, np.ndarray]:
+    pieces = list(columns.rows())
     return (
         [name for piece in pieces for name in piece.ids],
         np.concatenate([piece.ra for piece in pieces]),
@@ -272,7 +283,7 @@ def test_hats(folder: Path, tmp_path: Path, row: dict[str, Any]):
 WAYS = {
     "image": read_image,
     "mosaic": open_mosaics,
-    "table": sources_of,
+    "table": columns_of_sources,
     "input": open_input,
     "galaxy10": lambda path: ingest_galaxy10(path, path.parent / "store"),
 }
