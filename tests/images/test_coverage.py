@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -39,6 +40,32 @@ def test_integers_have_fill_values_too():
     assert uncovered(image).sum() >= 800
     assert uncovered(image)[:, :8].all()
     assert not uncovered(image)[:, 8:].any()
+
+
+@pytest.mark.parametrize(("sky", "above"), [(0, 0.4), (0, -1.3), (33, 0), (33, 0.4), (1000, 0), (1000, -1.3)])
+def test_a_constant_amid_the_noise_is_no_data(sky: float, above: float):
+    for part in (np.s_[:, 99:], np.s_[:, 95:], np.s_[:20], np.s_[30:60, 60:90]):
+        image, expected = galaxy() + np.float32(sky), np.zeros((100, 100), bool)
+        image[part], expected[part] = sky + above, True
+        np.testing.assert_array_equal(uncovered(image), expected)
+
+
+def test_a_constant_is_rare_elsewhere_in_counts_too():
+    counts = np.rint(1000 + 15 * galaxy()).astype(np.int16)
+    assert not uncovered(counts).any()
+    counts[10:30, 40:80] = 1000
+    assert uncovered(counts)[10:30, 40:80].all()
+    assert uncovered(counts).sum() < 810
+
+
+def test_plateaus_of_stars_skies_and_pictures_are_data():
+    y, x = np.mgrid[:100, :100]
+    smooth = (100 + 50 * np.exp(-np.hypot(x - 50, y - 50) / 3)).astype(np.float32)
+    blocks = np.kron(RNG.normal(0, 1, (4, 4)), np.ones((30, 30)))
+    picture = np.clip(np.rint(33 + galaxy()), 0, 255).astype(np.float32)
+    picture[cv2.blur(picture, (9, 9)) < 34] = 33  # as JPEG leaves a sky
+    for image in (np.minimum(galaxy(), 4), smooth, np.rint(smooth), blocks, picture):
+        assert not uncovered(image).any()
 
 
 @pytest.mark.parametrize("rate", [0.4, 1.0, 3.0])

@@ -157,7 +157,7 @@ def test_pixels_without_data_are_painted_as_sky_and_change_nothing_else(stretch:
 
 
 @pytest.mark.parametrize("columns", [5, 10, 20])
-@pytest.mark.parametrize("filler", [0.0, np.nan, -32768.0, 1e30, "BLANK"])
+@pytest.mark.parametrize("filler", [0.0, 0.4, np.nan, -32768.0, 1e30, "BLANK"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_covered_part_does_not_depend_on_the_rest(columns: int, filler: float | str, packed: bool):
     y, x = np.mgrid[:100, :100]

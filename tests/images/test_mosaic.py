@@ -272,3 +272,15 @@ def test_bands_in_files_extensions_and_planes(tmp_path: Path):
     fits.HDUList([fits.PrimaryHDU()]).writeto(tmp_path / "empty.fits")
     with pytest.raises(MorphoscopeError, match="holds no image"):
         open_mosaics(tmp_path / "empty.fits")
+
+
+def test_a_part_that_holds_one_constant_only_has_no_data(tmp_path: Path):
+    pixels = np.random.default_rng(3).normal(33, 1, (300, 300)).astype(np.float32)
+    pixels[100:200, 100:200] = 33.5
+    fits.writeto(tmp_path / "m.fits", pixels)
+    (mosaic,) = open_mosaics(tmp_path / "m.fits")
+    assert np.isnan(mosaic.box(slice(130, 160), slice(130, 160))).all()
+    assert np.isfinite(mosaic.box(slice(0, 90), slice(0, 90))).all()
+    fits.writeto(tmp_path / "f.fits", np.full((300, 300), 7, np.float32))
+    (flat,) = open_mosaics(tmp_path / "f.fits")
+    assert np.isfinite(flat.box(slice(130, 160), slice(130, 160))).all()

@@ -1,7 +1,8 @@
 """Which pixels of an image no exposure covers.
 
-Surveys mark them in many ways: NaN, a fill value such as −32768 or 1e30, or exact zeros (SDSS frames, Legacy
-Surveys and SWarp coadds, drizzled HST images). Left in, they change the level and noise of the sky.
+Surveys mark them in many ways: NaN, a fill value such as −32768 or 1e30, exact zeros (SDSS frames, Legacy
+Surveys and SWarp coadds, drizzled HST images), or one constant such as the level of the sky. Left in, they
+change the level and noise of the sky.
 
 Shape letters: H × W pixels.
 """
@@ -20,6 +21,9 @@ _CHANCE = 1e-3  # expected number of squares that measured zeros fill by chance
 _HUGE, _FAR = 1e20, 1e3  # no survey's unit gives such fluxes, that much above all others
 _LARGE, _TOWERING = 9999.0, 10.0  # least positive fill value, and its ratio to all other values
 _FEWEST, _GAP = 9, 20.0  # a fill value occurs this often, this many noises below every other value
+_FLATS, _BAND = 4, 5.0  # at most so many constants, within so many noises of the sky, are no measured values,
+_RARE, _TAIL = 0.1, 0.002  # if no larger share of the others equals them, and so many are below and above
+_GRAIN = 0.2  # share of equal neighbours from which an image is no noise of its own but made of plateaus
 _NEAR = 3.0  # noises above zero within which the pixels beside a patch of zeros show that it is the sky
 
 
@@ -31,11 +35,23 @@ class FillValues:
         lowest: such as −32768; None if there is none.
         highest: such as 99999; None if there is none.
         huge: whether all from 1e20 on do.
+        grainy: whether noise tells neighbouring pixels apart: a part with one value only holds no data.
     """
 
     lowest: float | None = None
     huge: bool = False
     highest: float | None = None
+    grainy: bool = False
+
+
+def is_grainy(plane_HW: np.ndarray) -> bool:
+    """Whether neighbouring pixels in a row hardly ever agree, apart from long runs of one value."""
+    same = plane_HW[:, 1:] == plane_HW[:, :-1]
+    known = np.isfinite(plane_HW[:, 1:]) & np.isfinite(plane_HW[:, :-1])
+    kernel = np.ones((1, _WINDOW - 1), np.uint8)
+    runs = np.asarray(cv2.morphologyEx(same.astype(np.uint8), cv2.MORPH_OPEN, kernel)) > 0
+    count = np.count_nonzero(known & ~runs)
+    return bool(count > 0 and np.count_nonzero(same & ~runs) <= _GRAIN * count)
 
 
 def fill_values(sample: np.ndarray) -> FillValues:
@@ -65,7 +81,8 @@ def uncovered(plane_HW: np.ndarray, fill: FillValues | None = None) -> np.ndarra
     measured values, as in photon counts or an image clipped at zero; then only squares of 9 × 9 zeros (at the
     border: parts of squares) that chance does not make count. Patches of zeros into which a picture without
     negative values fades, as in simulations without noise or where all but a galaxy was set to zero, are
-    data.
+    data. Squares of 9 × 9 pixels of another constant count too where it lies amid the noise of the sky and is
+    rare elsewhere: not the plateaus of saturated stars, of posterised images, or of skies without noise.
 
     Args:
         plane_HW: one band as measured.
@@ -91,7 +108,56 @@ def uncovered(plane_HW: np.ndarray, fill: FillValues | None = None) -> np.ndarra
         empty_HW = _empty_patches(zero_HW, absent_HW)
         if lowest < 0 or not _fades_into(plane_HW, empty_HW, zero_HW & ~absent_HW):
             absent_HW |= empty_HW
+    absent_HW |= _flat_patches(plane_HW, absent_HW, whole=fill is not None and fill.grainy)
     return absent_HW
+
+
+def _flat_patches(plane_HW: np.ndarray, absent_HW: np.ndarray, *, whole: bool) -> np.ndarray:
+    """Patches of a constant that is not zero; ``whole``: also where there is nothing else."""
+    nothing_HW = np.zeros_like(absent_HW)
+    values = _repeated(plane_HW)
+    if not 0 < len(values) <= _FLATS:
+        return nothing_HW
+    flat_HW = nothing_HW.copy()
+    for value in values:
+        equal_HW = (plane_HW == value) & ~absent_HW
+        patch_HW = equal_HW & _solid(equal_HW | absent_HW, 1)
+        count = np.count_nonzero(patch_HW)
+        if count >= PATCH and np.count_nonzero(equal_HW) - count <= _RARE * (equal_HW.size - count):
+            flat_HW |= patch_HW
+    known_HW = ~absent_HW & ~flat_HW
+    if not known_HW.any():
+        return flat_HW if whole else nothing_HW
+    if not flat_HW.any() or not is_grainy(np.where(known_HW, plane_HW, np.nan)):
+        return nothing_HW
+    light = plane_HW[known_HW]
+    light = light[:: max(1, light.size // 20_000)].astype(np.float64)
+    level = np.median(light)
+    noise = 1.4826 * np.median(level - light[light <= level])
+    for value in values:
+        beyond = min(np.mean(light < value), np.mean(light > value))
+        if beyond < _TAIL or abs(value - level) > _BAND * noise:
+            flat_HW &= plane_HW != value
+    return flat_HW
+
+
+def _repeated(plane_HW: np.ndarray) -> np.ndarray:
+    """The values but zero that fill nine pixels of a row in a row, where every square has such a row.
+
+    Along the border a column counts as well.
+    """
+    found = []
+    for lines in (plane_HW[:: _WINDOW - 1], plane_HW[-1:], plane_HW[:, [0, -1]].T):
+        same = lines[:, 1:] == lines[:, :-1]
+        if np.count_nonzero(same) < _WINDOW - 1:
+            continue
+        kernel = np.ones((1, _WINDOW - 1), np.uint8)
+        inside = np.asarray(
+            cv2.erode(same.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        )
+        found.append(np.unique(lines[:, 1:][inside > 0]))
+    values = np.unique(np.concatenate(found)) if found else np.zeros(0)
+    return values[np.isfinite(values) & (values != 0)]
 
 
 def _fades_into(plane_HW: np.ndarray, empty_HW: np.ndarray, dark_HW: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from morphoscope.images.bands import (
     known_band,
     reddest_first,
 )
-from morphoscope.images.coverage import FillValues, fill_values, uncovered
+from morphoscope.images.coverage import FillValues, fill_values, is_grainy, uncovered
 from morphoscope.images.fits_bands import (
     STARTS,
     card,
@@ -101,11 +101,12 @@ class Mosaic:
         """By pixels from all over the mosaic, for a part may hold nothing else."""
         height, width = self.shape
         parts = [
-            self._read(slice(top, top + _SAMPLE), slice(left, left + _SAMPLE)).ravel()
+            self._read(slice(top, top + _SAMPLE), slice(left, left + _SAMPLE))
             for top in np.linspace(0, max(height - _SAMPLE, 0), 6, dtype=int)
             for left in np.linspace(0, max(width - _SAMPLE, 0), 6, dtype=int)
         ]
-        return fill_values(np.concatenate(parts))
+        sample = np.concatenate(parts)
+        return replace(fill_values(sample.ravel()), grainy=is_grainy(sample))
 
     def pixels_of(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where sources lie, x and y (S,); NaN far from the mosaic, where projections repeat or fail."""

@@ -143,7 +143,7 @@ def test_every_source_has_its_own_size_and_bad_rows_are_listed(
         )
 
 
-@pytest.mark.parametrize("mark", [0.0, np.nan, -32768.0, 1e30])
+@pytest.mark.parametrize("mark", [0.0, 0.4, np.nan, -32768.0, 1e30])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_the_covered_part_looks_as_if_nothing_were_missing(
     tmp_path: Path, mark: float, compressed: bool
