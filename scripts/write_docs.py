@@ -77,7 +77,7 @@ def element_table() -> str:
     for paper, elements in every_element().items():
         for each in elements:
             how = f"declared: {each.declared}" if each.declared else "exact"
-            lines.append(f"| `{paper}` | {each.name} | {each.what} | `{each.place}` | {how} |")
+            lines.append(f"| `{paper}` | {each.name} | {each.what} | `{each.location}` | {how} |")
     return "\n".join(lines)
 
 

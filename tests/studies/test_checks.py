@@ -72,7 +72,7 @@ def test_a_claim_says_how_it_stands_and_on_what() -> None:
     assert claim.status(accuracies(a=0.1, b=0.2)) == "holds"
     assert claim.status(accuracies(a=0.2, b=0.1)) == "does not hold"
     assert claim.status(accuracies(a=0.2)) == (
-        "not tested here: these galaxies give b no accuracy on the test galaxies, share"
+        "not tested here: these galaxies give b no accuracy on the test galaxies, fraction"
     )
     of_a_class = Claim("round", "", Above(Number("a", "recall: Round"), Number("a", "macro_recall")))
     assert of_a_class.status({"a": {"macro_recall": 0.5}}) == (
@@ -92,8 +92,8 @@ def test_a_claim_is_not_tested_on_rows_that_are_not_those_it_speaks_of() -> None
     random = Conditions(altered={"x/b": "started from random weights"})
     assert claim.verdict(numbers, random) is None
     assert claim.status(numbers, random) == "not tested here: b started from random weights"
-    missing = Conditions(not_run={"x/a": "was not asked for"})
-    assert claim.status({"x/b": numbers["x/b"]}, missing) == "not tested here: a was not asked for"
+    missing = Conditions(not_run={"x/a": "was not requested"})
+    assert claim.status({"x/b": numbers["x/b"]}, missing) == "not tested here: a was not requested"
     elsewhere = Conditions(altered={"x/c": "started from random weights"})
     assert claim.verdict(numbers, elsewhere) is True
     counted = Claim("a has more parameters.", "", above("parameters", "x/a", "x/b"))

@@ -1,4 +1,4 @@
-"""The list behind docs/studies.md: every element of the papers has a place, and nothing is undeclared."""
+"""The list behind docs/studies.md: every element of the papers has a location, and nothing is undeclared."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def test_every_table_figure_and_setting_is_listed(paper: str) -> None:
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_every_place_exists(paper: str) -> None:
+def test_every_location_exists(paper: str) -> None:
     for element in elements_of(paper):
-        file, name = element.place.split(": ")
+        file, name = element.location.split(": ")
         module = importlib.import_module(f"morphoscope.{file.removesuffix('.py').replace('/', '.')}")
-        assert hasattr(module, name), element.place
+        assert hasattr(module, name), element.location
 
 
 @pytest.mark.parametrize("paper", PAPERS)

@@ -78,4 +78,4 @@ def _check_page(name: str, stores: dict, tmp_path: Path, settings: tuple[str, ..
     published = find_study(name).published
     assert all(escape(each.says) in text for each in published.contradictions)
     for row in set(find_study(name).rows()) - set(ROWS[name]):
-        assert f"{row.split('/')[1]} was not asked for" in text
+        assert f"{row.split('/')[1]} was not requested" in text

@@ -17,22 +17,22 @@ from morphoscope.studies.registry import PAPERS, published, recipes
 # What the papers say and their own numbers refute, or cannot show.
 WITHOUT_NUMBER = {
     "Attention helps each of the five classes.",
-    "It is also the best of the five on galaxies it has not learned from.",
+    "It is also the best of the five on galaxies it was not trained on.",
     "CBAM improves EfficientNetV2-S.",
     "A simple sigmoid does better than a softmax within each question, weighted by the tree or not.",
-    "Larger kernels make the baseline much better: 17, 13, 9 and 7 px against 3.",
-    "Turned and mirrored views at the test lower the error.",
-    "Scaled views lower it further.",
+    "Larger kernels make the baseline much better: 17, 13, 9 and 7 px instead of 3.",
+    "Averaging over rotated and mirrored views at test time lowers the error.",
+    "Adding scaled views lowers it further.",
     "DINOv2 overfits after 15 epochs: 30 are worse.",
-    "ResNets end with a higher loss than VGG16, though more accurate.",
+    "ResNets end with a higher loss than VGG16 although they are more accurate.",
     "The network looks at the centre of a galaxy and its surroundings.",
     "The network looks at the middle of the galaxy.",
-    "With CBAM the attention follows the galaxy's shape instead of spreading out.",
+    "With CBAM, attention follows the galaxy's shape instead of spreading out.",
     "Grad-CAM finds the galaxy best at 20 and 40 %, worse at 60, 80 and 100 %.",
     "With 0 % the gradients vanish, and there is no Grad-CAM map.",
 }
 REFUTED = {
-    "The other ResNets pass 90 % on the training galaxies.",
+    "The other ResNets exceed 90 % on the training galaxies.",
     "Round Smooth galaxies are hard to recognise: their recall is below the mean over classes.",
 }
 
@@ -127,13 +127,13 @@ def test_an_unknown_paper_is_refused_with_the_nearest_name() -> None:
 def test_wrong_pieces_are_refused() -> None:
     with pytest.raises(ValueError, match="2 cells"):
         Table("T", "", ("a", "b"), ((1,),))
-    with pytest.raises(ValueError, match="no score 'accuracy'"):
+    with pytest.raises(ValueError, match="no class score 'accuracy'"):
         class_metric("accuracy", "Spiral")
     row = PublishedRow("x/y", "y", {"accuracy": 0.5}, "Table 1")
     with pytest.raises(TypeError):
         row.metrics["accuracy"] = 0.6  # type: ignore[index]
     paper = published("fu").paper
-    with pytest.raises(ValueError, match="under one key"):
+    with pytest.raises(ValueError, match="have the same key"):
         Published(paper, (row, row), (), (), (), (), ())
 
 

@@ -74,8 +74,8 @@ def test_the_page_tells_what_was_run_and_what_not(done: tuple[Path, StudyDone]) 
     out, found = done
     text = found.page.read_text()
     assert "Quick study at reduced size" in text
-    assert "No network had pretrained weights but" in text
-    assert "vgg16 was not asked for and not run" in text
+    assert "Only the EfficientNet-Lite0 networks had pretrained weights" in text
+    assert "vgg16 was not requested" in text
     assert "27\u202f627\u202f210" in text  # VGG16's weights, counted here although it was not trained
     assert "59.66" in text  # its published accuracy
     assert (out / "figures" / "published_and_measured.png").is_file()
@@ -95,7 +95,7 @@ def test_a_study_goes_on_with_the_same_options_alone(
 ) -> None:
     out, _ = done
     other = _tiny(settings=(*TINY, "optimiser.lr=0.01"))
-    with pytest.raises(UsageError, match=r"was begun with other options \(settings"):
+    with pytest.raises(UsageError, match=r"was started with other options \(settings"):
         run_study(find_study("cheng"), ten_classes, out, other, progress=False)
 
 
@@ -146,18 +146,28 @@ def test_an_unfinished_row_is_continued(ten_classes: Store, tmp_path: Path, monk
         patched.setattr(callbacks, "note", interrupt)  # said at the end of the first epoch
         with pytest.raises(KeyboardInterrupt):
             run_study(study, ten_classes, out, options, progress=False)
+    _reword_description(out / "runs" / "resnet18" / "0")
     results = run_study(study, ten_classes, out, options, progress=False)
     assert len(results.rows["cheng/resnet18"].runs()[0].history()["epoch"]) == 2
+    _reword_description(out / "runs" / "resnet18" / "0")
+    again = run_study(study, ten_classes, out, options, progress=False)
+    assert again.rows["cheng/resnet18"].mean("accuracy") == results.rows["cheng/resnet18"].mean("accuracy")
+
+
+def _reword_description(run: Path) -> None:
+    """As another version of the program describes the same recipe."""
+    recipe = Recipe.from_yaml(run / "recipe.yaml")
+    (run / "recipe.yaml").write_text(recipe.changed(about="in other words").to_yaml())
 
 
 def test_the_labels_must_be_the_studys(five_classes: Store, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="needs a store with the scheme 'galaxy10'"):
+    with pytest.raises(UsageError, match="needs a store with the label scheme 'galaxy10'"):
         run_study(find_study("cheng"), five_classes, tmp_path / "out", _tiny(), progress=False)
 
 
 def test_a_folder_with_something_else_is_left_alone(ten_classes: Store, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(UsageError, match="holds no study"):
+    with pytest.raises(UsageError, match="is not a study"):
         run_study(find_study("cheng"), ten_classes, tmp_path, _tiny(), progress=False)
 
 
@@ -167,7 +177,7 @@ def test_a_folder_with_something_else_is_left_alone(ten_classes: Store, tmp_path
         ({"rows": ("cheng/resnet19",)}, "no row 'cheng/resnet19'.*resnet18"),
         ({"literal": ("adam",)}, "no literal reading 'adam'"),
         ({"weights": "w"}, "contradict"),
-        ({"seeds": 0}, "at least one"),
+        ({"seeds": 0}, "at least 1"),
     ],
 )
 def test_options_that_cannot_be(changes: dict, words: str) -> None:

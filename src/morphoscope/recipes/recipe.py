@@ -130,11 +130,14 @@ def fields() -> dict[str, Any]:
 
 
 def differences(before: Recipe, after: Recipe) -> list[str]:
-    """The fields in which two recipes differ, such as ``"optimiser.lr was 0.001 and is 0.01"``."""
+    """The fields in which two recipes differ, such as ``"optimiser.lr was 0.001 and is 0.01"``.
+
+    The description ``about`` is not compared: its wording may change between versions.
+    """
     return [
         f"{path} was {_value(before, path)!r} and is {_value(after, path)!r}"
         for path in fields()
-        if _value(before, path) != _value(after, path)
+        if path != "about" and _value(before, path) != _value(after, path)
     ]
 
 

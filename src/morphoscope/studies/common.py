@@ -1,4 +1,4 @@
-"""Sections that every study's page has: claims, published and measured, data, networks, training, words."""
+"""Sections on every study's page: claims, published and measured values, data, networks, training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def add_claims(page: StudyPage) -> None:
-    """What the paper says, and whether it holds here."""
-    page.page.section("claims", "What the paper claims, and what was measured")
+    """The paper's claims, and whether each holds here."""
+    page.page.section("claims", "The paper's claims, and what was measured")
     measured = page.results.measured()
     rows = [_claim_row(page, claim, measured) for claim in page.study.published.claims]
     page.page.table(
@@ -27,9 +27,11 @@ def add_claims(page: StudyPage) -> None:
             headings=["Claim", "In the paper", "Here", "On"],
             rows=rows,
             text_columns=frozenset({0, 1, 2, 3}),
-            caption="Claims of the paper in our words, each with its verdict on the means measured here. "
-            "“Does not hold” can be chance where the spread is as large as the difference. Claims about maps "
-            f"are checked on up to {GALAXIES} held-out galaxies.",
+            caption=(
+                "The paper's claims in our words, each with a verdict based on the means measured here. "
+                "“Does not hold” may be chance where the spread is as large as the difference. Claims "
+                f"about maps are checked on up to {GALAXIES} held-out galaxies."
+            ),
         )
     )
 
@@ -46,7 +48,7 @@ def _claim_row(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str
 
 
 def add_comparison(page: StudyPage) -> None:
-    """Every row: what the paper says beside what was measured (A15)."""
+    """Every row: published values next to measured ones (A15)."""
     page.page.section("comparison", "Published and measured")
     metrics = _compared_metrics(page)
     rows = []
@@ -75,15 +77,17 @@ def add_comparison(page: StudyPage) -> None:
             )
     n = {run.metrics()["test"]["n"] for row in page.results.rows.values() for run in row.runs()}
     counts = " or ".join(formatting.count(value) for value in sorted(n))
-    unit = "Shares in percent. " if set(metrics) & set(PERCENT) else ""
+    unit = "Fractions are in percent. " if set(metrics) & set(PERCENT) else ""
     page.page.table(
         Table(
             headings=["Row", "", *(_name(metric) for metric in metrics), "Seeds"],
             rows=rows,
             text_columns=frozenset({0, 1}),
-            caption=f"{unit}Measured on {counts or 'no'} held-out galaxies; mean ± standard deviation over "
-            "seeds where there are several. Rows with one line are not in the paper; cited ones are other "
-            "people's results that the paper names.",
+            caption=(
+                f"{unit}Measured on {counts or 'no'} held-out galaxies; mean ± standard deviation over "
+                "seeds where there are several. Rows with a single line are not in the paper; cited rows "
+                "are results of others that the paper quotes."
+            ),
         )
     )
     _add_dots(page)
@@ -108,8 +112,8 @@ def _add_dots(page: StudyPage) -> None:
     page.page.chart(
         "published_and_measured",
         published_and_measured(rows, metric),
-        f"{_name(metric)}: the paper's value (open) and the measured one (filled; bar: standard deviation "
-        "over seeds, dots: single seeds).",
+        f"{_name(metric)}: published (open) and measured values (filled; bar: standard deviation over "
+        "seeds, dots: single seeds).",
     )
 
 
@@ -158,7 +162,7 @@ def _report_context(page: StudyPage) -> ReportContext | None:
 
 
 def add_networks(page: StudyPage) -> None:
-    """Parameters of every row, and what the main networks are made of (A9, A10)."""
+    """Parameter counts of every row, and the structure of the main networks (A9, A10)."""
     from morphoscope.models.network import parameter_count, parameter_total
 
     page.page.section("networks", "The networks")
@@ -179,14 +183,16 @@ def add_networks(page: StudyPage) -> None:
         Table(
             headings=["Row", "Parameters", "Trainable", "With running statistics", "Published"],
             rows=rows,
-            caption="At the paper's image size. Running means and variances of batch normalisation are "
-            "parameters for Keras and not for torch.",
+            caption=(
+                "At the paper's image size. Keras counts the running means and variances of batch "
+                "normalisation as parameters, torch does not."
+            ),
         )
     )
 
 
 def add_training(page: StudyPage) -> None:
-    """Curves of all networks and their run times (A11, A12)."""
+    """Learning curves and run times of all networks (A11, A12)."""
     from morphoscope.report.figures.comparison import runtime_bars
     from morphoscope.report.figures.studies import all_curves
 
@@ -198,8 +204,8 @@ def add_training(page: StudyPage) -> None:
     page.page.chart(
         "all_curves",
         all_curves(histories, page.metric),
-        "Loss and score against the epoch, all rows; the mean over seeds, and their range where there are "
-        "several.",
+        "Loss and score against epoch for all rows: mean over seeds, with their range where there "
+        "are several.",
     )
     best = page.best()
     if best is not None:
@@ -217,18 +223,18 @@ def add_training(page: StudyPage) -> None:
                 for name, row in trained.items()
             }
         ),
-        f"Time of an epoch and training images a second on {_hardware(page)}.",
+        f"Seconds per epoch and training images per second on {_hardware(page)}.",
     )
     page.page.table(
         Table(
             headings=[
                 "Row",
                 "Epochs",
-                "Seconds an epoch",
-                "Seconds in all",
+                "Seconds per epoch",
+                "Total seconds",
                 "Images/s",
                 "Peak RAM, GiB",
-                "Peak on the GPU, GiB",
+                "Peak GPU memory, GiB",
                 "Published s/epoch",
             ],
             rows=[
@@ -244,8 +250,10 @@ def add_training(page: StudyPage) -> None:
                 ]
                 for name, row in trained.items()
             ],
-            caption=f"The paper's hardware: {page.study.published.paper.hardware or 'not stated'}. Peak RAM "
-            "is that of the process, which several rows may have shared.",
+            caption=(
+                f"The paper's hardware: {page.study.published.paper.hardware or 'not stated'}. Peak RAM "
+                "is the whole process's; several rows may have run in one process."
+            ),
         ),
         folded="The same as a table",
     )
@@ -259,7 +267,7 @@ def _hardware(page: StudyPage) -> str:
 
 
 def add_words(page: StudyPage) -> None:
-    """Contradictions, open questions, and every deviation."""
+    """Contradictions, open questions and all deviations."""
     published = page.study.published
     page.page.section("contradictions", "Where the paper contradicts itself")
     page.page.table(
@@ -269,7 +277,7 @@ def add_words(page: StudyPage) -> None:
             text_columns=frozenset({0, 1, 2, 3}),
         )
     )
-    page.page.section("readings", "What the paper leaves open")
+    page.page.section("readings", "What the paper does not specify")
     page.page.table(
         Table(
             headings=["What", "Taken", "Why", "Other reading"],
@@ -295,7 +303,7 @@ def _option(name: str) -> str:
 
 
 def _own_deviations(page: StudyPage) -> list[list[str]]:
-    """How this run of the study differs from the paper's protocol, whatever the paper."""
+    """How this run differs from any paper's protocol: quick settings, options and missing weights."""
     options, paper = page.options, page.study.published.paper
     rows = [
         [
@@ -313,8 +321,8 @@ def _own_deviations(page: StudyPage) -> list[list[str]]:
         rows.append(
             [
                 "Start",
-                "ImageNet weights in most rows",
-                "random weights in all but those of EfficientNet-Lite0",
+                "ImageNet weights for most rows",
+                "random weights for all rows except those of EfficientNet-Lite0",
                 "--from-scratch",
                 "",
             ]

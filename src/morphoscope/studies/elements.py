@@ -1,7 +1,7 @@
-"""Where each element of a paper is in the code: its tables, figures, claims and settings.
+"""Where the code reproduces each element of a paper: tables, figures, claims and settings.
 
-The table of docs/studies.md is made from this. A place is ``FILE: NAME`` below ``src/morphoscope``; what is
-not as in the paper names the deviation, or the reading of what the paper leaves open, that declares it.
+The table in docs/studies.md is made from this. A location is ``FILE: NAME`` below ``src/morphoscope``. An
+element that departs from the paper, or fills a gap in it, names the deviation or reading that says how.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ class Element:
     """One table, figure, claim or setting of a paper.
 
     Attributes:
-        name: as the paper names it: "Table 2", "Fig 6"; of settings a word such as "batch".
-        what: it shows or says.
-        place: ``FILE: NAME`` in the package.
-        declared: the deviation or reading of the paper's page that says how it differs; empty: it does not.
+        name: the paper's name, such as "Table 2" or "Fig 6"; for a setting, a word such as "batch".
+        what: what it shows or says.
+        location: ``FILE: NAME`` in the package.
+        declared: the deviation or reading on the study's page that says how it differs; empty if it does not.
     """
 
     name: str
     what: str
-    place: str
+    location: str
     declared: str = ""
 
 
 def elements_of(paper: str) -> tuple[Element, ...]:
-    """The elements of a paper: those listed for it, and its claims."""
+    """A paper's listed elements and its claims."""
     listed: tuple[Element, ...] = importlib.import_module(f"morphoscope.studies.{paper}.elements").ELEMENTS
     return (*listed, *_claims(published(paper), paper))
 
 
 def every_element() -> dict[str, tuple[Element, ...]]:
-    """The elements of all papers, by their short names."""
+    """The elements of all papers, by short name."""
     return {paper: elements_of(paper) for paper in PAPERS}
 
 

@@ -1,4 +1,4 @@
-"""Scores that a study measures beyond an ordinary test; kept in the run, so that they are measured once."""
+"""Scores that a study measures on top of the usual test, cached in the run's folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from morphoscope.runs.run import Run
 def kept(
     run: Run, file: str, settings: Mapping[str, Any], measure: Callable[[], dict[str, float]]
 ) -> dict[str, float]:
-    """The scores in a file of the run's folder; measured anew where settings or weights have changed.
+    """The scores in a file of the run's folder, measured again if settings or weights have changed.
 
     Args:
         run: finished.
         file: name of the JSON file.
-        settings: what the scores depend on besides the weights, JSON-able.
-        measure: gives the scores by name.
+        settings: what the scores depend on besides the weights; must serialise to JSON.
+        measure: returns the scores by name.
     """
     wanted = {**settings, "weights": run.header.weights_sha256}
     place = run.path / file
@@ -28,7 +28,7 @@ def kept(
         if found["of"] == wanted:
             return {name: float(value) for name, value in found["scores"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # none, or not readable: measured
+        pass  # missing or unreadable: measure
     scores = measure()
     write_json(place, {"of": wanted, "scores": scores})
     return scores

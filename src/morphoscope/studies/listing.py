@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def describe_recipes() -> list[dict[str, Any]]:
     """Name, purpose, network, parameter counts and sizes of every recipe.
 
-    ``parameters`` are as torch counts them, ``parameters_total`` those with the running statistics
-    of batch normalisation ("Total params" of Keras), ``parameters_trainable`` those that learn; ``outputs``
-    is None where the labels decide it (the counts are then for one output). Networks are counted without
-    memory for their parameters (torch's meta device).
+    ``parameters`` counts as torch does, ``parameters_total`` includes the running statistics of batch
+    normalisation (Keras' "Total params"), and ``parameters_trainable`` leaves out frozen ones. ``outputs``
+    is None where the labels decide (the counts are then for one output). Networks are built on torch's meta
+    device, so no memory is allocated for their parameters.
 
     Raises:
         MissingExtra: torch and timm are not installed.
@@ -28,7 +28,7 @@ def describe_recipes() -> list[dict[str, Any]]:
 
 
 def recipe_lines(described: list[dict[str, Any]]) -> list[str]:
-    """The same as aligned text."""
+    """The same information as aligned text."""
     return [
         f"{row['name']:<34} {row['parameters'] / 1e6:6.1f} M  {row['image_size']:>4} px  {row['about']}"
         for row in described
@@ -66,14 +66,14 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def meta_network(recipe: Recipe, outputs: int) -> Network:
-    """The network of a recipe with shapes and without numbers (torch's meta device)."""
+    """A recipe's network on torch's meta device: shapes only, no values."""
     import torch
     from torch.overrides import TorchFunctionMode
 
     from morphoscope.models.build import build
 
     class NoRandomStart(TorchFunctionMode):
-        """Leaves out the random starting weights: without memory too, they are most of the time."""
+        """Skips random initialisation, which takes most of the time even on the meta device."""
 
         def __torch_function__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

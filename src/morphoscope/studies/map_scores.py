@@ -1,4 +1,4 @@
-"""Scores of a row's maps, for the claims of the papers that are about where a network looks.
+"""Scores of a row's attribution maps, for claims about where a network looks.
 
 Shape letters: N galaxies, H × W pixels.
 """
@@ -17,9 +17,9 @@ GALAXIES = 24
 
 
 def map_scores(study: Study, run: Run, store: Store) -> dict[str, float]:
-    """Means over held-out galaxies of what a study's maps say (see :data:`~.published.MAP_METRICS`).
+    """Mean map metrics over held-out galaxies (see :data:`~.published.MAP_METRICS`).
 
-    Empty where the class that is explained has no held-out galaxy.
+    Empty if the explained class has no held-out galaxies.
     """
     settings = {"method": study.map_method, "target": study.map_target}
     return kept(run, "map_scores.json", settings, lambda: _measured(study, run, store))

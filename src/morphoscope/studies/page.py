@@ -1,4 +1,4 @@
-"""study.html: what a paper claims, what was measured, on which data, and every deviation."""
+"""study.html: a paper's claims, what was measured and on which data, and every deviation."""
 
 from __future__ import annotations
 
@@ -72,9 +72,11 @@ def _top(page: StudyPage, version: str) -> PageHeader:
         about=_about(page),
         headline=Headline(
             figure=f"{sum(decided)} / {len(decided)}",
-            label=f"of the paper's claims that were put to the test here hold on these galaxies; "
-            f"{len(verdicts) - len(decided)} of {len(verdicts)} were not tested",
-            interval="a claim is about means over seeds; see the table for their spread",
+            label=(
+                "of the paper's claims tested here hold on these galaxies; "
+                f"{len(verdicts) - len(decided)} of {len(verdicts)} were not tested"
+            ),
+            interval="verdicts compare means over seeds; see the table for their spread",
             tiles=facts,
         ),
         version=version,
@@ -92,11 +94,11 @@ def _about(page: StudyPage) -> str:
     words = [f"{formatting.count(len(store))} galaxies of {store.path.resolve().name}{source}."]
     if page.options.quick:
         words.append(
-            "This is a quick run: images, number of galaxies and epochs are reduced, so its numbers say how "
-            "the program runs and not how good the networks are."
+            "This is a quick run: image size, number of galaxies and epochs are reduced, so its "
+            "numbers show that the program works, not how good the networks are."
         )
     if page.options.from_scratch:
-        words.append("No network had pretrained weights but those named EfficientNet-Lite0.")
+        words.append("Only the EfficientNet-Lite0 networks had pretrained weights.")
     return " ".join(words)
 
 
@@ -105,21 +107,21 @@ def _notes(page: StudyPage) -> list[str]:
     for name in page.study.rows():
         row = page.row(name)
         if row is None:
-            notes.append(f"{page.short(name)} was not asked for and not run.")
+            notes.append(f"{page.short(name)} was not requested.")
         elif row.why_not():
             notes.append(f"{page.short(name)} was not run: {row.why_not()}.".replace("..", "."))
         elif row.trainings[0].same_as:
             notes.append(
-                f"{page.short(name)} is the same training as {page.short(row.trainings[0].same_as)} with "
-                "these options, and was run once."
+                f"{page.short(name)} has the same recipe as {page.short(row.trainings[0].same_as)} "
+                "with these options, so it was trained once."
             )
     if page.options.seeds == 1:
-        notes.append("One seed tells nothing about chance; --seeds 3 or more does.")
+        notes.append("A single seed does not show the scatter; use --seeds 3 or more.")
     return notes
 
 
 def summary(study: Study, results: Results) -> list[str]:
-    """Published and measured values of the study's metric as aligned text."""
+    """Published and measured values of the study's metric, as aligned text."""
     rows = [["row", "published", "measured"]]
     for name, row in results.rows.items():
         metric = "rmse" if row.all("rmse").size else "accuracy"

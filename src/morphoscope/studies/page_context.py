@@ -1,4 +1,4 @@
-"""What the sections of a study's page share."""
+"""Context shared by the sections of a study's page."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class StudyPage:
-    """What the sections of a study's page are made from, and what they share.
+    """Context shared by the sections of a study's page.
 
     Attributes:
         study: the paper and its recipes.
         results: what was measured.
         store: the galaxies.
         options: how it was run.
-        page: the page that grows.
-        recipes: every row of the study as it was or would be trained here.
+        page: the page being written.
+        recipes: every row's recipe as it was, or would be, trained here.
     """
 
     study: Study
@@ -42,28 +42,28 @@ class StudyPage:
 
     @property
     def metric(self) -> str:
-        """What the study is judged by: "accuracy" or "rmse"."""
+        """The study's main metric: "accuracy" or "rmse"."""
         return self.store.need_scheme().metric
 
     @property
     def conditions(self) -> Conditions:
-        """How the rows were trained, for the paper's claims."""
+        """How the rows were trained, as far as claims depend on it."""
         altered = {}
         for name, asked in self.study.rows().items():
             if asked.model.uses_pretrained and not self.recipes[name].model.uses_pretrained:
-                altered[name] = "started from random weights, and the claim is about pretrained ones"
+                altered[name] = "started from random weights, but the claim is about pretrained ones"
         reasons = {name: self._why_not(name) for name in self.study.rows()}
         return Conditions(self.options.literal, altered, {name: why for name, why in reasons.items() if why})
 
     def _why_not(self, name: str) -> str:
         row = self.row(name)
         if row is None:
-            return "was not asked for"
+            return "was not requested"
         why = row.why_not().rstrip(".")
         return f"was not run ({why})" if why else ""
 
     def label(self, name: str) -> str:
-        """The paper's name of a row, or what the row is about."""
+        """The paper's name for a row, or its description."""
         row = self.study.published.row(name)
         if row is None:
             return self.short(name)
@@ -72,42 +72,42 @@ class StudyPage:
         return row.label if alone else f"{row.label} ({self.short(name)})"
 
     def short(self, name: str) -> str:
-        """A row's name without the study's."""
+        """A row's name without the study prefix."""
         return name.split("/")[-1]
 
     def row(self, name: str) -> Row | None:
-        """A row that was asked for."""
+        """A requested row."""
         return self.results.rows.get(name)
 
     def published(self, name: str, metric: str) -> float | None:
-        """What the paper says."""
+        """What the paper publishes."""
         row = self.study.published.row(name)
         return None if row is None else row.metrics.get(metric)
 
     def network(self, name: str) -> Network:
-        """The network of a row with shapes and without numbers, at the paper's size."""
+        """A row's network on torch's meta device, at the paper's image size."""
         recipe = self.study.rows()[name]
         return meta_network(recipe, self.store.need_scheme().outputs)
 
     def best(self, names: Sequence[str] | None = None) -> Row | None:
-        """The measured row with the best mean of the study's metric."""
+        """The row with the best measured mean of the study's metric."""
         measured = [row for name, row in self.results.rows.items() if names is None or name in names]
         measured = [row for row in measured if row.mean(self.metric) is not None]
         sign = 1 if self.store.need_scheme().higher_is_better else -1
         return max(measured, key=lambda row: sign * (row.mean(self.metric) or 0), default=None)
 
     def named_or_best(self, name: str | None) -> Row | None:
-        """The row that the paper shows; the best one where it was not run."""
+        """The row the paper shows, or the best one if that was not run."""
         row = None if name is None else self.row(name)
         return row if row is not None and row.runs() else self.best()
 
     def first_run(self, name: str | None = None) -> Run | None:
-        """The first finished training, of one row or of any."""
+        """The first finished run of one row, or of any."""
         rows = [self.row(name)] if name else list(self.results.rows.values())
         return next((run for row in rows if row for run in row.runs()), None)
 
     def value(self, row: Row | None, metric: str) -> str:
-        """Mean ± standard deviation over seeds as the page writes it."""
+        """Mean ± standard deviation over seeds, formatted for the page."""
         mean = None if row is None else row.mean(metric)
         spread = None if row is None else row.deviation(metric)
         return shown(mean, metric, spread)

@@ -1,12 +1,12 @@
 """What a paper publishes, as data: tables, rows, claims, contradictions, open questions, deviations.
 
-Everything that a study's page shows as *published*. The numbers are the papers' facts, the sentences are
-ours. ``where`` is a section, table or figure of the paper. Accuracies of rows are shares of 1; tables keep
-what is printed, percent where that is percent.
+Everything that a study's page shows as *published*. The numbers are the papers', the sentences are ours.
+``where`` is a section, table or figure of the paper. Accuracies of rows are fractions; tables keep the
+printed unit, such as percent.
 
 A claim is a statement about measured numbers that holds, does not hold, or is not tested. It is checked on
-means over seeds; whether a difference is larger than chance is for the page to say beside it. A number that
-is missing or not finite counts as not measured.
+means over seeds; the page shows the scatter next to it. A number that is missing or not finite counts as
+not measured.
 
 Shape letters: K classes.
 """
@@ -23,16 +23,16 @@ from typing import Any, Protocol
 import numpy as np
 
 METRICS = {
-    "train_accuracy": "accuracy on the training galaxies, share",
-    "validation_accuracy": "accuracy on the validation galaxies, share",
-    "accuracy": "accuracy on the test galaxies, share",
-    "macro_precision": "precision, plain mean over classes, share",
-    "macro_recall": "recall, plain mean over classes, share",
-    "macro_f1": "F1, plain mean over classes, share",
+    "train_accuracy": "accuracy on the training galaxies, fraction",
+    "validation_accuracy": "accuracy on the validation galaxies, fraction",
+    "accuracy": "accuracy on the test galaxies, fraction",
+    "macro_precision": "precision, unweighted mean over classes, fraction",
+    "macro_recall": "recall, unweighted mean over classes, fraction",
+    "macro_f1": "F1, unweighted mean over classes, fraction",
     "rmse": "root mean square error of the vote fractions",
     "rmse_one_view": "root mean square error with one view of each galaxy",
-    "rmse_turned_views": "root mean square error with 16 turned and mirrored views",
-    "rmse_scaled_views": "root mean square error with those 16 at three scales, 48 views",
+    "rmse_turned_views": "root mean square error with 16 rotated and mirrored views",
+    "rmse_scaled_views": "root mean square error with those 16 views at three scales, 48 in all",
     "train_loss": "loss on the training galaxies",
     "validation_loss": "loss on the validation galaxies",
     "test_loss": "loss on the test galaxies",
@@ -40,15 +40,15 @@ METRICS = {
     "seconds": "time of the whole training, s",
     "epochs": "epochs trained",
     "parameters": "parameters",
-    "weighted_precision": "precision, mean over classes weighted by their galaxies, share",
-    "weighted_recall": "recall, mean over classes weighted by their galaxies, share",
-    "weighted_f1": "F1, mean over classes weighted by their galaxies, share",
+    "weighted_precision": "precision, mean over classes weighted by number of galaxies, fraction",
+    "weighted_recall": "recall, mean over classes weighted by number of galaxies, fraction",
+    "weighted_f1": "F1, mean over classes weighted by number of galaxies, fraction",
     "peak_memory": "peak memory of the process, GiB",
-    "peak_gpu_memory": "peak memory on the GPU, GiB",
-    "on_galaxy": "share of a map's energy on the galaxy",
-    "galaxy_area": "share of the picture that the galaxy fills",
-    "alignment": "map along the galaxy's long axis: 1 along, 0 by chance, −1 across",
-    "dead_maps": "share of maps that are zero everywhere",
+    "peak_gpu_memory": "peak GPU memory, GiB",
+    "on_galaxy": "fraction of a map's energy on the galaxy",
+    "galaxy_area": "fraction of the image that the galaxy covers",
+    "alignment": "alignment of a map with the galaxy's major axis: 1 along, 0 by chance, −1 across",
+    "dead_maps": "fraction of maps that are zero everywhere",
 }
 MAP_METRICS = ("on_galaxy", "galaxy_area", "alignment", "dead_maps")
 VIEW_METRICS = ("rmse_one_view", "rmse_turned_views", "rmse_scaled_views")
@@ -62,13 +62,13 @@ def class_metric(score: str, name: str) -> str:
         ValueError: the score is not precision, recall, f1 or support.
     """
     if score not in _OF_A_CLASS:
-        raise ValueError(f"no score '{score}' of a class; there are {', '.join(_OF_A_CLASS)}")
+        raise ValueError(f"no class score '{score}'; choose one of {', '.join(_OF_A_CLASS)}")
     return f"{score}: {name}"
 
 
 @dataclass(frozen=True)
 class Paper:
-    """Who, what and on which galaxies. What the paper's text does not give is None or empty."""
+    """Authors, title and data. What the paper's text does not give is None or empty."""
 
     key: str
     authors: tuple[str, ...]
@@ -93,11 +93,11 @@ class PublishedRow:
     where: str
     remark: str = ""
     same_row_as: str = ""
-    """The key that holds this row already, where a paper's one row has two readings."""
+    """The key of the row that already holds these numbers, where one row of the paper has two readings."""
     approximate: tuple[str, ...] = ()
-    """Metrics the paper gives in words such as "about"."""
+    """Metrics the paper gives only approximately ("about")."""
     derived: tuple[str, ...] = ()
-    """Metrics the paper does not print but that follow from its tables."""
+    """Metrics that the paper does not print but that follow from its tables."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
@@ -105,7 +105,7 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as printed, by columns' names; a cell that the paper leaves empty is None."""
+    """A table as printed; a cell that the paper leaves empty is None."""
 
     name: str
     about: str
@@ -118,20 +118,18 @@ class Table:
             raise ValueError(f"{self.name}: each row needs {len(self.columns)} cells")
 
     def column(self, name: str) -> tuple[Any, ...]:
-        """The cells below a heading."""
+        """The cells of a column."""
         place = self.columns.index(name)
         return tuple(row[place] for row in self.rows)
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How the rows of a study were trained, as far as its paper's claims are concerned.
+    """How the rows of a study were trained, as far as the claims depend on it.
 
     Attributes:
-        literal: named readings that were taken.
-        altered: row → what sets its training apart from the one that claims speak of, such as "started from
-            random weights".
-        not_run: row → why it has no measurement.
+        literal: the literal readings that were used. altered: row → how its training differs from what the
+        claims are about, such as "started from random weights". not_run: row → why it has no measurement.
     """
 
     literal: Collection[str] = ()
@@ -140,28 +138,28 @@ class Conditions:
 
 
 UNALTERED = Conditions()
-_OF_THE_LAYOUT = ("parameters",)  # does not depend on any training
+_OF_THE_LAYOUT = ("parameters",)  # independent of training
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says, and whether measured numbers say so too."""
+    """A statement of a paper, and the check of it on measured numbers."""
 
     text: str
     where: str
     check: Check | None = None
-    """None: no number of this study decides it."""
+    """None if no number of this study can decide it."""
     asked_of: str = ""
-    """A network that is not the paper's, of which the same is asked here."""
+    """The network the claim is tested on, if it is not the paper's."""
     void_with: str = ""
-    """A named option of the study with which its rows are no longer what the claim is about."""
+    """A literal reading under which the rows are no longer what the claim is about."""
     undecided: str = "no number of this study decides it"
-    """Why, where there is no check."""
+    """Why there is no check."""
 
     def untested(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
-        """Why these numbers do not test the claim; empty where they do.
+        """Why these numbers do not test the claim; empty if they do.
 
-        A claim needs every row it speaks of, trained from the weights it speaks of.
+        A claim needs every row it mentions, trained from the weights it mentions.
 
         Args:
             measured: the study's numbers.
@@ -183,7 +181,7 @@ class Claim:
         return f"not tested here: these galaxies give {lacks.row.split('/')[-1]} no {what}"
 
     def verdict(self, measured: Measured, conditions: Conditions = UNALTERED) -> bool | None:
-        """True: holds; False: does not; None: not tested by these numbers (see :meth:`untested`)."""
+        """True if it holds, False if not, None if these numbers do not test it (see :meth:`untested`)."""
         return None if self.check is None or self.untested(measured, conditions) else self.check(measured)
 
     def status(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
@@ -192,14 +190,14 @@ class Claim:
         return words[self.verdict(measured, conditions)] or self.untested(measured, conditions)
 
     def evidence(self, measured: Measured) -> tuple[tuple[str, str, float | None], ...]:
-        """Row, metric and value of each number the claim rests on; None where it was not measured."""
+        """Row, metric and value of each number the claim depends on; None where it was not measured."""
         needs = self.check.needs if self.check else ()
         return tuple((number.row, number.metric, number.of(measured)) for number in needs)
 
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Where a paper disagrees with itself or with the facts, and which side is taken."""
+    """Where a paper contradicts itself or the facts, and what is done about it."""
 
     where: str
     says: str
@@ -209,30 +207,30 @@ class Contradiction:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a paper leaves open, and what is done."""
+    """What a paper does not specify, and the choice made here."""
 
     what: str
     taken: str
     why: str = ""
     option: str = ""
-    """The study's named option for the other reading, where there is one."""
+    """The study's literal reading that chooses the other way, if there is one."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """What is done otherwise than the paper says."""
+    """A departure from the paper."""
 
     what: str
     paper: str
     here: str
     why: str
     option: str = ""
-    """The study's named option that does it literally, where there is one."""
+    """The study's literal reading that follows the paper, if there is one."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A number of somebody else's that the paper compares itself with."""
+    """Somebody else's result that the paper compares itself with."""
 
     label: str
     metric: str
@@ -243,7 +241,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Published:
-    """All that one paper gives to its study."""
+    """Everything one paper contributes to its study."""
 
     paper: Paper
     rows: tuple[PublishedRow, ...]
@@ -258,11 +256,11 @@ class Published:
     def __post_init__(self) -> None:
         by_key = {row.key: row for row in self.rows}
         if len(by_key) != len(self.rows):
-            raise ValueError(f"{self.paper.key}: two published rows under one key")
+            raise ValueError(f"{self.paper.key}: two published rows have the same key")
         object.__setattr__(self, "_by_key", MappingProxyType(by_key))
 
     def row(self, key: str) -> PublishedRow | None:
-        """The published row of a recipe; None where the paper has no number for it."""
+        """The published row for a recipe; None if the paper has no number for it."""
         return self._by_key.get(key)
 
     def table(self, name: str) -> Table:
@@ -277,12 +275,12 @@ class Published:
         raise KeyError(name)
 
     def values(self) -> Measured:
-        """The paper's own numbers in the form that claims are checked on."""
+        """The paper's own numbers, in the form in which claims are checked."""
         return {row.key: row.metrics for row in self.rows}
 
 
 def share(percent: float) -> float:
-    """A printed percentage as a share of 1.
+    """A printed percentage as a fraction.
 
     >>> share(80.61)
     0.8061
@@ -291,7 +289,7 @@ def share(percent: float) -> float:
 
 
 def relative_improvement(value: float, reference: float) -> float:
-    """How much larger ``value`` is in units of ``reference`` (`cheng`, Table 2, last column, as a share).
+    """The relative increase from ``reference`` to ``value`` (`cheng`, Table 2, last column, as a fraction).
 
     Raises:
         ValueError: the reference is not above zero.
@@ -302,12 +300,12 @@ def relative_improvement(value: float, reference: float) -> float:
 
 
 def macro_average(values_K: Sequence[float]) -> float:
-    """The plain mean over classes: every class counts the same."""
+    """The unweighted mean over classes."""
     return float(np.mean(np.asarray(values_K, dtype=np.float64)))
 
 
 def weighted_average(values_K: Sequence[float], supports_K: Sequence[int]) -> float:
-    """The mean over classes weighted by the number of galaxies of each; of recalls, it is the accuracy."""
+    """The mean over classes weighted by number of galaxies; for recalls, this is the accuracy."""
     return float(np.average(np.asarray(values_K, dtype=np.float64), weights=np.asarray(supports_K)))
 
 
@@ -326,9 +324,9 @@ def dense_parameters(*widths: int) -> int:
 
 
 def cbam_parameters(channels: int, reduction: int, kernel: int = 7) -> int:
-    """Parameters of one CBAM: a shared gate with biases, and a map of two pooled channels without a bias.
+    """Parameters of one CBAM: a shared channel gate with biases, and a spatial convolution without.
 
-    Source: Woo et al. 2018, sections 3.1 and 3.2; the biases are what `yan`'s published count fits.
+    Source: Woo et al. 2018, sections 3.1 and 3.2; the biases follow from `yan`'s published count.
     """
     return dense_parameters(channels, channels // reduction, channels) + 2 * kernel**2
 
@@ -338,33 +336,33 @@ Measured = Mapping[str, Mapping[str, float]]  # recipe name → metric → mean 
 
 @dataclass(frozen=True)
 class Number:
-    """One measured number: a row of the study and a metric."""
+    """One measured number, given by row and metric."""
 
     row: str
     metric: str
 
     def of(self, measured: Measured) -> float | None:
-        """Its value; None where it was not measured."""
+        """Its value; None if it was not measured."""
         value = measured.get(self.row, {}).get(self.metric)
         return value if value is not None and math.isfinite(value) else None
 
 
 class Check(Protocol):
-    """A statement about numbers."""
+    """A statement about measured numbers."""
 
     @property
     def needs(self) -> tuple[Number, ...]:
-        """The numbers it looks at, each once."""
+        """The numbers it depends on, each once."""
         ...
 
     def __call__(self, measured: Measured) -> bool | None:
-        """Whether it is true; None where the numbers do not tell."""
+        """Whether it is true; None if the numbers cannot tell."""
         ...
 
 
 @dataclass(frozen=True)
 class Above:
-    """``high`` is above ``factor`` times ``low``, or as large where ``or_equal``."""
+    """``high`` is above ``factor`` times ``low``, or equal to it with ``or_equal``."""
 
     high: Number
     low: Number
@@ -387,7 +385,7 @@ class Above:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A number reaches a fixed value."""
+    """A number is at least a fixed value."""
 
     number: Number
     value: float
@@ -426,7 +424,7 @@ class LargerStep:
 
 @dataclass(frozen=True)
 class LargerGap:
-    """``first``, a pair of numbers, lies further apart (first minus second) than the pair ``other``."""
+    """The difference of the pair ``first`` is larger than that of the pair ``other`` (first minus second)."""
 
     first: tuple[Number, Number]
     other: tuple[Number, Number]
@@ -446,17 +444,17 @@ class LargerGap:
 
 @dataclass(frozen=True)
 class Every:
-    """All of several statements: one that is false decides, else one that is not measured leaves it open."""
+    """The conjunction of several statements: false if any is false, else undecided if any is undecided."""
 
     checks: tuple[Check, ...]
 
     @property
     def needs(self) -> tuple[Number, ...]:
-        """The numbers of all of them, each once."""
+        """The numbers that they depend on, each once."""
         return tuple(dict.fromkeys(number for check in self.checks for number in check.needs))
 
     def __call__(self, measured: Measured) -> bool | None:
-        """False, None or True, in this order of force."""
+        """False if any is False, else None if any is None, else True."""
         answers = [check(measured) for check in self.checks]
         if False in answers:
             return False
@@ -469,7 +467,9 @@ def above(metric: str, high: str, low: str, *, factor: float = 1.0, or_equal: bo
 
 
 def rising(metric: str, rows: Sequence[str]) -> Every:
-    """The metric rises strictly from the first row to the last; any pair in the wrong order refutes it."""
+    """The metric rises strictly from the first row to the last; a single pair in the wrong order refutes
+    it.
+    """
     return Every(tuple(above(metric, later, earlier) for earlier, later in combinations(rows, 2)))
 
 
@@ -479,17 +479,17 @@ def highest(metric: str, row: str, among: Iterable[str]) -> Every:
 
 
 def lowest(metric: str, row: str, among: Iterable[str]) -> Every:
-    """The row has less of ``metric`` than all others: the best by RMSE, the worst by accuracy."""
+    """The row has less of ``metric`` than all others: best for RMSE, worst for accuracy."""
     return Every(tuple(above(metric, other, row) for other in among if other != row))
 
 
 def on_the_galaxy(row: str) -> Above:
-    """A row's maps lie on the galaxy more than a map of equal values would."""
+    """A row's maps lie on the galaxy more than a uniform map would."""
     return Above(Number(row, "on_galaxy"), Number(row, "galaxy_area"))
 
 
 def at_least(metric: str, rows: Iterable[str], value: float) -> Every:
-    """The metric reaches a value in all rows."""
+    """The metric is at least a value in all rows."""
     return Every(tuple(AtLeast(Number(row, metric), value) for row in rows))
 
 
@@ -497,31 +497,35 @@ FRAMEWORK = Deviation(
     what="Framework",
     paper="Keras on TensorFlow.",
     here="PyTorch.",
-    why="Start values of new layers and the running means of batch normalisation differ by default; layouts, "
-    "losses and schedules follow the paper.",
+    why=(
+        "Initialisation of new layers and momentum of batch normalisation have other defaults; layouts, "
+        "losses and schedules follow the paper."
+    ),
 )
 ONE_WARP = Deviation(
     what="Geometry of the augmentation",
     paper="Several steps, each of which resamples the image.",
-    here="Turn, flip, zoom, shear, shift, crop and scaling are one warp.",
-    why="The image is blurred once instead of several times; the ranges are the same.",
+    here="Rotation, flip, zoom, shear, shift, crop and scaling are combined into one warp.",
+    why="The image is interpolated once instead of several times; the ranges are the same.",
 )
 PRECISION = Deviation(
     what="Precision",
     paper="Not stated; single precision is the frameworks' default.",
-    here="bfloat16 where the hardware has it, weights in single precision.",
-    why="Speed; training.precision=fp32 switches it off.",
+    here="bfloat16 where the hardware supports it, weights in single precision.",
+    why="Speed; training.precision=fp32 turns it off.",
 )
 WEIGHTS = Deviation(
     what="Starting weights",
     paper="ImageNet weights as Keras distributes them.",
-    here="ImageNet weights of torchvision's training of the same layout; for EfficientNetV2-S and "
-    "Inception-ResNet-v2 Google's own, which Keras has too.",
-    why="Keras' files are not in PyTorch's form; the data they learned from are the same.",
+    here=(
+        "torchvision's ImageNet weights of the same architecture; for EfficientNetV2-S and "
+        "Inception-ResNet-v2 Google's own, which Keras has too."
+    ),
+    why="Keras' files cannot be loaded by PyTorch; both were trained on the same data.",
 )
 SEEDS = Deviation(
     what="Repetition",
-    paper="One run of each row.",
+    paper="A single run of each row.",
     here="As many seeds as --seeds says, mean and standard deviation.",
-    why="One run cannot tell a small difference from chance.",
+    why="A single run cannot distinguish a small difference from chance.",
 )

@@ -1,4 +1,4 @@
-"""Every recipe and every paper by name. Adding a study is one package and one name in PAPERS."""
+"""Every recipe and paper by name. A new study is one package and one name in PAPERS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 def find_recipe(name: str | Path) -> Recipe:
-    """A recipe by its name, or from a YAML file.
+    """A recipe by name, or from a YAML file.
 
     Raises:
         UsageError: neither a known name nor a readable file.
@@ -35,7 +35,9 @@ def find_recipe(name: str | Path) -> Recipe:
         return Recipe.from_yaml(name)
     known = recipes()
     if name not in known:
-        raise UsageError(f"no recipe '{name}'{did_you_mean(name, known, 'recipes')}; or give a YAML file")
+        raise UsageError(
+            f"no recipe '{name}'{did_you_mean(name, known, 'recipes')}; give a name or a YAML file"
+        )
     return known[name]
 
 

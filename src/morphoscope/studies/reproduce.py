@@ -1,4 +1,4 @@
-"""A study in one call: its rows are trained, its page is written."""
+"""A study in one call: train its rows and write its page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from morphoscope.studies.submission import write_submission
 
 @dataclass(frozen=True)
 class StudyDone:
-    """What a study left.
+    """What a study produced.
 
     Attributes:
-        results: every number.
+        results: every measured number.
         page: ``study.html``.
-        lines: published and measured as text.
+        lines: published and measured values as text.
         not_run: rows without a measurement.
     """
 
@@ -41,19 +41,19 @@ def study(
     test_images: Path | str | None = None,
     progress: bool = True,
 ) -> StudyDone:
-    """Train every row of a paper and write its page; a study that was interrupted goes on.
+    """Train every row of a paper and write its page; an interrupted study is resumed.
 
     Args:
         which: the study or its short name: cheng, tong, yan, ng or fu.
         store: galaxies with the study's labels.
         out: the study's folder.
         options: see :class:`morphoscope.studies.study.Options`.
-        test_images: of ``ng``: Kaggle's test images; a ``submission.csv`` is written for each row.
+        test_images: for ``ng``, Kaggle's test images; a ``submission.csv`` is written for each row.
         progress: show a bar over the steps of each training.
 
     Raises:
-        MissingExtra: torch and the rest of the extra ``train`` are not installed.
-        UsageError: the store's labels are not the study's, an unknown row, or ``out`` was begun otherwise.
+        MissingExtra: torch and the rest of the extra ``train`` are not installed. UsageError: the store's
+        labels are not the study's, a row is unknown, or ``out`` was started with other options.
         MorphoscopeError: no row could be trained.
     """
     need((*TRAINING, *DRAWING), "train", "a study")
@@ -61,7 +61,7 @@ def study(
     store = store if isinstance(store, Store) else open_store(store)
     options = options or Options()
     if test_images is not None and which.key != "ng":
-        raise UsageError("test images and a submission are for study ng alone")
+        raise UsageError("test images and submissions are only for study ng")
     results = run_study(which, store, Path(out), options, progress=progress)
     if test_images is not None:
         for row in results.rows.values():

@@ -1,4 +1,4 @@
-"""What the rows of a study measured, over their seeds."""
+"""Measured results of a study's rows over their seeds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _WEIGHTED = ("weighted_precision", "weighted_recall", "weighted_f1")
 
 @dataclass(frozen=True)
 class Measured:
-    """One training of one row.
+    """One training run of one row.
 
     Attributes:
-        seed: of the training and of its split.
-        run: the finished run; None where it was not trained.
-        failure: why not, in a sentence.
-        same_as: the row whose training this is, where both recipes are the same.
-        more: scores of its maps (MAP_METRICS) or of more views (VIEW_METRICS), where a claim asks for them.
+        seed: of the training run and its split.
+        run: the finished run; None if it was not trained.
+        failure: why it was not trained, in one sentence.
+        same_as: the row whose run this is, if both recipes are the same.
+        more: scores of its maps (MAP_METRICS) or of more views (VIEW_METRICS), if a claim needs them.
     """
 
     seed: int
@@ -36,7 +36,7 @@ class Measured:
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """The numbers of this training by name; those that were not measured are left out."""
+        """The metrics of this run by name; those not measured are left out."""
         if self.run is None:
             return {}
         with self.run.reading_results():
@@ -80,7 +80,7 @@ class Measured:
 
 @dataclass
 class Row:
-    """A row of the study: its recipe and its trainings."""
+    """A row of the study: its recipe and its training runs."""
 
     recipe: Recipe
     trainings: list[Measured] = field(default_factory=list)
@@ -91,33 +91,33 @@ class Row:
         return self.recipe.name
 
     def metrics(self) -> list[str]:
-        """The metrics that at least one training has."""
+        """The metrics that at least one run has."""
         return list(dict.fromkeys(name for training in self.trainings for name in training.values))
 
     def runs(self) -> list[Run]:
-        """The finished trainings."""
+        """The finished runs."""
         return [training.run for training in self.trainings if training.run is not None]
 
     def all(self, metric: str) -> np.ndarray:
-        """The values of all seeds that have one, (S,)."""
+        """The values of all seeds that have the metric, (S,)."""
         found = [training.values.get(metric) for training in self.trainings]
         return np.array([value for value in found if value is not None], float)
 
     def mean(self, metric: str) -> float | None:
-        """Mean over the seeds; None where nothing was measured."""
+        """Mean over seeds; None if nothing was measured."""
         values = self.all(metric)
         return float(values.mean()) if len(values) else None
 
     def deviation(self, metric: str) -> float | None:
-        """Sample standard deviation over the seeds; None below two."""
+        """Sample standard deviation over seeds; None for fewer than two."""
         values = self.all(metric)
         return float(values.std(ddof=1)) if len(values) > 1 else None
 
     def why_not(self) -> str:
-        """Why there is no measurement; empty where there is one."""
+        """Why there is no measurement; empty if there is one."""
         if self.runs():
             return ""
-        return next((training.failure for training in self.trainings if training.failure), "not asked for")
+        return next((training.failure for training in self.trainings if training.failure), "not requested")
 
 
 @dataclass
@@ -127,7 +127,7 @@ class Results:
     rows: dict[str, Row]
 
     def measured(self) -> dict[str, dict[str, float]]:
-        """Row → metric → mean over seeds, of the rows that were run."""
+        """Row → metric → mean over seeds, for the rows that were run."""
         table = {
             name: {metric: row.mean(metric) or 0.0 for metric in row.metrics()}
             for name, row in self.rows.items()
@@ -135,7 +135,7 @@ class Results:
         return {name: values for name, values in table.items() if values}
 
     def document(self) -> dict[str, Any]:
-        """The same with every seed's value, for ``results.json``."""
+        """All values by row and seed, for ``results.json``."""
         return {
             name: {
                 "about": row.recipe.about,

@@ -1,4 +1,4 @@
-"""Train the rows of a study, one after another or one per GPU; continue an interrupted one.
+"""Train the rows of a study, one after another or one per GPU; resume an interrupted study.
 
 The folder of a study::
 
@@ -27,7 +27,7 @@ from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
 from morphoscope.progress import note
-from morphoscope.recipes import Recipe
+from morphoscope.recipes import Recipe, differences
 from morphoscope.runs.run import Run, open_run
 from morphoscope.studies.map_scores import map_scores
 from morphoscope.studies.results import Measured, Results, Row
@@ -37,21 +37,21 @@ from morphoscope.versioned import load_yaml, read_document
 
 
 def run_study(study: Study, store: Store, out: Path, options: Options, *, progress: bool = True) -> Results:
-    """Train and measure every row; what is finished already is kept.
+    """Train and measure every row; finished rows are kept.
 
-    A row that cannot be trained (its pretrained weights are not to be had, it does not fit the memory) is
-    noted with the reason, and the others go on.
+    A row that cannot be trained (its pretrained weights are not available, or it runs out of memory) is
+    recorded with the reason, and the rest continue.
 
     Args:
-        study: which.
+        study: the study to run.
         store: galaxies with the study's labels.
-        out: the study's folder; one that was interrupted is continued.
-        options: how.
+        out: the study's folder; an interrupted study in it is resumed.
+        options: how to run it.
         progress: show a bar over the steps of each training.
 
     Raises:
-        UsageError: no row is for the store's labels; ``out`` holds another study or other options.
-        MorphoscopeError: no row could be trained.
+        UsageError: the study needs other labels than the store's; ``out`` holds another study or other
+        options. MorphoscopeError: no row could be trained.
     """
     rows = {
         name: for_store(recipe, store, study.served_side)
@@ -95,8 +95,8 @@ def _check_store(study: Study, store: Store, rows: Mapping[str, Recipe]) -> None
     found = store.need_scheme()
     if not any(recipe.data.scheme in (None, found.name) for recipe in rows.values()):
         raise UsageError(
-            f"study {study.key} needs a store with the scheme '{study.scheme}', and {store.path} holds "
-            f"'{found.name}'. Make one with: {study.how_to_get_data}"
+            f"study {study.key} needs a store with the label scheme '{study.scheme}', but "
+            f"{store.path} has '{found.name}'; make one with: {study.how_to_get_data}"
         )
 
 
@@ -112,12 +112,10 @@ def _begin(study: Study, store: Store, out: Path, options: Options) -> None:
         differing = [name for name in told if begun.get(name) != told[name]]
         if differing:
             words = ", ".join(f"{name}: {begun.get(name)} against {told[name]}" for name in differing)
-            raise UsageError(
-                f"{out} was begun with other options ({words}); continue with those, or use another folder"
-            )
+            raise UsageError(f"{out} was started with other options ({words}); use those, or another folder")
         return
     if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} exists and holds no study; give another folder")
+        raise UsageError(f"{out} exists and is not a study; give another folder")
     with files.explained_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with files.atomic_file(place) as partial:
@@ -125,7 +123,7 @@ def _begin(study: Study, store: Store, out: Path, options: Options) -> None:
 
 
 def _begun(place: Path) -> dict[str, Any]:
-    """What an interrupted study was begun with.
+    """The options an interrupted study was started with.
 
     Raises:
         MorphoscopeError: the file is damaged.
@@ -140,7 +138,7 @@ def _begun(place: Path) -> dict[str, Any]:
 
 
 def _twins(rows: dict[str, Recipe]) -> dict[str, str]:
-    """For every row the first one with the same recipe but for its name: it is trained once."""
+    """For every row, the first row whose recipe is the same except for its name; it is trained once."""
     first: dict[Recipe, str] = {}
     return {name: first.setdefault(recipe.changed(name="", about=""), name) for name, recipe in rows.items()}
 
@@ -150,9 +148,9 @@ def _seeded(recipe: Recipe, seed: int) -> Recipe:
 
 
 def _untrainable(recipe: Recipe) -> str:
-    """Why a row would teach nothing; empty where it may."""
+    """Why training a row would be meaningless; empty if it is not."""
     if recipe.model.frozen > 0 and not recipe.model.uses_pretrained and not recipe.model.start:
-        return "its frozen layers have no ImageNet weights to keep; give them with --weights"
+        return "its frozen layers need ImageNet weights; give them with --weights"
     return ""
 
 
@@ -195,23 +193,23 @@ def finished(folder: Path, recipe: Recipe) -> Run | None:
     """The finished run in a folder.
 
     Raises:
-        UsageError: it was trained by another recipe, of an older program for instance.
+        UsageError: it was trained with another recipe, for instance by an older version.
     """
     if not (folder / "run.yaml").is_file():
         return None
     run = open_run(folder, unfinished=True)
-    if run.recipe != recipe:
-        raise UsageError(f"{folder} holds a run of another recipe; remove it to train this row again")
+    if differences(run.recipe, recipe):
+        raise UsageError(f"{folder} holds a run with another recipe; remove it to train this row again")
     return run if run.header.state == "finished" else None
 
 
 def run_folder(out: Path, name: str, seed: int) -> Path:
-    """Where a training of a row lies."""
+    """The folder of a row's run."""
     return out / "runs" / name.split("/")[-1] / str(seed)
 
 
 def _on_gpus(jobs: list[Job], store: Store, out: Path, gpus: int) -> dict[tuple[str, int], Measured]:
-    """One process a GPU at a time, each an ordinary ``morphoscope train``; its log lies beside the run."""
+    """One process per GPU at a time, each an ordinary ``morphoscope train``, with its log next to the run."""
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
@@ -247,7 +245,7 @@ def _in_process(job: Job, store: Store, out: Path, environment: dict[str, str]) 
             if ended.returncode:
                 said = (folder.parent / f"{seed}.log").read_text(encoding="utf-8").strip().splitlines()
                 raise MorphoscopeError(
-                    said[-1].removeprefix("morphoscope: ") if said else "the training died"
+                    said[-1].removeprefix("morphoscope: ") if said else "the training process died"
                 )
         return Measured(seed, open_run(folder))
     except MorphoscopeError as error:

@@ -1,6 +1,6 @@
-"""What several studies put on their pages: structures, diagrams, differences, matrices, printed tables.
+"""Sections that several studies have: structures, diagrams, differences, confusion matrices, printed tables.
 
-Maps of what the networks of a study look at, as the papers show them.
+Attribution maps, arranged as in the papers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def add_structure(page: StudyPage, name: str, words: str) -> None:
-    """The layers of a row's network as a table (A9), from the network itself at the paper's image size."""
+    """The layers of a row's network as a table (A9), taken from the network itself at the paper's image
+    size.
+    """
     from morphoscope.report.figures.network_summary import structure_table
 
     table = structure_table(page.network(name), page.study.rows()[name].augment.size)
@@ -35,7 +37,7 @@ def add_structure(page: StudyPage, name: str, words: str) -> None:
 
 
 def add_diagram(page: StudyPage, name: str, words: str) -> None:
-    """The network drawn from its module tree (A10)."""
+    """A row's network, drawn from its module tree (A10)."""
     from morphoscope.report.figures.networks import network_diagram
 
     size = page.study.rows()[name].augment.size
@@ -53,7 +55,7 @@ def add_unit(page: StudyPage, kind: str, caption: str) -> None:
 
 
 def add_strip(page: StudyPage, name: str, figure: str) -> None:
-    """A galaxy of the last class on its way to the network: cropped, augmented, standardised (A6)."""
+    """Preprocessing of a galaxy of the last class: cropped, augmented, standardised (A6)."""
     from morphoscope.augment.cpu import Augmenter
     from morphoscope.report.figures.preprocessing import processing_strip
 
@@ -71,7 +73,7 @@ def add_strip(page: StudyPage, name: str, figure: str) -> None:
         processing_strip(
             page.store.images[row], Augmenter(recipe.augment, recipe.seed), row=row, mean=mean, std=std
         ),
-        f"A galaxy ({page.store.need_scheme().output_names[-1]}) on its way to the network: centre crop, "
+        f"Preprocessing of a galaxy ({page.store.need_scheme().output_names[-1]}): centre crop, "
         f"augmented versions, standardised ({figure}).",
     )
 
@@ -79,7 +81,7 @@ def add_strip(page: StudyPage, name: str, figure: str) -> None:
 def add_differences(
     page: StudyPage, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], caption: str
 ) -> None:
-    """What one row has more than another: published and measured, seed by seed."""
+    """Differences between pairs of rows: published and measured, seed by seed."""
     rows = []
     for better, base in pairs:
         title = f"{page.label(better)} − {page.label(base)}"
@@ -99,12 +101,12 @@ def _gap(page: StudyPage, better: str, base: str, metric: str) -> float | None:
 
 
 def shown_name(metric: str) -> str:
-    """A metric's name at the head of a column."""
+    """A metric's name as a column heading."""
     return {"rmse": "RMSE", "accuracy": "Accuracy"}.get(metric, metric.replace("_", " ").capitalize())
 
 
 def paired_difference(page: StudyPage, better: str, base: str, metric: str) -> str:
-    """Mean ± standard deviation of the differences of trainings with the same seed and split."""
+    """Mean ± standard deviation of the differences between runs with the same seed and split."""
     first, second = page.row(better), page.row(base)
     if first is None or second is None:
         return formatting.DASH
@@ -130,7 +132,7 @@ def _signed(value: float | None, metric: str) -> str:
 
 
 def multiply_adds(network: nn.Module, image_size: int) -> int:
-    """Multiplications with addition for one image, counted from shapes alone (no number is computed)."""
+    """Multiply-accumulate operations for one image, counted from shapes alone."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -141,9 +143,9 @@ def multiply_adds(network: nn.Module, image_size: int) -> int:
 
 
 def class_report(page: StudyPage, name: str) -> None:
-    """The classification report of a row (A16): published beside measured, means over seeds.
+    """The classification report of a row (A16): published next to measured, means over seeds.
 
-    With the literal reading ``alphabetical`` classes are numbered and sorted as folders are.
+    With the literal reading ``alphabetical``, classes are numbered and sorted as folders are.
     """
     row, classes = page.row(name), page.store.need_scheme().class_names
     if row is None or not row.runs() or classes is None:
@@ -183,7 +185,7 @@ def _class_order(page: StudyPage, classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def confusion(page: StudyPage, name: str) -> None:
-    """The confusion matrix of a row, all seeds added up (A17)."""
+    """The confusion matrix of a row, summed over seeds (A17)."""
     matrix, classes = confusion_of(page, name), page.store.need_scheme().class_names
     if matrix is None or classes is None:
         return
@@ -192,27 +194,26 @@ def confusion(page: StudyPage, name: str) -> None:
     page.page.chart(
         f"confusion_{page.short(name)}",
         figures.confusion_matrix(matrix[np.ix_(places, places)].tolist(), order),
-        f"{page.label(name)}: truth in rows, prediction in columns, n = "
-        f"{formatting.count(int(matrix.sum()))} "
-        "(all seeds).",
+        f"{page.label(name)}: true class in rows, predicted class in columns, n = "
+        f"{formatting.count(int(matrix.sum()))} (all seeds).",
     )
 
 
 def curves_of(page: StudyPage, name: str, figure: str) -> None:
-    """Loss, score and learning rate of a row against the epoch (A11, A12)."""
+    """Loss, score and learning rate of a row against epoch (A11, A12)."""
     run = page.first_run(name)
     if run is None:
         return
     page.page.chart(
         f"curves_{page.short(name)}",
         figures.training_curves(run.history(), page.metric, run.header.best_epoch),
-        f"{page.label(name)}, seed {run.recipe.seed}: loss, score and learning rate against the epoch "
+        f"{page.label(name)}, seed {run.recipe.seed}: loss, score and learning rate against epoch "
         f"({figure}).",
     )
 
 
 def confusion_of(page: StudyPage, name: str) -> np.ndarray | None:
-    """Counts, truth in rows, summed over the seeds of a row; None where it was not measured."""
+    """Counts summed over the seeds of a row, true class in rows; None if the row was not measured."""
     row = page.row(name)
     if row is None or not row.runs():
         return None
@@ -220,7 +221,7 @@ def confusion_of(page: StudyPage, name: str) -> np.ndarray | None:
 
 
 def published_table(page: StudyPage, name: str) -> None:
-    """A table as the paper prints it."""
+    """A table as printed in the paper."""
     table = page.study.published.table(name)
     rows = [["" if cell is None else _cell(cell) for cell in row] for row in table.rows]
     words = {n for n, cell in enumerate(table.rows[0]) if isinstance(cell, str)}
@@ -243,7 +244,7 @@ def add_best_maps(page: StudyPage, figures: Mapping[str, str], name: str | None 
     Args:
         page: of the study.
         figures: method → the paper's figure.
-        name: the row that the paper shows; None, or where it was not run: the best row.
+        name: the row the paper shows; the best row if None or not run.
     """
     from morphoscope.explanation.selection import BEST_F1, choose_galaxies
 
@@ -258,8 +259,9 @@ def add_best_maps(page: StudyPage, figures: Mapping[str, str], name: str | None 
         page.page.chart(
             f"maps_{method}",
             map_panel(maps),
-            f"{METHOD_NAMES[method]} of {page.label(best.name)} for {target}, the class with its highest F1 "
-            f"({figure}): held-out galaxies, each with its map and the network's answer.{dead_words(maps)}",
+            f"{METHOD_NAMES[method]} of {page.label(best.name)} for {target}, the class with its "
+            f"highest F1 ({figure}): held-out galaxies, each with its map and "
+            f"prediction.{dead_words(maps)}",
         )
 
 
@@ -277,13 +279,13 @@ def add_beside(page: StudyPage, names: Sequence[str], target: str, method: str, 
     page.page.chart(
         f"maps_{method}",
         map_columns(images, columns),
-        f"{METHOD_NAMES[method]} for {target} ({figure}): held-out galaxies of the highest fraction, as the "
-        "networks see them, and the map of each network.",
+        f"{METHOD_NAMES[method]} for {target} ({figure}): the held-out galaxies with the highest "
+        "fraction, as the networks see them, and the map of each network.",
     )
 
 
 def add_frozen_maps(page: StudyPage, series: Mapping[str, Mapping[str, str]], figure: str) -> None:
-    """Origin, heat map and both superimposed for each share of frozen layers (`fu` Table 2).
+    """Image, heat map and overlay for each fraction of frozen layers (`fu` Table 2).
 
     Args:
         page: of the study.
@@ -306,8 +308,8 @@ def add_frozen_maps(page: StudyPage, series: Mapping[str, Mapping[str, str]], fi
         page.page.chart(
             f"frozen_maps_{network.lower()}",
             frozen_grid(maps),
-            f"Grad-CAM of {network} by the share of frozen layers, for {target} ({figure}); two galaxies. "
-            f"The maps run from zero to their own largest value.{dead_words(*maps.values())}",
+            f"Grad-CAM of {network} by fraction of frozen layers, for {target} ({figure}); two "
+            f"galaxies. Each map is scaled from zero to its own maximum.{dead_words(*maps.values())}",
         )
 
 

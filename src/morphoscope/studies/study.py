@@ -1,4 +1,4 @@
-"""What a study is: its rows, the paper's protocol, what --quick changes, and named literal readings."""
+"""Definition of a study: its rows, the paper's protocol, what --quick changes, and literal readings."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ NAMES = PAPERS
 
 @dataclass(frozen=True)
 class Study:
-    """One paper as a program: what is trained, on which labels, and what its page shows.
+    """One paper as a program: what is trained, on which labels, and what the page shows.
 
     Attributes:
         published: the paper's numbers, claims and contradictions.
-        recipes: one function a row, in the order of the tables.
+        recipes: one function per row, in the order of the tables.
         scheme: name of the label scheme of its data.
         how_to_get_data: the command that makes such a store.
-        quick: settings of every row with ``--quick``.
-        quick_rows: row → settings on top of those, such as a size the network can take.
-        literal: name → (about, settings) of the paper's literal readings that are off by default.
-        sections: given the :class:`~morphoscope.studies.page_context.StudyPage`, adds what only this study
-            shows.
+        quick: settings for every row with ``--quick``.
+        quick_rows: row → further settings, such as an image size the network accepts.
+        literal: name → (description, settings) of literal readings of the paper, which are off by default.
+        sections: adds this study's own sections to a :class:`~morphoscope.studies.page_context.StudyPage`.
         served_side: side of the paper's images as served, pixels.
-        map_method: of the maps that claims are checked on.
-        map_target: the output they explain: a class, a vote column or "best-f1".
+        map_method: attribution method used to check claims.
+        map_target: the output that is explained: a class, a vote column or "best-f1".
     """
 
     published: Published
@@ -48,11 +47,11 @@ class Study:
     map_target: str = "best-f1"
 
     def mapped_rows(self) -> tuple[str, ...]:
-        """Rows whose maps a claim asks about."""
+        """Rows whose maps a claim depends on."""
         return self._rows_asked_for(MAP_METRICS)
 
     def viewed_rows(self) -> tuple[str, ...]:
-        """Rows of which a claim asks how much several views at the test bring."""
+        """Rows for which a claim compares numbers of views at test time."""
         return self._rows_asked_for(VIEW_METRICS)
 
     def _rows_asked_for(self, metrics: Sequence[str]) -> tuple[str, ...]:
@@ -71,10 +70,10 @@ class Study:
 
 
 def find_study(name: str) -> Study:
-    """A study by its short name.
+    """A study by short name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no study of that name.
     """
     if name not in NAMES:
         raise UsageError(f"no study '{name}'{did_you_mean(name, NAMES, 'studies')}")
@@ -84,16 +83,16 @@ def find_study(name: str) -> Study:
 
 @dataclass(frozen=True)
 class Options:
-    """How a study is asked to run.
+    """Options for running a study.
 
     Attributes:
-        quick: reduced size, epochs and number of galaxies.
-        seeds: trainings of each row, numbered from 0; each has its own split.
-        rows: names of the rows to run; empty: all.
-        weights: folder with pretrained weights by timm name.
-        from_scratch: no pretrained weights but those that a package carries, which the page says.
-        literal: names of literal readings to take.
-        settings: ``field=value`` texts applied to every row last.
+        quick: reduce image size, epochs and number of galaxies.
+        seeds: runs of each row, numbered from 0, each with its own split.
+        rows: names of the rows to run; all if empty.
+        weights: folder of pretrained weights, named as in timm.
+        from_scratch: use no pretrained weights other than packaged ones; the page says so.
+        literal: names of the literal readings to use.
+        settings: ``field=value`` strings, applied to every row last.
     """
 
     quick: bool = False
@@ -106,15 +105,15 @@ class Options:
 
 
 def resolved_rows(study: Study, options: Options) -> dict[str, Recipe]:
-    """The recipes a study trains under some options, by row, before their seeds.
+    """The recipes that a study trains with these options, by row, seeds not yet set.
 
     Raises:
-        UsageError: an unknown row or literal reading, options that contradict each other.
+        UsageError: a row or literal reading is unknown, or options contradict each other.
     """
     if options.weights and options.from_scratch:
         raise UsageError("--weights and --from-scratch contradict each other; give one")
     if options.seeds < 1:
-        raise UsageError(f"--seeds {options.seeds}: at least one training of each row is needed")
+        raise UsageError(f"--seeds {options.seeds}: give at least 1")
     known = study.rows()
     for name in options.rows:
         if name not in known:
@@ -130,7 +129,7 @@ def resolved_rows(study: Study, options: Options) -> dict[str, Recipe]:
 def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
     from morphoscope.models.pretrained import start_of
 
-    changes: dict[str, Any] = {"evaluation.calibrate": False}  # the papers' numbers are the networks' own
+    changes: dict[str, Any] = {"evaluation.calibrate": False}  # the papers report plain network outputs
     for name in options.literal:
         changes |= study.literal[name][1]
     if options.quick:
@@ -144,15 +143,15 @@ def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
 
 
 def for_store(recipe: Recipe, store: Store, served_side: int) -> Recipe:
-    """A recipe whose crop is counted in the pixels of a store that was cropped or scaled when it was made.
+    """A recipe whose crop is converted to the pixels of a store that was cropped or scaled when made.
 
-    The papers count in pixels of the images as served; a store made with ``--crop 300 --size 200`` holds 1.5
-    of them in each of its own. A store that was scaled without a crop holds the whole of each image, so that
-    the crop keeps its share of the side of the paper's images.
+    The papers count pixels of the images as served; in a store made with ``--crop 300 --size 200`` each
+    pixel is 1.5 of those. A store that was scaled but not cropped holds whole images, so the crop keeps its
+    ratio to the side of the paper's images.
 
     Args:
         recipe: of the study.
-        store: what it is trained on.
+        store: the store it is trained on.
         served_side: side of the paper's images as served, pixels.
     """
     side = min(store.meta.image_shape[:2])

@@ -1,4 +1,4 @@
-"""Predictions for the Kaggle test images, as the Galaxy Challenge takes them (`ng`)."""
+"""Predictions for the Kaggle test images in the Galaxy Challenge's submission format (`ng`)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from morphoscope.runs.run import Run
 
 
 def write_submission(run: Run, images: Path | str, out: Path) -> int:
-    """Write ``GalaxyID,Class1.1,...,Class11.6`` for every image, sorted by id; the views are the recipe's.
+    """Write ``GalaxyID,Class1.1,...,Class11.6`` for every image, sorted by id, with the recipe's views.
 
     Args:
         run: trained on the 37 vote fractions.
         images: folder, glob or store of the test images; ids are their file names.
-        out: the CSV file; one that is there is replaced.
+        out: the CSV file; an existing one is replaced.
 
     Returns:
-        How many galaxies.
+        The number of galaxies.
 
     Raises:
-        MorphoscopeError: the run does not answer the 37 questions, or an image has no whole number as its id.
+        MorphoscopeError: the run does not predict the 37 vote fractions, or an image's id is not an integer.
     """
     import pyarrow.parquet as pq
 
@@ -32,7 +32,7 @@ def write_submission(run: Run, images: Path | str, out: Path) -> int:
     from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 
     if run.scheme.output_names != GALAXY_ZOO_2.columns:
-        raise MorphoscopeError(f"{run.path} does not answer the 37 columns of the Galaxy Challenge")
+        raise MorphoscopeError(f"{run.path} does not predict the 37 vote fractions of the Galaxy Challenge")
     catalogue = out.with_suffix(".parquet")
     predict_catalogue(Predictor(run), CatalogueRequest(images, catalogue, overwrite=True))
     table = pq.read_table(catalogue, columns=["id", *GALAXY_ZOO_2.columns])
@@ -49,4 +49,6 @@ def _number(identity: str) -> int:
     try:
         return int(Path(identity).stem)
     except ValueError as error:
-        raise MorphoscopeError(f"image '{identity}': a Kaggle image is named by its GalaxyID") from error
+        raise MorphoscopeError(
+            f"image '{identity}': the file names of Kaggle's images must be their GalaxyID"
+        ) from error

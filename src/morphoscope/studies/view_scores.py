@@ -1,4 +1,4 @@
-"""RMSE of a row by the number of views at the test (`ng`, section on test-time augmentation)."""
+"""RMSE of a row by number of views at test time (`ng`, section on test-time augmentation)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ METRICS_BY_VIEWS = {1: "rmse_one_view", 16: "rmse_turned_views", MOST: "rmse_sca
 
 
 def view_scores(run: Run, store: Store) -> dict[str, float]:
-    """RMSE on the held-out galaxies with 1, 16 and 48 views of each (see METRICS of ``published``)."""
+    """RMSE on the held-out galaxies with 1, 16 and 48 views each (see METRICS in ``published``)."""
     return kept(run, "view_scores.json", {"views": MOST}, lambda: _measured(run, store))
 
 

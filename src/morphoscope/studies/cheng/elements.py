@@ -13,7 +13,12 @@ ELEMENTS = (
     Element("Table 2", "accuracy of five networks, relative improvement", _STUDY + "_sections"),
     Element("Table 3", "precision, recall, F1 and support of each class", _PAGE + "class_report"),
     Element("Fig 1", "a galaxy of each class", "report/sections.py: add_data"),
-    Element("Fig 2", "from the image to the network", _PAGE + "add_strip", "Geometry of the augmentation"),
+    Element(
+        "Fig 2",
+        ("preprocessing, from image to network input"),
+        _PAGE + "add_strip",
+        "Geometry of the augmentation",
+    ),
     Element("Fig 3", "VGG16", _PAGE + "add_diagram"),
     Element("Fig 4", "the residual unit", _PAGE + "add_unit"),
     Element("Fig 5", "ResNet-18", _PAGE + "add_diagram"),
@@ -39,7 +44,7 @@ ELEMENTS = (
     Element("augmentation", "turns, shear, zoom, both flips", _STUDY + "_base", "Ranges of the augmentation"),
     Element(
         "geometry",
-        "several steps, each resampled",
+        "several steps, each of which resamples",
         "augment/cpu.py: matrices",
         "Geometry of the augmentation",
     ),

@@ -1,4 +1,4 @@
-"""`cheng`'s numbers and words: VGG16 and four ResNets on Galaxy10 DECaLS."""
+"""What `cheng` publishes: VGG16 and four ResNets on Galaxy10 DECaLS."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PAPER = Paper(
 
 TABLE_1 = Table(
     name="Table 1",
-    about="residual units of each stage, as the table's rows stand",
+    about="residual units of each stage, row by row as printed",
     columns=("row", "output", "width", "18", "50", "101", "152"),
     rows=(
         ("Conv3_x", 28, 64, 2, 3, 3, 3),
@@ -52,7 +52,7 @@ TABLE_1 = Table(
         ("Conv4_x", 14, 256, 2, 6, 23, 36),
         ("Conv5_x", 7, 512, 2, 3, 3, 3),
     ),
-    remark="The units of width 64 belong to Conv2_x, at 56 px, where the table has only the pooling.",
+    remark="The units of width 64 belong in Conv2_x, at 56 px, where the table lists only the pooling.",
 )
 TABLE_2 = Table(
     name="Table 2",
@@ -83,18 +83,20 @@ TABLE_3 = Table(
         (8, 0.67, 0.63, 0.65, 521),
         (9, 0.71, 0.72, 0.71, 363),
     ),
-    remark="The classes are numbered by the alphabet: the supports are a fifth of these classes' galaxies, "
-    "not of the data set's own order.",
+    remark=(
+        "Classes are numbered alphabetically: the supports are a fifth of each class only in that order, "
+        "not in the data set's own."
+    ),
 )
 PARAMETERS = Table(
     name="Parameter counts",
-    about="the two printed counts beside the layouts that give them, as Keras counts",
+    about="the two printed parameter counts and the layouts that give them, counted as Keras does",
     columns=("network", "layout", "parameters", "printed"),
     rows=(
         ("VGG16", "224 px, flattened 7 × 7 × 512, 512-128-10", 27_627_210, 27_627_210),
         ("VGG16", "mean of the last map, 512-128-10", 15_044_298, None),
         ("ResNet-18", "mean of the last map, one layer to 10", 11_196_042, 11_196_042),
-        ("ResNet-18", "mean of the last map, 512-128-10 (the text's head)", 11_520_522, None),
+        ("ResNet-18", "mean of the last map, 512-128-10 (the head in the text)", 11_520_522, None),
     ),
 )
 
@@ -118,7 +120,7 @@ def class_report() -> dict[str, float]:
 
 
 _COUNTS = {"cheng/vgg16": 27_627_210, "cheng/resnet18": 11_196_042}
-_TWO_LAYOUTS = "One row of the paper, two layouts: the printed count fits no hidden layer, the text has two."
+_TWO_LAYOUTS = "One row of the paper, two layouts: the printed count has no hidden layer, the text has two."
 
 
 def _row(cells: tuple) -> PublishedRow:
@@ -159,12 +161,13 @@ CLAIMS = (
         rising("accuracy", _RESNETS),
     ),
     Claim(
-        "Residual blocks raise the accuracy over VGG16 by more than 30 % of it, in every ResNet.",
+        "Residual blocks improve on VGG16's accuracy by more than 30 % (relative) in every ResNet.",
         "abstract; Table 2",
         Every(tuple(above("accuracy", row, "cheng/vgg16", factor=1.3) for row in _RESNETS)),
     ),
     Claim(
-        "How many blocks matters little: from 18 to 152 layers less is gained than from VGG16 to 18.",
+        "The number of blocks matters little: going from 18 to 152 layers gains less than going from "
+        "VGG16 to 18.",
         "abstract; section 4",
         LargerStep(*(Number(f"cheng/{name}", "accuracy") for name in ("vgg16", "resnet18", "resnet152"))),
     ),
@@ -174,12 +177,12 @@ CLAIMS = (
         highest("train_accuracy", "cheng/resnet152", ("cheng/vgg16", *_RESNETS)),
     ),
     Claim(
-        "The other ResNets pass 90 % on the training galaxies.",
+        "The other ResNets exceed 90 % on the training galaxies.",
         "section 3",
         at_least("train_accuracy", _RESNETS[:-1], 0.90),
     ),
     Claim(
-        "Residual blocks cure what depth alone breaks: with shortcuts better than without, at every depth.",
+        "Residual blocks cure the degradation caused by depth: shortcuts help at every depth.",
         "abstract; section 3 (the paper has no plain network of equal depth)",
         Every(tuple(above("accuracy", f"cheng/resnet{d}-scratch", f"cheng/plain{d}") for d in _DEPTHS)),
         asked_of="plain and residual networks of equal depth, both from random weights",
@@ -214,8 +217,8 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "ResNets end with a higher loss than VGG16, though more accurate.",
-        "section 3, Fig 6 (here the validation loss, without its L2 term)",
+        "ResNets end with a higher loss than VGG16 although they are more accurate.",
+        "section 3, Fig 6 (measured here as the validation loss without its L2 term)",
         Every(
             tuple(
                 above(metric, row, "cheng/vgg16")
@@ -226,7 +229,7 @@ CLAIMS = (
     ),
     Claim(
         "The network looks at the centre of a galaxy and its surroundings.",
-        "section 3, Figs 8 and 9 (here: Grad-CAM lies on the galaxy more than chance)",
+        "section 3, Figs 8 and 9 (measured here as Grad-CAM lying on the galaxy more than chance)",
         on_the_galaxy("cheng/resnet152"),
     ),
 )
@@ -234,70 +237,70 @@ CLAIMS = (
 CONTRADICTIONS = (
     Contradiction(
         "sections 1 and 2.3; Table 2",
-        "ResNet-101 is the best network and is the one looked into.",
-        "Abstract, results and Table 2 have ResNet-152 as the best.",
-        "The one with the highest test accuracy, which is ResNet-152 by the paper's numbers.",
+        "ResNet-101 is the best network, and the one whose maps are shown.",
+        "In the abstract, the results and Table 2, ResNet-152 is the best.",
+        "The network with the highest test accuracy; by the paper's numbers that is ResNet-152.",
     ),
     Contradiction(
         "section 3; Table 3",
         "Round Smooth galaxies are hard to recognise.",
-        "By the supports, class 7 is Round Smooth, with the best recall (0.93) and F1 (0.91); the worst are "
-        "Disturbed (F1 0.54) and Unbarred Loose Spiral (0.65). Index 2 means Round Smooth only in the data "
-        "set's own order, which Table 3 does not use.",
-        "Rows of Table 3 are named by the alphabet; classes are never matched by number.",
+        "Judging by the supports, class 7 is Round Smooth, which has the best recall (0.93) and F1 "
+        "(0.91); the worst are Disturbed (F1 0.54) and Unbarred Loose Spiral (0.65). Index 2 is "
+        "Round Smooth only in the data set's own order, which Table 3 does not use.",
+        "Rows of Table 3 are named in alphabetical order; classes are never matched by number.",
     ),
     Contradiction(
         "section 3; Table 3",
         "Class 7 has the highest F1.",
-        "Class 6 has the same 0.91.",
-        "The highest unrounded F1; of equals the class with more galaxies.",
+        "Class 6 also has 0.91.",
+        "The highest unrounded F1; in a tie, the class with more galaxies.",
     ),
     Contradiction(
         "section 2.2.2; Table 1",
         "ResNet-18 has 11,196,042 parameters, 17 convolutions and 3 fully connected layers.",
-        "That count is the network with a single layer to 10; with the three layers of Table 1 it has "
-        "11,520,522. The 17 leave out three convolutions in shortcuts.",
-        "Both layouts are rows: resnet18-published by the count, resnet18 by the text.",
+        "That is the count with a single layer to 10 classes; with the three layers of Table 1 it is "
+        "11,520,522. The 17 omit three convolutions in shortcuts.",
+        "Both layouts are rows: resnet18-published follows the count, resnet18 the text.",
     ),
     Contradiction(
         "section 2.2.2",
         "The ResNets get the same fully connected layers as VGG16.",
-        "Global pooling is also said to take the place of the fully connected layers.",
+        "The text also says that global pooling replaces the fully connected layers.",
         "Pooling, then 512-128-10, as Table 1 has it.",
     ),
     Contradiction(
         "section 2.2.2",
-        "VGG16 and ResNet-18 are alike in parameters and layers, so that only the shortcuts differ.",
-        "27.6 against 11.2 million weights. Keras has no ImageNet weights for ResNet-18, so that its "
-        "start probably differed too.",
-        "Plain networks of equal depth and start are rows beside the paper's.",
+        "VGG16 and ResNet-18 are alike in parameters and layers, so only the shortcuts differ.",
+        "They have 27.6 and 11.2 million parameters. Keras has no ImageNet weights for ResNet-18, so "
+        "it was probably initialised differently too.",
+        "Plain networks of equal depth and initialisation are added as rows.",
     ),
     Contradiction(
         "sections 2.1 and 2.3; Table 3",
-        "A fifth of 17,736 galaxies, in 56 batches of 64, is the test.",
-        "The supports of Table 3 add up to 3,513, which are 55 batches; a fifth is 3,547. As whole numbers "
-        "of galaxies all five accuracies fit 3,513, and not 3,547 or 3,548. About 1 % of each class is "
-        "missing; the paper does not say why.",
+        "The test set is a fifth of 17,736 galaxies, in 56 batches of 64.",
+        "The supports of Table 3 add up to 3,513, which is 55 batches; a fifth is 3,547. All five "
+        "accuracies are whole numbers of 3,513 galaxies, but not of 3,547 or 3,548. About 1 % of "
+        "each class is missing; the paper does not say why.",
         "A fifth of each class, none missing.",
     ),
     Contradiction(
         "section 3; Table 2",
-        "ResNet-152 reaches 93.75 % on the training galaxies, all others over 90 %.",
-        "Table 2: 93.74 % and, of ResNet-18, 88.73 %.",
+        "ResNet-152 reaches 93.75 % on the training galaxies, and all others exceed 90 %.",
+        "Table 2 has 93.74 %, and 88.73 % for ResNet-18.",
         "Table 2.",
     ),
     Contradiction(
         "section 3",
         "ResNet-152 is small, with about 27 million trainable weights.",
-        "27.6 million is VGG16; ResNet-152 with this head has 59 million.",
-        "The counted number.",
+        "27.6 million is VGG16's count; ResNet-152 with this head has 59 million.",
+        "The counted number is used.",
     ),
     Contradiction(
         "section 2.4",
-        "Training stops after 3 epochs without gain, begins at epoch 3 to converge sooner, and lasts 50 "
-        "epochs for every ResNet.",
-        "A first epoch numbered 3 only leaves out three epochs, 47 remain; and with that patience four "
-        "networks would hardly all reach the last epoch.",
+        "Training stops after 3 epochs without improvement, starts at epoch 3 to converge sooner, "
+        "and lasts 50 epochs for every ResNet.",
+        "Numbering the first epoch 3 merely skips three epochs, leaving 47; and with that patience "
+        "it is unlikely that all four networks reach the last epoch.",
         "50 epochs at most, patience 3; the literal numbering is an option.",
     ),
     Contradiction(
@@ -308,21 +311,21 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "section 2.2.2, Table 1",
-        "The stage of width 64 works at 28 px, together with that of width 128.",
-        "Only the pooling is left at 56 px, where ResNets have the stage of width 64.",
+        "The stage of width 64 works at 28 px, as does that of width 128.",
+        "That leaves only the pooling at 56 px, where ResNets have the stage of width 64.",
         "ResNet as He et al. describe it.",
     ),
     Contradiction(
         "section 2.2.2, eq. 2",
-        "The residual is two weights with a ReLU between.",
+        "The residual is two weight layers with a ReLU between them.",
         "That is the block of ResNet-18; 50, 101 and 152 have blocks of three convolutions.",
         "Two convolutions in ResNet-18, three in the others.",
     ),
     Contradiction(
         "section 3",
-        "The ResNets' higher loss comes from gradient flow.",
+        "The ResNets' higher loss is due to gradient flow.",
         "No experiment shows it, and the loss holds an L2 term, which the accuracy does not.",
-        "The L2 term is trained with; the explanation is not repeated.",
+        "The L2 term is part of the training loss; the explanation is not repeated.",
     ),
 )
 
@@ -332,25 +335,25 @@ READINGS = (
     Reading(
         "Ranges of the augmentation",
         "turn ±20°, shear ±17°, zoom 0.7 to 1.3 on each axis, both flips",
-        "Those of `yan`, which has the same pipeline; its shear of 30 % is 0.3 rad. A Keras shear of 0.3 "
-        "would be 0.3 degrees, next to nothing.",
+        "As in `yan`, which has the same pipeline; its shear of 30 % is taken as 0.3 rad. In Keras a "
+        "shear of 0.3 is 0.3 degrees, which is next to nothing.",
     ),
-    Reading("Start of the ResNets", "ImageNet weights, all layers learn", "Said of VGG16 only."),
-    Reading("Image size", "224 px", "Of 224 and 256 px only 224 gives VGG16's count, and Table 1 fits it."),
+    Reading("Start of the ResNets", "ImageNet weights, all layers trainable", "Stated for VGG16 only."),
+    Reading("Image size", "224 px", "Of 224 and 256 px only 224 gives VGG16's count, and it fits Table 1."),
     Reading(
-        "Place of the two dropouts", "after 512 and after 128", "Between three layers there are two places."
+        "Place of the two dropouts", "after 512 and after 128", "There are two gaps between three layers."
     ),
-    Reading("Split", "a fifth of each class for the test, of the rest a fifth for validation, by seed"),
+    Reading("Split", "a fifth of each class for testing and a fifth of the rest for validation, by seed"),
     Reading(
         "Order of the classes",
-        "the data set's own, always by name",
-        "Reports number classes by the alphabet, as folders are read.",
+        "the data set's own; classes are always named",
+        "Classification reports number classes alphabetically, as folders are read.",
         option="alphabetical",
     ),
     Reading(
         "First epoch 3",
         "not used",
-        "It leaves out three epochs and changes nothing else.",
+        "It skips three epochs and changes nothing else.",
         option="initial-epoch",
     ),
 )
@@ -362,9 +365,9 @@ DEVIATIONS = (
     WEIGHTS,
     Deviation(
         "Test galaxies",
-        "3,513 were tested, by the supports of Table 3.",
+        "3,513, according to the supports of Table 3.",
         "3,547, a fifth of each class.",
-        "Which 34 are missing cannot be known.",
+        "There is no way to know which 34 are missing.",
     ),
 )
 

@@ -1,9 +1,9 @@
-"""`cheng`: VGG16 and ResNet-18, -50, -101, -152 on Galaxy10 DECaLS, and what residual blocks bring.
+"""`cheng`: VGG16 and ResNet-18, -50, -101, -152 on Galaxy10 DECaLS, and what residual blocks contribute.
 
-The paper leaves open the learning rate (Adam's default 1e-3 here), the size of the augmentation (that of
-its sibling `yan`), the weight of the L2 penalty (Keras' default 0.01) and whether the ResNets began with
-ImageNet weights (they do here). Its rows differ in two things at once, depth and shortcuts; the rows
-``plain…`` and ``…-scratch`` beside them differ in the shortcuts alone.
+The paper does not state the learning rate (Adam's default of 1e-3 here), the ranges of the augmentation
+(those of its sibling `yan`), the weight of the L2 penalty (Keras' default of 0.01), or whether the ResNets
+start from ImageNet weights (they do here). Its rows differ in two things at once, depth and shortcuts; the
+rows ``plain…`` and ``…-scratch`` added here differ only in the shortcuts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 DEPTHS = (18, 50, 101, 152)
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {
     "initial-epoch": (
-        "fit(epochs=50, initial_epoch=3) as the paper words it: 47 epochs, numbered 4 to 50",
+        "fit(epochs=50, initial_epoch=3), as the paper has it: 47 epochs, numbered 4 to 50",
         {"training.initial_epoch": 3},
     ),
-    "alphabetical": ("classes numbered by the alphabet in the report, as folders are and as Table 3 is", {}),
+    "alphabetical": ("classes numbered alphabetically in the report, as folders are and as in Table 3", {}),
 }
 
 
@@ -51,10 +51,10 @@ def _base() -> Recipe:
 
 
 def vgg16() -> Recipe:
-    """Table 2, row 1: no residual block; 7 × 7 × 512 features, not their mean, go to the head."""
+    """Table 2, row 1: no residual blocks; the head takes all 7 × 7 × 512 features, not their mean."""
     return _base().changed(
         name="cheng/vgg16",
-        about="VGG16 with 512-128-10, the paper's network without residual blocks",
+        about="VGG16 with a 512-128-10 head, the paper's network without residual blocks",
         model={"name": "vgg16.tv_in1k", "pool": "flatten"},
     )
 
@@ -63,31 +63,31 @@ def resnet(depth: int) -> Recipe:
     """Table 2, rows 2 to 5, with the head of the text (512-128-10)."""
     return _base().changed(
         name=f"cheng/resnet{depth}",
-        about=f"ResNet-{depth} with 512-128-10",
+        about=f"ResNet-{depth} with a 512-128-10 head",
         model={"name": f"resnet{depth}.tv_in1k"},
     )
 
 
 def resnet18_published() -> Recipe:
-    """Table 2, row 2, as its count of 11,196,042 says: biases in all convolutions, no hidden layer."""
+    """Table 2, row 2, to match its count of 11,196,042: biases in all convolutions, no hidden layer."""
     return _base().changed(
         name="cheng/resnet18-published",
-        about="ResNet-18 as the published count fits it: biased convolutions, one layer to 10",
+        about="ResNet-18 to match the published count: convolutions with biases, one layer to 10 classes",
         model={"name": "residual18", "biases": True, "pretrained": False, "hidden": (), "hidden_l2": 0},
     )
 
 
 def resnet_scratch(depth: int) -> Recipe:
-    """The residual network to set beside the plain one: same units, random start."""
+    """The residual counterpart of the plain network: same units, random weights."""
     return _base().changed(
         name=f"cheng/resnet{depth}-scratch",
-        about=f"ResNet-{depth} from random weights, to compare with cheng/plain{depth}",
+        about=f"ResNet-{depth} from random weights, for comparison with cheng/plain{depth}",
         model={"name": f"residual{depth}", "pretrained": False},
     )
 
 
 def plain(depth: int) -> Recipe:
-    """The same depth without shortcuts: what the paper's introduction calls degradation."""
+    """The same depth without shortcuts, which shows what the paper's introduction calls degradation."""
     return resnet_scratch(depth).changed(
         name=f"cheng/plain{depth}",
         about=f"{depth} layers without shortcuts, from random weights",
@@ -124,7 +124,7 @@ def _sections(page: StudyPage) -> None:
         confusion,
     )
 
-    page.page.section("improvement", "What residual blocks bring")
+    page.page.section("improvement", "What residual blocks contribute")
     base = page.row("cheng/vgg16")
     reference = None if base is None else base.mean("accuracy")
     rows = []
@@ -153,19 +153,20 @@ def _sections(page: StudyPage) -> None:
                 "improvement",
             ],
             rows=rows,
-            caption="Table 2: test accuracy and its improvement over VGG16 relative to VGG16's accuracy, "
-            "both in percent. The published gain of residual networks is one of different networks; the next "
-            "table changes the shortcuts alone.",
+            caption=(
+                "Table 2: test accuracy and its improvement relative to VGG16's, both in percent. The "
+                "published gain compares different networks; in the next table only the shortcuts differ."
+            ),
         )
     )
     add_differences(
         page,
         [(f"cheng/resnet{depth}-scratch", f"cheng/plain{depth}") for depth in DEPTHS],
         ["accuracy", "train_accuracy"],
-        "Residual against plain networks of the same depth from random weights, percentage points: what "
-        "shortcuts alone bring. The paper has no such rows.",
+        "Residual minus plain networks of the same depth, both from random weights, in percentage "
+        "points: the effect of shortcuts alone. The paper has no such rows.",
     )
-    page.page.section("strip", "From the image to the network")
+    page.page.section("strip", "From image to network input")
     add_strip(page, "cheng/resnet152", "Fig 2")
     page.page.section("report", "Class by class")
     named = page.named_or_best("cheng/resnet152")
@@ -179,7 +180,7 @@ def _sections(page: StudyPage) -> None:
     add_best_maps(page, {"saliency": "Fig 8", "gradcam": "Fig 9"}, "cheng/resnet152")
     page.page.section("structure", "Structure")
     add_unit(page, "basic", "The residual unit of two convolutions: y = relu(F(x) + x) (Fig 4, equation 1).")
-    add_unit(page, "bottleneck", "The residual unit of three convolutions, of ResNet-50 and deeper.")
+    add_unit(page, "bottleneck", "The residual unit of three convolutions, as in ResNet-50 and deeper.")
     add_diagram(page, "cheng/vgg16", "the paper's Fig 3")
     add_diagram(page, "cheng/resnet18", "the paper's Fig 5")
     add_structure(page, "cheng/vgg16", "section 2.2.1")

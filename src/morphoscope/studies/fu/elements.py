@@ -8,13 +8,13 @@ _STUDY = "studies/fu/study.py: "
 _PAGE = "studies/sections.py: "
 
 ELEMENTS = (
-    Element("Table 1", "loss and accuracy by the share of frozen layers", _STUDY + "_add_sweep"),
-    Element("Table 2", "image, Grad-CAM, both, by the share", _PAGE + "add_frozen_maps"),
-    Element("Table 2, in words", "ranking of the shares by their maps", _STUDY + "_add_rankings"),
+    Element("Table 1", "loss and accuracy by fraction of frozen layers", _STUDY + "_add_sweep"),
+    Element("Table 2", "image, Grad-CAM and overlay by fraction", _PAGE + "add_frozen_maps"),
+    Element("Table 2, in words", "ranking of the fractions by their maps", _STUDY + "_add_rankings"),
     Element("Fig 1", "a galaxy of each class", "report/sections.py: add_data"),
     Element("Fig 2", "rare classes are repeated", _STUDY + "_add_balance", "Oversampling"),
     Element("Fig 3", "dense connections", _PAGE + "add_unit"),
-    Element("section 1", "89 % of a fine-tuned DenseNet-121", "studies/fu/paper.py: REFERENCES"),
+    Element("section 1", "89 % for a fine-tuned DenseNet-121", "studies/fu/paper.py: REFERENCES"),
     Element("data", "Galaxy10 DECaLS", "data/sources/galaxy10.py: ingest_galaxy10"),
     Element("split", "not said", "data/splits/split.py: SPLITS", "Split"),
     Element("image size", "not said", _STUDY + "densenet121", "Image size"),
@@ -23,7 +23,7 @@ ELEMENTS = (
     ),
     Element(
         "geometry",
-        "several steps, each resampled",
+        "several steps, each of which resamples",
         "augment/cpu.py: matrices",
         "Geometry of the augmentation",
     ),

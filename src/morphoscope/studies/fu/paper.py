@@ -1,4 +1,4 @@
-"""`fu`'s numbers and words: DenseNet-121 with 0 to 100 % of ImageNet's weights on Galaxy10 DECaLS."""
+"""What `fu` publishes: DenseNet-121 with 0 to 100 % of its ImageNet weights on Galaxy10 DECaLS."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PERCENT = (0, 20, 40, 60, 80, 100)
 IMAGENET_EVERYWHERE = "rest-imagenet"  # with it, 0 % is full fine-tuning, not "no ImageNet weights"
 TABLE_1 = Table(
     name="Table 1",
-    about="DenseNet-121 by the share of ImageNet's weights",
+    about="DenseNet-121 by percentage of ImageNet weights",
     columns=("percent", "train loss", "train accuracy", "test loss", "test accuracy"),
     rows=(
         (0, 0.62, 0.78, 0.91, 0.65),
@@ -49,7 +49,7 @@ TABLE_1 = Table(
         (80, 0.63, 0.77, 0.87, 0.67),
         (100, 1.22, 0.56, 1.26, 0.48),
     ),
-    remark="One run each.",
+    remark="A single run each.",
 )
 GRADCAM = Table(
     name="Table 2",
@@ -57,17 +57,17 @@ GRADCAM = Table(
     columns=("percent", "rank", "words"),
     rows=(
         (0, None, "no map: the gradients vanish"),
-        (20, 1, "on the galaxy, and of its size"),
+        (20, 1, "on the galaxy and the size of it"),
         (40, 1, "on the galaxy, much as at 20 %"),
-        (60, 2, "a little beside the galaxy"),
+        (60, 2, "slightly off the galaxy"),
         (80, 3, "on the galaxy, but far too wide"),
-        (100, 4, "often in the wrong place"),
+        (100, 4, "often off the galaxy"),
     ),
-    remark="The ranks are ours, from the words: 1 is best, equal numbers are not told apart.",
+    remark="The ranks are ours, from the wording: 1 is best, equal ranks are not distinguished.",
 )
 FROZEN_LAYERS = Table(
     name="Frozen layers",
-    about="the first layers of 427, as Keras counts them, and the parameters that still learn, head included",
+    about="how many of Keras' 427 layers are frozen, and the trainable parameters that remain, head included",
     columns=("percent", "layers", "trainable"),
     rows=(
         (0, 0, 6_964_106),
@@ -98,12 +98,12 @@ ROWS = tuple(
 
 
 def ranking(accuracies: dict[int, float]) -> tuple[int, ...]:
-    """Percentages from the highest accuracy to the lowest; of equals the smaller percentage first."""
+    """Percentages from highest to lowest accuracy; in a tie the smaller percentage comes first."""
     return tuple(sorted(accuracies, key=lambda percent: (-accuracies[percent], percent)))
 
 
 def claims_of(network: str, asked_of: str = "") -> tuple[Claim, ...]:
-    """The paper's statements on Table 1, asked of the rows ``fu/NETWORK-0`` to ``-100``."""
+    """The paper's claims about Table 1, tested on the rows ``fu/NETWORK-0`` to ``-100``."""
     row = {percent: f"fu/{network}-{percent}" for percent in PERCENT}
     every = tuple(row.values())
     where = "abstract; Table 1; section 3.1"
@@ -126,7 +126,7 @@ def claims_of(network: str, asked_of: str = "") -> tuple[Claim, ...]:
         ),
         Claim("60 % is better than 40 %.", "Table 1", above("accuracy", row[60], row[40]), asked_of),
         Claim(
-            "80 % falls back behind 60 %, but stays above no ImageNet weights at all.",
+            "80 % falls behind 60 % but stays ahead of no ImageNet weights at all.",
             "Table 1",
             Every((above("accuracy", row[60], row[80]), above("accuracy", row[80], row[0]))),
             asked_of,
@@ -134,7 +134,7 @@ def claims_of(network: str, asked_of: str = "") -> tuple[Claim, ...]:
         ),
         Claim(
             "Grad-CAM finds the galaxy best at 20 and 40 %, worse at 60, 80 and 100 %.",
-            "section 3.2, Table 2 (here: the share of the map's energy on the galaxy)",
+            "section 3.2, Table 2 (measured here as the fraction of the map's energy on the galaxy)",
             Every(
                 tuple(above("on_galaxy", row[best], row[rest]) for best in (20, 40) for rest in (60, 80, 100))
             ),
@@ -142,14 +142,14 @@ def claims_of(network: str, asked_of: str = "") -> tuple[Claim, ...]:
         ),
         Claim(
             "With 0 % the gradients vanish, and there is no Grad-CAM map.",
-            "section 3.2, Table 2 (here: most maps are zero everywhere)",
+            "section 3.2, Table 2 (measured here as most maps being zero everywhere)",
             at_least("dead_maps", (row[0],), 0.5),
             asked_of,
             void_with=IMAGENET_EVERYWHERE,
         ),
         Claim(
-            "Early layers carry simple features, late ones those of ImageNet's objects.",
-            "section 3.2 (here: freezing the last fifth costs more accuracy than the second)",
+            "Early layers carry simple features, late ones features of ImageNet's objects.",
+            "section 3.2 (measured here as freezing the last fifth costing more accuracy than the second)",
             LargerGap(
                 (Number(row[80], "accuracy"), Number(row[100], "accuracy")),
                 (Number(row[20], "accuracy"), Number(row[40], "accuracy")),
@@ -167,69 +167,70 @@ CLAIMS = (
 CONTRADICTIONS = (
     Contradiction(
         "abstract; section 2.2",
-        "20 % of ImageNet's data is best.",
-        "The percentage is one of weights; the data are always all.",
+        "Using 20 % of ImageNet's data is best.",
+        "The percentage refers to weights; all the data are always used.",
         "Weights.",
     ),
     Contradiction(
         "Table 1; section 3.2",
-        "By the maps 40 % is as good as 20 % and better than 60 %.",
-        "By the accuracies 60 % (0.76) is better than 40 % (0.73).",
-        "Both rankings are shown. With one run each, the order of 40 and 60 % is no evidence.",
+        "Judged by the maps, 40 % is as good as 20 % and better than 60 %.",
+        "Judged by accuracy, 60 % (0.76) is better than 40 % (0.73).",
+        "Both rankings are shown. With a single run each, the order of 40 and 60 % means little.",
     ),
     Contradiction(
         "section 3.2; Table 1",
         "With 0 % the gradients vanish.",
-        "That network learned: 0.65 on the test, 0.78 in training.",
-        "A map without a positive value is reported as such; training is judged by its numbers.",
+        "That network did learn: 0.65 in testing, 0.78 in training.",
+        "A map without positive values is reported as such; training is judged by its scores.",
     ),
     Contradiction(
         "section 3.2; section 2.2",
-        "To use all weights of ImageNet is unreasonable.",
-        "The experiment changes which layers are frozen. All weights as a start, with all "
-        "layers learning, was not tried.",
-        "Freezing and transfer are told apart: rest-imagenet starts all layers from ImageNet.",
+        "Using all ImageNet weights is unreasonable.",
+        "The experiment varies which layers are frozen. Starting from all ImageNet weights with "
+        "every layer trainable was not tried.",
+        "Freezing and transfer are kept apart: rest-imagenet starts all layers from ImageNet weights.",
     ),
     Contradiction(
         "section 2.2",
-        "DenseNet was made for galaxies.",
-        "It was made for everyday images, ImageNet among them.",
+        "DenseNet was designed for galaxies.",
+        "It was designed for everyday images such as ImageNet's.",
         "None needed.",
     ),
     Contradiction(
         "section 1; Table 1",
         "20 % gives the best result, 79 %.",
-        "The introduction cites 89 % for a fine-tuned DenseNet-121 on the same galaxies.",
-        "The cited number stands beside the table.",
+        "The introduction quotes 89 % for a fine-tuned DenseNet-121 on the same galaxies.",
+        "The quoted number is shown next to the table.",
     ),
 )
 
 READINGS = (
     Reading(
         "k percent",
-        "the first k % of the layers keep ImageNet's weights and are frozen",
-        "100 % has the lowest training accuracy (0.56), as a frozen network has; and few parameters are "
-        "said to carry simple features, as early layers do.",
+        "the first k % of the layers keep their ImageNet weights and are frozen",
+        "100 % has the lowest training accuracy (0.56), as a frozen network would; and a small "
+        "percentage is said to carry simple features, as early layers do.",
     ),
     Reading(
         "Start of the other layers",
         "random",
-        "With ImageNet's weights everywhere 0 % would be full fine-tuning, hardly far worse than 20 %.",
+        "With ImageNet weights everywhere, 0 % would be full fine-tuning, which is unlikely to be "
+        "far worse than 20 %.",
         option=IMAGENET_EVERYWHERE,
     ),
     Reading(
         "What is counted",
         "Keras' 427 layers, rounded down",
-        "By parameters the same percentages fall elsewhere.",
+        "Counted by parameters, the same percentages would end at other layers.",
     ),
-    Reading("Frozen batch normalisation", "uses ImageNet's means", "As a frozen layer of Keras does."),
-    Reading("Image size", "256 px", "The data set's own; none is stated."),
-    Reading("Split", "a fifth of each class for the test, no validation"),
+    Reading("Frozen batch normalisation", "uses ImageNet's means", "As frozen layers in Keras do."),
+    Reading("Image size", "256 px", "The data set's own size; none is stated."),
+    Reading("Split", "a fifth of each class for testing, no validation"),
     Reading("Batch", "32", "Keras' default."),
     Reading(
         "Ranges of the augmentation",
         "turn ±90°, shift 10 %, up to 20 grey levels, the same on all channels (as Keras does), no flips",
-        "Flips are named only as something the tool can do.",
+        "Flips are mentioned only as something the tool can do.",
     ),
 )
 DEVIATIONS = (
@@ -240,14 +241,14 @@ DEVIATIONS = (
     WEIGHTS,
     Deviation(
         "Oversampling",
-        "Rare classes are repeated; whether before or after the split is not said.",
-        "After the split, training galaxies alone.",
-        "Before it, copies of one galaxy would be in training and test.",
+        "Rare classes are repeated; the paper does not say whether before or after the split.",
+        "After the split, training galaxies only.",
+        "Before the split, copies of one galaxy could be in both training and test.",
     ),
 )
 REFERENCES = (
     Reference(
-        "DenseNet-121, fine-tuned (Hui et al. 2022)", "accuracy", 0.89, "section 1", "cited, same data set"
+        "DenseNet-121, fine-tuned (Hui et al. 2022)", "accuracy", 0.89, "section 1", "quoted, same data set"
     ),
 )
 

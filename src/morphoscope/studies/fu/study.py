@@ -1,10 +1,10 @@
-"""`fu`: DenseNet-121 on Galaxy10 DECaLS with 0 to 100 % of its layers frozen at their ImageNet weights.
+"""`fu`: DenseNet-121 on Galaxy10 DECaLS with 0 to 100 % of its layers frozen at ImageNet weights.
 
-"k %" is read as: the first ⌊427 · k⌋ layers, counted as Keras counts them, carry ImageNet weights and do
-not learn; the others start random and learn. Only that reading lets 0 % be far worse than 20 %; the other
-one (ImageNet weights everywhere) is the named option ``rest-imagenet``. The split, the image size, the
-batch and the magnitudes of the augmentation are not in the paper. Rare classes are repeated after the
-split, never before it.
+"k %" is taken to mean that the first ⌊427 · k⌋ layers, as Keras counts them, are frozen at ImageNet weights
+and the others start from random weights and learn. Only this reading makes 0 % far worse than 20 %; the
+other one (ImageNet weights everywhere) is the option ``rest-imagenet``. The paper does not state the split,
+image size, batch size or ranges of the augmentation. Rare classes are repeated after the split, never
+before it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 PERCENT = (0, 20, 40, 60, 80, 100)
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {
     IMAGENET_EVERYWHERE: (
-        "layers that learn start from ImageNet weights too, so that 0 % is full fine-tuning",
+        "trainable layers start from ImageNet weights too, so 0 % is full fine-tuning",
         {"model.rest": "pretrained"},
     ),
 }
 
 
 def densenet121(percent: int) -> Recipe:
-    """Table 1: ten epochs of Adam at 5e-4; shifts of place and colour and turns, no change of aspect."""
+    """Table 1: ten epochs of Adam at 5e-4; shifts, colour shifts and rotations, no flips or shear."""
     return Recipe(
         name=f"fu/densenet121-{percent}",
-        about=f"DenseNet-121, {percent} % of its layers frozen at ImageNet weights",
+        about=f"DenseNet-121 with {percent} % of its layers frozen at ImageNet weights",
         data=Data(scheme="galaxy10", split="fu", balance="oversample"),
         augment=Augment(
             size=256,
@@ -55,10 +55,10 @@ def densenet121(percent: int) -> Recipe:
 
 
 def lite0(percent: int) -> Recipe:
-    """The same question with ImageNet weights that need no hub, on any classes."""
+    """The same experiment with packaged ImageNet weights (no download), on any classes."""
     return densenet121(percent).changed(
         name=f"fu/efficientnet-lite0-{percent}",
-        about=f"EfficientNet-Lite0, {percent} % frozen at packaged ImageNet weights",
+        about=f"EfficientNet-Lite0 with {percent} % of its layers frozen at packaged ImageNet weights",
         data={"scheme": None},
         model={"name": "tf_efficientnet_lite0"},
     )
@@ -71,7 +71,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
 
 
 def _sections(page: StudyPage) -> None:
-    """Table 1, Figs 2 and 3, and the sweep as a figure."""
+    """Tables 1 and 2, Figs 2 and 3, and the sweep as a figure."""
     from morphoscope.studies.sections import add_diagram, add_frozen_maps, add_unit, class_report, confusion
 
     page.page.section("sweep", "How much to freeze")
@@ -89,13 +89,15 @@ def _sections(page: StudyPage) -> None:
     page.page.section("balance", "Oversampling")
     _add_balance(page)
     page.page.section("structure", "Structure")
-    add_unit(page, "dense-block", "Dense connections: every layer sees all earlier ones (Fig 3).")
+    add_unit(
+        page, "dense-block", ("Dense connections: every layer takes the output of all earlier ones (Fig 3).")
+    )
     add_diagram(page, "fu/densenet121-20", "the paper's Fig 3")
     _add_layers(page)
 
 
 def _add_sweep(page: StudyPage) -> None:
-    """Accuracy against the frozen share (A26)."""
+    """Accuracy against the frozen fraction (A26)."""
     from morphoscope.report.figures.comparison import sweep
 
     measured: dict[str, list[list[float]]] = {}
@@ -111,13 +113,13 @@ def _add_sweep(page: StudyPage) -> None:
     page.page.chart(
         "sweep",
         sweep([percent / 100 for percent in PERCENT], measured, published, metric="accuracy"),
-        "Accuracy against the share of layers that keep their ImageNet weights (Table 1); bars are standard "
-        "deviations over seeds. The paper has one run of each.",
+        "Accuracy against the fraction of layers that keep their ImageNet weights (Table 1); bars "
+        "are standard deviations over seeds. The paper has a single run of each.",
     )
 
 
 def _add_rankings(page: StudyPage) -> None:
-    """The two rankings of the frozen shares, by accuracy and by Grad-CAM (Tables 1 and 2)."""
+    """The frozen fractions ranked by accuracy and by Grad-CAM (Tables 1 and 2)."""
     from morphoscope.report import formatting
     from morphoscope.report.formatting import shown
     from morphoscope.report.tables import Table
@@ -129,7 +131,7 @@ def _add_rankings(page: StudyPage) -> None:
     }
     order = ranking(accuracy)
     kinds = ("densenet121", "efficientnet-lite0")
-    headings = ["Frozen", "Rank by accuracy", "Rank by Grad-CAM", "The paper of its maps"]
+    headings = ["Frozen", "Rank by accuracy", "Rank by Grad-CAM", "The paper on its maps"]
     headings += [
         f"{name}: {what}" for name in ("DenseNet-121", "Lite0") for what in ("accuracy", "on the galaxy")
     ]
@@ -152,16 +154,17 @@ def _add_rankings(page: StudyPage) -> None:
             headings=headings,
             rows=rows,
             text_columns=frozenset({0, 3}),
-            caption="Both of the paper's rankings, by test accuracy (Table 1) and by what the text says of "
-            "the Grad-CAM maps (Table 2; the ranks of its words are ours, 1 is best), beside the accuracy "
-            "and "
-            "the share of the maps' energy on the galaxy measured here, percent.",
+            caption=(
+                "The paper's two rankings, by test accuracy (Table 1) and by its description of the "
+                "Grad-CAM maps (Table 2; we put it into ranks, 1 is best), next to the accuracy and the "
+                "percentage of the maps' energy on the galaxy measured here."
+            ),
         )
     )
 
 
 def _by_seed(page: StudyPage, rows: list[Row | None], metric: str) -> list[list[float]]:
-    """(S, F) values, NaN where a row was not run."""
+    """(S, F) values by seed and fraction, NaN where a row was not run."""
 
     def value(row: Row | None, seed: int) -> float:
         values = row.trainings[seed].values if row is not None else {}
@@ -195,7 +198,7 @@ def _add_balance(page: StudyPage) -> None:
 
 
 def _add_layers(page: StudyPage) -> None:
-    """Where each share ends, and how many parameters learn."""
+    """The layer at which each fraction ends, and how many parameters are trainable."""
     from morphoscope.models.network import parameter_count
     from morphoscope.report import formatting
     from morphoscope.report.tables import Table

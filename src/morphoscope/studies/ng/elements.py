@@ -32,7 +32,7 @@ ELEMENTS = (
         "turns, flips", "any angle, mirrored", "augment/cpu.py: matrices", "Geometry of the augmentation"
     ),
     Element("16 views at the test", "8 turns, mirrored", "augment/params.py: views", "Views at the test"),
-    Element("scaled views", "found better, left out", "studies/view_scores.py: view_scores", "Scaled views"),
+    Element("scaled views", "better, but left out", "studies/view_scores.py: view_scores", "Scaled views"),
     Element("baseline", "2,896,709 parameters", _STUDY + "baseline"),
     Element("larger kernels", "17, 13, 9, 7", _STUDY + "baseline_3x3", "Smaller kernels of the baseline"),
     Element("softmax, weighting layers", "tested, worse", _STUDY + "baseline_tree"),

@@ -1,4 +1,4 @@
-"""`ng`'s numbers and words: 37 vote fractions of the Galaxy Challenge, from a small network to DINOv2."""
+"""What `ng` publishes: 37 vote fractions of the Galaxy Challenge, from a small network to DINOv2."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ TABLE_II = Table(
         ("ng/convnext-large", "ConvNeXt Large", 0.07357, 30, "ImageNet-1K v1", 45000, 1500),
         ("ng/dinov2-base", "DINOv2 Base", 0.07251, 15, "LVD-142M", 17400, 580),
     ),
-    remark="DINOv2's total is that of 30 epochs, which Fig 3 shows; 15 take half.",
+    remark="DINOv2's total is for the 30 epochs of Fig 3; 15 take half.",
 )
 DIFFERENCES = Table(
     name="Differences",
-    about="by how much the text says the RMSE falls",
+    about="reductions of the RMSE stated in the text",
     columns=("from", "to", "printed"),
     rows=(
         ("ng/baseline", "ng/baseline-cbam", 0.00049),
@@ -72,7 +72,7 @@ DIFFERENCES = Table(
 
 
 def epochs_of_runtime(cells: tuple) -> float:
-    """How many epochs the total run time of a row of Tables I and II stands for."""
+    """The number of epochs implied by a row's total run time in Tables I and II."""
     return cells[_COLUMNS.index("seconds")] / cells[_COLUMNS.index("seconds per epoch")]
 
 
@@ -107,7 +107,7 @@ CLAIMS = (
         above("rmse", "ng/baseline", "ng/baseline-cbam"),
     ),
     Claim(
-        "CBAM costs no noticeable time: less than a tenth more per epoch.",
+        "CBAM costs no noticeable time: an epoch takes less than a tenth longer.",
         "section on CBAM, results (the limit of a tenth is ours)",
         above("seconds_per_epoch", "ng/baseline", "ng/baseline-cbam", factor=1 / _NOTICEABLE),
     ),
@@ -122,18 +122,18 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Larger kernels make the baseline much better: 17, 13, 9 and 7 px against 3.",
+        "Larger kernels make the baseline much better: 17, 13, 9 and 7 px instead of 3.",
         "section on the baseline (no number is given)",
         above("rmse", "ng/baseline-3x3", "ng/baseline"),
     ),
     Claim(
-        "Turned and mirrored views at the test lower the error.",
+        "Averaging over rotated and mirrored views at test time lowers the error.",
         "augmentation of the test data set (no number is given)",
         Above(Number("ng/baseline", "rmse_one_view"), Number("ng/baseline", "rmse_turned_views")),
     ),
     Claim(
-        "Scaled views lower it further.",
-        "augmentation of the test data set (found, and left out for its cost)",
+        "Adding scaled views lowers it further.",
+        "augmentation of the test data set (found to help, left out for its cost)",
         Above(Number("ng/baseline", "rmse_turned_views"), Number("ng/baseline", "rmse_scaled_views")),
     ),
     Claim(
@@ -142,12 +142,12 @@ CLAIMS = (
         above("rmse", "ng/dinov2-base-30", "ng/dinov2-base"),
     ),
     Claim(
-        "ResNet-50 from random weights beats the baseline, in half the epochs.",
+        "ResNet-50 from random weights beats the baseline in half the epochs.",
         "Table II",
         above("rmse", "ng/baseline", "ng/resnet50-scratch"),
     ),
     Claim(
-        "ImageNet weights make ResNet-50 better, in a quarter of the epochs.",
+        "ImageNet weights make ResNet-50 better in a quarter of the epochs.",
         "Table II",
         above("rmse", "ng/resnet50-scratch", "ng/resnet50"),
     ),
@@ -158,12 +158,12 @@ CLAIMS = (
         asked_of="EfficientNet-Lite0",
     ),
     Claim(
-        "ResNet-101 brings nothing over ResNet-50.",
+        "ResNet-101 is no better than ResNet-50.",
         "Table II",
         above("rmse", "ng/resnet101", "ng/resnet50", or_equal=True),
     ),
     Claim(
-        "ConvNeXt-Large is a little better than ResNet-50, for a far longer epoch.",
+        "ConvNeXt-Large is slightly better than ResNet-50 but takes far longer per epoch.",
         "Table II",
         Every(
             (
@@ -178,13 +178,13 @@ CLAIMS = (
         lowest("rmse", "ng/dinov2-base", TABLE_II.column("key")),
     ),
     Claim(
-        "The baseline with CBAM equals the best single network of the 2014 challenge.",
+        "The baseline with CBAM matches the best single network of the 2014 challenge.",
         "Table I",
         undecided="it needs the score of Kaggle's hidden test images (submission.csv)",
     ),
     Claim(
-        "With CBAM the attention follows the galaxy's shape instead of spreading out.",
-        "Fig 8 (here: Ablation-CAM lies further along the galaxy's long axis)",
+        "With CBAM, attention follows the galaxy's shape instead of spreading out.",
+        "Fig 8 (measured here as Ablation-CAM lying more along the galaxy's major axis)",
         above("alignment", "ng/baseline-cbam", "ng/baseline"),
     ),
 )
@@ -194,7 +194,7 @@ CONTRADICTIONS = (
         "Table II",
         "DINOv2 took 17,400 s for 15 epochs of 580 s.",
         "15 epochs take 8,700 s; 17,400 s are the 30 epochs of Fig 3.",
-        "15 epochs; the total is printed with a remark.",
+        "15 epochs; the total is shown with a remark.",
     ),
     Contradiction(
         "baseline, results; Table I",
@@ -204,77 +204,81 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "data augmentation; public notebook",
-        "Crops for the large networks are up to 282 px.",
+        "Crops for the large networks are at most 282 px.",
         "The notebook draws them below 288.",
         "128 to 288 px.",
     ),
     Contradiction(
         "training details",
-        "The number of epochs is the one with the best validation score.",
-        "The validation galaxies are then no independent check of that number. Kaggle's test images are.",
-        "The published numbers of epochs; the galaxies held out here have not chosen them.",
+        "The number of epochs is that of the best validation score.",
+        "The validation galaxies are then no longer an independent test; Kaggle's test images are.",
+        "The published numbers of epochs; they were not chosen on the galaxies held out here.",
     ),
     Contradiction(
         "section on CBAM; public notebook",
-        "CBAM weighs the map, as Woo et al. have it.",
-        "The notebook adds the weighed map to the map itself.",
-        "Added, as in the code that gave the numbers.",
+        "CBAM multiplies the map, as in Woo et al.",
+        "The notebook adds the weighted map to the map itself.",
+        "Added, as in the code that produced the numbers.",
     ),
     Contradiction(
         "section on CBAM",
         "CBAM is called self-attention.",
-        "It has gates of channels and places, and no attention of one place to another.",
-        "The name is not used.",
+        "It gates channels and positions; no position attends to another.",
+        "The term is not used.",
     ),
     Contradiction(
         "section on ConvNeXt; references",
-        "ConvNeXt is by Xie et al.; CBAM's authors are listed with a Cham.",
-        "The first author of the one is Liu; Cham is the publisher's town.",
+        "ConvNeXt is attributed to Xie et al.; CBAM's authors include one named Cham.",
+        "ConvNeXt's first author is Liu; Cham is the publisher's town.",
         "Liu et al., Woo et al.",
     ),
     Contradiction(
         "Table I; public notebook",
         "An epoch of the baseline takes 80 s.",
-        "A log in the notebook's history has about 126 s, perhaps of another machine.",
+        "A log in the notebook's history has about 126 s, perhaps from another machine.",
         "Table I; times are measured anew.",
     ),
     Contradiction(
         "Tables I and II; public notebook",
-        "Baseline and CBAM are the small networks.",
-        "As it stands, the notebook trains a third, with multi-scale attention, which no table has.",
-        "It is a row without published number.",
+        "The small networks are the baseline and CBAM.",
+        "The notebook as it stands trains a third, with multi-scale attention, which is in no table.",
+        "It is a row without a published number.",
     ),
 )
 
 READINGS = (
     Reading(
         "DINOv2 Base",
-        "the variant with registers, its class token to 37",
+        "the variant with registers; a layer from its class token to 37 outputs",
         "The paper says only Base; the notebook loads this one.",
     ),
     Reading(
         "Head of the ImageNet networks",
-        "the layer of 1000 classes stays, 37 after it",
-        "So in the notebook; the paper has a layer attached to the last one.",
+        "the layer of 1000 classes is kept, with one of 37 after it",
+        "As in the notebook; the paper attaches a layer to the last one.",
     ),
-    Reading("Grey levels", "to ±1 for all networks", "Mean and deviation 0.5, for pretrained ones too."),
+    Reading(
+        "Grey levels",
+        "to ±1 for all networks",
+        ("Mean and standard deviation 0.5, for pretrained networks too."),
+    ),
     Reading(
         "Split",
-        "9 : 1 in proportion to the largest answer of question 1, seed 1",
-        "The paper has the ratio, the notebook the rest.",
+        "9 : 1, stratified by the top answer to question 1, seed 1",
+        "The ratio is from the paper, the rest from the notebook.",
     ),
     Reading("Views at the test", "8 turns by 45°, each with and without a flip, mean of 16"),
     Reading(
         "Scaled views",
-        "not in the score; the page measures the 16 at crops of 0.85, 1 and 1.18 times the side beside it",
-        "The paper found them better and left them out; by how much it scaled is not said.",
+        "not in the score; the page also measures the 16 views at crops of 0.85, 1 and 1.18 times the side",
+        "The paper found them better but left them out, and does not state the scales.",
     ),
     Reading(
         "Smaller kernels of the baseline",
         "3 px in all four blocks",
-        "Larger ones are said to be much better; than which is not said.",
+        "The paper says larger ones are much better, but not than what.",
     ),
-    Reading("Weights that are tested", "those of the last epoch", "The notebook stops nothing early."),
+    Reading("Weights that are tested", "those of the last epoch", "The notebook has no early stopping."),
 )
 DEVIATIONS = (
     ONE_WARP,
@@ -282,27 +286,27 @@ DEVIATIONS = (
     SEEDS,
     Deviation(
         "Galaxies of the score",
-        "Kaggle's 79,975 test images, whose votes are not public.",
-        "The tenth held out of the training images; submission.csv gives the score of Kaggle.",
-        "The two are alike but not the same, so a difference in the third digit says nothing.",
+        "Kaggle's 79,975 test images, whose vote fractions are not public.",
+        "The tenth of the training images that is held out; submission.csv can be scored by Kaggle.",
+        "The two sets are similar but not the same, so differences in the third digit mean nothing.",
     ),
     Deviation(
         "RMSE during training",
-        "The notebook averages over batches and counts the last, smaller one in full.",
-        "Over all galaxies and answers.",
+        "The notebook averages over batches and gives the smaller last batch full weight.",
+        "Averaged over all galaxies and answers.",
         "The notebook's validation value is 0.3 % too high.",
     ),
     Deviation(
         "Learning rate over time",
-        "A cosine from 1e-4; the notebook has it end at 1e-8 and moves it once an epoch.",
-        "The same curve, moved at every step.",
-        "One schedule for all studies; the mean over the training is the same.",
+        "A cosine from 1e-4; in the notebook it ends at 1e-8 and is updated once per epoch.",
+        "The same curve, updated at every step.",
+        "All studies share one implementation; the mean learning rate is the same.",
     ),
     Deviation(
         "Crops in training",
-        "Whole pixels, drawn alike in each of 8 workers; turned by nearest neighbour.",
+        "Whole pixels, drawn identically in each of 8 workers; rotated by nearest neighbour.",
         "Any side between the limits, drawn for each galaxy; one bilinear warp.",
-        "The same range without the repetition.",
+        "The same range, without the repeated draws.",
     ),
 )
 REFERENCES = (

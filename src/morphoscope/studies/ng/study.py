@@ -1,10 +1,10 @@
 """`ng`: 37 vote fractions of the Galaxy Challenge by regression, from a small network to DINOv2.
 
-Images of 424 px are turned by any angle, cut to a random side about the centre and scaled: the side is
+Images of 424 px are rotated by any angle, cropped about the centre to a random side and scaled: the side is
 uniform in 184 to 352 px for the baseline networks (scaled to 128) and in 128 to 288 px for the pretrained
 ones (scaled to 224; the paper says 282, its notebook 288). ImageNet networks keep their layer of 1000
-classes and get one of 37 after it; all are normalised to ±1. The number of epochs was chosen on the same
-galaxies that are reported.
+classes, followed by one of 37; all inputs are normalised to ±1. The paper chose the number of epochs on the
+galaxies it reports.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _base(crop: int, low: int, high: int, size: int, epochs: int) -> Recipe:
             rotation=180,
             zoom=(low / crop, high / crop),
             shift=0,
-            flip_vertical=False,  # turning and one flip are all symmetries of the plane
+            flip_vertical=False,  # rotations and one flip give all symmetries of the plane
         ),
         model=Model(normalise="half"),
         optimiser=Optimiser(name="adam", lr=1e-4, weight_decay=0, clip=0),
@@ -90,7 +90,7 @@ def baseline_3x3() -> Recipe:
     """Section III-B: "larger kernel sizes greatly improved the performance" – than these."""
     return baseline().changed(
         name="ng/baseline-3x3",
-        about="the baseline with kernels of 3 px in place of 17, 13, 9 and 7",
+        about="the baseline with kernels of 3 px instead of 17, 13, 9 and 7",
         model={"kernels": (3, 3, 3, 3)},
     )
 
@@ -107,7 +107,7 @@ def baseline_ema() -> Recipe:
 
 def resnet50() -> Recipe:
     """Table II."""
-    return _large("resnet50", "resnet50.tv_in1k", "ResNet-50 from ImageNet weights, all of it trained")
+    return _large("resnet50", "resnet50.tv_in1k", "ResNet-50 from ImageNet weights, all layers trained")
 
 
 def resnet50_scratch() -> Recipe:
@@ -128,7 +128,7 @@ def convnext_large() -> Recipe:
 
 
 def dinov2_base_30() -> Recipe:
-    """Fig 3: thirty epochs, of which the paper says that they overfit after 15."""
+    """Fig 3: thirty epochs; the paper says the network overfits after 15."""
     return dinov2_base().changed(
         name="ng/dinov2-base-30",
         about="the same for 30 epochs, as in the paper's Fig 3",
@@ -141,13 +141,13 @@ def dinov2_base() -> Recipe:
     return _large(
         "dinov2-base",
         "vit_base_patch14_reg4_dinov2.lvd142m",
-        "DINOv2-B with registers, class token to 37",
+        "DINOv2-B with registers, a layer from its class token to 37 outputs",
         15,
     ).changed(model={"classifier": False})
 
 
 def lite0() -> Recipe:
-    """Pretrained against scratch with weights that need no hub."""
+    """Pretraining against random weights, with packaged weights (no download)."""
     return _large(
         "efficientnet-lite0", "tf_efficientnet_lite0", "EfficientNet-Lite0 from packaged ImageNet weights"
     ).changed(model={"classifier": False, "normalise": "model"})
@@ -181,7 +181,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
 
 
 def _sections(page: StudyPage) -> None:
-    """Tables I and II, Figs 1, 2, 4 to 7; pretrained against scratch."""
+    """Tables I and II, Figs 1, 2 and 4 to 8; pretrained against random weights."""
     from morphoscope.report.figures.decision_tree import decision_tree
     from morphoscope.report.figures.votes import votes_per_question
     from morphoscope.studies.sections import (
@@ -208,7 +208,7 @@ def _sections(page: StudyPage) -> None:
             ("ng/efficientnet-lite0", "ng/efficientnet-lite0-scratch"),
         ],
         ["rmse"],
-        "Differences of RMSE; less is better.",
+        "Differences in RMSE; lower is better.",
     )
     _add_views(page)
     page.page.section("histories", "Training histories")
@@ -239,7 +239,7 @@ def _sections(page: StudyPage) -> None:
 
 
 def _add_views(page: StudyPage) -> None:
-    """What several views of a galaxy at the test bring, of the baseline."""
+    """What averaging over several views at test time does for the baseline."""
     from morphoscope.report.tables import Table
 
     row = page.row("ng/baseline")
@@ -247,17 +247,19 @@ def _add_views(page: StudyPage) -> None:
         return
     views = {
         "1": "rmse_one_view",
-        "16: turned by 45°, mirrored": "rmse_turned_views",
+        "16: rotated by 45°, mirrored": "rmse_turned_views",
         "48: those at three scales": "rmse_scaled_views",
     }
     page.page.table(
         Table(
-            headings=["Views at the test", "RMSE"],
+            headings=["Views at test time", "RMSE"],
             rows=[[words, page.value(row, metric)] for words, metric in views.items()],
             text_columns=frozenset({0}),
-            caption=f"{page.label('ng/baseline')}: the mean prediction over several views of each held-out "
-            "galaxy. The paper uses 16, found scaled ones better still and left them out for their cost; it "
-            "prints no number.",
+            caption=(
+                f"{page.label('ng/baseline')}: the mean prediction over several views of each held-out "
+                "galaxy. The paper uses 16; it found scaled ones better still but left them out for "
+                "their cost, and prints no number."
+            ),
         )
     )
 

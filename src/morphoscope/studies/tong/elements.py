@@ -9,7 +9,7 @@ _PAGE = "studies/sections.py: "
 
 ELEMENTS = (
     Element("Table I", "thresholds of the five classes and their galaxies", _STUDY + "_add_thresholds"),
-    Element("Table II", "galaxies of each part", _PAGE + "published_table"),
+    Element("Table II", "galaxies in each split", _PAGE + "published_table"),
     Element("Table III", "structure of ResNet-50", _PAGE + "add_structure"),
     Element("Table IV", "parameters, epochs, learning rate, batch", _PAGE + "published_table"),
     Element("Table V", "accuracy, precision, recall, F1 and their differences", _PAGE + "add_differences"),

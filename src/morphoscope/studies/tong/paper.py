@@ -1,4 +1,4 @@
-"""`tong`'s numbers and words: ResNet-50 with and without attention, five classes of Galaxy Zoo 2."""
+"""What `tong` publishes: ResNet-50 with and without attention, five classes of Galaxy Zoo 2."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAPER = Paper(
 
 TABLE_I = Table(
     name="Table I",
-    about="least vote fractions of each class, and how many galaxies have them",
+    about="minimum vote fractions of each class, and number of galaxies that reach them",
     columns=("class", "conditions", "galaxies"),
     rows=(
         (0, (("Class1.1", 0.469), ("Class7.1", 0.500)), 8436),
@@ -43,11 +43,14 @@ TABLE_I = Table(
         (3, (("Class1.2", 0.430), ("Class2.1", 0.602)), 3903),
         (4, (("Class1.2", 0.430), ("Class2.2", 0.715), ("Class4.1", 0.619)), 7806),
     ),
-    remark="On the challenge's cumulative columns 0.5 of Class7 implies 0.469 of Class1.1: it never decides.",
+    remark=(
+        "On the challenge's cumulative columns, 0.5 of Class7 implies 0.469 of Class1.1, which is "
+        "therefore redundant."
+    ),
 )
 TABLE_II = Table(
     name="Table II",
-    about="galaxies of each part",
+    about="galaxies in each split",
     columns=("class", "train", "test", "validation"),
     rows=(
         (0, 6748, 844, 844),
@@ -56,14 +59,14 @@ TABLE_II = Table(
         (3, 3122, 390, 391),
         (4, 6244, 781, 781),
     ),
-    remark="In each class four fifths, rounded down; of the rest half to the test, rounded down.",
+    remark="Four fifths of each class, rounded down; half of the rest, rounded down, goes to the test set.",
 )
 TABLE_III = Table(
     name="Table III",
     about="residual units of each stage of ResNet-50",
     columns=("row", "output", "width", "units"),
     rows=(("Conv2_X", 56, 64, 3), ("Conv3_X", 28, 128, 4), ("Conv4_X", 14, 256, 6), ("Conv5_X", 7, 512, 3)),
-    remark="The last line has 1000 outputs, as for ImageNet; the network has five.",
+    remark="The last row has 1000 outputs, as for ImageNet; the network has five.",
 )
 TABLE_IV = Table(
     name="Table IV",
@@ -85,7 +88,7 @@ TABLE_V = Table(
 )
 FIG_7 = Table(
     name="Fig 7",
-    about="what CS_ResNet50 gains in the recall of each class, percentage points",
+    about="gain of CS_ResNet50 in the recall of each class, percentage points",
     columns=("class", "name", "gain"),
     rows=tuple(
         (index, name, gain)
@@ -93,11 +96,11 @@ FIG_7 = Table(
             enumerate(FIVE_CLASS.classes), (2.400, 0.619, 12.069, 0.256, 6.274), strict=True
         )
     ),
-    remark="As galaxies: 20, 5, 7, 1 and 49 more are right, 82 together, if the first gain reads 2.370.",
+    remark="In galaxies: 20, 5, 7, 1 and 49 more are correct, 82 in all, if the first gain is 2.370.",
 )
 PARAMETERS = Table(
     name="Parameter counts",
-    about="the two printed counts beside the layouts that give them, as Keras counts",
+    about="the two printed parameter counts and the layouts that give them, counted as Keras does",
     columns=("network", "layout", "parameters", "printed"),
     rows=(
         ("ResNet50", "a convolution in all 16 shortcuts, biases", 38_203_269, 38_203_269),
@@ -109,8 +112,8 @@ PARAMETERS = Table(
 
 
 _TWO_GATES = (
-    "One row of the paper, two layouts: the printed count needs a gate of C numbers for 4C channels, the "
-    "text describes CBAM on all of them."
+    "One row of the paper, two layouts: the printed count needs gates with C outputs for 4C "
+    "channels, while the text describes CBAM on all of them."
 )
 
 
@@ -181,66 +184,67 @@ CONTRADICTIONS = (
     Contradiction(
         "section V.B; Table V",
         "The two networks are compared on the validation galaxies.",
-        "88.61 % and 91.46 % are 2,552 and 2,634 of the 2,880 test galaxies; 88.61 % is no whole number of "
-        "the 2,881 validation galaxies.",
+        "88.61 % and 91.46 % are 2,552 and 2,634 of the 2,880 test galaxies; 88.61 % is not a whole "
+        "number of the 2,881 validation galaxies.",
         "The test galaxies.",
     ),
     Contradiction(
         "section V.D, Fig 7",
         "Circular galaxies gain 2.400 points.",
-        "No whole number of 844 galaxies gives that; 20 give 2.370, and with them the five gains are the "
-        "82 galaxies between the two accuracies.",
+        "No whole number of 844 galaxies gives that; 20 give 2.370, and then the five gains add up "
+        "to the 82 galaxies between the two accuracies.",
         "20 galaxies.",
     ),
     Contradiction(
         "Table V; Fig 7",
         "The recall rises by 4.23 points.",
-        "The mean of the five gains of Fig 7 is 4.32 points, with either value for circular galaxies.",
+        "The mean of the five gains in Fig 7 is 4.32 points with either value for circular galaxies.",
         "Both are printed; neither is changed.",
     ),
     Contradiction(
         "Table IV; sections II.A and IV.B",
-        "Channel attention weighs the channels of each unit and adds 398,540 parameters in all.",
-        "That number comes only from gates that read 4C channels and give C, too few for the map they weigh.",
-        "By the count, each gate value serves four channels; CBAM on 4C is a row of its own.",
+        "Channel attention weights the channels of each unit and adds 398,540 parameters in all.",
+        "That number requires gates that read 4C channels and output C, too few for the map they multiply.",
+        "To match the count, each gate value is shared by four channels; CBAM on 4C channels is a "
+        "separate row.",
     ),
     Contradiction(
         "Table IV; Table III, Fig 4",
-        "The baseline is the usual ResNet-50.",
-        "Its 38,203,269 parameters need a convolution in all 16 shortcuts; the usual network has 4 and 23.6 "
-        "million.",
-        "A convolution in all 16, for both networks.",
+        "The baseline is the standard ResNet-50.",
+        "Its 38,203,269 parameters need a convolution in all 16 shortcuts; the standard network has "
+        "4, and 23.6 million parameters.",
+        "A convolution in all 16 shortcuts, in both networks.",
     ),
     Contradiction(
         "Table III; section IV.B",
-        "The network ends in 1000 outputs.",
-        "It has five classes, and the count fits five.",
+        "The network has 1000 outputs.",
+        "There are five classes, and the count fits five.",
         "Five.",
     ),
     Contradiction(
         "section I, reference 11; Fig 4",
-        "ResNet-50 is cited by the paper on units that activate first.",
+        "For ResNet-50 the paper on pre-activation units is cited.",
         "Fig 4 and Table III show the original order, with the activation last.",
         "The original order.",
     ),
     Contradiction(
         "section II.B",
-        "Two poolings make a map of one channel.",
-        "Stacked, as eq. 2 has it, they make two, and a 7 × 7 convolution makes one of them.",
-        "Two channels, then one.",
+        "Two pooling operations give a map with one channel.",
+        "Stacked, as in eq. 2, they give two, which a 7 × 7 convolution reduces to one.",
+        "Two channels, reduced to one.",
     ),
     Contradiction(
         "section IV.B",
-        "The first group of units brings the map to 56 px.",
-        "The pooling before it has done so.",
-        "The usual strides.",
+        "The first stage reduces the map to 56 px.",
+        "The pooling before it has already done so.",
+        "The standard strides.",
     ),
     Contradiction(
         "section V.B, eq. 3",
-        "Accuracy counts true negatives.",
-        "That is the formula of two classes.",
-        "The share of galaxies that are called rightly. Precision, recall and F1 are means over classes: the "
-        "printed F1 is not the harmonic mean of the printed precision and recall.",
+        "Accuracy includes true negatives.",
+        "That is the formula for two classes.",
+        "The fraction of galaxies classified correctly. Precision, recall and F1 are means over "
+        "classes: the printed F1 is not the harmonic mean of the printed precision and recall.",
     ),
 )
 
@@ -248,34 +252,36 @@ READINGS = (
     Reading(
         "Optimiser",
         "SGD with momentum 0.9",
-        "The learning rate of 0.01 suits it, and public code with this attention uses it.",
+        "It suits the learning rate of 0.01, and public code with this attention uses it.",
         option="adam-0.01",
     ),
     Reading("Loss", "categorical cross-entropy", "Not stated."),
     Reading("Learning rate over time", "constant", "No schedule is mentioned."),
     Reading(
         "Regularisation",
-        "L2 of 5e-4 on the weights (weight_decay 1e-3, since the gradient of an L2 term is twice its weight)",
+        "L2 penalty of 5e-4 on the weights (weight_decay 1e-3, since its gradient has a factor of 2)",
         '"A regularization technique" is not named; public code with this attention uses 5e-4.',
     ),
     Reading(
-        "Start", "random weights", "None are mentioned, and none exist for 16 convolutions in shortcuts."
+        "Start",
+        "random weights",
+        ("Pretrained weights are not mentioned, and none exist with 16 convolutions in shortcuts."),
     ),
     Reading(
         "Ranges of the augmentation",
-        "any turn, both flips, brightness and contrast ±15 %",
-        "Turning comes before the crop: 424 px leave room for the corners of 224.",
+        "any rotation, both flips, brightness and contrast ±15 %",
+        "Rotation comes before the crop: 424 px leave room for the corners of 224 px.",
     ),
     Reading(
         "Standardisation",
-        "mean and deviation of each channel over up to 2,000 training galaxies",
-        "De-meaned and scaled; over what is not said.",
+        "mean and standard deviation of each channel over up to 2,000 training galaxies",
+        "Mean-subtracted and scaled; the paper does not say over which pixels.",
     ),
     Reading(
         "Thresholds",
         "on the challenge's own columns",
-        "The counts of the first four classes come out as printed; fractions among those asked are left "
-        "as a choice in five_class_labels.",
+        "The counts of the first four classes are reproduced; conditional fractions are an option of "
+        "five_class_labels.",
     ),
     Reading("Weights that are tested", "those of the best validation epoch", "Not stated."),
 )
@@ -287,8 +293,8 @@ DEVIATIONS = (
     Deviation(
         "Galaxies",
         "28,793 of the challenge's 61,578 training images.",
-        "Those of the store, by the same thresholds and the same rule of splitting.",
-        "A store with fewer galaxies gives fewer; the page says how many.",
+        "Those of the store, with the same thresholds and the same splitting rule.",
+        "A smaller store has fewer; the page gives the number.",
     ),
 )
 

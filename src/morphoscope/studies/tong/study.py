@@ -1,11 +1,12 @@
 """`tong`: ResNet-50 with channel and spatial attention in every residual unit, five classes of Galaxy Zoo 2.
 
-The rows -channel and -spatial split the attention of the text (CBAM on 4C channels), not the counted one,
-whose gates give C numbers for 4C channels. The mean and deviation of each channel are taken over at most
-2,000 training galaxies, which is enough for four digits. The paper leaves open the optimiser, the loss and
-the regularisation. Learning rate 0.01 and the public code its attention resembles point to SGD with momentum
-0.9; the L2 term of 5e-4 on a weight, whose gradient is twice that, is ``weight_decay=1e-3`` here.
-Augmentation is by rotation, flips, brightness and contrast without magnitudes in the paper.
+The rows -channel and -spatial are halves of the attention in the text (CBAM on 4C channels), not of that
+with the printed parameter count, whose gates have C outputs for 4C channels. The mean and standard
+deviation of each channel are taken over at most 2,000 training galaxies, which is enough for four digits.
+The paper does not state the optimiser, loss or regularisation. The learning rate of 0.01 and the public
+code that its attention resembles suggest SGD with momentum 0.9; an L2 term of 5e-4, whose gradient has a
+factor of 2, is ``weight_decay=1e-3`` here. The paper gives no ranges for its rotations, flips, brightness
+and contrast.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {
     "adam-0.01": (
-        "Adam at the paper's learning rate of 0.01, if TensorFlow's usual optimiser was meant",
+        "Adam at the paper's learning rate of 0.01, in case TensorFlow's usual optimiser was meant",
         {"optimiser.name": "adam", "optimiser.weight_decay": 0.0},
     ),
 }
 
 
 def resnet50() -> Recipe:
-    """Tables III and V, row 1: a convolution in all 16 shortcuts, which the published count implies."""
+    """Tables III and V, row 1: a convolution in all 16 shortcuts, as the published count implies."""
     return Recipe(
         name="tong/resnet50",
         about="ResNet-50 with a convolution in every shortcut, the paper's baseline",
@@ -47,10 +48,10 @@ def resnet50() -> Recipe:
 
 
 def cs_resnet50() -> Recipe:
-    """Table V, row 2, with the gates whose count (38,601,809) is the published one."""
+    """Table V, row 2, with the gates that give the published count (38,601,809)."""
     return resnet50().changed(
         name="tong/cs-resnet50",
-        about="channel and spatial attention in every unit, gates of the published count",
+        about="channel and spatial attention in every unit, gates to match the published count",
         model={"attention": "tiled-cbam"},
     )
 
@@ -65,19 +66,19 @@ def cs_resnet50_text() -> Recipe:
 
 
 def channel_only() -> Recipe:
-    """Half of the attention: channels."""
+    """Channel attention only."""
     return resnet50().changed(
         name="tong/cs-resnet50-channel",
-        about="channel attention alone, with gates on all 4C channels (an ablation the paper does not have)",
+        about="channel attention only, with gates on all 4C channels (an ablation the paper does not have)",
         model={"attention": "channel"},
     )
 
 
 def spatial_only() -> Recipe:
-    """Half of the attention: places."""
+    """Spatial attention only."""
     return resnet50().changed(
         name="tong/cs-resnet50-spatial",
-        about="spatial attention alone (an ablation the paper does not have)",
+        about="spatial attention only (an ablation the paper does not have)",
         model={"attention": "spatial"},
     )
 
@@ -109,14 +110,14 @@ def _sections(page: StudyPage) -> None:
     )
 
     scores = ("accuracy", "macro_precision", "macro_recall", "macro_f1")
-    page.page.section("attention", "What attention brings")
+    page.page.section("attention", "What attention contributes")
     add_differences(
         page,
         [(f"tong/cs-resnet50{tail}", "tong/resnet50") for tail in ("", "-text", "-channel", "-spatial")],
         scores,
-        "Table V: differences to the network without attention, percentage points. The rows -channel and "
-        "-spatial are the halves of the text's attention, with gates on all 4C channels, and not of the "
-        "counted one.",
+        "Table V: differences from the network without attention, percentage points. The rows "
+        "-channel and -spatial are halves of the attention in the text, with gates on all 4C "
+        "channels, not of that with the printed parameter count.",
     )
     before, after = confusion_of(page, "tong/resnet50"), confusion_of(page, "tong/cs-resnet50")
     scheme = page.store.need_scheme()
@@ -124,7 +125,7 @@ def _sections(page: StudyPage) -> None:
         page.page.chart(
             "confusion_change",
             confusion_change(before, after, scheme.output_names, ("ResNet-50", "CS_ResNet50")),
-            f"Without and with attention, and the change of each class's recall (Fig 7); n = "
+            f"Without and with attention, and the change in each class's recall (Fig 7); n = "
             f"{formatting.count(int(before.sum()))} test galaxies over all seeds.",
         )
     _add_gains(page)
@@ -132,10 +133,10 @@ def _sections(page: StudyPage) -> None:
     confusion(page, "tong/resnet50")
     confusion(page, "tong/cs-resnet50")
     class_report(page, "tong/cs-resnet50")
-    page.page.section("selection", "How the classes are cut from the votes")
+    page.page.section("selection", "Class thresholds on the votes")
     _add_thresholds(page)
     published_table(page, "Table II")
-    page.page.section("strip", "From the image to the network")
+    page.page.section("strip", "From image to network input")
     add_strip(page, "tong/resnet50", "Fig 3")
     add_best_maps(page, {"gradcam": "not in the paper"})
     page.page.section("structure", "Structure")
@@ -148,7 +149,7 @@ def _sections(page: StudyPage) -> None:
 
 
 def _add_gains(page: StudyPage) -> None:
-    """Fig 7: what attention adds to the recall of each class, published beside measured."""
+    """Fig 7: gain in the recall of each class, published next to measured."""
     from morphoscope.report.tables import Table
     from morphoscope.studies.published import class_metric
     from morphoscope.studies.sections import paired_difference
@@ -163,14 +164,16 @@ def _add_gains(page: StudyPage) -> None:
                 for _, name, gain in table.rows
             ],
             text_columns=frozenset({0}),
-            caption="Fig 7: what channel and spatial attention add to the recall of each class, percentage "
-            "points; mean ± standard deviation over seeds where there are several.",
+            caption=(
+                "Fig 7: gain in the recall of each class from channel and spatial attention, percentage "
+                "points; mean ± standard deviation over seeds where there are several."
+            ),
         )
     )
 
 
 def _add_thresholds(page: StudyPage) -> None:
-    """Table I with the galaxies that the rules select in the store at hand (A4)."""
+    """Table I, with the number of galaxies that the rules select in this store (A4)."""
     import numpy as np
 
     from morphoscope.labels.five_class import FIVE_CLASS_RULES
@@ -194,10 +197,11 @@ def _add_thresholds(page: StudyPage) -> None:
             headings=["Class", "Thresholds on the vote fractions", "Galaxies, published", "Galaxies here"],
             rows=rows,
             text_columns=frozenset({0, 1}),
-            caption="Table I: the five classes as rules; the first that holds gives the class. On all 61,578 "
-            "galaxies of the challenge the first four counts come out as published; the fifth is 7,806 in "
-            "the "
-            "table.",
+            caption=(
+                "Table I: the five classes as rules; the first that holds gives the class. On all 61,578 "
+                "galaxies of the challenge the first four counts are reproduced; the fifth is 7,806 in "
+                "the table."
+            ),
         )
     )
 

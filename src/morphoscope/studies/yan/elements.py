@@ -8,7 +8,7 @@ _STUDY = "studies/yan/study.py: "
 _PAGE = "studies/sections.py: "
 
 ELEMENTS = (
-    Element("Table 1", "what fused stages cost and bring", _STUDY + "fused", "Table 1"),
+    Element("Table 1", "cost and benefit of fused stages", _STUDY + "fused", "Table 1"),
     Element("Table 2", "accuracy and parameters of five networks", "studies/common.py: add_comparison"),
     Element("Fig 1", "a galaxy of each class", "report/sections.py: add_data"),
     Element("Fig 2", "the network", _PAGE + "add_diagram"),

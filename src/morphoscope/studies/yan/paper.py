@@ -1,4 +1,4 @@
-"""`yan`'s numbers and words: EfficientNetV2-S with CBAM on Galaxy10 DECaLS."""
+"""What `yan` publishes: EfficientNetV2-S with CBAM on Galaxy10 DECaLS."""
 
 from __future__ import annotations
 
@@ -39,15 +39,17 @@ PAPER = Paper(
 
 TABLE_1 = Table(
     name="Table 1",
-    about="what replacing MBConv by Fused-MBConv costs and brings",
+    about="cost and benefit of replacing MBConv by Fused-MBConv",
     columns=("layers fused, percent", "parameters, millions", "operations, billions", "accuracy, percent"),
     rows=((0, 19, 5, 82), (30, 20, 8, 83), (50, 43, 21, 83), (80, 148, 39, 80)),
-    remark="No galaxies: it resembles an ImageNet table of Tan & Le (2021), there of another network and "
-    "partly with other numbers. That it is the source is a guess.",
+    remark=(
+        "Not measured on galaxies: it resembles an ImageNet table of Tan & Le (2021), which is about "
+        "another network and has partly different numbers. That this is the source is a guess."
+    ),
 )
 TABLE_2 = Table(
     name="Table 2",
-    about="top accuracy (percent) and millions of parameters of five networks",
+    about="top accuracy (percent) and parameters (millions) of five networks",
     columns=("key", "network", "accuracy", "parameters"),
     rows=(
         ("yan/mobilenetv2", "MobileNetV2", 78.4, 6.9),
@@ -56,11 +58,11 @@ TABLE_2 = Table(
         ("yan/inception-resnet-v2", "Inception-ResNet", 65.7, 55.8),
         ("yan/efficientnetv2s-cbam", "Improved EfficientNetV2S", 94.3, 20.6),
     ),
-    remark="Training accuracy: 94.3 % is what the text calls so.",
+    remark="Training accuracy, since the text calls 94.3 % so.",
 )
 
 BACKBONE = 20_331_360
-"""Parameters of EfficientNetV2-S without its last layer, as Keras counts."""
+"""Parameters of EfficientNetV2-S without its last layer, counted as Keras does."""
 _WIDTH, _CLASSES, _HIDDEN = 1280, 10, 4096
 _LAYOUTS = (
     ("no attention, one layer to 10", None, ()),
@@ -73,23 +75,26 @@ _LAYOUTS = (
 
 
 def total(reduction: int | None, hidden: tuple[int, ...]) -> int:
-    """Parameters of EfficientNetV2-S with CBAM (None: without) and a head, as Keras counts."""
+    """Parameters of EfficientNetV2-S with CBAM (None for no attention) and a head, counted as Keras does."""
     attention = cbam_parameters(_WIDTH, reduction) if reduction else 0
     return BACKBONE + attention + dense_parameters(_WIDTH, *hidden, _CLASSES)
 
 
 PARAMETERS = Table(
     name="Parameter counts",
-    about='layouts that could be "20.6M", as Keras counts',
+    about='layouts that might be "20.6M", counted as Keras does',
     columns=("layout", "parameters"),
     rows=tuple((words, total(reduction, hidden)) for words, reduction, hidden in _LAYOUTS),
-    remark="20.6 million is CBAM with reduction 16 and no hidden layer; or reduction 8, if the running "
-    "statistics of batch normalisation are left out. The described hidden layer has 5.2 million more.",
+    remark=(
+        "20.6 million is CBAM with reduction 16 and no hidden layer, or reduction 8 if the running "
+        "statistics of batch normalisation are not counted. The hidden layer in the text adds 5.2 "
+        "million."
+    ),
 )
 
 _OWN = "yan/efficientnetv2s-cbam"
 _TWO_HEADS = (
-    "One row of the paper, two layouts: the printed count has no room for the hidden layer of the text."
+    "One row of the paper, two layouts: the printed count leaves no room for the hidden layer in the text."
 )
 _TRAINING = "Training accuracy."
 
@@ -104,10 +109,12 @@ def _row(cells: tuple) -> PublishedRow:
         metrics={"train_accuracy": share(accuracy), "parameters": round(millions * 1e6)}
         | (text | {"epochs": 40} if own else {}),
         where="Table 2; section 3; abstract" if own else "Table 2",
-        remark=f"{_TRAINING} Validation accuracy, losses and a precision of 87 %, an average of unsaid "
-        f"kind, are from the text. {_TWO_HEADS}"
+        remark=(
+            f"{_TRAINING} Validation accuracy, losses and a precision of 87 % (the kind of average is not "
+            f"stated) are from the text. {_TWO_HEADS}"
+        )
         if own
-        else f"{_TRAINING} The parameter count is the ImageNet network's, with its own head.",
+        else f"{_TRAINING} The parameter count is that of the ImageNet network with its own head.",
         approximate=(*text, "epochs", "parameters") if own else ("parameters",),
     )
 
@@ -135,8 +142,8 @@ CLAIMS = (
         highest("train_accuracy", _OWN, _FIVE),
     ),
     Claim(
-        "It is also the best of the five on galaxies it has not learned from.",
-        "section 3 (the paper prints no such number for the other four)",
+        "It is also the best of the five on galaxies it was not trained on.",
+        "section 3 (the paper gives no such number for the other four)",
         highest("accuracy", _OWN, _FIVE),
     ),
     Claim(
@@ -145,7 +152,7 @@ CLAIMS = (
         above("accuracy", _OWN, "yan/efficientnetv2s"),
     ),
     Claim(
-        "It needs fewer parameters than ResNet-50, Inception-ResNet and VGG16.",
+        "It has fewer parameters than ResNet-50, Inception-ResNet and VGG16.",
         "abstract; Table 2",
         Every(
             tuple(
@@ -155,7 +162,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "The more stages are fused, the more parameters.",
+        "The more stages are fused, the more parameters there are.",
         "section 2.2.2; Table 1",
         rising("parameters", _FUSED),
         asked_of="EfficientNetV2-S itself, on galaxies",
@@ -167,7 +174,7 @@ CLAIMS = (
         asked_of="EfficientNetV2-S itself, on galaxies",
     ),
     Claim(
-        "Some fused stages do not cost accuracy; all of them fused do.",
+        "Fusing some stages does not cost accuracy; fusing all of them does.",
         "section 2.2.2; Table 1",
         Every(
             (
@@ -178,14 +185,14 @@ CLAIMS = (
         asked_of="EfficientNetV2-S itself, on galaxies",
     ),
     Claim(
-        "Fused stages train a tenth faster than the previous version, without them.",
+        "With fused stages, training is a tenth faster than in the previous version without them.",
         "section 2.2.2",
         above("seconds_per_epoch", "yan/fused-0", "yan/fused-3", factor=1.1),
         asked_of="EfficientNetV2-S with three and with no fused stages, on galaxies",
     ),
     Claim(
         "The network looks at the middle of the galaxy.",
-        "section 3, Fig 8 (here: Grad-CAM lies on the galaxy more than chance)",
+        "section 3, Fig 8 (measured here as Grad-CAM lying on the galaxy more than chance)",
         on_the_galaxy(_OWN),
     ),
 )
@@ -194,21 +201,21 @@ CONTRADICTIONS = (
     Contradiction(
         "Table 2; section 3",
         "The network is far more accurate than ResNet-50 on validation galaxies.",
-        "The table holds training accuracies; on validation galaxies the text has about 84.5 % for the one "
-        "network and nothing for the others.",
+        "The table has training accuracies; for validation galaxies the text gives about 84.5 % for "
+        "this network and nothing for the others.",
         "Training, validation and test accuracy are kept apart.",
     ),
     Contradiction(
         "Table 2; section 2.3",
         "The network has 20.6 million parameters and a hidden layer of 4096.",
         "With that layer it has 25.8 million; without it, 20.55.",
-        "Both are rows: efficientnetv2s-cbam by the text, -published by the count.",
+        "Both are rows: efficientnetv2s-cbam follows the text, -published the count.",
     ),
     Contradiction(
         "Table 2",
         "All networks are compared by their parameter counts.",
-        "The other four have ImageNet's layer of 1000 classes in their number, this one has not; 55.8 should "
-        "round to 55.9, and 6.9 is a wider MobileNetV2 than the usual one of 3.5.",
+        "The counts of the other four include ImageNet's layer of 1000 classes, this one's does not; "
+        "55.8 should be rounded to 55.9, and 6.9 is a wider MobileNetV2 than the standard one (3.5).",
         "All five are counted with the same head.",
     ),
     Contradiction(
@@ -219,63 +226,63 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "section 2.1; section 1",
-        "Professional astronomers gave the labels.",
-        "The introduction has volunteers, and they did.",
+        "The labels are from professional astronomers.",
+        "According to the introduction they are from volunteers, which is right.",
         "Volunteers.",
     ),
     Contradiction(
         "section 1; section 2.3",
         "Image size and regularisation grow during training.",
-        "Section 2.3 has one size, one dropout and one augmentation.",
-        "Fixed; growing sizes with growing regularisation are an option.",
+        "Section 2.3 has a single size, dropout and augmentation.",
+        "Fixed; growing size and regularisation is an option.",
     ),
     Contradiction(
         "section 4; section 2.2",
-        "Structure and number of MBConv and Fused-MBConv layers were changed.",
+        "The structure and number of MBConv and Fused-MBConv layers were changed.",
         "Nothing of the kind is described.",
-        "The usual EfficientNetV2-S; fused stages are rows of their own.",
+        "The standard EfficientNetV2-S; fused stages are separate rows.",
     ),
     Contradiction(
         "section 2.3",
         "Training lasts 50 epochs.",
-        "It converges after 40 and is stopped there.",
+        "It converges after 40 and stops there.",
         "50 at most, patience 4.",
     ),
     Contradiction(
         "abstract; section 4",
         "The network reaches 87 %.",
-        "94.3 % is named as well: the one is a precision, the other the training accuracy.",
+        "94.3 % is also given: 87 % is the precision, 94.3 % the training accuracy.",
         "Each under its own name.",
     ),
     Contradiction(
         "section 2.2.3, eq. 2",
-        "Spatial attention weighs F.",
-        "The text has it weigh F′, what channel attention has left.",
+        "Spatial attention multiplies F.",
+        "In the text it multiplies F′, the output of channel attention.",
         "F′, as in CBAM.",
     ),
     Contradiction(
         "section 2.2.3, eq. 3",
-        "The two pooled vectors are joined end to end.",
-        "Eq. 3 adds them, and leaves out the ReLU between the two layers.",
+        "The two pooled vectors are concatenated.",
+        "Eq. 3 adds them and omits the ReLU between the two layers.",
         "Added, with the ReLU, as in CBAM.",
     ),
     Contradiction(
         "section 2.3, eq. 5",
         "The loss is one product.",
-        "It is defined over n classes and lacks their sum.",
+        "It is defined over n classes, but the sum is missing.",
         "The sum over classes.",
     ),
     Contradiction(
         "Fig 8",
-        "The maps are of Unbarred Loose Spirals, the class with the highest F1.",
-        "That is class 7 in the data set's order; by the alphabet, which the sibling paper uses, class 7 is "
-        "Round Smooth. A guess: the paper has no table of classes.",
-        "Classes by name, the one with the highest measured F1.",
+        "The maps show Unbarred Loose Spirals, the class with the highest F1.",
+        "That is class 7 in the data set's order; in alphabetical order, which the sibling paper "
+        "uses, class 7 is Round Smooth. This is a guess: the paper has no table of classes.",
+        "Classes by name, and the one with the highest measured F1.",
     ),
     Contradiction(
         "section 3, on Fig 7",
         "Round Smooth galaxies are hard to recognise.",
-        "The sentence stands in `cheng` too, where the table says the opposite.",
+        "The same sentence is in `cheng`, where the table says the opposite.",
         "The measured matrix.",
     ),
 )
@@ -284,39 +291,39 @@ READINGS = (
     Reading(
         "Learning rate",
         "1e-3",
-        '"Over 0.01" destroys pretrained weights with Adam; the decay of 0.001 per step is kept.',
+        'With Adam, "over 0.01" destroys pretrained weights; the decay of 0.001 per step is kept.',
         option="adam-0.01",
     ),
     Reading(
         "Order of the classes",
-        "the data set's own, always by name",
-        "Reports number classes by the alphabet, as folders are read.",
+        "the data set's own; classes are always named",
+        "Classification reports number classes alphabetically, as folders are read.",
         option="alphabetical",
     ),
-    Reading("Reduction ratio of CBAM", "16", "That of Woo et al.; 8 fits the count almost as well."),
+    Reading("Reduction ratio of CBAM", "16", "As in Woo et al.; 8 fits the count almost as well."),
     Reading("From the last map to the head", "mean over the map", "Not stated."),
-    Reading("Split", "that of `cheng`", "Not stated; the two pipelines are the same in many points."),
+    Reading("Split", "that of `cheng`", "Not stated; the two pipelines agree in many points."),
     Reading("Weight of the L2 penalty", "0.01 on the hidden layer", "Keras' default."),
     Reading(
         "Shear and zoom of 30 %",
         "±17°, and 0.7 to 1.3 on each axis",
-        "0.3 rad; Keras would take 0.3 for degrees.",
+        "0.3 rad; Keras would take 0.3 as degrees.",
     ),
     Reading(
-        "Scaling of grey levels", "as the pretrained weights expect", "Scaling twice is easily done in Keras."
+        "Scaling of grey levels", "as the pretrained weights expect", "It is easy to scale twice in Keras."
     ),
     Reading(
         "Progressive learning",
         "not used",
-        "Announced, then not described; the option has four sizes, and shares of dropout and augmentation "
-        "that grow with them, as Tan & Le (2021) train.",
+        "Announced but not described; the option has four sizes, with dropout and augmentation that "
+        "grow with them, as in Tan & Le (2021).",
         option="progressive",
     ),
     Reading(
         "Mixup, CutMix and RandAugment of the future work",
         "alpha 0.2 and 1; two operations of magnitude 9",
-        "The usual values of Zhang et al. (2018), Yun et al. (2019) and torchvision; the paper names the "
-        "methods alone.",
+        "The usual values of Zhang et al. (2018), Yun et al. (2019) and torchvision; the paper only "
+        "names the methods.",
     ),
 )
 DEVIATIONS = (
@@ -336,7 +343,7 @@ DEVIATIONS = (
         "Table 1",
         "ImageNet numbers, rounded.",
         "EfficientNetV2-S with 0, 3, 4, 5 or 6 of six stages fused, trained on galaxies from random weights.",
-        "The question is asked of the data the study is about. Three stages are the usual network.",
+        "The question matters for the study's own data. Three fused stages are the standard network.",
     ),
 )
 REFERENCES = (

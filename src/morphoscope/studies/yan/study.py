@@ -1,10 +1,10 @@
 """`yan`: EfficientNetV2-S with CBAM on Galaxy10 DECaLS, beside four other networks.
 
-The described head (a hidden layer of 4096) has 5 million parameters more than the published "20.6M"; both
-are here. The paper leaves open the learning rate ("over 0.01", with Adam, on pretrained weights, which
-destroys them; 1e-3 here), the split, the pooling, CBAM's reduction ratio (16, as Woo et al.) and the
-weight of the L2 penalty. It also announces progressive learning and then describes a fixed size; that is
-the named option ``progressive``.
+The head in the text (a hidden layer of 4096) has 5 million parameters more than the published "20.6M"; both
+are rows. The paper is vague about the learning rate ("over 0.01", which with Adam destroys pretrained
+weights; 1e-3 here) and does not state the split, the pooling, CBAM's reduction ratio (16 here, as in Woo et
+al.) or the weight of the L2 penalty. It announces progressive learning but then describes a fixed image
+size; progressive learning is the option ``progressive``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ FUSED = (0, 3, 4, 5, 6)
 LITERAL: dict[str, tuple[str, dict[str, object]]] = {
     "adam-0.01": ("Adam's initial learning rate of 0.01", {"optimiser.lr": 0.01}),
     "progressive": (
-        "the progressive learning of the introduction: images of 128 to 224 px in four steps, and with them "
-        "a quarter to all of the dropout (0.1 to 0.4) and of the augmentation",
+        "progressive learning, as in the introduction: images of 128 to 224 px in four steps, while "
+        "dropout (0.1 to 0.4) and augmentation grow from a quarter to full strength",
         {
             "augment.train_size": (128, 160, 192, 224),
             "training.regularisation": (0.25, 0.5, 0.75, 1.0),
         },
     ),
-    "alphabetical": ("classes numbered by the alphabet in the report, as folders are", {}),
+    "alphabetical": ("classes numbered alphabetically in the report, as folders are", {}),
 }
 
 
@@ -53,16 +53,16 @@ def cbam() -> Recipe:
     """Table 2, last row, as the text describes it."""
     return _base().changed(
         name="yan/efficientnetv2s-cbam",
-        about="EfficientNetV2-S, CBAM on its last map, hidden layer of 4096",
+        about="EfficientNetV2-S with CBAM on its last map and a hidden layer of 4096",
         model={"name": "tf_efficientnetv2_s.in1k", "attention": "cbam"},
     )
 
 
 def cbam_published() -> Recipe:
-    """Table 2, last row, as its 20.6 million parameters say: no hidden layer."""
+    """Table 2, last row, to match its 20.6 million parameters: no hidden layer."""
     return cbam().changed(
         name="yan/efficientnetv2s-cbam-published",
-        about="the same without the hidden layer, as the published count fits it",
+        about="the same without the hidden layer, to match the published count",
         model={"hidden": (), "hidden_l2": 0},
     )
 
@@ -71,8 +71,8 @@ def _without(kind: str) -> Recipe:
     names = {"none": "", "channel": "-channel", "spatial": "-spatial"}
     words = {
         "none": "no attention",
-        "channel": "channel attention alone",
-        "spatial": "spatial attention alone",
+        "channel": "channel attention only",
+        "spatial": "spatial attention only",
     }
     return cbam().changed(
         name=f"yan/efficientnetv2s{names[kind]}",
@@ -82,7 +82,7 @@ def _without(kind: str) -> Recipe:
 
 
 def other_attention(kind: str, words: str) -> Recipe:
-    """Section 4, future work: other attention in the place of CBAM."""
+    """Section 4, future work: other kinds of attention in place of CBAM."""
     return cbam().changed(
         name=f"yan/efficientnetv2s-{kind}",
         about=f"EfficientNetV2-S, {words} in place of CBAM (the paper's future work)",
@@ -100,14 +100,14 @@ def advanced_augmentation(kind: str, words: str, settings: dict[str, object]) ->
 
 
 def _compared(name: str, timm_name: str, words: str) -> Recipe:
-    """Table 2, rows 1 to 4: another network, the same head and protocol."""
+    """Table 2, rows 1 to 4: another network with the same head and protocol."""
     return _base().changed(
         name=f"yan/{name}", about=f"{words} with the same head", model={"name": timm_name, "pool": "average"}
     )
 
 
 def fused(stages: int) -> Recipe:
-    """Table 1's question, asked of galaxies: how many stages should be fused (from random weights)."""
+    """Table 1's question, on galaxies: how many stages should be fused (from random weights)."""
     return cbam().changed(
         name=f"yan/fused-{stages}",
         about=f"{stages} of 6 stages fused, CBAM, from random weights",
@@ -154,7 +154,7 @@ def _sections(page: StudyPage) -> None:
         published_table,
     )
 
-    page.page.section("attention", "What attention brings")
+    page.page.section("attention", "What attention contributes")
     add_differences(
         page,
         [
@@ -162,10 +162,10 @@ def _sections(page: StudyPage) -> None:
             for tail in ("-cbam", "-channel", "-spatial", "-cbam-published")
         ],
         ["accuracy", "macro_f1"],
-        "Differences to EfficientNetV2-S without attention and with the same head, percentage points. The "
+        "Differences from EfficientNetV2-S with the same head and no attention, percentage points. The "
         "paper has no such rows.",
     )
-    page.page.section("future", "What the paper leaves to the future")
+    page.page.section("future", "The paper's future work")
     add_differences(
         page,
         [
@@ -173,8 +173,8 @@ def _sections(page: StudyPage) -> None:
             for kind in ("cbam-randaugment", "cbam-mixup", "cbam-cutmix", "eca", "bam", "gam")
         ],
         ["accuracy", "macro_f1"],
-        "Augmentation that the paper names as future work, on top of its own, and other attention in place "
-        "of CBAM: differences to the improved network, percentage points.",
+        "The paper's future work: additional augmentation, and other attention in place of CBAM. "
+        "Differences from the improved network, percentage points.",
     )
     page.page.section("improved", "The improved network")
     named = page.named_or_best("yan/efficientnetv2s-cbam")
@@ -208,8 +208,10 @@ def _sections(page: StudyPage) -> None:
                 "Images/s",
             ],
             rows=rows,
-            caption="The same question with this program's own networks: EfficientNetV2-S with CBAM from "
-            "random weights, at 224 px for the counts. 3 of 6 is EfficientNetV2-S itself.",
+            caption=(
+                "The question of Table 1, answered on galaxies: EfficientNetV2-S with CBAM from random "
+                "weights (parameters at 224 px). 3 of 6 is EfficientNetV2-S itself."
+            ),
         )
     )
     published_table(page, "Table 2")
@@ -219,13 +221,13 @@ def _sections(page: StudyPage) -> None:
     add_unit(page, "channel-attention", "Channel attention of CBAM.")
     add_unit(page, "spatial-attention", "Spatial attention of CBAM.")
     add_diagram(page, "yan/efficientnetv2s-cbam", "the paper's Fig 2")
-    add_structure(page, "yan/efficientnetv2s-cbam", "as described, with the hidden layer of 4096")
+    add_structure(page, "yan/efficientnetv2s-cbam", "as in the text, with the hidden layer of 4096")
     described, fitting = (page.network(f"yan/efficientnetv2s-cbam{tail}") for tail in ("", "-published"))
     page.page.text(
-        f"As described the network has {formatting.count(parameter_total(described))} parameters as Keras "
-        f"counts "
-        f"them; without the hidden layer {formatting.count(parameter_total(fitting))}, which rounds to the "
-        f"published {shown(page.published('yan/efficientnetv2s-cbam', 'parameters'), 'parameters')}."
+        f"The network in the text has {formatting.count(parameter_total(described))} parameters as "
+        "Keras counts them; without the hidden layer it has "
+        f"{formatting.count(parameter_total(fitting))}, which rounds to the published "
+        f"{shown(page.published('yan/efficientnetv2s-cbam', 'parameters'), 'parameters')}."
     )
 
 
