@@ -10,6 +10,7 @@ from morphoscope.report.formatting import PERCENT, shown
 from morphoscope.report.tables import Table, split_table
 from morphoscope.studies.map_scores import GALAXIES
 from morphoscope.studies.published import METRICS
+from morphoscope.studies.study import NOT_IN_QUICK
 
 if TYPE_CHECKING:
     from morphoscope.report.context import ReportContext
@@ -28,9 +29,10 @@ def add_claims(page: StudyPage) -> None:
             rows=rows,
             text_columns=frozenset({0, 1, 2, 3}),
             caption=(
-                "The paper's claims in our words, each with a verdict based on the means measured here. "
-                "“Does not hold” may be chance where the spread is as large as the difference. Claims "
-                f"about maps are checked on up to {GALAXIES} held-out galaxies."
+                "The paper's claims in our words, each with a verdict based on the means over seeds and the "
+                "number of seeds in which the same is true. A verdict may be chance where there is one seed, "
+                "or where seeds disagree. Claims about maps are checked on up to "
+                f"{GALAXIES} held-out galaxies."
             ),
         )
     )
@@ -44,7 +46,19 @@ def _claim_row(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str
     ]
     text = claim.text + (f" (asked of {claim.asked_of})" if claim.asked_of else "")
     few = "; ".join(numbers[:6]) + ("; …" if len(numbers) > 6 else "")
-    return [text, claim.where, claim.status(measured, page.conditions), few or formatting.DASH]
+    status = claim.status(measured, page.conditions)
+    return [text, claim.where, f"{status}{_support(page, claim, measured)}", few or formatting.DASH]
+
+
+def _support(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str, float]]) -> str:
+    """In how many seeds a claim has the verdict of the means; empty where no training was needed for it."""
+    verdict = claim.verdict(measured, page.conditions)
+    if verdict is None or all(metric == "parameters" for _, metric, _ in claim.evidence({})):
+        return ""
+    every = [claim.verdict(page.results.of_seed(seed), page.conditions) for seed in range(page.options.seeds)]
+    if page.options.seeds == 1:
+        return " (one seed)"
+    return f" (in {every.count(verdict)} of {formatting.plural(len(every), 'seed')})"
 
 
 def add_comparison(page: StudyPage) -> None:
@@ -225,28 +239,28 @@ def add_training(page: StudyPage) -> None:
         ),
         f"Seconds per epoch and training images per second on {_hardware(page)}.",
     )
+    columns = {
+        "epochs": "Epochs",
+        "seconds_per_epoch": "Seconds per epoch",
+        "seconds": "Total seconds",
+        "images_per_second": "Images/s",
+        "peak_memory": "Peak RAM, GiB",
+        "peak_gpu_memory": "Peak GPU memory, GiB",
+    }
+    rows = page.study.published.rows
+    printed = [metric for metric in columns if any(metric in row.metrics for row in rows)]
     page.page.table(
         Table(
             headings=[
                 "Row",
-                "Epochs",
-                "Seconds per epoch",
-                "Total seconds",
-                "Images/s",
-                "Peak RAM, GiB",
-                "Peak GPU memory, GiB",
-                "Published s/epoch",
+                *columns.values(),
+                *(f"Published: {columns[metric].lower()}" for metric in printed),
             ],
             rows=[
                 [
                     page.label(name),
-                    shown(row.mean("epochs"), "epochs"),
-                    shown(row.mean("seconds_per_epoch"), "seconds_per_epoch"),
-                    shown(row.mean("seconds"), "seconds"),
-                    shown(row.mean("images_per_second"), "images_per_second"),
-                    shown(row.mean("peak_memory"), "peak_memory"),
-                    shown(row.mean("peak_gpu_memory"), "peak_gpu_memory"),
-                    shown(page.published(name, "seconds_per_epoch"), "seconds_per_epoch"),
+                    *(shown(row.mean(metric), metric) for metric in columns),
+                    *(shown(page.published(name, metric), metric) for metric in printed),
                 ]
                 for name, row in trained.items()
             ],
@@ -315,7 +329,10 @@ def _own_deviations(page: StudyPage) -> list[list[str]]:
         ]
     ]
     if options.quick:
-        told = ", ".join(f"{name} = {value}" for name, value in page.study.quick.items())
+        told = "; ".join(
+            [_told(page.study.quick)]
+            + [f"{page.short(row)}: {_told(own)}" for row, own in page.study.quick_rows.items()]
+        )
         rows.append(["Size and length", "full protocol", told, "--quick", ""])
     if options.from_scratch:
         rows.append(
@@ -328,10 +345,17 @@ def _own_deviations(page: StudyPage) -> list[list[str]]:
             ]
         )
     for name in options.literal:
-        rows.append(["Literal reading", "", page.study.literal[name][0], f"--literal {name}", ""])
+        about, settings = page.study.literal[name]
+        if options.quick and set(settings) & set(NOT_IN_QUICK):
+            about += "; --quick leaves out growing images and a later first epoch"
+        rows.append(["Literal reading", "", about, f"--literal {name}", ""])
     if options.settings:
         rows.append(["Settings", "", ", ".join(options.settings), "--set", ""])
     return rows
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in settings.items())
 
 
 def _about_store(page: StudyPage) -> str:

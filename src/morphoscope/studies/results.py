@@ -134,6 +134,15 @@ class Results:
         }
         return {name: values for name, values in table.items() if values}
 
+    def of_seed(self, seed: int) -> dict[str, Mapping[str, float]]:
+        """Row → metric → value of one seed, of the rows that have it."""
+        return {
+            name: training.values
+            for name, row in self.rows.items()
+            for training in row.trainings
+            if training.seed == seed and training.values
+        }
+
     def document(self) -> dict[str, Any]:
         """All values by row and seed, for ``results.json``."""
         return {

@@ -14,6 +14,8 @@ from morphoscope.studies.published import MAP_METRICS, VIEW_METRICS, Published
 from morphoscope.studies.registry import PAPERS
 
 NAMES = PAPERS
+NOT_IN_QUICK = {"augment.train_size": (), "training.initial_epoch": 0}
+"""Settings of literal readings that --quick overrides."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,7 @@ def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
     for name in options.literal:
         changes |= study.literal[name][1]
     if options.quick:
-        changes |= {**study.quick, **study.quick_rows.get(recipe.name, {}), "augment.train_size": ()}
-        changes["training.initial_epoch"] = 0
+        changes |= {**study.quick, **study.quick_rows.get(recipe.name, {}), **NOT_IN_QUICK}
     if options.from_scratch and start_of(recipe.model) != "package":
         changes |= {"model.pretrained": False, "model.weights": None}
     elif options.weights and recipe.model.pretrained:

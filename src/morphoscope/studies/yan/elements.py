@@ -48,6 +48,7 @@ ELEMENTS = (
         "Mixup, CutMix and RandAugment of the future work",
     ),
     Element("section 3, future work", "GAM, BAM, ECA", _STUDY + "other_attention"),
+    Element("large data", "images are read batch by batch", "data/store.py: open_store"),
     Element("class numbers", "by the alphabet", _STUDY + "LITERAL", "Order of the classes"),
     Element("framework", "Keras", "training/task.py: GalaxyTask", "Framework"),
     Element("precision", "single", "models/precision.py: training_type", "Precision"),
