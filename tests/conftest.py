@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,8 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def undrawn() -> Iterator[None]:
-    """Figures are composed but not rendered: pages keep their numbers, words and files, without pictures."""
+@contextmanager
+def _without_rendering() -> Iterator[None]:
 
     def save(figure: object, path: Path | str, **_: object) -> Path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -38,4 +38,18 @@ def undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(style, "save", save)
         patched.setattr(style, "inline_svg", lambda figure, name, description: f"<svg><!--{name}--></svg>")
+        yield
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Figures are composed but not rendered: pages keep their numbers, words and files, without pictures."""
+    with _without_rendering():
+        yield
+
+
+@pytest.fixture
+def undrawn_here() -> Iterator[None]:
+    """Not rendered in one test of a module whose other tests need pictures."""
+    with _without_rendering():
         yield

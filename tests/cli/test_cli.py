@@ -179,16 +179,16 @@ def test_predict_writes_what_could_be_read_and_says_what_could_not(
 def test_one_picture_of_the_sky_is_searched_and_drawn(cli: Callable[..., Answer], made: Path, tmp_path: Path):
     from skimage.data import hubble_deep_field
 
-    cv2.imwrite(str(tmp_path / "field.png"), hubble_deep_field()[:400, :400, ::-1])
+    cv2.imwrite(str(tmp_path / "field.png"), hubble_deep_field()[:200, :300, ::-1])
     said = cli(
         *("predict", made / "run", tmp_path / "field.png", "--detect"),
         *("--out", tmp_path / "found.parquet", "--picture", tmp_path / "drawn.png"),
     )
     assert said.status == 0, said.err
     found = pq.read_table(tmp_path / "found.parquet")
-    assert found.num_rows >= 10
+    assert found.num_rows >= 5
     assert {"x", "y", "predicted", "probability"} <= set(found.column_names)
-    assert cv2.imread(str(tmp_path / "drawn.png")).shape[0] > 400
+    assert cv2.imread(str(tmp_path / "drawn.png")).shape[0] > 200
 
 
 def test_a_store_is_described_audited_and_exported(cli: Callable[..., Answer], made: Path, tmp_path: Path):

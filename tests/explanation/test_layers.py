@@ -39,7 +39,8 @@ def _network(recipe: Recipe, size: int = 64):
     return build(model, outputs, image_size=size)[0].eval()
 
 
-LARGE = {"cheng/vgg16", "cheng/plain50", "ng/resnet50", "ng/dinov2-base", "yan/efficientnetv2s"}
+LARGE = {"cheng/vgg16", "cheng/plain50", "tong/cs-resnet50", "yan/efficientnetv2s-cbam", "ng/resnet50"}
+LARGE |= {"ng/dinov2-base", "yan/efficientnetv2s", "fu/densenet121-20"}
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,10 @@ def test_every_model_gives_a_map_with_its_default_layer(recipe: Recipe) -> None:
     ("model", "size"),
     [
         ({"name": "resnet18"}, 64),
-        ({"name": "residual50", "attention": "tiled-cbam", "hidden": (8,)}, 64),
-        ({"name": "vgg16", "pool": "flatten"}, 32),
+        pytest.param(
+            {"name": "residual50", "attention": "tiled-cbam", "hidden": (8,)}, 64, marks=pytest.mark.slow
+        ),
+        pytest.param({"name": "vgg16", "pool": "flatten"}, 32, marks=pytest.mark.slow),
         ({"name": "test_efficientnet"}, 64),
         ({"name": "resnet18", "classifier": True}, 64),
         ({"name": "test_vit"}, 160),

@@ -31,7 +31,16 @@ def _output_bias(network: Network) -> nn.Parameter:
     return bias
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "tf_efficientnetv2_s"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_resnet",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("resnet18", "densenet121", "tf_efficientnetv2_s")
+        ),
+    ],
+)
 def test_grad_cam_is_that_of_the_package_grad_cam(name: str) -> None:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -60,7 +69,7 @@ def test_ablation_cam_is_that_of_the_package_grad_cam() -> None:
     from pytorch_grad_cam import AblationCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    network, images = _made("resnet18", 96)
+    network, images = _made("test_resnet", 96)
     layer = find_layer(network)
     _output_bias(network).data.fill_(10)  # the package's map turns around where the output is negative
     own = ablation_cam(network, layer, images[:1], torch.tensor([2]))
@@ -73,7 +82,7 @@ def test_ablation_cam_is_that_of_the_package_grad_cam() -> None:
 
 
 @pytest.mark.parametrize("method", [ablation_cam, grad_cam])
-@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+@pytest.mark.parametrize("name", ["test_resnet", pytest.param("densenet121", marks=pytest.mark.slow)])
 def test_a_bias_of_the_output_changes_no_map(name: str, method) -> None:
     """An output below zero is explained as one above it: no channel changes sides."""
     network, images = _made(name, 64)
@@ -169,7 +178,7 @@ def test_nothing_stays_in_memory_over_many_calls() -> None:
     for _ in range(3):
         grad_cam(network, layer, images, target)
     before = tensors()
-    for _ in range(200):
+    for _ in range(50):
         grad_cam(network, layer, images, target)
         network.zero_grad()
     assert tensors() <= before

@@ -55,7 +55,7 @@ def convolutions_of_vgg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vgg, "ConvMlp", lambda *a, **k: original(*a, **k | {"mlp_ratio": 1 / 4096}))
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_residual_trunk_is_timms_resnet_on_the_same_weights(depth: int, seeded: Seeded) -> None:
     reference, place = seeded(f"resnet{depth}")
     model = Model(name=f"residual{depth}", weights=str(place), normalise="unit")
@@ -76,6 +76,7 @@ def test_vgg_with_all_places_is_timms_convolutions(seeded: Seeded) -> None:
     assert expected.shape[1] == 512 * 2 * 2
 
 
+@pytest.mark.slow
 def test_attention_on_the_last_map_leaves_timms_trunk_as_it_is(seeded: Seeded) -> None:
     reference, place = seeded("tf_efficientnetv2_s")
     model = Model(name="tf_efficientnetv2_s", attention="cbam", weights=str(place), normalise="half")
@@ -174,7 +175,15 @@ def test_frozen_layers_keep_their_weights_and_their_statistics() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["tf_efficientnet_lite0", "regnetx_004", "test_convnext", "test_vit", "densenet121", "residual18"]
+    "name",
+    [
+        "tf_efficientnet_lite0",
+        pytest.param("regnetx_004", marks=pytest.mark.slow),
+        "test_convnext",
+        "test_vit",
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        "residual18",
+    ],
 )
 def test_all_layers_frozen_leaves_the_head_alone(name: str) -> None:
     network, _ = build(Model(name=name, pretrained=False, frozen=1.0), 3, image_size=64)
@@ -251,9 +260,10 @@ def test_an_image_too_small_for_the_network(name: str, size: int) -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        {"name": "vit_tiny_patch16_224"},
-        {"name": "swin_tiny_patch4_window7_224"},
-        {"name": "resnet10t"},
+        pytest.param({"name": "vit_tiny_patch16_224"}, marks=pytest.mark.slow),
+        pytest.param({"name": "swin_tiny_patch4_window7_224"}, marks=pytest.mark.slow),
+        {"name": "test_vit"},
+        {"name": "test_resnet"},
     ],
     ids=lambda model: model["name"],
 )

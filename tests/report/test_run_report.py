@@ -171,6 +171,7 @@ def test_written_twice_it_is_the_same(votes_run: Run, votes_store: Store, votes_
     assert votes_page.read_bytes() == before
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_without_the_store_it_says_so(classes_run: Run, tmp_path: Path) -> None:
     page = write_report(copied(classes_run, tmp_path))
     found = outline(page)
@@ -180,6 +181,7 @@ def test_without_the_store_it_says_so(classes_run: Run, tmp_path: Path) -> None:
     assert "Confusion matrix" in found.headings
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_with_another_store_it_shows_no_picture_of_it(
     classes_run: Run, make_store: Callable[..., Store], tmp_path: Path
 ) -> None:
@@ -189,6 +191,7 @@ def test_with_another_store_it_shows_no_picture_of_it(
     assert "data:image" not in "".join(found.addresses)
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_predictions_of_other_galaxies_show_no_picture(
     classes_run: Run, classes_store: Store, tmp_path: Path
 ) -> None:
@@ -201,6 +204,7 @@ def test_predictions_of_other_galaxies_show_no_picture(
     assert "data:image" not in "".join(found.addresses)
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_two_classes_one_epoch_few_galaxies_and_nulls(
     make_run: Callable[..., Run], make_store: Callable[..., Store]
 ) -> None:
@@ -219,6 +223,7 @@ def test_two_classes_one_epoch_few_galaxies_and_nulls(
     assert not re.search(r"\b(nan|None|null)\b", found.words)
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_a_bare_run_still_has_a_page(classes_run: Run, tmp_path: Path) -> None:
     run = copied(classes_run, tmp_path)
     for name in ("metrics.json", "predictions.parquet", "history.csv", "environment.json"):
@@ -229,6 +234,7 @@ def test_a_bare_run_still_has_a_page(classes_run: Run, tmp_path: Path) -> None:
     assert "no environment.json" in words
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_a_run_of_defaults_says_so(classes_run: Run, tmp_path: Path) -> None:
     run = copied(classes_run, tmp_path)
     plain = replace(run, recipe=type(run.recipe)())

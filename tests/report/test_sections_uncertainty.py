@@ -82,6 +82,7 @@ def test_both_diagrams_are_drawn_on_one_scale(measured):
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_a_report_of_classes_shows_them(make_run: Callable[..., Run], classes_store: Store, measured: dict):
     run = make_run(classes_store, name="calibrated")
     write_json(run.path / "metrics.json", run.metrics() | measured)
@@ -92,6 +93,7 @@ def test_a_report_of_classes_shows_them(make_run: Callable[..., Run], classes_st
     assert (run.path / "figures" / "reliability.png").is_file()
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_a_report_of_votes_shows_them(make_run: Callable[..., Run], votes_store: Store):
     run = make_run(votes_store, name="calibrated-votes")
     rng = np.random.default_rng(1)
@@ -104,6 +106,7 @@ def test_a_report_of_votes_shows_them(make_run: Callable[..., Run], votes_store:
     assert "Prediction sets" not in page
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_a_report_of_an_old_run_says_that_nothing_was_corrected(classes_run: Run, classes_store: Store):
     page = Path(write_report(classes_run, classes_store)).read_text(encoding="utf-8")
     assert "The run has no calibration: " in page

@@ -115,7 +115,13 @@ def test_a_worse_seeing_hides_small_spirals():
     assert max(soft) == max(sharp)
 
 
-@pytest.mark.parametrize("morphology", BUILDERS)
+@pytest.mark.parametrize(
+    "morphology",
+    [
+        pytest.param(name, marks=() if name in ("Barred Spiral", "Merging") else pytest.mark.slow)
+        for name in BUILDERS
+    ],
+)
 def test_layers_add_up_to_the_light(morphology: str):
     light = system_light(FRAME, draw_galaxy(morphology, np.random.default_rng(5)))
     assert set(light.layers) <= set(COMPONENTS)

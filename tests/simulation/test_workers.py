@@ -19,6 +19,7 @@ def _children() -> set[int]:
         return {int(pid) for pid in file.read().split()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="lists processes through /proc")
 def test_results_come_in_order_and_breaking_off_ends_the_processes():
     before = _children()
@@ -31,6 +32,7 @@ def test_results_come_in_order_and_breaking_off_ends_the_processes():
     assert np.array_equal(results[5][0].image_HWC, render_rows(Job(PLAN, 5, 6))[0].image_HWC)
 
 
+@pytest.mark.slow
 def test_a_lost_process_is_reported():
     stream = workers.render((Job(PLAN, n, n + 1) for n in range(10**9)), 2)
     next(stream)
@@ -41,7 +43,9 @@ def test_a_lost_process_is_reported():
             pass
 
 
-def test_an_error_in_a_process_reaches_the_caller():
+def test_results_come_in_order_until_an_error_in_a_process():
     broken = Plan((DECALS,), 0, 0, "galaxy10", tuple(range(10)))
+    stream = workers.render([Job(PLAN, 0, 1), Job(PLAN, 1, 2), Job(broken, 2, 3)], 2)
+    assert [next(stream)[0].values["id"][-7:] for _ in range(2)] == ["0000000", "0000001"]
     with pytest.raises(Exception, match="resize"):
-        list(workers.render([Job(broken, 0, 1), Job(broken, 1, 2)], 2))
+        list(stream)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +22,6 @@ from morphoscope.recipes import Recipe
 from morphoscope.runs.run import open_run
 from morphoscope.training import distributed
 from morphoscope.training.fit import fit
-from morphoscope.training.task import GalaxyTask
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -60,51 +56,13 @@ def even(tiny: Recipe) -> Recipe:
     )
 
 
-def by_torchrun(tmp_path: Path, arguments: list[str], _: pytest.MonkeyPatch) -> None:
-    """Let torchrun start both processes."""
-    process = started(tmp_path, str(SCRIPT), *arguments)
-    assert process.wait(timeout=200) == 0, (tmp_path / "log").read_text()
-
-
-def with_rank_0_here(tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start rank 1 and be rank 0, in the environment that torchrun gives: this process has torch already."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
-    both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    for name, text in (both | {"RANK": "0", "LOCAL_RANK": "0"}).items():
-        monkeypatch.setenv(name, text)
-    for step in ("training_step", "validation_step"):  # which the script replaces
-        monkeypatch.setattr(GalaxyTask, step, getattr(GalaxyTask, step))
-    with open(tmp_path / "log", "w", encoding="utf-8") as log:
-        other = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"RANK": "1", "LOCAL_RANK": "1"},
-        )
-    try:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-        runpy.run_path(str(SCRIPT))
-        assert other.wait(timeout=60) == 0, (tmp_path / "log").read_text()
-    finally:
-        other.kill()
-        other.wait()
-
-
-@pytest.mark.parametrize("train", [with_rank_0_here, pytest.param(by_torchrun, marks=pytest.mark.slow)])
-def test_two_processes_train_the_network_of_one(
-    colours: Store,
-    even: Recipe,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    train: Callable[[Path, list[str], pytest.MonkeyPatch], None],
-):
+@pytest.mark.slow
+def test_two_processes_train_the_network_of_one(colours: Store, even: Recipe, tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(even.to_yaml(), encoding="utf-8")
     arguments = [str(colours.path), str(recipe), str(tmp_path / "two"), str(tmp_path / "seen")]
-    with monkeypatch.context() as patched:
-        train(tmp_path, arguments, patched)
+    process = started(tmp_path, str(SCRIPT), *arguments)
+    assert process.wait(timeout=200) == 0, (tmp_path / "log").read_text()
     one = fit(even, colours, tmp_path / "one", progress=False)
     two = open_run(tmp_path / "two")
 
