@@ -385,6 +385,7 @@ class LoadedRun:
                 np.asarray(seen.table["probability"]),
                 Path(drawn),
                 classes=self.classes,
+                sure=seen.sure(),
             )
         return seen.table
 

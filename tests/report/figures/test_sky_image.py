@@ -71,6 +71,33 @@ def test_fainter_is_less_sure(tmp_path: Path) -> None:
     assert brightest(0.2) < brightest(0.6) < brightest(1.0)
 
 
+@style.styled
+def test_a_class_not_to_rely_on_is_grey_and_counted_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words: list[str] = []
+
+    def looked_at(figure, path: Path | str, **_: object) -> Path:
+        words.extend(text.get_text() for axes in figure.axes for text in axes.texts)
+        inks.extend(figure.axes[-1].collections[0].get_colors()[::4, :3])
+        return Path(path)
+
+    inks: list[np.ndarray] = []
+    monkeypatch.setattr(style, "save", looked_at)
+    sources = [(20, 20, 8), (60, 20, 8), (100, 20, 8)]
+    names, sky = ["Merging", "Disturbed", "Disturbed"], np.zeros((40, 120, 3), np.uint8)
+    labelled_picture(
+        sky, sources, names, [0.9, 0.99, 0.7], tmp_path / "a.png", classes=GALAXY10.classes, sure=[1, 0, 1]
+    )
+    assert "merging 90" in words
+    assert "disturbed 70" in words
+    assert "disturbed 99" not in words
+    assert any(text.startswith("Disturbed") and text.endswith(" 1") for text in words)
+    assert any(text.startswith("no class to rely on") and text.endswith(" 1") for text in words)
+    assert any(text.startswith("3 sources.") for text in words)
+    assert np.ptp(inks[1]) < 0.1 < min(np.ptp(inks[0]), np.ptp(inks[2]))  # grey amid colours
+
+
 def test_no_sources_unknown_probabilities_and_grey_pictures_are_drawn(tmp_path: Path) -> None:
     grey = np.full((20, 30), 9, np.uint8)
     assert labelled_picture(grey, np.empty((0, 3)), [], [], tmp_path / "a.png").is_file()
@@ -78,7 +105,7 @@ def test_no_sources_unknown_probabilities_and_grey_pictures_are_drawn(tmp_path: 
 
 
 def test_as_many_names_as_sources(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="2 sources, 1 names and 2 probabilities"):
+    with pytest.raises(UsageError, match="2 sources, 1 names, 2 probabilities and 2 values of sure"):
         labelled_picture(
             np.zeros((9, 9, 3), np.uint8), [(1, 1, 1), (5, 5, 1)], ["a"], [1, 1], tmp_path / "a.png"
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from morphoscope.inference.predictor import Predictor
 
 MOST_TO_DRAW = 40_000_000  # pixels
+LIKELY = 0.5  # a class as likely as all others together
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,15 @@ class DetectedSky:
             x = width - 1 - x if columns.step == -1 else x
             y = height - 1 - y if rows.step == -1 else y
         return np.stack([x, y, side / 2], axis=1)
+
+    def sure(self) -> np.ndarray:
+        """Whether each class can be relied on, (S,): as likely as all others together, and its source no
+        farther from the training galaxies than nearly all of their own kind (``out_of_distribution``).
+        """
+        likely = np.asarray(self.table["probability"]) >= LIKELY
+        if "out_of_distribution" not in self.table.schema.names:
+            return likely
+        return likely & (np.asarray(self.table["out_of_distribution"]) <= 1)
 
 
 def _turned(mosaic: Mosaic) -> tuple[slice, slice]:

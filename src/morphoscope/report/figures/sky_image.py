@@ -32,6 +32,7 @@ _POINTS = 72
 _LABEL_SIZE = 5.0  # points
 _CORNER = 0.24  # length of a corner mark, as a share of the box's side
 _NAME = 14  # longest label, letters
+UNSURE = 0.55  # opacity of the marks of sources without a class to rely on
 
 # Short forms of class names that are too long for a label.
 _SHORT = {
@@ -58,13 +59,15 @@ def labelled_picture(
     out: Path | str,
     *,
     classes: Sequence[str] | None = None,
+    sure: np.ndarray | Sequence[bool] | None = None,
 ) -> Path:
     """Draw an image of the sky with a mark and a label at each source, and a legend below.
 
     Marks are the corners of the square that was classified, in the colour of its class, fainter where the
     probability is lower. A label is the short class name and its probability in percent. In a crowded field,
     labels that would cover another label or source are left out, later sources first; the colour of a mark
-    always tells the class.
+    always tells the class. Sources whose class cannot be relied on are marked in grey, without a label, and
+    counted apart.
 
     Args:
         image_HWC: (H, W), (H, W, 1) or (H, W, 3) uint8.
@@ -73,24 +76,28 @@ def labelled_picture(
         probabilities: (S,) of that class; NaN where unknown.
         out: file to write; its ending says PNG or PDF.
         classes: all classes, so that each has one colour in all pictures; None: those that occur, by name.
+        sure: (S,) whether the class can be relied on; None: of all.
 
     Raises:
-        UsageError: sources, names and probabilities differ in number.
+        UsageError: sources, names, probabilities and ``sure`` differ in number.
     """
     sources = np.asarray(sources, float).reshape(-1, 3)
     probabilities = np.asarray(probabilities, float)
-    if not len(sources) == len(names) == len(probabilities):
+    sure_S = np.ones(len(sources), bool) if sure is None else np.asarray(sure, bool)
+    if not len(sources) == len(names) == len(probabilities) == len(sure_S):
         raise UsageError(
-            f"{out}: {len(sources)} sources, {len(names)} names and {len(probabilities)} probabilities; "
-            "expected one of each for every source"
+            f"{out}: {len(sources)} sources, {len(names)} names, {len(probabilities)} probabilities and "
+            f"{len(sure_S)} values of sure; expected one of each for every source"
         )
     image = rgb(image_HWC)
     height, width = image.shape[:2]
     known = list(classes) if classes is not None else sorted(set(names))
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(known)}
-    counts = {name: list(names).count(name) for name in known if name in names}
+    relied_on = [name for name, is_sure in zip(names, sure_S, strict=True) if is_sure]
+    counts = {name: relied_on.count(name) for name in known if name in relied_on}
     scale = style.WIDTH / width  # inches per pixel
-    legend = 0.46 + 0.17 * -(-len(counts) // LEGEND_COLUMNS)
+    unsure = len(names) - len(relied_on)
+    legend = 0.46 + 0.17 * (-(-len(counts) // LEGEND_COLUMNS) + (unsure > 0))
     tall = height * scale
     figure, below = style.canvas(style.WIDTH, tall + legend)
     figure.set_facecolor(BACKGROUND)
@@ -101,12 +108,15 @@ def labelled_picture(
     # Sources count pixels from their centres, imshow's extent from their edges.
     boxes = (sources + np.array([0.5, 0.5, 0.0])) * scale
     strengths = 0.35 + 0.65 * np.nan_to_num(np.clip(probabilities, 0, 1), nan=1.0)
-    tints = [colours[name] for name in names]
-    _draw_corners(axes, boxes, tints, strengths)
-    labels = [_label(name, probability) for name, probability in zip(names, probabilities, strict=True)]
+    tints = [colours[name] if is_sure else MUTED for name, is_sure in zip(names, sure_S, strict=True)]
+    _draw_corners(axes, boxes, tints, np.where(sure_S, strengths, UNSURE))
+    labels = [
+        _label(name, probability) if is_sure else ""
+        for name, probability, is_sure in zip(names, probabilities, sure_S, strict=True)
+    ]
     left_out = _draw_labels(axes, boxes, labels, tints, (style.WIDTH, tall))
     axes.set(xlim=(0, style.WIDTH), ylim=(tall, 0))
-    _draw_legend(below, counts, colours, tall, left_out)
+    _draw_legend(below, counts, colours, tall, left_out, unsure)
     return style.save(figure, out)
 
 
@@ -141,7 +151,7 @@ def _draw_corners(axes: Axes, boxes: np.ndarray, tints: Sequence[str], strengths
 def _draw_labels(
     axes: Axes, boxes: np.ndarray, labels: Sequence[str], tints: Sequence[str], area: tuple[float, float]
 ) -> int:
-    """Draw the labels that there is room for; returns how many are left out."""
+    """Draw the labels that there is room for, nothing for empty ones; returns how many are left out."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=1.1, foreground="#000000", alpha=0.75)]
@@ -149,6 +159,8 @@ def _draw_labels(
     taken = _cores(boxes)
     left_out = 0
     for box, text, tint in zip(boxes, labels, tints, strict=True):
+        if not text:
+            continue
         candidates = _candidates(box, _width(text) + 0.02, tall)
         free = np.flatnonzero((_overlap(candidates, taken) == 0) & (_outside(candidates, area) == 0))
         if not len(free):
@@ -211,7 +223,7 @@ def _outside(candidates: np.ndarray, area: tuple[float, float]) -> np.ndarray:
 
 
 def _draw_legend(
-    axes: Axes, counts: dict[str, int], colours: dict[str, str], top: float, left_out: int
+    axes: Axes, counts: dict[str, int], colours: dict[str, str], top: float, left_out: int, unsure: int
 ) -> None:
     wide = (style.WIDTH - 0.3) / LEGEND_COLUMNS
     for index, name in enumerate(counts):
@@ -222,10 +234,18 @@ def _draw_legend(
         named = name if short.lower() == name.lower() else f"{style.wrapped(name, 26, lines=1)} ({short})"
         count = formatting.count(counts[name])
         axes.text(x + 0.09, y, f"{named}  {count}", fontsize=6.3, color=TEXT, va="center_baseline")
-    total = formatting.plural(sum(counts.values()), "source")
+    rows = -(-len(counts) // LEGEND_COLUMNS)
+    if unsure:
+        y = top + 0.2 + 0.17 * rows
+        axes.plot([0.17], [y], "s", color=MUTED, markersize=4.2, markeredgewidth=0, alpha=UNSURE)
+        text = "no class to rely on (unlike the training galaxies, or no class likely)"
+        text += f"  {formatting.count(unsure)}"
+        axes.text(0.26, y, text, fontsize=6.3, color=TEXT, va="center_baseline")
+        rows += 1
+    total = formatting.plural(sum(counts.values()) + unsure, "source")
     text = f"{total}. Marks: the square that was classified, fainter where the probability is lower; "
     text += "numbers: probability in percent."
     if left_out:
         text += f" {formatting.count(left_out)} labels had no room."
-    y = top + 0.26 + 0.17 * -(-len(counts) // LEGEND_COLUMNS)
+    y = top + 0.26 + 0.17 * rows
     axes.text(0.14, y, text, fontsize=6.3, color=MUTED, va="center_baseline")
