@@ -13,6 +13,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import read_image
 from morphoscope.images.fits import read_bands, read_fits
 from morphoscope.images.fits_headers import check_counts
+from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.stretch import SKY_LEVEL, SKY_NOISE, SOFTENING, rendered, stretched
 
 RNG = np.random.default_rng(11)
@@ -245,6 +246,30 @@ def test_the_first_image_is_found_wherever_it_is():
     assert np.array_equal(read_image(gzip.compress(primary(band)), name="x"), expected)
 
 
+@pytest.mark.parametrize(
+    "role",
+    ["MASK", "OBJMASK", "BADPIX", "ERR", "DQ", "WHT", "INVVAR", "VARIANCE", "SIGMA", "RMS", "EXPMAP", "NOBS"],
+)
+def test_what_is_no_picture_of_the_sky_is_left_out_wherever_it_stands(role: str):
+    band = sky()
+    other = fits.ImageHDU(np.ones(band.shape, np.float32), name=role)
+    said: dict[str, object] = {}
+    image = read_fits(
+        file_of(fits.PrimaryHDU(), other, fits.ImageHDU(band, name="SCI")), name="x", found=said
+    )
+    assert np.array_equal(image, read_fits(primary(band), name="x"))
+    assert "bands" not in said
+
+
+def test_the_first_header_says_for_all_images_how_rows_run(tmp_path: Path):
+    band = sky()
+    first = fits.PrimaryHDU(header=fits.Header({"ROWORDER": "TOP-DOWN"}))
+    content = file_of(first, fits.ImageHDU(band[::-1]))
+    assert np.array_equal(read_fits(content, name="x"), read_fits(primary(band), name="x"))
+    (tmp_path / "m.fits").write_bytes(content)
+    assert [mosaic.top_first for mosaic in open_mosaics(tmp_path / "m.fits")] == [True]
+
+
 def test_bad_files_are_named():
     with pytest.raises(MorphoscopeError, match=r"a\.fits: the image is 5×8×8; one to three planes"):
         read_fits(primary(np.zeros((5, 8, 8))), name="a.fits")
@@ -370,13 +395,25 @@ def test_real_legacy_cutouts_have_the_survey_s_colours(shared_data: Path):
     assert np.abs(image - expected).max() <= 1
 
 
-def test_pan_starrs_stacks_are_linear_again():
+@pytest.mark.parametrize("place", ["primary", "extension", "tiles", "primary of tiles"])
+def test_pan_starrs_stacks_are_linear_again(tmp_path: Path, place: str):
     flux = RNG.normal(0, 5, (32, 32)) + 1000 * np.exp(-np.hypot(*(np.mgrid[:32, :32] - 16)) / 3)
     soften, offset = 4.0, 1.5
     stored = 2.5 / np.log(10) * np.arcsinh((flux - offset) / (2 * soften))
-    content = primary(stored.astype(np.float32), BSOFTEN=soften, BOFFSET=offset)
+    cards, stored = fits.Header({"BSOFTEN": soften, "BOFFSET": offset}), stored.astype(np.float32)
+    first = fits.PrimaryHDU(header=cards if place == "primary of tiles" else None)
+    units = {
+        "primary": [fits.PrimaryHDU(stored, cards)],
+        "extension": [first, fits.ImageHDU(stored, cards)],
+        "tiles": [first, fits.CompImageHDU(stored, cards, compression_type="GZIP_2", quantize_level=0)],
+        "primary of tiles": [first, fits.CompImageHDU(stored, compression_type="GZIP_2", quantize_level=0)],
+    }
+    content = file_of(*units[place])
     plain = read_fits(primary(flux.astype(np.float32)), name="x").astype(int)
     assert np.abs(read_fits(content, name="x") - plain).max() <= 1
+    (tmp_path / "m.fits").write_bytes(content)
+    (mosaic,) = open_mosaics(tmp_path / "m.fits")
+    np.testing.assert_allclose(mosaic.box(slice(0, 32), slice(0, 32)), flux, atol=1e-3)
 
 
 def test_a_card_that_bends_the_standard_does_not_reject_a_file():

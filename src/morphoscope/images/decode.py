@@ -31,6 +31,10 @@ FITS_SUFFIXES = tuple(kind + packing for packing in _PACKED for kind in (".fits"
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the byte that holds the bits of a channel
+_TIFF_STARTS, _TIFF_BITS = (
+    (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    258,
+)  # the tag with the bits of each channel
 _DEPTHS = (8, 10, 12, 16)  # bits that cameras and programs write into images of 16 bits
 _FITS_STARTS = (b"SIMPLE  =", *packed.STARTS)  # plain or compressed
 
@@ -130,8 +134,8 @@ def read_image(
     if bands:
         raise MorphoscopeError(f"{name}: is no FITS file, and --bands chooses bands of FITS files")
     image = _decode_whole_jpeg(content, name)
-    if image is None and content.startswith(_PNG_START) and content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10":
-        image = _decode_deep_png(content, name)
+    if image is None and (_is_deep_png(content) or content.startswith(_TIFF_STARTS)):
+        image = _decode_deep_colours(content, name)
     return image if image is not None else _decode(content, name, stretch, found)
 
 
@@ -194,24 +198,44 @@ def _memory_per_pixel(image: Image.Image, content: bytes) -> int:
     """Bytes that decoding was seen to take for a pixel, rounded up."""
     if image.mode in ("I", "F"):
         return 48
-    if content.startswith(_PNG_START) and content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10":
+    if _is_deep_png(content) or (content.startswith(_TIFF_STARTS) and _is_deep_tiff(image)):
         return 34
     return 22 if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info else 14
 
 
-def _decode_deep_png(content: bytes, name: str) -> np.ndarray | None:
-    """A colour PNG of 16 bits a channel, of which Pillow keeps the upper 8; None for all others."""
+def _is_deep_png(content: bytes) -> bool:
+    return content.startswith(_PNG_START) and content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10"
+
+
+def _is_deep_tiff(image: Image.Image) -> bool:
+    tags: Any = getattr(image, "tag_v2", {})
+    return 16 in tuple(tags.get(_TIFF_BITS, ()))
+
+
+def _decode_deep_colours(content: bytes, name: str) -> np.ndarray | None:
+    """A colour or transparent image of 16 bits, of which Pillow keeps the upper 8; None for others."""
     try:
         with _opened(content, name) as image:
-            image.load()  # OpenCV fills up what is cut off
-            if image.mode != "RGB" or "transparency" in image.info:
+            if image.mode not in ("RGB", "RGBA", "LA") or "transparency" in image.info:
                 return None
+            if not (_is_deep_png(content) or _is_deep_tiff(image)):
+                return None
+            image.load()  # OpenCV fills up what is cut off
         deep_HWC = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except Exception:  # Pillow's own reading says what is wrong
         return None
-    if deep_HWC is None or deep_HWC.dtype != np.uint16 or deep_HWC.ndim != 3 or deep_HWC.shape[2] != 3:
+    if (
+        deep_HWC is None
+        or deep_HWC.dtype != np.uint16
+        or deep_HWC.ndim != 3
+        or deep_HWC.shape[2] not in (3, 4)
+    ):
         return None
-    return _to_eight_bits(deep_HWC[:, :, ::-1])
+    rgb_HWC = _to_eight_bits(deep_HWC[:, :, 2::-1])
+    if deep_HWC.shape[2] == 3:
+        return rgb_HWC
+    opaque_HWC = _to_eight_bits(deep_HWC[:, :, 3:]) / np.float32(255)  # over black, as transparent sky is
+    return np.rint(rgb_HWC * opaque_HWC).astype(np.uint8)
 
 
 def _to_eight_bits(deep: np.ndarray) -> np.ndarray:

@@ -43,10 +43,11 @@ _LOCK = threading.RLock()  # silencing warnings is not safe in two threads at on
 _LABELS = ("EXTNAME", "FILTER", "BAND")
 _ROLES = ("EXTNAME", "IMAGETYP", "IMTYPE", "HDUNAME")
 _NO_PICTURE = re.compile(
-    r"(?:mask|dq|bpm|bpix|wht|weights?|err(?:or)?s?|var(?:iance)?s?|i(?:n)?var|ivm|invvar|rms|sig(?:ma)?|std(?:dev)?|"
-    r"unc(?:ert(?:ainty)?)?|stat|noise|seg(?:m(?:entation)?)?(?:map)?|flags?|ctx|con|cov(?:erage)?|conf(?:idence)?|"
-    r"area|n?exp(?:time|osures?|map)?|nimages?|psf.*|chi2?|d2imarr|wcsdvarr|wcscorr|samp|time|quality|"
-    r"sky|bkg|background|model|maskbits)(?:[ _\-]?map)?[_\-]?\d*"
+    r"(?:.*mask|dqf?|bpm|bpix|bad[ _]?pix(?:els?)?|wht|wt|weights?|err(?:or)?s?|var(?:iance)?s?|i(?:n)?var|"
+    r"ivm|invvar|rms|sig(?:ma)?|std(?:dev)?|unc(?:ert(?:ainty)?)?|stat|noise|seg(?:m(?:entation)?)?(?:map)?|flags?|"
+    r"ctx|con|cov(?:erage)?|conf(?:idence)?|area|n?exp(?:time|osures?|map)?|nimages?|psf.*|chi2?|d2imarr|"
+    r"wcsdvarr|wcscorr|samp|time|quality|sky|skybg|bkg|background|model|maskbits|hits?|nobs|(?:gal)?depth|"
+    r"blobs?|blobmodel|resid(?:ual)?s?)(?:[ _\-]?map)?[_\-]?\d*"
     r"|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
     r"|.*[_\-](?:var|err|dq|rms|wht|weight|mask|invvar|ivar)"
 )
@@ -61,7 +62,7 @@ class Plane:
     Attributes:
         pixels: (H, W), scaled by BSCALE and BZERO, in this machine's byte order, rows as in the file; NaN
             where there is no data, if there are such pixels.
-        header: where its WCS is: of its part of the file, else of the first one.
+        header: where its WCS, or ROWORDER, is: of its part of the file, else of the first one.
         flux: what the header says of the pixels' unit.
     """
 
@@ -321,20 +322,25 @@ def band_name_of(band: str) -> str:
 
 def _plane(unit: Any, plane: int, band: str, data: np.ndarray, primary: Header) -> Plane:
     pixels = _scaled(data, unit.header, plane)
+    pixels = softened(pixels, *softening_of(unit.header, primary))
     lost = uncovered(pixels)
     if lost.any():
         pixels = pixels.astype(np.result_type(pixels.dtype, np.float32))
         pixels[lost] = np.nan
     label = band_label(band) if known_band(band) else ""
     flux = flux_of(lambda name: card(unit.header, name) or card(primary, name), label)
-    return Plane(
-        pixels, unit.header if _on_the_sky(unit.header) or not _on_the_sky(primary) else primary, flux
-    )
+    headers = (unit.header, primary)
+    telling = (header for tells in (_on_the_sky, _orders_rows) for header in headers if tells(header))
+    return Plane(pixels, next(telling, unit.header), flux)
 
 
 def _on_the_sky(header: Header) -> bool:
     """Whether a header has world coordinates, perhaps under a letter alone."""
     return any(name.startswith("CTYPE1") for name in header)
+
+
+def _orders_rows(header: Header) -> bool:
+    return "ROWORDER" in header
 
 
 def _scaled(data: np.ndarray, header: Header, plane: int) -> np.ndarray:
@@ -357,7 +363,13 @@ def _scaled(data: np.ndarray, header: Header, plane: int) -> np.ndarray:
     if number["BLANK"] is not None and raw.dtype.kind in "iu" and (blank := raw == number["BLANK"]).any():
         pixels = pixels.astype(np.result_type(pixels.dtype, np.float32))
         pixels[blank] = np.nan
-    return softened(pixels, _number(header, "BSOFTEN"), _number(header, "BOFFSET"))
+    return pixels
+
+
+def softening_of(*headers: Header) -> tuple[float | None, float | None]:
+    """BSOFTEN and BOFFSET of the first header that has both; of an image's own, then of the file's first."""
+    found = ((_number(header, "BSOFTEN"), _number(header, "BOFFSET")) for header in headers)
+    return next((pair for pair in found if None not in pair), (None, None))
 
 
 def softened(pixels: np.ndarray, soften: float | None, offset: float | None) -> np.ndarray:

@@ -35,6 +35,7 @@ from morphoscope.images.fits_bands import (
     part_of,
     pictures,
     softened,
+    softening_of,
     unpacked,
 )
 from morphoscope.images.fits_headers import FITS_START, check_counts, check_headers
@@ -315,7 +316,7 @@ def _mosaic(file: _File, unit: Any, plane: int, band: str, number: int, *, alone
         celestial.wcs,
         _reader(file, unit, plane),
         no_wcs=celestial.reason,
-        top_first=rows_from_top(unit.header),
+        top_first=rows_from_top(unit.header if "ROWORDER" in unit.header else file.units[0].header),
         flux=flux_of(lambda name: card(unit.header, name) or card(file.units[0].header, name), label),
         chip=_name_of(unit, number),
     )
@@ -330,7 +331,7 @@ def _colours_last(unit: Any) -> bool:
 def _reader(file: _File, unit: Any, plane: int) -> _Read:
     """What reads a part of one plane; plain files are mapped, compressed tiles unpacked as needed."""
     shape, header, last = unit.shape, unit.header, _colours_last(unit)
-    scaled = _scaling(header)
+    scaled = _scaling(header, file.units[0].header)
     if type(unit).__name__ == "CompImageHDU":
         lock = threading.Lock()  # the tiles come from one open file
         leading = (0,) * (len(shape) - 3) + ((plane,) if len(shape) > 2 and not last else ())
@@ -356,16 +357,15 @@ def _reader(file: _File, unit: Any, plane: int) -> _Read:
     return lambda rows, columns, _file=file: scaled(pixels[rows, columns])
 
 
-def _scaling(header: Any) -> Callable[[np.ndarray], np.ndarray]:
+def _scaling(header: Any, primary: Any) -> Callable[[np.ndarray], np.ndarray]:
     """What makes measured values of raw ones: BSCALE, BZERO, BLANK, and Pan-STARRS1's asinh."""
-    numbers = {
-        name: _number(card(header, name)) for name in ("BSCALE", "BZERO", "BLANK", "BSOFTEN", "BOFFSET")
-    }
+    numbers = {name: _number(card(header, name)) for name in ("BSCALE", "BZERO", "BLANK")}
+    softening = softening_of(header, primary)
     scale = 1.0 if numbers["BSCALE"] is None else numbers["BSCALE"]
     zero, blank = numbers["BZERO"] or 0.0, numbers["BLANK"]
 
     def scaled(raw: np.ndarray) -> np.ndarray:
-        pixels = softened(raw.astype(np.float64) * scale + zero, numbers["BSOFTEN"], numbers["BOFFSET"])
+        pixels = softened(raw.astype(np.float64) * scale + zero, *softening)
         with np.errstate(over="ignore"):
             box = np.asarray(pixels, np.float32)
         if blank is not None and raw.dtype.kind in "iu":
