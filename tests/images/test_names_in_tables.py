@@ -20,7 +20,7 @@ from morphoscope.data.store import open_store
 from morphoscope.images.image_table import open_table
 
 LONG = 8647474690312307154
-TEXTS = ["csv", "tsv", "semicolons.csv", "csv.gz", "latin.csv", "utf16.csv"]
+TEXTS = ["csv", "tsv", "semicolons.csv", "csv.gz", "latin.csv", "utf16.csv", "utf16be.csv"]
 TYPED = ["parquet", "fits", "fits.gz", "vot", "ecsv", "ecsv.csv"]
 # A column's cells, their type where the format has types, the names, and whether they came as whole numbers.
 CASES: dict[str, tuple[list, str, list[str], bool]] = {
@@ -40,7 +40,9 @@ def write(path: Path, cells: list, kind: str) -> None:
         delimiter = {"tsv": "\t", "semicolons.csv": ";"}.get(path.name.split(".", 1)[1], ", ")
         rows = [["file", "objid", "ra", "dec"], *([f, c, 1, 2] for f, c in zip(files, cells, strict=True))]
         text = "".join(delimiter.join(map(str, row)) + "\n" for row in rows)
-        code = {"latin.csv": "latin-1", "utf16.csv": "utf-16"}.get(path.name.split(".", 1)[1], "utf-8")
+        code = {"latin.csv": "latin-1", "utf16.csv": "utf-16", "utf16be.csv": "utf-16-be"}.get(
+            path.name.split(".", 1)[1], "utf-8"
+        )
         packed = gzip.compress(text.encode(code)) if path.suffix == ".gz" else text.encode(code)
         path.write_bytes(packed)
         return

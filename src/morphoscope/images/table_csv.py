@@ -51,8 +51,7 @@ class CsvFile:
         """Find out how a file is written.
 
         Lines that begin with # before the first row are comments; the last of them has the columns' names
-        where the line after it does not. Letters are UTF-8 or UTF-16 by its mark, else Latin-1, which a note
-        says.
+        where the line after it does not. Letters are UTF-8 or UTF-16, else Latin-1, which a note says.
 
         Raises:
             MorphoscopeError: there is no header.
@@ -132,6 +131,9 @@ def _encoding(source: Path | bytes, name: str) -> str:
         marked = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
         if marked == "utf-16":
             return marked
+        for odd, wide in ((1, "utf-16-le"), (0, "utf-16-be")):  # without the mark: every other byte is 0
+            if len(head) == 4 and not any(head[odd::2]) and all(head[1 - odd :: 2]):
+                return wide
         decoder = codecs.getincrementaldecoder("utf-8")()
         block = head
         try:
