@@ -6,6 +6,7 @@ Shape letters: H, W pixels, C = 3 channels (red, green, blue).
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,6 +29,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif")
 # A zip file is an archive of images, whatever stands before its ending.
 _PACKED = ("", ".fz", *(ending for ending in packed.ENDINGS if ending != ".zip"))
 FITS_SUFFIXES = tuple(kind + packing for packing in _PACKED for kind in (".fits", ".fit", ".fts"))
+
+_ENDINGS = IMAGE_SUFFIXES + FITS_SUFFIXES
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the byte that holds the bits of a channel
@@ -73,8 +76,8 @@ def half_scale(suits: Callable[[int, int], bool]) -> Iterator[HalfScale]:
 
 def is_image_name(name: str) -> bool:
     """Whether a file is an image by its name; hidden files (``._1.jpg``) are not."""
-    name = Path(name).name.lower()
-    return name.endswith(IMAGE_SUFFIXES + FITS_SUFFIXES) and not name.startswith(".")
+    name = os.path.basename(name).lower()
+    return name.endswith(_ENDINGS) and not name.startswith(".")
 
 
 def is_fits_name(name: str) -> bool:

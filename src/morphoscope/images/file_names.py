@@ -18,6 +18,7 @@ from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_na
 from morphoscope.progress import note
 
 _SEPARATOR = "\0"  # in no file's name
+_SINGLE_ENDINGS = frozenset(s for s in IMAGE_SUFFIXES + FITS_SUFFIXES if s.count(".") == 1)
 _MOST_LISTED = 20_000  # files of a folder among which the nearest is looked for
 
 
@@ -85,7 +86,9 @@ def stem(name: str) -> str:
 def without_suffix(name: str) -> str:
     """A file's name without its ending, with its folder."""
     lower = name.lower()
-    ending = max((s for s in IMAGE_SUFFIXES + FITS_SUFFIXES if lower.endswith(s)), key=len, default="")
+    ending = lower[lower.rfind(".") :]
+    if ending not in _SINGLE_ENDINGS:
+        ending = max((s for s in IMAGE_SUFFIXES + FITS_SUFFIXES if lower.endswith(s)), key=len, default="")
     bare = name[: -len(ending)] if ending else Path(name).with_suffix("").as_posix() if name else name
     return bare if bare and not bare.endswith("/") else name
 

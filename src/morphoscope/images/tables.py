@@ -246,7 +246,7 @@ def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | AstropyFile]:
     path, part = split_part(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a table was expected")
-    kind = _kind_of_name(path.name)
+    kind = _kind_of_name(path.name) or ("parquet" if _begins_as_parquet(path) else None)
     if kind is None:
         raise UsageError(f"{path}: a table was expected, with the ending {', '.join(TABLE_SUFFIXES)}")
     with _explained(path), contextlib.ExitStack() as stack:
@@ -262,6 +262,12 @@ def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | AstropyFile]:
             yield open_ecsv(path)
         else:
             yield CsvFile.open(path, str(path))
+
+
+def _begins_as_parquet(path: Path) -> bool:
+    """Whether a file of another ending is Parquet, as the tiles of HATS may be (``hats_npix_suffix``)."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"PAR1"
 
 
 def _begins_as_ecsv(path: Path) -> bool:

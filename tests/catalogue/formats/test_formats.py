@@ -271,8 +271,8 @@ def test_descriptions_in_votables_have_no_line_breaks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["info", "fits", "ecsv"])
 def test_provenance_survives_topcat(tmp_path: Path, kind: str) -> None:
     """As STILTS 3.4.7 saves our catalogues: parameters of the table, and COMMENT cards as an array."""
-    said = {"program": "morphoscope", "run": "größe \\ 7", "weights_sha256": "f" * 64}
-    names = {"RUN": "run", "PROGRAM": "program", "WEIGHTS": "weights_sha256"}
+    said = {"program": "morphoscope", "run": "größe \\ 7", "adapted": "no", "date": "2026-11-21"}
+    names = {"RUN": "run", "PROGRAM": "program", "ADAPTED": "adapted", "CREATED": "date"}
     params = {
         "info": {f"morphoscope.{name}": text for name, text in said.items()},
         "fits": {key: said[name].encode("unicode_escape").decode() for key, name in names.items()}
@@ -294,6 +294,22 @@ def test_provenance_survives_topcat(tmp_path: Path, kind: str) -> None:
         content + "<DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
     )
     assert read_provenance(vot) == said
+    bare = ("no", "2026-11-21")  # YAML takes these for a logical value and a date
+    lines = [f"#   {n}: {text if text in bare else repr(text)}" for n, text in params.items()]
+    lines = [line.replace("\\\\", "\\") for line in lines]  # in YAML's single quotes it stands for itself
+    head = [
+        "# %ECSV 1.0",
+        "# ---",
+        "# delimiter: ','",
+        "# datatype:",
+        "# -",
+        "#   name: id",
+        "#   datatype: int64",
+    ]
+    (tmp_path / "saved.ecsv").write_text(
+        "\n".join([*head, "# meta:", *lines, "id", "1", ""]), encoding="utf-8"
+    )
+    assert read_provenance(tmp_path / "saved.ecsv") == said
     # "FITS-plus": the VOTable without its rows is the primary array.
     text = np.frombuffer((content + "</TABLE></RESOURCE></VOTABLE>").encode(), np.uint8)
     primary = fits.PrimaryHDU(text)

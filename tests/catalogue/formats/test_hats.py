@@ -32,6 +32,7 @@ from morphoscope.catalogue.formats.write import (
     write_catalogue,
     written,
 )
+from morphoscope.catalogue.inputs.source_table import SourceColumns, SourceTable
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cli import app
@@ -337,10 +338,17 @@ def _as_lsdb_writes(place: Path, suffix: str = ".parquet", name: str = "Npix=4{s
 
 @pytest.mark.parametrize(
     ("suffix", "name"),
-    [(".parquet", "Npix=4{suffix}"), (".parq", "Npix=4{suffix}"), ("/", "Npix=4/part0.snappy.parquet")],
+    [
+        (".parquet", "Npix=4{suffix}"),
+        (".parq", "Npix=4{suffix}"),
+        (".parquet.snappy", "Npix=4{suffix}"),
+        ("/", "Npix=4/part0.snappy.parquet"),
+    ],
 )
-def test_convert_reads_hats_of_lsdb(tmp_path: Path, suffix: str, name: str):
+def test_hats_of_lsdb_is_read_whatever_its_tiles_are_called(tmp_path: Path, suffix: str, name: str):
     rows = _as_lsdb_writes(tmp_path / "in", suffix, name)
+    sources = SourceColumns.of(SourceTable(tmp_path / "in", 10.0)).rows()
+    assert [name for piece in sources for name in piece.ids] == [str(2**60), "7"]
     assert convert(tmp_path / "in", tmp_path / "out.fits") == 2
     found = fits.getdata(tmp_path / "out.fits")
     assert found["id"].tolist() == rows["id"].to_pylist()

@@ -17,7 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
-from morphoscope.catalogue.formats.table_schema import Extent, described, ecsv_header, shape_of
+from morphoscope.catalogue.formats.table_schema import (
+    PROVENANCE_NAMES,
+    Extent,
+    described,
+    ecsv_header,
+    shape_of,
+    with_full_names,
+)
 from morphoscope.errors import UsageError
 from morphoscope.images.table_csv import FORMULA, guarded
 from morphoscope.progress import note
@@ -238,8 +245,8 @@ def vector_texts(column: pa.ChunkedArray, separator: str, missing: str) -> list[
 
 
 def ecsv_provenance(catalogue: Path) -> dict[str, str]:
-    """The provenance in an ECSV catalogue; reads its head only."""
-    from astropy.table import meta
+    """The provenance in an ECSV catalogue, also in one that STILTS or TOPCAT saved again; reads the head."""
+    import yaml
 
     lines = []
     with open(catalogue, encoding="utf-8") as file:
@@ -247,9 +254,18 @@ def ecsv_provenance(catalogue: Path) -> dict[str, str]:
             if not line.startswith("#"):
                 break
             lines.append(line.removeprefix("# ").rstrip("\n"))
-    if has_many_aliases("\n".join(lines[1:])):
+    head = "\n".join(lines[1:])
+    if has_many_aliases(head):
         raise ValueError("its header has too many aliases")
-    return dict(meta.get_header_from_yaml(lines[1:])["meta"])
+    # All values as text: STILTS writes dates, numbers and words such as "no" without quotes.
+    entries = yaml.load(head, yaml.BaseLoader).get("meta", [])
+    found: dict[str, str] = {}
+    for entry in entries if isinstance(entries, list) else [entries]:
+        found.update({name: value for name, value in entry.items() if isinstance(value, str)})
+    if PROVENANCE_NAMES in found:  # of a FITS table, or, below, of a VOTable
+        return with_full_names(found)
+    marked = {name: value for name, value in found.items() if name.startswith(METADATA_PREFIX)}
+    return {name.removeprefix(METADATA_PREFIX): value for name, value in marked.items()} or found
 
 
 MARK = "_common_metadata"

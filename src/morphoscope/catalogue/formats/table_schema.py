@@ -6,10 +6,11 @@ catalogue need fit into memory.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,12 @@ def ascii_text(text: str) -> str:
 def unescaped(text: str) -> str:
     """What a text was before Python's ``unicode_escape``."""
     return text.encode("ascii").decode("unicode_escape")
+
+
+def with_full_names(cards: Mapping[str, Any]) -> dict[str, str]:
+    """The provenance in the cards of a FITS header, wherever another program has copied them to."""
+    names = json.loads(cards[PROVENANCE_NAMES])
+    return {name: unescaped(str(cards[keyword])) for keyword, name in names.items() if keyword in cards}
 
 
 @dataclass(frozen=True)

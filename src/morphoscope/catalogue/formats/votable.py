@@ -6,7 +6,6 @@ XML 1.0 has no path for most control characters; U+FFFD stands in for them.
 from __future__ import annotations
 
 import io
-import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from morphoscope.catalogue.formats.table_schema import (
     metadata_of,
     number_type,
     shape_of,
-    unescaped,
+    with_full_names,
 )
 
 if TYPE_CHECKING:
@@ -162,6 +161,5 @@ def provenance_of_votable(stream: IO[bytes]) -> dict[str, str]:
     if found:
         return found
     if PROVENANCE_NAMES in params:
-        names = json.loads(params[PROVENANCE_NAMES])
-        return {name: unescaped(params[keyword]) for keyword, name in names.items() if keyword in params}
+        return with_full_names(params)
     return params if params.get("program") == "morphoscope" else {}
