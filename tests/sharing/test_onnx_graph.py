@@ -158,7 +158,7 @@ def test_requests_that_cannot_be_met_are_refused_first(run: Run, exported: Path,
     with pytest.raises(UsageError, match="is an exported file"):
         api.load(exported).export(tmp_path / "again.onnx")
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MorphoscopeError, match=r"pip install 'morphoscope\[onnx\]'"):
+    with pytest.raises(MorphoscopeError, match=r"pip install 'morphoscope\[train\]'"):
         export.export_onnx(run, tmp_path / "x.onnx")
 
 

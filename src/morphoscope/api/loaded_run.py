@@ -14,7 +14,7 @@ import numpy as np
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.inference.engine.choose import ENGINES as COMPUTING
-from morphoscope.inference.engine.choose import check_dropout, leave_graph
+from morphoscope.inference.engine.choose import PRECISIONS, check_dropout, check_int8, leave_graph
 from morphoscope.inference.predictor import Predictor
 from morphoscope.models.hub import HUB
 from morphoscope.notebook import notebook_html, spread, with_interval
@@ -48,6 +48,7 @@ class LoadedRun:
             recipe says.
         dropout_samples: Monte-Carlo dropout, the mean of so many samples; 0: the whole network.
         engine: "auto", "torch", "onnx", "openvino" or "ray" (see :func:`load`).
+        precision: "auto" or "int8" (see :func:`load`).
 
     Raises:
         UsageError: several that do not go together, or samples of dropout from an ONNX file.
@@ -60,7 +61,9 @@ class LoadedRun:
         calibrated: bool | None = None,
         dropout_samples: int = 0,
         engine: str = "auto",
+        precision: str = "auto",
     ) -> None:
+        self.precision = precision
         self.runs = (run,) if isinstance(run, Run) else tuple(run)
         self.engine = engine
         self.run = self.runs[0]
@@ -69,6 +72,8 @@ class LoadedRun:
         self.dropout_samples = dropout_samples
         for each in self.runs:
             check_dropout(each, self._computing, dropout_samples)
+        if precision == "int8":
+            check_int8(self._computing, dropout_samples)
         if len(self.runs) > 1:
             from morphoscope.inference.ensemble import check_members
 
@@ -92,7 +97,7 @@ class LoadedRun:
         """The predictor of one run, or the ensemble of several; loaded when first used."""
         if self._predictor is None:
             self._predictor = load_predictor(
-                self.runs, self.views, self.calibrated, self.dropout_samples, self._computing
+                self.runs, self.views, self.calibrated, self.dropout_samples, self._computing, self.precision
             )
         return self._predictor
 
@@ -211,7 +216,8 @@ class LoadedRun:
         def embed(image: np.ndarray, views: int | None) -> np.ndarray:
             if views in (None, self.views):
                 return self.embed([image])[0]
-            return type(self)(self.run, views, self.calibrated, engine=self.engine).embed([image])[0]
+            again = type(self)(self.run, views, self.calibrated, engine=self.engine, precision=self.precision)
+            return again.embed([image])[0]
 
         return galaxies_like(EmbeddedCatalogue(catalogue), to, count, run=self.run, embed=embed)
 
@@ -254,6 +260,8 @@ class LoadedRun:
             raise UsageError(
                 "--adapt changes the network, which an ONNX file does not allow; use --engine torch"
             )
+        if self.precision == "int8":
+            check_int8(self._computing, adapt=True)
         if self.engine == "ray":
             raise UsageError("--adapt does not reach the workers of --engine ray; leave one of them out")
         from morphoscope.api.image_inputs import first_readable
@@ -326,7 +334,13 @@ class LoadedRun:
             need(("ray",), "ray", "the engine ray")
             runs = [replace(run, path=run.path.resolve()) for run in self.runs]
             load = partial(
-                load_predictor, runs, self.views, self.calibrated, self.dropout_samples, self._computing
+                load_predictor,
+                runs,
+                self.views,
+                self.calibrated,
+                self.dropout_samples,
+                self._computing,
+                self.precision,
             )
             where["rows"] = partial(rows_from_cluster, partial(_columns, load, request))
         columns = _columns(lambda: self.predictor_or_ensemble, request)
@@ -406,7 +420,7 @@ class LoadedRun:
             assert isinstance(self.predictor_or_ensemble, Ensemble)
             return evaluate_ensemble(self.predictor_or_ensemble, store)
         wanted: dict[str, Any] = {"views": self.views, "calibrated": self.calibrated, "coverage": coverage}
-        wanted["engine"] = self._computing
+        wanted |= {"engine": self._computing, "precision": self.precision}
         if store is None:
             return evaluate(self.run, self.run.store(), keep=False, **wanted)
         return evaluate_elsewhere(self.run, store, **wanted)
@@ -482,6 +496,7 @@ def load(
     calibrated: bool | None = None,
     dropout_samples: int = 0,
     engine: str | None = None,
+    precision: str = "auto",
 ) -> LoadedRun:
     """Load a finished run, or several as an ensemble.
 
@@ -497,6 +512,8 @@ def load(
         engine: what computes the predictions: "torch"; "onnx" or "openvino", ONNX Runtime or OpenVINO on the
             processor, for which a run is exported once; for catalogues alone "ray", several GPUs or machines.
             None, "auto": what is there and fast (:func:`morphoscope.inference.engine.choose.engine_of`).
+        precision: "auto": as the recipe says; "int8": 8 bits on a processor, if the answers stay what they
+            are (:mod:`morphoscope.inference.engine.int8`).
 
     Raises:
         UsageError: there is no run or no such engine, or several runs do not go together.
@@ -507,12 +524,16 @@ def load(
         raise UsageError("the engine torchrun is gone; several GPUs or machines predict with --engine ray")
     if engine not in (None, *ENGINES):
         raise UsageError(f"there is no engine '{engine}'{did_you_mean(engine or '', ENGINES, 'engines')}")
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"there is no precision '{precision}'{did_you_mean(precision, PRECISIONS, 'precisions')}"
+        )
     paths = [run] if isinstance(run, Path | str) else list(run)
     for path in paths:
         if _is_exported(path) and engine in ("torch", "ray"):
             raise UsageError(f"{path} is an ONNX file, which the engine {engine} does not read")
     opened = [_opened(path) for path in paths]
-    return LoadedRun(opened, views, calibrated, dropout_samples, engine or "auto")
+    return LoadedRun(opened, views, calibrated, dropout_samples, engine or "auto", precision)
 
 
 def _is_exported(path: Path | str) -> bool:
@@ -574,13 +595,16 @@ def train(
 
 
 def load_predictor(
-    runs: Sequence[Run], views: int | None, calibrated: bool | None, dropout_samples: int, engine: str
+    runs: Sequence[Run],
+    views: int | None,
+    calibrated: bool | None,
+    dropout_samples: int,
+    engine: str,
+    precision: str = "auto",
 ) -> Predictor | Ensemble:
     """A predictor of one run, or an ensemble of several."""
-    members = [
-        Predictor(run, views=views, calibrated=calibrated, dropout_samples=dropout_samples, engine=engine)
-        for run in runs
-    ]
+    options: dict[str, Any] = {"dropout_samples": dropout_samples, "engine": engine, "precision": precision}
+    members = [Predictor(run, views=views, calibrated=calibrated, **options) for run in runs]
     if len(members) == 1:
         return members[0]
     from morphoscope.inference.ensemble import Ensemble

@@ -144,6 +144,7 @@ def provenance_of(
     facts = run.header.store
     crop = crop or facts.crop
     adapted = getattr(predictor, "adapted_to", 0)
+    quantised = predictor.quantisation_description
     return {
         "program": "morphoscope",
         "program_version": __version__,
@@ -155,6 +156,7 @@ def provenance_of(
         "views": str(predictor.views),
         "engine": predictor.engine_description,
         "number_format": predictor.precision_description,
+        **({"quantisation": quantised} if quantised else {}),
         "calibration": predictor.calibration_description,
         "adapted": f"batch normalisation to {adapted} images of the input" if adapted else "no",
         "sets": "none" if sets is None else sets.description,

@@ -11,6 +11,7 @@ from morphoscope.cli.options import (
     Json,
     NoCalibration,
     Overwrite,
+    Precision,
     RunFolder,
     RunFolders,
     Views,
@@ -60,12 +61,18 @@ def evaluate(
     tta: Annotated[bool, typer.Option("--tta", help="The same as --views 16.")] = False,
     coverage: Annotated[float, typer.Option(help="Coverage of the prediction sets, 0 to 1.")] = 0.9,
     no_calibration: NoCalibration = False,
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """Evaluate a run on its test galaxies, or on another store with the same labels."""
     from morphoscope import api
 
-    loaded = api.load(several(run), views=_views(views, tta), calibrated=False if no_calibration else None)
+    loaded = api.load(
+        several(run),
+        views=_views(views, tta),
+        calibrated=False if no_calibration else None,
+        precision=precision,
+    )
     other = None if store is None else api.open_store(store)
     measured = loaded.evaluate(other, coverage=coverage)
     together = ("members", "mutual_information")

@@ -23,6 +23,10 @@ Views = Annotated[
 NoCalibration = Annotated[
     bool, typer.Option("--no-calibration", help="The network's own probabilities, uncalibrated.")
 ]
+Precision = Annotated[
+    str,
+    typer.Option(help="auto, or int8: faster on processors, refused where answers change too much."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 RunFolders = Annotated[
     str,

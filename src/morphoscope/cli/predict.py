@@ -12,6 +12,7 @@ from morphoscope.cli.options import (
     Json,
     NoCalibration,
     Overwrite,
+    Precision,
     RunFolder,
     RunFolders,
     Views,
@@ -59,6 +60,7 @@ def predict(
         str | None,
         typer.Option(help="What computes: torch, onnx, openvino, or ray (machines). [default: the fastest]"),
     ] = None,
+    precision: Precision = "auto",
     detect: Annotated[
         bool,
         typer.Option("--detect", help="Detect the galaxies of INPUT, an image of the sky or FITS mosaic."),
@@ -81,6 +83,7 @@ def predict(
         calibrated=False if no_calibration else None,
         dropout_samples=dropout_samples,
         engine=engine,
+        precision=precision,
     )
     if adapt and not detect:
         loaded.adapt(request.source)

@@ -46,6 +46,7 @@ def evaluate(
     views: int | None = None,
     calibrated: bool | None = None,
     engine: str = "auto",
+    precision: str = "auto",
     coverage: float = COVERAGE,
     keep: bool = True,
 ) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def evaluate(
         views: test-time augmentation; None: as the recipe says.
         calibrated: measure calibrated predictions; None: as the recipe says.
         engine: what computes the network (:mod:`morphoscope.inference.engine.choose`).
+        precision: "auto" or "int8".
         coverage: share of galaxies whose prediction set should hold the truth.
         keep: fit calibration and feature distribution, and write them, ``metrics.json`` and
             ``predictions.parquet`` to the run. Otherwise those already in the run are used, if any.
@@ -74,7 +76,7 @@ def evaluate(
     split = run.split(store)
     if not len(split.test):
         raise MorphoscopeError(f"{run.path} has no test galaxies; train it with data.test above 0")
-    predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine)
+    predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine, precision=precision)
     targets = store.targets()
     held_out = held_out_of(predictor, store, split) if keep else None
     validation_VNK = None
@@ -118,6 +120,7 @@ def evaluate_elsewhere(
     views: int | None = None,
     calibrated: bool | None = None,
     engine: str = "auto",
+    precision: str = "auto",
     coverage: float = COVERAGE,
 ) -> dict[str, Any]:
     """Metrics of a run on every labelled galaxy of another store.
@@ -144,7 +147,7 @@ def evaluate_elsewhere(
     if not len(rows):
         raise MorphoscopeError(f"{store.path} has no labelled galaxies")
     check_coverage(coverage)
-    predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine)
+    predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine, precision=precision)
     targets = store.targets()[rows]
     own_NK, distances_N = predict_rows(predictor, store, rows, "galaxies")
     predictions_NK = predictor.corrected(own_NK)

@@ -90,6 +90,16 @@ class Ensemble:
         """The precision of every member, for provenance."""
         return "; ".join(dict.fromkeys(member.precision_description for member in self.members))
 
+    @property
+    def quantisation_description(self) -> str:
+        """What 8 bits change in every member, for provenance; empty in fp32 and bf16."""
+        words = [
+            f"{member.run.name}: {member.quantisation_description}"
+            for member in self.members
+            if member.quantisation_description
+        ]
+        return "; ".join(words)
+
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The mean of the members' calibrated predictions, (N, K) float32.
 

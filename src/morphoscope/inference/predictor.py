@@ -68,6 +68,8 @@ class Predictor:
             engine that is loaded already.
         dropout_samples: Monte-Carlo samples with different units of the head dropped
             (:mod:`morphoscope.inference.mc_dropout`), computed by torch; 0: no dropout.
+        precision: "auto", as the recipe says, or "int8" on a processor
+            (:mod:`morphoscope.inference.engine.int8`).
 
     Raises:
         UsageError: views that the recipe rules out, or samples of a network without dropout.
@@ -83,6 +85,7 @@ class Predictor:
         batch: int | None = None,
         engine: str | Engine = "auto",
         dropout_samples: int = 0,
+        precision: str = "auto",
     ) -> None:
         self.run = run
         self.scheme = run.scheme
@@ -91,7 +94,9 @@ class Predictor:
         self.calibration: Calibration | None = calibration_of(run, self.views) if self.calibrated else None
         self.batch = batch or run.recipe.evaluation.batch
         self.engine = (
-            engine if isinstance(engine, Engine) else engine_of(run, engine, dropout_samples=dropout_samples)
+            engine
+            if isinstance(engine, Engine)
+            else engine_of(run, engine, dropout_samples=dropout_samples, precision=precision)
         )
         self.distribution: FeatureDistribution | None = read_distribution(run)
         if self.distribution is not None and len(self.distribution.mean_D) != self.feature_count:
@@ -126,6 +131,11 @@ class Predictor:
     def engine_description(self) -> str:
         """What computes the network, with its version, for provenance."""
         return self.engine.description
+
+    @property
+    def quantisation_description(self) -> str:
+        """How far answers in 8 bits are from those in fp32, for provenance; empty in fp32 and bf16."""
+        return self.engine.quantisation
 
     @property
     def member_count(self) -> int:

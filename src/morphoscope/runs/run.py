@@ -6,7 +6,7 @@
     recipe.yaml           the resolved recipe; can be run again
     split.json            training, validation and test galaxies
     weights.safetensors   the network
-    onnx/                 the same as a graph, for predictions without torch, and which weights it is of
+    onnx/                 the same as graphs, in fp32 and 8 bits, and of which weights they are
     history.csv           one row per epoch
     calibration.json      corrections of the predictions, fitted to the validation galaxies
     reference.safetensors the distribution of the training galaxies' features

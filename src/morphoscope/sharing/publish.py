@@ -19,7 +19,8 @@ from morphoscope.extras import need
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.calibration import read_calibration
-from morphoscope.inference.engine.graph import GRAPH, kept_graph
+from morphoscope.inference.engine.graph import GRAPH, INT8, kept_graph
+from morphoscope.inference.engine.int8 import kept_int8
 from morphoscope.inference.engine.preparation import sidecar
 from morphoscope.inference.ood import read_distribution, write_distribution
 from morphoscope.runs.portable import portable_recipe, portable_store, portable_values
@@ -91,11 +92,13 @@ def _write(run: Run, folder: Path, details: CardDetails, *, name: str, half: boo
         write_header(staging, header)
         (staging / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         _share_measured(run, Run(staging, recipe, header))
-        graph = None if half else kept_graph(run)
-        if graph is not None:
-            (staging / GRAPH).parent.mkdir()
-            shutil.copyfile(graph, staging / GRAPH)
-            shutil.copyfile(sidecar(graph), sidecar(staging / GRAPH))
+        quantised = kept_int8(run)
+        graphs = {GRAPH: kept_graph(run), INT8: None if quantised is None else quantised[0]}
+        for place, graph in graphs.items():
+            if graph is not None and not half:  # halved weights are others
+                (staging / place).parent.mkdir(exist_ok=True)
+                shutil.copyfile(graph, staging / place)
+                shutil.copyfile(sidecar(graph), sidecar(staging / place))
         card = model_card(run, name=name, digest=digest, details=details, half=half)
         (staging / "README.md").write_text(card, encoding="utf-8")
 

@@ -8,7 +8,7 @@ import pytest
 
 from morphoscope import api
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.inference.engine import choose, measured, processor
+from morphoscope.inference.engine import choose, measured, onnx_engine, processor
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.packaged import DEFAULT
@@ -153,6 +153,9 @@ def test_an_engine_that_is_not_installed_is_said(monkeypatch):
     for name, extra in (("openvino", "openvino"), ("torch", "train")):
         with pytest.raises(MorphoscopeError, match=rf"the engine {name} needs .*'morphoscope\[{extra}\]'"):
             choose.engine_of(api.open_run(DEFAULT), name)
+    monkeypatch.setattr(onnx_engine, "installed", lambda name: False)
+    with pytest.raises(MorphoscopeError, match="pip install --force-reinstall morphoscope"):
+        choose.engine_of(api.open_run(DEFAULT), "onnx")
 
 
 def test_a_file_that_is_no_graph_is_said(tmp_path: Path):

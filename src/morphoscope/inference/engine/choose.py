@@ -16,6 +16,7 @@ from morphoscope.progress import note
 from morphoscope.runs.run import Run
 
 ENGINES = ("auto", "torch", "onnx", "openvino")
+PRECISIONS = ("auto", "int8")
 VARIABLE = "MORPHOSCOPE_ENGINE"  # what "auto" means on this machine
 _GRAPHS = ("onnx", "openvino")
 _EXPORTING = ("torch", "timm", "onnx", "onnxscript")
@@ -33,20 +34,36 @@ def check_dropout(run: Run, name: str, dropout_samples: int) -> None:
         )
 
 
-def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0) -> Engine:
+def check_int8(name: str, dropout_samples: int = 0, *, adapt: bool = False) -> None:
+    """Refuse 8 bits together with what torch computes.
+
+    Raises:
+        UsageError: the engine is torch, or something that it alone can do is asked for.
+    """
+    unfit = {"--engine torch": name == "torch", "--dropout-samples": dropout_samples, "--adapt": adapt}
+    for option, asked in unfit.items():
+        if asked:
+            raise UsageError(
+                f"--precision int8 is for graphs, and {option} needs torch; leave out one of them"
+            )
+
+
+def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0, precision: str = "auto") -> Engine:
     """Load the engine for a run.
 
     "auto" is torch on a GPU, and for samples of dropout. On a processor it is ONNX Runtime, or torch where
     the run has no graph and none can be made; with bf16 instructions the faster of both, which is measured
-    once (:mod:`morphoscope.inference.engine.measured`). The variable :data:`VARIABLE` overrides it.
+    once (:mod:`morphoscope.inference.engine.measured`). The variable :data:`VARIABLE` overrides it. In 8 bits
+    it is OpenVINO where that is installed.
 
     Args:
         run: a finished run, or an exported file.
         name: one of :data:`ENGINES`.
         dropout_samples: of Monte-Carlo dropout, which torch computes; 0: none.
+        precision: one of :data:`PRECISIONS`: as the recipe says, or 8 bits on a processor.
 
     Raises:
-        UsageError: no such engine, or one that cannot do what is asked.
+        UsageError: no such engine or precision, or an engine that cannot do what is asked.
         MorphoscopeError: it is not installed, or the run's weights or graph are missing or damaged.
     """
     _check_name(name)
@@ -54,6 +71,13 @@ def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0) -> Engi
     if name == "auto" and not dropout_samples and not isinstance(run, ExportedRun):
         name = os.environ.get(VARIABLE, "").strip() or name
         _check_name(name, f"{VARIABLE}: ")
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"there is no precision '{precision}'{did_you_mean(precision, PRECISIONS, 'precisions')}"
+        )
+    if precision == "int8":
+        check_int8(name, dropout_samples)
+        return _in_8_bits(run, name)
     if name in _GRAPHS:
         return graph_engine(run, name)
     if name == "torch" or dropout_samples:
@@ -68,10 +92,35 @@ def graph_engine(run: Run, name: str) -> Engine:
         from morphoscope.inference.engine.openvino_engine import OpenvinoEngine
 
         return OpenvinoEngine(graph_of(run))
-    need(("onnxruntime",), "onnx", "the engine onnx")
+    from morphoscope.inference.engine.onnx_engine import OnnxEngine, need_runtime
+
+    need_runtime()
+    return OnnxEngine(graph_of(run))
+
+
+def _in_8_bits(run: Run, name: str) -> Engine:
+    from morphoscope.inference.engine.int8 import int8_graph_of
     from morphoscope.inference.engine.onnx_engine import OnnxEngine
 
-    return OnnxEngine(graph_of(run))
+    openvino = name == "openvino" or (name == "auto" and installed("openvino"))
+    if openvino:
+        need(("openvino",), "openvino", "the engine openvino")
+    graph, record = int8_graph_of(run)
+    try:
+        if openvino:
+            from morphoscope.inference.engine.openvino_engine import OpenvinoEngine
+
+            engine: Engine = OpenvinoEngine(graph, precision="int8")
+        else:
+            engine = OnnxEngine(graph, precision="int8")
+        _tried(engine, run)
+    except MorphoscopeError as error:
+        if name != "auto":
+            raise
+        note(f"computed in fp32 instead of 8 bits: {error}")
+        return _fastest(run)
+    engine.quantisation = record.agreement.description
+    return engine
 
 
 def leave_graph(run: Run) -> None:

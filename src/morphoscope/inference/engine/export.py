@@ -23,7 +23,7 @@ from torch import nn
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import need
-from morphoscope.inference.engine.onnx_engine import OnnxEngine
+from morphoscope.inference.engine.onnx_engine import OnnxEngine, need_runtime
 from morphoscope.inference.engine.preparation import (
     INPUT,
     OUTPUTS,
@@ -66,7 +66,8 @@ def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
         MorphoscopeError: a package is missing, the network has a part that ONNX cannot express, or the
             exported graph disagrees with the network.
     """
-    need(("onnx", "onnxscript", "onnxruntime"), "onnx", "ONNX export")
+    need(("onnx", "onnxscript"), "train", "ONNX export")
+    need_runtime()
     out = Path(out)
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"{out}: a name that ends in .onnx was expected")

@@ -4,6 +4,7 @@
 
     RUN/onnx/network.onnx
     RUN/onnx/network.json   of which weights it is, and its own checksum
+    RUN/onnx/int8.onnx      the same in 8 bits, if it was asked for (:mod:`.int8`)
 
 If the run's folder takes no files, or is part of the installation, the graph is kept in the user's cache.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from morphoscope.models.network import Network
 
 GRAPH = Path("onnx", "network.onnx")  # within a run
+INT8 = Path("onnx", "int8.onnx")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def graph_of(run: Run) -> Path:
         )
     from morphoscope.inference.engine.export import export_onnx
 
-    return export_onnx(run, _new_place(run), overwrite=True)
+    return export_onnx(run, new_place(run), overwrite=True)
 
 
 def kept_graph(run: Run) -> Path | None:
@@ -110,7 +112,7 @@ def kept_graph(run: Run) -> Path | None:
     """
     if isinstance(run, ExportedRun):
         return run.onnx
-    for place in _places(run):
+    for place in places(run):
         if not place.is_file() and not sidecar(place).is_file():
             continue
         try:
@@ -118,39 +120,43 @@ def kept_graph(run: Run) -> Path | None:
         except MorphoscopeError as error:
             note(f"a graph is not used: {error}")
             continue
-        if preparation.weights_sha256 == _weights_sha256(run):
+        if preparation.weights_sha256 == weights_sha256(run):
             return place
         note(f"{place} is not used: it is a graph of other weights than the run's")
     return None
 
 
-def _places(run: Run) -> list[Path]:
-    found = [run.path / GRAPH]
+def places(run: Run, name: Path = GRAPH) -> list[Path]:
+    """Where a run's graph may be: beside its weights, or in the user's cache."""
+    found = [run.path / name]
     with contextlib.suppress(OSError):  # no weights to name it by
-        found.append(_in_cache(run))
+        found.append(_in_cache(run, name))
     return found
 
 
-def _in_cache(run: Run) -> Path:
-    return files.cache_folder() / "graphs" / f"{_weights_sha256(run)}.onnx"
+def _in_cache(run: Run, name: Path) -> Path:
+    ending = ".onnx" if name == GRAPH else f".{name.name}"
+    return files.cache_folder() / "graphs" / f"{weights_sha256(run)}{ending}"
 
 
-def _weights_sha256(run: Run) -> str:
+def weights_sha256(run: Run) -> str:
+    """The SHA-256 of the run's weights, which a graph names."""
     return run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors")
 
 
-def _new_place(run: Run) -> Path:
+def new_place(run: Run, name: Path = GRAPH) -> Path:
     """Beside the weights; else the user's cache; else a folder that is deleted when the program ends."""
     if run.path.parent != NETWORKS and _takes_files(run.path):
-        return run.path / GRAPH
-    place = _in_cache(run)
+        (run.path / name).parent.mkdir(exist_ok=True)
+        return run.path / name
+    place = _in_cache(run, name)
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         if _takes_files(place.parent):
             return place
     folder = tempfile.mkdtemp(prefix="morphoscope-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder) / GRAPH.name
+    return Path(folder) / name.name
 
 
 def _takes_files(folder: Path) -> bool:

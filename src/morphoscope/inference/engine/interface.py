@@ -19,11 +19,13 @@ class Engine(ABC):
         name: as in ``--engine``.
         member_count: M: samples of Monte-Carlo dropout, or 1.
         feature_count: D.
+        quantisation: how far answers in 8 bits are from those in fp32, for provenance; empty otherwise.
     """
 
     name: ClassVar[str]
     member_count: int = 1
     feature_count: int
+    quantisation: str = ""
 
     @property
     @abstractmethod

@@ -10,17 +10,31 @@ from pathlib import Path
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, reason_of
-from morphoscope.extras import need
+from morphoscope.extras import MissingExtra, installed
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.preparation import INPUT
 from morphoscope.inference.engine.processor import threads
 
 
+def need_runtime() -> None:
+    """Refuse work that needs ONNX Runtime where it is missing, although every installation has it.
+
+    Raises:
+        MissingExtra: it is.
+    """
+    if not installed("onnxruntime"):
+        raise MissingExtra(
+            "ONNX Runtime, a part of every installation, is missing or damaged; install the program again: "
+            "pip install --force-reinstall morphoscope"
+        )
+
+
 class OnnxEngine(Engine):
-    """A graph that :mod:`morphoscope.inference.engine.export` wrote.
+    """A graph that :mod:`~morphoscope.inference.engine.export` or :mod:`~.quantise` wrote.
 
     Args:
         graph: the ONNX file; loaded at once.
+        precision: "fp32", or "int8" for a quantised graph.
 
     Raises:
         MorphoscopeError: onnxruntime is not installed, or cannot read the file.
@@ -28,8 +42,9 @@ class OnnxEngine(Engine):
 
     name = "onnx"
 
-    def __init__(self, graph: Path) -> None:
-        need(("onnxruntime",), "onnx", "the engine onnx")
+    def __init__(self, graph: Path, precision: str = "fp32") -> None:
+        need_runtime()
+        self._precision = precision
         try:
             import onnxruntime
         except ImportError as error:  # built for another processor or C library
@@ -57,11 +72,12 @@ class OnnxEngine(Engine):
                 f"{graph} is not the graph of a run: the outputs 'probabilities' and 'features' were expected"
             )
         self.feature_count = width
+        self._input = np.uint8 if self._session.get_inputs()[0].type == "tensor(uint8)" else np.float32
 
     @property
     def precision_description(self) -> str:
-        """Always single precision, on the processor."""
-        return "fp32 on cpu"
+        """On the processor, in single precision or 8 bits, which two engines round differently."""
+        return "fp32 on cpu" if self._precision == "fp32" else "int8 (ONNX Runtime) on cpu"
 
     @property
     def description(self) -> str:
@@ -70,7 +86,7 @@ class OnnxEngine(Engine):
 
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Engine.__call__`."""
-        images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), np.float32)
+        images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), self._input)
         try:
             predictions_NK, features_ND = self._session.run(
                 ["probabilities", "features"], {INPUT: images_NCSS}

@@ -25,6 +25,7 @@ class OpenvinoEngine(Engine):
 
     Args:
         graph: the ONNX file; compiled at once.
+        precision: "fp32", or "int8" for a quantised graph.
 
     Raises:
         MorphoscopeError: openvino is not installed, or cannot read or compile the file.
@@ -32,7 +33,7 @@ class OpenvinoEngine(Engine):
 
     name = "openvino"
 
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path, precision: str = "fp32") -> None:
         need(("openvino",), "openvino", "the engine openvino")
         try:
             import openvino  # type: ignore[import-not-found]
@@ -52,14 +53,17 @@ class OpenvinoEngine(Engine):
         except Exception as error:  # openvino raises RuntimeError and its own kinds
             reason = next(reversed([line for line in str(error).splitlines() if line.strip()]), "unknown")
             raise MorphoscopeError(f"OpenVINO cannot compile {graph} ({reason.strip()})") from error
+        self._precision = precision
         self._version = openvino.__version__.split("-")[0]
         self._request = self._compiled.create_infer_request()
+        narrow = self._compiled.input(INPUT).get_element_type() == openvino.Type.u8
+        self._input = np.uint8 if narrow else np.float32
         self.feature_count = self._compiled.output("features").get_partial_shape()[1].get_length()
 
     @property
     def precision_description(self) -> str:
-        """Always single precision, on the processor."""
-        return "fp32 on cpu"
+        """On the processor, in single precision or 8 bits, which two engines round differently."""
+        return "fp32 on cpu" if self._precision == "fp32" else "int8 (OpenVINO) on cpu"
 
     @property
     def description(self) -> str:
@@ -68,7 +72,7 @@ class OpenvinoEngine(Engine):
 
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Engine.__call__`."""
-        images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), np.float32)
+        images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), self._input)
         try:
             found = self._request.infer({INPUT: images_NCSS}, share_inputs=True)
         except RuntimeError as error:
