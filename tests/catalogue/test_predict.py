@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -158,6 +159,35 @@ def test_images_of_other_sizes_are_fitted_and_it_is_said_once(
     assert len([line for line in said.splitlines() if not line.startswith("calibration:")]) == 2
 
 
+def test_scale_auto_shows_every_galaxy_at_the_training_s_size(
+    tmp_path: Path, make_predictor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A white square on black, framed closely and widely, is as bright to the network."""
+    (tmp_path / "in").mkdir()
+    for side in (60, 120, 240):
+        sky = np.zeros((side, side, 3), np.uint8)
+        sky[side // 2 - 12 : side // 2 + 12, side // 2 - 12 : side // 2 + 12] = 250
+        cv2.imwrite(str(tmp_path / "in" / f"{side:03d}.png"), sky)
+    cv2.imwrite(str(tmp_path / "in" / "empty.png"), np.zeros((90, 90, 3), np.uint8))
+    request = CatalogueRequest(tmp_path / "in", tmp_path / "c.parquet", scale="auto")
+    summary = predict_catalogue(make_predictor(galaxy_size=0.5), request)
+    rows = pq.read_table(summary.out)
+    sizes, shown = (rows[name].to_pylist() for name in ("galaxy_size", "shown_side"))
+    assert sizes[:3] == pytest.approx([28 / 60, 28 / 120, 28 / 240], rel=0.15)  # as a circle, and smoothed
+    assert shown[:3] == pytest.approx([56, 56, 56], rel=0.15)
+    assert np.ptp(rows["p_Dark_Sky"].to_numpy()[:3]) < 0.15
+    assert (sizes[3], shown[3]) == (None, 90)
+    assert rows["quality"].to_pylist() == ["", "", "", "no source at the centre"]
+    assert rows.schema.field("galaxy_size").metadata
+    said = read_provenance(summary.out)["scale"]
+    assert said == "auto: central sources at 0.500 of the side, as in training"
+    assert capsys.readouterr().err.count("each central galaxy is as large as the training's") == 1
+
+    plain = predict_catalogue(make_predictor(), CatalogueRequest(tmp_path / "in", tmp_path / "plain.parquet"))
+    assert "galaxy_size" not in pq.read_table(plain.out).schema.names
+    assert "scale" not in read_provenance(plain.out)
+
+
 def test_the_stretch_of_fits_images_is_said_where_it_is_not_the_training_s(
     shared_data: Path, tmp_path: Path, make_predictor, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +204,8 @@ def test_the_stretch_of_fits_images_is_said_where_it_is_not_the_training_s(
     [
         ({"size": 96}, "trained on images of 32 px"),
         ({"crop": -3}, "--crop -3"),
+        ({"scale": "2"}, "--scale 2: only 'auto'"),
+        ({"scale": "auto", "crop": 20}, "leave out --crop"),
         ({"batch": 0}, "--batch 0"),
         ({"image_column": "image"}, "a table was expected"),
     ],

@@ -12,6 +12,8 @@ from morphoscope.inference.preprocess import (
     CropResizePlan,
     check_request,
     crop_resize_plan,
+    facts_for_fitting,
+    fitting_plan,
     load_and_preprocess,
 )
 from morphoscope.runs.run import StoreFacts
@@ -137,3 +139,56 @@ def test_jpegs_are_decoded_at_half_scale_where_that_is_enough(
     difference = np.abs(image.astype(int) - expected)
     assert difference.mean() < (1 if halved else 1e-9)
     assert abs((image.astype(int) - expected).mean()) < 0.25  # and not brighter or darker
+
+
+def _disc(side: int, radius: float) -> np.ndarray:
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    return np.repeat(np.where(np.hypot(x, y) <= radius, 200, 30).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("side", [60, 100, 150, 400])
+def test_fitted_to_the_galaxy_every_framing_shows_the_same(side: int) -> None:
+    """A disc 40 px across, alone on images of any size, comes out as 40 % of the side."""
+    facts = _facts().model_copy(update={"galaxy_size": 0.4})
+    image, plan, shape = load_and_preprocess(lambda: _disc(side, 20), facts, fitted=True)
+    assert (plan.kind, shape) == ("fitted", (side, side, 3))
+    assert image.shape == (64, 64, 3)
+    across = np.sqrt((image[..., 0] > 115).sum() * 4 / np.pi) / 64
+    expected = 0.4 if side > 60 else 40 / (60 + 20)  # there are ten pixels of sky on each side
+    assert across == pytest.approx(expected, rel=0.18)  # smoothed, the disc is measured a little larger
+
+
+def test_beyond_the_edge_lies_the_mirror_image_of_the_sky() -> None:
+    facts = _facts().model_copy(update={"galaxy_size": 0.1})
+    assert fitting_plan(_disc(100, 10), facts).crop == 150  # at most half as much again
+    plan = fitting_plan(_disc(100, 35), facts)
+    assert plan.crop == pytest.approx(100 + 2 * 15, abs=4)
+    image = load_and_preprocess(lambda: _disc(100, 20), facts, fitted=True)[0]
+    assert image.min() == 30  # no black border
+
+
+def test_an_image_without_a_source_is_shown_whole() -> None:
+    facts = _facts().model_copy(update={"galaxy_size": 0.4})
+    empty = np.full((90, 120, 3), 30, np.uint8)
+    assert fitting_plan(empty, facts) == CropResizePlan("fitted", 90, 64)
+
+
+def test_a_run_without_sizes_is_measured_by_its_store_or_says_so() -> None:
+    class Run:
+        name = "old"
+        header = type("Header", (), {"store": _facts()})
+
+        def __init__(self, images: list[np.ndarray] | None) -> None:
+            self.images = images
+
+        def store(self) -> object:
+            if self.images is None:
+                raise MorphoscopeError("its store is gone")
+            return type("Store", (), {"images": self.images, "__len__": lambda _: len(self.images or ())})()
+
+    measured = facts_for_fitting(Run([_disc(100, 20)]))  # type: ignore[arg-type]
+    assert measured.galaxy_size == pytest.approx(0.4, rel=0.1)
+    with pytest.raises(UsageError, match=r"'old' does not record .*its store is gone.*--crop"):
+        facts_for_fitting(Run(None))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no galaxy stands out"):
+        facts_for_fitting(Run([np.full((64, 64, 3), 9, np.uint8)]))  # type: ignore[arg-type]

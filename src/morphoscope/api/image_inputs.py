@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 ImagesLike = str | Path | np.ndarray | Sequence[np.ndarray | str | Path]
 
 
-def preprocessed_images(images: ImagesLike, facts: StoreFacts) -> list[np.ndarray]:
+def preprocessed_images(images: ImagesLike, facts: StoreFacts, *, fitted: bool = False) -> list[np.ndarray]:
     """Preprocess images as for the training, (S, S, C) uint8 each, in order.
 
     Args:
         images: arrays (H, W, 3) uint8 of any size and image files, mixed as you like; one of them; or a
             folder, glob, archive, table or store, in the order of a catalogue made of it.
         facts: of the training's store.
+        fitted: to the galaxies, see :func:`morphoscope.inference.preprocess.fitting_plan`.
 
     Raises:
         UsageError: there is nothing there, or something else than arrays and paths.
@@ -36,7 +37,7 @@ def preprocessed_images(images: ImagesLike, facts: StoreFacts) -> list[np.ndarra
     """
 
     def ready(item: Item) -> np.ndarray:
-        return load_and_preprocess(item.load, facts)[0]
+        return load_and_preprocess(item.load, facts, fitted=fitted)[0]
 
     return list(in_order(ready, _items(images, stretch_like(facts.stretch))))
 

@@ -161,23 +161,30 @@ class LoadedRun:
             return found
         return []
 
-    def predict(self, images: ImagesLike) -> np.ndarray:
+    def predict(self, images: ImagesLike, *, scale: str | None = None) -> np.ndarray:
         """Predict images, all held in memory; for many there is :meth:`catalogue`.
 
         Args:
             images: arrays (H, W, 3) uint8 of any size and paths of image files, mixed as you like; one of
                 them; or a folder, glob, archive, table or store. They are preprocessed as for a catalogue.
+            scale: "auto": each image is cropped or padded so that its central galaxy is as large as the
+                training's; None: all are framed as the training's.
 
         Returns:
             (N, K) float32: class probabilities that sum to 1, or vote fractions; calibrated, if the run is.
 
         Raises:
+            UsageError: another scale, or a run that does not know how large its training galaxies are.
             MorphoscopeError: an image cannot be read.
         """
         from morphoscope.api.image_inputs import preprocessed_images
+        from morphoscope.catalogue.request import check_scale
+        from morphoscope.inference.preprocess import facts_for_fitting
 
+        check_scale(scale)
         predictor = self.predictor_or_ensemble
-        return predictor.probabilities(preprocessed_images(images, predictor.run.header.store))
+        facts = facts_for_fitting(predictor.run) if scale else predictor.run.header.store
+        return predictor.probabilities(preprocessed_images(images, facts, fitted=scale is not None))
 
     def embed(self, images: ImagesLike) -> np.ndarray:
         """Features of images before the network's head, averaged over the views.

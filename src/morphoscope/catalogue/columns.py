@@ -42,6 +42,15 @@ QUALITY = Column(
     ucd="meta.code.qual",
 )
 SCALING = Column("scaling", pa.string(), "how measured values became the picture: the stretch and its scales")
+FITTED_COLUMNS = (
+    Column(
+        "galaxy_size",
+        pa.float32(),
+        "largest diameter of the central source, as a share of the image's shorter side; empty without one",
+        ucd="phys.angSize",
+    ),
+    Column("shown_side", pa.float32(), "side of the square shown to the network", "pix"),
+)
 FITS_COLUMNS = (
     Column("no_data", pa.float32(), "share of the image without data, which is shown as sky"),
     Column("bands", pa.string(), "bands of the picture, from red to blue", ucd="instr.filter"),

@@ -20,7 +20,7 @@ import numpy as np
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import writable
-from morphoscope.images.quality import OFF_IMAGE, share_of
+from morphoscope.images.quality import NO_SOURCE, OFF_IMAGE, share_of
 from morphoscope.images.stream import Item
 from morphoscope.inference.preprocess import CropResizePlan, load_and_preprocess
 from morphoscope.progress import note
@@ -86,22 +86,35 @@ class Preprocessed:
     stamp: Stamps = Stamps()
 
 
-def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None) -> Preprocessed:
-    """Read one image and make it like the training's; called in a worker thread."""
+def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None, fitted: bool = False) -> Preprocessed:
+    """Read one image and make it like the training's; called in a worker thread.
+
+    Args:
+        item: the galaxy.
+        facts: of the training's store.
+        crop: see :func:`morphoscope.inference.preprocess.crop_resize_plan`.
+        fitted: see :func:`morphoscope.inference.preprocess.fitting_plan`.
+    """
     stamp = stamp_of(item)
     if any(writable(name) != name for name in (item.source, str(item.row.get("id", "")))):
         return Preprocessed(item, reason="its name is not UTF-8; rename it", stamp=stamp)
     try:
-        image, plan, shape = load_and_preprocess(item.load, facts, crop=crop)
+        image, plan, shape = load_and_preprocess(item.load, facts, crop=crop, fitted=fitted)
         if plan.crop is not None and (share := _beyond(shape, plan.crop)):
             item.found["quality"] = (*item.found.get("quality", ()), share_of(OFF_IMAGE, share))
+        if fitted:
+            item.found["shown_side"] = plan.crop
+            if plan.source is None:
+                item.found["quality"] = (*item.found.get("quality", ()), NO_SOURCE)
+            else:
+                item.found["galaxy_size"] = plan.source.size
         return Preprocessed(item, image, plan, shape, stamp=stamp)
     except MorphoscopeError as error:
         return Preprocessed(item, reason=str(error).removeprefix(f"{item.source}: "), stamp=stamp)
 
 
 def _beyond(shape: tuple[int, ...], crop: int) -> float:
-    """Share of a centre crop that lies beyond the image, which is black there."""
+    """Share of a centre crop that lies beyond the image."""
     height, width = shape[:2]
     return 1 - min(height, crop) * min(width, crop) / crop**2
 

@@ -27,6 +27,16 @@ def _option(text: str, *, kind: type | None = None, least: int | None = None) ->
     return {"help": text, "kind": kind, "min": least}
 
 
+def check_scale(scale: str | None) -> None:
+    """Refuse a scale that is not known.
+
+    Raises:
+        UsageError: it is neither "auto" nor None.
+    """
+    if scale not in (None, "auto"):
+        raise UsageError(f"--scale {scale}: only 'auto' is known; leave it out to frame as trained")
+
+
 @dataclass(frozen=True)
 class CatalogueRequest:
     """A catalogue to be made. Paths may be ``str`` or ``Path``.
@@ -38,6 +48,9 @@ class CatalogueRequest:
             (see :func:`morphoscope.catalogue.formats.write.target_of`).
         crop: side in pixels of the centre crop of each image that shows what the training's images showed;
             None: as :func:`morphoscope.inference.preprocess.crop_resize_plan` says.
+        scale: "auto": crop or pad each image so that its central galaxy is as large as the training's, and
+            add the columns ``galaxy_size`` and ``shown_side`` (see
+            :func:`morphoscope.inference.preprocess.fitting_plan`); None: as ``crop`` says.
         size: side of the training's images, which is the only one that fits; checked if given.
         image_column: the table's column with the images; None: found by its name.
         bands: one to three bands of FITS images, a sequence or a text such as ``"g,r,z"``: one file a band,
@@ -60,7 +73,7 @@ class CatalogueRequest:
         overwrite: replace a catalogue that is already there.
 
     Raises:
-        UsageError: a batch below 1, an unknown stretch, or bands that cannot be.
+        UsageError: a batch below 1, an unknown stretch or scale, or bands that cannot be.
     """
 
     source: str | Path
@@ -68,6 +81,10 @@ class CatalogueRequest:
     crop: int | None = field(
         default=None,
         metadata=_option("Side of the centre crop of each image, pixels. [default: as trained]"),
+    )
+    scale: str | None = field(
+        default=None,
+        metadata=_option("auto: crop or pad each image so that its galaxy is as large as the training's."),
     )
     size: int | None = None
     image_column: str | None = field(
@@ -119,6 +136,9 @@ class CatalogueRequest:
         object.__setattr__(self, "bands", parse_bands(None if self.bands in ((), None) else self.bands))
         if self.stretch is not None:
             check_stretch(self.stretch)
+        check_scale(self.scale)
+        if self.scale is not None and self.crop is not None:
+            raise UsageError("--scale auto chooses the crop of each image itself; leave out --crop")
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least 1 image at a time was expected")
 

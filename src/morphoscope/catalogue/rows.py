@@ -12,7 +12,13 @@ import pyarrow as pa
 
 from morphoscope import files
 from morphoscope.catalogue import pipeline
-from morphoscope.catalogue.columns import catalogue_schema, catalogue_table, provenance_of, sets_of
+from morphoscope.catalogue.columns import (
+    FITTED_COLUMNS,
+    catalogue_schema,
+    catalogue_table,
+    provenance_of,
+    sets_of,
+)
 from morphoscope.catalogue.inputs.open import Images, open_request, stretch_like
 from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.predictions import ColumnProvider
@@ -20,7 +26,7 @@ from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.file_names import writable
 from morphoscope.images.stream import Item, in_order
-from morphoscope.inference.preprocess import check_request
+from morphoscope.inference.preprocess import check_request, facts_for_fitting
 from morphoscope.labels.scheme import Column
 
 if TYPE_CHECKING:
@@ -49,7 +55,9 @@ class RowMaker:
     def __init__(self, request: CatalogueRequest, columns: ColumnProvider) -> None:
         self.request, self.columns = request, columns
         self.predictor: Predictor | Ensemble = columns.predictor
-        self.facts = self.predictor.run.header.store
+        self.fitted = request.scale == "auto"
+        run = self.predictor.run
+        self.facts = facts_for_fitting(run) if self.fitted else run.header.store
         check_request(self.facts, request.crop, request.size)
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
         self.stretch = request.stretch or stretch_like(self.facts.stretch)
@@ -63,7 +71,7 @@ class RowMaker:
             UsageError: options that do not go together, or there is nothing to predict.
         """
         images = open_request(self.request, self.facts, stretch=self.stretch)
-        self.extras = (*images.extras, *self.columns.extras)
+        self.extras = (*images.extras, *(FITTED_COLUMNS if self.fitted else ()), *self.columns.extras)
         self.integer_ids = images.integer_ids
         return images
 
@@ -81,6 +89,10 @@ class RowMaker:
             crop=self.request.crop,
             sets=self.sets,
         )
+        if self.fitted:
+            own["scale"] = (
+                f"auto: central sources at {self.facts.galaxy_size:.3f} of the side, as in training"
+            )
         return own | self.request.provenance | dict(self.columns.provenance)
 
     def checksums(self) -> dict[str, str]:
@@ -95,7 +107,7 @@ class RowMaker:
 
     def preprocess(self, item: Item) -> Preprocessed:
         """Read one image and make it like the training's; called in a worker thread."""
-        return pipeline.preprocess_item(item, facts=self.facts, crop=self.request.crop)
+        return pipeline.preprocess_item(item, facts=self.facts, crop=self.request.crop, fitted=self.fitted)
 
     def __call__(self, batch: list[Preprocessed]) -> pa.Table:
         """The rows of a batch.

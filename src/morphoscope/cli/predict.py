@@ -131,6 +131,8 @@ def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, eng
     if not detect:
         return
     need(DETECTION, "detect", "--detect")
+    if request.scale:
+        raise UsageError("--detect sizes each cutout by its source; leave out --scale")
     if request.embeddings:
         raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     if request.resume or request.shard_rows:

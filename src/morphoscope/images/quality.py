@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 NO_DATA, NO_CENTRE, OFF_IMAGE = "no data", "no data at the centre", "off the image"
+NO_SOURCE = "no source at the centre"
 _CENTRE = 0.1  # of the sides: the middle of the picture, where the galaxy is
 
 

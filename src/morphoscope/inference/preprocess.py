@@ -9,27 +9,38 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.central_source import CentralSource, central_source
 from morphoscope.images.decode import check_crop_and_size, crop_and_resize, half_scale
+from morphoscope.runs.run import Run, galaxy_size
 
 if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
+
+WIDEST = 1.5  # of an image's shorter side
 
 
 @dataclass(frozen=True)
 class CropResizePlan:
     """Nothing, or a centre crop (None: the largest square) and a resize."""
 
-    kind: str  # "stored", "requested", "training" or "scaled"
+    kind: str  # "stored", "requested", "training", "scaled" or "fitted"
     crop: int | None = None
     size: int | None = None
+    source: CentralSource | None = None  # what was measured to fit it
 
     def description(self, height: int, width: int) -> str:
         """One sentence for the user; empty where nothing is done."""
         if self.kind == "stored":
             return ""
+        if self.kind == "fitted":
+            return (
+                f"images of {width}×{height} px: cropped or padded, and scaled to {self.size} px, so that "
+                "each central galaxy is as large as the training's; see columns galaxy_size and shown_side"
+            )
         what = f"the central {self.crop} px are taken" if self.crop else "the largest centred square is taken"
         why = {
             "requested": "as requested",
@@ -82,15 +93,70 @@ def crop_resize_plan(shape: tuple[int, ...], facts: StoreFacts, *, crop: int | N
     return CropResizePlan("scaled", None, side)
 
 
+def facts_for_fitting(run: Run) -> StoreFacts:
+    """The facts of a run's training store, with the size of its galaxies.
+
+    Raises:
+        UsageError: the run does not record it, as those of earlier builds, and its store is not there.
+    """
+    facts = run.header.store
+    if facts.galaxy_size is not None:
+        return facts
+    try:
+        size = galaxy_size(run.store())
+    except MorphoscopeError as error:
+        raise UsageError(
+            f"--scale auto: run '{run.name}' does not record how large its training galaxies are, and its "
+            f"store cannot be measured ({error}); choose with --crop how much of each image is shown to it"
+        ) from error
+    if size is None:
+        raise UsageError(
+            f"--scale auto: no galaxy stands out in the training images of run '{run.name}'; leave it out"
+        )
+    return facts.model_copy(update={"galaxy_size": size})
+
+
+def fitting_plan(image_HWC: np.ndarray, facts: StoreFacts) -> CropResizePlan:
+    """A centre crop, or a border, that makes an image's central galaxy as large as the training's.
+
+    An image without a source in its middle is shown whole. Beyond the edge lies the image's mirror image, so
+    at most as much is added as there is sky between the galaxy and the edge, and at most :data:`WIDEST` times
+    the image is shown.
+
+    Args:
+        image_HWC: (H, W, C) uint8.
+        facts: of the training's store, with ``galaxy_size``.
+    """
+    side, shorter = facts.image_shape[0], min(image_HWC.shape[:2])
+    crop_resize_plan(image_HWC.shape, facts)  # refuses what the network does not take
+    source = central_source(image_HWC)
+    if source is None or facts.galaxy_size is None:
+        return CropResizePlan("fitted", shorter, side)
+    widest = min(WIDEST, max(1.0, 2.0 - source.size))
+    shown = shorter * min(source.size / facts.galaxy_size, widest)
+    return CropResizePlan("fitted", max(round(shown), 1), side, source)
+
+
+def _with_border(image_HWC: np.ndarray, side: int) -> np.ndarray:
+    """The image in the middle of its mirror images, at least ``side`` pixels high and wide."""
+    down, right = (max(0, -(-(side - length) // 2)) for length in image_HWC.shape[:2])
+    if not (down or right):
+        return image_HWC
+    framed = cv2.copyMakeBorder(image_HWC, down, down, right, right, cv2.BORDER_REFLECT_101)
+    return framed.reshape(*framed.shape[:2], image_HWC.shape[2])  # OpenCV drops a single channel
+
+
 def follow(plan: CropResizePlan, image_HWC: np.ndarray) -> np.ndarray:
     """Crop and resize an image by a plan."""
     if plan.kind == "stored":
         return image_HWC
+    if plan.kind == "fitted" and plan.crop is not None:
+        image_HWC = _with_border(image_HWC, plan.crop)
     return crop_and_resize(image_HWC, crop=plan.crop, size=plan.size)
 
 
 def load_and_preprocess(
-    load: Callable[[], np.ndarray], facts: StoreFacts, *, crop: int | None = None
+    load: Callable[[], np.ndarray], facts: StoreFacts, *, crop: int | None = None, fitted: bool = False
 ) -> tuple[np.ndarray, CropResizePlan, tuple[int, ...]]:
     """Read an image and preprocess it; a JPEG that is shrunk to half or less is decoded at half its scale.
 
@@ -98,6 +164,7 @@ def load_and_preprocess(
         load: reads the image, (H, W, C) uint8.
         facts: of the training's store.
         crop: as for :func:`crop_resize_plan`.
+        fitted: by :func:`fitting_plan`, for which every image is decoded whole.
 
     Returns:
         The image (S, S, C), what was done to it, and its shape (H, W, C) before.
@@ -105,6 +172,10 @@ def load_and_preprocess(
     Raises:
         MorphoscopeError: as ``load`` and :func:`crop_resize_plan`.
     """
+    if fitted:
+        image_HWC = load()
+        plan = fitting_plan(image_HWC, facts)
+        return follow(plan, image_HWC), plan, image_HWC.shape
     channels = facts.image_shape[2]
 
     def suits(height: int, width: int) -> bool:

@@ -39,6 +39,7 @@ from morphoscope import files
 from morphoscope.data.splits.file import Split, load_split
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
+from morphoscope.images.central_source import typical_size
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.hub import HubBackbone
 from morphoscope.packaged import DEFAULT, run_folder
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from morphoscope.models.network import Network
 
 FORMAT_VERSION = 1
+SIZED = 256  # training galaxies whose sizes are measured
 HISTORY_COLUMNS = (
     "epoch",
     "seconds",
@@ -74,6 +76,10 @@ class StoreFacts(BaseModel):
     size: int | None = None
     pixel_scale: float | None = None
     stretch: str = "as-served"
+    galaxy_size: float | None = Field(
+        default=None,
+        description="median size of its galaxies as a share of the side; see images/central_source.py",
+    )
 
 
 class Header(BaseModel):
@@ -273,6 +279,12 @@ def store_facts(store: Store) -> StoreFacts:
         pixel_scale=meta.pixel_scale,
         stretch=meta.stretch,
     )
+
+
+def galaxy_size(store: Store) -> float | None:
+    """The median size of a store's galaxies as shares of the side, of 256 of them; None if none is seen."""
+    rows = np.unique(np.linspace(0, len(store) - 1, SIZED, dtype=int)) if len(store) else ()
+    return typical_size(np.asarray(store.images[int(row)]) for row in rows)
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:

@@ -24,7 +24,7 @@ from morphoscope.models.hub import HubBackbone
 from morphoscope.models.network import Network, parameter_count
 from morphoscope.models.pretrained import save_weights
 from morphoscope.recipes import Recipe, differences
-from morphoscope.runs.run import Header, open_run, store_facts, write_header
+from morphoscope.runs.run import Header, galaxy_size, open_run, store_facts, write_header
 from morphoscope.training.callbacks import Epochs
 from morphoscope.training.environment import environment, peak_gpu_memory_gib, peak_memory_gib
 from morphoscope.training.task import GalaxyTask
@@ -239,7 +239,7 @@ def begin(
 
     header = Header(
         scheme=store.need_scheme().with_outputs(recipe.model.votes),
-        store=store_facts(store),
+        store=store_facts(store).model_copy(update={"galaxy_size": galaxy_size(store)}),
         parameters=parameter_count(network),
         start=origin,
         backbone=hub,

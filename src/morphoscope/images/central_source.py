@@ -1,0 +1,87 @@
+"""How large the source in the middle of an image is.
+
+Networks are sensitive to scale: they recognise galaxies that fill as much of the image as those they learned
+from. Shape letters: H × W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_SEEING = 160.0  # sigma of the smoothing: one part in so many of the side,
+_LEAST_SEEING = 0.8  # and at least so many pixels
+_BORDER = 12  # the sky is measured on a frame as wide as one part in so many of the side
+_MIDDLE = 10  # the source's brightest pixel lies within one part in so many of the side from the middle
+_NOISES, _SHARE, _LEVELS = 3.0, 0.06, 2.0  # least brightness: noises, share of the peak, grey levels
+
+
+@dataclass(frozen=True)
+class CentralSource:
+    """The source in the middle of an image.
+
+    Attributes:
+        size: its largest diameter, as a share of the image's shorter side: that of the ellipse with the area
+            and elongation of the pixels that belong to it.
+        signal: its brightest pixel above the sky, in units of the sky's noise (after smoothing).
+    """
+
+    size: float
+    signal: float
+
+
+def central_source(image_HWC: np.ndarray) -> CentralSource | None:
+    """Measure the source in the middle of a picture, as it is shown to a network.
+
+    The channels are averaged and smoothed a little. Level and noise of the sky come from a frame along the
+    border. Pixels belong to the source if they are connected with the brightest one near the middle and lie
+    above the sky by three noises, by 6 % of the peak and by two grey levels.
+
+    Args:
+        image_HWC: (H, W, C) uint8.
+
+    Returns:
+        None if there is nothing near the middle.
+    """
+    height, width = image_HWC.shape[:2]
+    side = min(height, width)
+    if side < 2 * _MIDDLE:
+        return None
+    grey_HW = image_HWC.mean(axis=2, dtype=np.float32)
+    grey_HW = np.asarray(cv2.GaussianBlur(grey_HW, (0, 0), max(_LEAST_SEEING, side / _SEEING)))
+    frame = max(2, side // _BORDER)
+    sky = np.concatenate(
+        [
+            grey_HW[:frame].ravel(),
+            grey_HW[-frame:].ravel(),
+            grey_HW[frame:-frame, :frame].ravel(),
+            grey_HW[frame:-frame, -frame:].ravel(),
+        ]
+    )
+    level = float(np.median(sky))
+    noise = 1.4826 * float(np.median(np.abs(sky - level)))
+    reach = side // _MIDDLE
+    top, left = height // 2 - reach, width // 2 - reach
+    middle = grey_HW[top : top + 2 * reach + 1, left : left + 2 * reach + 1]
+    peak = float(middle.max()) - level
+    above_HW = grey_HW - level > max(_NOISES * noise, _SHARE * peak, _LEVELS)
+    _, labels_HW = cv2.connectedComponents(above_HW.astype(np.uint8), connectivity=8)
+    row, column = np.unravel_index(int(middle.argmax()), middle.shape)
+    label = labels_HW[top + row, left + column]
+    if label == 0:
+        return None
+    rows, columns = np.nonzero(labels_HW == label)
+    weights = grey_HW[rows, columns] - level
+    moments = np.cov(np.stack([columns, rows]), aweights=weights) if len(rows) > 1 else np.eye(2) / 12
+    minor, major = np.linalg.eigvalsh(moments + np.eye(2) / 12)  # a pixel has an extent of its own
+    radius = np.sqrt(len(rows) / np.pi * np.sqrt(major / minor))
+    return CentralSource(size=float(2 * radius / side), signal=peak / max(noise, 1e-3))
+
+
+def typical_size(images: Iterable[np.ndarray]) -> float | None:
+    """The median size of the central sources of images (H, W, C) uint8; None if there are none."""
+    found = [source.size for source in map(central_source, images) if source is not None]
+    return float(np.median(found)) if found else None
