@@ -28,6 +28,18 @@ def test_it_knows_simulated_galaxies_it_has_not_seen(store):
     assert (answers.argmax(axis=1) == store.targets()).mean() > 0.8
 
 
+def test_its_own_framing_brings_back_galaxies_in_images_three_times_as_wide(store):
+    wide = [np.pad(image, ((127, 127), (127, 127), (0, 0)), mode="reflect") for image in store.images[:40]]
+    run = ms.load(DEFAULT, views=1)
+    plain, framed = (
+        run.predict(wide, scale=scale).argmax(axis=1) == store.targets()[:40] for scale in (None, "auto")
+    )
+    assert framed.mean() > plain.mean() + 0.2
+    assert framed.mean() > 0.7
+    with pytest.raises(ms.UsageError, match="only 'auto' is known"):
+        run.predict(wide, scale="small")
+
+
 def test_it_says_that_noise_is_no_galaxy(store):
     predictor = ms.load(DEFAULT).predictor
     noise = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)
