@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zlib
 from pathlib import Path
 
@@ -133,8 +132,8 @@ def test_what_is_no_image_is_named(tmp_path: Path):
         read_image(tmp_path / "none.png")
     with pytest.raises(MorphoscopeError, match=r"cannot be read"):
         read_image(tmp_path)
-    with pytest.raises(MorphoscopeError, match=r"a\.jpg: is "):
-        read_image(b"\xff\xd8\xff" + os.urandom(300) + b"\xff\xd9", name="a.jpg")
+    with pytest.raises(MorphoscopeError, match=r"a\.jpg: "):
+        read_image(b"\xff\xd8\xff" + RNG.bytes(300) + b"\xff\xd9", name="a.jpg")
 
 
 def test_names_of_images():
