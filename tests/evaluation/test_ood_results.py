@@ -24,6 +24,7 @@ from morphoscope.report.terminal import calibration_lines
 from morphoscope.runs.run import Run, open_run
 from morphoscope.simulation.nongalaxies import KINDS
 from morphoscope.training.fit import fit
+from morphoscope.training.galaxies import training_rows
 
 SETTINGS: dict[str, Any] = {
     "model.name": "test_resnet",
@@ -179,6 +180,17 @@ def test_a_distribution_is_fitted_on_a_bounded_number_of_galaxies(
     features = fit_uncertainty.training_features(Predictor(run), blobs, split)
     assert features.shape == (30, Predictor(run).feature_count)
     assert (features == fit_uncertainty.training_features(Predictor(run, views=8), blobs, split)).all()
+
+
+def test_a_distribution_is_fitted_on_the_galaxies_that_were_trained_on(run: Run, blobs: Store):
+    split = run.split(blobs)
+    limited = replace(run, recipe=run.recipe.changed({"data.limit": 40}))
+    trained = training_rows(limited.recipe, blobs, split)
+    features = fit_uncertainty.training_features(Predictor(limited, engine="torch"), blobs, split)
+    own = Predictor(limited, views=1, engine="torch").predictions_and_features(
+        [blobs.images[row] for row in trained]
+    )
+    np.testing.assert_allclose(features, own[1][0], rtol=1e-4, atol=1e-4)
 
 
 def test_too_few_held_out_galaxies_give_none_and_a_note(

@@ -10,6 +10,13 @@ import numpy as np
 from morphoscope.data.store import Store
 
 
+def limited(rows: np.ndarray, most: int | None, seed: int) -> np.ndarray:
+    """At most so many of some rows, drawn by a seed, in their order; None: all."""
+    if most is None or most >= len(rows):
+        return rows
+    return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]
+
+
 def oversample(rows: np.ndarray, labels: np.ndarray, seed: int, strength: float = 1.0) -> np.ndarray:
     """Rows, with those of rare classes repeated until every class is as large as the largest (`fu`).
 

@@ -8,12 +8,14 @@ Shape letters: V views, N galaxies, K outputs, D features, H held-out galaxies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from morphoscope.data.balance import limited
 from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store
 from morphoscope.inference.calibration import FEWEST, Calibration, fit_calibration
@@ -263,9 +265,10 @@ def held_out_of(predictor: Predictor, store: Store, split: Split) -> HeldOut | N
     views stay valid.
     """
     alone = int((~np.isin(split.validation, split.test)).sum())
-    if min(alone, len(split.train)) < FEWEST:
+    trained = len(_trained_on(predictor, split))
+    if min(alone, trained) < FEWEST:
         note(
-            f"no OOD score: {len(split.train)} training galaxies and {alone} validation galaxies outside the "
+            f"no OOD score: {trained} training galaxies and {alone} validation galaxies outside the "
             f"test; at least {FEWEST} of each are needed"
         )
         return None
@@ -284,12 +287,14 @@ def finish(predictor: Predictor, held_out: HeldOut, split: Split) -> None:
     write_distribution(predictor.run, predictor.distribution)
 
 
+def _trained_on(predictor: Predictor, split: Split) -> np.ndarray:
+    recipe = predictor.run.recipe
+    return limited(split.train, recipe.data.limit, recipe.seed)
+
+
 def training_features(predictor: Predictor, store: Store, split: Split) -> np.ndarray:
-    """Features of up to 4,000 training galaxies, drawn by the split's seed, in one view, (N, D) float32."""
-    rows = split.train
-    if len(rows) > MOST:
-        seed = predictor.run.recipe.data.split_seed
-        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
+    """Features of up to 4,000 galaxies that were trained on, in one view, (N, D) float32."""
+    rows = limited(_trained_on(predictor, split), MOST, predictor.run.recipe.data.split_seed)
     chunks = outputs_by_chunk(predictor.in_one_view(), store, rows, "features of training galaxies")
     return np.concatenate([features_VND[0] for _, features_VND in chunks])
 
@@ -353,22 +358,27 @@ def ood_results(
 
 def _ood_samples(predictor: Predictor, store: Store, galaxies: int) -> dict[str, np.ndarray]:
     """OOD scores of simulated non-galaxies of the store's survey, by kind."""
-    surveys = str(store.meta.options.get("survey", "")).split(",")
+    surveys = tuple(name.strip() for name in str(store.meta.options.get("survey", "")).split(","))
     each = min(EACH, galaxies // PER_GALAXY)
     if store.meta.source != "simulator" or not surveys[0] or each < LEAST:
         return {}
+    simulated = _non_galaxies(surveys, each, store.meta.image_shape[0])
+    return {kind: np.asarray(predictor.predict(images).ood_score_N) for kind, images in simulated.items()}
+
+
+@lru_cache(maxsize=1)  # the rows of a study are all measured on the same ones
+def _non_galaxies(surveys: tuple[str, ...], each: int, side: int) -> Mapping[str, list[np.ndarray]]:
     from morphoscope.simulation.nongalaxies import KINDS, non_galaxies
 
     found = {}
     with Bar("simulating non-galaxies", each * len(KINDS), "images") as bar:
         for kind in KINDS:
             shares = [each // len(surveys) + (index < each % len(surveys)) for index in range(len(surveys))]
-            images = [
+            found[kind] = [
                 image
                 for survey, share in zip(surveys, shares, strict=True)
-                for image in non_galaxies(kind, survey.strip(), share, store.meta.image_shape[0])
+                for image in non_galaxies(kind, survey, share, side)
             ]
-            found[kind] = np.asarray(predictor.predict(images).ood_score_N)
             bar.advance(each)
     return found
 

@@ -75,7 +75,7 @@ def explain(
     galaxies = _opened(store, opened)
     rows, target = choose_galaxies(opened, galaxies, which, count)
     images = [galaxies.images[row] for row in rows]
-    explainer = Explainer(Predictor(opened, views=1))
+    explainer = Explainer(Predictor(opened, views=1, engine="torch"))
     maps, scores, checks = [], {}, {}
     for method in methods:
         at = layer if method.endswith("cam") else None

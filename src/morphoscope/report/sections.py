@@ -131,7 +131,7 @@ def add_maps(page: Page, context: ReportContext) -> None:
         return
     try:
         rows, target = choose_galaxies(run, store, BEST_F1, SHOWN_MAPS)
-        explain = Explainer(Predictor(run, views=1))
+        explain = Explainer(Predictor(run, views=1, engine="torch"))
         images = [store.images[row] for row in rows]
         found = [explain(images, method=method, target=target) for method in ("saliency", "gradcam")]
     except MorphoscopeError:  # its message may name folders, which a shared page should not

@@ -36,7 +36,7 @@ def _measured(study: Study, run: Run, store: Store) -> dict[str, float]:
     except MorphoscopeError:
         return {}
     images = [store.images[row] for row in rows]
-    maps = Explainer(Predictor(run, views=1))(images, method=study.map_method, target=target)
+    maps = Explainer(Predictor(run, views=1, engine="torch"))(images, method=study.map_method, target=target)
     galaxies_NHW = faithfulness.galaxies(maps.images)
     found = galaxies_NHW.any(axis=(1, 2))
     scores = {

@@ -182,7 +182,7 @@ def _one(job: Job, store: Store, out: Path, *, progress: bool) -> Measured:
             begun = (folder / "run.yaml").is_file()
             run = fit(recipe, store, folder, resume=begun, progress=progress)
         if not run.metrics():
-            evaluate(run, store)
+            evaluate(run, store, engine="torch")  # no other engine is worth its graph for one pass
         return Measured(seed, run)
     except MorphoscopeError as error:
         note(f"{name}, seed {seed}: not run: {error}")

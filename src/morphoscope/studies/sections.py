@@ -318,4 +318,4 @@ def _explained(page: StudyPage, run: Run, rows: np.ndarray, target: str, method:
     from morphoscope.inference.predictor import Predictor
 
     images = [page.store.images[row] for row in rows]
-    return Explainer(Predictor(run, views=1))(images, method=method, target=target)
+    return Explainer(Predictor(run, views=1, engine="torch"))(images, method=method, target=target)

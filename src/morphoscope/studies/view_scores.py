@@ -21,7 +21,9 @@ def _measured(run: Run, store: Store) -> dict[str, float]:
     from morphoscope.inference.predictor import Predictor, mean_over_views
 
     test = run.split(store).test
-    predictor = Predictor(run, views=MOST, calibrated=False, batch=max(MOST, Evaluation().batch))
+    predictor = Predictor(
+        run, views=MOST, calibrated=False, engine="torch", batch=max(MOST, Evaluation().batch)
+    )
     predictions_VNK = predict_views(predictor, store, test, f"test galaxies in {MOST} views")
     targets_NK = store.targets()[test]
     scores = {}

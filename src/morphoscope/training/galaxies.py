@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from morphoscope.data.balance import channel_statistics, class_weights, oversample
+from morphoscope.data.balance import channel_statistics, class_weights, limited, oversample
 from morphoscope.data.splits.file import Split, load_split
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store
@@ -29,10 +29,7 @@ def split_of(recipe: Recipe, store: Store, out: Path) -> Split:
 
 def training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
     """The rows of one epoch, limited and oversampled by the recipe (after the split, never before)."""
-    rows = split.train
-    if recipe.data.limit is not None and recipe.data.limit < len(rows):
-        chosen = np.random.default_rng(recipe.seed).permutation(len(rows))[: recipe.data.limit]
-        rows = rows[np.sort(chosen)]
+    rows = limited(split.train, recipe.data.limit, recipe.seed)
     if len(rows) < 2:
         raise MorphoscopeError(f"{store.path}: {len(rows)} training galaxies; at least two are needed")
     if recipe.data.balance in ("oversample", "square-root"):
