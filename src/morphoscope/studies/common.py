@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from morphoscope.studies.published import Claim
 
 
+MOST_NUMBERS = 8  # beside a claim
+
+
 def add_claims(page: StudyPage) -> None:
     """The paper's claims, and whether each holds here."""
     page.page.section("claims", "The paper's claims, and what was measured")
@@ -39,13 +42,13 @@ def add_claims(page: StudyPage) -> None:
 
 
 def _claim_row(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str, float]]) -> list[str]:
-    numbers = [
-        f"{page.short(row)} {shown(value, metric)}"
-        for row, metric, value in claim.evidence(measured)
-        if value is not None
-    ]
+    found = [each for each in claim.evidence(measured) if each[2] is not None]
+    numbers: dict[str, list[str]] = {}
+    for row, metric, value in found[:MOST_NUMBERS]:
+        numbers.setdefault(_name(metric), []).append(f"{page.short(row)} {shown(value, metric)}")
     text = claim.text + (f" (asked of {claim.asked_of})" if claim.asked_of else "")
-    few = "; ".join(numbers[:6]) + ("; …" if len(numbers) > 6 else "")
+    few = "; ".join(f"{name}: {', '.join(values)}" for name, values in numbers.items())
+    few += "; …" if len(found) > MOST_NUMBERS else ""
     status = claim.status(measured, page.conditions)
     return [text, claim.where, f"{status}{_support(page, claim, measured)}", few or formatting.DASH]
 
@@ -334,16 +337,10 @@ def _own_deviations(page: StudyPage) -> list[list[str]]:
             + [f"{page.short(row)}: {_told(own)}" for row, own in page.study.quick_rows.items()]
         )
         rows.append(["Size and length", "full protocol", told, "--quick", ""])
-    if options.from_scratch:
-        rows.append(
-            [
-                "Start",
-                "ImageNet weights for most rows",
-                "random weights for all rows except those of EfficientNet-Lite0",
-                "--from-scratch",
-                "",
-            ]
-        )
+    if options.from_scratch and page.pretrained_in_the_paper:
+        kept = " except those of EfficientNet-Lite0" if page.pretrained_here else ""
+        here = f"random weights for all rows{kept}"
+        rows.append(["Start", "pretrained weights for most rows", here, "--from-scratch", ""])
     for name in options.literal:
         about, settings = page.study.literal[name]
         if options.quick and set(settings) & set(NOT_IN_QUICK):

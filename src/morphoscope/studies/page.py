@@ -97,8 +97,9 @@ def _about(page: StudyPage) -> str:
             "This is a quick run: image size, number of galaxies and epochs are reduced, so its "
             "numbers show that the program works, not how good the networks are."
         )
-    if page.options.from_scratch:
-        words.append("Only the EfficientNet-Lite0 networks had pretrained weights.")
+    if page.options.from_scratch and page.pretrained_in_the_paper:
+        which = "Only the EfficientNet-Lite0 networks" if page.pretrained_here else "No network"
+        words.append(f"{which} had pretrained weights.")
     return " ".join(words)
 
 

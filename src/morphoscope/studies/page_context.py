@@ -55,6 +55,16 @@ class StudyPage:
         reasons = {name: self._why_not(name) for name in self.study.rows()}
         return Conditions(self.options.literal, altered, {name: why for name, why in reasons.items() if why})
 
+    @property
+    def pretrained_in_the_paper(self) -> bool:
+        """Whether any row of the study is meant to start from pretrained weights."""
+        return any(recipe.model.uses_pretrained for recipe in self.study.rows().values())
+
+    @property
+    def pretrained_here(self) -> bool:
+        """Whether any row starts from pretrained weights with these options."""
+        return any(recipe.model.uses_pretrained for recipe in self.recipes.values())
+
     def _why_not(self, name: str) -> str:
         row = self.row(name)
         if row is None:

@@ -102,7 +102,8 @@ def _gap(page: StudyPage, better: str, base: str, metric: str) -> float | None:
 
 def shown_name(metric: str) -> str:
     """A metric's name as a column heading."""
-    return {"rmse": "RMSE", "accuracy": "Accuracy"}.get(metric, metric.replace("_", " ").capitalize())
+    names = {"rmse": "RMSE", "macro_f1": "Macro F1"}
+    return names.get(metric, metric.replace("_", " ").capitalize())
 
 
 def paired_difference(page: StudyPage, better: str, base: str, metric: str) -> str:
@@ -223,10 +224,13 @@ def confusion_of(page: StudyPage, name: str) -> np.ndarray | None:
 def published_table(page: StudyPage, name: str) -> None:
     """A table as printed in the paper."""
     table = page.study.published.table(name)
-    rows = [["" if cell is None else _cell(cell) for cell in row] for row in table.rows]
-    words = {n for n, cell in enumerate(table.rows[0]) if isinstance(cell, str)}
+    columns = [column for column in table.columns if column != "key"]  # the row's name here, not printed
+    cells = list(zip(*(table.column(column) for column in columns), strict=True))
+    rows = [["" if cell is None else _cell(cell) for cell in row] for row in cells]
+    words = {0} | {n for n, cell in enumerate(cells[0]) if isinstance(cell, str)}
+    headings = [column[:1].upper() + column[1:] for column in columns]
     caption = f"{table.name} as published: {table.about}. {table.remark}".strip()
-    page.page.table(Table(list(table.columns), rows, frozenset(words), caption))
+    page.page.table(Table(headings, rows, frozenset(words), caption))
 
 
 def _cell(value: Any) -> str:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from morphoscope.augment.cpu import Augmenter
@@ -27,7 +31,17 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
+    return [text.get_text().replace("\n", " ") for axes in figure.axes for text in axes.texts]
+
+
+def places(figure: Figure) -> list[tuple[str, Bbox]]:
+    """Every visible text, and where it stands in inches, at the resolution of print."""
+    figure.set_dpi(style.DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    to_inches = figure.dpi_scale_trans.inverted()
+    return [(text.get_text(), text.get_window_extent().transformed(to_inches)) for text in shown]
 
 
 def legend(figure: Figure) -> list[str]:
@@ -163,6 +177,27 @@ def test_run_times_from_zero_or_as_dots() -> None:
     assert not far.axes[0].patches, "a bar has no zero to start from"
     assert not far.legends
     assert pixels(runtime_bars({"a": (None, None)})).std() > 0
+
+
+def test_changes_of_recall_stay_on_the_page() -> None:
+    classes = ["Completely Round Smooth", "Spiral"]
+    figure = confusion_change([[0, 5], [0, 5]], [[5, 0], [5, 0]], classes, ("ResNet-50", "CS_ResNet50"))
+    found = dict(places(figure))
+    for text, place in found.items():
+        assert place.x0 >= 0, text
+        assert place.x1 <= figure.get_figwidth(), text
+    beside = next(label for label in figure.axes[1].get_yticklabels() if label.get_text().startswith("Compl"))
+    ends = beside.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    assert found["truth (cells: % of the row)"].x1 < ends.x0
+
+
+def test_words_below_the_strip_stay_below_their_pictures() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    figure = processing_strip(image, Augmenter(Augment(crop=149, size=64), 0))
+    below = sorted((place for _, place in places(figure) if place.y1 < 0.4), key=lambda place: place.x0)
+    assert len(below) == 4
+    assert all(one.x1 < other.x0 for one, other in pairwise(below))
+    assert below[-1].x1 <= figure.get_figwidth()
 
 
 def test_standardised_pictures_have_mean_zero() -> None:

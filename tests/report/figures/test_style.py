@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.report.figures import evaluation, style
+from morphoscope.report.figures.data import class_counts
 from morphoscope.report.html import document
 
 
@@ -36,6 +38,12 @@ def test_saved_at_print_quality_and_twice_the_same(tmp_path: Path) -> None:
         assert image.info["dpi"][0] == pytest.approx(300, abs=0.1)
     assert one.read_bytes() == two.read_bytes()
     assert style.save(small_figure(), tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_long_names_beside_an_axis_are_whole_in_the_file(tmp_path: Path) -> None:
+    figure = class_counts({"train": {"Completely Round Smooth": 400, "In-between Round Smooth": 300}})
+    with Image.open(style.save(figure, tmp_path / "a.png")) as image:
+        assert np.asarray(image.convert("L"))[:, :6].min() == 255  # of 18 pixels of margin
 
 
 def test_nothing_half_written(tmp_path: Path) -> None:

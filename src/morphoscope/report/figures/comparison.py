@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CHANGE = "Change of recall\n(percentage points)"
-_CHANGE_WIDTH = 1.15  # inches
 _HOLLOW = {"markerfacecolor": style.PAPER, "markeredgewidth": 1.1}
 
 
@@ -106,20 +105,21 @@ def confusion_change(
     """
     size = len(classes)
     shares = [_row_shares(confusion, size) for confusion in (confusion_a, confusion_b)]
-    longest = min(max(map(len, classes)), 24)
-    left, below = 0.35 + 0.047 * longest, 0.32 + 0.0302 * longest
-    side = min(0.46 * size, (style.WIDTH - left - _CHANGE_WIDTH - 0.45) / 2)
+    labels = [style.wrapped(each, 24, lines=1) for each in classes]
+    widest = max(style.text_width(label, 7) for label in labels)
+    left, below = 0.38 + widest, 0.34 + 0.65 * widest  # they are turned by 40°
+    last = max(style.text_width(line, 8.5, "bold") for line in _CHANGE.split("\n")) + 0.1
+    side = min(0.46 * size, (style.WIDTH - left - last - 0.45) / 2)
     cell = side / size
     titles = [style.wrapped(name, max(int(side / 0.075), 8), lines=3) for name in names]
     top = 0.2 + 0.14 * max(title.count("\n") + 1 for title in (*titles, _CHANGE))
-    width, height = left + 2 * side + _CHANGE_WIDTH + 0.45, top + side + below
+    width, height = left + 2 * side + last + 0.45, top + side + below
     figure, _ = style.canvas(width, height)
     lefts = (left, left + side + 0.2, left + 2 * side + 0.4)
     panels = [
         figure.add_axes((at / width, below / height, each / width, side / height))
-        for at, each in zip(lefts, (side, side, _CHANGE_WIDTH), strict=True)
+        for at, each in zip(lefts, (side, side, last), strict=True)
     ]
-    labels = [style.wrapped(each, 24, lines=1) for each in classes]
     for axes, shares_KK, title in zip(panels[:2], shares, titles, strict=True):
         _matrix(axes, shares_KK, cell)
         axes.set_title(title)
@@ -176,7 +176,7 @@ def _changes(axes: Axes, points_K: np.ndarray) -> None:
         away = 0.06 * largest if points >= 0 else -0.06 * largest
         axes.text(points + away, row + 0.5, text, fontsize=7, va="center", ha="left" if away > 0 else "right")
     low, high = np.nanmin(points_K, initial=0.0), np.nanmax(points_K, initial=0.0)
-    axes.set_xlim(low - (0.62 if low < 0 else 0.1) * largest, high + 0.62 * largest)
+    axes.set_xlim(low - (1.1 if low < 0 else 0.1) * largest, high + 1.1 * largest)
     axes.axvline(0, color=style.RULE, linewidth=0.8)
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], yticks=[])

@@ -65,7 +65,7 @@ def processing_strip(
         f"{width} × {height} px",
         f"centre {side} × {side} px{resized}",
         formatting.plural(len(drawn), "draw") + " of the training",
-        f"each channel: (x − mean) / deviation,\nshown from {low} to {high}",
+        f"each channel: (x − mean) / deviation, shown from {low} to {high}",
     ]
     shown = [index for index, images in enumerate(panels) if images]
     across = 2 * _MARGIN + len(shown) * (_SIDE + _ARROW) - _ARROW
@@ -76,7 +76,9 @@ def processing_strip(
         left = _MARGIN + number * (_SIDE + _ARROW)
         _pictures(axes, panels[index], left, top)
         axes.text(left, top - 0.07, titles[index], fontsize=8.5, fontweight="bold", va="bottom")
-        axes.text(left, top + _SIDE + 0.05, captions[index], fontsize=6.5, color=style.MUTED, va="top")
+        lines, points = style.fitted(captions[index], _SIDE, 6.5, lines=2)
+        below = "\n".join(lines)
+        axes.text(left, top + _SIDE + 0.05, below, fontsize=points, color=style.MUTED, va="top")
         if number:
             middle = top + _SIDE / 2
             schematic.arrow(axes, [(left - _ARROW + 0.06, middle), (left - 0.06, middle)], colour=style.INK)

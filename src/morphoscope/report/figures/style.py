@@ -165,8 +165,12 @@ def save(figure: Figure, path: Path | str, *, dpi: int = DPI) -> Path:
 
 
 def _settle(figure: Figure) -> None:
-    """Lay the parts out once for good: matplotlib would do it twice for every file, the slowest part."""
+    """Lay the parts out once for good: matplotlib would do it twice for every file, the slowest part.
+
+    At the resolution of print: at a low one hinting makes text narrower than it is in the file.
+    """
     if figure.get_layout_engine() is not None:
+        figure.set_dpi(DPI)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
 
