@@ -13,6 +13,7 @@ from astropy.table import QTable, Table
 
 from morphoscope.data.audit import audit_path
 from morphoscope.errors import UsageError
+from morphoscope.images.image_table import open_table
 from morphoscope.images.sky_columns import SkyReader, found_sky, position_of
 from morphoscope.images.tables import columns_of, read_table
 
@@ -179,3 +180,27 @@ def test_units_with_a_number_and_names_of_source_extractor(tmp_path: Path) -> No
     for names in ("X_WORLD,Y_WORLD", "RA2000,DE2000", "ALPHAPEAK_J2000,DELTAPEAK_J2000", "alpha,delta"):
         (tmp_path / "n.csv").write_text(f"id,{names}\n1,187.5,-1.5\n")
         assert places(tmp_path / "n.csv")[0] == pytest.approx(187.5)
+
+
+@pytest.mark.parametrize(
+    ("names", "factor"),
+    [("ra_hours,dec", 15), ("RA_hr,DEC_degrees", 15), ("ra_rad,dec_rad", 180 / np.pi), ("ra_degrees,dec", 1)],
+)
+def test_units_after_an_underscore(tmp_path: Path, names: str, factor: float) -> None:
+    down = factor if names.endswith("_rad") else 1
+    rows = [f"{ra / factor!r},{dec / down!r}" for ra, dec in zip(RA.tolist(), DEC.tolist(), strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join([names, *rows]) + "\n")
+    check(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(("names", "lone"), [("id,image,dec", "dec"), ("id,image,RAJ2000", "RAJ2000")])
+def test_one_coordinate_alone_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: str, lone: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"{names}\n1,a.png,2\n")
+    assert open_table(path).sky is None
+    assert f"column '{lone}' alone is not a position; ra and dec stay empty" in capsys.readouterr().err
+    path.write_text("id,image,alpha\n1,a.png,2\n")
+    assert open_table(path).sky is None
+    assert capsys.readouterr().err == ""

@@ -18,7 +18,7 @@ from morphoscope.images.bands import MOST_BANDS, band_name, reddest_first
 from morphoscope.images.decode import begins_as_fits, is_fits_name, read_image
 from morphoscope.images.file_names import nearest_file
 from morphoscope.images.fits import read_bands
-from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column
+from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column, lone_angle
 from morphoscope.images.sky_columns import SkyColumns, SkyReader, found_sky
 from morphoscope.images.stream import Item
 from morphoscope.images.table_astropy import as_text
@@ -242,12 +242,15 @@ def open_table(
             "images; "
             f"the columns are {_some(there.names)}"
         )
+    sky = found_sky(there, str(path), ra=ra_column, dec=dec_column)
+    if sky is None and (lone := lone_angle(there.names)):
+        note(f"{path}: column '{lone}' alone is not a position; ra and dec stay empty")
     return ImageTable(
         path,
         images,
         split_part(path)[0].parent if folder is None else Path(folder),
         identity,
-        found_sky(there, str(path), ra=ra_column, dec=dec_column),
+        sky,
         tuple(bands) if len(images) == 1 else (),
         frozenset(name for name in images if _holds_files(there.types.get(name))),
         names_of_bands=tuple(bands[band] for band in reddest_first(bands))

@@ -31,25 +31,31 @@ GALACTIC_NAMES = (*(("glon", "glat"), ("_glon", "_glat"), ("gal_lon", "gal_lat")
 # Sexagesimal coordinates in parts, as VizieR's tables for printing have them.
 PARTS_NAMES = ("rah", "ram", "ras", "de-", "ded", "dem", "des")
 _UNIT = re.compile(r"\s*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*$")
+_ANGLES = frozenset(name for pair in (*EQUATORIAL_NAMES, *GALACTIC_NAMES) for name in pair)
+_ANGLE_UNIT = re.compile(r"_(hours?|hrs?|degrees?|radians?|rad)$", re.IGNORECASE)  # "ra_hours"
 
 
 def plain_name(name: str) -> str:
-    """A column's name as it is compared: ``# RA (deg)`` is "ra".
+    """A column's name as it is compared: ``# RA (deg)`` is "ra", and so is ``ra_hours``.
 
     >>> plain_name("# RA (deg)")
     'ra'
     """
     bare = name.strip().removeprefix("#").strip()
-    return (_UNIT.sub("", bare) or bare).lower()
+    bare = (_UNIT.sub("", bare) or bare).lower()
+    angle = _ANGLE_UNIT.sub("", bare)
+    return angle if angle in _ANGLES else bare
 
 
 def unit_in_name(name: str) -> str:
-    """The unit that a name ends with, in parentheses or brackets; else nothing.
+    """The unit that a name ends with, in parentheses or brackets, or of an angle after ``_``; else nothing.
 
     >>> unit_in_name("RA [hours]")
     'hours'
     """
     found = _UNIT.search(name)
+    if found is None and plain_name(name) in _ANGLES:
+        found = _ANGLE_UNIT.search(name.strip())
     return found[1] if found else ""
 
 
@@ -93,6 +99,14 @@ _KNOWN = frozenset(
 def is_known(name: str) -> bool:
     """Whether a column's name is one of those above."""
     return plain_name(name) in _KNOWN
+
+
+def lone_angle(there: Sequence[str]) -> str | None:
+    """A column with one coordinate of a pair that is not there; None if there is none, or a whole pair."""
+    if found_pair(there, (*EQUATORIAL_NAMES, *GALACTIC_NAMES)):
+        return None
+    sure = _ANGLES - {"l", "b", "alpha", "delta"}  # which may be anything
+    return next((name for name in there if plain_name(name) in sure), None)
 
 
 def distinct_names(names: Iterable[str]) -> list[str]:
