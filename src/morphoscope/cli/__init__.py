@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from morphoscope.cli import data, evaluate, predict, sharing, training
+from morphoscope.cli import data, evaluate, predict, sharing, training, trees
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import missing_extra
 from morphoscope.processes import claim, leave_pandas_out, started
@@ -33,6 +33,7 @@ training.register(app)
 evaluate.register(app)
 predict.register(app)
 sharing.register(app)
+trees.register(app)
 
 
 def _show_version(requested: bool) -> None:

@@ -48,30 +48,36 @@ class DecisionTree:
         name: the value of ``VoteFractions.tree``.
         questions: in the order of the columns.
         column_prefix: columns are called prefix + question number + "." + answer number.
+        names: of the columns, if they are not.
     """
 
     name: str
     questions: tuple[Question, ...]
     column_prefix: str = "Class"
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         path: list[str] = []
+        followed: set[str] = set()
 
         def follow(key: str) -> None:
             if key in path:
                 raise ValueError(f"tree '{self.name}' has a cycle: {' → '.join([*path, key])}")
+            if key in followed:
+                return
             path.append(key)
             for answer in self.question(key).answers:
                 if answer.next is not None:
                     follow(answer.next)
-            path.pop()
+            followed.add(path.pop())
 
-        follow(self.questions[0].key)
+        for question in self.questions:
+            follow(question.key)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Column names, K of them: "Class1.1" to "Class11.6" in Galaxy Zoo 2."""
-        return tuple(
+        return self.names or tuple(
             f"{self.column_prefix}{number}.{answer}"
             for number, question in enumerate(self.questions, start=1)
             for answer in range(1, len(question.answers) + 1)

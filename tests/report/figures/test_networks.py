@@ -17,6 +17,8 @@ from torch import nn
 
 from morphoscope.errors import UsageError
 from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.tree_files import decision_tree as sums_of
+from morphoscope.labels.tree_files import tree_file
 from morphoscope.models.attention import ChannelGate, SpatialGate, attention
 from morphoscope.models.network import Network, head, parameter_count
 from morphoscope.models.residual import ResidualTrunk, Units
@@ -293,6 +295,21 @@ def test_the_tree_has_all_questions_answers_and_columns(family: str, monkeypatch
     assert len(ends) == 1 + sum(answer.next is None for answer in GALAXY_ZOO_2.answers)
     assert figure.get_figwidth() <= style.WIDTH
     assert figure.get_figheight() < 9.7  # the text of an A4 page
+    figure.set_dpi(150)
+    with style.applied():
+        figure.draw_without_rendering()
+    apart(list(figure.axes[0].texts))
+
+
+@pytest.mark.parametrize("name", ["gz-decals-dr5", "gz-hubble", "gz-rings"])
+def test_any_tree_is_drawn_with_its_questions_and_routes(name: str) -> None:
+    tree = sums_of(tree_file(name).tree())
+    figure = decision_tree(tree)
+    joined = " ".join(words(figure))
+    for question in tree.questions:
+        assert f"{question.key}: " in joined
+    ends = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert len(ends) == 1 + sum(answer.next is None for answer in tree.answers)
     figure.set_dpi(150)
     with style.applied():
         figure.draw_without_rendering()
