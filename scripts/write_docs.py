@@ -1,4 +1,4 @@
-"""Write the tables of ``docs/recipes.md`` and ``docs/studies.md`` from the program itself.
+"""Write the tables of ``docs/recipes.md``, ``studies.md`` and ``vote-counts.md`` from the program itself.
 
 ``make docs`` runs it; ``tests/test_docs.py`` sees that it was run.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from morphoscope.labels.tree_files import tree_file, tree_names
 from morphoscope.recipes import Recipe, fields
 from morphoscope.studies.elements import every_element
 from morphoscope.studies.registry import recipes
@@ -52,6 +53,19 @@ def recipe_table() -> str:
     return "\n".join(lines)
 
 
+def tree_table() -> str:
+    """One line a decision tree of the package."""
+    lines = ["| name | campaign | questions | answers | tables | verified |", "|---|---|---|---|---|---|"]
+    for name in tree_names():
+        file = tree_file(name)
+        tree, checked = file.tree(), "yes" if file.verified else "not every column"
+        lines.append(
+            f"| `{name}` | {file.title} | {len(tree.questions)} | {len(tree.columns)} | "
+            f"{'; '.join(file.tables)} | {checked} |"
+        )
+    return "\n".join(lines)
+
+
 def field_tables() -> str:
     """One table a part of the recipe, one line a field."""
     parts: dict[str, list[str]] = {}
@@ -84,6 +98,7 @@ def element_table() -> str:
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "recipes.md": {"recipes": recipe_table, "fields": field_tables},
     "studies.md": {"elements": element_table},
+    "vote-counts.md": {"trees": tree_table},
 }
 
 

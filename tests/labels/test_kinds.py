@@ -40,10 +40,12 @@ from morphoscope.labels.scheme import (
     Column,
     ReportPart,
     Scheme,
+    VoteCounts,
     VoteFractions,
     register,
     scheme_from,
 )
+from morphoscope.labels.tree_files import TreeAnswer, TreeQuestion, VoteTree
 from morphoscope.metrics.bootstrap import resampled_sums, with_interval
 from morphoscope.recipes import Recipe
 from morphoscope.report.kinds import report_of
@@ -224,9 +226,18 @@ class Counts(Scheme, frozen=True):
         ]
 
 
+SEEN = VoteTree(
+    name="seen",
+    questions=(
+        TreeQuestion(key="level", answers=(TreeAnswer(key="bright", next="sure"), TreeAnswer(key="dark"))),
+        TreeQuestion(key="sure", answers=(TreeAnswer(key="yes"), TreeAnswer(key="no"))),
+    ),
+)
+
 SCHEMES = {
     "classes": Classes(name="three", classes=("red", "green", "blue")),
     "votes": VoteFractions(name="two", answers=("bright", "dark")),
+    "vote-counts": VoteCounts(name="seen", tree=SEEN),
     "test-counts": Counts(name="asked", answers=("bright", "dark")),
 }
 
@@ -236,6 +247,15 @@ def labels_of(scheme: Scheme, level: float, number: int) -> dict[str, Any]:
         return {"label": number % 3}
     if isinstance(scheme, VoteFractions):
         return {"bright": level, "dark": 1 - level}
+    if isinstance(scheme, VoteCounts):
+        bright, sure = round(10 * level), round(5 * level)
+        votes = {
+            "level_bright": bright,
+            "level_dark": 10 - bright,
+            "sure_yes": sure,
+            "sure_no": bright - sure,
+        }
+        return {f"{name}_count": count for name, count in votes.items()}
     return {"n_bright": round(10 * level), "n_dark": 10 - round(10 * level)}
 
 

@@ -39,7 +39,9 @@ def simulate(
     out: Out,
     count: Annotated[int, typer.Option(help="Number of galaxies.")] = 1000,
     size: Annotated[int, typer.Option(help="Pixels along a side; the same sky whatever the size.")] = 128,
-    scheme: Annotated[str, typer.Option(help="galaxy10 (ten classes) or votes (37 fractions).")] = "galaxy10",
+    scheme: Annotated[
+        str, typer.Option(help="galaxy10 (ten classes), votes (37 fractions) or vote-counts (37 counts).")
+    ] = "galaxy10",
     survey: Annotated[str, typer.Option(help="decals, sdss, euclid, or several: sdss,euclid.")] = "decals",
     proportions: Annotated[
         str, typer.Option(help="Class sizes: equal, or galaxy10 (as imbalanced as that data set).")

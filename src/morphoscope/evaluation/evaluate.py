@@ -105,7 +105,7 @@ def evaluate(
         "out_of_distribution": ood_results(predictor, distances_N, store),
     }
     if validation_VNK is not None:
-        validation_NK = predictor.corrected(mean_over_views(validation_VNK))
+        validation_NK = predictor.corrected(predictor.scheme.average(validation_VNK))
         result["validation"] = run.scheme.measure(targets[split.validation], validation_NK)
     if keep:
         _write_predictions(run, store, split.test, targets[split.test], predictions_NK)
@@ -174,7 +174,7 @@ def predict_rows(
     """
     predictions, distances = [], []
     for predictions_VNK, features_VND in outputs_by_chunk(predictor, store, rows, f"predicting {what}"):
-        predictions.append(mean_over_views(predictions_VNK))
+        predictions.append(predictor.scheme.average(predictions_VNK))
         distances.append(predictor.distances(mean_over_views(features_VND)))
     return np.concatenate(predictions), np.concatenate(distances)
 

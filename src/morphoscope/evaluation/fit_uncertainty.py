@@ -136,7 +136,7 @@ def fit_views(
         return {}
     fitted = {}
     for number, views in predictor.views_within().items():
-        predictions_NK = mean_over_views(predictions_VNK[views][:, alone])
+        predictions_NK = predictor.scheme.average(predictions_VNK[views][:, alone])
         calibration = fit_calibration(
             predictor.scheme, labels, predictions_NK, seed=predictor.run.recipe.data.split_seed
         )

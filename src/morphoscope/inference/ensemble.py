@@ -13,7 +13,7 @@ import numpy as np
 
 from morphoscope.errors import UsageError
 from morphoscope.images.decode import crop_and_resize
-from morphoscope.inference.predictor import Prediction, Predictor, mean_over_views
+from morphoscope.inference.predictor import Prediction, Predictor
 from morphoscope.labels.scheme import Scheme
 from morphoscope.runs.run import Run, StoreFacts
 
@@ -120,7 +120,7 @@ class Ensemble:
         complete = len(scores) == len(predictions)
         together = Prediction(
             # Over members, not samples: one with more samples of dropout weighs no more than the others.
-            mean_over_views(np.stack([each.predictions_NK for each in predictions])),
+            self.scheme.average(np.stack([each.predictions_NK for each in predictions])),
             np.concatenate([each.members_MNK for each in predictions]),
             ood_score_N=np.mean(scores, axis=0) if complete else None,
             p_value_N=np.mean(p_values, axis=0) if complete else None,
@@ -162,8 +162,8 @@ def mutual_information(scheme: Scheme, members_SNK: np.ndarray) -> np.ndarray:
     H(mean of the members) − mean of H(member), with the scheme's entropy (Houlsby et al. 2011,
     arXiv:1112.5745, eq. 2).
     """
-    p = np.asarray(members_SNK, np.float64)
-    gain_N = scheme.entropy(p.mean(axis=0)) - scheme.entropy(p).mean(axis=0)
+    together_NK = scheme.average(members_SNK)
+    gain_N = scheme.entropy(together_NK) - scheme.entropy(members_SNK).mean(axis=0)
     return np.maximum(gain_N, 0).astype(np.float32)  # rounding can make equal members differ below zero
 
 

@@ -172,7 +172,7 @@ class Predictor:
         """
         predictions_MVNK, features_VND = self._passes(images)
         members_MNK = np.stack(
-            [self.corrected(mean_over_views(predictions_VNK)) for predictions_VNK in predictions_MVNK]
+            [self.corrected(self.scheme.average(predictions_VNK)) for predictions_VNK in predictions_MVNK]
         )
         features_ND = mean_over_views(features_VND)
         ood_score_N = p_value_N = None
@@ -180,7 +180,7 @@ class Predictor:
             distances_N = self.distances(features_ND)
             ood_score_N = distances_N / self.distribution.rare_distance(self.views)
             p_value_N = self.distribution.p_values(distances_N, self.views)
-        predictions_NK = members_MNK[0] if self.member_count == 1 else mean_over_views(members_MNK)
+        predictions_NK = members_MNK[0] if self.member_count == 1 else self.scheme.average(members_MNK)
         return Prediction(predictions_NK, members_MNK, features_ND, ood_score_N, p_value_N)
 
     def distances(self, features_ND: np.ndarray) -> np.ndarray:
@@ -198,9 +198,8 @@ class Predictor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The network's own predictions (V, N, K) and features (V, N, D) by view, float32."""
         predictions_MVNK, features_VND = self._passes(images)
-        return (
-            predictions_MVNK[0] if self.member_count == 1 else mean_over_views(predictions_MVNK)
-        ), features_VND
+        views = [self.scheme.average(predictions_MVNK[:, view]) for view in range(self.views)]
+        return predictions_MVNK[0] if self.member_count == 1 else np.stack(views), features_VND
 
     def _passes(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (M, V, N, K) and features (V, N, D)."""

@@ -252,6 +252,10 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
         """The network's outputs as probabilities, fractions or concentrations, (N, K) float32."""
 
+    def average(self, predictions_SNK: np.ndarray) -> np.ndarray:
+        """The prediction of S views, samples or networks together, (N, K) float32: their mean."""
+        return predictions_SNK.mean(axis=0, dtype=np.float64).astype(np.float32)
+
     def with_outputs(self, form: str) -> Scheme:
         """The same labels, learned with another form of outputs (the recipe's ``model.votes``).
 

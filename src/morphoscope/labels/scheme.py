@@ -18,6 +18,7 @@ from morphoscope.labels.kind import (
     register,
     scheme_from,
 )
+from morphoscope.labels.vote_counts import VoteCounts
 from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES, VoteFractions
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Column",
     "ReportPart",
     "Scheme",
+    "VoteCounts",
     "VoteFractions",
     "probability_column",
     "register",
@@ -38,3 +40,4 @@ __all__ = [
 
 register(Classes)
 register(VoteFractions)
+register(VoteCounts)

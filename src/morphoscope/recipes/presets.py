@@ -139,4 +139,12 @@ def votes() -> Recipe:
     )
 
 
-RECIPES = (default, five_class, five_class_scratch, own_labels, simulated, votes)
+def vote_counts() -> Recipe:
+    """Vote counts by their Dirichlet-multinomial likelihood, from ImageNet weights in a package."""
+    return votes().changed(
+        name="small/vote-counts",
+        about="how many volunteers give each answer, with intervals, for any decision tree",
+    )
+
+
+RECIPES = (default, five_class, five_class_scratch, own_labels, simulated, votes, vote_counts)

@@ -22,7 +22,7 @@ from morphoscope.report.figures.votes import FEW
 from morphoscope.report.html.document import GalleryRow, Picture, data_uri
 from morphoscope.report.sections_uncertainty import add_calibration, add_ood
 from morphoscope.report.summary import Headline, Tile, position, tile
-from morphoscope.report.tables import Table, class_table, is_score, split_table, vote_table
+from morphoscope.report.tables import SCORES, Table, class_table, is_score, split_table, vote_table
 from morphoscope.report.terminal import columns, p_value, percent, plain, signed
 
 if TYPE_CHECKING:
@@ -56,13 +56,14 @@ class KindReport:
     """Why the maps of a report are those of their output."""
     card_title: str = ""
     """The metric in the head of a model card."""
-    card_answer: str = "predictions"
-    """What a network gives for an image, in a model card."""
+    card_answer: str = ""
+    """What a network gives for an image, in a model card; empty: the kind's ``output_meaning``."""
 
     def __init__(self, kind: type[Scheme]) -> None:
         self.kind = kind
         self.title = self.title or kind.metric.replace("_", " ")
         self.card_title = self.card_title or self.title
+        self.card_answer = self.card_answer or kind.output_meaning
 
     # The page.
 
@@ -129,7 +130,7 @@ class KindReport:
 
     def _further_lines(self, test: Mapping[str, Any]) -> list[str]:
         others = [key for key, value in test.items() if is_score(value) and key != self.kind.metric]
-        return [f"{key.replace('_', ' ')} {plain(test[key], 4)}" for key in others]
+        return [f"{dict(SCORES).get(key, key.replace('_', ' '))} {plain(test[key], 4)}" for key in others]
 
     def ensemble_lines(self, measured: Mapping[str, Any]) -> list[str]:
         """The members beside the ensemble, one a line."""
@@ -158,7 +159,8 @@ class KindReport:
 
     def card_results(self, test: Mapping[str, Any]) -> list[str]:
         """The scores as Markdown."""
-        return [f"- {self.score_line(test)}, n = {test['n']}"]
+        lines = [f"{self.score_line(test)}, n = {test['n']}", *self._further_lines(test)]
+        return [f"- {line}" for line in lines]
 
 
 class ClassReport(KindReport):

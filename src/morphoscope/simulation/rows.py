@@ -114,16 +114,31 @@ def galaxy_of(plan: Plan, row: int) -> Galaxy:
 
 
 def _labels(plan: Plan, row: int, galaxy: Galaxy, half_light_radius: float) -> dict[str, Any]:
-    if plan.scheme != "votes":
+    if plan.scheme not in ("votes", "vote-counts"):
         return {"label": class_of(plan, row)}
     from morphoscope.labels.decision_tree import GALAXY_ZOO_2
-    from morphoscope.simulation.votes import count_column, draw_votes
+    from morphoscope.simulation.votes import answer_chances, chance_column, count_column, draw_votes
 
     votes = draw_votes(galaxy, half_light_radius, _generator(plan, row, VOTES))
+    if plan.scheme == "vote-counts":
+        names = _count_names()
+        chances = answer_chances(galaxy, half_light_radius)
+        chances_K = np.concatenate([chances[question.key] for question in GALAXY_ZOO_2.questions])
+        counted = {f"{name}_count": count for name, count in zip(names, votes.counts_K.tolist(), strict=True)}
+        true = {chance_column(name): chance for name, chance in zip(names, chances_K.tolist(), strict=True)}
+        return counted | true | {"volunteers": votes.volunteers}
     columns = GALAXY_ZOO_2.columns
     fractions = dict(zip(columns, votes.fractions_K.tolist(), strict=True))
     counts = dict(zip(map(count_column, columns), votes.counts_K.tolist(), strict=True))
     return fractions | counts | {"volunteers": votes.volunteers}
+
+
+@lru_cache(maxsize=1)
+def _count_names() -> tuple[str, ...]:
+    """The answers of Galaxy Zoo 2 as vote counts name them, in the order of its 37 columns."""
+    from morphoscope.labels.tree_files import tree_file
+
+    return tree_file("gz2").tree().columns
 
 
 def _mask(plan: Plan, survey: Survey, light: Light, frame: Frame, shown: int) -> np.ndarray:

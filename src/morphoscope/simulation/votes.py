@@ -129,6 +129,11 @@ def count_column(answer: str) -> str:
     return answer.replace("Class", "count")
 
 
+def chance_column(answer: str) -> str:
+    """The table column with the probability of an answer, given that its question is asked."""
+    return f"{answer}_chance"
+
+
 def draw_votes(galaxy: Galaxy, half_light_radius: float, rng: np.random.Generator) -> Votes:
     """Draw the votes of a finite number of volunteers.
 

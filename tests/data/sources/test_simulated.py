@@ -13,7 +13,7 @@ from morphoscope.simulation.component_masks import COMPONENTS
 from morphoscope.simulation.galaxy import TRUTH
 from morphoscope.simulation.rows import Plan, class_of, render_rows
 from morphoscope.simulation.survey import DECALS, SURVEYS
-from morphoscope.simulation.votes import count_column
+from morphoscope.simulation.votes import chance_column, count_column
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,17 @@ def test_votes_obey_the_tree(tmp_path: Path):
     smooth = np.isin(classes, GALAXY10.classes[2:4])
     spiral = np.isin(classes, GALAXY10.classes[5:8])
     assert featured[spiral].min() > featured[smooth].max()
+
+
+def test_counts_are_those_that_fractions_were_made_of(tmp_path: Path):
+    fractions = simulate(tmp_path / "votes", 6, 16, scheme="votes", seed=1)
+    store = simulate(tmp_path / "counts", 6, 16, scheme="vote-counts", seed=1)
+    counts = np.stack([fractions.column(count_column(answer)) for answer in GALAXY_ZOO_2.columns], 1)
+    assert np.array_equal(store.targets(), counts)
+    scheme = store.need_scheme()
+    chances = np.stack([store.column(chance_column(name)) for name in scheme.output_names], 1)
+    sums = np.add.reduceat(chances, [piece.start for piece in GALAXY_ZOO_2.slices], axis=1)
+    assert sums == pytest.approx(1, abs=1e-5)
 
 
 def test_sizes_show_the_same_field(store, tmp_path: Path):

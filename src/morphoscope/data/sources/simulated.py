@@ -12,7 +12,7 @@ from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.extras import need
 
-SCHEMES = ("galaxy10", "votes")
+SCHEMES = ("galaxy10", "votes", "vote-counts")
 PROPORTIONS = ("equal", "galaxy10")
 SMALLEST, LARGEST = 16, 1024  # pixels along a side
 BLOCK = 200  # rows over which Galaxy10's class proportions are exact
@@ -40,13 +40,14 @@ def simulate(
     Galaxy Zoo 2. With several surveys, one is drawn for each row. A galaxy depends only on the seed, its row,
     ``proportions`` and the surveys: more rows or other workers change nothing. Besides its labels the table
     has each galaxy's parameters (``simulation.galaxy.TRUTH``), survey and pixel scale; for votes also the
-    counts and the number of volunteers.
+    counts and the number of volunteers, and for counts the probabilities that they were drawn from.
 
     Args:
         out: folder of the store.
         count: number of galaxies.
         size: pixels along a side, 16 to 1024.
-        scheme: "galaxy10", ten classes, or "votes", the 37 vote fractions of Galaxy Zoo 2.
+        scheme: "galaxy10", ten classes; "votes", the 37 vote fractions of Galaxy Zoo 2; or "vote-counts", the
+            number of volunteers who gave each of its answers.
         seed: 0 or more.
         workers: processes; None: one per core.
         overwrite: replace an existing store.
@@ -123,6 +124,12 @@ def _label_scheme(scheme: str):
         from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
 
         return GALAXY_ZOO_2_VOTES
+    if scheme == "vote-counts":
+        from morphoscope.labels.scheme import VoteCounts
+        from morphoscope.labels.tree_files import tree_file
+        from morphoscope.simulation.votes import FEWEST, MOST
+
+        return VoteCounts(name="gz2", tree=tree_file("gz2").tree(), volunteers=(FEWEST + MOST) // 2)
     from morphoscope.labels.galaxy10 import GALAXY10
 
     return GALAXY10
@@ -136,6 +143,12 @@ def _truth_columns(scheme: str) -> dict[str, pa.DataType]:
         "survey": pa.string(),
         "pixel_scale": pa.float64(),
     }
+    if scheme == "vote-counts":
+        from morphoscope.labels.tree_files import tree_file
+        from morphoscope.simulation.votes import chance_column
+
+        chances = {chance_column(answer): pa.float32() for answer in tree_file("gz2").tree().columns}
+        return columns | {"volunteers": pa.int32()} | chances
     if scheme != "votes":
         return columns
     from morphoscope.labels.decision_tree import GALAXY_ZOO_2

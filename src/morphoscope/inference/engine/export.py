@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from morphoscope.runs.run import Run
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability that counts as rounding."""
+"""Largest difference of a probability that counts as rounding; of numbers above 1 the relative one."""
 
 _LARGEST = 2 * 10**9  # bytes; a protocol buffer cannot be longer
 
@@ -208,7 +208,8 @@ def compared(network: Network, scheme: Scheme, path: Path, *, side: int, channel
         with torch.inference_mode():
             expected = scheme.probabilities(network(images)).numpy()
         predictions, embedded = exported(batch)
-        difference = np.abs(predictions[0] - expected).max()
+        # Concentrations reach a hundred: above 1 the relative difference counts.
+        difference = (np.abs(predictions[0] - expected) / np.maximum(1, np.abs(expected))).max()
         # NaN must not pass for agreement.
         largest = max(largest, float(difference) if np.isfinite(difference) else np.inf)
         count, features = count + len(batch), embedded.shape[1]
