@@ -189,6 +189,12 @@ def test_one_picture_of_the_sky_is_searched_and_drawn(cli: Callable[..., Answer]
     assert found.num_rows >= 5
     assert {"x", "y", "predicted", "probability"} <= set(found.column_names)
     assert cv2.imread(str(tmp_path / "drawn.png")).shape[0] > 200
+    again = ("predict", made / "run", tmp_path / "field.png", "--out", tmp_path / "more.parquet")
+    assert cli(*again, "--detect", "--min-area", "20").status == 0
+    assert pq.read_table(tmp_path / "more.parquet").num_rows > 1.5 * found.num_rows
+    said = cli(*again, "--overwrite", "--min-area", "20")
+    assert said.status == 2
+    assert "--min-area is for the sources of --detect" in said.err
 
 
 def test_a_store_is_described_audited_and_exported(cli: Callable[..., Answer], made: Path, tmp_path: Path):

@@ -365,6 +365,7 @@ class LoadedRun:
         coverage: float | None = None,
         per_class: bool = False,
         adapt: bool = False,
+        min_area: int = 150,
     ) -> pa.Table:
         """Detect the sources of one picture of the sky, or of a FITS mosaic, and classify each.
 
@@ -378,6 +379,7 @@ class LoadedRun:
             coverage: add the column ``set`` (see :meth:`predict_sets`).
             per_class: as there.
             adapt: :meth:`adapt` to the cutouts of the sources first.
+            min_area: least pixels of a source above the sky; hardly any shape can be told on fewer than 150.
 
         Returns:
             The catalogue's table, brightest source first.
@@ -395,6 +397,7 @@ class LoadedRun:
             per_class=per_class,
             drawn=drawn is not None,
             adapt=self.adapt if adapt else None,
+            min_area=min_area,
         )
         if drawn is not None:
             from morphoscope.report.figures.sky_image import labelled_picture

@@ -68,6 +68,9 @@ def predict(
     picture: Annotated[
         Path | None, typer.Option(help="With --detect: also draw the labelled image (PNG).")
     ] = None,
+    min_area: Annotated[
+        int | None, typer.Option(help="With --detect: least pixels of a source. [default: 150]", min=1)
+    ] = None,
 ) -> None:
     """Predict a catalogue of galaxies, in constant memory.
 
@@ -76,6 +79,8 @@ def predict(
     """
     from morphoscope import api
 
+    if min_area is not None and not detect:
+        raise UsageError("--min-area is for the sources of --detect; give both")
     _check(request, detect=detect, picture=picture, engine=engine)
     loaded = api.load(
         several(run),
@@ -98,6 +103,7 @@ def predict(
             coverage=request.coverage,
             per_class=request.per_class,
             adapt=adapt,
+            **({} if min_area is None else {"min_area": min_area}),
         )
         note(f"{found.num_rows} sources → {request.out}" + (f", picture → {picture}" if picture else ""))
         return

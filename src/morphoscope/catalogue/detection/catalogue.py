@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from morphoscope.catalogue.columns import catalogue_schema, sets_of
+from morphoscope.catalogue.detection.detect import MIN_AREA
 from morphoscope.catalogue.detection.images import classify_mosaic, classify_picture, write_picture_catalogue
 from morphoscope.catalogue.formats.write import check_output, target_of
 from morphoscope.catalogue.inputs.open import stretch_like
@@ -98,6 +99,7 @@ def classify_sky(
     per_class: bool = False,
     drawn: bool = False,
     adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
+    min_area: int = MIN_AREA,
 ) -> DetectedSky:
     """Detect the sources of a picture or mosaic, classify each, and write the catalogue.
 
@@ -112,13 +114,16 @@ def classify_sky(
         per_class: as for :func:`morphoscope.catalogue.predict.predict_catalogue`.
         drawn: it is to be drawn, so it must not be too large for that.
         adapt: see :func:`morphoscope.catalogue.detection.images.classify_picture`.
+        min_area: least pixels of a source above the sky.
 
     Raises:
-        UsageError: no such file, an unknown stretch, bands of something that is no FITS file, a mosaic that
-            cannot be drawn.
+        UsageError: no such file, a least area below one pixel, an unknown stretch, bands of something that is
+            no FITS file, a mosaic that cannot be drawn.
         MorphoscopeError: it cannot be read, or nothing was detected.
     """
     need(DETECTION, "detect", "finding sources")
+    if min_area < 1:
+        raise UsageError(f"--min-area {min_area}: at least 1 pixel was expected")
     if stretch is not None:
         check_stretch(stretch)
     target = target_of(out)
@@ -132,14 +137,16 @@ def classify_sky(
             raise UsageError("--bands chooses bands of FITS files; a picture has its colours already")
         name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
         table, _, image = classify_picture(
-            predictor, picture, name=name, stretch=stretch, adapt=adapt, **wanted
+            predictor, picture, name=name, stretch=stretch, adapt=adapt, min_area=min_area, **wanted
         )
         write_picture_catalogue(predictor, table, out, name=name, **options)
         return DetectedSky(table, image, "as-served")
     stretch = stretch or stretch_like(predictor.run.header.store.stretch)
     if drawn:
         _check_drawable(open_mosaics(picture, names))
-    table, mosaics = classify_mosaic(predictor, picture, bands=names, stretch=stretch, adapt=adapt, **wanted)
+    table, mosaics = classify_mosaic(
+        predictor, picture, bands=names, stretch=stretch, adapt=adapt, min_area=min_area, **wanted
+    )
     write_picture_catalogue(predictor, table, out, name=Path(picture).name, stretch=stretch, **options)
     return DetectedSky(table, mosaics, stretch)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SEEING = 1.2  # sigma in pixels of the Gaussian that faint sources are smoothed with before detection
 BLANK_AREA = 64  # pixels: smaller black patches of a picture are dark sky, larger ones hold no image
 FLOOR = 1e-3  # least noise that is believed, in units of the picture's range
+MIN_AREA = 150  # pixels of a source to classify: on fewer than some 14 across hardly any shape can be told
 BLANK_MARGIN = 3  # pixels around pixels without data that are left out too
 
 

@@ -15,7 +15,13 @@ import pyarrow as pa
 
 from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.columns import catalogue_table, provenance_of, sets_of
-from morphoscope.catalogue.detection.detect import Sources, cutout_sides, cutouts, detect_sources
+from morphoscope.catalogue.detection.detect import (
+    MIN_AREA,
+    Sources,
+    cutout_sides,
+    cutouts,
+    detect_sources,
+)
 from morphoscope.catalogue.detection.tiles import find_sources, source_items
 from morphoscope.catalogue.formats.write import check_output, target_of, write_catalogue
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame
@@ -48,7 +54,7 @@ def classify_picture(
     picture: Path | str | np.ndarray,
     *,
     factor: float = 2.0,
-    min_area: int = 150,
+    min_area: int = MIN_AREA,
     name: str = "",
     stretch: str | None = None,
     coverage: float | None = None,
@@ -64,7 +70,7 @@ def classify_picture(
         predictor: a run's network.
         picture: an image file, or (H, W, 3) uint8.
         factor: side of a cutout in units of the source's length.
-        min_area: least pixels of a source. On fewer than some 14 across hardly any shape can be told.
+        min_area: least pixels of a source.
         name: for the table's ``source`` column; the file's name where there is one.
         stretch: of a file of measured values, such as a 32-bit TIFF; None: as of the run's training.
         coverage: add the column ``set`` (see :func:`morphoscope.catalogue.predict.predict_catalogue`).
@@ -126,7 +132,7 @@ def classify_mosaic(
     bands: Sequence[str] = (),
     stretch: str | None = None,
     factor: float = 2.0,
-    min_area: int = 150,
+    min_area: int = MIN_AREA,
     batch: int = 256,
     coverage: float | None = None,
     per_class: bool = False,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.catalogue.detection.detect import Sources, cutout_sides, detect_sources
+from morphoscope.catalogue.detection.detect import MIN_AREA, Sources, cutout_sides, detect_sources
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, flux_factors, load_squares
 from morphoscope.errors import UsageError
 from morphoscope.images.mosaic import Mosaic
@@ -50,7 +50,7 @@ class Found:
         return len(self.x)
 
 
-def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: int = 150) -> Found:
+def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: int = MIN_AREA) -> Found:
     """Detect the sources of a mosaic (see :func:`morphoscope.catalogue.detection.detect.detect_sources`).
 
     Bands on the same pixels are averaged in units of their noise; otherwise the reddest alone is searched. A
