@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from morphoscope.data.audit import audit, audit_coordinates
+from morphoscope.data.audit import audit, audit_coordinates, audit_lines, audit_path
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import UsageError
@@ -163,3 +164,40 @@ def test_a_split_of_another_store_is_refused(store, table_store) -> None:
     other = make_split(table_store(np.tile([0, 1], 20), SCHEME))
     with pytest.raises(UsageError, match="split has 40 galaxies, the store has 5"):
         audit(store, split=other)
+
+
+def test_an_audit_is_printed_with_its_closest_pairs(store, table_store) -> None:
+    lines = audit_lines(audit(store, radii=(5.0,)))
+    assert lines == [
+        "5 galaxies, 4 with coordinates",
+        "within 5″: 3 pairs, 2 with contradicting labels",
+        "    g0 and g1, 0.00″ apart: smooth | spiral",
+        "    g1 and g2, 3.00″ apart: spiral | smooth",
+        "    g0 and g2, 3.00″ apart: smooth | smooth",
+        "identical pixels: 2 images in 1 groups, 1 pairs with contradicting labels",
+    ]
+    many = table_store(np.tile([0, 1], 20), SCHEME)
+    lines = audit_lines(audit(many, split=make_split(many, "random")))
+    assert lines[-1] == "split 'random' (28 train, 4 validation, 8 test): 0 pairs cross it"
+
+
+def test_a_table_is_audited_by_its_columns_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("name,ra,dec\na,10,0\nb,10,0\n")
+    monkeypatch.setattr("morphoscope.data.audit.MANY", 1)
+    lines = audit_lines(audit_path(path, radii=(1.0,)))
+    assert capsys.readouterr().err.count("looking for pairs among 2 galaxies") == 1
+    assert lines == [
+        "2 galaxies, 2 with coordinates",
+        "within 1″: 1 pairs, 0 with contradicting labels",
+        "    0 and 1, 0.00″ apart",
+    ]
+    with pytest.raises(UsageError, match="is a table; --split needs a store"):
+        audit_path(path, split="random")
+    path.write_text("name,magnitude\na,10\n")
+    with pytest.raises(
+        UsageError, match=r"columns such as ra and dec were expected \(columns: name, magnitude\)"
+    ):
+        audit_path(path)

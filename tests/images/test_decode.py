@@ -62,6 +62,20 @@ def test_jpeg_with_bytes_behind_its_end_is_read_too():
     assert np.array_equal(read_image(content + b"\0" * 7), read_image(content))
 
 
+def test_a_jpeg_whose_segments_do_not_follow_each_other_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch):
+    content = encoded(Image.fromarray(COLOURS), "JPEG", quality=95)
+    expected = read_image(content).astype(int)
+    padded = content[:2] + b"\xff\xff" + content[2:]  # which a marker may have before it
+    assert np.array_equal(read_image(padded), expected)
+    asked: list[int] = []
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: asked.append(1))
+    stray = content[:20] + b"\0\0" + content[20:]  # between two segments
+    assert np.array_equal(read_image(stray), np.asarray(Image.open(io.BytesIO(stray)).convert("RGB")))
+    with pytest.raises(MorphoscopeError, match=r"a\.jpg: is "):
+        read_image(content[:2] + b"\xff\xda\0\2" + content[2:], name="a.jpg")  # pixels before their number
+    assert not asked
+
+
 def test_grey_images_get_three_equal_channels():
     grey = COLOURS[:, :, 0]
     for image in (

@@ -15,7 +15,7 @@ from morphoscope.data.audit import audit_path
 from morphoscope.errors import UsageError
 from morphoscope.images.image_table import open_table
 from morphoscope.images.sky_columns import SkyReader, found_sky, position_of
-from morphoscope.images.tables import columns_of, read_table
+from morphoscope.images.tables import Columns, columns_of, read_table
 
 RA, DEC = np.array([187.5625, 344.93, 0.0]), np.array([-1.5, 22.25, -0.0042])
 HMS = ["12:30:15", "22 59 43.2", "0h0m0s"]
@@ -145,6 +145,39 @@ def test_odd_cells_are_named_once(capsys: pytest.CaptureFixture[str], tmp_path: 
     ra, _ = places(tmp_path / "t.csv")
     assert np.isfinite(ra).tolist() == [True, False, False, False]
     assert capsys.readouterr().err.count("ra is 'none of it' in row 2, which is not an angle") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("ra,dec\n1,1\n2,south\n", "dec is 'south' in row 2, which is not an angle"),
+        ("ra,dec\n361,1\n", "ra is '361' in row 1"),
+        ("glon,glat\n12h30m15s,1\n", "glon is '12h30m15s' in row 1"),  # Galactic ones have no hours
+        (
+            "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n12,30,15,-,91,0,0\n",
+            "RAh is '12', RAm is '30', RAs is '15', DE- is '-', DEd is '91', DEm is '0', DEs is '0' in row 1",
+        ),
+    ],
+)
+def test_the_cell_that_is_no_coordinate_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str, said: str
+) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    ra, _ = places(tmp_path / "t.csv")
+    assert np.isnan(ra[-1])
+    assert said in capsys.readouterr().err
+
+
+def test_a_column_alone_is_no_position() -> None:
+    """Neither named by an option nor found by its name is the other."""
+    there = Columns(["east", "north", "RAJ2000"], {}, {"east": '"h:m:s"'})
+    for given, lacking in (({"ra": "east"}, "--dec-column"), ({"dec": "north"}, "--ra-column")):
+        with pytest.raises(UsageError, match=f"alone is not a position; {lacking} was expected as well"):
+            found_sky(there, "t", **given)
+    sky = found_sky(there, "t", ra="east", dec="north")
+    assert sky is not None
+    assert sky.units == (1.0, 1.0)  # '"h:m:s"', as VizieR calls sexagesimal text, is no unit of a number
+    assert found_sky(there, "t") is None
 
 
 def test_a_place_in_named_values() -> None:

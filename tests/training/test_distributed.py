@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from morphoscope import progress
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.processes import Process
@@ -173,3 +175,103 @@ def test_only_the_loss_of_a_process_is_taken_for_one(monkeypatch: pytest.MonkeyP
     for error in (RuntimeError("other"), MorphoscopeError("as it was")):
         with pytest.raises(type(error), match=str(error)), distributed.joined():
             raise error
+
+
+@pytest.fixture
+def group() -> Iterator[None]:
+    """A group of one process, without a port."""
+    torch.distributed.init_process_group("gloo", rank=0, world_size=1, store=torch.distributed.HashStore())
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_results_and_errors_are_the_same_in_every_process(group: None):
+    def refused() -> None:
+        raise UsageError("no")
+
+    first = Process(0, 1, 0, 1)
+    for together in (distributed.on_rank_0, distributed.in_every_process):
+        assert together(first, lambda: {"rows": [3, 4]}) == {"rows": [3, 4]}
+        with pytest.raises(UsageError, match=r"^no") as caught:
+            together(first, refused)
+        assert caught.value.__notes__ == [distributed._SHARED]
+
+
+def test_what_rank_0_raised_ends_the_others_too(monkeypatch: pytest.MonkeyPatch):
+    def sent(outcome: list[object], src: int) -> None:
+        assert (outcome, src) == ([None, None], 0)
+        outcome[1] = UsageError("the store is gone")
+
+    def gathered(failures: list[object], own: object) -> None:
+        failures[:] = [None, UsageError("its disk is full"), own]
+
+    second = Process(1, 3, 1, 3)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", sent)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
+    with pytest.raises(UsageError, match="the store is gone"):
+        distributed.on_rank_0(second, lambda: pytest.fail("this is not rank 0"))
+    with pytest.raises(UsageError, match=r"^process 1: its disk is full"):
+        distributed.in_every_process(second, lambda: 3)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_processes_are_joined_for_the_block_and_rank_0_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: int
+):
+    begin = torch.distributed.init_process_group
+
+    def alone(backend: str) -> None:
+        assert "gloo" in backend
+        begin("gloo", rank=0, world_size=1, store=torch.distributed.HashStore())
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", alone)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", str(rank))
+    with distributed.joined() as process:
+        assert process == Process(rank, 2, 0, 2)
+        assert torch.distributed.is_initialized()
+        progress.note("from one of them")
+        with distributed.joined() as again:  # an inner block leaves the group to the outer one
+            assert again == process
+        assert torch.distributed.is_initialized()
+    assert not torch.distributed.is_initialized()
+    assert capsys.readouterr().err.count("from one of them") == 1 - rank
+
+    own, of_all = UsageError("its own"), distributed.shared(UsageError("that of all"))
+    for error in (own, of_all):
+        with pytest.raises(UsageError), distributed.joined():
+            raise error
+    said = capsys.readouterr().err  # a command reports the errors of rank 0
+    assert said == ("morphoscope: process 1: its own\n" if rank else "")
+    lost = torch.distributed.DistNetworkError("Connection reset")
+    with (
+        pytest.raises(MorphoscopeError, match=r"another process .* has ended.* with --resume"),
+        distributed.joined(),
+    ):
+        raise lost
+    with pytest.raises(RuntimeError, match="shapes"), distributed.joined():
+        raise RuntimeError("shapes cannot be multiplied")
+
+
+def test_running_statistics_and_losses_of_two_processes(monkeypatch: pytest.MonkeyPatch):
+    def with_another(own: torch.Tensor) -> None:
+        own += 4.0
+
+    def gathered(messages: list[torch.Tensor], own: torch.Tensor) -> None:
+        messages[0].copy_(own)
+        messages[1].copy_(torch.tensor([1, 7, 8, -1, -1, -1]))
+
+    for name, stands_in in (
+        ("is_initialized", lambda: True),
+        ("get_world_size", lambda: 2),
+        ("all_reduce", with_another),
+        ("all_gather", gathered),
+    ):
+        monkeypatch.setattr(torch.distributed, name, stands_in)
+    module = torch.nn.BatchNorm1d(3)
+    distributed.average_buffers(module)
+    assert module.running_mean is not None
+    assert module.running_mean.tolist() == [2.0] * 3
+    assert module.num_batches_tracked == 0  # counts are the same in all
+    assert distributed.first_not_finite(torch.tensor(1.0), torch.arange(9)) == [7, 8]  # the other's
+    assert distributed.first_not_finite(torch.tensor(float("inf")), torch.arange(3)) == [0, 1, 2]

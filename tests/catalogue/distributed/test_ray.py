@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -18,9 +19,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from morphoscope import api
-from morphoscope.catalogue import rows
+from morphoscope.catalogue import distributed, rows
 from morphoscope.catalogue.distributed import ray as ray_rows
-from morphoscope.catalogue.distributed.partition import MOST_TASKS, RangeResult, RowRange, Work, partition
+from morphoscope.catalogue.distributed.partition import (
+    MOST_TASKS,
+    RangeResult,
+    RowRange,
+    Work,
+    Worker,
+    partition,
+    rows_of_results,
+)
 from morphoscope.catalogue.distributed.ray import TaskWorker, _shares
 from morphoscope.catalogue.inputs.open import Images
 from morphoscope.catalogue.pipeline import Digest
@@ -199,6 +208,101 @@ def test_a_worker_in_a_process_with_others_leaves_its_threads_alone(worker):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_worker_in_a_process_of_its_own_uses_all_cores(worker, monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(distributed.partition, "available_cores", lambda: 7)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray sets it
+    worker(_items(2), [])
+    work = Work(CatalogueRequest("in", "c.parquet"), _Levels)
+    next(Worker(work, alone=True).predict([(0, 2)]))
+    assert (threads, os.environ["OMP_NUM_THREADS"]) == ([7], "7")
+    claimed: list[int] = []
+    monkeypatch.setattr(ray_rows, "claim", lambda: claimed.append(1))
+    TaskWorker(work)
+    assert not claimed
+    TaskWorker(work, alone=True)
+    assert claimed == [1]
+
+
+@pytest.mark.usefixtures("_here")
+def test_workers_must_see_the_same_files(worker):
+    work = worker(_items(3), [])
+    row = pa.table({"number": [0], "start": [0], "stop": [5]})
+    error = pickle.loads(work(row)["result"][0].as_py())
+    assert "the input ends before its galaxy 4 for a worker" in str(error)
+    result = pickle.loads(work(row.set_column(2, "stop", [[3]]))["result"][0].as_py())
+    ranges = [RowRange(0, 3, result.digest, "all")]
+    shown: list[str] = []
+    ((batch, table),) = rows_of_results(ranges, [result], lambda image: shown.append(image.item.source))
+    assert (batch.stop, batch.digest, table.num_rows, shown) == (3, "all", 3, ["0.png"])
+    changed = [RowRange(0, 3, "another digest", "all")]
+    with pytest.raises(MorphoscopeError, match="galaxies 0 to 2 of the input are different for a worker"):
+        list(rows_of_results(changed, [result], lambda image: None))
+    with pytest.raises(MorphoscopeError, match="no network"):
+        list(rows_of_results(ranges, [MorphoscopeError("no network")], lambda image: None))
+
+
+def test_results_are_put_in_order_and_none_may_be_missing(worker, monkeypatch: pytest.MonkeyPatch):
+    items = _items(9)
+    work = worker(items, [])
+    maker: Any = SimpleNamespace(request=SimpleNamespace(batch=3))
+    answers = [
+        {
+            "number": number,
+            **work(pa.table({"number": [number], "start": [start], "stop": [start + 3]}))
+            .select(["result"])
+            .to_pylist()[0],
+        }
+        for number, start in ((1, 3), (0, 0), (2, 6))
+    ]
+    monkeypatch.setattr(ray_rows, "_cluster", contextlib.nullcontext)
+    monkeypatch.setattr(ray_rows, "_results", lambda ray, work, ranges: iter(answers))
+
+    def levels() -> list[int]:
+        remaining = Remaining(items, Digest(), 0, 9)
+        found = ray_rows.rows_from_cluster(_Levels, maker, remaining, lambda image: None)
+        return [level for _, table in found for level in table["level"].to_pylist()]
+
+    assert levels() == list(range(9))
+    answers.pop()
+    with pytest.raises(MorphoscopeError, match="the cluster returned 2 of 3 row ranges"):
+        levels()
+    items.clear()
+    assert levels() == []
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_cluster_is_left_as_it_was_found(monkeypatch: pytest.MonkeyPatch, running: bool):
+    called: list[str] = []
+    ray = SimpleNamespace(
+        is_initialized=lambda: running,
+        init=lambda **_: called.append("init"),
+        shutdown=lambda: called.append("shutdown"),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", SimpleNamespace())
+    with ray_rows._cluster() as found:
+        assert found is ray
+    assert called == ([] if running else ["init", "shutdown"])
+
+
+def test_a_cluster_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch):
+    def init(**_: object) -> None:
+        raise ConnectionError("timed out\nand a page of details")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", SimpleNamespace())
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    sentence = r"no Ray cluster \(head:6379\): timed out; set RAY_ADDRESS"
+    with pytest.raises(MorphoscopeError, match=sentence), ray_rows._cluster():
+        pass
 
 
 def _plain_columns(make: type) -> PlainColumns:
