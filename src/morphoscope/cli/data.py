@@ -223,6 +223,58 @@ def ingest_table(
     )
 
 
+@ingest.command("votes")
+def ingest_votes(
+    source: Annotated[Path, typer.Argument(help="CSV, Parquet, FITS table or VOTable of votes.")],
+    out: Out,
+    tree: Annotated[str, typer.Option(help="Decision tree: a name of 'morphoscope trees', or a .yaml file.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, called like the ids or as the table says.")
+    ] = None,
+    values: Annotated[
+        str, typer.Option(help="Votes: counts, or weighted or debiased fractions, rounded to votes.")
+    ] = "counts",
+    without: Annotated[
+        list[str] | None, typer.Option(help="Question of the tree to leave out; repeatable.")
+    ] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column with the image files.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column with the ids of the galaxies.")] = None,
+    ra_column: Annotated[str | None, typer.Option(help="Column with right ascension, degrees.")] = None,
+    dec_column: Annotated[str | None, typer.Option(help="Column with declination, degrees.")] = None,
+    keep_column: Annotated[list[str] | None, typer.Option(help="Further column to copy; repeatable.")] = None,
+    pixel_scale: PixelScale = None,
+    stretch: Stretch = "lupton",
+    crop: Crop = None,
+    size: Size = None,
+    overwrite: Overwrite = False,
+    workers: Workers = None,
+) -> None:
+    """A table of volunteers' votes on the questions of a decision tree, as Galaxy Zoo publishes them."""
+    from morphoscope.data.sources.votes import ingest_votes as ingested
+
+    _print_size(
+        ingested(
+            source,
+            out,
+            tree=tree,
+            images=images,
+            values=values,
+            without=without or (),
+            image_column=image_column,
+            id_column=id_column,
+            ra_column=ra_column,
+            dec_column=dec_column,
+            keep_columns=keep_column or (),
+            pixel_scale=pixel_scale,
+            stretch=stretch,
+            crop=crop,
+            size=size,
+            overwrite=overwrite,
+            workers=workers,
+        )
+    )
+
+
 @data.command()
 def info(
     store: StoreFolder,

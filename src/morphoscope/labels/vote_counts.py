@@ -407,7 +407,7 @@ def checked_counts(
         if len(counts_NK) and not counts_NK[:, piece].any():
             raise MorphoscopeError(
                 f"{where}: the question '{question.key}' has no votes in the whole table, so that nothing "
-                "can be learned about it; leave it out of the tree"
+                f"can be learned about it; leave it out (data ingest votes --without {question.key})"
             )
     return counts_NK.astype(np.int32)
 
