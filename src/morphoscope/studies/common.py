@@ -155,6 +155,18 @@ def _name(metric: str) -> str:
         "rmse": "RMSE",
         "train_loss": "Training loss",
         "test_loss": "Test loss",
+        "rmse_one_view": "RMSE, one view",
+        "rmse_turned_views": "RMSE, 16 views",
+        "rmse_scaled_views": "RMSE, 48 views",
+        "seconds_per_epoch": "Seconds per epoch",
+        "parameters": "Parameters",
+        "on_galaxy": "Map on the galaxy",
+        "galaxy_area": "Area of the galaxy",
+        "alignment": "Map along the galaxy",
+        "dead_maps": "Maps that are zero",
+        "weighted_precision": "Weighted precision",
+        "weighted_recall": "Weighted recall",
+        "weighted_f1": "Weighted F1",
     }
     return names.get(metric, METRICS.get(metric, metric))
 

@@ -62,8 +62,8 @@ class StudyPage:
 
     @property
     def pretrained_here(self) -> bool:
-        """Whether any row starts from pretrained weights with these options."""
-        return any(recipe.model.uses_pretrained for recipe in self.recipes.values())
+        """Whether any row that was trained here started from pretrained weights."""
+        return any(row.recipe.model.uses_pretrained for row in self.results.rows.values() if row.runs())
 
     def _why_not(self, name: str) -> str:
         row = self.row(name)

@@ -284,7 +284,7 @@ def add_beside(page: StudyPage, names: Sequence[str], target: str, method: str, 
         f"maps_{method}",
         map_columns(images, columns),
         f"{METHOD_NAMES[method]} for {target} ({figure}): the held-out galaxies with the highest "
-        "fraction, as the networks see them, and the map of each network.",
+        f"fraction, as the networks see them, and the map of each network.{dead_words(*columns.values())}",
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from morphoscope.explanation.explain import Maps
 
 HEAT = "inferno"  # even in lightness, so that it reads in grey and for any colour vision
-DEAD_WORDS = "gradient diffusion:\nthe map is zero"
+DEAD_WORDS = "the map is zero"
 METHOD_NAMES = {
     "saliency": "Saliency",
     "smoothgrad": "SmoothGrad",
@@ -216,7 +216,8 @@ def dead_words(*maps: Maps) -> str:
     dead, count = sum(int(each.dead.sum()) for each in maps), sum(len(each.dead) for each in maps)
     if not dead:
         return ""
-    return f" {formatting.plural(dead, 'map')} of {count} zero everywhere (gradient diffusion)."
+    fading = " (gradient diffusion)" if all(each.method == "gradcam" for each in maps) else ""
+    return f" {formatting.plural(dead, 'map')} of {count} zero everywhere{fading}."
 
 
 def _say_dead(axes: Axes, x: float, y: float, side: float) -> None:
