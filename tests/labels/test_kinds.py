@@ -1,6 +1,6 @@
 """What every kind of label keeps to: from a store over training and calibration to a catalogue and a report.
 
-A third kind is made here, of one class and one registration, to hold that no other file has to know it.
+One more kind is made here, of one class and one registration, to hold that no other file has to know it.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ def labels_of(scheme: Scheme, level: float, number: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def third_kind() -> Iterator[None]:
+def another_kind() -> Iterator[None]:
     register(Counts)
     yield
     del KINDS["test-counts"]
@@ -389,6 +389,19 @@ def test_a_catalogue_has_the_columns_of_its_kind(run: Run, store: Store, tmp_pat
         assert table.schema.field(column.name).type == column.kind
         assert table.schema.field(column.name).metadata[b"description"].decode() == column.description
         assert table[column.name].null_count == 0
+
+
+@pytest.mark.slow
+def test_an_exported_network_predicts_the_same(run: Run, store: Store, tmp_path: Path) -> None:
+    from morphoscope.inference.engine.export import export_onnx
+    from morphoscope.inference.engine.onnx_engine import OnnxEngine
+
+    exported = OnnxEngine(export_onnx(run, tmp_path / "net.onnx"))
+    images = [store.images[row] for row in range(12)]
+    own, graph = (
+        Predictor(run, engine=engine).predict(images).predictions_NK for engine in ("torch", exported)
+    )
+    np.testing.assert_allclose(graph, own, rtol=1e-4, atol=1e-5)
 
 
 def test_maps_are_made_of_a_telling_output(run: Run, store: Store) -> None:

@@ -128,3 +128,11 @@ def test_a_question_can_be_left_out() -> None:
         UsageError, match="'disk-edge-on' cannot be left out, since its answers lead to different"
     ):
         tree.without(["disk-edge-on"])
+
+
+def test_the_tree_in_the_docs_is_one(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "vote-counts.md"
+    (text,) = [block for block in page.read_text(encoding="utf-8").split("```") if block.startswith("yaml\n")]
+    (tmp_path / "my-tree.yaml").write_text(text.removeprefix("yaml\n"), encoding="utf-8")
+    tree = tree_file(str(tmp_path / "my-tree.yaml")).tree()
+    assert tree.columns == ("ring_yes", "ring_no", "ring-kind_inner", "ring-kind_outer")

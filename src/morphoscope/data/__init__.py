@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from morphoscope.data.sources.galaxy_zoo import ingest_galaxy_zoo
     from morphoscope.data.sources.simulated import simulate
     from morphoscope.data.sources.table import ingest_table
+    from morphoscope.data.sources.votes import ingest_votes
     from morphoscope.data.splits.file import Split, load_split
     from morphoscope.data.splits.split import make_split
     from morphoscope.data.store import Store, StoreMeta, open_store
@@ -36,6 +37,7 @@ __all__ = [
     "ingest_galaxy10",
     "ingest_galaxy_zoo",
     "ingest_table",
+    "ingest_votes",
     "load_split",
     "make_split",
     "open_store",
@@ -56,6 +58,7 @@ _PUBLIC = {
     "ingest_galaxy10": "morphoscope.data.sources.galaxy10",
     "ingest_galaxy_zoo": "morphoscope.data.sources.galaxy_zoo",
     "ingest_table": "morphoscope.data.sources.table",
+    "ingest_votes": "morphoscope.data.sources.votes",
     "load_split": "morphoscope.data.splits.file",
     "make_split": "morphoscope.data.splits.split",
     "open_store": "morphoscope.data.store",

@@ -1,4 +1,4 @@
-"""Label schemes: classes, vote fractions, the Galaxy Zoo decision tree, threshold rules."""
+"""Label schemes: classes, vote fractions, vote counts, decision trees, threshold rules."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from morphoscope.labels.own import classes_from_names, scheme_from_columns
     from morphoscope.labels.scheme import Scheme
     from morphoscope.labels.tree import DecisionTree
+    from morphoscope.labels.tree_files import VoteTree, tree_file, tree_names
+    from morphoscope.labels.vote_counts import VoteCounts
     from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES, VoteFractions
 
 __all__ = [
@@ -24,12 +26,16 @@ __all__ = [
     "Column",
     "DecisionTree",
     "Scheme",
+    "VoteCounts",
     "VoteFractions",
+    "VoteTree",
     "classes_from_names",
     "five_class_labels",
     "probability_column",
     "scheme_from",
     "scheme_from_columns",
+    "tree_file",
+    "tree_names",
 ]
 _PUBLIC = {
     "Chart": "morphoscope.labels.kind",
@@ -39,11 +45,15 @@ _PUBLIC = {
     "GALAXY_ZOO_2": "morphoscope.labels.decision_tree",
     "GALAXY_ZOO_2_VOTES": "morphoscope.labels.vote_fractions",
     "Scheme": "morphoscope.labels.scheme",
+    "VoteCounts": "morphoscope.labels.vote_counts",
     "VoteFractions": "morphoscope.labels.vote_fractions",
+    "VoteTree": "morphoscope.labels.tree_files",
     "classes_from_names": "morphoscope.labels.own",
     "five_class_labels": "morphoscope.labels.five_class",
     "probability_column": "morphoscope.labels.classes",
     "scheme_from": "morphoscope.labels.kind",
     "scheme_from_columns": "morphoscope.labels.own",
+    "tree_file": "morphoscope.labels.tree_files",
+    "tree_names": "morphoscope.labels.tree_files",
 }
 __getattr__, __dir__ = lazy_exports(__name__, _PUBLIC)

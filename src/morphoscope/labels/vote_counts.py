@@ -183,9 +183,10 @@ class VoteCounts(Scheme, frozen=True):
         import torch
 
         alpha, counts = concentrations_NK, counts_NK
-        of_question = torch.as_tensor(self.decision_tree.question_of, device=alpha.device)
-        empty = alpha.new_zeros(len(alpha), len(self.questions))
-        asked, total = (empty.index_add(1, of_question, each) for each in (counts, alpha))
+        asked, total = (
+            torch.stack([each[:, piece].sum(dim=1) for piece in self.slices], dim=1)
+            for each in (counts, alpha)
+        )
         answers = torch.lgamma(counts + alpha) - torch.lgamma(alpha) - torch.lgamma(counts + 1)
         questions = torch.lgamma(asked + 1) + torch.lgamma(total) - torch.lgamma(asked + total)
         return -(answers.sum(dim=1) + questions.sum(dim=1)) / len(self.questions)
