@@ -183,6 +183,29 @@ def test_a_folder_lost_between_two_renames_comes_back(tmp_path, dead_pid):
     assert hidden(tmp_path) == []
 
 
+def write_together(folder, fail):
+    with files.atomic_files(folder, last="a.txt") as partial:
+        for name in ("a.txt", "b.txt"):
+            (partial / name).write_text("new")
+        if fail is not None:
+            raise fail
+
+
+def test_files_that_belong_together_come_together(tmp_path, monkeypatch):
+    (tmp_path / "b.txt").write_text("old")
+    for fail in (KeyboardInterrupt(), RuntimeError()):
+        with pytest.raises(type(fail)):
+            write_together(tmp_path, fail)
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"b.txt": "old"}
+    with pytest.raises(MorphoscopeError, match="the disk is full; nothing was kept"):
+        write_together(tmp_path, OSError(errno.ENOSPC, "full"))
+    moved, replace = [], os.replace
+    monkeypatch.setattr(files.os, "replace", lambda a, b: (moved.append(b.name), replace(a, b)))
+    write_together(tmp_path, None)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "new", "b.txt": "new"}
+    assert moved == ["b.txt", "a.txt"]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_explained_and_nothing_stays(tmp_path, code):
     with pytest.raises(MorphoscopeError, match=r"big\.npy: the disk is full; nothing was kept\. Free"):

@@ -255,6 +255,34 @@ def atomic_folder(target: Path | str, *, overwrite: bool = False, mark: str | No
             shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def atomic_files(folder: Path, *, last: str) -> Iterator[Path]:
+    """Yield a temporary folder to fill; on success its files move to ``folder`` in one go, on failure none.
+
+    For results that belong together, such as a calibration and the numbers measured with it.
+
+    Args:
+        folder: which exists.
+        last: the file by which the others are known to be there.
+
+    Raises:
+        UsageError: ``folder`` is a linked folder of a run.
+        MorphoscopeError: the disk is full, or writing here is not permitted.
+    """
+    together = folder / "together"
+    _refuse_foreign(together)
+    with explained_os_errors(folder):
+        remove_stale_partials(together)
+        partial = partial_name(together)
+        partial.mkdir()
+        try:
+            yield partial
+            for path in sorted(partial.iterdir(), key=lambda path: path.name == last):
+                os.replace(path, folder / path.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 def refuse_existing(target: Path, *, overwrite: bool, mark: str | None = None) -> None:
     """Refuse to overwrite something that is there.
 

@@ -75,6 +75,23 @@ def test_an_evaluation_leaves_a_calibration_for_its_views_and_those_within(run: 
     assert fitted[1].held_out == pytest.approx(kept.views[1].held_out, abs=1e-4)
 
 
+def test_an_evaluation_that_fails_leaves_the_run_as_it_was(
+    run: Run, blobs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other = _copy(run, tmp_path / "run")
+    for name in ("calibration.json", "reference.safetensors"):
+        (other.path / name).unlink()
+
+    def fail(*values: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {path.name: path.read_bytes() for path in other.path.iterdir() if path.is_file()}
+    monkeypatch.setattr("morphoscope.evaluation.evaluate.write_json", fail)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(other, blobs)
+    assert {path.name: path.read_bytes() for path in other.path.iterdir() if path.is_file()} == before
+
+
 def test_answers_are_corrected_by_default_everywhere(run: Run, blobs: Store, tmp_path: Path):
     other = _copy(run, tmp_path / "run")
     place = other.path / "calibration.json"

@@ -185,6 +185,32 @@ def test_a_damaged_description_is_refused(exported: Path, tmp_path: Path):
         read_preparation(place)
 
 
+@pytest.mark.parametrize("kind", ["ConstantOfShape", "Expand"])
+def test_a_graph_that_asks_for_more_memory_than_allowed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    """A few bytes that ask for 40 MB, once when it is loaded, once when it is run."""
+    helper, numbers = onnx.helper, onnx.numpy_helper
+    single = numbers.from_array(np.ones((1, 3), np.float32), "one")
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["features"], axes=[2, 3], keepdims=0),
+        helper.make_node(kind, ["shape"] if kind == "ConstantOfShape" else ["features", "shape"], ["large"]),
+        helper.make_node("ReduceMean", ["large"], ["mean"], keepdims=0),
+        helper.make_node("Add", ["features", "mean"], ["probabilities"]),
+    ]
+    shape = numbers.from_array(np.array([3_333_333, 3]), "shape")
+    ends = [helper.make_tensor_value_info("images", 1, ["n", 3, 8, 8])]
+    outputs = [helper.make_tensor_value_info(name, 1, ["n", 3]) for name in ("probabilities", "features")]
+    graph = helper.make_graph(nodes, "g", ends, outputs, [single, shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "n.onnx").write_bytes(model.SerializeToString())
+    black = np.zeros((1, 8, 8, 3), np.uint8)
+    assert OnnxEngine(tmp_path / "n.onnx")(black)[0].shape == (1, 1, 3)
+    monkeypatch.setenv("MORPHOSCOPE_MOST_PIXELS", "10000")
+    with pytest.raises(MorphoscopeError, match=r"n\.onnx needs more than 1 MiB .*MORPHOSCOPE_MOST_PIXELS"):
+        OnnxEngine(tmp_path / "n.onnx")(black)
+
+
 @pytest.mark.parametrize("location", ["../outside.bin", "{folder}/outside.bin", "inside.bin"])
 def test_a_graph_with_data_outside_itself_is_refused(tmp_path: Path, location: str):
     inside = tmp_path / "in"

@@ -22,6 +22,7 @@ from morphoscope.catalogue.formats.convert import parquet_parts
 from morphoscope.catalogue.predictions import EMBEDDING
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.decode import read_image
+from morphoscope.images.parquet_size import check_declared, rows_at_a_time
 
 if TYPE_CHECKING:
     from morphoscope.runs.run import Run
@@ -136,7 +137,9 @@ class EmbeddedCatalogue:
         start = 0
         for part in self.parts:
             with _opened(part) as file:
-                for batch in file.iter_batches(PIECE, columns=columns, use_threads=False):
+                check_declared(file, part)
+                rows = rows_at_a_time(file, part, PIECE, columns)
+                for batch in file.iter_batches(rows, columns=columns, use_threads=False):
                     batch.validate(full=True)
                     yield start, pa.Table.from_batches([batch])
                     start += batch.num_rows

@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope.data.masks import MASK_HASH, component_plane, open_masks
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
+from morphoscope.images.parquet_size import read_whole
 from morphoscope.labels.scheme import Scheme
 from morphoscope.notebook import notebook_html, spread
 from morphoscope.progress import track
@@ -161,11 +161,10 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
     meta = understood(StoreMeta, read_document(header), load_yaml, header, "the header of a store")
     try:
         images = np.lib.format.open_memmap(path / "images.npy", mode="r")
-        # pq.read_table would make a column of the table from a folder called "split=train".
-        with pq.ParquetFile(path / "table.parquet", memory_map=True) as file:
-            table = file.read()
-        table.validate(full=True)  # texts that are not UTF-8, places that are not there
+        table = read_whole(path / "table.parquet")
         masks = open_masks(path, meta.mask_components, (meta.count, *meta.image_shape[:2]))
+    except MorphoscopeError:
+        raise
     except Exception as error:  # numpy reads its header as Python and raises whatever that does
         raise _damaged(path, reason_of(error)) from error
     expected = (meta.count, *meta.image_shape)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.fit_uncertainty import (
     CHUNK,
     calibration_results,
-    finish,
     fit_views,
     held_out_of,
     ood_results,
@@ -27,8 +27,10 @@ from morphoscope.evaluation.fit_uncertainty import (
     set_results,
 )
 from morphoscope.files import write_json
-from morphoscope.inference.calibration import write_calibrations
+from morphoscope.inference.calibration import FILE as CALIBRATION
+from morphoscope.inference.calibration import Calibration, write_calibrations
 from morphoscope.inference.ensemble import Ensemble, mutual_information
+from morphoscope.inference.ood import FeatureDistribution, write_distribution
 from morphoscope.inference.predictor import Predictor, mean_over_views
 from morphoscope.labels.five_class import translated, translation
 from morphoscope.labels.scheme import Scheme
@@ -36,6 +38,7 @@ from morphoscope.metrics.conformal import check_coverage
 from morphoscope.progress import Bar
 from morphoscope.runs.run import Run
 
+METRICS = "metrics.json"
 COVERAGE = 0.9  # default coverage of prediction sets
 
 
@@ -82,14 +85,13 @@ def evaluate(
     validation_VNK = None
     if len(split.validation):
         validation_VNK = predict_views(predictor, store, split.validation, "validation galaxies", held_out)
+    fitted: dict[int, Calibration] = {}
     if keep and predictor.calibrated:
-        fitted = {}
         if validation_VNK is not None:
             fitted = fit_views(predictor, split, targets, validation_VNK)
-            write_calibrations(run, fitted)
         predictor.calibration = fitted.get(predictor.views)
     if held_out is not None:
-        finish(predictor, held_out, split)
+        predictor.distribution = held_out.complete(split)
     own_NK, distances_N = predict_rows(predictor, store, split.test, "test galaxies")
     predictions_NK = predictor.corrected(own_NK)
     parts = {part: getattr(split, part) for part in ("train", "validation", "test")}
@@ -108,8 +110,10 @@ def evaluate(
         validation_NK = predictor.corrected(predictor.scheme.average(validation_VNK))
         result["validation"] = run.scheme.measure(targets[split.validation], validation_NK)
     if keep:
-        _write_predictions(run, store, split.test, targets[split.test], predictions_NK)
-        write_json(run.path / "metrics.json", result)
+        with files.atomic_files(run.path, last=METRICS) as folder:
+            _write_fitted(run, fitted, predictor.distribution if held_out is not None else None, folder)
+            _write_predictions(run, store, split.test, targets[split.test], predictions_NK, folder)
+            write_json(folder / METRICS, result)
     return result
 
 
@@ -221,18 +225,32 @@ def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
     if held_out is None and not run.recipe.evaluation.calibrate:
         return
     predictions_VNK = predict_views(predictor, store, split.validation, "validation galaxies", held_out)
+    fitted: dict[int, Calibration] = {}
     if run.recipe.evaluation.calibrate:
-        write_calibrations(run, fit_views(predictor, split, store.targets(), predictions_VNK))
-    if held_out is not None:
-        finish(predictor, held_out, split)
+        fitted = fit_views(predictor, split, store.targets(), predictions_VNK)
+    with files.atomic_files(run.path, last=CALIBRATION) as folder:
+        _write_fitted(run, fitted, None if held_out is None else held_out.complete(split), folder)
+
+
+def _write_fitted(
+    run: Run, fitted: dict[int, Calibration], distribution: FeatureDistribution | None, folder: Path
+) -> None:
+    if fitted:
+        write_calibrations(run, fitted, folder)
+    if distribution is not None:
+        write_distribution(run, distribution, folder)
 
 
 def _write_predictions(
-    run: Run, store: Store, rows: np.ndarray, targets: np.ndarray, predictions_NK: np.ndarray
+    run: Run,
+    store: Store,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    predictions_NK: np.ndarray,
+    folder: Path,
 ) -> None:
     table = prediction_table(run.scheme, store, rows, targets, predictions_NK)
-    with files.atomic_file(run.path / "predictions.parquet") as partial:
-        pq.write_table(table, partial)
+    pq.write_table(table, folder / "predictions.parquet")
 
 
 def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[str, Any]:

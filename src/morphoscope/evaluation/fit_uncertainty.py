@@ -25,7 +25,6 @@ from morphoscope.inference.ood import (
     fit_distribution,
     kept_distances,
     read_distribution,
-    write_distribution,
 )
 from morphoscope.inference.predictor import Predictor, mean_over_views
 from morphoscope.labels.scheme import Scheme
@@ -249,8 +248,9 @@ class HeldOut:
             features_ND = mean_over_views(features_VND[views])
             self._distances[number].append(self.distribution.distances(features_ND))
 
-    def complete(self, alone_H: np.ndarray) -> FeatureDistribution:
-        """The distribution with the distances of the galaxies marked in ``alone_H``."""
+    def complete(self, split: Split) -> FeatureDistribution:
+        """The distribution with the distances of the validation galaxies that are not in the test as well."""
+        alone_H = ~np.isin(split.validation, split.test)
         fresh = {
             number: kept_distances(np.concatenate(parts)[alone_H])
             for number, parts in self._distances.items()
@@ -279,12 +279,6 @@ def held_out_of(predictor: Predictor, store: Store, split: Split) -> HeldOut | N
         note("no OOD score: the features of all training galaxies are the same")
         return None
     return HeldOut(predictor, distribution)
-
-
-def finish(predictor: Predictor, held_out: HeldOut, split: Split) -> None:
-    """Write the feature distribution, with the validation galaxies' distances, to run and predictor."""
-    predictor.distribution = held_out.complete(~np.isin(split.validation, split.test))
-    write_distribution(predictor.run, predictor.distribution)
 
 
 def _trained_on(predictor: Predictor, split: Split) -> np.ndarray:

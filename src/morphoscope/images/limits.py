@@ -17,6 +17,7 @@ SETTING = "MORPHOSCOPE_MOST_PIXELS"
 MOST_PIXELS = 1 << 26  # 8192 × 8192
 BYTES_PER_PIXEL = 4
 MEMORY_PER_PIXEL = 16  # with the default bound: 1 GiB
+NETWORK_BYTES_PER_PIXEL = 128  # with the default bound: 8 GiB for all that a graph computes with a batch
 UNPACKED = 100  # times its size is what a compressed table may unpack to; real ones reach a tenth to a half
 
 
@@ -37,6 +38,11 @@ def most_pixels() -> int:
 def most_bytes() -> int:
     """Bytes that a compressed file, or a member of an archive, may have once it is unpacked."""
     return most_pixels() * BYTES_PER_PIXEL
+
+
+def most_network_bytes() -> int:
+    """Bytes that a graph (ONNX file) may take for what it computes."""
+    return most_pixels() * NETWORK_BYTES_PER_PIXEL
 
 
 def most_unpacked(size: int) -> int:
@@ -63,6 +69,14 @@ def check_pixels(shape: Sequence[int], name: str, memory: int = MEMORY_PER_PIXEL
             f"{name}: declares {sides} pixels, more than the {most:,} that an image of its kind may have; "
             f"set {SETTING} ({most_pixels()}) higher to read larger ones"
         )
+
+
+def needs_too_much() -> str:
+    """Why a graph is not run, to follow its name."""
+    return (
+        f"needs more than {most_network_bytes() >> 20:,} MiB of memory to compute; predict with a smaller "
+        f"--batch, or set {SETTING} ({most_pixels()}) higher if you trust it"
+    )
 
 
 def unpacks_too_far() -> str:

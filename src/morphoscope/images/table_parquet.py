@@ -11,25 +11,12 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from morphoscope.errors import MorphoscopeError
 from morphoscope.images.known_columns import distinct_names
-from morphoscope.images.limits import most_unpacked, unpacks_too_far
+from morphoscope.images.parquet_size import check_declared, rows_at_a_time
 from morphoscope.versioned import has_many_aliases
 
 _MASK = ".mask"  # astropy keeps which cells of a column are masked in another one
 pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
-
-
-def check_declared(file: pq.ParquetFile, path: Path) -> None:
-    """Refuse a file that declares much more than it can hold, before memory is taken for it.
-
-    Raises:
-        MorphoscopeError: its rows, or the bytes of its pages, are more than a hundred times its size.
-    """
-    facts = file.metadata
-    declared = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
-    if max(facts.num_rows, declared) > most_unpacked(path.stat().st_size):
-        raise MorphoscopeError(f"{path}: {unpacks_too_far()}")
 
 
 @dataclass(frozen=True)
@@ -38,19 +25,26 @@ class ParquetTable:
 
     Attributes:
         file: that is open.
+        path: of it.
         names: the columns; a number is added to one that was there before.
         types: of each.
         units: of those that have one: in the field's metadata, or as astropy keeps it.
     """
 
     file: pq.ParquetFile
+    path: Path
     names: list[str]
     types: dict[str, pa.DataType]
     units: dict[str, str]
 
     @classmethod
-    def of(cls, file: pq.ParquetFile) -> ParquetTable:
-        """The columns of an open file."""
+    def of(cls, file: pq.ParquetFile, path: Path) -> ParquetTable:
+        """The columns of an open file.
+
+        Raises:
+            MorphoscopeError: it declares much more than it can hold.
+        """
+        check_declared(file, path)
         schema = file.schema_arrow
         masks = masks_of(schema)
         called = distinct_names(field.name for field in schema)
@@ -59,6 +53,7 @@ class ParquetTable:
         units |= {name: said.get("unit", "") for name, said in said_by_astropy(schema).items()}
         return cls(
             file,
+            path,
             list(kept),
             {name: field.type for name, field in kept.items()},
             {name: unit for name, unit in units.items() if unit and name in kept},
@@ -74,12 +69,13 @@ class ParquetTable:
         return pa.table({name: pa.array([], self.types[name]) for name in wanted})
 
     def pieces(self, wanted: Sequence[str], rows: int) -> Iterator[pa.Table]:
-        """Some columns in pieces; masked cells are null."""
+        """Some columns in pieces of up to ``rows`` rows, fewer where they are long; masked cells are null."""
         there = self.file.schema_arrow.names
         every = distinct_names(there)
         unique = len(set(there)) == len(there)
         masks = [name + _MASK for name in wanted if name + _MASK in there and name + _MASK not in self.names]
         asked = [*wanted, *masks] if unique else None
+        rows = rows_at_a_time(self.file, self.path, rows, asked)
         for batch in self.file.iter_batches(rows, columns=asked):
             batch.validate(full=True)  # texts that are not UTF-8, places that are not there
             table = pa.Table.from_batches([batch])

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.images.packed import bare_ending, opened
+from morphoscope.images.parquet_size import check_declared, rows_at_a_time, whole
 from morphoscope.images.table_astropy import (
     AstropyFile,
     as_text,
@@ -30,7 +31,7 @@ from morphoscope.images.table_astropy import (
     open_fits,
 )
 from morphoscope.images.table_csv import CsvFile, typed
-from morphoscope.images.table_parquet import ParquetTable, check_declared
+from morphoscope.images.table_parquet import ParquetTable
 from morphoscope.images.table_votable import open_votable
 from morphoscope.progress import note_once
 
@@ -177,9 +178,7 @@ def read_table(
         if isinstance(file, CsvFile):
             table = _of_csv(file, wanted, set(names))
         elif isinstance(file, ParquetTable):
-            table = _clean(
-                pa.concat_tables(file.pieces(wanted, 1 << 16)) if file.rows else file.empty(wanted)
-            )
+            table = _clean(whole(file.pieces(wanted, 1 << 16), path) if file.rows else file.empty(wanted))
         else:
             table = _clean(file.read(wanted))
         return _with_rows(table, str(path))
@@ -217,9 +216,11 @@ def sampled(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
         as :func:`columns_of`.
     """
     with _explained(path), pq.ParquetFile(path) as file:
+        check_declared(file, path)
+        rows = rows_at_a_time(file, path, _SAMPLED, columns)
         groups = np.unique(np.linspace(0, file.num_row_groups - 1, 16, dtype=int)).tolist()
         for group in groups if file.num_row_groups else ():
-            batches = file.iter_batches(_SAMPLED, row_groups=[group], columns=list(columns))
+            batches = file.iter_batches(rows, row_groups=[group], columns=list(columns))
             yield from (pa.Table.from_batches([batch]) for batch in islice(batches, 1))
 
 
@@ -251,9 +252,7 @@ def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | AstropyFile]:
         raise UsageError(f"{path}: a table was expected, with the ending {', '.join(TABLE_SUFFIXES)}")
     with _explained(path), contextlib.ExitStack() as stack:
         if kind == "parquet":
-            file = stack.enter_context(pq.ParquetFile(path))
-            check_declared(file, path)
-            yield ParquetTable.of(file)
+            yield ParquetTable.of(stack.enter_context(pq.ParquetFile(path)), path)
         elif kind == "fits":
             yield open_fits(path, part)
         elif kind == "votable":

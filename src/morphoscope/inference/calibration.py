@@ -9,6 +9,7 @@ Shape letters: N galaxies, K outputs.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -145,8 +146,14 @@ def calibration_of(run: Run, views: int) -> Calibration | None:
     return kept.views.get(views) if kept is not None else None
 
 
-def write_calibrations(run: Run, fitted: dict[int, Calibration]) -> None:
-    """Write calibrations, by number of views, into a run, beside those of other numbers of views."""
+def write_calibrations(run: Run, fitted: dict[int, Calibration], folder: Path | None = None) -> None:
+    """Write calibrations, by number of views, beside those that the run has for other numbers of views.
+
+    Args:
+        run: whose calibrations they are.
+        fitted: by number of views.
+        folder: to write to; None: the run's.
+    """
     before = read_calibration(run)
     views = {**(before.views if before is not None else {}), **fitted}
     if not views:
@@ -154,7 +161,7 @@ def write_calibrations(run: Run, fitted: dict[int, Calibration]) -> None:
     document: dict[str, Any] = CalibrationFile(
         weights_sha256=run.header.weights_sha256, views=dict(sorted(views.items()))
     ).model_dump(mode="json")
-    write_json(run.path / FILE, document)
+    write_json((folder or run.path) / FILE, document)
 
 
 def why_uncalibrated(run: Run, views: int) -> str:

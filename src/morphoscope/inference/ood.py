@@ -144,8 +144,8 @@ def kept_distances(distances_H: np.ndarray) -> np.ndarray:
     return distances_H[np.linspace(0, len(distances_H) - 1, MOST_HELD_OUT).round().astype(int)]
 
 
-def write_distribution(run: Run, distribution: FeatureDistribution) -> None:
-    """Write a feature distribution into a run."""
+def write_distribution(run: Run, distribution: FeatureDistribution, folder: Path | None = None) -> None:
+    """Write a run's feature distribution into a folder, or into the run."""
     from safetensors.numpy import save_file
 
     tensors = {
@@ -161,7 +161,7 @@ def write_distribution(run: Run, distribution: FeatureDistribution) -> None:
         "weights_sha256": run.header.weights_sha256,
     }
     metadata = {KIND: json.dumps(header)}  # one entry: safetensors writes several in any order
-    with files.atomic_file(run.path / FILE) as path:
+    with files.atomic_file((folder or run.path) / FILE) as path:
         save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path, metadata)
         path.chmod(0o644)  # safetensors leaves its files readable by their owner alone
 

@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,6 +39,7 @@ from morphoscope.data.splits.file import Split, load_split
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.central_source import typical_size
+from morphoscope.images.parquet_size import read_whole
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.hub import HubBackbone
 from morphoscope.packaged import DEFAULT, run_folder
@@ -188,9 +188,7 @@ class Run:
                 f"{self.path} has no predictions yet; run 'morphoscope evaluate {self.path}'"
             )
         try:
-            table = pq.read_table(path)
-            table.validate(full=True)  # texts that are not UTF-8, places that are not there
-            return table
+            return read_whole(path)
         except (OSError, pa.ArrowException, ValueError) as error:
             raise MorphoscopeError(
                 f"{path} is damaged ({reason_of(error)}); make it again with 'morphoscope "

@@ -140,7 +140,7 @@ def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
         with pq.ParquetFile(part) as file:
             if not texts:
                 extent += Extent(file.metadata.num_rows)
-            for piece in ParquetTable.of(file).pieces(texts, PIECE) if texts else ():
+            for piece in ParquetTable.of(file, part).pieces(texts, PIECE) if texts else ():
                 strings = [schema.field(name) for name in texts]
                 extent += Extent.of(piece.cast(pa.schema(strings)))
     return extent
@@ -150,7 +150,7 @@ def _tables(path: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> I
     with _explained(path):
         for part in parts:
             with pq.ParquetFile(part) as file:
-                for piece in ParquetTable.of(file).pieces(schema.names, PIECE):
+                for piece in ParquetTable.of(file, part).pieces(schema.names, PIECE):
                     yield piece.cast(schema)
                     bar.advance(piece.num_rows)
 

@@ -6,14 +6,41 @@ Shape letters: N images, S × S pixels, C channels, K outputs, D features.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.extras import MissingExtra, installed
+from morphoscope.images.limits import most_network_bytes, needs_too_much
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.preparation import INPUT
 from morphoscope.inference.engine.processor import threads
+
+_FOLDED = 4  # times its size is what a constant may have that ONNX Runtime computes when it loads a graph
+
+
+def _bound_memory(options: Any, size: int) -> None:
+    """Bound what a session may allocate: a few bytes of a graph can ask for any amount.
+
+    Args:
+        options: of the session.
+        size: of the graph, bytes.
+    """
+    import onnxruntime as ort
+
+    # All sessions share one allocator, since only that can be given a maximum; the newest maximum counts.
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    most = most_network_bytes()
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg({"max_mem": most}))
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    folded = str(min(most, _FOLDED * size))
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", folded)
+
+
+def _check_memory(error: Exception, graph: Path) -> None:
+    if "BFCArena" in str(error):  # the allocator had no more to give
+        raise MorphoscopeError(f"{graph} {needs_too_much()}") from error
 
 
 def need_runtime() -> None:
@@ -48,19 +75,24 @@ class OnnxEngine(Engine):
         try:
             import onnxruntime
         except ImportError as error:  # built for another processor or C library
+            if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C while its library is being loaded
+                raise error.__cause__ from None
             raise MorphoscopeError(f"ONNX Runtime cannot be loaded here ({error})") from error
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads()
-        options.log_severity_level = 3  # errors
+        options.log_severity_level = 4  # errors are raised as well
         # Threads that wait in a loop for the next operator take the cores from decoding and from other jobs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        content = graph.read_bytes()
+        _bound_memory(options, len(content))
         try:
             # Its fallback would try the same again, and print.
             self._session = onnxruntime.InferenceSession(
-                graph.read_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+                content, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # onnxruntime has an exception class per kind of error
+            _check_memory(error, graph)
             reason = reason_of(error)
             raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({reason})") from error
         self._version = onnxruntime.__version__
@@ -92,6 +124,7 @@ class OnnxEngine(Engine):
                 ["probabilities", "features"], {INPUT: images_NCSS}
             )
         except Exception as error:  # as above
+            _check_memory(error, self._graph)
             reason = reason_of(error)
             raise MorphoscopeError(f"{self._graph} cannot be run ({reason})") from error
         return np.asarray(predictions_NK)[None], np.asarray(features_ND)
