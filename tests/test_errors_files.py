@@ -229,6 +229,20 @@ def test_an_unreadable_source_is_not_called_an_unwritable_target(tmp_path):
             explained(tmp_path / "a.txt", PermissionError(errno.EACCES, "refused", name))
 
 
+def test_the_whole_result_is_named_not_a_hidden_part_of_it(tmp_path):
+    def fill(folder):
+        with files.atomic_file(folder / "metrics.json"):
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(MorphoscopeError, match=r"run: the disk is full"):  # noqa: SIM117
+        with files.atomic_folder(tmp_path / "run") as folder:
+            fill(folder)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(MorphoscopeError, match=r"run: the disk is full"):  # noqa: SIM117
+        with files.atomic_files(tmp_path / "run", last="metrics.json") as folder:
+            fill(folder)
+
+
 def test_a_full_disk_is_the_culprit_in_a_copy_too(tmp_path):
     full = OSError(
         errno.ENOSPC, "full", "/runs/weights.safetensors", None, str(tmp_path / ".run.partial-1-a")

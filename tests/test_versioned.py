@@ -1,6 +1,7 @@
 """Documents with the version of their format."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.versioned import understood
+from morphoscope.versioned import read_document, understood
 
 
 class Kept(BaseModel):
@@ -48,3 +49,10 @@ def test_this_version_and_older_ones_are_read(parse, version):
 def test_others_are_refused_with_the_reason(parse, text, message):
     with pytest.raises(MorphoscopeError, match=message):
         understood(Kept, text, parse, PLACE, "a count")
+
+
+def test_a_pipe_in_place_of_a_document_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.yaml")
+    for path in (tmp_path / "run.yaml", Path("/dev/zero")):
+        with pytest.raises(MorphoscopeError, match="is a pipe or a device; a file was expected"):
+            read_document(path)

@@ -153,7 +153,8 @@ def explained_os_errors(
         yield
     except Exception as caught:
         error = _system_error(caught)
-        if error is None or not _concerns(error, target):
+        inside = _PARTIAL in target.parent.name  # a file of a folder that is being written, which says it
+        if error is None or inside or not _concerns(error, target):
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MorphoscopeError(f"{target}: the disk is full; {when_full}") from error

@@ -65,6 +65,8 @@ def read_document(path: Path, largest: int = LARGEST) -> bytes:
         MorphoscopeError: it cannot be read, or is larger than a document can be.
     """
     try:
+        if path.is_fifo() or path.is_char_device():  # reading may never end
+            raise MorphoscopeError(f"{path} is a pipe or a device; a file was expected")
         with open(path, "rb") as file:
             content = file.read(largest + 1)
     except OSError as error:

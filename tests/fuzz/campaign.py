@@ -365,12 +365,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--inputs", type=int)
     parser.add_argument("--seed", type=int, default=0, help="the first one")
-    parser.add_argument("--reader", help="only readers whose name has this in it")
+    parser.add_argument("--reader", help="only readers with this in their names, several with |")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a folder for the last input of each worker")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    readers = [reader for reader in READERS if (options.reader or "").lower() in reader.name.lower()]
+    wanted = (options.reader or "").lower().split("|")
+    readers = [reader for reader in READERS if any(word in reader.name.lower() for word in wanted)]
     import_everything()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: _told_to_end.append(number))

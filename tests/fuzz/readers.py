@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import of_images
+import of_packed
 import of_runs
 
-READERS = (*of_images.READERS, *of_runs.READERS)
+READERS = (*of_images.READERS, *of_runs.READERS, *of_packed.READERS)

@@ -20,7 +20,7 @@ from astropy.table import Table
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.decode import is_image_name, read_image
 from morphoscope.images.mosaic import open_mosaics
-from morphoscope.images.packed import bare_ending, opened
+from morphoscope.images.packed import bare_ending, opened, read_up_to
 from morphoscope.images.tables import is_table, read_table
 
 PIXELS = np.random.default_rng(7).normal(100, 5, (32, 32)).astype(np.float32)
@@ -116,3 +116,18 @@ def test_names_and_files_without_compression(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"words")
     with opened(tmp_path / "a.txt") as file:
         assert file.read() == b"words"
+
+
+def test_no_more_is_asked_for_at_once_than_a_megabyte() -> None:
+    """A reader may take as much memory as it is asked for, whatever the file holds."""
+    asked: list[int] = []
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            asked.append(size or 0)
+            return super().read(size)
+
+    content = bytes(5_000_000)
+    assert read_up_to(Stream(content), 10**9) == content
+    assert max(asked) == 1 << 20
+    assert len(read_up_to(Stream(content), 2_000_000)) < 3_100_000

@@ -138,3 +138,10 @@ def test_fluxes_per_steradian_need_no_factor() -> None:
     image = read_bands(bands, name="x")
     bright = image.max(axis=2) > 120
     assert np.median(np.ptp(image[bright].astype(int), axis=1)) < 12
+
+
+def test_cards_with_odd_letters_are_like_no_other() -> None:
+    """astropy reads them and cannot write them."""
+    pixels = np.full((32, 32), 5, np.float32)
+    odd = file_of(pixels, header(32, 0.3)).replace(b"'RA---TAN'", b"'RA---TA\x9a'")
+    assert read_bands([file_of(pixels, header(32, 0.3)), odd]).shape == (32, 32, 3)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from verbs import Verb, make_material, verbs
+from verbs import Verb, hasten, make_material, verbs
 
 IMPORTED = (
     *("astropy.io.votable", "cv2", "lightning.pytorch", "matplotlib.pyplot", "pyarrow.dataset", "timm"),
@@ -44,6 +44,20 @@ SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 
 def in_a_child(work: Callable[[], object], said: Path, stop: tuple[float, int] | None = None) -> int:
     """The status with which a child ends that does some work, stopped after some seconds by a signal."""
+    pid = start_child(work, said)
+    if stop is not None:
+        time.sleep(stop[0])
+        os.kill(pid, stop[1])
+    return end_of(pid)
+
+
+def end_of(child: int) -> int:
+    """The status with which a child ends."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def start_child(work: Callable[[], object], said: Path) -> int:
+    """The number of a child process that does some work and writes what it says to a file."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -63,10 +77,7 @@ def in_a_child(work: Callable[[], object], said: Path, stop: tuple[float, int] |
             sys.stderr.flush()
         finally:
             os._exit(status)
-    if stop is not None:
-        time.sleep(stop[0])
-        os.kill(pid, stop[1])
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return pid
 
 
 def command(words: list[str]) -> Callable[[], None]:
@@ -157,6 +168,8 @@ def campaign(each: int, wanted: str, seed: int, folder: Path) -> dict[str, dict[
     material.mkdir(parents=True)
     if in_a_child(lambda: make_material(material), said):
         raise SystemExit("the small inputs could not be made:\n" + said.read_text())
+    if not wanted or any(verb.startswith(("export", "study")) for verb in wanted.split(",")):
+        hasten(material)
     table: dict[str, dict[str, object]] = {}
     for verb in verbs(material):
         if not verb.name.startswith(tuple(wanted.split(","))):

@@ -207,10 +207,33 @@ def verbs(material: Path) -> list[Verb]:
 # ---------------------------------------------------------------- the inputs
 
 
+def hasten(material: Path) -> None:
+    """Do once in this process what would cost each child seconds.
+
+    The exporter's first graph sets up its tables. A study's page describes all networks of its paper; here
+    one small network stands for them.
+    """
+    import functools
+
+    from morphoscope.inference.engine.export import export_onnx
+    from morphoscope.recipes import Model, Recipe
+    from morphoscope.runs.run import open_run
+    from morphoscope.studies import page_context
+
+    export_onnx(open_run(material / "run"), material / "first.onnx")
+    original = page_context.meta_network
+
+    @functools.cache
+    def small(outputs: int) -> object:
+        return original(Recipe(model=Model(name="test_resnet", pretrained=False)), outputs)
+
+    page_context.meta_network = lambda recipe, outputs: small(outputs)  # type: ignore[assignment,return-value]
+
+
 def make_material(material: Path) -> None:
     import cv2
-
-    from morphoscope.__main__ import main
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     (material / "recipe.yaml").write_text(RECIPE)
     draw = np.random.default_rng(5)
@@ -220,30 +243,12 @@ def make_material(material: Path) -> None:
         for folder in (material / "classes" / "rgb"[number % 3], material / "images"):
             folder.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(folder / f"g{number:02d}.png"), image.astype(np.uint8))
-    for words in (
-        ["data", "ingest", "folder", str(material / "classes"), str(material / "store"), "--size", "24"],
-        [
-            *("train", str(material / "recipe.yaml"), "--no-report", "--store", str(material / "store")),
-            *("--out", str(material / "run")),
-        ],
-    ):
-        sys.argv = ["morphoscope", *words]
-        try:
-            main()
-        except SystemExit as end:
-            if end.code:
-                raise
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from morphoscope.data.store import StoreMeta
-    from morphoscope.data.store_writer import StoreWriter
-    from morphoscope.labels.galaxy10 import GALAXY10
-
-    with StoreWriter(material / "ten", StoreMeta(scheme=GALAXY10), image_shape=(32, 32, 3)) as writer:
-        for number in range(60):
-            image = draw.integers(0, 60, (32, 32, 3)) + 15 * (number % 10)
-            writer.append(image.astype(np.uint8), {"id": f"g{number}", "label": number % 10, "source": "s"})
+    _ingest(material)
+    _run(
+        *("train", str(material / "recipe.yaml"), "--no-report", "--store", str(material / "store")),
+        *("--out", str(material / "run")),
+    )
+    _ten_classes(material / "ten", seed=5)
     lines = [f"images/g{number:02d}.png,{number},0" for number in range(60)]
     (material / "images.csv").write_text("\n".join(["image,ra,dec", *lines]))
     rows = pa.table(
@@ -254,3 +259,47 @@ def make_material(material: Path) -> None:
         }
     )
     pq.write_table(rows.replace_schema_metadata({"morphoscope.run": "r"}), material / "catalogue.parquet")
+
+
+def make_changed(material: Path, changed: Path) -> None:
+    """The same with other pixels in one galaxy of each kind of input, and a row less in the catalogue."""
+    import cv2
+    import pyarrow.parquet as pq
+
+    shutil.copytree(material, changed)
+    other = np.full((32, 32, 3), 200, np.uint8)
+    for image in (changed / "classes" / "b" / "g02.png", changed / "images" / "g02.png"):
+        cv2.imwrite(str(image), other)
+    for store in ("store", "ten"):
+        shutil.rmtree(changed / store)
+    _ingest(changed)
+    _ten_classes(changed / "ten", seed=6)
+    rows = pq.read_table(changed / "catalogue.parquet")
+    pq.write_table(rows.slice(1), changed / "catalogue.parquet")
+
+
+def _ingest(material: Path) -> None:
+    _run("data", "ingest", "folder", str(material / "classes"), str(material / "store"), "--size", "24")
+
+
+def _run(*words: str) -> None:
+    from morphoscope.__main__ import main
+
+    sys.argv = ["morphoscope", *words]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def _ten_classes(place: Path, *, seed: int) -> None:
+    from morphoscope.data.store import StoreMeta
+    from morphoscope.data.store_writer import StoreWriter
+    from morphoscope.labels.galaxy10 import GALAXY10
+
+    draw = np.random.default_rng(seed)
+    with StoreWriter(place, StoreMeta(scheme=GALAXY10), image_shape=(32, 32, 3)) as writer:
+        for number in range(60):
+            image = draw.integers(0, 60, (32, 32, 3)) + 15 * (number % 10)
+            writer.append(image.astype(np.uint8), {"id": f"g{number}", "label": number % 10, "source": "s"})

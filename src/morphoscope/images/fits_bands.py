@@ -173,7 +173,7 @@ def unpacked(content: bytes, name: str, most: int | None = None) -> bytes:
     if packing is not None:
         try:
             with packed.opened(content) as stream:
-                content = stream.read() if most is None else stream.read(most + 1)
+                content = stream.read() if most is None else packed.read_up_to(stream, most)
         except MorphoscopeError as error:
             raise MorphoscopeError(f"{name}: {error}") from error
         except packed.DAMAGE as error:

@@ -129,6 +129,21 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
+_PIECE = 1 << 20
+
+
+def read_up_to(stream: Any, most: int) -> bytes:
+    """What is left of an unpacked file, or little more than ``most`` bytes of it.
+
+    In pieces: a reader may take as much memory as it is asked for, however little there is.
+    """
+    pieces, taken = [], 0
+    while taken <= most and (piece := stream.read(_PIECE)):
+        pieces.append(piece)
+        taken += len(piece)
+    return b"".join(pieces)
+
+
 def bare_ending(name: str) -> str:
     """A name without the ending of a compression: ``a.csv.gz`` becomes ``a.csv``."""
     return next((name[: -len(end)] for end in ENDINGS if name.lower().endswith(end)), name)

@@ -18,7 +18,7 @@ import numpy as np
 from morphoscope import files
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.versioned import check_version
+from morphoscope.versioned import check_version, read_document
 
 FORMAT_VERSION = 1
 KIND = "morphoscope-split"
@@ -118,9 +118,9 @@ def load_split(path: Path | str, store: Store) -> Split:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: the split file cannot be read ({error.strerror})") from error
+        if not path.is_file():
+            raise UsageError(f"{path}: the split file cannot be read (no such file)")
+        content = json.loads(read_document(path))
     except (ValueError, RecursionError) as error:  # not UTF-8 or not JSON
         raise MorphoscopeError(f"{path} is damaged: a split file (JSON) was expected") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
