@@ -263,6 +263,13 @@ def test_safetensors_errors_are_the_systems(tmp_path):
         explained(tmp_path / "run", SafetensorError("invalid header"))
 
 
+def test_astropys_errors_of_a_full_disk_are_the_systems(tmp_path):
+    with pytest.raises(MorphoscopeError, match="the disk is full"):
+        explained(tmp_path / "c.hats", OSError("Not enough space on disk: requested 27824, available 0."))
+    with pytest.raises(OSError, match="Empty or corrupt"):
+        explained(tmp_path / "c.hats", OSError("Empty or corrupt FITS file"))
+
+
 def test_nothing_is_written_through_a_link_inside_a_run(tmp_path):
     theirs, run = tmp_path / "theirs", tmp_path / "run"
     theirs.mkdir()

@@ -166,7 +166,9 @@ def explained_os_errors(
 
 
 def _system_error(error: Exception) -> OSError | None:
-    """The operating system's error, if it is one; safetensors gives it only as text."""
+    """The operating system's error, if it is one; safetensors and astropy may give it only as text."""
+    if isinstance(error, OSError) and error.errno is None and "Not enough space on disk" in str(error):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if isinstance(error, OSError):
         return error
     if type(error).__name__ == "SafetensorError":
