@@ -191,6 +191,12 @@ def test_changes_of_recall_stay_on_the_page() -> None:
     assert found["truth (cells: % of the row)"].x1 < ends.x0
 
 
+def test_the_legend_of_a_sweep_stays_on_the_page() -> None:
+    series = {f"EfficientNet-Lite0, {part}": [0.5, 0.6] for part in ("test", "training")}
+    figure = sweep([0, 1], series, series)
+    assert max(place.x1 for _, place in places(figure)) <= figure.get_figwidth()
+
+
 def test_words_below_the_strip_stay_below_their_pictures() -> None:
     image = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     figure = processing_strip(image, Augmenter(Augment(crop=149, size=64), 0))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CHANGE = "Change of recall\n(percentage points)"
+_SWEEP_WIDTH = 4.7  # inches
 _HOLLOW = {"markerfacecolor": style.PAPER, "markeredgewidth": 1.1}
 
 
@@ -46,7 +47,7 @@ def sweep(
     published = published or {}
     x = np.asarray(fractions, float)
     names = list(dict.fromkeys([*measured, *published]))
-    figure = style.new_figure(4.7, 3.1 + 0.16 * len(names))
+    figure = style.new_figure(_SWEEP_WIDTH, 3.3)
     axes = figure.subplots()
     for number, name in enumerate(names):
         colour = style.SERIES[number % len(style.SERIES)]
@@ -62,8 +63,12 @@ def sweep(
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(percent_ticks())
     axes.grid(axis="y")
-    if names:
-        figure.legend(loc="outside lower left", ncols=2, borderaxespad=0.2, handlelength=2.6)
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        widest = max(style.text_width(each, 7.5) for each in labels)
+        columns = 2 if 2 * (widest + 0.6) < _SWEEP_WIDTH else 1
+        figure.set_figheight(3.1 + 0.17 * -(-len(labels) // columns))
+        figure.legend(loc="outside lower left", ncols=columns, borderaxespad=0.2, handlelength=2.6)
     return figure
 
 
