@@ -94,3 +94,30 @@ def test_commands_name_the_run_its_split_and_store_and_no_machine_paths(classes_
     assert "train made-up/recipe.yaml --store drawn --out made-up-again" in words
     assert "data.split=made-up/split.json" in words
     assert "/tmp" not in words
+
+
+def test_a_headline_of_votes_says_what_is_known() -> None:
+    """An older program measured no spread, and a run of one answer has no best and worst."""
+    answers = [{"name": "bar", "rmse": None, "spread": None}]
+    measured = {"n": 5, "rmse": {"value": 0.1, "low": 0.08, "high": 0.12}}
+    for rows, tiles in ((answers, ["Answers"]), ([], [])):
+        headline = report_of("votes").headline({"test": measured | {"per_answer": rows}})
+        assert headline is not None
+        assert (headline.figure, headline.interval) == ("0.1000", "95 % interval 0.0800–0.1200")
+        assert headline.comparison == ""
+        assert [tile.label for tile in headline.tiles] == tiles
+
+
+def test_unreadable_images_are_counted(classes_run: Run, classes_store: Store) -> None:
+    lacking = replace(classes_store, meta=classes_store.meta.model_copy(update={"unreadable": 3}))
+    shown = dict(summary.data_facts(classes_run, lacking, {}))
+    assert shown["Unreadable"] == "3 images left out, listed in the store's unreadable.csv"
+    assert "3 images could not be read" in "\n".join(
+        summary.caveats(classes_run, {}, {}, {}, split=None, store=lacking)
+    )
+
+
+def test_weights_of_an_unknown_epoch_are_not_spoken_of(classes_run: Run) -> None:
+    assert dict(summary.model_facts(classes_run))["Weights kept"].startswith("those of epoch 7")
+    unknown = replace(classes_run, header=classes_run.header.model_copy(update={"best_epoch": None}))
+    assert "Weights kept" not in dict(summary.model_facts(unknown))

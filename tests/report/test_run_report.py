@@ -241,3 +241,38 @@ def test_a_run_of_defaults_says_so(classes_run: Run, tmp_path: Path) -> None:
     (run.path / "predictions.parquet").unlink()
     (run.path / "metrics.json").unlink()
     assert "Every field has its default" in outline(write_report(plain)).words
+
+
+@pytest.mark.usefixtures("undrawn_here")
+@pytest.mark.parametrize(
+    ("kind", "measured", "sections"),
+    [
+        ("classes", ("confusion", "per_class"), {"Confusion matrix", "Class by class"}),
+        ("votes", ("per_answer",), {"Answer by answer", "Predicted against true fractions"}),
+    ],
+)
+def test_what_was_not_kept_has_no_section(
+    kind: str, measured: tuple[str, ...], sections: set[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    run = copied(request.getfixturevalue(f"{kind}_run"), tmp_path)
+    metrics = run.metrics()
+    for name in measured:
+        del metrics["test"][name]
+    (run.path / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    (run.path / "predictions.parquet").unlink()
+    found = outline(write_report(run))
+    assert "Results" in found.headings
+    assert not (sections | {"Most confidently wrong", "The worst galaxies"}) & set(found.headings)
+
+
+@pytest.mark.usefixtures("undrawn_here")
+def test_votes_with_questions_are_shown_by_question(votes_run: Run, tmp_path: Path) -> None:
+    run = copied(votes_run, tmp_path)
+    metrics = run.metrics()
+    question = {"name": "Is there a bar?", "rmse": 0.06, "low": 0.05, "high": 0.07, "answers": ["bar"]}
+    metrics["test"]["per_question"] = [question]
+    (run.path / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    found = outline(write_report(run))  # without the store there are no pictures of the worst galaxies
+    assert "Question by question" in found.headings
+    assert "The worst galaxies" not in found.headings
+    assert (run.path / "figures" / "votes_per_question.png").is_file()

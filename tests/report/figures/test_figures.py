@@ -8,10 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from morphoscope.explanation.explain import Maps
+from morphoscope.labels.kind import Chart
 from morphoscope.report import figures
 from morphoscope.report.examples import Mistake
 from morphoscope.report.figures import style
 from morphoscope.report.figures.data import rgb
+from morphoscope.report.figures.described import described_chart
+from morphoscope.report.figures.maps import DEAD_WORDS, faithfulness_bars, map_columns
 
 NAN = float("nan")
 
@@ -162,3 +166,48 @@ def test_votes_that_are_not_finite_are_left_out() -> None:
     truth, predicted = np.array([[0.5], [NAN], [0.5]]), np.array([[0.5], [0.2], [NAN]])
     axes = figures.votes_scatter(truth, predicted, ["bar"]).axes[0]
     assert len(axes.lines[1].get_xdata()) == 1
+
+
+def test_bars_without_a_mean_need_no_legend() -> None:
+    rows = [{"name": "Is there a bar?", "rmse": 0.1, "low": 0.08, "high": 0.13, "answers": ["a"]}]
+    figure = figures.votes_per_question({"per_question": rows})
+    assert not figure.axes[0].lines[1:]
+    assert not figure.legends
+    assert figures.votes_per_question({"per_question": rows, "rmse": {"value": 0.1}}).legends
+
+
+def test_panels_that_are_left_over_are_empty() -> None:
+    shares = np.tile([[0.2, 0.4, 0.6, NAN]], (3, 1))
+    axes = figures.votes_scatter(shares, shares, ["bar", "ring", "tail", "arm"]).axes
+    assert [each.axison for each in axes] == [True] * 4 + [False] * 2
+    assert [len(each.texts) for each in axes[:4]] == [1, 1, 1, 0]  # there is no error of no galaxy
+
+
+def test_described_charts_have_the_intervals_that_are_known() -> None:
+    values, low, high = {"mine": [0.2, 0.4]}, {"mine": [0.1, NAN]}, {"mine": [0.4, 0.5]}
+    bars = described_chart(Chart(["a", "b"], values, "", "size", low=low, high=high)).axes[0]
+    ends = [path.vertices[:, 0].tolist() for path in bars.collections[0].get_paths()]
+    assert ends[0] == pytest.approx([0.1, 0.4])
+    assert ends[1] == pytest.approx([0.4, 0.5])
+    assert not described_chart(Chart(["a", "b"], values, "", "size", low=low)).axes[0].collections
+
+
+def _maps(values: np.ndarray) -> Maps:
+    images = np.zeros((len(values), 4, 4, 3), np.uint8)
+    return Maps("saliency", "", values, images, ("a",) * len(values), np.ones((len(values), 1)), ("a",))
+
+
+def test_a_map_of_zeros_is_said_to_be_one() -> None:
+    alive, dead = np.ones((2, 4, 4), np.float32), np.zeros((2, 4, 4), np.float32)
+    dead[0] = 1
+    figure = map_columns(_maps(alive).images, {"Saliency": _maps(alive), "Grad-CAM": _maps(dead)})
+    assert texts(figure) == ["Image", "Saliency", "Grad-CAM", DEAD_WORDS]
+
+
+def test_scores_of_maps_are_drawn_as_far_as_they_are_known() -> None:
+    names = ("deletion", "insertion", "pointing", "energy", "on_galaxy")
+    whole = {name: {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3} for name in names}
+    bare = {name: {"value": 0.3, "low": None, "high": None, "n": 3} for name in names}
+    axes = faithfulness_bars({"saliency": whole, "light": bare, "random": {}}).axes
+    assert [each.axison for each in axes] == [True] * 5 + [False]
+    assert [len(line.get_xdata()) for line in axes[0].lines] == [1, 2, 1]

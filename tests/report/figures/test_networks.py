@@ -13,6 +13,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
+from timm.layers import AttentionPoolLatent, SelectAdaptivePool2d
 from torch import nn
 
 from morphoscope.errors import UsageError
@@ -22,9 +23,10 @@ from morphoscope.labels.tree_files import tree_file
 from morphoscope.models.attention import ChannelGate, SpatialGate, attention
 from morphoscope.models.network import Network, head, parameter_count
 from morphoscope.models.residual import ResidualTrunk, Units
+from morphoscope.report import formatting
 from morphoscope.report.figures import style
 from morphoscope.report.figures.decision_tree import decision_tree
-from morphoscope.report.figures.network_summary import shape_words, stages, structure_table
+from morphoscope.report.figures.network_summary import described, shape_words, stages, structure_table
 from morphoscope.report.figures.networks import DRAWINGS, building_block, network_diagram, stages_diagram
 from morphoscope.report.html.document import Page
 
@@ -314,3 +316,32 @@ def test_any_tree_is_drawn_with_its_questions_and_routes(name: str) -> None:
     with style.applied():
         figure.draw_without_rendering()
     apart(list(figure.axes[0].texts))
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([nn.ReLU()], ("activation",)),
+        ([nn.BatchNorm2d(3), nn.ReLU()], ("normalisation",)),
+        ([nn.AdaptiveMaxPool2d(1), nn.Flatten()], ("global max pool", "flatten")),
+        ([SelectAdaptivePool2d(pool_type="max")], ("global max pool",)),
+        ([SelectAdaptivePool2d(pool_type=""), nn.Linear(3, 2)], ("dense 2",)),  # switched off
+        ([nn.MultiheadAttention(4, 2)], ("attention",)),
+        ([AttentionPoolLatent(8, num_heads=2)], ("attention pool",)),
+    ],
+)
+def test_words_for_layers(layers: list[nn.Module], said: tuple[str, ...]) -> None:
+    assert described(layers)[0] == said
+
+
+def test_weights_that_two_layers_share_count_once() -> None:
+    made = nn.Sequential(nn.Flatten(), nn.Linear(48, 48, bias=False), nn.Linear(48, 48, bias=False))
+    made[2].weight = made[1].weight
+    assert sum(stage.parameters for stage in stages(made, 4)) == 48 * 48
+
+
+def test_a_diagram_says_how_many_weights_are_trained() -> None:
+    made = small_network()
+    made[0].requires_grad_(False)
+    trained = formatting.count(parameter_count(made, trainable_only=True))
+    assert f"{trained} of them trainable" in " ".join(words(stages_diagram(stages(made, 32), 32)))

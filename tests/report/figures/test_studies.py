@@ -236,3 +236,17 @@ def test_the_strip_of_a_whole_grey_picture_has_no_crop() -> None:
     assert not [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
     assert len(figure.axes[0].images) == 3
     assert "centre 32 × 32 px, resized to 16 × 16" in texts(figure)
+
+
+def test_a_sweep_of_errors_and_of_nothing() -> None:
+    figure = sweep([0, 1], {"test": [NAN, NAN]}, {"test": [0.08, 0.09]}, metric="rmse")
+    assert figure.axes[0].get_ylabel() == "RMSE"
+    assert legend(figure) == ["test, published"]  # nothing was measured
+    assert not sweep([0, 1], {}).legends
+
+
+def test_a_wide_range_of_losses_is_drawn_on_a_logarithmic_axis() -> None:
+    losses = {"train_loss": np.array([8.0, 0.1]), "validation_loss": np.array([6.0, 0.2])}
+    wide = history([0.5, 0.6]) | losses
+    assert all_curves({"a": [wide]}, "accuracy").axes[0].get_yscale() == "log"
+    assert all_curves({"a": [history([0.5, 0.6])]}, "accuracy").axes[0].get_yscale() == "linear"

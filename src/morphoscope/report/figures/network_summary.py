@@ -347,7 +347,7 @@ def kind_of(module: nn.Module) -> str:
         kind = "convolution"
     elif isinstance(module, nn.Linear):
         kind = "dense"
-    elif "Pool" in name:
+    elif "Pool" in name and "Attention" not in name:
         kind = "global pooling" if "Adaptive" in name else "pooling"
     elif isinstance(module, nn.Flatten):
         kind = "global pooling"
@@ -414,7 +414,7 @@ def _unit_words(module: nn.Module) -> tuple[str, tuple[str, ...]]:
     words = _UNITS.get(name.replace("_", ""), name)
     if name in _TRANSFORMER and hasattr(module, "attn"):
         words = _TRANSFORMER[name]
-    if "Attention" in name or "AttentionPool" in name:
+    if "Attention" in name:
         words = "attention pool" if "Pool" in name else "attention"
     # A lone 1×1 convolution only brings branches together; they would have to be spelled out too.
     telling = len(convolutions) > 1 or any(map(_is_depthwise, convolutions))
