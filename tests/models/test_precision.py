@@ -8,7 +8,7 @@ from torch import nn
 
 from morphoscope.models import precision
 from morphoscope.models.build import build
-from morphoscope.models.precision import autocast_type, depthwise_share, training_type
+from morphoscope.models.precision import autocast_type, best_device, depthwise_share, fast_bf16, training_type
 from morphoscope.recipes import Model
 
 CPU = torch.device("cpu")
@@ -39,3 +39,16 @@ def test_the_share_is_that_of_the_multiply_adds_and_leaves_the_network_as_it_was
     assert depthwise_share(network, 10) == pytest.approx(72 / (24 + 72 + 16))
     assert network.training
     assert norm.num_batches_tracked == 0
+
+
+def test_a_process_of_torchrun_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert best_device() == CPU or torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert best_device() == torch.device("cuda")
+    for name, value in (("WORLD_SIZE", "8"), ("RANK", "5"), ("LOCAL_RANK", "3")):
+        monkeypatch.setenv(name, value)
+    assert best_device() == torch.device("cuda", 1)
+    assert not fast_bf16(torch.device("cuda"))  # an emulated bf16 is slow
+    assert not fast_bf16(torch.device("mps"))

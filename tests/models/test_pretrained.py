@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models import pretrained, torchvision_weights
 from morphoscope.models.build import build
+from morphoscope.models.residual import ResidualTrunk, Units
 from morphoscope.recipes import Model
 
 
@@ -132,3 +133,48 @@ def test_torchvisions_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pretrained, "fetched", unreachable)
     with pytest.raises(MorphoscopeError, match=r"'convnext_tiny.tv_in1k' cannot be fetched \(no route\)"):
         build(Model(name="convnext_tiny.tv_in1k"), 2, image_size=64)
+
+
+def test_what_holds_no_weights_is_said(donor: torch.nn.Module, tmp_path: Path):
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(MorphoscopeError, match=r"list\.pth: named tensors were expected"):
+        pretrained.read_weights(tmp_path / "list.pth")
+    save_file(donor.state_dict(), tmp_path / "bare.safetensors")
+    model = Model(name="test_resnet", start=str(tmp_path / "bare.safetensors"))
+    with pytest.raises(MorphoscopeError, match=r"bare\.safetensors holds no backbone; a run folder"):
+        build(model, 2, image_size=32)
+
+
+def test_a_backbone_starts_from_that_of_a_run(donor: torch.nn.Module, tmp_path: Path):
+    donor.reset_classifier(0)
+    weights = {f"backbone.{name}": tensor for name, tensor in donor.state_dict().items()}
+    (tmp_path / "mine").mkdir()
+    save_file(weights | {"head.weight": torch.zeros(3)}, tmp_path / "mine" / "weights.safetensors")
+    (tmp_path / "mine" / "run.yaml").touch()
+    network, origin = build(Model(name="test_resnet", start=str(tmp_path / "mine")), 2, image_size=32)
+    assert origin.startswith("backbone of the run mine")
+    assert torch.equal(network.backbone.state_dict()["conv1.0.weight"], weights["backbone.conv1.0.weight"])
+
+
+def test_a_layout_of_this_program_takes_timms_weights(monkeypatch: pytest.MonkeyPatch):
+    """A trunk that timm does not have is filled from the timm model of its name."""
+
+    def load_pretrained(model: torch.nn.Module, num_classes: int) -> None:
+        assert num_classes == 1000
+        torch.nn.init.constant_(model.conv1.weight, 0.25)  # type: ignore[union-attr]
+
+    monkeypatch.setattr("timm.models.load_pretrained", load_pretrained)
+    trunk = ResidualTrunk(18, Units("standard", False))
+    origin = pretrained._from_hub(trunk, "resnet18")
+    assert origin.startswith("timm's pretrained weights timm/resnet18")
+    assert (trunk.state_dict()["conv1.weight"] == 0.25).all()
+    with pytest.raises(MorphoscopeError, match="there are no pretrained weights for 'plain18'"):
+        pretrained._from_hub(trunk, "plain18")
+
+
+def test_torchvisions_names_are_translated_and_others_kept():
+    rename = torchvision_weights.renamed
+    own, other = {"stem.0.weight": torch.zeros(2)}, {"features.unknown": torch.zeros(2)}
+    assert rename(own, "convnext_tiny.tv_in1k") is own
+    for name in ("convnext_tiny.tv_in1k", "mobilenetv2_100.tv_in1k"):
+        assert list(rename(other, name)) == ["features.unknown"]  # which is then named as missing

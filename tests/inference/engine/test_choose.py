@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +173,47 @@ def test_openvino_predicts_as_onnx_runtime_does():
     one, other = (choose.engine_of(run, name)(images) for name in ("onnx", "openvino"))
     np.testing.assert_allclose(one[0], other[0], rtol=0, atol=1e-5)
     np.testing.assert_allclose(one[1], other[1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_gpu_is_looked_for_by_its_driver_unless_it_is_hidden(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(processor, "_DRIVERS", (str(tmp_path / "nvidia"),))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert not processor.may_have_gpu()
+    (tmp_path / "nvidia").touch()
+    assert processor.may_have_gpu()
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not processor.may_have_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
+    assert not processor.may_have_gpu()
+    (tmp_path / "System32").mkdir()
+    (tmp_path / "System32" / "nvcuda.dll").touch()
+    assert processor.may_have_gpu()
+
+
+def test_a_quota_of_an_old_control_group_may_be_none(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(processor, "available_cores", lambda: 8)
+    monkeypatch.setattr(processor, "_CGROUP", tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (tmp_path / "cpu").mkdir()
+    for name, value in (("quota", -1), ("period", 100000)):
+        (tmp_path / "cpu" / f"cpu.cfs_{name}_us").write_text(str(value))
+    assert processor.threads() == 8
+
+
+def test_a_graph_that_cannot_be_made_is_no_error_of_the_training(monkeypatch, capsys):
+    asked: list[int] = []
+
+    def failing(run: object) -> Path:
+        asked.append(1)
+        raise MorphoscopeError("this layer has no ONNX form")
+
+    monkeypatch.setattr(choose, "graph_of", failing)
+    monkeypatch.setenv(choose.VARIABLE, "torch")
+    choose.leave_graph(api.open_run(DEFAULT))
+    assert not asked
+    monkeypatch.delenv(choose.VARIABLE)
+    choose.leave_graph(api.open_run(DEFAULT))
+    assert "predictions with this run need torch: this layer has no ONNX form" in capsys.readouterr().err
