@@ -141,7 +141,7 @@ def hub_backbone(name: str) -> HubBackbone:
     try:
         with offline_when_unreachable():
             config, architecture, model_args = load(where)  # type: ignore[operator]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise MorphoscopeError(f"model.name={name}: its config.json is not that of a timm model") from error
     except Exception as error:  # timm raises whatever the hub's client raises
         raise MorphoscopeError(f"model.name={name}: {hub_reason(error)}") from error
