@@ -44,7 +44,7 @@ from morphoscope.data.store_writer import StoreWriter
 from morphoscope.images.decode import crop_and_resize, read_image
 from morphoscope.progress import track
 from morphoscope.recipes import Augment
-from morphoscope.training.loader import Batches
+from morphoscope.training.batches import Batches
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from morphoscope.data.sources.simulated import block_of
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.simulation.profiles import frame_of
 from morphoscope.simulation.rendering import light_radii, system_light
 from morphoscope.simulation.rows import Plan, galaxy_of

@@ -13,8 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from morphoscope.labels.tree_files import tree_file, tree_names
 from morphoscope.recipes import Recipe, fields
-from morphoscope.studies.elements import every_element
-from morphoscope.studies.registry import recipes
+from morphoscope.studies.registry import every_element, recipes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -70,7 +70,7 @@ def _detect(out: Path) -> None:
 
 
 def _models(out: Path) -> None:
-    from morphoscope.studies.listing import describe_recipes
+    from morphoscope.studies.registry import describe_recipes
 
     describe_recipes()
 

@@ -19,7 +19,7 @@ from morphoscope.data.store import StoreMeta
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.scheme import Classes
 from morphoscope.processes import available_cores
-from morphoscope.training.loader import Batches
+from morphoscope.training.batches import Batches
 
 PROGRAM = Path(__file__).with_name("library_use.py")
 

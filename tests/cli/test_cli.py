@@ -21,7 +21,7 @@ import yaml
 
 from morphoscope.cli import main
 from morphoscope.runs.run import open_run
-from morphoscope.studies import listing
+from morphoscope.studies import registry
 
 FAST = [
     *("--set", "model.name=test_resnet"),
@@ -86,11 +86,11 @@ def test_help_names_the_verbs(cli: Callable[..., Answer]):
 
 
 def test_models_lists_recipes_and_fields(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch):
-    every = listing.recipes()
+    every = registry.recipes()
     assert {"small/five-class", "small/five-class-scratch", "small/own-labels"} <= set(every)
     # tests/studies/test_models.py counts the parameters of all
     some = {name: every[name] for name in ("small/simulated", "cheng/resnet18")}
-    monkeypatch.setattr(listing, "recipes", lambda: some)
+    monkeypatch.setattr(registry, "recipes", lambda: some)
     listed = {row["name"]: row for row in json.loads(cli("models", "--json").out)}
     assert list(listed) == list(some)
     assert listed["cheng/resnet18"]["parameters"] == 11_506_122
@@ -282,7 +282,7 @@ def test_edited_weights_are_noticed(cli: Callable[..., Answer], made: Path, tmp_
     ("place", "error"),
     [
         ("morphoscope.training.callbacks.write_history", OSError(errno.ENOSPC, "No space left on device")),
-        ("morphoscope.training.checkpoints.torch.save", RuntimeError("file write failed")),
+        ("morphoscope.training.folder.torch.save", RuntimeError("file write failed")),
     ],
 )
 def test_a_full_disk_in_a_training_is_one_sentence(
@@ -308,7 +308,7 @@ def test_a_full_disk_in_a_training_is_one_sentence(
 def test_ctrl_c_ends_in_one_sentence_and_resumes(
     cli: Callable[..., Answer], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from morphoscope.training.checkpoints import AtomicCheckpoints
+    from morphoscope.training.folder import AtomicCheckpoints
 
     out, kept = tmp_path / "run", AtomicCheckpoints.save_checkpoint
     words = ("train", "small/simulated", "--store", made / "galaxies", "--out", out, *FAST, "--no-report")

@@ -7,12 +7,10 @@ import torch
 
 from morphoscope.errors import UsageError
 from morphoscope.explanation.attribution import ablation_cam, grad_cam
-from morphoscope.explanation.layers import find_layer, output_of
-from morphoscope.explanation.receptive_field import Centres, centres
+from morphoscope.explanation.layers import Centres, centres, find_layer, output_of
 from morphoscope.models.build import build
 from morphoscope.recipes import Model, Recipe
-from morphoscope.studies.listing import scheme_outputs
-from morphoscope.studies.registry import recipes
+from morphoscope.studies.registry import recipes, scheme_outputs
 
 DEFAULTS = {
     "cheng/vgg16": "backbone.trunk",

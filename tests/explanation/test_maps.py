@@ -10,8 +10,7 @@ from torch import nn
 from morphoscope.errors import UsageError
 from morphoscope.explanation import attribution
 from morphoscope.explanation.attribution import ablation_cam, grad_cam
-from morphoscope.explanation.layers import Layer, find_layer
-from morphoscope.explanation.receptive_field import Centres, centres, over_the_image
+from morphoscope.explanation.layers import Centres, Layer, centres, find_layer, over_the_image
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
 from morphoscope.recipes import Model
@@ -244,8 +243,7 @@ def test_a_map_lies_where_its_cells_look() -> None:
 
 
 def test_unknown_methods_and_targets(tmp_path) -> None:
-    from morphoscope.explanation.explain import check_method
-    from morphoscope.explanation.selection import target_index
+    from morphoscope.explanation.explain import check_method, target_index
     from morphoscope.labels.five_class import FIVE_CLASS
     from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
 

@@ -47,7 +47,7 @@ IMPORTED = (
     *("morphoscope.data.sources.galaxy_zoo", "morphoscope.data.sources.table"),
     *("morphoscope.evaluation.compare", "morphoscope.models.build", "morphoscope.sharing.card"),
     *("morphoscope.inference.engine.onnx_engine", "morphoscope.inference.engine.graph"),
-    *("morphoscope.studies.results", "morphoscope.training.checkpoints"),
+    *("morphoscope.studies.results", "morphoscope.training.folder"),
 )
 SECONDS, GROWTH = 10.0, 1 << 30
 CEILING = 6 << 30  # bytes of address space beyond those of the start, so that the machine survives a fault

@@ -221,7 +221,7 @@ def _kept_scores(path: Path) -> None:
 
 def _read_kept_scores(path: Path) -> object:
     from morphoscope.runs.run import Header, Run
-    from morphoscope.studies.kept_scores import kept
+    from morphoscope.studies.extra_scores import kept
 
     header: Any = Header.model_construct(weights_sha256="")
     run = Run(path, None, header)  # type: ignore[arg-type]

@@ -143,14 +143,14 @@ def _read_recipe(path: Path) -> object:
 def _checkpoint(path: Path) -> None:
     import torch
 
-    from morphoscope.training.checkpoints import NEEDED, AtomicCheckpoints
+    from morphoscope.training.folder import NEEDED, AtomicCheckpoints
 
     state = {name: {"a": torch.arange(6.0), "b": [1, 2]} for name in sorted(NEEDED)}
     AtomicCheckpoints().save_checkpoint(state, path)
 
 
 def _read_checkpoint(path: Path) -> object:
-    from morphoscope.training.checkpoints import AtomicCheckpoints
+    from morphoscope.training.folder import AtomicCheckpoints
 
     state = AtomicCheckpoints().load_checkpoint(path, map_location="cpu")
     return np.asarray(state["epoch"]["a"]) if isinstance(state["epoch"], dict) else "other"
@@ -281,7 +281,7 @@ def _hats(path: Path) -> None:
 
 
 def _read_hats(path: Path) -> object:
-    from morphoscope.catalogue.inputs.source_table import SourceColumns, SourceTable
+    from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
 
     rows = list(SourceColumns.of(SourceTable(path, 10.0)).rows())
     return _read_catalogue(path), sum(len(piece.ids) for piece in rows)

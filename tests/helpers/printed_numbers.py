@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from morphoscope.metrics.confusion import ClassCounts
+from morphoscope.metrics.classification import ClassCounts
 from morphoscope.studies.published import f1
 
 

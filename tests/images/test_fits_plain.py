@@ -16,7 +16,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.images import fits_bands
 from morphoscope.images.decode import FITS_SUFFIXES
 from morphoscope.images.fits import read_fits
-from morphoscope.images.fits_plain import plain_image
+from morphoscope.images.fits_headers import plain_image
 
 RNG = np.random.default_rng(5)
 PICTURE = (RNG.normal(100, 3, (24, 31)) + 50 * np.eye(24, 31)).astype(np.float32)

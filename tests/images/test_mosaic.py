@@ -12,8 +12,7 @@ from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.mosaic import Mosaic, open_mosaics
-from morphoscope.images.sky_cutout import sky_square
+from morphoscope.images.mosaic import Mosaic, open_mosaics, sky_square
 
 RA, DEC = 150.0, 60.0
 RNG = np.random.default_rng(3)

@@ -13,8 +13,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
+from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
 from morphoscope.catalogue.inputs.open import open_input
-from morphoscope.catalogue.inputs.source_table import SourceColumns, SourceTable
 from morphoscope.data.sources.table import ingest_table
 from morphoscope.data.store import open_store
 from morphoscope.images.image_table import open_table

@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from morphoscope.images.fits import read_fits
-from morphoscope.images.orientation import placed
+from morphoscope.images.wcs import placed
 
 RNG = np.random.default_rng(3)
 PIXELS = RNG.normal(0, 1, (24, 32)).astype(np.float32)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.images.quality import joined, lacking
+from morphoscope.images.coverage import joined, lacking
 
 
 def lost(share_of_rows: float, shape: tuple[int, int] = (100, 100)) -> np.ndarray:

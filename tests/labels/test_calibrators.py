@@ -12,8 +12,8 @@ from morphoscope.labels.calibrators import (
     fit_temperature,
     shares_of_questions,
 )
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, AnyCorrection, Classes, VoteFractions
+from morphoscope.labels.tree import GALAXY_ZOO_2
 
 CLASSES = Classes(name="three", classes=("a", "b", "c"))
 VOTES = VoteFractions(name="own", answers=("bar", "ring"))

@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.five_class import FIVE_CLASS
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, VoteFractions
-from morphoscope.labels.tree import Answer, DecisionTree, Question
+from morphoscope.labels.tree import GALAXY_ZOO_2, Answer, DecisionTree, Question
 
 # FIELD_NOTES §1, written down by hand from the challenge's own documentation.
 SLICES = ((0, 3), (3, 5), (5, 7), (7, 9), (9, 13), (13, 15), (15, 18), (18, 25), (25, 28), (28, 31), (31, 37))

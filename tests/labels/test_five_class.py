@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.five_class import FIVE_CLASS, FIVE_CLASS_RULES, five_class_labels
+from morphoscope.labels.tree import GALAXY_ZOO_2
 
 SPIRAL = 4
 

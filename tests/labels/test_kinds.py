@@ -20,13 +20,12 @@ from torchmetrics import MeanMetric
 
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
-from morphoscope.data.describe import describe, description_lines
-from morphoscope.data.store import Store, StoreMeta, open_store
+from morphoscope.data.store import Store, StoreMeta, describe, description_lines, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError
 from morphoscope.evaluation.compare import compare
 from morphoscope.evaluation.evaluate import evaluate
-from morphoscope.explanation.selection import BEST_F1, choose_galaxies
+from morphoscope.explanation.explain import BEST_F1, choose_galaxies
 from morphoscope.inference.calibration import calibration_of
 from morphoscope.inference.ensemble import mutual_information
 from morphoscope.inference.predictor import Predictor

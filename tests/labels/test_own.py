@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.galaxy10 import GALAXY10
 from morphoscope.labels.own import classes_from_names, scheme_from_columns
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
+from morphoscope.labels.tree import GALAXY_ZOO_2
 
 IDS = ["g0", "g1", "g2", "g3"]
 

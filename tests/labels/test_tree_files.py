@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.labels.tree_files import VoteTree, decision_tree, tree_file, tree_names
 
 HEAD = "kind: morphoscope-tree\nformat_version: 1\nname: mine\ntitle: Mine\nquestions:\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from morphoscope.metrics.confusion import ClassCounts
+from morphoscope.metrics.classification import ClassCounts
 
 # `cheng`, Table 3: precision, recall, F1, galaxies of each class (alphabetical order).
 CHENG_TABLE_3 = np.array(

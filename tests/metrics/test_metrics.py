@@ -8,8 +8,8 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.metrics.bootstrap import wilson_interval
 from morphoscope.metrics.classification import classification_metrics
 from morphoscope.metrics.regression import regression_metrics

@@ -16,7 +16,7 @@ from timm.models import vgg
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.models.backbone import weights_part
 from morphoscope.models.build import build
-from morphoscope.models.freeze import frozen_layers, layers_in_order
+from morphoscope.models.pretrained import frozen_layers, layers_in_order
 from morphoscope.models.residual import Bottleneck, ResidualTrunk, Units
 from morphoscope.recipes import Model
 

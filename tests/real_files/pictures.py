@@ -25,8 +25,7 @@ from scipy.stats import rankdata
 
 from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.images.bands import parse_bands
-from morphoscope.images.mosaic import open_mosaics
-from morphoscope.images.sky_cutout import sky_square
+from morphoscope.images.mosaic import open_mosaics, sky_square
 from morphoscope.images.stretch import rendered
 
 SIDE, LABEL = 300, 40  # of a picture and of the words below it, pixels

@@ -23,8 +23,8 @@ from astropy.wcs import WCS
 from scipy.stats import rankdata
 
 from morphoscope.catalogue.formats.convert import convert
+from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
 from morphoscope.catalogue.inputs.open import open_input
-from morphoscope.catalogue.inputs.source_table import SourceColumns, SourceTable
 from morphoscope.data.sources.galaxy10 import ingest_galaxy10
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.bands import parse_bands

@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 from morphoscope import api, files
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.engine.graph import GRAPH
-from morphoscope.runs.portable import last_part, portable_recipe, portable_values
-from morphoscope.runs.run import Run, open_run, write_header
+from morphoscope.runs.run import Run, last_part, open_run, portable_recipe, portable_values, write_header
 from morphoscope.sharing.card import CardDetails, model_card
 
 

@@ -7,11 +7,10 @@ import pytest
 
 from morphoscope.data.sources.simulated import block_of
 from morphoscope.labels.galaxy10 import GALAXY10
-from morphoscope.simulation.component_masks import COMPONENTS, component_mask, scaled_mask
 from morphoscope.simulation.galaxy import Bar, Disc, Galaxy, Spheroid
 from morphoscope.simulation.profiles import frame_of
 from morphoscope.simulation.rendering import system_light
-from morphoscope.simulation.rows import Plan, class_of, render_row
+from morphoscope.simulation.rows import COMPONENTS, Plan, class_of, component_mask, render_row, scaled_mask
 from morphoscope.simulation.sampling import draw_galaxy
 from morphoscope.simulation.survey import DECALS
 

@@ -7,7 +7,6 @@ import pytest
 from scipy.special import gammaincinv
 
 from morphoscope.labels.galaxy10 import GALAXY10
-from morphoscope.simulation.component_masks import COMPONENTS
 from morphoscope.simulation.galaxy import (
     TRUTH,
     Bar,
@@ -28,6 +27,7 @@ from morphoscope.simulation.rendering import (
     petrosian_radius_90,
     system_light,
 )
+from morphoscope.simulation.rows import COMPONENTS
 from morphoscope.simulation.sampling import BUILDERS, draw_galaxy
 from morphoscope.simulation.survey import DECALS, ZERO_POINT
 

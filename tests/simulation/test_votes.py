@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.simulation.sampling import BUILDERS, draw_galaxy
 from morphoscope.simulation.votes import answer_chances, count_column, draw_votes, error_rate, visibility
 

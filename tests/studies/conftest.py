@@ -8,10 +8,10 @@ import pytest
 
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.five_class import FIVE_CLASS
 from morphoscope.labels.galaxy10 import GALAXY10
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.models.network import Network
 from morphoscope.recipes import Model, Recipe
 from morphoscope.studies import page_context

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from morphoscope.studies.published import (
+from morphoscope.studies.claims import (
     Above,
     Claim,
     Conditions,

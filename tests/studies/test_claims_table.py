@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from morphoscope.studies.claims import UNALTERED, Claim, above, rising
 from morphoscope.studies.common import add_claims
-from morphoscope.studies.published import UNALTERED, Claim, above, rising
 from morphoscope.studies.study import Options
 
 CLAIMS = (

@@ -6,8 +6,7 @@ import importlib
 
 import pytest
 
-from morphoscope.studies.elements import elements_of
-from morphoscope.studies.registry import PAPERS, published
+from morphoscope.studies.registry import PAPERS, elements_of, published
 
 # The tables and figures of each paper, from its own text.
 IN_THE_PAPER = {

@@ -10,8 +10,7 @@ import torch
 
 from morphoscope.models.build import build
 from morphoscope.recipes import Model, Recipe
-from morphoscope.studies.listing import describe_recipes, scheme_outputs
-from morphoscope.studies.registry import recipes
+from morphoscope.studies.registry import describe_recipes, recipes, scheme_outputs
 
 TOTALS = {
     "cheng/vgg16": 27_627_210,

@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from morphoscope.errors import UsageError
-from morphoscope.studies.published import METRICS, Published, PublishedRow, Table, class_metric
+from morphoscope.studies.claims import METRICS, class_metric
+from morphoscope.studies.published import Published, PublishedRow, Table
 from morphoscope.studies.registry import PAPERS, published, recipes
 
 # What the papers say and their own numbers refute, or cannot show.

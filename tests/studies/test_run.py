@@ -14,7 +14,7 @@ import pytest
 from morphoscope import api
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.models.network import Network
 from morphoscope.recipes import Recipe
 from morphoscope.studies import page_context

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.training.checkpoints import NEEDED, AtomicCheckpoints
+from morphoscope.training.folder import NEEDED, AtomicCheckpoints
 
 WHOLE = dict.fromkeys(sorted(NEEDED), 0) | {"state_dict": {"weight": torch.arange(3000.0)}}
 

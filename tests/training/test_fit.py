@@ -25,7 +25,7 @@ from morphoscope.labels.scheme import Classes
 from morphoscope.models.build import build
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import open_run
-from morphoscope.training import batches, callbacks, regularisation
+from morphoscope.training import batches, callbacks, optimisation
 from morphoscope.training.fit import fit
 from morphoscope.training.folder import begin, check_resumable, claimed
 from morphoscope.training.task import GalaxyTask, MeanLoss
@@ -194,7 +194,7 @@ def test_regularisation_grows_with_the_training(
     step, draw = GalaxyTask.training_step, cpu.draw_params
 
     def watched(task: GalaxyTask, batch: object, number: int) -> torch.Tensor:
-        rates = regularisation.drop_rates(task.network).values()
+        rates = optimisation.drop_rates(task.network).values()
         with monkeypatch.context() as patched:
             patched.setattr(
                 "morphoscope.training.task.mix",
@@ -221,11 +221,11 @@ def test_regularisation_grows_with_the_training(
 def test_every_rate_is_scaled_and_stochastic_depth_too(tiny: Recipe):
     model = tiny.changed(model={"name": "resnet18", "drop_path": 0.2}).model
     network, _ = build(model, 3, image_size=32)
-    full = regularisation.drop_rates(network)
+    full = optimisation.drop_rates(network)
     depth = [rate for name, rate in full.items() if "drop_path" in name]
     assert max(depth) == pytest.approx(0.2)
-    regularisation.regularise(network, full, 0.5)
-    halved = regularisation.drop_rates(network)
+    optimisation.regularise(network, full, 0.5)
+    halved = optimisation.drop_rates(network)
     assert halved == {name: pytest.approx(rate / 2) for name, rate in full.items()}
 
 

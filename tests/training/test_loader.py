@@ -14,7 +14,7 @@ from morphoscope.data.store import StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
-from morphoscope.training.loader import Batches, occurrences
+from morphoscope.training.batches import Batches, occurrences
 
 
 @pytest.fixture(scope="module")

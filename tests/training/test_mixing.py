@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from morphoscope.training.mixing import mix
+from morphoscope.training.batches import mix
 
 
 def _batch(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,8 +14,8 @@ import torch
 
 from morphoscope.data.store import open_store
 from morphoscope.recipes import Recipe
+from morphoscope.training.batches import Batch
 from morphoscope.training.fit import fit
-from morphoscope.training.loader import Batch
 from morphoscope.training.task import GalaxyTask
 
 store, recipe, out, log = sys.argv[1:]

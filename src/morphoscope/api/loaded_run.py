@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from morphoscope.api.image_inputs import ImagesLike
+    from morphoscope.catalogue.columns import FullColumns
     from morphoscope.catalogue.predict import Summary
-    from morphoscope.catalogue.predictions import FullColumns
     from morphoscope.catalogue.request import CatalogueRequest
     from morphoscope.catalogue.similar import Neighbour
     from morphoscope.explanation.explain import Maps
@@ -556,7 +556,7 @@ def _opened(path: Path | str) -> Run:
 
         return open_exported(path)
     if str(path).startswith(HUB):
-        from morphoscope.sharing.hub import fetch
+        from morphoscope.sharing.publish import fetch
 
         path = fetch(str(path))
     return open_run(path)
@@ -628,6 +628,6 @@ def _store(store: Store | Path | str) -> Store:
 
 def _columns(load: Callable[[], Predictor | Ensemble], request: CatalogueRequest) -> FullColumns:
     """What fills the columns of a request; called on each worker of a cluster, too."""
-    from morphoscope.catalogue.predictions import FullColumns
+    from morphoscope.catalogue.columns import FullColumns
 
     return FullColumns(load(), embeddings=request.embeddings, out=Path(request.out))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from morphoscope.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from morphoscope.catalogue.columns import ColumnProvider, FullColumns, PlainColumns
     from morphoscope.catalogue.formats.write import read_provenance
     from morphoscope.catalogue.inputs.open import open_input
     from morphoscope.catalogue.predict import Summary, predict_catalogue
-    from morphoscope.catalogue.predictions import ColumnProvider, FullColumns, PlainColumns
     from morphoscope.catalogue.request import CatalogueRequest
     from morphoscope.catalogue.similar import EmbeddedCatalogue, Neighbour
 
@@ -28,11 +28,11 @@ __all__ = [
 ]
 _PUBLIC = {
     "CatalogueRequest": "morphoscope.catalogue.request",
-    "ColumnProvider": "morphoscope.catalogue.predictions",
+    "ColumnProvider": "morphoscope.catalogue.columns",
     "EmbeddedCatalogue": "morphoscope.catalogue.similar",
-    "FullColumns": "morphoscope.catalogue.predictions",
+    "FullColumns": "morphoscope.catalogue.columns",
     "Neighbour": "morphoscope.catalogue.similar",
-    "PlainColumns": "morphoscope.catalogue.predictions",
+    "PlainColumns": "morphoscope.catalogue.columns",
     "Summary": "morphoscope.catalogue.predict",
     "open_input": "morphoscope.catalogue.inputs.open",
     "predict_catalogue": "morphoscope.catalogue.predict",

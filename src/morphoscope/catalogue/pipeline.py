@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.coverage import NO_SOURCE, OFF_IMAGE, share_of
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import writable
-from morphoscope.images.quality import NO_SOURCE, OFF_IMAGE, share_of
 from morphoscope.images.stream import Item
 from morphoscope.inference.preprocess import CropResizePlan, load_and_preprocess
 from morphoscope.progress import note

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from morphoscope import files
 from morphoscope.catalogue.checkpoint import Journal, was_placed
+from morphoscope.catalogue.columns import ColumnProvider, FullColumns, PlainColumns, note_missing_scores
 from morphoscope.catalogue.formats.hats import check_places
 from morphoscope.catalogue.formats.write import (
     Target,
@@ -33,7 +34,6 @@ from morphoscope.catalogue.formats.write import (
 )
 from morphoscope.catalogue.inputs.open import Images
 from morphoscope.catalogue.pipeline import Batch, Digest, PreprocessingNotes, Stamps, stamp_of
-from morphoscope.catalogue.predictions import ColumnProvider, FullColumns, PlainColumns, note_missing_scores
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import NotFinite, Remaining, RowMaker, RowSource, rows_here
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -114,7 +114,7 @@ def predict_catalogue(
     Args:
         predictor: a run's network, or several (see :mod:`morphoscope.inference.predictor`).
         request: the images, and the catalogue to be made of them.
-        columns: runs the network, and may add columns (see :mod:`morphoscope.catalogue.predictions`); None:
+        columns: runs the network, and may add columns (see :mod:`morphoscope.catalogue.columns`); None:
             the predictions alone.
         rows: where the rows are made; here, unless told otherwise.
 
@@ -240,7 +240,7 @@ def not_yet_done(images: Images, journal: Journal, reopen: Callable[[], Images])
 
 def fill(journal: Journal, rows: Iterable[tuple[Batch, pa.Table | None]], count: int | None) -> None:
     """Keep the rows as they come."""
-    from morphoscope.models.memory import Tidying, give_back_freed_memory
+    from morphoscope.processes import Tidying, give_back_freed_memory
 
     tidying = Tidying()
     with Bar("predicting", count, "galaxies", done=journal.done) as bar:

@@ -14,6 +14,7 @@ from morphoscope import files
 from morphoscope.catalogue import pipeline
 from morphoscope.catalogue.columns import (
     FITTED_COLUMNS,
+    ColumnProvider,
     catalogue_schema,
     catalogue_table,
     provenance_of,
@@ -21,7 +22,6 @@ from morphoscope.catalogue.columns import (
 )
 from morphoscope.catalogue.inputs.open import Images, open_request, stretch_like
 from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
-from morphoscope.catalogue.predictions import ColumnProvider
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.file_names import writable

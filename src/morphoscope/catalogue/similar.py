@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from morphoscope.catalogue.columns import EMBEDDING
 from morphoscope.catalogue.formats.convert import parquet_parts
-from morphoscope.catalogue.predictions import EMBEDDING
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.decode import read_image
 from morphoscope.images.parquet_size import check_declared, rows_at_a_time

@@ -291,8 +291,7 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Describe a store: counts per class, size, source."""
-    from morphoscope.data.describe import describe, description_lines
-    from morphoscope.data.store import open_store
+    from morphoscope.data.store import describe, description_lines, open_store
 
     opened = open_store(store, verify=verify)
     described = describe(opened)

@@ -40,7 +40,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the recipes, with their networks."""
-    from morphoscope.studies.listing import describe_recipes, field_lines, recipe_lines
+    from morphoscope.studies.registry import describe_recipes, field_lines, recipe_lines
 
     if show_fields:
         say("\n".join(field_lines()))

@@ -8,7 +8,6 @@ from morphoscope.exports import lazy_exports
 
 if TYPE_CHECKING:
     from morphoscope.data.audit import audit_lines, audit_path
-    from morphoscope.data.describe import description_lines
     from morphoscope.data.export import export_folders, export_hdf5
     from morphoscope.data.sources.download import fetch_galaxy10
     from morphoscope.data.sources.folder import ingest_folder
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from morphoscope.data.sources.votes import ingest_votes
     from morphoscope.data.splits.file import Split, load_split
     from morphoscope.data.splits.split import make_split
-    from morphoscope.data.store import Store, StoreMeta, open_store
+    from morphoscope.data.store import Store, StoreMeta, description_lines, open_store
     from morphoscope.data.store_writer import StoreWriter
 
 __all__ = [
@@ -50,7 +49,7 @@ _PUBLIC = {
     "StoreWriter": "morphoscope.data.store_writer",
     "audit_lines": "morphoscope.data.audit",
     "audit_path": "morphoscope.data.audit",
-    "description_lines": "morphoscope.data.describe",
+    "description_lines": "morphoscope.data.store",
     "export_folders": "morphoscope.data.export",
     "export_hdf5": "morphoscope.data.export",
     "fetch_galaxy10": "morphoscope.data.sources.download",

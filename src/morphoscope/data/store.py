@@ -3,32 +3,123 @@
 A store is a folder::
 
     images.npy      (N, H, W, C) uint8, memory-mapped
-    masks.npy       (N, H, W) uint8, memory-mapped; only if there are masks (see masks.py)
+    masks.npy       (N, H, W) uint8, memory-mapped; only if there are masks
     table.parquet   id, ra, dec in degrees, label columns, truth columns, source, pixel_hash, sky_group
     store.yaml      label scheme, pixel scale in arcsec, intensity stretch, checksum of the source, ...
 
-It is written in constant memory to a hidden folder beside it, which is renamed at the end, so a store
-that can be opened is complete.
+It is written in constant memory to a hidden folder next to it, which is renamed at the end, so a store that
+can be opened is complete.
+
+Masks show which components of a galaxy contribute light to which pixels: bit k of a pixel is set where the
+k-th component of ``mask_components`` in ``store.yaml`` contributes. A pixel may have several components, or
+none. The table's column ``mask_hash`` has the hash of each mask.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from morphoscope.data.masks import MASK_HASH, component_plane, open_masks
-from morphoscope.errors import MorphoscopeError, UsageError, reason_of
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.images.parquet_size import read_whole
 from morphoscope.labels.scheme import Scheme
 from morphoscope.notebook import notebook_html, spread
 from morphoscope.progress import track
 from morphoscope.versioned import load_yaml, read_document, understood
+
+NAME = "masks.npy"
+MASK_HASH = "mask_hash"  # table column
+
+
+def open_masks(folder: Path, components: Sequence[str], shape: tuple[int, ...]) -> np.ndarray | None:
+    """The masks of a store as a read-only memory map, (N, H, W) uint8; None if it has none.
+
+    Raises:
+        ValueError: the shape or type is wrong.
+        OSError: the file is missing.
+    """
+    if not components:
+        return None
+    masks_NHW = np.lib.format.open_memmap(folder / NAME, mode="r")
+    if masks_NHW.shape != shape or masks_NHW.dtype != np.uint8:
+        raise ValueError(
+            f"store.yaml says masks {shape} uint8, {NAME} has {masks_NHW.shape} {masks_NHW.dtype}"
+        )
+    return masks_NHW
+
+
+def component_plane(mask_HW: np.ndarray, component: str, components: Sequence[str]) -> np.ndarray:
+    """One component of bit masks, same shape, bool.
+
+    Raises:
+        UsageError: ``component`` is not among ``components``.
+    """
+    if component not in components:
+        raise UsageError(f"no mask of '{component}'{did_you_mean(component, components, 'components')}")
+    return (mask_HW >> np.uint8(components.index(component))) & np.uint8(1) > 0
+
+
+def write_npy_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    """Write the header of a uint8 array at the start of a file.
+
+    numpy leaves room for the first axis to grow, so the final header can overwrite the first one.
+    """
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+class MaskWriter:
+    """Write ``masks.npy`` mask by mask, in the folder of a store that is being written."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self.count = 0
+        self._file: IO[bytes] | None = None
+
+    def open(self, folder: Path) -> None:
+        """Start writing in ``folder``."""
+        self._file = (folder / NAME).open("wb")
+        write_npy_header(self._file, (0, *self.shape))
+
+    def append(self, mask_HW: np.ndarray) -> None:
+        """Add one mask.
+
+        Raises:
+            MorphoscopeError: its shape is not the store's, or it is not uint8.
+        """
+        if mask_HW.shape != self.shape or mask_HW.dtype != np.uint8:
+            raise MorphoscopeError(
+                f"mask {self.count} is {mask_HW.shape} {mask_HW.dtype}, the store's are {self.shape} uint8"
+            )
+        self._open_file.write(np.ascontiguousarray(mask_HW).data)
+        self.count += 1
+
+    def finish(self) -> None:
+        """Write the final header and flush everything to disk."""
+        write_npy_header(self._open_file, (self.count, *self.shape))
+        self._open_file.flush()
+        os.fsync(self._open_file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a full disk once more, while the last bytes are written out
+                self._file.close()
+
+    @property
+    def _open_file(self) -> IO[bytes]:
+        assert self._file is not None, "open() comes first"
+        return self._file
+
 
 FORMAT_VERSION = 1
 
@@ -207,3 +298,64 @@ def pixel_hash(image_HWC: np.ndarray) -> str:
 
 
 STANDARD_COLUMNS = ("id", "ra", "dec", "source", "pixel_hash", "sky_group")
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """Counts per class, sizes and provenance, as a JSON-able dict."""
+    meta = store.meta
+    labels: dict[str, Any] = {}
+    if meta.scheme is not None:
+        labels = {"scheme": meta.scheme.name, "kind": meta.scheme.kind}
+        labels["labelled"] = int(store.labelled().sum())
+        labels |= meta.scheme.summary(store.targets()[store.labelled()])
+    taken = {*STANDARD_COLUMNS, *(meta.scheme.columns if meta.scheme else ())}
+    with_coordinates = int(np.isfinite(store.column("ra")).sum())
+    return {
+        "path": str(store.path),
+        "count": len(store),
+        "image_shape": list(meta.image_shape),
+        "megabytes": round(store.images.nbytes / 1e6, 1),
+        "labels": labels or None,
+        "with_coordinates": with_coordinates,
+        "sky_groups": len(np.unique(store.column("sky_group"))),
+        "sky_group_radius_arcsec": meta.sky_group_radius,
+        "pixel_scale_arcsec": meta.pixel_scale,
+        "stretch": meta.stretch,
+        "crop": meta.crop,
+        "size": meta.size,
+        "source": meta.source,
+        "source_sha256": meta.source_checksum,
+        "unreadable": meta.unreadable,
+        "further_columns": [name for name in store.table.column_names if name not in taken],
+        "options": meta.options,
+        "program_version": meta.program_version,
+        "created": meta.created,
+    }
+
+
+def description_lines(described: dict[str, Any]) -> list[str]:
+    """The description as lines of aligned text."""
+    height, width, channels = described["image_shape"]
+    lines = [
+        f"{described['path']}: {described['count']} galaxies, {height}×{width} px, {channels} channels, "
+        f"{described['megabytes']} MB",
+        f"source      {described['source'] or 'unknown'}"
+        + (f" (sha256 {described['source_sha256'][:12]}…)" if described["source_sha256"] else ""),
+        f"stretch     {described['stretch']}",
+    ]
+    if described["pixel_scale_arcsec"]:
+        lines.append(f"scale       {described['pixel_scale_arcsec']:.4g}″ per pixel")
+    if described["with_coordinates"]:
+        lines.append(
+            f"sky         {described['with_coordinates']} with coordinates, {described['sky_groups']} groups "
+            f"within {described['sky_group_radius_arcsec']:.3g}″"
+        )
+    if described["unreadable"]:
+        lines.append(f"unreadable  {described['unreadable']} images, listed in unreadable.csv")
+    labels = described["labels"]
+    if labels is None:
+        return [*lines, "labels      none"]
+    lines.append(f"labels      {labels['scheme']}: {labels['labelled']} galaxies labelled")
+    numbers = next((value for value in labels.values() if isinstance(value, dict)), {})
+    width = max((len(name) for name in numbers), default=0)
+    return lines + [f"  {name:<{width}}  {number:>7}" for name, number in numbers.items()]

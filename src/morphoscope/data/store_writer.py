@@ -19,8 +19,14 @@ import pyarrow.parquet as pq
 import yaml
 
 from morphoscope import files
-from morphoscope.data.masks import MASK_HASH, MaskWriter, write_npy_header
-from morphoscope.data.store import STANDARD_COLUMNS, StoreMeta, pixel_hash
+from morphoscope.data.store import (
+    MASK_HASH,
+    STANDARD_COLUMNS,
+    MaskWriter,
+    StoreMeta,
+    pixel_hash,
+    write_npy_header,
+)
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.images.table_csv import guarded
 from morphoscope.labels.scheme import Scheme

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.data.balance import limited
 from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store
 from morphoscope.inference.calibration import FEWEST, Calibration, fit_calibration
@@ -38,6 +37,7 @@ from morphoscope.metrics.conformal import (
     rank_of,
 )
 from morphoscope.progress import Bar, note
+from morphoscope.training.galaxies import limited
 
 
 def measured_sets(

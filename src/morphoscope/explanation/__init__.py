@@ -10,9 +10,8 @@ from morphoscope.extras import need
 need(("torch", "captum"), "train", "a map of what a network looks at")
 
 if TYPE_CHECKING:
-    from morphoscope.explanation.explain import Explainer, Maps
+    from morphoscope.explanation.explain import Explainer, Maps, choose_galaxies
     from morphoscope.explanation.score import sanity, score_maps
-    from morphoscope.explanation.selection import choose_galaxies
 
 __all__ = [
     "Explainer",
@@ -24,7 +23,7 @@ __all__ = [
 _PUBLIC = {
     "Explainer": "morphoscope.explanation.explain",
     "Maps": "morphoscope.explanation.explain",
-    "choose_galaxies": "morphoscope.explanation.selection",
+    "choose_galaxies": "morphoscope.explanation.explain",
     "sanity": "morphoscope.explanation.score",
     "score_maps": "morphoscope.explanation.score",
 }

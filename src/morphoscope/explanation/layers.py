@@ -1,4 +1,5 @@
-"""Where a map is taken: the last feature map by default, any layer by name.
+"""Where a map is taken: the last feature map by default, or any layer by name; and which pixels its units
+see.
 
 Shape letters: N galaxies, C channels, h × w positions of a feature map, T tokens, K outputs.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import grid_sample
 
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.models.backbone import Backbone
@@ -192,3 +194,95 @@ def output_of(layer: Layer, *, leaf: bool) -> Iterator[list[torch.Tensor]]:
         yield kept
     finally:
         handle.remove()
+
+
+_LOOKING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+
+
+@dataclass(frozen=True)
+class Centres:
+    """Cell i of a map looks at the pixel ``first + i · step`` (the same for rows and columns)."""
+
+    first: float
+    step: float
+
+
+def centres(network: Network, layer: Layer, size: int) -> Centres:
+    """Follow one image to a layer and add up what each convolution and pooling shifts.
+
+    Parallel branches (shortcuts, Inception) shift alike; each change of size counts once. What keeps the size
+    is centred. Where a map shrank by other means (the patch merging of Swin transformers), its cells are
+    equal stripes of the image.
+
+    Args:
+        network: any.
+        layer: where the map is taken.
+        size: side of the input, pixels.
+    """
+    changes: dict[tuple[int, int], tuple[float, int]] = {}
+    handles: list[Any] = []
+    done: list[int] = []  # cells of the layer's map
+
+    def look(module: Any, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        before, after = int(given[0].shape[-1]), int(output.shape[-1])
+        if not done and before != after and after > 1:
+            kernel, stride, padding = (
+                _one(getattr(module, name)) for name in ("kernel_size", "stride", "padding")
+            )
+            if "Same" in type(module).__name__:
+                padding = max((after - 1) * stride + kernel - before, 0) // 2
+            changes.setdefault((before, after), ((kernel - 1) / 2 - padding, stride))
+
+    for module in network.modules():
+        if isinstance(module, _LOOKING):
+            handles.append(module.register_forward_hook(look))
+    handles.append(
+        layer.module.register_forward_hook(lambda *call: done.append(layer.as_map(call[2]).shape[-1]))
+    )
+    weight = next(network.parameters())
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, size, size, device=weight.device, dtype=weight.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+    first, step = 0.0, 1.0
+    for shift, stride in changes.values():
+        first += shift * step
+        step *= stride
+    if done and step * done[0] < size / 2:
+        step = size / done[0]
+        first = (step - 1) / 2
+    return Centres(first, step)
+
+
+def over_the_image(maps_Nhw: torch.Tensor, where: Centres, size: tuple[int, int]) -> torch.Tensor:
+    """Maps laid over the image, (N, H, W): bilinear between the middles of cells, constant beyond the last.
+
+    Args:
+        maps_Nhw: of a layer.
+        where: its cells look at.
+        size: H, W.
+    """
+    rows, columns = (
+        (torch.arange(length, dtype=torch.float32, device=maps_Nhw.device) - where.first) / where.step
+        for length in size
+    )
+    height, width = maps_Nhw.shape[1:]
+    grid = torch.stack(
+        torch.meshgrid(columns * 2 / max(width - 1, 1) - 1, rows * 2 / max(height - 1, 1) - 1, indexing="xy"),
+        dim=-1,
+    )
+    return grid_sample(
+        maps_Nhw.float()[:, None],
+        grid.expand(len(maps_Nhw), *grid.shape),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
+    )[:, 0]
+
+
+def _one(value: int | tuple[int, ...] | str) -> int:
+    if isinstance(value, str):
+        return 0
+    return int(value[0] if isinstance(value, tuple | list) else value)

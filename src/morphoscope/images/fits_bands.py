@@ -26,12 +26,11 @@ from morphoscope.images.bands import (
     by_number,
     find_bands,
     known_band,
+    names_of,
     reddest_first,
 )
 from morphoscope.images.coverage import uncovered
-from morphoscope.images.filters import names_of
-from morphoscope.images.fits_headers import FITS_START, check_counts
-from morphoscope.images.fits_plain import plain_image
+from morphoscope.images.fits_headers import FITS_START, check_counts, plain_image
 from morphoscope.images.limits import check_pixels, most_bytes, too_many_bytes
 from morphoscope.images.photometry import flux_of
 from morphoscope.images.stretch import Flux

@@ -49,7 +49,7 @@ class Item:
 
     @property
     def quality(self) -> tuple[str, ...]:
-        """What is wrong with the image, once it is loaded; see :mod:`morphoscope.images.quality`."""
+        """What is wrong with the image, once it is loaded; see :mod:`morphoscope.images.coverage`."""
         return (*self.row.get("quality", ()), *self.found.get("quality", ()))
 
 

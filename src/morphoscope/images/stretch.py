@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.images.quality import lacking
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Rendering:
         no_data: share of the pixels that hold no data in at least one band; they are painted as sky.
         scaling: "legacy", "sdss", "asinh", "linear" or "as-served"; "lupton" for one band, "lupton, one
             scale" for bands of one unit of flux, "lupton, by noise" for bands in different units.
-        quality: what is wrong with the image, see :func:`morphoscope.images.quality.lacking`.
+        quality: what is wrong with the image, see :func:`morphoscope.images.coverage.lacking`.
     """
 
     no_data: float
@@ -129,6 +128,8 @@ def rendered(
             or a published stretch has no scale for a band.
     """
     import cv2  # here, for the names of the stretches are asked for without it
+
+    from morphoscope.images.coverage import lacking
 
     check_stretch(stretch)
     if len({band.shape for band in bands}) != 1:

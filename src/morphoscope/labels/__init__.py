@@ -8,12 +8,11 @@ from morphoscope.exports import lazy_exports
 
 if TYPE_CHECKING:
     from morphoscope.labels.classes import Classes, probability_column
-    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
     from morphoscope.labels.five_class import five_class_labels
     from morphoscope.labels.kind import Chart, Column, scheme_from
     from morphoscope.labels.own import classes_from_names, scheme_from_columns
     from morphoscope.labels.scheme import Scheme
-    from morphoscope.labels.tree import DecisionTree
+    from morphoscope.labels.tree import GALAXY_ZOO_2, DecisionTree
     from morphoscope.labels.tree_files import VoteTree, tree_file, tree_names
     from morphoscope.labels.vote_counts import VoteCounts
     from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES, VoteFractions
@@ -42,7 +41,7 @@ _PUBLIC = {
     "Classes": "morphoscope.labels.classes",
     "Column": "morphoscope.labels.kind",
     "DecisionTree": "morphoscope.labels.tree",
-    "GALAXY_ZOO_2": "morphoscope.labels.decision_tree",
+    "GALAXY_ZOO_2": "morphoscope.labels.tree",
     "GALAXY_ZOO_2_VOTES": "morphoscope.labels.vote_fractions",
     "Scheme": "morphoscope.labels.scheme",
     "VoteCounts": "morphoscope.labels.vote_counts",

@@ -14,8 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from morphoscope.labels.decision_tree import TREES
-from morphoscope.labels.tree import DecisionTree
+from morphoscope.labels.tree import TREES, DecisionTree
 
 _TINY = 1e-30  # a softmax in float32 can underflow to 0
 _COLDEST, _HOTTEST = 0.05, 20.0

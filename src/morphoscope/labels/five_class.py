@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from morphoscope.labels.classes import Classes
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2, SPIRAL_COLUMN
 from morphoscope.labels.galaxy10 import GALAXY10
 from morphoscope.labels.kind import UNLABELLED, Scheme
+from morphoscope.labels.tree import GALAXY_ZOO_2, SPIRAL_COLUMN
 
 SPIRAL_THRESHOLD = 0.619  # on Class4.1; a published label file in circulation used 0.69 instead
 

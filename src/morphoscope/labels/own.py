@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.labels.columns import is_whole_number, numbers, texts
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, Scheme, VoteFractions
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.progress import note
 
 # More classes than this are taken for a mistake: a column of ids or measurements.

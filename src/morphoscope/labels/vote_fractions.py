@@ -17,9 +17,8 @@ from pydantic import Field, model_validator
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.calibrators import Correction, Unchanged, VoteCurves, fit_vote_curves
 from morphoscope.labels.columns import numbers
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2, SPIRAL_COLUMN, tree_named
 from morphoscope.labels.kind import UNLABELLED, Column, Scheme, label_column
-from morphoscope.labels.tree import TOLERANCE, DecisionTree
+from morphoscope.labels.tree import GALAXY_ZOO_2, SPIRAL_COLUMN, TOLERANCE, DecisionTree, tree_named
 from morphoscope.metrics.conformal import SEPARATOR
 from morphoscope.metrics.regression import (
     compare_regressions,

@@ -22,10 +22,9 @@ from morphoscope.models.backbone import (
     weights_part,
     width,
 )
-from morphoscope.models.freeze import frozen_layers, reinitialise_rest
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
 from morphoscope.models.network import Network, head
-from morphoscope.models.pretrained import load_start, start_of
+from morphoscope.models.pretrained import frozen_layers, load_start, reinitialise_rest, start_of
 from morphoscope.recipes import Model
 
 SLACK = 1 << 27  # parameters, half a gigabyte

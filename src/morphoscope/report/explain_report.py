@@ -11,9 +11,8 @@ import numpy as np
 from morphoscope import files
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
-from morphoscope.explanation.explain import Explainer, check_method
+from morphoscope.explanation.explain import Explainer, check_method, choose_galaxies
 from morphoscope.explanation.score import component_masks, sanity, score_maps
-from morphoscope.explanation.selection import choose_galaxies
 from morphoscope.files import write_json
 from morphoscope.inference.predictor import Predictor
 from morphoscope.report import formatting

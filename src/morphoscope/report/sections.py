@@ -121,8 +121,7 @@ def add_training(page: Page, context: ReportContext) -> None:
 
 def add_maps(page: Page, context: ReportContext) -> None:
     """Saliency and Grad-CAM of held-out galaxies of the class with the best F1 (`cheng` Figs 8, 9)."""
-    from morphoscope.explanation.explain import Explainer
-    from morphoscope.explanation.selection import BEST_F1, choose_galaxies
+    from morphoscope.explanation.explain import BEST_F1, Explainer, choose_galaxies
     from morphoscope.inference.predictor import Predictor
     from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, map_panel
 

@@ -26,7 +26,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,7 +41,7 @@ from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.central_source import typical_size
 from morphoscope.images.parquet_size import read_whole
 from morphoscope.labels.scheme import Scheme
-from morphoscope.models.hub import HubBackbone
+from morphoscope.models.hub import HubBackbone, portable_name
 from morphoscope.packaged import DEFAULT, run_folder
 from morphoscope.recipes import Recipe
 from morphoscope.versioned import load_yaml, read_document, understood
@@ -316,3 +316,39 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
 
 def _field(value: float) -> str:
     return "" if math.isnan(value) else repr(int(value) if float(value).is_integer() else float(value))
+
+
+def portable_store(facts: StoreFacts) -> StoreFacts:
+    """The facts about the training's store, without the folder it was in."""
+    return facts.model_copy(update={"path": "", "source": last_part(facts.source)})
+
+
+def portable_recipe(recipe: Recipe) -> Recipe:
+    """The recipe, with the names alone of the files and folders it started from."""
+    changes: dict[str, str] = {}
+    for field in ("weights", "start"):
+        value = getattr(recipe.model, field)
+        if value:
+            changes[f"model.{field}"] = last_part(value)
+    changes["model.name"] = portable_name(recipe.model.name)
+    return recipe.changed(changes)
+
+
+def portable_values(values: Any) -> Any:
+    """A JSON document, with the names alone of the files and folders in it."""
+    if isinstance(values, dict):
+        return {name: portable_values(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [portable_values(value) for value in values]
+    return last_part(values) if isinstance(values, str) else values
+
+
+def last_part(text: str) -> str:
+    """The last name of an absolute path or of one from the home folder; other text as it is.
+
+    >>> last_part("/data/me/weights.pth"), last_part("simulator"), last_part("Galaxy10.h5")
+    ('weights.pth', 'simulator', 'Galaxy10.h5')
+    """
+    if PurePosixPath(text).is_absolute() or text.startswith(("~", "../", "./")):
+        return PurePosixPath(text).name
+    return PureWindowsPath(text).name if PureWindowsPath(text).is_absolute() else text

@@ -1,9 +1,10 @@
 """Publish a run: a folder that others can load, with weights, recipe, label scheme, calibration, feature
-distribution, metrics and a model card.
+distribution, metrics and a model card; on a model hub as ``hf-hub:owner/name`` or
+``hf-hub:owner/name@revision``.
 
 ``ms.load(folder)`` and every command read it like any run; predictions are identical to the last bit unless
-the weights are halved. Whatever shows galaxies or names files on this machine is left out: predictions,
-figures, report, split.
+the weights are halved. Predictions, figures, report and split are left out, since they show galaxies or
+name files on this machine.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from morphoscope.inference.engine.graph import GRAPH, INT8, kept_graph
 from morphoscope.inference.engine.int8 import kept_int8
 from morphoscope.inference.engine.preparation import sidecar
 from morphoscope.inference.ood import read_distribution, write_distribution
-from morphoscope.runs.portable import portable_recipe, portable_store, portable_values
-from morphoscope.runs.run import Run, write_header
+from morphoscope.models.hub import HUB, hub_reason, offline_when_unreachable
+from morphoscope.progress import note
+from morphoscope.runs.run import Run, portable_recipe, portable_store, portable_values, write_header
 from morphoscope.sharing.card import CardDetails, model_card
-from morphoscope.sharing.hub import is_hub_name, upload
 
 if TYPE_CHECKING:
     import torch
@@ -155,3 +156,73 @@ def _check(run: Run, weights: Path) -> None:
             f"{weights} is not the file that the training wrote (its checksum differs); restore it from a "
             "copy"
         )
+
+
+WANTED = ("*.yaml", "*.json", "*.safetensors", "*.md", "*.npz", "*.parquet")
+"""Files of a published run; anything else in the repository is not downloaded."""
+
+
+def is_hub_name(name: Path | str) -> bool:
+    """Whether this is the address of a run on a hub."""
+    return str(name).startswith(HUB)
+
+
+def fetch(name: str) -> Path:
+    """The folder of a published run; downloaded once, then read from the hub client's cache.
+
+    Args:
+        name: ``hf-hub:owner/name``, with ``@revision`` for a branch, tag or commit.
+
+    Raises:
+        MorphoscopeError: the hub cannot be reached, has no such run, or needs a token.
+    """
+    need(("huggingface_hub",), "hub", name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    disable_progress_bars()
+    note(f"fetching {name}")
+    try:
+        with offline_when_unreachable():
+            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(WANTED)))
+    except Exception as error:  # whatever the hub's client raises
+        raise MorphoscopeError(f"{name}: {hub_reason(error)}") from error
+
+
+def upload(folder: Path, name: str, *, private: bool = False) -> str:
+    """Upload a published folder to the hub with the user's own token.
+
+    Args:
+        folder: as :func:`morphoscope.sharing.publish.publish` makes it.
+        name: ``hf-hub:owner/name``.
+        private: a repository created here is visible to its owner only.
+
+    Returns:
+        The address of its page.
+
+    Raises:
+        UsageError: no token, or a revision in the name.
+        MorphoscopeError: the hub cannot be reached or refuses.
+    """
+    need(("huggingface_hub",), "hub", name)
+    from huggingface_hub import HfApi, get_token
+
+    repository = name.removeprefix(HUB)
+    if "@" in repository:
+        raise UsageError(f"{name}: a name without @revision was expected; publishing creates a new revision")
+    if get_token() is None:
+        raise UsageError(
+            f"{name}: publishing on the hub needs your token; run 'hf auth login' or set HF_TOKEN, or give a "
+            "folder instead"
+        )
+    api = HfApi()
+    try:
+        with offline_when_unreachable():
+            page = api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=str(page.repo_id), folder_path=folder, commit_message="Publish with morphoscope"
+            )
+    except Exception as error:
+        raise MorphoscopeError(f"{name}: {hub_reason(error)}") from error
+    return str(page)

@@ -2,6 +2,10 @@
 
 A row depends on (seed, row) alone, with a separate random generator for each purpose, so it is the same
 galaxy whatever the number of rows or workers.
+
+Masks of the components of a simulated galaxy: the ground truth for attribution maps.
+
+Shape letters: P side of the padded frame, H and W those of the cutout, S of the image.
 """
 
 from __future__ import annotations
@@ -11,15 +15,60 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 
-from morphoscope.simulation.component_masks import component_mask, scaled_mask
 from morphoscope.simulation.galaxy import LENGTHS, Galaxy, truth
 from morphoscope.simulation.observation import add_field, observe, resample, serve
 from morphoscope.simulation.profiles import Frame, frame_of
 from morphoscope.simulation.rendering import Light, light_radii, petrosian_radius_90, system_light
 from morphoscope.simulation.sampling import draw_galaxy
 from morphoscope.simulation.survey import Survey
+
+# Bit k of a mask stands for the k-th name. "bulge" includes whole ellipticals; "tail" everything tidal:
+# tails, shells, bridges; "neighbour" chance projections.
+COMPONENTS = ("bulge", "disc", "arms", "bar", "companion", "tail", "star", "neighbour")
+LEAST_SHARE = 1 / 3  # of a pixel's flux that a component must contribute
+_FWHM = 2.3548  # full width at half maximum over standard deviation of a Gaussian
+
+
+def component_mask(layers: dict[str, np.ndarray], frame: Frame, faintest: float) -> np.ndarray:
+    """The bit mask of a cutout, (H, W) uint8.
+
+    A component has a pixel where its r-band flux, at the survey's median seeing, exceeds the noise of one
+    pixel and a third of the total flux there. So masks overlap (arms on a disc), and what cannot be seen is
+    in none.
+
+    Args:
+        layers: r-band image of each component before the PSF, (P, P).
+        frame: of the layers.
+        faintest: noise, in the units of the layers.
+    """
+    sigma = frame.survey.seeing[1] / _FWHM / frame.survey.pixel_scale
+    blurred = {
+        name: cv2.GaussianBlur(frame.cut(layer_PP), (0, 0), sigma) for name, layer_PP in layers.items()
+    }
+    all_HW = sum(blurred.values(), np.zeros((frame.survey.side,) * 2, np.float32))
+    limit_HW = np.maximum(np.float32(LEAST_SHARE) * all_HW, np.float32(faintest))
+    mask_HW = np.zeros(limit_HW.shape, np.uint8)
+    for name, layer_HW in blurred.items():
+        mask_HW |= (layer_HW > limit_HW).astype(np.uint8) << np.uint8(COMPONENTS.index(name))
+    return mask_HW
+
+
+def scaled_mask(mask_HW: np.ndarray, size: int) -> np.ndarray:
+    """A resized bit mask, (S, S) uint8: a bit is set where it covers at least half of the pixel."""
+    if size == mask_HW.shape[0]:
+        return mask_HW
+    method = cv2.INTER_AREA if size < mask_HW.shape[0] else cv2.INTER_LINEAR
+    scaled_SS = np.zeros((size, size), np.uint8)
+    for bit in range(len(COMPONENTS)):
+        plane_HW = ((mask_HW >> bit) & 1) * np.uint8(255)
+        if plane_HW.any():
+            plane_SS = cv2.resize(plane_HW, (size, size), interpolation=method)
+            scaled_SS |= (plane_SS >= 128).astype(np.uint8) << np.uint8(bit)
+    return scaled_SS
+
 
 PSF_RADIUS_90 = 0.91  # radius with 90 % of a Gaussian's light over its full width at half maximum
 
@@ -116,7 +165,7 @@ def galaxy_of(plan: Plan, row: int) -> Galaxy:
 def _labels(plan: Plan, row: int, galaxy: Galaxy, half_light_radius: float) -> dict[str, Any]:
     if plan.scheme not in ("votes", "vote-counts"):
         return {"label": class_of(plan, row)}
-    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+    from morphoscope.labels.tree import GALAXY_ZOO_2
     from morphoscope.simulation.votes import answer_chances, chance_column, count_column, draw_votes
 
     votes = draw_votes(galaxy, half_light_radius, _generator(plan, row, VOTES))

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2, DecisionTree
+from morphoscope.labels.tree import GALAXY_ZOO_2, DecisionTree
 from morphoscope.simulation.galaxy import Galaxy
 
 FEWEST, MOST = 30, 55  # volunteers per galaxy; about 40, as in Galaxy Zoo 2

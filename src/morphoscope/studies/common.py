@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from morphoscope.report import figures, formatting
 from morphoscope.report.formatting import PERCENT, shown
 from morphoscope.report.tables import Table, split_table
-from morphoscope.studies.map_scores import GALAXIES
-from morphoscope.studies.published import METRICS
+from morphoscope.studies.claims import METRICS
+from morphoscope.studies.extra_scores import GALAXIES
 from morphoscope.studies.study import NOT_IN_QUICK
 
 if TYPE_CHECKING:
     from morphoscope.report.context import ReportContext
+    from morphoscope.studies.claims import Claim
     from morphoscope.studies.page_context import StudyPage
-    from morphoscope.studies.published import Claim
 
 
 MOST_NUMBERS = 8  # beside a claim

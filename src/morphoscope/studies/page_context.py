@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from morphoscope.report.formatting import shown
 from morphoscope.report.html.document import Page
-from morphoscope.studies.listing import meta_network
-from morphoscope.studies.published import Conditions
+from morphoscope.studies.claims import Conditions
+from morphoscope.studies.registry import meta_network
 
 if TYPE_CHECKING:
     from morphoscope.data.store import Store

@@ -13,57 +13,15 @@ Shape letters: K classes.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-METRICS = {
-    "train_accuracy": "accuracy on the training galaxies, fraction",
-    "validation_accuracy": "accuracy on the validation galaxies, fraction",
-    "accuracy": "accuracy on the test galaxies, fraction",
-    "macro_precision": "precision, unweighted mean over classes, fraction",
-    "macro_recall": "recall, unweighted mean over classes, fraction",
-    "macro_f1": "F1, unweighted mean over classes, fraction",
-    "rmse": "root mean square error of the vote fractions",
-    "rmse_one_view": "root mean square error with one view of each galaxy",
-    "rmse_turned_views": "root mean square error with 16 rotated and mirrored views",
-    "rmse_scaled_views": "root mean square error with those 16 views at three scales, 48 in all",
-    "train_loss": "loss on the training galaxies",
-    "validation_loss": "loss on the validation galaxies",
-    "test_loss": "loss on the test galaxies",
-    "seconds_per_epoch": "time of one epoch, s",
-    "seconds": "time of the whole training, s",
-    "epochs": "epochs trained",
-    "parameters": "parameters",
-    "weighted_precision": "precision, mean over classes weighted by number of galaxies, fraction",
-    "weighted_recall": "recall, mean over classes weighted by number of galaxies, fraction",
-    "weighted_f1": "F1, mean over classes weighted by number of galaxies, fraction",
-    "peak_memory": "peak memory of the process, GiB",
-    "peak_gpu_memory": "peak GPU memory, GiB",
-    "on_galaxy": "fraction of a map's energy on the galaxy",
-    "galaxy_area": "fraction of the image that the galaxy covers",
-    "alignment": "alignment of a map with the galaxy's major axis: 1 along, 0 by chance, −1 across",
-    "dead_maps": "fraction of maps that are zero everywhere",
-}
-MAP_METRICS = ("on_galaxy", "galaxy_area", "alignment", "dead_maps")
-VIEW_METRICS = ("rmse_one_view", "rmse_turned_views", "rmse_scaled_views")
-_OF_A_CLASS = ("precision", "recall", "f1", "support")
-
-
-def class_metric(score: str, name: str) -> str:
-    """The metric of one class: ``class_metric("recall", "Spiral")`` is ``"recall: Spiral"``.
-
-    Raises:
-        ValueError: the score is not precision, recall, f1 or support.
-    """
-    if score not in _OF_A_CLASS:
-        raise ValueError(f"no class score '{score}'; choose one of {', '.join(_OF_A_CLASS)}")
-    return f"{score}: {name}"
+from morphoscope.studies.claims import Claim, Measured
 
 
 @dataclass(frozen=True)
@@ -121,78 +79,6 @@ class Table:
         """The cells of a column."""
         place = self.columns.index(name)
         return tuple(row[place] for row in self.rows)
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How the rows of a study were trained, as far as the claims depend on it.
-
-    Attributes:
-        literal: the literal readings that were used. altered: row → how its training differs from what the
-        claims are about, such as "started from random weights". not_run: row → why it has no measurement.
-    """
-
-    literal: Collection[str] = ()
-    altered: Mapping[str, str] = field(default_factory=dict)
-    not_run: Mapping[str, str] = field(default_factory=dict)
-
-
-UNALTERED = Conditions()
-_OF_THE_LAYOUT = ("parameters",)  # independent of training
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement of a paper, and the check of it on measured numbers."""
-
-    text: str
-    where: str
-    check: Check | None = None
-    """None if no number of this study can decide it."""
-    asked_of: str = ""
-    """The network the claim is tested on, if it is not the paper's."""
-    void_with: str = ""
-    """A literal reading under which the rows are no longer what the claim is about."""
-    undecided: str = "no number of this study decides it"
-    """Why there is no check."""
-
-    def untested(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
-        """Why these numbers do not test the claim; empty if they do.
-
-        A claim needs every row it mentions, trained from the weights it mentions.
-
-        Args:
-            measured: the study's numbers.
-            conditions: how the rows were trained.
-        """
-        if self.check is None:
-            return f"not tested here: {self.undecided}"
-        if self.void_with in conditions.literal:
-            return f"not tested here: with {self.void_with} its rows all start from ImageNet weights"
-        needs = [number for number in self.check.needs if number.metric not in _OF_THE_LAYOUT]
-        for reasons in (conditions.not_run, conditions.altered):
-            concerned = [number.row for number in needs if number.row in reasons]
-            if concerned:
-                return f"not tested here: {concerned[0].split('/')[-1]} {reasons[concerned[0]]}"
-        if self.check(measured) is not None:
-            return ""
-        lacks = next(number for number in self.check.needs if number.of(measured) is None)
-        what = METRICS.get(lacks.metric, f"'{lacks.metric}'")
-        return f"not tested here: these galaxies give {lacks.row.split('/')[-1]} no {what}"
-
-    def verdict(self, measured: Measured, conditions: Conditions = UNALTERED) -> bool | None:
-        """True if it holds, False if not, None if these numbers do not test it (see :meth:`untested`)."""
-        return None if self.check is None or self.untested(measured, conditions) else self.check(measured)
-
-    def status(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
-        """The verdict in words, or why there is none."""
-        words = {True: "holds", False: "does not hold", None: ""}
-        return words[self.verdict(measured, conditions)] or self.untested(measured, conditions)
-
-    def evidence(self, measured: Measured) -> tuple[tuple[str, str, float | None], ...]:
-        """Row, metric and value of each number the claim depends on; None where it was not measured."""
-        needs = self.check.needs if self.check else ()
-        return tuple((number.row, number.metric, number.of(measured)) for number in needs)
 
 
 @dataclass(frozen=True)
@@ -331,168 +217,6 @@ def cbam_parameters(channels: int, reduction: int, kernel: int = 7) -> int:
     return dense_parameters(channels, channels // reduction, channels) + 2 * kernel**2
 
 
-Measured = Mapping[str, Mapping[str, float]]  # recipe name → metric → mean over seeds
-
-
-@dataclass(frozen=True)
-class Number:
-    """One measured number, given by row and metric."""
-
-    row: str
-    metric: str
-
-    def of(self, measured: Measured) -> float | None:
-        """Its value; None if it was not measured."""
-        value = measured.get(self.row, {}).get(self.metric)
-        return value if value is not None and math.isfinite(value) else None
-
-
-class Check(Protocol):
-    """A statement about measured numbers."""
-
-    @property
-    def needs(self) -> tuple[Number, ...]:
-        """The numbers it depends on, each once."""
-        ...
-
-    def __call__(self, measured: Measured) -> bool | None:
-        """Whether it is true; None if the numbers cannot tell."""
-        ...
-
-
-@dataclass(frozen=True)
-class Above:
-    """``high`` is above ``factor`` times ``low``, or equal to it with ``or_equal``."""
-
-    high: Number
-    low: Number
-    factor: float = 1.0
-    or_equal: bool = False
-
-    @property
-    def needs(self) -> tuple[Number, ...]:
-        """The two numbers."""
-        return self.high, self.low
-
-    def __call__(self, measured: Measured) -> bool | None:
-        """Whether it is so; None unless both are measured."""
-        high, low = self.high.of(measured), self.low.of(measured)
-        if high is None or low is None:
-            return None
-        least = self.factor * low
-        return high > least or (self.or_equal and high == least)
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """A number is at least a fixed value."""
-
-    number: Number
-    value: float
-
-    @property
-    def needs(self) -> tuple[Number, ...]:
-        """The one number."""
-        return (self.number,)
-
-    def __call__(self, measured: Measured) -> bool | None:
-        """Whether it is so; None unless it is measured."""
-        value = self.number.of(measured)
-        return None if value is None else value >= self.value
-
-
-@dataclass(frozen=True)
-class LargerStep:
-    """The step from ``start`` to ``middle`` is larger than the one from ``middle`` to ``end``."""
-
-    start: Number
-    middle: Number
-    end: Number
-
-    @property
-    def needs(self) -> tuple[Number, ...]:
-        """The three numbers."""
-        return self.start, self.middle, self.end
-
-    def __call__(self, measured: Measured) -> bool | None:
-        """Whether it is so; None unless all are measured."""
-        start, middle, end = (number.of(measured) for number in self.needs)
-        if start is None or middle is None or end is None:
-            return None
-        return middle - start > end - middle
-
-
-@dataclass(frozen=True)
-class LargerGap:
-    """The difference of the pair ``first`` is larger than that of the pair ``other`` (first minus second)."""
-
-    first: tuple[Number, Number]
-    other: tuple[Number, Number]
-
-    @property
-    def needs(self) -> tuple[Number, ...]:
-        """The four numbers."""
-        return (*self.first, *self.other)
-
-    def __call__(self, measured: Measured) -> bool | None:
-        """Whether it is so; None unless all are measured."""
-        a, b, c, d = (number.of(measured) for number in self.needs)
-        if a is None or b is None or c is None or d is None:
-            return None
-        return a - b > c - d
-
-
-@dataclass(frozen=True)
-class Every:
-    """The conjunction of several statements: false if any is false, else undecided if any is undecided."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def needs(self) -> tuple[Number, ...]:
-        """The numbers that they depend on, each once."""
-        return tuple(dict.fromkeys(number for check in self.checks for number in check.needs))
-
-    def __call__(self, measured: Measured) -> bool | None:
-        """False if any is False, else None if any is None, else True."""
-        answers = [check(measured) for check in self.checks]
-        if False in answers:
-            return False
-        return None if None in answers else True
-
-
-def above(metric: str, high: str, low: str, *, factor: float = 1.0, or_equal: bool = False) -> Above:
-    """Row ``high`` has more of ``metric`` than row ``low``."""
-    return Above(Number(high, metric), Number(low, metric), factor, or_equal)
-
-
-def rising(metric: str, rows: Sequence[str]) -> Every:
-    """The metric rises strictly from the first row to the last; a single pair in the wrong order refutes
-    it.
-    """
-    return Every(tuple(above(metric, later, earlier) for earlier, later in combinations(rows, 2)))
-
-
-def highest(metric: str, row: str, among: Iterable[str]) -> Every:
-    """The row has more of ``metric`` than all others."""
-    return Every(tuple(above(metric, row, other) for other in among if other != row))
-
-
-def lowest(metric: str, row: str, among: Iterable[str]) -> Every:
-    """The row has less of ``metric`` than all others: best for RMSE, worst for accuracy."""
-    return Every(tuple(above(metric, other, row) for other in among if other != row))
-
-
-def on_the_galaxy(row: str) -> Above:
-    """A row's maps lie on the galaxy more than a uniform map would."""
-    return Above(Number(row, "on_galaxy"), Number(row, "galaxy_area"))
-
-
-def at_least(metric: str, rows: Iterable[str], value: float) -> Every:
-    """The metric is at least a value in all rows."""
-    return Every(tuple(AtLeast(Number(row, metric), value) for row in rows))
-
-
 FRAMEWORK = Deviation(
     what="Framework",
     paper="Keras on TensorFlow.",
@@ -529,3 +253,20 @@ SEEDS = Deviation(
     here="As many seeds as --seeds says, mean and standard deviation.",
     why="A single run cannot distinguish a small difference from chance.",
 )
+
+
+@dataclass(frozen=True)
+class Element:
+    """One table, figure, claim or setting of a paper.
+
+    Attributes:
+        name: the paper's name, such as "Table 2" or "Fig 6"; for a setting, a word such as "batch".
+        what: what it shows or says.
+        location: ``FILE: NAME`` in the package.
+        declared: the deviation or reading on the study's page that says how it differs; empty if it does not.
+    """
+
+    name: str
+    what: str
+    location: str
+    declared: str = ""

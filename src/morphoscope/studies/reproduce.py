@@ -12,7 +12,6 @@ from morphoscope.studies.page import summary, write_study_page
 from morphoscope.studies.results import Results
 from morphoscope.studies.run import run_study
 from morphoscope.studies.study import Options, Study, find_study
-from morphoscope.studies.submission import write_submission
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ def study(
         raise UsageError("test images and submissions are only for study ng")
     results = run_study(which, store, Path(out), options, progress=progress)
     if test_images is not None:
+        from morphoscope.studies.ng.study import write_submission
+
         for row in results.rows.values():
             for run in row.runs()[:1]:
                 write_submission(run, test_images, run.path / "submission.csv")

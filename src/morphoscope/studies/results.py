@@ -11,7 +11,7 @@ import numpy as np
 
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run
-from morphoscope.studies.published import class_metric
+from morphoscope.studies.claims import class_metric
 
 _WEIGHTED = ("weighted_precision", "weighted_recall", "weighted_f1")
 

@@ -29,10 +29,9 @@ from morphoscope.files import write_json
 from morphoscope.progress import note
 from morphoscope.recipes import Recipe, differences
 from morphoscope.runs.run import Run, open_run
-from morphoscope.studies.map_scores import map_scores
+from morphoscope.studies.extra_scores import map_scores, view_scores
 from morphoscope.studies.results import Measured, Results, Row
 from morphoscope.studies.study import Options, Study, for_store, resolved_rows
-from morphoscope.studies.view_scores import view_scores
 from morphoscope.versioned import load_yaml, read_document
 
 

@@ -14,7 +14,7 @@ from morphoscope.report import figures, formatting
 from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, frozen_grid, map_columns, map_panel
 from morphoscope.report.formatting import shown
 from morphoscope.report.tables import Table
-from morphoscope.studies.published import class_metric
+from morphoscope.studies.claims import class_metric
 
 if TYPE_CHECKING:
     from torch import nn
@@ -250,7 +250,7 @@ def add_best_maps(page: StudyPage, figures: Mapping[str, str], name: str | None 
         figures: method → the paper's figure.
         name: the row the paper shows; the best row if None or not run.
     """
-    from morphoscope.explanation.selection import BEST_F1, choose_galaxies
+    from morphoscope.explanation.explain import BEST_F1, choose_galaxies
 
     best = page.named_or_best(name)
     if best is None:
@@ -271,7 +271,7 @@ def add_best_maps(page: StudyPage, figures: Mapping[str, str], name: str | None 
 
 def add_beside(page: StudyPage, names: Sequence[str], target: str, method: str, figure: str) -> None:
     """The same galaxies through several networks (`ng` Fig 8)."""
-    from morphoscope.explanation.selection import choose_galaxies
+    from morphoscope.explanation.explain import choose_galaxies
 
     runs = {page.label(name): run for name in names if (run := page.first_run(name)) is not None}
     if len(runs) < 2:
@@ -296,7 +296,7 @@ def add_frozen_maps(page: StudyPage, series: Mapping[str, Mapping[str, str]], fi
         series: network → label of a row, such as "20 %" → name of the row.
         figure: of the paper.
     """
-    from morphoscope.explanation.selection import BEST_F1, choose_galaxies
+    from morphoscope.explanation.explain import BEST_F1, choose_galaxies
 
     begun = False
     for network, names in series.items():

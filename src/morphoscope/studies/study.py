@@ -10,7 +10,8 @@ from typing import Any
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.recipes import Recipe
-from morphoscope.studies.published import MAP_METRICS, VIEW_METRICS, Published
+from morphoscope.studies.claims import MAP_METRICS, VIEW_METRICS
+from morphoscope.studies.published import Published
 from morphoscope.studies.registry import PAPERS
 
 NAMES = PAPERS

@@ -35,8 +35,7 @@ from morphoscope.runs.run import Run, open_run
 from morphoscope.training import distributed
 from morphoscope.training.batches import training_batches, validation_batches
 from morphoscope.training.callbacks import Epochs, KeptSignals, StepBar
-from morphoscope.training.checkpoints import AtomicCheckpoints
-from morphoscope.training.folder import RESUME, begin, claimed, finish
+from morphoscope.training.folder import RESUME, AtomicCheckpoints, begin, claimed, finish
 from morphoscope.training.galaxies import (
     check_crop,
     check_scheme,

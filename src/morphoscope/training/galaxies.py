@@ -1,4 +1,8 @@
-"""Galaxies to train on: split, limits, oversampling, and checks against the recipe."""
+"""Galaxies to train on: split, limits, checks against the recipe, and statistics of the training split
+(oversampling and loss weights for rare classes, channel means).
+
+Balance only after splitting: duplicates made before would end up on both sides of the split.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,106 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from morphoscope.data.balance import channel_statistics, class_weights, limited, oversample
 from morphoscope.data.splits.file import Split, load_split
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.recipes import Recipe
+
+
+def limited(rows: np.ndarray, most: int | None, seed: int) -> np.ndarray:
+    """At most so many of some rows, drawn by a seed, in their order; None: all."""
+    if most is None or most >= len(rows):
+        return rows
+    return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]
+
+
+def oversample(rows: np.ndarray, labels: np.ndarray, seed: int, strength: float = 1.0) -> np.ndarray:
+    """Rows, with those of rare classes repeated until every class is as large as the largest (`fu`).
+
+    All galaxies of a class are repeated equally often, to within one; which get the extra copy is random.
+    With ``strength`` ½ a class of n galaxies grows only to √(n · largest) (Mahajan et al. 2018, section 2.2):
+    rare classes are seen more often but stay rare.
+
+    Args:
+        rows: (N,) row numbers.
+        labels: (N,) class index of each of these rows, all of them 0 or more.
+        seed: of the draw.
+        strength: 1 makes all classes equally large, 0 changes nothing.
+
+    Returns:
+        (M,) int64: ``rows``, then the duplicates in shuffled order.
+    """
+    rows, labels = np.asarray(rows, dtype=np.int64), _known(rows, labels)
+    if not len(rows):
+        return rows
+    random = np.random.default_rng(seed)
+    counts = np.bincount(labels)
+    wanted = np.rint(counts.max() * (counts / counts.max()) ** (1 - strength)).astype(int)
+    duplicates = []
+    classes = np.split(rows[np.argsort(labels, kind="stable")], np.cumsum(counts)[:-1])
+    for members, size in zip(classes, wanted, strict=True):
+        if len(members):
+            again, rest = divmod(int(size) - len(members), len(members))
+            duplicates += [np.tile(members, again), random.permutation(members)[:rest]]
+    return np.concatenate([rows, random.permutation(np.concatenate(duplicates))])
+
+
+def class_weights(labels: np.ndarray, count: int) -> np.ndarray:
+    """Class weights for the loss, (K,) float32, inversely proportional to the class sizes.
+
+    The mean weight over the galaxies is 1, so the scale of the loss is unchanged. A class without galaxies
+    has weight 0.
+
+    Args:
+        labels: (N,) class indices, 0 to ``count`` − 1.
+        count: K, the number of classes.
+    """
+    sizes = np.bincount(_known(labels, labels), minlength=count)
+    if len(sizes) > count:
+        raise ValueError(f"label {len(sizes) - 1} with {count} classes")
+    present = sizes > 0
+    shares = len(labels) / (np.maximum(sizes, 1) * max(1, np.count_nonzero(present)))
+    return np.where(present, shares, 0.0).astype(np.float32)
+
+
+def _known(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    labels = np.asarray(labels, dtype=np.int64)
+    if labels.shape != np.shape(rows) or np.any(labels < 0):
+        raise ValueError("one label of 0 or more for each row was expected")
+    return labels
+
+
+SAMPLE = 2_000  # images; enough for four digits
+
+
+def channel_statistics(
+    store: Store, rows: np.ndarray, *, crop: int | None = None, sample: int = SAMPLE
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over all pixels of some galaxies, on a scale of 0 to 1.
+
+    Args:
+        store: the store.
+        rows: galaxies of the training split.
+        crop: side of the centre crop that the network sees, stored pixels.
+        sample: at most this many galaxies, evenly spaced.
+
+    Returns:
+        (C,) means and (C,) standard deviations, the latter at least one grey level.
+    """
+    rows = np.asarray(rows)
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(sample, len(rows))).astype(int))]
+    height, width, channels = store.meta.image_shape
+    top, left = ((side - min(crop or side, side)) // 2 for side in (height, width))
+    total, squares, pixels = np.zeros(channels), np.zeros(channels), 0
+    for row in chosen:
+        image = store.images[row][top : height - top, left : width - left].astype(np.float64) / 255
+        total += image.sum((0, 1))
+        squares += np.square(image).sum((0, 1))
+        pixels += image.shape[0] * image.shape[1]
+    mean = total / pixels
+    deviation = np.sqrt(np.maximum(squares / pixels - mean**2, (1 / 255) ** 2))
+    return tuple(map(float, mean)), tuple(map(float, deviation))
 
 
 def split_of(recipe: Recipe, store: Store, out: Path) -> Split:

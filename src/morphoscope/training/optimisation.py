@@ -1,4 +1,6 @@
-"""Optimiser, learning-rate schedule and moving average of the weights, from a recipe."""
+"""Optimiser, learning-rate schedule, moving average of the weights, and dropout that grows during training
+(progressive learning, Tan & Le 2021), from a recipe.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from morphoscope.models.network import Network
+from morphoscope.models.quick_timm import timm
 from morphoscope.recipes import Optimiser, Schedule
 
 
@@ -104,3 +108,25 @@ def _warmed_up(decay: float) -> Callable[[Tensors, Tensors, torch.Tensor | int],
         get_ema_multi_avg_fn(decay_after(int(updates), decay))(averages, currents, updates)
 
     return average
+
+
+DropPath = timm.layers.drop.DropPath
+
+
+def drop_rates(network: nn.Module) -> dict[str, float]:
+    """The rate of every layer that drops something (units, or residual branches), by its name."""
+    return {
+        name: float(module.drop_prob or 0) if isinstance(module, DropPath) else module.p
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Dropout | DropPath)
+    }
+
+
+def regularise(network: nn.Module, full_rates: dict[str, float], share: float) -> None:
+    """Give these layers a share of their full rates."""
+    for name, rate in full_rates.items():
+        module = network.get_submodule(name)
+        if isinstance(module, DropPath):
+            module.drop_prob = rate * share
+        elif isinstance(module, nn.Dropout):
+            module.p = rate * share

@@ -13,12 +13,9 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.network import Network
 from morphoscope.recipes import Recipe
-from morphoscope.training.batches import regularisation_in_epoch, size_in_epoch, warps_on
+from morphoscope.training.batches import Batch, mix, regularisation_in_epoch, size_in_epoch, warps_on
 from morphoscope.training.distributed import average_buffers, first_not_finite, is_shared, shared
-from morphoscope.training.loader import Batch
-from morphoscope.training.mixing import mix
-from morphoscope.training.optimisation import averaged, optimiser, schedule
-from morphoscope.training.regularisation import drop_rates, regularise
+from morphoscope.training.optimisation import averaged, drop_rates, optimiser, regularise, schedule
 
 CHECK_EVERY = 20  # steps between checks of the loss on a GPU: each check waits for the device
 

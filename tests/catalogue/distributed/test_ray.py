@@ -20,6 +20,7 @@ import pytest
 
 from morphoscope import api
 from morphoscope.catalogue import distributed, rows
+from morphoscope.catalogue.columns import PlainColumns
 from morphoscope.catalogue.distributed import ray as ray_rows
 from morphoscope.catalogue.distributed.partition import (
     MOST_TASKS,
@@ -34,7 +35,6 @@ from morphoscope.catalogue.distributed.ray import TaskWorker, _shares
 from morphoscope.catalogue.inputs.open import Images
 from morphoscope.catalogue.pipeline import Digest
 from morphoscope.catalogue.predict import predict_catalogue
-from morphoscope.catalogue.predictions import PlainColumns
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import Remaining
 from morphoscope.data.store import StoreMeta, open_store

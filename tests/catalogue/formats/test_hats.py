@@ -20,10 +20,9 @@ from typer.testing import CliRunner
 
 from morphoscope import extras
 from morphoscope.catalogue.columns import catalogue_schema, catalogue_table
-from morphoscope.catalogue.formats import healpix
+from morphoscope.catalogue.formats import hats
 from morphoscope.catalogue.formats.convert import convert, parquet_parts
-from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, tile_files
-from morphoscope.catalogue.formats.healpix import Tile, Tiles, places_of
+from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, Tile, Tiles, places_of, tile_files
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import (
     check_output,
@@ -32,7 +31,7 @@ from morphoscope.catalogue.formats.write import (
     write_catalogue,
     written,
 )
-from morphoscope.catalogue.inputs.source_table import SourceColumns, SourceTable
+from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cli import app
@@ -84,7 +83,7 @@ def test_places_are_healpix_pixels():
     ra = np.array([45, 135, 225, 315, 0, 90, 180, 270, 45, 135, 225, 315, 45, 225, 361, -1])
     dec = np.array([41.81] * 4 + [0] * 4 + [-41.81] * 4 + [90, -90, 0, 0])
     places = places_of(ra.astype(float), dec)
-    assert (places >> 2 * healpix.ORDER).tolist() == [*range(12), 0, 10, 4, 4]
+    assert (places >> 2 * hats.ORDER).tolist() == [*range(12), 0, 10, 4, 4]
     assert places[12] == Tile(0, 1).first - 1  # the pole is the last corner of its pixel
     assert places_of(np.array([np.nan, 5.0, 5.0]), np.array([1.0, 90.1, np.nan])).tolist() == [-1, -1, -1]
 
@@ -92,7 +91,7 @@ def test_places_are_healpix_pixels():
 @pytest.mark.parametrize("block", [1, 7, 400])
 def test_a_tile_is_as_large_as_it_can_be(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch):
     if block == 7:
-        monkeypatch.setattr(healpix, "HELD_BYTES", 500)  # most rows wait on the disk
+        monkeypatch.setattr(hats, "HELD_BYTES", 500)  # most rows wait on the disk
     rows = _rows()
     places = places_of(rows["ra"].to_numpy(), rows["dec"].to_numpy())
     places[50:80] = places[50]  # more at one place than a tile holds
@@ -107,16 +106,16 @@ def test_a_tile_is_as_large_as_it_can_be(tmp_path: Path, block: int, monkeypatch
     wanted: dict[Tile, list[int]] = {}
 
     def cut(tile: Tile, inside: list[int]) -> None:
-        if len(inside) <= 20 or tile.order == healpix.FINEST:
+        if len(inside) <= 20 or tile.order == hats.FINEST:
             if inside:
                 wanted[tile] = sorted(inside, key=lambda number: places[number])
             return
         for quarter in tile.quarters:
-            shift = 2 * (healpix.ORDER - quarter.order)
+            shift = 2 * (hats.ORDER - quarter.order)
             cut(quarter, [number for number in inside if places[number] >> shift == quarter.pixel])
 
     for pixel in range(12):
-        cut(Tile(0, pixel), [n for n in range(COUNT) if places[n] >> 2 * healpix.ORDER == pixel])
+        cut(Tile(0, pixel), [n for n in range(COUNT) if places[n] >> 2 * hats.ORDER == pixel])
     assert {tile: rows["number"].to_pylist() for tile, rows in found.items()} == wanted
     assert list(found) == sorted(found)
     assert max(len(inside) for inside in wanted.values()) >= 30

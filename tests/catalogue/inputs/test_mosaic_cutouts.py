@@ -12,8 +12,7 @@ from astropy.wcs import WCS
 
 from morphoscope.catalogue.detection.catalogue import classify_sky
 from morphoscope.catalogue.detection.tiles import find_sources, source_items
-from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, cutout_items
-from morphoscope.catalogue.inputs.source_table import SourceTable
+from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, SourceTable, cutout_items
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError

@@ -9,9 +9,9 @@ import pytest
 
 from morphoscope.data.sources.galaxy_zoo import ingest_galaxy_zoo
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.five_class import FIVE_CLASS
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
+from morphoscope.labels.tree import GALAXY_ZOO_2
 
 TRAINING, TEST, SOLUTIONS = "images_training_rev1", "images_test_rev1", "training_solutions_rev1"
 IDS = (100008, 100023, 100053, 99, 100078)

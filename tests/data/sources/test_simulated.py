@@ -7,11 +7,10 @@ import pytest
 
 from morphoscope.data.sources.simulated import block_of, simulate
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.galaxy10 import COUNTS, GALAXY10
-from morphoscope.simulation.component_masks import COMPONENTS
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.simulation.galaxy import TRUTH
-from morphoscope.simulation.rows import Plan, class_of, render_rows
+from morphoscope.simulation.rows import COMPONENTS, Plan, class_of, render_rows
 from morphoscope.simulation.survey import DECALS, SURVEYS
 from morphoscope.simulation.votes import chance_column, count_column
 

@@ -16,8 +16,8 @@ from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.image_table import open_table
 from morphoscope.images.tables import is_table
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
+from morphoscope.labels.tree import GALAXY_ZOO_2
 
 COUNT = 6
 COLUMNS = {

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morphoscope.data.splits.stratify import quotas, stratified_parts
+from morphoscope.data.splits.split import quotas, stratified_parts
 
 SHARES = (0.7, 0.1, 0.2)
 

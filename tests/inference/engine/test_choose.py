@@ -9,7 +9,7 @@ import pytest
 
 from morphoscope import api
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.inference.engine import choose, measured, onnx_engine, processor
+from morphoscope.inference.engine import choose, onnx_engine, processor
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.packaged import DEFAULT
@@ -104,12 +104,12 @@ def test_numbers_that_are_not_finite_are_a_failure(machine, monkeypatch, capsys)
 @pytest.mark.parametrize("slow", ["torch", "onnx"])
 def test_with_bf16_the_faster_is_measured_and_remembered(machine, monkeypatch, tmp_path: Path, slow: str):
     monkeypatch.setattr(choose, "has_bf16", lambda: True)
-    monkeypatch.setattr(measured, "SECONDS", 0.01)
+    monkeypatch.setattr(choose, "SECONDS", 0.01)
     machine[slow].wait = 0.02
     other = machine["onnx" if slow == "torch" else "torch"]
     run = api.open_run(DEFAULT)
     assert choose.engine_of(run) is other
-    kept = json.loads((tmp_path / "morphoscope" / measured.FILE).read_text())
+    kept = json.loads((tmp_path / "morphoscope" / choose.FILE).read_text())
     (row,) = kept.values()
     assert row["engine"] == ("onnx" if slow == "torch" else "torch")
     passes = machine["torch"].passes
@@ -118,16 +118,16 @@ def test_with_bf16_the_faster_is_measured_and_remembered(machine, monkeypatch, t
 
 
 def test_a_cache_that_is_damaged_or_takes_no_files_is_no_error(machine, monkeypatch, tmp_path: Path):
-    monkeypatch.setattr(measured, "SECONDS", 0.001)
+    monkeypatch.setattr(choose, "SECONDS", 0.001)
     place = tmp_path / "morphoscope"
     place.write_text("a file where the folder should be")
-    assert measured.faster({"one": Stub(), "two": Stub(wait=0.01)}, "key", 8, 3) == "one"
+    assert choose.faster({"one": Stub(), "two": Stub(wait=0.01)}, "key", 8, 3) == "one"
     place.unlink()
     place.mkdir()
-    (place / measured.FILE).write_text("[")
-    assert measured.remembered("key") is None
-    assert measured.faster({"one": Stub(wait=0.01), "two": Stub()}, "key", 8, 3) == "two"
-    assert measured.remembered("key") == "two"
+    (place / choose.FILE).write_text("[")
+    assert choose.remembered("key") is None
+    assert choose.faster({"one": Stub(wait=0.01), "two": Stub()}, "key", 8, 3) == "two"
+    assert choose.remembered("key") == "two"
 
 
 def test_threads_are_those_that_are_left(monkeypatch, tmp_path: Path):

@@ -17,7 +17,7 @@ from timm.layers import AttentionPoolLatent, SelectAdaptivePool2d
 from torch import nn
 
 from morphoscope.errors import UsageError
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.labels.tree_files import decision_tree as sums_of
 from morphoscope.labels.tree_files import tree_file
 from morphoscope.models.attention import ChannelGate, SpatialGate, attention

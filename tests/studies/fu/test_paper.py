@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from morphoscope.studies.claims import Claim, Conditions
 from morphoscope.studies.fu.paper import (
     FROZEN_LAYERS,
     GRADCAM,
@@ -11,7 +12,7 @@ from morphoscope.studies.fu.paper import (
     claims_of,
     ranking,
 )
-from morphoscope.studies.published import Claim, Conditions, dense_parameters
+from morphoscope.studies.published import dense_parameters
 
 ACCURACY = dict(zip(TABLE_1.column("percent"), TABLE_1.column("test accuracy"), strict=True))
 

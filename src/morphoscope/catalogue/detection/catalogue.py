@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.catalogue.columns import catalogue_schema, sets_of
+from morphoscope.catalogue.columns import FullColumns, catalogue_schema, sets_of
 from morphoscope.catalogue.detection.detect import MIN_AREA
 from morphoscope.catalogue.detection.images import classify_mosaic, classify_picture, write_picture_catalogue
 from morphoscope.catalogue.formats.write import check_output, target_of
 from morphoscope.catalogue.inputs.open import stretch_like
-from morphoscope.catalogue.predictions import FullColumns
 from morphoscope.errors import UsageError
 from morphoscope.extras import DETECTION, need
 from morphoscope.images.bands import is_pattern, parse_bands

@@ -14,7 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from morphoscope.catalogue import pipeline
-from morphoscope.catalogue.columns import catalogue_table, provenance_of, sets_of
+from morphoscope.catalogue.columns import (
+    FullColumns,
+    catalogue_table,
+    note_missing_scores,
+    provenance_of,
+    sets_of,
+)
 from morphoscope.catalogue.detection.detect import (
     MIN_AREA,
     Sources,
@@ -26,11 +32,10 @@ from morphoscope.catalogue.detection.tiles import find_sources, source_items
 from morphoscope.catalogue.formats.write import check_output, target_of, write_catalogue
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame
 from morphoscope.catalogue.inputs.open import stretch_like
-from morphoscope.catalogue.predictions import FullColumns, note_missing_scores
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.coverage import OFF_IMAGE, share_of
 from morphoscope.images.decode import read_image
 from morphoscope.images.mosaic import Mosaic, open_mosaics
-from morphoscope.images.quality import OFF_IMAGE, share_of
 from morphoscope.images.stream import Item, in_order
 from morphoscope.progress import note
 

@@ -15,8 +15,7 @@ import numpy as np
 from morphoscope.catalogue.detection.detect import MIN_AREA, Sources, cutout_sides, detect_sources
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, flux_factors, load_squares
 from morphoscope.errors import UsageError
-from morphoscope.images.mosaic import Mosaic
-from morphoscope.images.sky_cutout import sky_square
+from morphoscope.images.mosaic import Mosaic, sky_square
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import sky_of
 from morphoscope.progress import note, track

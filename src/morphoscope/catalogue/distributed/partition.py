@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from morphoscope.catalogue import pipeline
+from morphoscope.catalogue.columns import ColumnProvider
 from morphoscope.catalogue.pipeline import Batch, Digest, Failure, Preprocessed, Stamps
-from morphoscope.catalogue.predictions import ColumnProvider
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import Notice, Remaining, RowMaker
 from morphoscope.errors import MorphoscopeError

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from morphoscope.catalogue.columns import ColumnProvider
 from morphoscope.catalogue.distributed.partition import (
     RangeResult,
     RowRange,
@@ -28,7 +29,6 @@ from morphoscope.catalogue.distributed.partition import (
     rows_of_results,
 )
 from morphoscope.catalogue.pipeline import Batch
-from morphoscope.catalogue.predictions import ColumnProvider
 from morphoscope.catalogue.rows import Notice, Remaining, RowMaker
 from morphoscope.errors import MorphoscopeError
 from morphoscope.processes import claim, let_pandas_in

@@ -21,8 +21,7 @@ import numpy as np
 
 from morphoscope.catalogue.columns import FITS_COLUMNS, SCALING
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
-from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, cutout_items
-from morphoscope.catalogue.inputs.source_table import SourceTable
+from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError

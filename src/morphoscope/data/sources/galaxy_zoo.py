@@ -215,8 +215,8 @@ def _find_solutions(files: Files, stack: ExitStack) -> tuple[bytes, str]:
 
 
 def _from_votes(table: Any, where: str, scheme: str, spiral_threshold: float) -> _Labels:
-    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
     from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
+    from morphoscope.labels.tree import GALAXY_ZOO_2
 
     answers = GALAXY_ZOO_2_VOTES.answers
     need_columns(table.column_names, ("GalaxyID", *answers), where)

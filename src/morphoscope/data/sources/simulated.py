@@ -65,8 +65,7 @@ def simulate(
     need(("galsim",), "simulate", "simulating galaxies")
     from morphoscope.processes import available_cores
     from morphoscope.progress import Bar
-    from morphoscope.simulation.component_masks import COMPONENTS
-    from morphoscope.simulation.rows import Job, Plan
+    from morphoscope.simulation.rows import COMPONENTS, Job, Plan
     from morphoscope.simulation.survey import SURVEYS
     from morphoscope.simulation.workers import render
 
@@ -151,7 +150,7 @@ def _truth_columns(scheme: str) -> dict[str, pa.DataType]:
         return columns | {"volunteers": pa.int32()} | chances
     if scheme != "votes":
         return columns
-    from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+    from morphoscope.labels.tree import GALAXY_ZOO_2
     from morphoscope.simulation.votes import count_column
 
     counts = {count_column(answer): pa.int32() for answer in GALAXY_ZOO_2.columns}

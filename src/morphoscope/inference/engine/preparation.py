@@ -19,8 +19,7 @@ from morphoscope.files import write_json
 from morphoscope.inference.calibration import CalibrationFile, read_calibration
 from morphoscope.labels.scheme import Scheme
 from morphoscope.recipes import Recipe
-from morphoscope.runs.portable import portable_recipe, portable_store
-from morphoscope.runs.run import Run, StoreFacts
+from morphoscope.runs.run import Run, StoreFacts, portable_recipe, portable_store
 from morphoscope.versioned import read_document, understood
 
 FORMAT_VERSION = 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from morphoscope.labels.decision_tree import GALAXY_ZOO_2
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.report.figures import schematic, style
 
 if TYPE_CHECKING:

@@ -177,8 +177,8 @@ def _add_balance(page: StudyPage) -> None:
     """Galaxies per class before and after oversampling the training split (Fig 2)."""
     import numpy as np
 
-    from morphoscope.data.balance import oversample
     from morphoscope.report.figures.comparison import oversampling_bars
+    from morphoscope.training.galaxies import oversample
 
     run, classes = page.first_run(), page.store.need_scheme().class_names
     if run is None or classes is None:

@@ -151,7 +151,7 @@ def _sections(page: StudyPage) -> None:
 def _add_gains(page: StudyPage) -> None:
     """Fig 7: gain in the recall of each class, published next to measured."""
     from morphoscope.report.tables import Table
-    from morphoscope.studies.published import class_metric
+    from morphoscope.studies.claims import class_metric
     from morphoscope.studies.sections import paired_difference
 
     table = page.study.published.table("Fig 7")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morphoscope.data.balance import class_weights, oversample
 from morphoscope.labels.galaxy10 import COUNTS
+from morphoscope.training.galaxies import class_weights, oversample
 
 
 @settings(deadline=None)
