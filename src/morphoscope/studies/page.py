@@ -71,7 +71,7 @@ def _top(page: StudyPage, version: str) -> PageHeader:
         title=f"Quick study at reduced size: {paper.title}" if page.options.quick else paper.title,
         about=_about(page),
         headline=Headline(
-            figure=f"{sum(decided)} / {len(decided)}",
+            figure=f"{sum(decided)} / {len(decided)}" if decided else formatting.DASH,
             label=(
                 "of the paper's claims tested here hold on these galaxies; "
                 f"{len(verdicts) - len(decided)} of {len(verdicts)} were not tested"

@@ -65,7 +65,9 @@ def add_strip(page: StudyPage, name: str, figure: str) -> None:
         return
     run, row = page.first_run(name), int(galaxies[0])
     mean = std = None
-    if run is not None:
+    if recipe.model.normalise == "unit":
+        mean, std = [0.0], [1.0]
+    elif run is not None:
         network = run.network()
         mean, std = ((values.flatten() / 255).tolist() for values in (network.mean, network.std))
     page.page.chart(
@@ -74,7 +76,7 @@ def add_strip(page: StudyPage, name: str, figure: str) -> None:
             page.store.images[row], Augmenter(recipe.augment, recipe.seed), row=row, mean=mean, std=std
         ),
         f"Preprocessing of a galaxy ({page.store.need_scheme().output_names[-1]}): centre crop, "
-        f"augmented versions, standardised ({figure}).",
+        f"augmented versions, scaled for the network ({figure}).",
     )
 
 

@@ -230,6 +230,14 @@ def test_the_strip_shows_crop_and_draws() -> None:
     assert pixels(figure).std() > 0
 
 
+def test_the_strip_of_rescaled_grey_levels_shows_them_as_they_are() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)
+    figure = processing_strip(image, Augmenter(Augment(size=48), 0), samples=1, mean=[0.0], std=[1.0])
+    shown = figure.axes[0].images
+    np.testing.assert_array_equal(shown[-1].get_array(), shown[-2].get_array())
+    assert {"Rescaled", "grey levels divided by 255"} <= set(texts(figure))
+
+
 def test_the_strip_of_a_whole_grey_picture_has_no_crop() -> None:
     image = np.random.default_rng(0).integers(0, 255, (32, 32, 1), np.uint8)
     figure = processing_strip(image, Augmenter(Augment(size=16), 0), samples=0)

@@ -49,13 +49,16 @@ def processing_strip(
         row: of the image in the store, which seeds the augmentation as in the training.
         samples: how many augmented versions to show, from epoch 0.
         mean: per channel, shares of full scale (0..1), that the network subtracts; none: the picture's own.
-        std: per channel, that it divides by; none: the picture's own.
+        std: per channel, that it divides by; none: the picture's own. With mean 0 and deviation 1 grey levels
+            are only divided by 255, which no picture shows.
     """
     plain = augmenter.evaluation([image])[0]
     drawn = [augmenter.training([image], np.array([row]), epoch)[0] for epoch in range(samples)]
-    standard = standardised(drawn[0] if drawn else plain, mean, std)
+    last = drawn[0] if drawn else plain
+    rescaled = mean is not None and std is not None and not np.any(mean) and bool(np.all(np.equal(std, 1)))
+    standard = last if rescaled else standardised(last, mean, std)
     panels: list[list[np.ndarray]] = [[image], [plain], drawn, [standard]]
-    titles = ["Stored", "Cropped", "Augmented", "Standardised"]
+    titles = ["Stored", "Cropped", "Augmented", "Rescaled" if rescaled else "Standardised"]
     height, width = image.shape[:2]
     side = crop_side(augmenter.config, (height, width))
     size = len(plain)
@@ -65,7 +68,9 @@ def processing_strip(
         f"{width} × {height} px",
         f"centre {side} × {side} px{resized}",
         formatting.plural(len(drawn), "draw") + " of the training",
-        f"each channel: (x − mean) / deviation, shown from {low} to {high}",
+        "grey levels divided by 255"
+        if rescaled
+        else f"each channel: (x − mean) / deviation, shown from {low} to {high}",
     ]
     shown = [index for index, images in enumerate(panels) if images]
     across = 2 * _MARGIN + len(shown) * (_SIDE + _ARROW) - _ARROW
