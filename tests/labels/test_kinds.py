@@ -419,6 +419,10 @@ def test_a_report_a_terminal_and_a_card_say_how_good_it_is(run: Run, store: Stor
     for part in run.scheme.report_parts(metrics["test"]):
         assert part.title in page
         assert (run.path / "figures" / f"{part.key}.png").is_file() == (part.chart is not None)
+    if isinstance(run.scheme, VoteCounts):
+        assert "Expected against observed fractions" in page
+        assert "The worst galaxies" in page
+        assert headline.label.startswith("RMSE of the expected fractions of ")
     lines = report.summary_lines(metrics["test"]) + calibration_lines(metrics)
     assert lines[0].startswith(report.title)
     assert f"n = {metrics['test']['n']}" in lines[0]

@@ -10,7 +10,8 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.report import figures, formatting
 from morphoscope.report.context import ReportContext
 from morphoscope.report.html.document import GalleryRow, Picture, data_uri
-from morphoscope.report.kinds import EXAMPLES, report_of
+from morphoscope.report.kind_report import EXAMPLES
+from morphoscope.report.kinds import report_of
 from morphoscope.report.summary import data_facts
 from morphoscope.report.tables import score_table
 

@@ -24,7 +24,7 @@ SCORES = (
     ("log_loss", "Log loss (nats)"),
     ("brier", "Brier score (0 to 2)"),
     ("rmse", "RMSE over all answers"),
-    ("coverage_90", "Share of the votes within the predicted 90 % intervals"),
+    ("coverage_90", "Votes within their 90 % intervals"),
 )
 
 
