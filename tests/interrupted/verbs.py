@@ -118,6 +118,10 @@ def of_hdf5(out: Path) -> str:
 
 def of_study(out: Path) -> str:
     """The numbers of a finished study that do not depend on the machine's day."""
+    from morphoscope.errors import MorphoscopeError
+
+    if not (out / "results.json").is_file() or not (out / "study.html").is_file():
+        raise MorphoscopeError(f"{out} is unfinished")
     results = json.loads((out / "results.json").read_text())
     assert "</html>" in (out / "study.html").read_text()
     return digest(
