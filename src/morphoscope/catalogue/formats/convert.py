@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, is_hats, primary_table, tile_files
@@ -23,6 +24,16 @@ from morphoscope.images.table_parquet import ParquetTable, schema_of
 from morphoscope.progress import Bar
 
 PIECE = 8192  # rows read at a time
+_SINGLE = {pa.float16(): pa.float32()}
+_SIGNED = {  # VOTable has no other integers; FITS has, but astropy makes logicals of signed bytes
+    pa.int8(): pa.int16(),
+    pa.uint8(): pa.int16(),  # a byte of FITS has no value left that could stand for "unknown"
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.int64(),
+}
+_ONLY_SIGNED = (".fits", ".vot", ".xml")
+_LARGEST = 2**63 - 1
 
 
 def convert(
@@ -105,7 +116,9 @@ def _schema(found: pa.Schema, target: Target, *, single: bool) -> pa.Schema:
     """
     columns = [_plain_string(_without_reader_metadata(column)) for column in found if column.name != INDEX]
     if single or target.by_place or (target.mark is None and target.path.suffix.lower() != ".parquet"):
-        columns = [_single(column) for column in columns]
+        columns = [_retyped(column, _SINGLE) for column in columns]
+    if target.mark is None and target.path.suffix.lower() in _ONLY_SIGNED:
+        columns = [_retyped(column, _SIGNED) for column in columns]
     return pa.schema(columns)
 
 
@@ -127,10 +140,12 @@ def _without_reader_metadata(column: pa.Field) -> pa.Field:
     return column.with_metadata(metadata or None)
 
 
-def _single(column: pa.Field) -> pa.Field:
-    if shape_of(column) and pa.types.is_float16(column.type.value_type):
-        return column.with_type(pa.list_(pa.float32(), column.type.list_size))
-    return column.with_type(pa.float32()) if pa.types.is_float16(column.type) else column
+def _retyped(column: pa.Field, types: Mapping[pa.DataType, pa.DataType]) -> pa.Field:
+    """The column with numbers, or a vector of them, of another type."""
+    if shape_of(column):
+        kind = column.type.value_type
+        return column.with_type(pa.list_(types.get(kind, kind), column.type.list_size))
+    return column.with_type(types.get(column.type, column.type))
 
 
 def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
@@ -151,8 +166,19 @@ def _tables(path: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> I
         for part in parts:
             with pq.ParquetFile(part) as file:
                 for piece in ParquetTable.of(file, part).pieces(schema.names, PIECE):
-                    yield piece.cast(schema)
+                    yield _cast(piece, schema, path)
                     bar.advance(piece.num_rows)
+
+
+def _cast(piece: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+    for column in schema:
+        large = piece[column.name].type == pa.uint64() and column.type == pa.int64()
+        if large and (pc.call_function("max", [piece[column.name]]).as_py() or 0) > _LARGEST:
+            raise UsageError(
+                f"{path}: column '{column.name}' has integers above {_LARGEST}, which this format cannot "
+                "hold; write another format, such as .parquet or .ecsv"
+            )
+    return piece.cast(schema)
 
 
 @contextlib.contextmanager
