@@ -161,3 +161,19 @@ def test_layers_that_are_not_there_or_have_no_places() -> None:
     images, target = torch.zeros(1, 3, 64, 64), torch.tensor([0])
     with pytest.raises(UsageError, match="not a map"):
         grad_cam(network, find_layer(network, "head"), images, target)
+
+
+@pytest.mark.parametrize("name", ["backbone.layer4.1.bn1", "backbone.layer4.1.bn2"])
+def test_what_follows_a_layer_in_place_does_not_change_its_map(name: str) -> None:
+    network = _network(recipes()["small/five-class-scratch"])
+    layer = find_layer(network, name)
+    images_NCHW = torch.randint(0, 256, (1, 3, 64, 64)).float()
+    given: list[torch.Tensor] = []
+    handle = layer.module.register_forward_hook(lambda module, inputs, output: given.append(output.clone()))
+    for leaf in (True, False):
+        with output_of(layer, leaf=leaf) as kept:
+            network(images_NCHW)
+        assert torch.equal(kept[0], given[-1])
+    handle.remove()
+    target_N = torch.zeros(1, dtype=torch.int64)
+    assert grad_cam(network, layer, images_NCHW, target_N).isfinite().all()

@@ -174,6 +174,8 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 def output_of(layer: Layer, *, leaf: bool) -> Iterator[list[torch.Tensor]]:
     """Collect what a layer returns while the network runs.
 
+    The network goes on with a copy, for what follows may change it in place: many a ReLU and residual sum do.
+
     Args:
         layer: which.
         leaf: hand on a copy that begins a new graph, so that a gradient goes back to this layer and no
@@ -187,7 +189,7 @@ def output_of(layer: Layer, *, leaf: bool) -> Iterator[list[torch.Tensor]]:
         if leaf:
             output = output.detach().requires_grad_()
         kept.append(output)
-        return output
+        return output.clone()
 
     handle = layer.module.register_forward_hook(keep)
     try:
