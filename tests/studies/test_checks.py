@@ -99,3 +99,9 @@ def test_a_claim_is_not_tested_on_rows_that_are_not_those_it_speaks_of() -> None
     counted = Claim("a has more parameters.", "", above("parameters", "x/a", "x/b"))
     sizes = {"x/a": {"parameters": 2.0}, "x/b": {"parameters": 1.0}}
     assert counted.verdict(sizes, random) is True  # no training decides it
+
+
+def test_a_claim_about_parameters_says_that_its_row_was_not_run() -> None:
+    claim = Claim("B is larger.", "", above("parameters", "x/b", "x/a"))
+    conditions = Conditions(not_run={"x/a": "was not requested"})
+    assert claim.status({"x/b": {"parameters": 2.0}}, conditions) == "not tested here: a was not requested"

@@ -120,6 +120,8 @@ class Claim:
         if self.check(measured) is not None:
             return ""
         lacks = next(number for number in self.check.needs if number.of(measured) is None)
+        if lacks.row in conditions.not_run:
+            return f"not tested here: {lacks.row.split('/')[-1]} {conditions.not_run[lacks.row]}"
         what = METRICS.get(lacks.metric, f"'{lacks.metric}'")
         return f"not tested here: these galaxies give {lacks.row.split('/')[-1]} no {what}"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 History = Mapping[str, np.ndarray]
-_NAMES = {"accuracy": "accuracy", "rmse": "RMSE", "loss": "loss"}
+_NAMES = {"accuracy": "accuracy", "train_accuracy": "training accuracy", "rmse": "RMSE", "loss": "loss"}
 _LOWER_IS_BETTER = ("rmse", "loss")
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)))
 _HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.2}
@@ -171,10 +171,10 @@ def published_and_measured(
 
     Args:
         rows: from top to bottom.
-        metric: "accuracy" as shares of 1, shown in percent; any other as it is.
+        metric: "accuracy" or "train_accuracy" as shares of 1, shown in percent; any other as it is.
         digits: after the point; none: two of a percentage, else four.
     """
-    share = metric == "accuracy"
+    share = metric in formatting.PERCENT
     digits = (2 if share else 4) if digits is None else digits
     figure = style.new_figure(style.WIDTH, 0.95 + 0.26 * max(len(rows), 2))
     axes, numbers = figure.subplots(1, 2, width_ratios=(2.3, 1.5), sharey=True)

@@ -349,11 +349,11 @@ DEVIATIONS = (
 )
 REFERENCES = (
     Reference(
-        "ResNet-50 in `cheng`, test",
+        "ResNet-50 of Cheng, test",
         "accuracy",
         share(78.88),
-        "`cheng`, Table 2",
-        "the same data; Table 2 has 90.9 % in training, `cheng` 91.82 %",
+        "Cheng's Table 2",
+        "the same data; in training 90.9 % here and 91.82 % there",
     ),
 )
 
