@@ -102,7 +102,7 @@ def _repeated_texts(path: Path) -> None:
 
 
 def _read_positions(path: Path) -> object:
-    from morphoscope.catalogue.inputs.source_table import SourceColumns, SourceTable
+    from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
 
     rows = list(SourceColumns.of(SourceTable(path, 10.0)).rows())
     return [(piece.ids, piece.ra, piece.dec, sorted(piece.reasons)) for piece in rows]
@@ -206,10 +206,10 @@ def _engines(path: Path) -> None:
 
 
 def _read_engines(path: Path) -> object:
-    from morphoscope.inference.engine import measured
+    from morphoscope.inference.engine import choose
 
-    with mock.patch.object(measured, "_place", return_value=path):
-        known = measured.remembered("a")
+    with mock.patch.object(choose, "_place", return_value=path):
+        known = choose.remembered("a")
     return known if known in ("onnx", "torch") else None
 
 

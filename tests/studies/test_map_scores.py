@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from morphoscope.explanation import explain, selection
+from morphoscope.explanation import explain
 from morphoscope.explanation.explain import Maps
 from morphoscope.inference import predictor
-from morphoscope.studies import map_scores
+from morphoscope.studies import extra_scores
 
 SIDE = 32
 
@@ -21,12 +21,12 @@ def _scores(monkeypatch: pytest.MonkeyPatch, values_NHW: np.ndarray) -> dict[str
     images[:, 12:20, 4:28] = 200
     count = len(values_NHW)
     maps = Maps("gradcam", "", values_NHW, images, ("a",) * count, np.zeros((count, 1)), ("a",))
-    monkeypatch.setattr(selection, "choose_galaxies", lambda *_: (np.arange(count), "a"))
+    monkeypatch.setattr(explain, "choose_galaxies", lambda *_: (np.arange(count), "a"))
     monkeypatch.setattr(predictor, "Predictor", lambda *_, **__: None)
     monkeypatch.setattr(explain, "Explainer", lambda _: lambda *_, **__: maps)
-    monkeypatch.setattr(map_scores, "kept", lambda *given: given[-1]())
+    monkeypatch.setattr(extra_scores, "kept", lambda *given: given[-1]())
     study = SimpleNamespace(map_method="gradcam", map_target="a")
-    return map_scores.map_scores(study, SimpleNamespace(), SimpleNamespace(images=images))  # type: ignore[arg-type]
+    return extra_scores.map_scores(study, SimpleNamespace(), SimpleNamespace(images=images))  # type: ignore[arg-type]
 
 
 def test_dead_maps_are_counted_and_do_not_dilute_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
