@@ -5,6 +5,7 @@ once and the result is kept in the user's cache.
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import time
@@ -166,11 +167,16 @@ def _fastest(run: Run) -> Engine:
         return _torch(run)
     if not (has_bf16() and run.recipe.training.precision == "auto"):
         return engine
+    key = (
+        f"{processor_name()}, {threads()} threads: {run.recipe.model.name}, {run.recipe.augment.size} px, "
+        f"{engine.description}, torch {importlib.metadata.version('torch')}"
+    )
+    if remembered(key) == "onnx":  # torch takes seconds to load
+        return engine
     other = _torch(run)
     chosen = faster(
         {"onnx": engine, "torch": other},
-        f"{processor_name()}, {threads()} threads: {run.recipe.model.name}, {run.recipe.augment.size} px, "
-        f"{engine.description}, {other.description}",
+        key,
         run.recipe.augment.size,
         run.header.store.image_shape[2],
     )
