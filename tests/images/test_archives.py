@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.images.archives import Zip, open_files
+from morphoscope.images.archives import CutOff, Zip, iterate_tar, open_files
 from morphoscope.images.webdataset import archive_items
 
 
@@ -111,3 +111,30 @@ def test_members_that_unpack_to_more_than_the_bound_are_refused(
         files.content("large.jpg")
     assert files.content("small.jpg") == bytes(400)
     files.close()
+
+
+def test_a_tar_is_read_member_by_member_as_long_as_it_is_whole(tmp_path: Path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        folder = tarfile.TarInfo("images")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name in ("a.jpg", "b.jpg"):
+            member = tarfile.TarInfo(f"images/{name}")
+            member.size = 600
+            archive.addfile(member, io.BytesIO(name.encode() * 120))
+    whole = path.read_bytes()
+    contents = dict(iterate_tar(path))
+    assert list(contents) == ["images/a.jpg", "images/b.jpg"]  # a folder is no file
+    assert contents["images/b.jpg"]() == b"b.jpg" * 120
+    path.write_bytes(whole[: 512 + 1536 + 512 + 100])  # it was cut after it was listed
+    assert contents["images/a.jpg"]() == b"a.jpg" * 120
+    with pytest.raises(MorphoscopeError, match="is cut off"):
+        contents["images/b.jpg"]()
+    path.write_bytes(whole[: 512 + 1536 + 200])  # inside the header of the second
+    read: list[str] = []
+    with pytest.raises(CutOff, match=r"x\.tar: is cut off or damaged after 1 whole files"):
+        read.extend(name for name, _ in iterate_tar(path))
+    path.unlink()
+    with pytest.raises(MorphoscopeError, match="cannot be read"):
+        contents["images/a.jpg"]()

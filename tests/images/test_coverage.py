@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from morphoscope.images.coverage import uncovered
+from morphoscope.images.coverage import FillValues, fill_values, uncovered
 
 RNG = np.random.default_rng(8)
 
@@ -109,3 +109,7 @@ def test_fill_values_above_all_others(value: float):
     star = galaxy() * 1000  # a saturated star ends in a plateau, and its light goes on beside it
     star = np.minimum(star, 0.5 * star.max())
     assert not uncovered(star).any()
+
+
+def test_an_image_of_nothing_has_no_fill_values():
+    assert fill_values(np.full(9, np.nan)) == FillValues()

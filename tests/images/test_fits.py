@@ -12,7 +12,7 @@ from astropy.visualization import AsinhStretch, LuptonAsinhStretch, make_lupton_
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import read_image
 from morphoscope.images.fits import read_bands, read_fits
-from morphoscope.images.fits_headers import check_counts
+from morphoscope.images.fits_headers import check_counts, check_headers
 from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.stretch import SKY_LEVEL, SKY_NOISE, SOFTENING, rendered, stretched
 
@@ -521,3 +521,23 @@ def test_cards_of_another_kind_than_the_standards_are_no_coordinates():
     content = file_of(fits.PrimaryHDU(sky(), header))
     assert read_fits(content, name="x", found=found).shape == (64, 48, 3)
     assert "CTYPE1" not in found
+
+
+def cards(**values: int) -> bytes:
+    words = [f"{name:<8}= {value:>20}" for name, value in values.items()]
+    return b"".join(word.encode().ljust(80) for word in [*words, "END"]).ljust(2880)
+
+
+def test_headers_are_gone_through_up_to_the_last(tmp_path: Path):
+    """Random groups have a first axis of no length, and their size is counted by the others."""
+    path, last = tmp_path / "a.fits", b"XTENSION= 'IMAGE   '".ljust(80) + cards(NAXIS=5000)
+    first = b"SIMPLE  =                    T".ljust(80)
+    groups = first + cards(BITPIX=8, NAXIS=2, NAXIS1=0, NAXIS2=3000, PCOUNT=100, GCOUNT=1)
+    path.write_bytes(groups[:2880] + bytes(2 * 2880) + last[:2880])
+    with pytest.raises(MorphoscopeError, match="NAXIS = 5000"):
+        check_headers(path)
+    endless = first + cards(BITPIX=64, NAXIS=2, NAXIS1=10**14, NAXIS2=10**14)
+    path.write_bytes(endless[:2880] + last[:2880])
+    check_headers(path)  # nothing can lie behind
+    path.write_bytes(groups[:2880].replace(b"END ", b"    ") + b"more")
+    check_headers(path)  # a header without an end is left to astropy

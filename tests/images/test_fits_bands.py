@@ -124,3 +124,19 @@ def test_bad_files_say_what_is_wrong():
         read_image(unit.tostring().encode("ascii"), name="x")
     with pytest.raises(MorphoscopeError, match="is no FITS file, and --bands"):
         read_image(b"\x89PNG", name="x", bands=("g",))
+
+
+def test_images_without_names_are_bands_in_the_order_of_the_names_given():
+    planes = read_planes(file_of(fits.PrimaryHDU(), *map(fits.ImageHDU, GRZ.values())), "x", ("g", "r", "z"))
+    for plane, name in zip(planes, "zrg", strict=True):
+        np.testing.assert_array_equal(plane, GRZ[name])
+
+
+def test_an_image_of_another_band_or_of_several_planes_is_refused():
+    alone = fits.PrimaryHDU(GRZ["r"])
+    alone.header["FILTER"] = "r"
+    with pytest.raises(MorphoscopeError, match="no band z "):
+        read_planes(file_of(alone), "x", ("z",))
+    several = [fits.ImageHDU(np.stack([GRZ[name]] * 2), name=name) for name in "gr"]
+    with pytest.raises(MorphoscopeError, match="an extension has several planes; one band in each"):
+        read_planes(file_of(fits.PrimaryHDU(), *several), "x", ("g", "r"))

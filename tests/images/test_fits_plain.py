@@ -118,6 +118,8 @@ OTHERS = {
     "a complex number": replaced(b"EXPTIME =", b"EXPTIME =         (1.0, 2.0)"),
     "letters beyond ASCII": replaced(b"EXPTIME =", "OBJECT  = 'é'".encode("latin-1")),
     "a tab": replaced(b"EXPTIME =", b"OBJECT  = 'a\tb'"),
+    "a side of no pixels": replaced(b"NAXIS1  =", b"NAXIS1  =                    0"),
+    "a header that goes on for ever": b"COMMENT".ljust(80) * 36 * 201,
     "lower case": replaced(b"EXPTIME =", b"exptime =                 30.0"),
     "further bytes": PLAIN["float"] + bytes(2880),
 }

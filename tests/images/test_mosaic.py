@@ -283,3 +283,18 @@ def test_a_part_that_holds_one_constant_only_has_no_data(tmp_path: Path):
     fits.writeto(tmp_path / "f.fits", np.full((300, 300), 7, np.float32))
     (flat,) = open_mosaics(tmp_path / "f.fits")
     assert np.isfinite(flat.box(slice(130, 160), slice(130, 160))).all()
+
+
+def test_a_square_beyond_the_mosaic_is_empty_and_all_of_the_sky_is_everywhere(tmp_path: Path):
+    pixels = smooth((60, 80))
+    fits.writeto(tmp_path / "m.fits", pixels, sky_header(pixels.shape))
+    (mosaic,) = open_mosaics(tmp_path / "m.fits")
+    steps = mosaic.pixels_per_arcsec(np.array([RA]), np.array([DEC]))[0]
+    assert np.isnan(sky_square(mosaic, 300.0, 30.0, steps, arcsec=4.0, side=10)).all()
+    assert not np.isnan(sky_square(mosaic, 40.0, 30.0, steps, arcsec=4.0, side=10)).any()
+    assert mosaic.where().startswith("within 0.0")
+    header = WCS(naxis=2)
+    header.wcs.ctype, header.wcs.crpix, header.wcs.cdelt = ["RA---AIT", "DEC--AIT"], [40.5, 30.5], [-5, 5]
+    fits.writeto(tmp_path / "all.fits", pixels, header.to_header())
+    (everything,) = open_mosaics(tmp_path / "all.fits")
+    assert everything.where().startswith("within 180.00°")

@@ -125,3 +125,14 @@ def test_the_primary_header_places_an_image_in_an_extension():
     fits.HDUList([fits.PrimaryHDU(header=header), fits.ImageHDU(PIXELS, name="SCI")]).writeto(buffer)
     read_fits(buffer.getvalue(), name="x", found=said)
     assert said["orientation"] == "mirrored"
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [{"CRVAL2": 200.0}, {"CTYPE1": "RA---AIT", "CTYPE2": "DEC--AIT", "CD1_1": 90.0, "CD2_2": 90.0}],
+)
+def test_coordinates_that_give_no_place_leave_the_rows_as_they_are(cards: dict[str, object]):
+    header = header_of(np.eye(2), **cards)
+    found = placed(header, PIXELS.shape)
+    assert (found.ra, found.dec) == (None, None)
+    assert not found.way.known

@@ -145,3 +145,14 @@ def test_cards_with_odd_letters_are_like_no_other() -> None:
     pixels = np.full((32, 32), 5, np.float32)
     odd = file_of(pixels, header(32, 0.3)).replace(b"'RA---TAN'", b"'RA---TA\x9a'")
     assert read_bands([file_of(pixels, header(32, 0.3)), odd]).shape == (32, 32, 3)
+
+
+def test_headers_that_say_the_same_in_other_cards_move_nothing() -> None:
+    first = header(64, 0.3)
+    second = WCS(first).to_header()
+    second["BUNIT"] = "nJy"
+    assert "CD1_1" not in second
+    found: dict[str, object] = {}
+    image = read_bands([file_of(seen(first, 64), one) for one in (first, second)], name="x", found=found)
+    assert "regridded" not in found
+    assert np.array_equal(image[:, :, 0], image[:, :, 2])

@@ -14,6 +14,7 @@ from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.table_astropy import of_table
 from morphoscope.images.tables import (
     column_names,
     columns_of,
@@ -391,3 +392,53 @@ def test_a_fits_table_with_columns_beyond_the_standard_is_refused(tmp_path: Path
     path.write_bytes(gzip.compress(damaged) if ending.endswith("gz") else damaged)
     with pytest.raises(MorphoscopeError, match=r"is damaged \(TFIELDS = 1000000000000; at most 999"):
         read_table(path)
+
+
+def test_the_row_that_is_no_number_is_named_by_the_reader_of_numbers():
+    table = pa.table({"ra": ["1.5", None, "1_0"], "list": [[1.0], [], [2.0]]})
+    with pytest.raises(MorphoscopeError, match="row 3 of column 'ra' is '1_0'"):
+        numbers(table, "ra", "t")
+    with pytest.raises(MorphoscopeError, match=r"row 1 of column 'list' is '\[1\.0\]'"):
+        numbers(table, "list", "t")
+
+
+def test_texts_of_every_arrow_type(tmp_path: Path):
+    column = pa.array([" x ", "", "y"])
+    kinds = (pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()))
+    for kind in kinds:
+        assert texts(pa.table({"a": column.cast(kind)}), "a") == ["x", None, "y"]
+    pq.write_table(pa.table({"a": column.cast(pa.large_string())}), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet")["a"].to_pylist() == ["x", None, "y"]
+
+
+def test_files_without_a_table_or_a_column_to_use_are_said(tmp_path: Path):
+    fits.PrimaryHDU(np.zeros((4, 4))).writeto(tmp_path / "image.fits")
+    with pytest.raises(MorphoscopeError, match="holds no table"):
+        read_table(tmp_path / "image.fits")
+    (tmp_path / "t.vot").write_text('<VOTABLE version="1.3"><RESOURCE></RESOURCE></VOTABLE>')
+    with pytest.raises(MorphoscopeError, match="holds no table"):
+        read_table(tmp_path / "t.vot")
+    Table({"spectrum": np.zeros((3, 5))}).write(tmp_path / "wide.fits")
+    with pytest.raises(MorphoscopeError, match="no column of the table has one value a row"):
+        read_table(tmp_path / "wide.fits")
+    with pytest.raises(UsageError, match=r"none\.vot#2"):
+        read_table(tmp_path / "none.vot#2")
+
+
+def test_of_an_astropy_table_columns_with_one_value_a_row_are_read():
+    cells = np.array([None, "x", "y"], object)
+    arrays = np.empty(3, object)
+    arrays[:] = [np.arange(2), np.arange(3), np.arange(1)]
+    file = of_table(Table({"a": cells, "spectrum": np.zeros((3, 5)), "arrays": arrays, "z": [1 + 2j] * 3}))
+    assert list(file.names) == ["a"]
+    assert file.read(["a"])["a"].to_pylist() == [None, "x", "y"]
+
+
+def test_units_of_parquet_with_nested_aliases_are_not_read(tmp_path: Path):
+    """astropy's header beside the columns would be followed for ever."""
+    lines = ["datatype:", "- {name: ra, unit: h, datatype: float64}"]
+    for said, units in (("", {"ra": "h"}), ("meta: {x: [&a [1], " + "*a, " * 21 + "1]}", {})):
+        header = "\n".join([*lines, said]).encode()
+        table = pa.table({"ra": [1.0]}).replace_schema_metadata({b"table_meta_yaml": header})
+        pq.write_table(table, tmp_path / "t.parquet")
+        assert columns_of(tmp_path / "t.parquet").units == units

@@ -168,3 +168,10 @@ def test_braces():
     assert expand_braces("a{id}_{band}") == ["a{id}_{band}"]
     with pytest.raises(UsageError, match="run backwards"):
         expand_braces("{3..1}.tar")
+
+
+def test_a_description_that_is_no_mapping_and_a_galaxy_in_no_band_say_nothing(tmp_path: Path):
+    path = write_tar(tmp_path / "x.tar", [("a.png", png(10)), ("a.json", json.dumps([1, 2]).encode())])
+    for bands in ((), ("g", "r")):
+        (item,) = items_of(path, bands=bands)
+        assert item.row == {"id": "a"}
