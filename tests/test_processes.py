@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from morphoscope import processes, progress
 from morphoscope.augment import cpu
 from morphoscope.data.store import StoreMeta
 from morphoscope.data.store_writer import StoreWriter
@@ -130,3 +133,26 @@ def test_no_more_threads_are_started_than_cores_may_be_used(monkeypatch: pytest.
     assert Batches(images, np.arange(4), None, lambda *_: images, **options).workers == 1
     monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
     assert available_cores() == 64
+
+
+def test_other_systems_keep_their_own_way_with_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert processes.c_library_function("mallopt") is None
+    assert not processes.keep_freed_memory()
+
+
+def test_the_other_processes_of_torchrun_are_silent_and_end_at_once(monkeypatch: pytest.MonkeyPatch):
+    taken: dict[int, Any] = {}
+    monkeypatch.setattr(processes.signal, "signal", taken.__setitem__)
+    monkeypatch.setattr(progress, "silent", False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    processes.leave_messages_to_rank_0()
+    assert (progress.silent, taken) == (False, {})
+    monkeypatch.setenv("RANK", "1")
+    thread = threading.Thread(target=processes.leave_messages_to_rank_0)  # which may set no handlers
+    thread.start()
+    thread.join()
+    assert (progress.silent, taken) == (True, {})
+    processes.leave_messages_to_rank_0()
+    assert taken == dict.fromkeys((signal.SIGTERM, signal.SIGINT), signal.SIG_DFL)

@@ -164,3 +164,33 @@ def test_memory_does_not_grow_with_the_catalogue(tmp_path: Path):
 
     few, many = peak(10_000), peak(40_000)
     assert many < 1.5 * few + 200_000
+
+
+def test_what_cannot_be_searched_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = _write(tmp_path / "c.parquet", _features(5))
+    opened = EmbeddedCatalogue(place)
+    with pytest.raises(UsageError, match="--count 0: at least 1 galaxy"):
+        galaxies_like(opened, "g1", 0, run=RUN, embed=_none)
+    (tmp_path / "c.csv").write_text("id\n1\n")
+    with pytest.raises(UsageError, match=r"c\.csv: a Parquet catalogue was expected, made with --embeddings"):
+        EmbeddedCatalogue(tmp_path / "c.csv")
+    features = _features(5)
+    features[3, 2] = np.nan
+    damaged = EmbeddedCatalogue(_write(tmp_path / "d.parquet", features))
+    with pytest.raises(MorphoscopeError, match=r"the column 'embedding' .* holds values that are not finite"):
+        damaged.nearest(np.ones(WIDTH), 2)
+    pieces = opened._pieces
+    monkeypatch.setattr(opened, "_pieces", lambda columns: pieces(columns) if "id" in columns else iter(()))
+    with pytest.raises(MorphoscopeError, match="changed while it was read; run the command again"):
+        opened.find("g1")
+
+
+def test_an_image_from_elsewhere_leaves_nobody_out(tmp_path: Path):
+    import cv2
+
+    (tmp_path / "mine").mkdir()
+    cv2.imwrite(str(tmp_path / "4.png"), np.zeros((8, 8, 3), np.uint8))
+    features = _features(30)
+    opened = EmbeddedCatalogue(_write(tmp_path / "mine" / "c.parquet", features))
+    found = galaxies_like(opened, tmp_path / "4.png", 3, run=RUN, embed=lambda *_: features[4])
+    assert found[0].row == 4  # its 4.png is another one

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from morphoscope import processes
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cli import app, predict
-from morphoscope.cli.options import options_of
+from morphoscope.cli.options import options_of, several
 from morphoscope.errors import UsageError
+from morphoscope.recipes import Recipe
+from morphoscope.studies.study import Options, find_study
 
 
 @dataclass(frozen=True)
@@ -94,3 +98,64 @@ def test_predict_under_torchrun_names_ray(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(predict, "started", lambda: object())
     done = CliRunner().invoke(app, ["predict", "no-run", "no-images", "--out", "c.csv"])
     assert "--engine ray" in str(done.exception)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
+    """The recipes that a command trains; nothing is."""
+    recipes: list[Recipe] = []
+
+    def train(recipe: Recipe, *_: object, **__: object) -> object:
+        recipes.append(recipe)
+        return SimpleNamespace(metrics=dict)
+
+    monkeypatch.setattr("morphoscope.api.train", train)
+    monkeypatch.setattr("morphoscope.data.store.open_store", lambda path: path)
+    return recipes
+
+
+def test_a_training_starts_from_what_its_options_say(trained: list[Recipe]):
+    train = ["train", "small/five-class", "--store", "s", "--out", "r"]
+    for more in (["--weights", "w.pth"], ["--from-scratch"], ["--set", "training.epochs=3"]):
+        done = CliRunner().invoke(app, [*train, *more])
+        assert done.exit_code == 0, done.output
+        assert "run → r, report → r/report.html" in done.stderr
+    first, second, third = trained
+    assert first.model.weights == "w.pth"
+    assert not second.model.pretrained
+    assert (third.training.epochs, third.model.weights) == (3, None)
+    refused = CliRunner().invoke(app, [*train, "--weights", "w.pth", "--from-scratch"])
+    assert "exclude each other" in str(refused.exception)
+    assert len(trained) == 3
+
+
+def test_the_result_of_a_training_is_said_by_rank_0(trained: list[Recipe], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(processes, "leave_messages_to_rank_0", lambda: None)
+    monkeypatch.setattr(processes, "is_rank_0", lambda: False)
+    done = CliRunner().invoke(app, ["train", "small/five-class", "--store", "s", "--out", "r"])
+    assert (done.exit_code, done.output) == (0, "")
+    assert len(trained) == 1
+
+
+def test_a_study_lists_its_literal_readings_and_says_what_was_not_run(monkeypatch: pytest.MonkeyPatch):
+    words = ["study", "cheng", "--store", "s", "--out", "o"]
+    listed = CliRunner().invoke(app, [*words, "--literal", "list"])
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(find_study("cheng").literal)
+    asked: list[Options] = []
+
+    def study(chosen: object, store: object, out: Path, options: Options, **_: object) -> object:
+        asked.append(options)
+        return SimpleNamespace(lines=["a table"], page=out / "study.html", not_run=["cheng/vgg16"])
+
+    monkeypatch.setattr("morphoscope.studies.reproduce.study", study)
+    done = CliRunner().invoke(app, [*words, "--quick", "--row", "cheng/vgg16", "--set", "seed=3"])
+    assert done.exit_code == 0, done.output
+    assert asked == [Options(quick=True, rows=("cheng/vgg16",), settings=("seed=3",))]
+    assert "a table" in done.stdout
+    assert "1 rows were not run; the page says why: cheng/vgg16" in done.stderr
+
+
+def test_a_run_must_be_named():
+    with pytest.raises(UsageError, match="the folder of a finished run was expected"):
+        several(" , ")
+    assert several("a, b") == ["a", "b"]

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.models.network import Network
 from morphoscope.recipes import Recipe
 from morphoscope.studies import page_context
+from morphoscope.studies import run as run_module
 from morphoscope.studies.reproduce import StudyDone, study
 from morphoscope.studies.run import run_study
 from morphoscope.studies.study import NAMES, Options, find_study, for_store, resolved_rows
@@ -331,3 +334,43 @@ def test_an_exported_run_keeps_the_sums_of_the_tree(
     # The run itself may predict in bf16.
     np.testing.assert_allclose(through, tree.predict(images), atol=2e-4)
     assert np.abs(GALAXY_ZOO_2.sum_errors(through)).max() < 2e-6
+
+
+def test_each_gpu_trains_one_row_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus: list[str] = []
+
+    def train(command: list[str], stdout: IO[str], stderr: object, env: dict[str, str]) -> object:
+        gpus.append(env["CUDA_VISIBLE_DEVICES"])
+        row = Path(command[command.index("--out") + 1]).parent.name
+        assert Path(command[4]).is_file()
+        stdout.write({"full": "epoch 1/2\nmorphoscope: the disk is full\n"}.get(row, ""))
+        return SimpleNamespace(returncode=0 if row == "good" else 1)
+
+    monkeypatch.setattr(run_module, "_gpus", lambda: 2)
+    monkeypatch.setattr(run_module.subprocess, "run", train)
+    monkeypatch.setattr(run_module, "open_run", lambda folder, **_: folder)
+    jobs = [(f"cheng/{row}", 0, Recipe()) for row in ("good", "full", "dead")]
+    store: Any = SimpleNamespace(path=tmp_path / "store")
+    done = run_module._train_all(jobs, store, tmp_path, progress=False)
+    assert done["cheng/good", 0].run == tmp_path / "runs" / "good" / "0"
+    assert done["cheng/full", 0].failure == "the disk is full"
+    assert done["cheng/dead", 0].failure == "the training process died"
+    assert len(gpus) == 3
+    assert set(gpus) <= {"0", "1"}
+
+
+def test_a_folder_with_another_training_or_damaged_options_is_not_continued(tmp_path: Path) -> None:
+    old = Path(__file__).parents[1] / "compatibility" / "v0_1" / "run-galaxy10"
+    with pytest.raises(UsageError, match="holds a run with another recipe; remove it"):
+        run_module.finished(old, Recipe())
+    (tmp_path / "study.yaml").write_text("- quick")
+    with pytest.raises(MorphoscopeError, match=r"study\.yaml is damaged; restore it"):
+        run_module._begun(tmp_path / "study.yaml")
+
+
+def test_frozen_layers_need_weights_to_keep() -> None:
+    frozen = Recipe().changed({"model.frozen": 0.4})
+    assert run_module._untrainable(frozen.changed({"model.pretrained": False})).startswith(
+        "its frozen layers"
+    )
+    assert run_module._untrainable(frozen.changed({"model.pretrained": True})) == ""

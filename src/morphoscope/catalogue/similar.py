@@ -251,8 +251,6 @@ def _schema(part: Path) -> pa.Schema:
 def _features(table: pa.Table) -> np.ndarray:
     """The features of a table's rows, (N, D) float32."""
     column = table[EMBEDDING].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
     flat = column.flatten().to_numpy(zero_copy_only=False)
     features_ND = flat.reshape(len(column), column.type.list_size).astype(np.float32)
     if not np.isfinite(features_ND).all():
