@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from morphoscope.data.describe import describe, description_lines
-from morphoscope.data.store import Store, StoreMeta
+from morphoscope.data.store import Store, StoreMeta, describe, description_lines
 from morphoscope.labels.scheme import Classes
 
 SCHEME = Classes(name="two", classes=("smooth", "spiral"))

@@ -86,32 +86,36 @@ def test_members_need_galaxies_that_are_new_to_all() -> None:
 @pytest.mark.parametrize(
     ("validation", "wanted", "held_out", "written"),
     [
-        ([3, 4], True, "held out", ["predicted", "calibration", "distribution"]),
-        ([3, 4], True, None, ["predicted", "calibration"]),
-        ([3, 4], False, "held out", ["predicted", "distribution"]),
-        ([3, 4], False, None, []),
-        ([], True, "held out", []),
+        ([3, 4], True, True, ["predicted", "calibration", "distribution"]),
+        ([3, 4], True, False, ["predicted", "calibration"]),
+        ([3, 4], False, True, ["predicted", "distribution"]),
+        ([3, 4], False, False, []),
+        ([], True, True, []),
     ],
 )
 def test_a_run_without_test_galaxies_is_calibrated_as_far_as_its_validation_goes(
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     validation: list[int],
     wanted: bool,
-    held_out: str | None,
+    held_out: bool,
     written: list[str],
 ) -> None:
     done: list[str] = []
     store = table([0, 1] * 20)
     split = replace(make_split(store, "random"), validation=np.array(validation, int))
     recipe = SimpleNamespace(evaluation=SimpleNamespace(calibrate=wanted))
+    features = SimpleNamespace(complete=lambda split: "distribution") if held_out else None
     for name, stands_in in (
         ("Predictor", lambda *_, **__: None),
-        ("held_out_of", lambda *_: held_out),
+        ("held_out_of", lambda *_: features),
         ("predict_views", lambda *_: done.append("predicted")),
-        ("fit_views", lambda *_: {}),
+        ("fit_views", lambda *_: {1: "calibration"}),
         ("write_calibrations", lambda *_: done.append("calibration")),
-        ("finish", lambda *_: done.append("distribution")),
+        ("write_distribution", lambda *_: done.append("distribution")),
     ):
         monkeypatch.setattr(evaluation, name, stands_in)
-    calibrate(run_with(split=lambda _: split, recipe=recipe), store)
+    run = run_with(split=lambda _: split, recipe=recipe)
+    run.path = tmp_path
+    calibrate(run, store)
     assert done == written
