@@ -57,7 +57,7 @@ def tree_table() -> str:
     lines = ["| name | campaign | questions | answers | tables | verified |", "|---|---|---|---|---|---|"]
     for name in tree_names():
         file = tree_file(name)
-        tree, checked = file.tree(), "yes" if file.verified else "not every column"
+        tree, checked = file.tree(), "yes" if file.verified else "not every route"
         lines.append(
             f"| `{name}` | {file.title} | {len(tree.questions)} | {len(tree.columns)} | "
             f"{'; '.join(file.tables)} | {checked} |"

@@ -1,8 +1,8 @@
 """Vote counts: how many volunteers gave each answer to the questions of a decision tree.
 
 A network predicts the concentrations of a Dirichlet distribution for each question, and learns by the
-Dirichlet-multinomial likelihood of the votes (Walmsley et al. 2020, MNRAS 491, 1554; 2022, MNRAS 509, 3966,
-section 5). A question with few votes weighs little, one without any nothing.
+Dirichlet-multinomial likelihood of the votes (Walmsley et al. 2022, MNRAS 509, 3966). A question with few
+votes weighs little, one without any nothing.
 
 Shape letters: N galaxies, K answers of all questions together, Q questions, S views or networks.
 """
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _COUNT, _DIRICHLET = "_count", "_dirichlet"  # after the name of an answer
 _PATH = "path"
 _SPIRAL = "has-spiral-arms_yes"
-# Zoobot's output layer (Walmsley et al. 2022, section 5; zoobot 2.9.0, ScaledSigmoid): from 1 to 101.
+# Zoobot's output layer (Walmsley et al. 2022; zoobot 2.9.0, ScaledSigmoid): from 1 to 101.
 # From 1 on a Dirichlet distribution has one peak, and 100 is more than some forty votes can tell from
 # certainty, so that no output has to grow without bound.
 _LOWEST, _RANGE = 1.0, 100.0

@@ -210,7 +210,7 @@ PUBLIC = {  # tree → the columns of a public table, as its readers have them
     "gz-decals-dr5": "merging_minor-disturbance",
     "gz-desi": "bar-dr8_weak",
     "gz-euclid": "artifact-euclid_ghost",
-    "gz-hubble": "t03_bar_a02_no_bar_fraction",
+    "gz-hubble": "t16_clumps_count_a05_more_than_4_fraction",
     "gz-ukidss": "bulge-shape-ukidss_no-bulge",
 }
 
