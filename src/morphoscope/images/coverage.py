@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from morphoscope.images.sample import sampled
+
 NO_DATA, NO_CENTRE, OFF_IMAGE = "no data", "no data at the centre", "off the image"
 NO_SOURCE = "no source at the centre"
 _CENTRE = 0.1  # of the sides: the middle of the picture, where the galaxy is
@@ -169,7 +171,7 @@ def _flat_patches(plane_HW: np.ndarray, absent_HW: np.ndarray, *, whole: bool) -
     if not flat_HW.any() or not is_grainy(np.where(known_HW, plane_HW, np.nan)):
         return nothing_HW
     light = plane_HW[known_HW]
-    light = light[:: max(1, light.size // 20_000)].astype(np.float64)
+    light = sampled(light).astype(np.float64)
     level = np.median(light)
     noise = 1.4826 * np.median(level - light[light <= level])
     for value in values:
@@ -206,7 +208,7 @@ def _fades_into(plane_HW: np.ndarray, empty_HW: np.ndarray, dark_HW: np.ndarray)
     if not beside_HW.any() or scattered > _SCATTERED * np.count_nonzero(~empty_HW):
         return False
     light = plane_HW[~dark_HW & np.isfinite(plane_HW)]
-    light = light[:: max(1, light.size // 20_000)].astype(np.float64)
+    light = sampled(light).astype(np.float64)
     level = np.median(light)
     noise = 1.4826 * np.median(level - light[light <= level])
     return bool(np.median(plane_HW[beside_HW]) < _NEAR * noise)
@@ -217,7 +219,7 @@ def _is_fill(known: np.ndarray, lowest: float) -> bool:
     others = known[known != lowest]
     if known.size - others.size < _FEWEST or not others.size:
         return False
-    sample = others[:: max(1, others.size // 20_000)].astype(np.float64)
+    sample = sampled(others).astype(np.float64)
     noise = 1.4826 * np.median(np.abs(sample - np.median(sample)))
     return float(others.min()) - float(lowest) > _GAP * max(noise, np.finfo(np.float32).tiny)
 

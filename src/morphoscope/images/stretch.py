@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.images.sample import sampled
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,7 @@ def sky_of(values: np.ndarray) -> tuple[float, float]:
     """Level and noise of the sky: the median after clipping at 3σ, and σ from the pixels below it."""
     # The sky of a cutout is smooth: a sample of its pixels gives the same answer in a tenth of the time. Once
     # they are sorted, whatever is clipped is a slice and a median its middle.
-    values = values[:: max(1, values.size // 20_000)]
+    values = sampled(values)
     values = np.sort(values if values.dtype.kind == "f" else values.astype(np.float64))
     brightest = float(values[-1])
     level, noise = _level_and_noise(values)
