@@ -24,7 +24,8 @@ from morphoscope.evaluation.evaluate import evaluate
 from morphoscope.labels.scheme import Classes
 from morphoscope.models.build import build
 from morphoscope.recipes import Recipe
-from morphoscope.runs.run import open_run
+from morphoscope.runs.run import open_run, write_header
+from morphoscope.studies.run import finished
 from morphoscope.training import batches, callbacks, optimisation
 from morphoscope.training.fit import fit
 from morphoscope.training.folder import begin, check_resumable, claimed
@@ -384,3 +385,17 @@ def test_galaxies_that_changed_since_the_interruption_are_refused(
     changed = store.table.set_column(column, "label", pa.array(labels, store.table.field("label").type))
     with pytest.raises(UsageError, match=r"labels or pixels of .* have changed since"):
         check_resumable(out, tiny, dataclasses.replace(store, table=changed))
+
+    # Trained to the last epoch, but not measured yet, as after a kill in between.
+    header = open_run(out, unfinished=True).header
+    write_header(out, header.model_copy(update={"state": "finished"}))
+    with pytest.raises(MorphoscopeError, match="the pixels of row 88 are not those that were written"):
+        fit(tiny, store, out, resume=True)
+    with pytest.raises(UsageError, match=r"is trained, and the labels or pixels of .* have changed since"):
+        fit(tiny, dataclasses.replace(store, table=changed), out, resume=True)
+    with pytest.raises(UsageError, match="have changed since"):
+        finished(out, tiny, dataclasses.replace(store, table=changed))
+    content[-4000] ^= 1
+    place.write_bytes(content)
+    assert fit(tiny, store, out, resume=True).header.state == "finished"
+    assert finished(out, tiny, store) is not None

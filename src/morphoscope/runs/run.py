@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import math
@@ -76,6 +77,7 @@ class StoreFacts(BaseModel):
     size: int | None = None
     pixel_scale: float | None = None
     stretch: str = "as-served"
+    galaxies: str = Field(default="", description="SHA-256 of its ids, labels and pixel hashes")
     galaxy_size: float | None = Field(
         default=None,
         description="median size of its galaxies as a share of the side; see images/central_source.py",
@@ -277,6 +279,15 @@ def store_facts(store: Store) -> StoreFacts:
         pixel_scale=meta.pixel_scale,
         stretch=meta.stretch,
     )
+
+
+def galaxies_digest(store: Store) -> str:
+    """SHA-256 of a store's ids, labels and pixel hashes, in the order of its rows."""
+    digest = hashlib.sha256()
+    for name in ("id", "pixel_hash", *store.need_scheme().columns):
+        for value in store.table.column(name).cast(pa.string()).to_pylist():
+            digest.update(f"{value}\n".encode())
+    return digest.hexdigest()
 
 
 def galaxy_size(store: Store) -> float | None:

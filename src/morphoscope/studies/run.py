@@ -176,7 +176,7 @@ def _one(job: Job, store: Store, out: Path, *, progress: bool) -> Measured:
     name, seed, recipe = job
     folder = run_folder(out, name, seed)
     try:
-        run = finished(folder, recipe)
+        run = finished(folder, recipe, store)
         if run is None:
             begun = (folder / "run.yaml").is_file()
             run = fit(recipe, store, folder, resume=begun, progress=progress)
@@ -188,18 +188,24 @@ def _one(job: Job, store: Store, out: Path, *, progress: bool) -> Measured:
         return Measured(seed, failure=str(error))
 
 
-def finished(folder: Path, recipe: Recipe) -> Run | None:
+def finished(folder: Path, recipe: Recipe, store: Store) -> Run | None:
     """The finished run in a folder.
 
     Raises:
-        UsageError: it was trained with another recipe, for instance by an older version.
+        UsageError: it was trained with another recipe, for instance by an older version, or on galaxies that
+            have changed since.
     """
     if not (folder / "run.yaml").is_file():
         return None
     run = open_run(folder, unfinished=True)
     if differences(run.recipe, recipe):
         raise UsageError(f"{folder} holds a run with another recipe; remove it to train this row again")
-    return run if run.header.state == "finished" else None
+    if run.header.state != "finished":
+        return None
+    from morphoscope.training.folder import check_same_galaxies
+
+    check_same_galaxies(run, store)
+    return run
 
 
 def run_folder(out: Path, name: str, seed: int) -> Path:
@@ -232,7 +238,7 @@ def _in_process(job: Job, store: Store, out: Path, environment: dict[str, str]) 
     folder = run_folder(out, name, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        run = finished(folder, recipe)
+        run = finished(folder, recipe, store)
         if run is None or not run.metrics():
             place = folder.parent / f"{seed}.yaml"
             place.write_text(recipe.to_yaml(), encoding="utf-8")

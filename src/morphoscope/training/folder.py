@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import pyarrow as pa
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
@@ -30,7 +28,15 @@ from morphoscope.models.hub import HubBackbone
 from morphoscope.models.network import Network, parameter_count
 from morphoscope.models.pretrained import save_weights
 from morphoscope.recipes import Recipe, differences
-from morphoscope.runs.run import Header, galaxy_size, open_run, store_facts, write_header
+from morphoscope.runs.run import (
+    Header,
+    Run,
+    galaxies_digest,
+    galaxy_size,
+    open_run,
+    store_facts,
+    write_header,
+)
 from morphoscope.training.callbacks import Epochs
 from morphoscope.training.environment import environment, peak_gpu_memory_gib, peak_memory_gib
 from morphoscope.training.task import GalaxyTask
@@ -66,6 +72,8 @@ def claimed(out: Path, recipe: Recipe, store: Store, *, resume: bool) -> Iterato
         state = _state(out, resume=resume)
         if state == "begun":
             check_resumable(out, recipe, store)
+        if state == "finished":
+            check_same_galaxies(open_run(out), store)
         if state == "new":
             _forget(out)
         try:
@@ -200,12 +208,8 @@ def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
 
 def _galaxies(store: Store) -> dict[str, Any]:
     """A fingerprint of a store's names, labels and pixel hashes, and which file has the pixels."""
-    digest = hashlib.sha256()
-    for name in ("id", "pixel_hash", *store.need_scheme().columns):
-        for value in store.table.column(name).cast(pa.string()).to_pylist():
-            digest.update(f"{value}\n".encode())
     facts = (store.path / "images.npy").stat()
-    return {"sha256": digest.hexdigest(), "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+    return {"sha256": galaxies_digest(store), "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
 
 
 def _check_galaxies(out: Path, store: Store) -> None:
@@ -230,6 +234,28 @@ def _check_galaxies(out: Path, store: Store) -> None:
         open_store(store.path, verify=True)
 
 
+def check_same_galaxies(run: Run, store: Store) -> None:
+    """Refuse a store whose galaxies are no longer those that a finished run was trained on.
+
+    What the run has measured on them would not be of one kind. Before anything is measured, all pixels are
+    compared with their hashes.
+
+    Raises:
+        UsageError: labels or pixels differ.
+        MorphoscopeError: the pixels are not what the store says.
+    """
+    known = run.header.store.galaxies
+    if not known:  # of an earlier build
+        return
+    if known != galaxies_digest(store):
+        raise UsageError(
+            f"{run.path} is trained, and the labels or pixels of {store.path} have changed since; restore "
+            "them, or train into another folder"
+        )
+    if not run.metrics():
+        open_store(store.path, verify=True)
+
+
 def begin(
     recipe: Recipe,
     store: Store,
@@ -245,7 +271,9 @@ def begin(
 
     header = Header(
         scheme=store.need_scheme().with_outputs(recipe.model.votes),
-        store=store_facts(store).model_copy(update={"galaxy_size": galaxy_size(store)}),
+        store=store_facts(store).model_copy(
+            update={"galaxy_size": galaxy_size(store), "galaxies": galaxies_digest(store)}
+        ),
         parameters=parameter_count(network),
         start=origin,
         backbone=hub,
