@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from morphoscope.errors import UsageError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.explanation import attribution
 from morphoscope.explanation.attribution import ablation_cam, grad_cam
+from morphoscope.explanation.explain import Explainer, choose_galaxies
 from morphoscope.explanation.layers import Centres, Layer, centres, find_layer, over_the_image
+from morphoscope.labels.scheme import Classes
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
-from morphoscope.recipes import Model
+from morphoscope.recipes import Model, Recipe
 
 
 def _made(name: str, size: int = 96) -> tuple[Network, torch.Tensor]:
@@ -198,6 +203,7 @@ def _stack(*layers: nn.Module) -> tuple[Network, Layer]:
     ("layers", "expected"),
     [
         ([nn.Conv2d(3, 1, 3, 2, 1)], Centres(0.0, 2.0)),
+        ([nn.Conv2d(3, 1, 3, 2, "valid")], Centres(1.0, 2.0)),
         ([nn.Conv2d(3, 1, 2, 2)], Centres(0.5, 2.0)),
         ([nn.Conv2d(3, 1, 14, 14)], Centres(6.5, 14.0)),
         ([nn.Conv2d(3, 3, 5, 1, 2), nn.AvgPool2d(2), nn.Conv2d(3, 1, 3, 2, 1)], Centres(0.5, 4.0)),
@@ -272,3 +278,71 @@ def test_maps_are_scaled_each_for_itself() -> None:
     cam = Maps("gradcam", "layer", values, images, ("a",) * 3, answers, ("a",))
     assert cam.scaled()[1, 5, 5] == pytest.approx(0.01)
     assert not cam.scaled()[2].any()
+
+
+class _Beside(nn.Module):
+    """Runs a layer without using what it gives, and never another."""
+
+    num_features = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.beside, self.never = (nn.Conv2d(3, 1, 1) for _ in range(3))
+        self.pair = _Pair()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.beside(images)
+        return self.main(self.pair(images)[0])
+
+
+class _Pair(nn.Module):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, images
+
+
+@pytest.mark.parametrize(
+    ("method", "layer", "said"),
+    [
+        (grad_cam, "never", "takes no part in a prediction; choose another"),
+        (ablation_cam, "never", "takes no part in a prediction; choose another"),
+        (grad_cam, "beside", "the outputs do not depend on layer 'beside'"),
+        (grad_cam, "pair", "layer 'pair' gives no single tensor"),
+    ],
+)
+def test_a_layer_without_a_map_is_refused(method, layer: str, said: str) -> None:
+    body = _Beside()
+    network = Network(body, nn.Flatten(), (0.0,) * 3, (1.0,) * 3).eval()
+    images, target = torch.ones(1, 3, 2, 2), torch.tensor([0])
+    with pytest.raises(UsageError, match=said):
+        method(network, Layer(layer, body.get_submodule(layer)), images, target)
+
+
+def test_a_backbone_that_does_not_tell_of_its_maps_needs_a_layer() -> None:
+    network = Network(_Beside(), nn.Flatten(), (0.0,) * 3, (1.0,) * 3).eval()
+    with pytest.raises(UsageError, match="_Beside tells nothing of its feature maps; name a layer"):
+        find_layer(network, size=2)
+
+
+def test_what_cannot_be_explained_is_said() -> None:
+    scheme = Classes(name="two", classes=("a", "b"))
+    recipe = Recipe().changed({"augment.size": 32})
+    predictor: Any = SimpleNamespace(scheme=scheme, run=SimpleNamespace(recipe=recipe))
+    explainer = Explainer.__new__(Explainer)
+    explainer.predictor = predictor
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    with pytest.raises(UsageError, match="saliency is made at the pixels; a layer is for gradcam"):
+        explainer(images, method="saliency", layer="backbone.layer4")
+    with pytest.raises(UsageError, match="no galaxy to explain was given"):
+        explainer(images[:0], method="saliency")
+    with pytest.raises(UsageError, match="1 targets for 2 galaxies; give one for each, or one for all"):
+        explainer(images, method="saliency", target=["a"])
+
+
+def test_galaxies_to_explain_come_from_a_store_with_the_run_s_labels() -> None:
+    scheme = Classes(name="two", classes=("a", "b"))
+    run: Any = SimpleNamespace(scheme=scheme)
+    other: Any = SimpleNamespace(path="galaxies", need_scheme=lambda: Classes(name="two", classes=("b", "a")))
+    with pytest.raises(UsageError, match="galaxies holds other labels than the run answers"):
+        choose_galaxies(run, other, "a", 3)
+    with pytest.raises(MorphoscopeError, match="the run has no scores by class; choose a class with --class"):
+        scheme.output_to_explain({})

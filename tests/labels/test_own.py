@@ -6,6 +6,7 @@ import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.galaxy10 import GALAXY10
+from morphoscope.labels.kind import scheme_from
 from morphoscope.labels.own import classes_from_names, scheme_from_columns
 from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
 from morphoscope.labels.tree import GALAXY_ZOO_2
@@ -155,3 +156,10 @@ def test_requests_that_do_not_fit_are_refused(columns, classes, reason) -> None:
     values = {"kind": ["a", "b"], "bar": [0.1, 0.2], "ring": [0.1, 0.2]}
     with pytest.raises(UsageError, match=reason):
         read(values, columns, classes)
+
+
+def test_a_scheme_is_a_mapping_and_answers_have_one_of_three_forms() -> None:
+    with pytest.raises(MorphoscopeError, match=r"run\.yaml: label scheme .* a mapping was expected"):
+        scheme_from(["a", "b"], "run.yaml")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"model\.votes = sgmoid: sigmoid, softmax or tree was expected"):
+        GALAXY_ZOO_2_VOTES.with_outputs("sgmoid")

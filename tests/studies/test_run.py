@@ -374,3 +374,9 @@ def test_frozen_layers_need_weights_to_keep() -> None:
         "its frozen layers"
     )
     assert run_module._untrainable(frozen.changed({"model.pretrained": True})) == ""
+
+
+def test_a_submission_belongs_to_one_study(ten_classes: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="test images and submissions are only for study ng"):
+        study("cheng", ten_classes, tmp_path / "out", test_images=tmp_path)
+    assert not (tmp_path / "out").exists()

@@ -379,3 +379,25 @@ def test_a_mosaic_alone_becomes_a_catalogue_and_a_picture(
     classify_sky(predictor, bare, tmp_path / "e.parquet")
     (row,) = pq.read_table(tmp_path / "e.parquet").to_pylist()
     assert (row["ra"], row["x"]) == (None, pytest.approx(60, abs=0.2))
+
+
+def test_a_picture_of_the_sky_that_cannot_be_used_is_said(
+    mosaic: Path, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dark, out = np.zeros((60, 60, 3), np.uint8), tmp_path / "c.csv"
+    with pytest.raises(UsageError, match="--bands chooses bands of FITS files"):
+        classify_sky(predictor, dark, out, bands="g,r")
+    with pytest.raises(UsageError, match="no stretch 'luptn'"):
+        classify_sky(predictor, mosaic, out, stretch="luptn")
+    with pytest.raises(UsageError, match=r"none\.png: no such file; one picture of the sky was expected"):
+        classify_sky(predictor, tmp_path / "none.png", out)
+    with pytest.raises(MorphoscopeError, match="no source was detected"):
+        classify_sky(predictor, dark, out)
+    for band, side in (("g", 40), ("r", 50)):
+        fits.writeto(tmp_path / f"m_{band}.fits", sky((side, side), []))
+    with pytest.raises(UsageError, match="bands of different sizes cannot"):
+        classify_sky(predictor, str(tmp_path / "m_{band}.fits"), out, bands="g,r", drawn=True)
+    monkeypatch.setattr("morphoscope.catalogue.detection.catalogue.MOST_TO_DRAW", 1000)
+    with pytest.raises(UsageError, match=r"field\.fits"):
+        classify_sky(predictor, mosaic, out, drawn=True)
+    assert not out.exists()
