@@ -106,7 +106,9 @@ def ingest_galaxy10(
 def ingest_galaxy_zoo(
     source: Annotated[Path, typer.Argument(help="Kaggle's folder or zip file, as downloaded.")],
     out: Out,
-    scheme: Annotated[str, typer.Option(help="votes (37 fractions), five-class, or none.")] = "votes",
+    scheme: Annotated[
+        str, typer.Option(help="votes (37 fractions), vote-counts, five-class, or none.")
+    ] = "votes",
     labels: Annotated[
         Path | None, typer.Option(help="CSV with GalaxyID and Label, or with the votes.")
     ] = None,
@@ -114,6 +116,9 @@ def ingest_galaxy_zoo(
     spiral_threshold: Annotated[
         float, typer.Option(help="Smallest Class4.1 of a spiral (five-class).")
     ] = 0.619,
+    volunteers: Annotated[
+        int | None, typer.Option(help="Taken to have looked at each galaxy (vote-counts).")
+    ] = None,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
@@ -130,6 +135,7 @@ def ingest_galaxy_zoo(
             labels=labels,
             unmatched=unmatched,
             spiral_threshold=spiral_threshold,
+            volunteers=volunteers,
             crop=crop,
             size=size,
             overwrite=overwrite,

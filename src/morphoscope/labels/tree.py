@@ -204,6 +204,20 @@ class DecisionTree:
             order += [n for n, columns in enumerate(self._weights) if n not in order and columns <= known]
         return tuple(order)
 
+    @cached_property
+    def asking_order(self) -> tuple[int, ...]:
+        """Question numbers in the order in which volunteers are asked: each after all that lead to it."""
+        order: list[int] = []
+        while len(order) < len(self.questions):
+            later = {
+                answer.next
+                for number, question in enumerate(self.questions)
+                for answer in question.answers
+                if number not in order
+            }
+            order += [n for n, q in enumerate(self.questions) if n not in order and q.key not in later]
+        return tuple(order)
+
     def leaf_paths(self, fractions_NK: np.ndarray) -> list[tuple[str, ...]]:
         """The plurality answers (column names) along each galaxy's path through the tree, for N galaxies.
 

@@ -11,11 +11,10 @@ Shape letters: K the 37 answers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from morphoscope.labels.tree import GALAXY_ZOO_2, DecisionTree
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.simulation.galaxy import Galaxy
 
 FEWEST, MOST = 30, 55  # volunteers per galaxy; about 40, as in Galaxy Zoo 2
@@ -145,7 +144,7 @@ def draw_votes(galaxy: Galaxy, half_light_radius: float, rng: np.random.Generato
     asked = dict.fromkeys(chances, 0) | {GALAXY_ZOO_2.questions[0].key: volunteers}
     conditional_K = np.full(len(GALAXY_ZOO_2.columns), np.nan)
     counts_K = np.zeros(len(GALAXY_ZOO_2.columns), np.int64)
-    for number in _walk(GALAXY_ZOO_2):
+    for number in GALAXY_ZOO_2.asking_order:
         question = GALAXY_ZOO_2.questions[number]
         votes = rng.multinomial(asked[question.key], chances[question.key])
         counts_K[GALAXY_ZOO_2.slices[number]] = votes
@@ -155,18 +154,3 @@ def draw_votes(galaxy: Galaxy, half_light_radius: float, rng: np.random.Generato
             if answer.next:
                 asked[answer.next] += count
     return Votes(GALAXY_ZOO_2.cumulative(conditional_K[None])[0], counts_K, volunteers)
-
-
-@lru_cache(maxsize=4)
-def _walk(tree: DecisionTree) -> tuple[int, ...]:
-    """Numbers of the questions, each after all questions that lead to it."""
-    order: list[int] = []
-    while len(order) < len(tree.questions):
-        later = {
-            answer.next
-            for number, question in enumerate(tree.questions)
-            for answer in question.answers
-            if number not in order
-        }
-        order += [n for n, q in enumerate(tree.questions) if n not in order and q.key not in later]
-    return tuple(order)

@@ -81,6 +81,29 @@ def test_votes_from_the_folder(kaggle: Path, tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == ""
 
 
+def test_counts_as_if_some_volunteers_had_voted_so(kaggle: Path, tmp_path: Path):
+    fractions = ingest_galaxy_zoo(kaggle, tmp_path / "s")
+    store = ingest_galaxy_zoo(kaggle, tmp_path / "c", scheme="vote-counts", volunteers=40)
+    scheme, counts = store.need_scheme(), store.targets()
+    assert scheme.model_dump()["volunteers"] == 40
+    asked = np.add.reduceat(counts, [piece.start for piece in GALAXY_ZOO_2.slices], axis=1)
+    assert asked[:, 0].tolist() == [40] * len(store)
+    assert set(asked.ravel()) == {0, 40}  # everyone says the same
+    # Kaggle has the question about odd features sum to 1 even where nobody is asked
+    expected = 40 * fractions.targets()
+    unasked = counts[:, 2] == 40
+    expected[unasked, 13:15] = 0
+    expected[unasked, 18:25] = 0
+    np.testing.assert_allclose(counts, expected, atol=1e-4)
+    for options in (
+        {"scheme": "vote-counts"},
+        {"volunteers": 40},
+        {"scheme": "vote-counts", "volunteers": 0},
+    ):
+        with pytest.raises(UsageError, match="--scheme vote-counts needs --volunteers N"):
+            ingest_galaxy_zoo(kaggle, tmp_path / "d", **options)
+
+
 def test_zip_files_give_the_same(kaggle: Path, tmp_path: Path):
     expected = ingest_galaxy_zoo(kaggle, tmp_path / "s")
     parts = zip_parts(kaggle, tmp_path / "zips")

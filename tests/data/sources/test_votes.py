@@ -13,10 +13,13 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.data.sources.vote_columns import find_columns, votes_of
+from morphoscope.data.sources.vote_columns import find_columns, votes_of, votes_of_fractions
 from morphoscope.data.sources.votes import ingest_votes
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.labels.tree_files import FileAnswer, FileQuestion, TreeFile, tree_file, tree_names
+from morphoscope.simulation.sampling import draw_galaxy
+from morphoscope.simulation.votes import draw_votes
 
 COUNT = 6
 OWN = (
@@ -255,3 +258,20 @@ def test_columns_of_public_tables_are_known(name: str, column: str) -> None:
     stems = {stem for q in file.questions for a in q.answers for stem in file.answer_stems(q, a)}
     bare = column.replace("-", "_").removesuffix("_count").removesuffix("_fraction").removesuffix("_frac")
     assert bare in stems
+
+
+def test_votes_come_back_from_their_fractions() -> None:
+    rng = np.random.default_rng(3)
+    drawn = [
+        draw_votes(draw_galaxy(kind, rng), 4.0, rng)
+        for kind in ("Barred Spiral", "Merging")
+        for _ in range(8)
+    ]
+    fractions = np.stack([votes.fractions_K for votes in drawn])
+    found = votes_of_fractions(GALAXY_ZOO_2, fractions, np.array([votes.volunteers for votes in drawn]))
+    assert np.array_equal(found, np.stack([votes.counts_K for votes in drawn]))
+    halved = votes_of_fractions(GALAXY_ZOO_2, fractions, 7)
+    assert halved[:, :3].sum(axis=1).tolist() == [7] * 16
+    assert (
+        halved[:, 3:5].sum(axis=1) == halved[:, 1]
+    ).all()  # those who saw features are asked the next question

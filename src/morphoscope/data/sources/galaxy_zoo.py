@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from morphoscope.data.ingest import refuse_out, write_store
+from morphoscope.data.sources.vote_columns import votes_of_fractions
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.files import read_bytes
@@ -30,7 +31,7 @@ from morphoscope.progress import note
 
 TRAINING, TEST, SOLUTIONS = "images_training_rev1", "images_test_rev1", "training_solutions_rev1"
 OUTER_ZIP = "galaxy-zoo-the-galaxy-challenge.zip"
-SCHEMES = ("votes", "five-class", "none")
+SCHEMES = ("votes", "vote-counts", "five-class", "none")
 UNMATCHED = ("skip", "keep", "error")
 _IMAGE_NAME = re.compile(r"(\d+)\.jpe?g$", re.IGNORECASE)
 
@@ -52,6 +53,7 @@ def ingest_galaxy_zoo(
     labels: Path | str | None = None,
     unmatched: str = "skip",
     spiral_threshold: float = 0.619,
+    volunteers: int | None = None,
     crop: int | None = None,
     size: int | None = None,
     overwrite: bool = False,
@@ -63,13 +65,15 @@ def ingest_galaxy_zoo(
         source: a folder with ``images_training_rev1`` and ``training_solutions_rev1*.csv`` (as folders and
             files, or as zip files), one of these image folders or zip files, or the outer zip file.
         out: folder of the store.
-        scheme: "votes": the 37 fractions; "five-class": `tong`'s five classes; "none": no labels. Test
-            images never have labels.
+        scheme: "votes": the 37 fractions; "vote-counts": the votes of some ``volunteers`` with these
+            fractions; "five-class": `tong`'s five classes; "none": no labels. Test images never have labels.
         labels: a CSV to use instead of the solutions: for "votes" with their columns, for "five-class"
             with the columns GalaxyID and Label (0 to 4, or class names).
         unmatched: what to do with an image without a label: "skip" it, "keep" it unlabelled, or "error".
             Labels without an image are skipped, or an "error".
         spiral_threshold: smallest Class4.1 of a spiral (`tong` prints 0.619).
+        volunteers: how many are taken to have looked at each galaxy, for "vote-counts": the challenge has
+            fractions and not their number.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
         overwrite: replace an existing store.
@@ -83,6 +87,11 @@ def ingest_galaxy_zoo(
     source, out = Path(source), Path(out)
     _check_choice("scheme", scheme, SCHEMES)
     _check_choice("unmatched", unmatched, UNMATCHED)
+    if (scheme == "vote-counts") != (volunteers is not None) or (volunteers is not None and volunteers < 1):
+        raise UsageError(
+            "--scheme vote-counts needs --volunteers N, the number taken to have looked at each galaxy (some "
+            "forty in Galaxy Zoo 2); other schemes have none"
+        )
     refuse_out(out, overwrite=overwrite)
     if not source.exists():
         raise UsageError(f"{source}: no such folder or zip file")
@@ -97,12 +106,13 @@ def ingest_galaxy_zoo(
         if part == TEST or scheme == "none":
             known = _Labels(None, {})
         else:
-            known = _labels(source, scheme, labels, spiral_threshold, stack)
+            known = _labels(source, scheme, labels, spiral_threshold, volunteers, stack)
             names = _matched(names, known, unmatched, files.label)
         meta = StoreMeta(
             scheme=known.scheme,
             source=f"Galaxy Zoo – The Galaxy Challenge, {part}",
-            options={"scheme": scheme, "labels": Path(labels).name if labels else None},
+            options={"scheme": scheme, "labels": Path(labels).name if labels else None}
+            | ({} if volunteers is None else {"volunteers": volunteers}),
         )
         return write_store(
             _items(files, names, known),
@@ -182,7 +192,12 @@ def _closing(files: Any) -> Any:
 
 
 def _labels(
-    source: Path, scheme: str, labels: Path | str | None, spiral_threshold: float, stack: ExitStack
+    source: Path,
+    scheme: str,
+    labels: Path | str | None,
+    spiral_threshold: float,
+    volunteers: int | None,
+    stack: ExitStack,
 ) -> _Labels:
     if labels is not None:
         table, where = read_table(Path(labels)), str(labels)
@@ -193,7 +208,7 @@ def _labels(
         files = stack.enter_context(_closing(open_files(folder, _inside())))
         content, where = _find_solutions(files, stack)
         table = read_csv(content, where)
-    return _from_votes(table, where, scheme, spiral_threshold)
+    return _from_votes(table, where, scheme, spiral_threshold, volunteers)
 
 
 def _find_solutions(files: Files, stack: ExitStack) -> tuple[bytes, str]:
@@ -214,7 +229,9 @@ def _find_solutions(files: Files, stack: ExitStack) -> tuple[bytes, str]:
     )
 
 
-def _from_votes(table: Any, where: str, scheme: str, spiral_threshold: float) -> _Labels:
+def _from_votes(
+    table: Any, where: str, scheme: str, spiral_threshold: float, volunteers: int | None
+) -> _Labels:
     from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
     from morphoscope.labels.tree import GALAXY_ZOO_2
 
@@ -232,10 +249,24 @@ def _from_votes(table: Any, where: str, scheme: str, spiral_threshold: float) ->
             for galaxy, row in zip(ids, fractions_NK.tolist(), strict=True)
         }
         return _Labels(GALAXY_ZOO_2_VOTES, rows)
+    if volunteers is not None:
+        return _counted(ids, votes_of_fractions(GALAXY_ZOO_2, fractions_NK, volunteers), volunteers)
     from morphoscope.labels.five_class import FIVE_CLASS, five_class_labels
 
     classes = five_class_labels(fractions_NK, spiral_threshold=spiral_threshold).tolist()
     return _classified(FIVE_CLASS, ids, classes)
+
+
+def _counted(ids: list[str], votes_NK: np.ndarray, volunteers: int) -> _Labels:
+    from morphoscope.labels.scheme import VoteCounts
+    from morphoscope.labels.tree_files import tree_file
+
+    scheme = VoteCounts(name="gz2", tree=tree_file("gz2").tree(), volunteers=volunteers)
+    rows = {
+        galaxy: dict(zip(scheme.columns, row, strict=True))
+        for galaxy, row in zip(ids, votes_NK.astype(int).tolist(), strict=True)
+    }
+    return _Labels(scheme, rows)
 
 
 def _from_classes(table: Any, where: str) -> _Labels:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.labels.tree import DecisionTree
 from morphoscope.labels.tree_files import FileQuestion, TreeFile, VoteTree, plain
 from morphoscope.labels.vote_counts import checked_counts
 
@@ -241,6 +242,36 @@ def _from_fractions(
             f"{votes_NA[row, answer]:.2f} votes; a whole number was expected"
         )
     return np.rint(votes_NA)
+
+
+def votes_of_fractions(
+    tree: DecisionTree, fractions_NK: np.ndarray, volunteers: int | np.ndarray
+) -> np.ndarray:
+    """Whole votes as if some volunteers had answered with these fractions, (N, K) float64.
+
+    Each question is asked of those whose answers lead to it, and its votes are rounded so that they add up to
+    them: the answers with the largest remainders are rounded up.
+
+    Args:
+        tree: of the fractions.
+        fractions_NK: cumulative fractions, without missing values.
+        volunteers: who look at a galaxy; one number or one a galaxy.
+    """
+    fractions_NK = np.asarray(fractions_NK, np.float64)
+    numbers = {question.key: number for number, question in enumerate(tree.questions)}
+    votes_NK, asked_NQ = np.zeros_like(fractions_NK), np.zeros((len(fractions_NK), len(numbers)))
+    asked_NQ[:, 0] = volunteers
+    for number in tree.asking_order:
+        piece = tree.slices[number]
+        sums_N = fractions_NK[:, piece].sum(axis=1, keepdims=True)
+        shares_NA = np.divide(
+            fractions_NK[:, piece], sums_N, out=np.zeros_like(votes_NK[:, piece]), where=sums_N > 0
+        )
+        votes_NK[:, piece] = _rounded(shares_NA * asked_NQ[:, [number]], asked_NQ[:, number])
+        for answer, votes_N in zip(tree.questions[number].answers, votes_NK[:, piece].T, strict=True):
+            if answer.next is not None:
+                asked_NQ[:, numbers[answer.next]] += votes_N
+    return votes_NK
 
 
 def _refuse_part_of_a_vote(total_N: np.ndarray, name: str, ids: Sequence[object], where: str) -> None:
