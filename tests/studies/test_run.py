@@ -77,7 +77,7 @@ def test_the_page_tells_what_was_run_and_what_not(done: tuple[Path, StudyDone]) 
     out, found = done
     text = found.page.read_text()
     assert "Quick study at reduced size" in text
-    assert "Only the EfficientNet-Lite0 networks had pretrained weights" in text
+    assert "No network had pretrained weights." in text
     assert "vgg16 was not requested" in text
     assert "27\u202f627\u202f210" in text  # VGG16's weights, counted here although it was not trained
     assert "59.66" in text  # its published accuracy
@@ -362,7 +362,7 @@ def test_each_gpu_trains_one_row_after_another(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_with_another_training_or_damaged_options_is_not_continued(tmp_path: Path) -> None:
     old = Path(__file__).parents[1] / "compatibility" / "v0_1" / "run-galaxy10"
     with pytest.raises(UsageError, match="holds a run with another recipe; remove it"):
-        run_module.finished(old, Recipe())
+        run_module.finished(old, Recipe(), SimpleNamespace())  # type: ignore[arg-type]
     (tmp_path / "study.yaml").write_text("- quick")
     with pytest.raises(MorphoscopeError, match=r"study\.yaml is damaged; restore it"):
         run_module._begun(tmp_path / "study.yaml")
