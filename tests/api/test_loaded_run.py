@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from morphoscope import api
-from morphoscope.api import loaded_run
+from morphoscope.api import load_and_train
 from morphoscope.api.loaded_run import LoadedRun
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import UsageError
@@ -100,10 +100,10 @@ def test_a_training_ends_with_what_is_not_there_yet(
     ):
         monkeypatch.setattr(f"morphoscope.{place}.{name}", stands_in)
     monkeypatch.setattr("morphoscope.training.fit.fit", lambda *_, **__: run)
-    monkeypatch.setattr(loaded_run, "leave_graph", lambda _: did.append("graph"))
-    monkeypatch.setattr(loaded_run, "is_rank_0", lambda: rank == 0)
-    monkeypatch.setattr(loaded_run, "LoadedRun", lambda run: run)
-    monkeypatch.setattr(loaded_run, "_store", lambda store: store)
+    monkeypatch.setattr(load_and_train, "leave_graph", lambda _: did.append("graph"))
+    monkeypatch.setattr(load_and_train, "is_rank_0", lambda: rank == 0)
+    monkeypatch.setattr(load_and_train, "LoadedRun", lambda run: run)
+    monkeypatch.setattr(load_and_train, "as_store", lambda store: store)
     recipe = Recipe().changed({"data.test": test})
     assert api.train(recipe, "galaxies", "run") is run
     assert did == done

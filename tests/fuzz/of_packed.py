@@ -208,7 +208,7 @@ def _engines(path: Path) -> None:
 def _read_engines(path: Path) -> object:
     from morphoscope.inference.engine import choose
 
-    with mock.patch.object(choose, "_place", return_value=path):
+    with mock.patch.object(choose, "_path", return_value=path):
         known = choose.remembered("a")
     return known if known in ("onnx", "torch") else None
 

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_a_folder_skips_is_counted_and_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "4 files are no image and passed over (2 .heic, 1 .txt, 1 without an ending)"
+    words = "4 files are not images and were skipped (2 .heic, 1 .txt, 1 without an ending)"
     open_input(folder)
     assert words in capsys.readouterr().err
     skipped: Counter[str] = Counter()

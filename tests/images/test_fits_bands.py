@@ -122,7 +122,7 @@ def test_bad_files_say_what_is_wrong():
     unit["NAXIS1"] = 0
     with pytest.raises(MorphoscopeError, match="holds no image"):
         read_image(unit.tostring().encode("ascii"), name="x")
-    with pytest.raises(MorphoscopeError, match="is no FITS file, and --bands"):
+    with pytest.raises(MorphoscopeError, match="is not a FITS file, and --bands"):
         read_image(b"\x89PNG", name="x", bands=("g",))
 
 

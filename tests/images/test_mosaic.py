@@ -257,16 +257,16 @@ def test_bands_in_files_extensions_and_planes(tmp_path: Path):
         assert [band.box(slice(1), slice(1))[0, 0] for band in mosaics] == [3, 1]  # red first
         assert all(band.shape == (20, 30) and band.wcs is not None for band in mosaics)
     for source, bands, words in (
-        (tmp_path / "cube.fits", (), "3 planes, of which --bands must choose"),
+        (tmp_path / "cube.fits", (), "3 planes, choose some with --bands"),
         (tmp_path / "many.fits", ("i",), "no band i"),
         (tmp_path / "none.fits", (), "no such file"),
-        (f"{tmp_path}/f-{{band}}.fits", (), "--bands was expected"),
+        (f"{tmp_path}/f-{{band}}.fits", (), "--bands is needed"),
         (f"{tmp_path}/f-{{band}}.fits", ("i",), r"f-i\.fits: no such file"),
     ):
         with pytest.raises(UsageError, match=words):
             open_mosaics(source, bands)
     (tmp_path / "text.fits").write_text("no mosaic")
-    with pytest.raises(MorphoscopeError, match="is no FITS file; a FITS mosaic was expected"):
+    with pytest.raises(MorphoscopeError, match="is not a FITS file; a FITS mosaic was expected"):
         open_mosaics(tmp_path / "text.fits")
     fits.HDUList([fits.PrimaryHDU()]).writeto(tmp_path / "empty.fits")
     with pytest.raises(MorphoscopeError, match="holds no image"):

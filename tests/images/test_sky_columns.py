@@ -198,7 +198,7 @@ def test_numbers_that_stand_for_no_position(
     np.testing.assert_array_equal(np.isfinite(ra), np.isfinite(dec))
     assert ra[1] == pytest.approx(344.93)
     said = capsys.readouterr().err
-    assert said.count(f"ra is '{unknown}' in row 1, which stands for an unknown one") == 1
+    assert said.count(f"ra is '{unknown}' in row 1, which is a placeholder for an unknown one") == 1
     Table({"ra": np.array([unknown, 10], np.float32), "dec": [1.0, 2.0]}).write(tmp_path / "t.fits")
     np.testing.assert_array_equal(np.isfinite(places(tmp_path / "t.fits")[0]), [False, True])
     assert position_of({"ra": unknown, "dec": 2.5}) == {}

@@ -112,7 +112,7 @@ def test_declination_on_the_first_axis_is_no_transposed_picture(tmp_path: Path):
     ("cards", "reason"),
     [
         ({"CTYPE1": "RA---FOO", "CTYPE2": "DEC--FOO"}, "'RA---FOO' and 'DEC--FOO', which cannot be used"),
-        ({"CTYPE1": "X", "CTYPE2": "Y"}, "no coordinates on the sky"),
+        ({"CTYPE1": "X", "CTYPE2": "Y"}, "not celestial coordinates"),
         ({"CRVAL1": "somewhere"}, "CRVAL1 is 'somewhere', and a number was expected"),
         ({"CUNIT1": "parsnip"}, "cannot be used"),
         ({"CD1_1": 0, "CD1_2": 0, "CD2_1": 0, "CD2_2": 0}, "pixels have no size"),

@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from morphoscope.api.loaded_run import ENGINES, LoadedRun, load, train
+from morphoscope.api.load_and_train import ENGINES, load, train
+from morphoscope.api.loaded_run import LoadedRun
 from morphoscope.data.store import open_store
 from morphoscope.runs.run import open_run
 

@@ -1,4 +1,4 @@
-"""Load finished runs and make new ones."""
+"""A finished run, or an ensemble of several, ready to predict, explain, evaluate and publish."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from morphoscope.data.store import Store, open_store
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.inference.engine.choose import ENGINES as COMPUTING
-from morphoscope.inference.engine.choose import PRECISIONS, check_dropout, check_int8, leave_graph
+from morphoscope.data.store import Store, as_store
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.engine.choose import check_dropout, check_int8
+from morphoscope.inference.ensemble import load_predictor
 from morphoscope.inference.predictor import Predictor
-from morphoscope.models.hub import HUB
 from morphoscope.notebook import notebook_html, spread, with_interval
-from morphoscope.processes import is_rank_0
-from morphoscope.recipes import Recipe
-from morphoscope.runs.run import Run, open_run
-from morphoscope.studies.registry import find_recipe
+from morphoscope.runs.run import Run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
     from morphoscope.explanation.explain import Maps
     from morphoscope.inference.ensemble import Ensemble
 
-ENGINES = (*COMPUTING, "ray")
 GRAPHS = ("onnx", "openvino")  # engines without the network itself
 
 
@@ -44,11 +39,10 @@ class LoadedRun:
     Args:
         run: the opened folder or exported file, or several.
         views: test-time augmentation, 1, 2, 4, 8, 16, 24 or 48 views; None: as the recipe says.
-        calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
-            recipe says.
+        calibrated: apply the run's calibration; None: as the recipe says.
         dropout_samples: Monte-Carlo dropout, the mean of so many samples; 0: the whole network.
-        engine: "auto", "torch", "onnx", "openvino" or "ray" (see :func:`load`).
-        precision: "auto" or "int8" (see :func:`load`).
+        engine: as for :func:`~morphoscope.api.load_and_train.load`.
+        precision: likewise.
 
     Raises:
         UsageError: several that do not go together, or samples of dropout from an ONNX file.
@@ -370,9 +364,9 @@ class LoadedRun:
         """Detect the sources of one picture of the sky, or of a FITS mosaic, and classify each.
 
         Args:
-            picture: an image file, (H, W, 3) uint8, or a FITS mosaic, with ``{band}`` in its name one a band.
+            picture: an image file, (H, W, 3) uint8, or a FITS mosaic (one per band with ``{band}``).
             bands: of a FITS mosaic, such as ``"g,r,z"``.
-            stretch: of a FITS mosaic or a 32-bit TIFF; None: as of the run's training.
+            stretch: of a FITS mosaic or a 32-bit TIFF; None: as in the run's training.
             out: the catalogue to write; its format as in :meth:`catalogue`.
             drawn: also draw the picture with its labels, PNG.
             overwrite: replace a catalogue that is there.
@@ -422,7 +416,7 @@ class LoadedRun:
         """
         from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
 
-        store = None if store is None else _store(store)
+        store = None if store is None else as_store(store)
         if len(self.runs) > 1:
             from morphoscope.evaluation.evaluate import evaluate_ensemble
             from morphoscope.inference.ensemble import Ensemble
@@ -449,7 +443,7 @@ class LoadedRun:
         from morphoscope.evaluation.evaluate import evaluate
 
         run = self._folder("calibrated")
-        store = run.store() if store is None else _store(store)
+        store = run.store() if store is None else as_store(store)
         measured = evaluate(run, store, views=self.views, calibrated=True, engine=self._computing)
         self._predictor = None
         if report:
@@ -497,133 +491,6 @@ class LoadedRun:
         return publish(
             self._folder("published"), to, details=details, half=half, private=private, overwrite=overwrite
         )
-
-
-def load(
-    run: Path | str | Sequence[Path | str],
-    *,
-    views: int | None = None,
-    calibrated: bool | None = None,
-    dropout_samples: int = 0,
-    engine: str | None = None,
-    precision: str = "auto",
-) -> LoadedRun:
-    """Load a finished run, or several as an ensemble.
-
-    Args:
-        run: its folder; ``default`` for the network that the program brings along; ``hf-hub:owner/name``
-            (``@revision``) of a published one; or an exported ``.onnx`` file. A list of them is an
-            ensemble, whose predictions are the mean of its members'.
-        views: test-time augmentation, 1, 2, 4, 8, 16, 24 or 48 views; None: as the recipe says.
-        calibrated: apply the run's calibration; False: the network's own probabilities. None: as the
-            recipe says.
-        dropout_samples: Monte-Carlo dropout, predictions averaged over so many samples with other units of
-            the head left out in each; 0: the whole network. Not with "onnx".
-        engine: what computes the predictions: "torch"; "onnx" or "openvino", ONNX Runtime or OpenVINO on the
-            processor, for which a run is exported once; for catalogues alone "ray", several GPUs or machines.
-            None, "auto": what is there and fast (:func:`morphoscope.inference.engine.choose.engine_of`).
-        precision: "auto": as the recipe says; "int8": 8 bits on a processor, if the answers stay what they
-            are (:mod:`morphoscope.inference.engine.int8`).
-
-    Raises:
-        UsageError: there is no run or no such engine, or several runs do not go together.
-        MorphoscopeError: it is damaged, unfinished, or was made by a newer program; or the hub cannot be
-            reached.
-    """
-    if engine == "torchrun":
-        raise UsageError("the engine torchrun is gone; several GPUs or machines predict with --engine ray")
-    if engine not in (None, *ENGINES):
-        raise UsageError(f"there is no engine '{engine}'{did_you_mean(engine or '', ENGINES, 'engines')}")
-    if precision not in PRECISIONS:
-        raise UsageError(
-            f"there is no precision '{precision}'{did_you_mean(precision, PRECISIONS, 'precisions')}"
-        )
-    paths = [run] if isinstance(run, Path | str) else list(run)
-    for path in paths:
-        if _is_exported(path) and engine in ("torch", "ray"):
-            raise UsageError(f"{path} is an ONNX file, which the engine {engine} does not read")
-    opened = [_opened(path) for path in paths]
-    return LoadedRun(opened, views, calibrated, dropout_samples, engine or "auto", precision)
-
-
-def _is_exported(path: Path | str) -> bool:
-    return Path(path).suffix.lower() == ".onnx"
-
-
-def _opened(path: Path | str) -> Run:
-    if _is_exported(path):
-        from morphoscope.inference.engine.graph import open_exported
-
-        return open_exported(path)
-    if str(path).startswith(HUB):
-        from morphoscope.sharing.publish import fetch
-
-        path = fetch(str(path))
-    return open_run(path)
-
-
-def train(
-    recipe: Recipe | Path | str,
-    store: Store | Path | str,
-    out: Path | str,
-    *,
-    resume: bool = False,
-    report: bool = True,
-    progress: bool = True,
-) -> LoadedRun:
-    """Train, calibrate, measure on the held-out galaxies, and write the report.
-
-    Args:
-        recipe: a recipe, its name such as ``small/five-class``, or a YAML file.
-        store: a store or its folder.
-        out: the run folder to make.
-        resume: continue a training that was stopped.
-        report: write ``report.html`` and the figures.
-        progress: show a bar over the steps.
-    """
-    from morphoscope.evaluation.evaluate import calibrate, evaluate
-    from morphoscope.inference.calibration import read_calibration
-    from morphoscope.inference.ood import read_distribution
-    from morphoscope.training.fit import fit
-
-    recipe = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
-    store = _store(store)
-    run = fit(recipe, store, out, resume=resume, progress=progress)
-    if not is_rank_0():  # the others of torchrun's processes have done their part
-        return LoadedRun(run)
-    if recipe.data.test == 0:
-        if read_calibration(run) is None or read_distribution(run) is None:
-            calibrate(run, store)
-    elif not run.metrics():
-        evaluate(run, store)
-    leave_graph(run)
-    if report:
-        from morphoscope.report.run_report import write_report
-
-        write_report(run, store)
-    return LoadedRun(run)
-
-
-def load_predictor(
-    runs: Sequence[Run],
-    views: int | None,
-    calibrated: bool | None,
-    dropout_samples: int,
-    engine: str,
-    precision: str = "auto",
-) -> Predictor | Ensemble:
-    """A predictor of one run, or an ensemble of several."""
-    options: dict[str, Any] = {"dropout_samples": dropout_samples, "engine": engine, "precision": precision}
-    members = [Predictor(run, views=views, calibrated=calibrated, **options) for run in runs]
-    if len(members) == 1:
-        return members[0]
-    from morphoscope.inference.ensemble import Ensemble
-
-    return Ensemble(members)
-
-
-def _store(store: Store | Path | str) -> Store:
-    return store if isinstance(store, Store) else open_store(store)
 
 
 def _columns(load: Callable[[], Predictor | Ensemble], request: CatalogueRequest) -> FullColumns:

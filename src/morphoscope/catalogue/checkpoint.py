@@ -1,11 +1,10 @@
-"""What is done of an unfinished catalogue, in a hidden folder that survives any kill.
+"""The finished part of an interrupted catalogue, in a hidden folder that survives any kill.
 
 ::
 
     .catalogue.fits.partial/
-      request.json     provenance of the catalogue, which a resumed one must have in common, and
-                       checksums of the run's recipe, calibration and feature distribution
-      000000000-000008192.1a2b3c4d.parquet
+      request.json     provenance of the catalogue, which must be the same when it is resumed, and checksums
+      of the run's recipe, calibration and feature distribution 000000000-000008192.1a2b3c4d.parquet
                        rows of the input's galaxies 0 to 8191; in its metadata those of them that could
                        not be read, a digest of all galaxies up to here, and a fingerprint of their files
       result           the catalogue while it is assembled
@@ -46,8 +45,8 @@ from morphoscope.catalogue.pipeline import Batch, Failure, Stamps
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import note
 
-PART_SECONDS = 30.0  # a kill loses no more work than this
-PART_BYTES = 32 << 20  # and no more rows than this wait in memory
+PART_SECONDS = 30.0  # a kill loses at most this much work
+PART_BYTES = 32 << 20  # and at most so many rows wait in memory
 VOLATILE = ("date", "engine")  # what may differ when a catalogue is resumed
 _ORDER = ", channels_last"  # of pixels in memory: changes rounding alone
 _REQUEST, _RESULT, _PLACED, _LOCK, _WRITING = "request.json", "result", "placed.json", "lock", "part.writing"
@@ -58,12 +57,12 @@ _TEMPORARY = re.compile(r"\.(?:request|placed)\.json\.partial-\d+-[0-9a-f]+|\d{9
 
 
 def partial_folder(out: Path) -> Path:
-    """The hidden folder beside a catalogue that holds what is done of it."""
+    """The hidden folder next to a catalogue with its finished part."""
     return out.parent / f".{out.name}.partial"
 
 
 def was_placed(out: Path) -> bool:
-    """Whether the catalogue that is there came from its parts: a kill hit after its last step but one."""
+    """Whether the existing catalogue was made from the parts: a kill came just before the last step."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         return json.loads((partial_folder(out) / _PLACED).read_text()) == _identity(out)
     return False
@@ -76,7 +75,7 @@ def _identity(path: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Part:
-    """Galaxies ``start`` to ``stop`` − 1 of the input that are done.
+    """A finished part: galaxies ``start`` to ``stop`` − 1 of the input.
 
     Attributes:
         start: the first.
@@ -85,8 +84,8 @@ class Part:
         checksum: CRC-32 of the file, 8 hex digits; empty for one of an older version.
         rows: galaxies that could be read.
         widths: lengths of their texts.
-        failed: how many of the others.
-        first_failure: the first of those.
+        failed: number of galaxies that could not be read.
+        first_failure: the first of them.
         digest: of all galaxies of the input before ``stop``.
         stamps: fingerprint of the image files of the part; None for one of an older version.
     """
@@ -118,18 +117,18 @@ class Part:
 
 
 class Journal:
-    """The parts of a catalogue that is being made.
+    """The parts of a catalogue in progress.
 
     Args:
         out: the catalogue.
         schema: its columns.
         provenance: where the numbers come from.
-        checksums: of files that decide the numbers beside the weights, by their names; a resumed catalogue
-            must have them in common as well.
+        checksums: of the files that, besides the weights, determine the numbers, by name; they too must be
+            the same when the catalogue is resumed.
 
     Attributes:
-        done: galaxies of the input that need not be predicted again.
-        failed: those of them that could not be read.
+        done: number of galaxies of the input that need not be predicted again.
+        failed: number of those that could not be read.
         first_failure: the first of these.
         extent: rows so far, and the lengths of their texts.
         digest: of all galaxies so far; empty at the start.
@@ -157,7 +156,7 @@ class Journal:
 
     @property
     def kept(self) -> int:
-        """Galaxies of the input that are safe on the disk."""
+        """Number of galaxies of the input that are on the disk."""
         return self.parts[-1].stop if self.parts else 0
 
     @property
@@ -166,11 +165,11 @@ class Journal:
         return self.folder / _RESULT
 
     def open(self, *, resume: bool, afresh: bool) -> None:
-        """Begin a catalogue, or continue one.
+        """Start a catalogue, or continue one.
 
         Args:
-            resume: continue what is there.
-            afresh: without ``resume``: what is there may be thrown away.
+            resume: continue an interrupted catalogue.
+            afresh: without ``resume``, an interrupted catalogue may be discarded.
 
         Raises:
             UsageError: an interrupted catalogue is there and neither was asked for, its options differ, the
@@ -198,11 +197,11 @@ class Journal:
             raise
 
     def add(self, table: pa.Table | None, batch: Batch) -> None:
-        """Keep the rows of the input's next galaxies; on the disk after a while.
+        """Add the rows of the next galaxies; they are written to disk after a while.
 
         Args:
             table: those that could be read; None if none could.
-            batch: what else there is to know of them.
+            batch: everything else about them.
         """
         if table is not None:
             self._rows.append(_copied(table))
@@ -216,7 +215,7 @@ class Journal:
             self.commit()
 
     def commit(self) -> None:
-        """Put what waits in memory on the disk, as one part."""
+        """Write the rows in memory to disk, as one part."""
         if self.done == self.kept:
             return
         rows = pa.concat_tables(self._rows) if self._rows else self.schema.empty_table()
@@ -245,14 +244,14 @@ class Journal:
         self._last = time.monotonic()
 
     def keep_before(self, part: Part) -> None:
-        """Throw a part and all after it away; their galaxies are predicted again."""
+        """Discard a part and all after it; their galaxies are predicted again."""
         self._continue_after(self.parts[: self.parts.index(part)])
 
     def tables(self) -> Iterator[pa.Table]:
-        """All rows in the order of the input, a few thousand at a time.
+        """All rows in input order, a few thousand at a time.
 
         Raises:
-            MorphoscopeError: a part was damaged meanwhile.
+            MorphoscopeError: a part has been damaged since.
         """
         for part in self.parts:
             with pq.ParquetFile(pa.BufferReader(part.content())) as file:
@@ -260,28 +259,28 @@ class Journal:
                     yield pa.Table.from_batches([batch]).cast(self.schema)
 
     def failures(self) -> Iterator[Failure]:
-        """All images that could not be read, in the order of the input.
+        """All images that could not be read, in input order.
 
         Raises:
-            MorphoscopeError: a part was damaged meanwhile.
+            MorphoscopeError: a part has been damaged since.
         """
         for part in self.parts:
             metadata = pq.read_schema(pa.BufferReader(part.content())).metadata
             yield from map(tuple, json.loads(metadata[_FACTS])["failures"])
 
     def announce(self) -> None:
-        """Note which file is about to become the catalogue."""
+        """Record which file is about to become the catalogue."""
         _write_json(self.folder / _PLACED, _identity(self.result))
 
     def discard(self) -> None:
-        """Throw all parts away."""
+        """Discard all parts."""
         with contextlib.suppress(OSError, UsageError):  # something else has come into the folder
             self._clear()
         self.parts = []
         self.release()
 
     def release(self) -> None:
-        """Let other processes at the parts; a folder without any goes."""
+        """Release the lock; a folder without parts is deleted."""
         with contextlib.suppress(OSError, UsageError):  # something else has come into the folder
             if not self._found():
                 self._clear()
@@ -292,7 +291,7 @@ class Journal:
             self._lock = None
 
     def _continue_after(self, parts: list[Part]) -> None:
-        """Take these parts as what is done, and delete all others."""
+        """Continue after these parts, and delete all others."""
         for part in self.parts:
             if all(part.path != kept.path for kept in parts):
                 part.path.unlink(missing_ok=True)
@@ -305,7 +304,7 @@ class Journal:
             self.extent += Extent(part.rows, dict(part.widths or {}))
 
     def _found(self) -> list[Part]:
-        """The parts that are there, in order; what is in them is not known yet."""
+        """The parts found, in order; their content has not been read yet."""
         matches = [(_PART.fullmatch(path.name), path) for path in self._entries()]
         found = [Part(int(m[1]), int(m[2]), path, m[3] or "") for m, path in matches if m is not None]
         return sorted(found, key=lambda part: (part.start, part.stop))
@@ -327,7 +326,7 @@ class Journal:
         self.first_failure = self.first_failure or first
 
     def _check_request(self) -> None:
-        """Refuse to continue a catalogue whose options or run differ."""
+        """Refuse to continue a catalogue with other options or another run."""
         path = self.folder / _REQUEST
         anew = "start again with --overwrite and without --resume"
         try:
@@ -359,10 +358,10 @@ class Journal:
             self.provenance["engine"] = ", then ".join(engines)
 
     def _make_folder(self) -> None:
-        """Make the folder, or see that one that is there is ours.
+        """Make the folder, or check that an existing one is ours.
 
         Raises:
-            UsageError: it is a link or a file, or holds something that a catalogue does not make.
+            UsageError: it is a link or a file, or contains something else.
         """
         if self.folder.is_symlink():
             raise UsageError(
@@ -375,10 +374,10 @@ class Journal:
         self._entries()
 
     def _entries(self) -> list[Path]:
-        """What is in the folder.
+        """The entries of the folder.
 
         Raises:
-            UsageError: something that a catalogue does not make.
+            UsageError: it contains something else.
         """
         found = []
         with os.scandir(self.folder) as entries:
@@ -403,7 +402,9 @@ class Journal:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _take_lock(self) -> None:
-        """Held until the process ends in whatever way; where the system has no such locks, there is none."""
+        """Take a lock that is held until the process ends in any way; without one if the system has no such
+        locks.
+        """
         try:
             import fcntl
         except ImportError:
@@ -429,8 +430,8 @@ class Journal:
 def _copied(table: pa.Table) -> pa.Table:
     """A copy in Arrow's own memory.
 
-    A table made of numpy arrays keeps them alive. Hundreds of small ones that wait for their part would lie
-    all over the memory that the network frees and allocates again, which would then find no room between.
+    A table made from numpy arrays keeps them alive. Hundreds of small ones waiting for their part would
+    fragment the memory that the network frees and allocates again.
     """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
@@ -439,7 +440,7 @@ def _copied(table: pa.Table) -> pa.Table:
 
 
 def _read_part(part: Part, schema: pa.Schema) -> Part | None:
-    """A part with what is in it; None if it is damaged or has other columns."""
+    """Read a part; None if it is damaged or has other columns."""
     try:
         table = pq.read_table(pa.BufferReader(part.content()))
         facts = json.loads(table.schema.metadata[_FACTS])
@@ -473,7 +474,7 @@ def _write_json(path: Path, values: Mapping[str, object]) -> None:
 
 
 def _same(name: str, provenance: Mapping[str, str]) -> str | None:
-    """What must not change when a catalogue is resumed.
+    """The settings that must not change when a catalogue is resumed.
 
     Engines that compute in fp32 on the same kind of device agree to rounding, which is checked when a graph
     is made; bf16 and int8 differ in the third digit, and int8 of one engine from that of another.

@@ -46,7 +46,7 @@ _PLACE = (
 QUALITY = Column(
     "quality",
     pa.string(),
-    "what is wrong with the image, reasons parted by '; '; empty if nothing was found",
+    "what is wrong with the image, reasons separated by '; '; empty if nothing was found",
     ucd="meta.code.qual",
 )
 SCALING = Column("scaling", pa.string(), "how measured values became the picture: the stretch and its scales")
@@ -60,10 +60,12 @@ FITTED_COLUMNS = (
     Column("shown_side", pa.float32(), "side of the square shown to the network", "pix"),
 )
 FITS_COLUMNS = (
-    Column("no_data", pa.float32(), "share of the image without data, which is shown as sky"),
+    Column("no_data", pa.float32(), "fraction of the image without data, which is shown as sky"),
     Column("bands", pa.string(), "bands of the picture, from red to blue", ucd="instr.filter"),
     SCALING,
-    Column("orientation", pa.string(), "how flips and turns brought north up and east left, by the WCS"),
+    Column(
+        "orientation", pa.string(), ("flips and rotations that brought north up and east left, from the WCS")
+    ),
 )
 
 
@@ -76,10 +78,10 @@ def catalogue_schema(
         scheme: the label scheme.
         sets: with a column of prediction sets.
         extras: further columns, which come last.
-        integer_ids: ``id`` is int64, so that it joins the input's own integer column; else a string.
+        integer_ids: make ``id`` int64, to match the input's own integer column; otherwise it is a string.
 
     Raises:
-        MorphoscopeError: an output or an extra column has the name of another column.
+        MorphoscopeError: an output or an extra column has the same name as another column.
     """
     columns = [*_PLACE, *scheme.catalogue_columns(sets), QUALITY]
     columns += extras
@@ -114,8 +116,8 @@ def catalogue_table(
         predictions_NK: probabilities or vote fractions, finite.
         sets: with a column of prediction sets.
         extras: further columns.
-        values: of extra columns, (N,) or, for vectors, (N, D) each. A column that is not here is taken from
-            the items' rows, or what their files say (``found``); what is missing there is empty.
+        values: values of extra columns, (N,) or, for vectors, (N, D). Other columns are taken from the
+            items' rows or ``found``, and are empty if missing there.
         integer_ids: as for the schema; every item's id is then a whole number, or its text.
     """
     schema = catalogue_schema(scheme, sets, extras, integer_ids=integer_ids)
@@ -148,10 +150,10 @@ def _extra_column(extra: Column, items: Sequence[Item], values: Mapping[str, np.
 def provenance_of(
     predictor: Predictor | Ensemble, source: str, *, stretch: str, crop: int | None, sets: Sets | None = None
 ) -> dict[str, str]:
-    """What a reader must know to trust a catalogue, or to make it again.
+    """What a reader needs to trust a catalogue, or to reproduce it.
 
     Args:
-        predictor: that made it.
+        predictor: the predictor that made it.
         source: what was predicted.
         stretch: of FITS images.
         crop: as asked; None: as the training's.
@@ -187,11 +189,11 @@ def provenance_of(
 def sets_of(
     predictor: Predictor | Ensemble, coverage: float | None, *, per_class: bool = False
 ) -> Sets | None:
-    """Thresholds for a coverage from the run's calibration; None where no sets were asked for.
+    """Thresholds for a coverage, from the run's calibration; None if no sets were requested.
 
     Raises:
-        UsageError: the coverage is not between 0 and 1, the run predicts votes, or it was not
-            calibrated for these views.
+        UsageError: the coverage is not between 0 and 1, the run predicts votes, or is not calibrated for
+            these views.
     """
     if coverage is None:
         if per_class:
@@ -221,7 +223,7 @@ OOD_SCORE = Column(
 P_VALUE = Column(
     "typicality",
     pa.float32(),
-    "conformal p-value: share of held-out galaxies like the training's that are at least as far from it; "
+    "conformal p-value: fraction of held-out galaxies like the training's that are at least as far from it; "
     "below 0.05 is unusual",
     ucd="stat.probability",
 )
@@ -242,11 +244,11 @@ class ColumnProvider(Protocol):
 
     @property
     def provenance(self) -> Mapping[str, str]:
-        """How they are made; a resumed catalogue must have it in common."""
+        """How they are made; must be the same when a catalogue is resumed."""
         ...
 
     def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """Predictions (N, K) float32, and for each extra column its values, (N,) or (N, D).
+        """Predictions (N, K) float32, and the values of each extra column, (N,) or (N, D).
 
         Called from one thread at a time, with N preprocessed images (H, W, C) uint8.
         """
@@ -254,7 +256,7 @@ class ColumnProvider(Protocol):
 
 
 class PlainColumns:
-    """The run's predictions alone."""
+    """Only the run's predictions."""
 
     extras: Sequence[Column] = ()
 
@@ -270,8 +272,8 @@ class PlainColumns:
 class FullColumns:
     """The predictions with every column that the run can fill.
 
-    ``out_of_distribution`` and ``typicality`` where the run has a training feature distribution,
-    ``mutual_information`` of an ensemble or Monte-Carlo samples, ``embedding`` where it is asked for.
+    ``out_of_distribution`` and ``typicality`` if the run has a training feature distribution,
+    ``mutual_information`` for an ensemble or Monte-Carlo samples, ``embedding`` if requested.
 
     Args:
         predictor: one run, or several.
@@ -279,7 +281,7 @@ class FullColumns:
         out: the catalogue; Parquet stores features as float16, other formats as float32.
 
     Raises:
-        UsageError: features of an ensemble, or in a format that cannot store them.
+        UsageError: features are requested of an ensemble, or in a format that cannot store them.
     """
 
     def __init__(
@@ -323,8 +325,7 @@ class FullColumns:
         """Predictions (N, K), and the values of the extra columns.
 
         Raises:
-            MorphoscopeError: features are too large for the catalogue's numbers, or the network returned no
-                values for a column.
+            MorphoscopeError: features are too large for the catalogue's data type, or a column got no values.
         """
         from morphoscope.inference.ensemble import mutual_information
 

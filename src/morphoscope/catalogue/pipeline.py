@@ -1,9 +1,8 @@
-"""Batches of images on their way through the network, while others are read and written.
+"""The prediction pipeline: batches pass through the network while others are read and written.
 
-Threads decode images and preprocess them to the training's size, in order and a bounded number ahead. The
-caller's thread gathers them into batches and hands each to one thread that runs the network; while that one
-works, the next batch is gathered and the last one written. So two batches of images are in memory, however
-long the catalogue.
+Threads decode images and preprocess them, in order and a bounded number ahead. The caller's thread gathers
+them into batches and passes each to one thread that runs the network; meanwhile the next batch is gathered
+and the previous one written. So two batches of images are in memory, however long the catalogue.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from morphoscope.progress import note
 if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
 
-MOST_FAILURES = 4096  # of one batch: a million unreadable images in a row must not pile up
+MOST_FAILURES = 4096  # per batch: a million consecutive unreadable images must not pile up
 Failure = tuple[str, str, str]  # id, source, reason
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Stamps:
-    """Fingerprint of the files that images were read from, without reading them: sizes and times of change.
+    """Fingerprint of image files from their sizes and modification times, without reading them.
 
-    A sum of hashes, so that those of batches add up to that of the part of the input that they make up.
+    A sum of hashes, so that fingerprints of batches add up to that of the whole part.
 
     Attributes:
-        total: of the galaxies' hashes, modulo 2⁶⁴.
-        missing: galaxies some of whose files are not there.
+        total: sum of the galaxies' hashes, modulo 2⁶⁴.
+        missing: number of galaxies with missing files.
     """
 
     total: int = 0
@@ -67,13 +66,13 @@ def stamp_of(item: Item) -> Stamps:
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """An image as the network takes it, or the reason why there is none.
+    """An image ready for the network, or the reason why there is none.
 
     Attributes:
         item: the galaxy.
         image: (H, W, C) uint8; None if it could not be read.
-        plan: what was done to it.
-        shape: of the image before.
+        plan: how it was cropped and resized.
+        shape: its shape before.
         reason: why it could not be read.
         stamp: fingerprint of its files, from before they were read.
     """
@@ -87,7 +86,7 @@ class Preprocessed:
 
 
 def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None, fitted: bool = False) -> Preprocessed:
-    """Read one image and make it like the training's; called in a worker thread.
+    """Read and preprocess one image; called in a worker thread.
 
     Args:
         item: the galaxy.
@@ -121,12 +120,12 @@ def _beyond(shape: tuple[int, ...], crop: int) -> float:
 
 @dataclass
 class Batch:
-    """Galaxies that follow each other in the input.
+    """Consecutive galaxies of the input.
 
     Attributes:
-        images: those that could be read.
+        images: images that could be read.
         failures: id, source and reason of the others.
-        stop: galaxies of the input up to the end of this batch.
+        stop: number of galaxies of the input up to the end of this batch.
         digest: of all of them.
         stamps: fingerprint of the files of this batch.
     """
@@ -139,7 +138,7 @@ class Batch:
     _block: np.ndarray | None = None
 
     def take(self, preprocessed: Preprocessed, size: int) -> None:
-        """Keep an image, in the block of memory allocated for the first of ``size`` images."""
+        """Copy an image into a block of memory allocated for ``size`` images."""
         image, number = preprocessed.image, len(self.images)
         assert image is not None
         if self._block is None:
@@ -151,14 +150,14 @@ class Batch:
 
 
 class Digest:
-    """Tells one sequence of galaxies from another by their ids, sources and coordinates, in order."""
+    """Identifies a sequence of galaxies by their ids, sources and coordinates, in order."""
 
     def __init__(self) -> None:
         self.count = 0
         self._hash = hashlib.sha256()
 
     def add(self, item: Item) -> None:
-        """Take one more galaxy in."""
+        """Add a galaxy."""
         row = item.row
         identity = (str(row.get("id")), item.source, str(row.get("ra")), str(row.get("dec")))
         self._hash.update(repr(identity).encode("utf-8", "surrogatepass"))
@@ -173,13 +172,13 @@ class Digest:
 def batches(
     images: Iterable[Preprocessed], size: int, digest: Digest, notice: Callable[[Preprocessed], None]
 ) -> Iterator[Batch]:
-    """Gather images; ``notice`` is shown each that could be read.
+    """Gather images into batches; ``notice`` is called with each that could be read.
 
-    The images of a batch wait until it is full, in one block of memory, which is allocated and freed faster
-    than hundreds of small pieces between those that are decoded meanwhile.
+    The images of a batch are collected in one block of memory, which is allocated and freed faster than
+    hundreds of small pieces among those being decoded.
 
-    Where batches begin depends on the input alone, so a catalogue that is resumed after any batch has the
-    same batches from there on, and the same predictions to the last bit.
+    Batch boundaries depend only on the input, so a catalogue resumed after any batch continues with the
+    same batches and gets the same predictions to the last bit.
     """
     batch = Batch()
     for image in images:
@@ -203,10 +202,10 @@ def batches(
 def predicted(
     predict: Callable[[list[Preprocessed]], Result], gathered: Iterable[Batch]
 ) -> Generator[tuple[Batch, Result | None]]:
-    """Run the network in a thread of its own, one batch ahead of the caller.
+    """Run the network in a separate thread, one batch ahead of the caller.
 
     Yields:
-        Batches in order, without their images, with what ``predict`` made of them; None for a batch without
+        Batches in order, without their images, with the result of ``predict``; None for a batch without
         images.
     """
 
@@ -218,7 +217,7 @@ def predicted(
         for batch in gathered:
             result = network.submit(predict, batch.images) if batch.images else None
             bare = without_images(batch)
-            del batch  # the images now belong to the network's thread, which frees them when it is done
+            del batch  # the images now belong to the network's thread, which frees them
             if waiting is not None:
                 yield waiting[0], waiting[1].result() if waiting[1] else None
             waiting = bare, result
@@ -227,7 +226,7 @@ def predicted(
 
 
 class PreprocessingNotes:
-    """Say once what is done to images that differ from the training's."""
+    """Notes, once each, on what is done to images that differ from the training's."""
 
     def __init__(self, facts: StoreFacts, stretch: str) -> None:
         self.facts, self.stretch = facts, stretch

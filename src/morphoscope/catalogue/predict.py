@@ -1,8 +1,8 @@
-"""Images in, a catalogue out, in constant memory, and a kill loses no more than half a minute's work.
+"""From images to a catalogue, in constant memory; a kill loses at most half a minute's work.
 
-Rows are kept in parts beside the catalogue (:mod:`morphoscope.catalogue.checkpoint`) as they are made
-(:mod:`morphoscope.catalogue.rows`). After the last galaxy the catalogue is assembled from them, in the format
-of its ending, and put in place by one rename.
+Rows are stored in parts next to the catalogue (:mod:`morphoscope.catalogue.checkpoint`) as they are made
+(:mod:`morphoscope.catalogue.rows`). After the last galaxy the catalogue is assembled from them in the
+format of its suffix, and moved to its path by one rename.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the images.
+    """The outcome of a prediction.
 
     Attributes:
         out: the catalogue.
         predicted: galaxies in it.
         unreadable: images that could not be read.
-        unreadable_list: where they are listed with the reason; None if there are none.
+        unreadable_list: file that lists them with reasons; None if there are none.
         seconds: from the first image to the last row, of this session.
         resumed: galaxies predicted by an earlier, interrupted session.
         source: of the images.
@@ -76,7 +76,7 @@ class Summary:
         return (self.predicted - self.resumed) / max(self.seconds, 1e-9)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: counts, and the first galaxies of a Parquet catalogue."""
+        """HTML for notebooks: counts, and the first galaxies of a Parquet catalogue."""
         facts = [
             ("galaxies", f"{self.predicted:,}"),
             (
@@ -93,7 +93,7 @@ class Summary:
 
 
 class NothingPredicted(MorphoscopeError):
-    """There is not one row."""
+    """No image could be predicted."""
 
 
 def predict_catalogue(
@@ -162,7 +162,7 @@ def predict_catalogue(
 
 
 def _first_galaxies(catalogue: Path, source: Path) -> tuple[dict[str, int], list[tuple[str, np.ndarray]]]:
-    """How often each class is predicted among the first million rows, and pictures of the first few."""
+    """Counts of predicted classes among the first million rows, and images of the first few."""
     images: list[tuple[str, np.ndarray]] = []
     counts: Counter[str] = Counter()
     with pq.ParquetFile(catalogue) as file:
@@ -181,7 +181,7 @@ def _first_galaxies(catalogue: Path, source: Path) -> tuple[dict[str, int], list
 
 @contextlib.contextmanager
 def kept_if_interrupted(journal: Journal) -> Iterator[None]:
-    """Whatever ends the block early, the galaxies that are done stay for ``--resume``."""
+    """If the block ends early for any reason, finished galaxies are kept for ``--resume``."""
     try:
         yield
     except (NotFinite, NothingPredicted):
@@ -198,15 +198,15 @@ def kept_if_interrupted(journal: Journal) -> Iterator[None]:
 
 
 def not_yet_done(images: Images, journal: Journal, reopen: Callable[[], Images]) -> Remaining:
-    """The galaxies after those of the journal, whose images are not read again.
+    """The galaxies after those in the journal, whose images are not read again.
 
-    From the first part on whose image files have changed since they were read, the journal's galaxies are not
-    done any more. A file that is gone says nothing: its rows stay.
+    The journal is discarded from the first part whose image files have changed. A missing file does not
+    count as changed: its rows stay.
 
     Args:
         images: the input, from its beginning.
-        journal: what is done.
-        reopen: gives the input once more.
+        journal: the finished galaxies.
+        reopen: opens the input again.
 
     Raises:
         UsageError: the input does not begin with the journal's galaxies.
@@ -239,7 +239,7 @@ def not_yet_done(images: Images, journal: Journal, reopen: Callable[[], Images])
 
 
 def fill(journal: Journal, rows: Iterable[tuple[Batch, pa.Table | None]], count: int | None) -> None:
-    """Keep the rows as they come."""
+    """Store the rows as they come."""
     from morphoscope.processes import Tidying, give_back_freed_memory
 
     tidying = Tidying()
@@ -249,14 +249,14 @@ def fill(journal: Journal, rows: Iterable[tuple[Batch, pa.Table | None]], count:
             journal.add(table, batch)
             bar.advance(journal.done - before)
             tidying.step()
-    give_back_freed_memory()  # the network needs none any more, and writing the catalogue does
+    give_back_freed_memory()  # the network no longer needs any, but writing the catalogue does
     journal.commit()
 
 
 def assemble(journal: Journal, target: Target, name: str) -> Path | None:
-    """Make the catalogue of the parts and put it in place; returns the list of unreadable images.
+    """Assemble the catalogue from the parts and move it to its path; returns the list of unreadable images.
 
-    The list comes first, so that a catalogue that is there has everything that belongs to it.
+    The list is written first, so that an existing catalogue is complete.
     """
     if not journal.extent.rows:
         raise _nothing_predicted(name, journal)

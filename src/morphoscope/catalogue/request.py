@@ -1,7 +1,7 @@
-"""What is asked of a catalogue: the images, how they are read, and what is written.
+"""A catalogue request: the images, how they are read, and what is written.
 
-One frozen object: the command line fills it from its options (and takes their help from the fields), Python
-makes it directly, and the workers of a cluster get it as it is. Light to import.
+One frozen object: the command line fills it from its options (and takes their help from its fields), Python
+code makes it directly, and it is sent to the workers of a cluster. Light to import.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def check_scale(scale: str | None) -> None:
 
 @dataclass(frozen=True)
 class CatalogueRequest:
-    """A catalogue to be made. Paths may be ``str`` or ``Path``.
+    """A request for a catalogue. Paths may be ``str`` or ``Path``.
 
     Attributes:
         source: a folder, a glob, an image, an archive, a table with an image column, or a store
@@ -58,12 +58,12 @@ class CatalogueRequest:
         stretch: how FITS images become pictures, one of :data:`morphoscope.images.stretch.STRETCHES`; None:
             as the training's, else "lupton".
         sources: a table with ``ra`` and ``dec``: ``source`` is then a mosaic (with ``{band}`` in its name:
-            one a band), and cutouts around these positions are predicted. Adds the columns ``cutout`` (its
+            one per band), and cutouts around these positions are predicted. Adds the columns ``cutout`` (its
             side, arcsec) and ``on_mosaic``.
         cutout_arcsec: side of these cutouts; None: what the training's images show.
         size_column: column of ``sources`` with each cutout's own side, arcsec.
         batch: images handed to the network at once.
-        workers: threads that decode; None: one a core.
+        workers: threads that decode; None: one per core.
         coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
             the training's (see :mod:`morphoscope.metrics.conformal`); None: no such column.
         per_class: the share holds within every class, and not only over all galaxies.
@@ -88,7 +88,7 @@ class CatalogueRequest:
     )
     size: int | None = None
     image_column: str | None = field(
-        default=None, metadata=_option("Column of the table with the images; with commas, one a band.")
+        default=None, metadata=_option("Column of the table with the images; with commas, one per band.")
     )
     bands: Sequence[str] = field(
         default=(),
@@ -131,7 +131,7 @@ class CatalogueRequest:
     overwrite: bool = field(default=False, metadata=_option("Replace what is already there."))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "source", str(self.source))  # as text: a slash at the end says "folder"
+        object.__setattr__(self, "source", str(self.source))  # as text: a trailing slash means a folder
         object.__setattr__(self, "out", str(self.out))
         object.__setattr__(self, "bands", parse_bands(None if self.bands in ((), None) else self.bands))
         if self.stretch is not None:
@@ -147,7 +147,7 @@ class CatalogueRequest:
         """A request from keyword arguments.
 
         Raises:
-            UsageError: an option that there is not, with the one that may be meant.
+            UsageError: there is no such option; the message suggests the most similar one.
         """
         known = [each.name for each in fields(cls)]
         for name in options:
@@ -157,7 +157,7 @@ class CatalogueRequest:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What the request adds to a catalogue's provenance; a resumed one must have it in common."""
+        """The request's part of a catalogue's provenance, which must be the same when it is resumed."""
         options = {
             "bands": ",".join(self.bands),
             "cutout_arcsec": "" if self.cutout_arcsec is None else f"{self.cutout_arcsec:g}",

@@ -1,4 +1,4 @@
-"""From images to the rows of a catalogue: what one process does, and every worker of a cluster alike."""
+"""From images to the rows of a catalogue, in one process or on each worker of a cluster."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ RUN_FILES = ("recipe.yaml", "calibration.json", "reference.safetensors")
 
 
 class NotFinite(MorphoscopeError):
-    """The network is broken, and none of its rows can be trusted."""
+    """The network's predictions are not finite, so none of its rows can be trusted."""
 
 
 class RowMaker:
     """Turns the images of a request into rows of its catalogue.
 
     Args:
-        request: the catalogue that is asked for.
-        columns: the network, with the columns it fills.
+        request: the catalogue request.
+        columns: the network and the columns it fills.
 
     Raises:
         UsageError: the request does not suit the run.
@@ -65,7 +65,7 @@ class RowMaker:
         self.integer_ids = False
 
     def open(self) -> Images:
-        """The input from its beginning; comes before all that follows.
+        """Open the input from its start; must be called first.
 
         Raises:
             UsageError: options that do not go together, or there is nothing to predict.
@@ -81,7 +81,7 @@ class RowMaker:
         return catalogue_schema(self.predictor.scheme, self.sets, self.extras, integer_ids=self.integer_ids)
 
     def provenance(self, source: str) -> Mapping[str, str]:
-        """Where the numbers come from, as the catalogue says it of the input called ``source``."""
+        """The catalogue's provenance for the input named ``source``."""
         own = provenance_of(
             self.predictor,
             writable(source),
@@ -96,7 +96,7 @@ class RowMaker:
         return own | self.request.provenance | dict(self.columns.provenance)
 
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of the files of each run that decide the numbers beside its weights."""
+        """SHA-256 of the files of each run that, besides its weights, determine the numbers."""
         found = {}
         for run in getattr(self.predictor.run, "members", ()) or (self.predictor.run,):
             exported = (run.path.with_suffix(".json"),) if run.path.is_file() else ()
@@ -106,7 +106,7 @@ class RowMaker:
         return found
 
     def preprocess(self, item: Item) -> Preprocessed:
-        """Read one image and make it like the training's; called in a worker thread."""
+        """Read and preprocess one image; called in a worker thread."""
         return pipeline.preprocess_item(item, facts=self.facts, crop=self.request.crop, fitted=self.fitted)
 
     def __call__(self, batch: list[Preprocessed]) -> pa.Table:
@@ -139,10 +139,10 @@ class Remaining:
     """The part of the input that is not in the catalogue yet.
 
     Attributes:
-        items: the galaxies, from the first of them on.
-        digest: of all galaxies before; goes on with them.
-        start: how many galaxies are before.
-        count: how many the whole input has, if that is known.
+        items: its galaxies.
+        digest: digest of all galaxies before, to be continued.
+        start: number of galaxies before.
+        count: number of galaxies of the whole input, if known.
     """
 
     items: Iterable[Item]
@@ -152,17 +152,17 @@ class Remaining:
 
 
 class RowSource(Protocol):
-    """Where the rows of a catalogue are made: in this process, or elsewhere."""
+    """Makes the rows of a catalogue, in this process or elsewhere."""
 
     def __call__(
         self, maker: RowMaker, remaining: Remaining, notice: Notice
     ) -> Generator[tuple[Batch, pa.Table | None]]:
-        """Batches in the order of the input, without their images, with their rows (None: no image).
+        """Batches in input order, without their images, with their rows (None if no image could be read).
 
         Args:
             maker: makes the rows.
             remaining: the galaxies.
-            notice: is shown an image of every kind that was read, at the least.
+            notice: called at least once for every kind of image that was read.
         """
         ...
 
@@ -170,7 +170,7 @@ class RowSource(Protocol):
 def rows_here(
     maker: RowMaker, remaining: Remaining, notice: Notice
 ) -> Generator[tuple[Batch, pa.Table | None]]:
-    """Rows made by the threads of this process (a :class:`RowSource`)."""
+    """Rows made in this process (a :class:`RowSource`)."""
     request = maker.request
     with closing(in_order(maker.preprocess, remaining.items, request.workers)) as images:
         gathered = pipeline.batches(images, request.batch, remaining.digest, notice)

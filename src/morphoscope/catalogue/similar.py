@@ -39,7 +39,7 @@ class Neighbour:
     Attributes:
         row: in the catalogue, from 0.
         similarity: cosine similarity of its features and those it was compared with, −1 to 1.
-        values: id, source, ra, dec (None where unknown) and, for classes, predicted, from the catalogue.
+        values: id, source, ra, dec (None if unknown) and, for classes, predicted.
     """
 
     row: int
@@ -85,7 +85,7 @@ class EmbeddedCatalogue:
         """Row and features (D,) of the galaxy with this id, or else this source; None if there is none.
 
         Raises:
-            UsageError: several have it.
+            UsageError: there are several.
         """
         found: dict[str, list[tuple[int, str]]] = {"id": [], "source": []}
         for start, table in self._pieces(["id", "source"]):
@@ -193,7 +193,7 @@ def _check_same_network(catalogue: EmbeddedCatalogue, run: Run) -> None:
 
 
 def _names_of_image(catalogue: EmbeddedCatalogue, image: Path) -> set[str]:
-    """Sources by which the catalogue may list an image file."""
+    """Sources under which the catalogue may list an image file."""
     names = {str(image), image.as_posix()}
     index = Path(catalogue.provenance.get("source", ""))
     base = index if index.is_dir() else index.parent
@@ -203,7 +203,7 @@ def _names_of_image(catalogue: EmbeddedCatalogue, image: Path) -> set[str]:
 
 
 def pictures_of(catalogue: EmbeddedCatalogue, neighbours: Sequence[Neighbour]) -> list[np.ndarray | None]:
-    """The galaxies' images, read from the catalogue's input; None for those that are gone."""
+    """The galaxies' images, read from the catalogue's input; None for missing ones."""
     from morphoscope.catalogue.inputs.open import open_input
 
     wanted = {(str(n.values["id"]), n.values["source"]): index for index, n in enumerate(neighbours)}

@@ -275,6 +275,11 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
     return store
 
 
+def as_store(store: Store | Path | str) -> Store:
+    """The store itself, or the one in a folder."""
+    return store if isinstance(store, Store) else open_store(store)
+
+
 def _damaged(path: Path, reason: str) -> MorphoscopeError:
     return MorphoscopeError(f"{path} is damaged ({reason}); make the store again from its source")
 

@@ -1,4 +1,4 @@
-"""Images of any kind: files, archives, tables, FITS, mosaics."""
+"""Reading images: files, archives, tables, FITS, mosaics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in folders, zip and tar archives, read without unpacking them and in constant memory."""
+"""Files in folders, zip and tar archives, read in constant memory without unpacking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.file_names import writable
 from morphoscope.images.limits import most_bytes, too_many_bytes
 
-# What reading a damaged, encrypted or unknown archive raises: zipfile passes on what its parts say.
+# Exceptions from damaged, encrypted or unknown archives: zipfile passes on those of its decompressors.
 READ_ERRORS = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, NotImplementedError, RuntimeError, ValueError, IndexError, OverflowError, OSError),
@@ -25,13 +25,13 @@ READ_ERRORS = (
 
 
 class Files(Protocol):
-    """Named files, in the order in which they are read fastest."""
+    """Named files, in the order that is fastest to read."""
 
     label: str
     names: list[str]
 
     def content(self, name: str) -> Path | bytes:
-        """A file as :func:`morphoscope.images.decode.read_image` takes it."""
+        """A file in a form that :func:`morphoscope.images.decode.read_image` accepts."""
         ...
 
     def open(self, name: str) -> IO[bytes]:
@@ -48,7 +48,7 @@ class Folder:
 
     Args:
         path: the folder.
-        inside: subfolders to look into as well.
+        inside: subfolders to include.
     """
 
     def __init__(self, path: Path, inside: tuple[str, ...] = ()) -> None:
@@ -61,7 +61,7 @@ class Folder:
                 self.names += [f"{inner}/{name}" if inner else name for name in files]
 
     def content(self, name: str) -> Path:
-        """The path of a file, so that the worker that decodes it reads it, too."""
+        """The path of a file, so that the worker that decodes it also reads it."""
         return self.path / name
 
     def open(self, name: str) -> IO[bytes]:
@@ -69,7 +69,7 @@ class Folder:
         return open(self.path / name, "rb")
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no file is kept open."""
 
 
 class Zip:
@@ -77,10 +77,10 @@ class Zip:
 
     Args:
         file: the zip file, open for reading; it is closed with this object.
-        label: what messages call it.
+        label: name used in messages.
 
     Raises:
-        MorphoscopeError: cut off, or no zip file.
+        MorphoscopeError: it is truncated, or not a zip file.
     """
 
     def __init__(self, file: IO[bytes], label: str) -> None:
@@ -93,7 +93,7 @@ class Zip:
             raise MorphoscopeError(
                 f"{label}: is truncated or not a zip file ({reason_of(error)}); download it again"
             ) from error
-        # In the order in which they lie: a zip inside a compressed zip can only be read forwards.
+        # In file order: a zip inside a compressed zip can only be read forwards.
         members = sorted(self._zip.infolist(), key=lambda member: member.header_offset)
         self.names = [member.filename for member in members if not member.is_dir()]
 
@@ -128,7 +128,7 @@ class Zip:
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """A file in a zip file; no more is unpacked than the zip file declares.
+    """A file in a zip file; at most the declared size is unpacked.
 
     Raises:
         MorphoscopeError: it declares more than :func:`morphoscope.images.limits.most_bytes`.
@@ -140,7 +140,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def open_files(path: Path, inside: tuple[str, ...] = ()) -> Folder | Zip:
-    """A folder or a zip file by its path.
+    """Open a folder or a zip file.
 
     Raises:
         MorphoscopeError: it is neither.
@@ -157,17 +157,17 @@ _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
 
 class CutOff(MorphoscopeError):
-    """An archive ends too early, or is damaged from some point on; what comes before is whole."""
+    """An archive ends too early, or is damaged from some point on; members before it are intact."""
 
 
 def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Name and content of every file in a tar archive, compressed or not.
 
-    The content of a plain tar is read when it is asked for, in any thread; of a compressed one it is in
-    memory already, and is let go with the function.
+    Members of a plain tar are read on request, in any thread; those of a compressed one are already in
+    memory, which is freed with the function.
 
     Raises:
-        CutOff: the archive ends too early; said after all members that are whole.
+        CutOff: the archive ends too early; raised after all intact members.
         UsageError: there is no such file.
     """
     packed = is_packed_tar(path)

@@ -36,7 +36,7 @@ _JWST = "JWST user documentation, NIRCam and MIRI filters"
 _HST = "Hubble instrument handbooks: the number in a filter's name"
 _LINE = "rest wavelength of the line"
 
-# name: (nm, source). Where surveys share a name, the one listed is the commonest.
+# name: (nm, source). Where surveys share a name, the most common is listed.
 FILTERS: dict[str, tuple[float, str]] = {
     **{name: (nm, _GALEX) for name, nm in {"fuv": 152.8, "nuv": 227.1}.items()},
     **{name: (nm, _SWIFT) for name, nm in {"uvw2": 193, "uvm2": 225, "uvw1": 260}.items()},
@@ -77,7 +77,7 @@ FILTERS: dict[str, tuple[float, str]] = {
         n: (nm, _LINE)
         for n, nm in {"hb": 486.1, "hbeta": 486.1, "oii": 372.7, "oiii": 500.7, "sii": 672.4}.items()
     },
-    # JWST: the numbers are in 10 nm, as of NICMOS, WFC3/IR and Roman; Hubble's optical filters are in nm.
+    # JWST: the numbers are in 10 nm, as for NICMOS, WFC3/IR and Roman; Hubble's optical filters are in nm.
     **{
         f"f{number:03d}{kind}": (10.0 * number, _JWST)
         for kind, numbers in {
@@ -95,12 +95,12 @@ FILTERS: dict[str, tuple[float, str]] = {
     "f2550w": (25500, _JWST),
 }
 
-# Bands that go by a plainer name as well: who asks for "i" means the image of HSC-I2.
+# Bands that also have a simpler name: "i" stands for HSC-I2 too.
 _PLAIN = {"i2": "i", "r2": "r", "zd": "z", "ks": "k", "kp": "k", "rc": "r", "ic": "i", "zs": "z"} | {
     f"{letter}p": letter for letter in "ugriz"
 }
 
-# Names that carry their wavelength; the first pattern that matches counts. (pattern, nm per unit, source)
+# Names that contain their wavelength; the first matching pattern is used. (pattern, nm per unit, source)
 _NUMBERED: tuple[tuple[re.Pattern[str], float, str], ...] = (
     (re.compile(r"f(0\d\d|1\d\d)(?:[wmnx]|lp)?2?"), 10.0, _HST + " is in 10 nm below 200"),
     (re.compile(r"f(2[0-2]\d)[mn]"), 10.0, _HST + " (NICMOS is in 10 nm)"),
@@ -161,7 +161,7 @@ _ENDING = re.compile(r"(?:\.mp\d+|\.\d+|['′´`]+|_?prime|[_\-](?:sdss|decam|ba
 
 
 def filter_label(name: str) -> str:
-    """A filter's name as it is compared: its letters without instrument, prime, serial number or "band".
+    """A filter's name for comparison: its letters without instrument, prime, serial number or "band".
 
     >>> [filter_label(name) for name in ("r DECam SDSS c0002", "HSC-I", "g'", "NIR_Y", "i.MP9702", "rband",
     "I_E")] ['r', 'i', 'g', 'y', 'i', 'r', 'ie']
@@ -182,12 +182,12 @@ def filter_label(name: str) -> str:
 
 
 def names_of(label: str) -> set[str]:
-    """The labels under which a filter may be asked for."""
+    """The labels by which a filter can be requested."""
     return {label, _PLAIN.get(label, label)} - {""}
 
 
 def filter_wavelength(label: str) -> float | None:
-    """Where a filter lies, nm, by its label; None if its name is not known."""
+    """The wavelength of a filter, nm, by its label; None if unknown."""
     known = FILTERS.get(label)
     return known[0] if known is not None else _numbered(label)
 
@@ -207,11 +207,11 @@ _ALIKE = 0.15  # relative difference of wavelengths below which two names may me
 
 
 def parse_bands(words: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The bands that ``--bands g,r,z`` names; none for None.
+    """The bands named by ``--bands g,r,z``; none for None.
 
     Raises:
-        UsageError: more than three, an empty name, the same one twice, or some of known and some of unknown
-            wavelength.
+        UsageError: there are more than three, a name is empty or repeated, or only some wavelengths are
+            known.
     """
     if words is None:
         return ()
@@ -226,36 +226,36 @@ def parse_bands(words: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def band_name(band: str) -> str:
-    """A band as files and columns call it: without the wavelength that was given with it."""
+    """A band's name in files and columns, without the wavelength given with it."""
     given = _GIVEN.fullmatch(band)
     return given["name"] if given else band
 
 
 def band_label(name: str) -> str:
-    """A band's name as it is compared: "r DECam SDSS c0002", "R" and "r@620" are all "r"."""
+    """A band's name for comparison: "r DECam SDSS c0002", "R" and "r@620" are all "r"."""
     return filter_label(band_name(name))
 
 
 def known_band(name: str) -> bool:
-    """Whether a name says at which wavelength the band lies."""
+    """Whether the wavelength of a band is known."""
     return wavelength(name) is not None
 
 
 def wavelength(name: str) -> float | None:
-    """Where a band lies, nm; None if its name is not known and no wavelength was given with it."""
+    """The wavelength of a band, nm; None if its name is unknown and no wavelength was given with it."""
     given = _GIVEN.fullmatch(name)
     return float(given["nm"]) if given else filter_wavelength(band_label(name))
 
 
 def by_number(bands: Sequence[str]) -> bool:
-    """Whether bands are numbers of planes, the red one first."""
+    """Whether bands are plane numbers, reddest first."""
     return bool(bands) and all(band.isascii() and band.isdigit() for band in bands)
 
 
 def reddest_first(names: Sequence[str]) -> list[int]:
-    """The order of bands in a picture: positions in ``names``, from red to blue.
+    """The order of bands in an image: indices of ``names``, from red to blue.
 
-    Bands are sorted by their wavelengths. Where none is known, and for numbers of planes, they stay as given.
+    Bands are sorted by wavelength; plane numbers, and bands of which none is known, stay in the given order.
 
     Raises:
         UsageError: some are known and some are not.
@@ -266,20 +266,20 @@ def reddest_first(names: Sequence[str]) -> list[int]:
     if len(found) < len(names):
         unknown = [name for n, name in enumerate(names) if n not in found]
         raise UsageError(
-            f"--bands {','.join(names)}: the wavelength of {', '.join(unknown)} is not known, so neither is "
-            f"its place between red and blue; give it in nm, as {unknown[0]}@750"
+            f"--bands {','.join(names)}: the wavelength of {', '.join(unknown)} is not known, so "
+            f"neither is the order of the bands; give it in nm, as {unknown[0]}@750"
         )
     return sorted(range(len(names)), key=lambda band: -found[band])
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part of a FITS file says of the bands in it.
+    """What an HDU of a FITS file says about its bands.
 
     Attributes:
-        labels: under which it may be asked for.
-        depth: planes in it.
-        letters: a letter a plane, as the header's BANDS names them; empty if it does not.
+        labels: names by which it can be requested.
+        depth: number of planes.
+        letters: one letter per plane, from the header's BANDS; empty if there is none.
     """
 
     labels: frozenset[str] = field(default_factory=frozenset)
@@ -288,18 +288,16 @@ class Part:
 
 
 def find_bands(parts: Sequence[Part], bands: Sequence[str], name: str) -> list[tuple[int, int]]:
-    """Where the bands of a request lie in a FITS file: part and plane of each, the reddest first.
+    """Find requested bands in a FITS file: HDU and plane of each, reddest first.
 
-    The first rule that applies chooses them:
+    The first rule that applies is used:
 
-    1. numbers: planes of the first image if it is a cube, else images of the file, red first;
-    2. the file holds one two-dimensional image and one band was named: that image, unless its name says that
-       it is another one;
-    3. extensions carry their names, as EXTNAME, FILTER or BAND ("r", "HSC-R", "rband", "r DECam SDSS …");
-    4. the first image is a cube whose header's BANDS names its planes by letters, as in Legacy Surveys
-       cutouts;
-    5. the cube has as many planes, or the file as many images without names, as bands were named: these, in
-       that order.
+    1. numbers: planes of the first image if it is a cube, else images of the file, reddest first; 2. the
+    file has one two-dimensional image and one band was named: that image, unless its name says it is
+    another band; 3. extensions named as the bands by EXTNAME, FILTER or BAND ("r", "HSC-R", "rband", "r
+    DECam SDSS …"); 4. the first image is a cube whose planes are named by letters in the header's BANDS, as
+    in Legacy Surveys cutouts; 5. the cube has as many planes, or the file as many unnamed images, as bands
+    were named: these, in that order.
 
     Raises:
         MorphoscopeError: a band is not there.
@@ -339,7 +337,7 @@ def find_bands(parts: Sequence[Part], bands: Sequence[str], name: str) -> list[t
 
 
 def _may_be(part: Part, band: str) -> bool:
-    """Whether the names of an image leave room for it to be a band; names that are no filters do."""
+    """Whether an image may be a band as far as its names go; names that are not filters say nothing."""
     filters = [nm for label in part.labels if (nm := filter_wavelength(label)) is not None]
     asked = wavelength(band)
     if not filters or asked is None or part.labels & names_of(band_label(band)):
@@ -348,23 +346,23 @@ def _may_be(part: Part, band: str) -> bool:
 
 
 def is_pattern(source: str) -> bool:
-    """Whether an input names one file a band, such as ``cutouts/{id}_{band}.fits``."""
+    """Whether an input has one file per band, such as ``cutouts/{id}_{band}.fits``."""
     return "{band}" in source
 
 
 def file_of_band(pattern: str, band: str, identity: str = "") -> str:
-    """The file that a pattern names for one band (of one galaxy)."""
+    """The file of one band (of one galaxy) that a pattern stands for."""
     return _FIELDS.sub(lambda found: band_name(band) if found[1] == "band" else identity, pattern)
 
 
 def ids_of_pattern(pattern: str, bands: Sequence[str]) -> list[str]:
-    """The galaxies of which a pattern finds a file in any of the bands, sorted.
+    """The ids of galaxies with a file in any of the bands, sorted.
 
     Raises:
         UsageError: the pattern has no ``{id}``, or no file matches.
     """
     if "{id}" not in pattern:
-        raise UsageError(f"{pattern}: {{id}} was expected where the galaxy's name stands")
+        raise UsageError(f"{pattern}: {{id}} was expected in place of the galaxy's name")
     found: set[str] = set()
     for band in bands:
         found.update(_ids_in_band(pattern, band))

@@ -27,10 +27,10 @@ _CENTRE = 0.1  # of the sides: the middle of the picture, where the galaxy is
 
 
 def lacking(lost_HW: np.ndarray) -> tuple[str, ...]:
-    """What an image lacks of which some pixels hold no data: "no data 23%", "no data at the centre".
+    """How an image is incomplete: "no data 23%", "no data at the centre".
 
     Args:
-        lost_HW: bool, where there is none.
+        lost_HW: bool, true where there is no data.
     """
     share = float(lost_HW.mean()) if lost_HW.size else 0.0
     if not share:
@@ -44,7 +44,7 @@ def lacking(lost_HW: np.ndarray) -> tuple[str, ...]:
 
 
 def share_of(words: str, share: float) -> str:
-    """A reason with its share of the picture, which is never rounded to nothing or everything."""
+    """A reason with its percentage of the image, which is never rounded to 0 or 100."""
     percent = min(max(round(100 * share), 1 if share >= 0.01 else 0), 99 if share < 1 else 100)
     return f"{words} {percent}%" if percent else f"{words} <1%"
 
@@ -69,12 +69,12 @@ _NEAR = 3.0  # noises above zero within which the pixels beside a patch of zeros
 
 @dataclass(frozen=True)
 class FillValues:
-    """Values that stand for missing pixels, as a part of an image may hold nothing else.
+    """The values that stand for missing pixels; needed for parts of an image, which may contain nothing else.
 
     Attributes:
         lowest: such as −32768; None if there is none.
         highest: such as 99999; None if there is none.
-        huge: whether all from 1e20 on do.
+        huge: whether all values from 1e20 upwards do.
         grainy: whether noise tells neighbouring pixels apart: a part with one value only holds no data.
     """
 
@@ -95,7 +95,7 @@ def is_grainy(plane_HW: np.ndarray) -> bool:
 
 
 def fill_values(sample: np.ndarray) -> FillValues:
-    """The fill values of an image, by pixels from all over it."""
+    """The fill values of an image, from pixels sampled all over it."""
     known = sample[np.isfinite(sample)]
     if not known.size:
         return FillValues()
@@ -201,7 +201,7 @@ def _repeated(plane_HW: np.ndarray) -> np.ndarray:
 
 
 def _fades_into(plane_HW: np.ndarray, empty_HW: np.ndarray, dark_HW: np.ndarray) -> bool:
-    """Whether the pixels beside patches of zeros are hardly brighter than zero."""
+    """Whether the pixels next to patches of zeros are hardly brighter than zero."""
     beside_HW = cv2.dilate(empty_HW.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     beside_HW &= ~dark_HW & np.isfinite(plane_HW)
     scattered = np.count_nonzero(dark_HW & ~empty_HW)
@@ -215,7 +215,9 @@ def _fades_into(plane_HW: np.ndarray, empty_HW: np.ndarray, dark_HW: np.ndarray)
 
 
 def _is_fill(known: np.ndarray, lowest: float) -> bool:
-    """Whether the lowest value marks missing pixels: it repeats, and a wide gap parts it from the others."""
+    """Whether the lowest value marks missing pixels: it repeats, and a wide gap separates it from the
+    others.
+    """
     others = known[known != lowest]
     if known.size - others.size < _FEWEST or not others.size:
         return False
@@ -231,7 +233,7 @@ def _towers(known: np.ndarray, highest: float) -> bool:
 
 
 def _empty_patches(zero_HW: np.ndarray, absent_HW: np.ndarray) -> np.ndarray:
-    """The zeros that are no measured values."""
+    """The zeros that are not measured values."""
     # Missing pixels and whatever lies beyond the border may continue a patch.
     joined_HW = zero_HW | absent_HW
     solid_HW = _solid(joined_HW, 1)

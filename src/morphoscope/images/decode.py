@@ -1,4 +1,4 @@
-"""Image files of any kind to (H, W, 3) uint8, and the crop and size a store keeps.
+"""Decode image files of any kind to (H, W, 3) uint8, and crop and resize them for a store.
 
 Shape letters: H, W pixels, C = 3 channels (red, green, blue).
 """
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif")
-# A zip file is an archive of images, whatever stands before its ending.
+# A zip file is an archive of images, whatever else its name says.
 _PACKED = ("", ".fz", *(ending for ending in packed.ENDINGS if ending != ".zip"))
 FITS_SUFFIXES = tuple(kind + packing for packing in _PACKED for kind in (".fits", ".fit", ".fts"))
 
 _ENDINGS = IMAGE_SUFFIXES + FITS_SUFFIXES
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_PNG_START, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the byte that holds the bits of a channel
+_PNG_START, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the byte with the bits per channel
 _TIFF_STARTS, _TIFF_BITS = (
     (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     258,
 )  # the tag with the bits of each channel
-_DEPTHS = (8, 10, 12, 16)  # bits that cameras and programs write into images of 16 bits
+_DEPTHS = (8, 10, 12, 16)  # bits that cameras and programs use in 16-bit images
 _FITS_STARTS = (b"SIMPLE  =", *packed.STARTS)  # plain or compressed
 
 
 @dataclass
 class HalfScale:
-    """Which JPEGs are decoded at half their scale.
+    """Which JPEGs are decoded at half scale.
 
     Attributes:
-        suits: whether one of this height and width may be.
-        shape: (H, W) of the last one that was; None as long as there was none.
+        suits: whether one of this height and width may be decoded so.
+        shape: (H, W) of the last one that was; None if there was none.
     """
 
     suits: Callable[[int, int], bool]
@@ -60,11 +60,11 @@ _HALF_SCALE: ContextVar[HalfScale | None] = ContextVar("half_scale", default=Non
 
 @contextmanager
 def half_scale(suits: Callable[[int, int], bool]) -> Iterator[HalfScale]:
-    """Let this thread's :func:`read_image` decode JPEGs at half their scale, where ``suits(H, W)`` is true.
+    """Let :func:`read_image` in this thread decode JPEGs at half scale where ``suits(H, W)`` is true.
 
-    The decoder then leaves out the cosines of the finest scale, which takes half as long. It is for images
-    that are shrunk to half or less afterwards: on 150 Galaxy Zoo images of 424 px shrunk to 128 px the result
-    differs by 0.26 grey levels on average (0.49 in the worst image).
+    The decoder then skips the cosines of the finest scale, which takes half as long. It is meant for images
+    that are shrunk to half or less afterwards: for 150 Galaxy Zoo images of 424 px shrunk to 128 px the
+    result differs by 0.26 grey levels on average (0.49 in the worst image).
     """
     here = HalfScale(suits)
     token = _HALF_SCALE.set(here)
@@ -75,23 +75,23 @@ def half_scale(suits: Callable[[int, int], bool]) -> Iterator[HalfScale]:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is an image by its name; hidden files (``._1.jpg``) are not."""
+    """Whether a file name is that of an image; hidden files (``._1.jpg``) are not."""
     name = os.path.basename(name).lower()
     return name.endswith(_ENDINGS) and not name.startswith(".")
 
 
 def is_fits_name(name: str) -> bool:
-    """Whether a file is a FITS image, which needs a stretch, by its name."""
+    """Whether a file name is that of a FITS image, which needs a stretch."""
     return is_image_name(name) and name.lower().endswith(FITS_SUFFIXES)
 
 
 def begins_as_fits(content: bytes | None) -> bool:
-    """Whether bytes are a FITS file, compressed or not."""
+    """Whether bytes are the beginning of a FITS file, compressed or not."""
     return content is not None and content.startswith(_FITS_STARTS)
 
 
 def holds_fits(path: Path) -> bool:
-    """Whether a file begins as FITS does, compressed or not, whatever it is called."""
+    """Whether a file is FITS by its content, compressed or not."""
     try:
         with open(path, "rb") as file:
             return file.read(9).startswith(_FITS_STARTS)
@@ -107,24 +107,26 @@ def read_image(
     bands: Sequence[str] = (),
     found: dict[str, Any] | None = None,
 ) -> np.ndarray:
-    """Read a JPEG, PNG, TIFF, WebP, AVIF or FITS image; its content decides which it is, not its name.
+    """Read a JPEG, PNG, TIFF, WebP, AVIF or FITS image, recognised by its content and not its name.
 
-    Grey images get three equal channels; transparent pixels become black sky; 16-bit images are scaled by the
-    range of 8, 10, 12 or 16 bits that holds their brightest pixel, so 12-bit data are not nearly black.
-    Measured values (FITS, 32-bit TIFF) become 0..255 by ``stretch``.
+    Grey images get three equal channels; transparent pixels become black; 16-bit images are scaled by the
+    smallest range of 8, 10, 12 or 16 bits that contains their brightest pixel, so that 12-bit data do not
+    come out nearly black. Measured values (FITS, 32-bit TIFF) are mapped to 0..255 by ``stretch``.
 
     Args:
         source: a file, or its content.
-        name: what messages call it; the file's path if left out.
-        stretch: a name of :data:`morphoscope.images.stretch.STRETCHES`; JPEG and PNG are taken as served.
-        bands: to take out of a FITS file, see :func:`morphoscope.images.bands.find_bands`.
-        found: is told what a FITS file says of its image, see :func:`morphoscope.images.fits.read_fits`.
+        name: name used in messages; the file's path if left out.
+        stretch: one of :data:`morphoscope.images.stretch.STRETCHES`; JPEG and PNG are not stretched.
+        bands: bands to read from a FITS file, see :func:`morphoscope.images.bands.find_bands`.
+        found: filled with what a FITS file says about its image, see
+            :func:`morphoscope.images.fits.read_fits`.
 
     Returns:
         (H, W, 3) uint8, row 0 at the top; FITS images with north up and east left, as in the surveys' JPEGs.
 
     Raises:
-        MorphoscopeError: the file is missing, empty, cut off or no image; it is named, with the reason.
+        MorphoscopeError: the file is missing, empty, truncated or not an image; the message has its name
+            and the reason.
     """
     name = name or ("image" if isinstance(source, bytes) else str(source))
     content = source if isinstance(source, bytes) else files.read_bytes(Path(source), name)
@@ -135,7 +137,7 @@ def read_image(
 
         return read_fits(content, name=name, stretch=stretch, bands=bands, found=found)
     if bands:
-        raise MorphoscopeError(f"{name}: is no FITS file, and --bands chooses bands of FITS files")
+        raise MorphoscopeError(f"{name}: is not a FITS file, and --bands chooses bands of FITS files")
     image = _decode_whole_jpeg(content, name)
     if image is None and (_is_deep_png(content) or content.startswith(_TIFF_STARTS)):
         image = _decode_deep_colours(content, name)
@@ -143,10 +145,10 @@ def read_image(
 
 
 def _decode_whole_jpeg(content: bytes, name: str) -> np.ndarray | None:
-    """A JPEG by OpenCV, a fifth faster than Pillow with the same pixels; None where Pillow must judge.
+    """A JPEG decoded by OpenCV, a fifth faster than Pillow with the same pixels; None if Pillow has to try.
 
-    Some versions of OpenCV fill up a file that was cut off with grey, so only a file that ends as a
-    JPEG must is given to it.
+    Some versions of OpenCV fill truncated files with grey, so only files with a proper JPEG end marker are
+    given to it.
     """
     if not (content.startswith(_JPEG_START) and content.endswith(_JPEG_END)):
         return None
@@ -169,7 +171,7 @@ def _decode_whole_jpeg(content: bytes, name: str) -> np.ndarray | None:
 
 
 def _jpeg_shape(content: bytes) -> tuple[int, int] | None:
-    """Width and height that a JPEG declares; None where its segments do not follow each other."""
+    """Width and height that a JPEG declares; None if its segments are broken."""
     at, end = 2, len(content) - 9
     while at < end and content[at] == 0xFF:
         marker = content[at + 1]
@@ -186,19 +188,19 @@ def _jpeg_shape(content: bytes) -> tuple[int, int] | None:
 
 
 def _opened(content: bytes, name: str) -> Image.Image:
-    """An image by Pillow, of which the size is known and no pixel is read."""
+    """An image opened by Pillow: its size is known, its pixels are not read yet."""
     from PIL import Image
 
     most = most_pixels()
     if Image.MAX_IMAGE_PIXELS is not None and most > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = most  # somebody has asked for it
+        Image.MAX_IMAGE_PIXELS = most  # someone else's setting
     image = Image.open(io.BytesIO(content))
     check_pixels(image.size, name, _memory_per_pixel(image, content))
     return image
 
 
 def _memory_per_pixel(image: Image.Image, content: bytes) -> int:
-    """Bytes that decoding was seen to take for a pixel, rounded up."""
+    """Measured memory per pixel that decoding takes, bytes, rounded up."""
     if image.mode in ("I", "F"):
         return 48
     if _is_deep_png(content) or (content.startswith(_TIFF_STARTS) and _is_deep_tiff(image)):
@@ -216,16 +218,16 @@ def _is_deep_tiff(image: Image.Image) -> bool:
 
 
 def _decode_deep_colours(content: bytes, name: str) -> np.ndarray | None:
-    """A colour or transparent image of 16 bits, of which Pillow keeps the upper 8; None for others."""
+    """A colour or transparent 16-bit image, of which Pillow keeps only the upper 8 bits; None for others."""
     try:
         with _opened(content, name) as image:
             if image.mode not in ("RGB", "RGBA", "LA") or "transparency" in image.info:
                 return None
             if not (_is_deep_png(content) or _is_deep_tiff(image)):
                 return None
-            image.load()  # OpenCV fills up what is cut off
+            image.load()  # OpenCV pads truncated files
         deep_HWC = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except Exception:  # Pillow's own reading says what is wrong
+    except Exception:  # Pillow reports what is wrong
         return None
     if (
         deep_HWC is None
@@ -242,7 +244,7 @@ def _decode_deep_colours(content: bytes, name: str) -> np.ndarray | None:
 
 
 def _to_eight_bits(deep: np.ndarray) -> np.ndarray:
-    """Values of 16 bits to 0..255, by the range of the fewest usual bits that hold the brightest."""
+    """Map 16-bit values to 0..255 by the smallest usual bit depth that contains the brightest."""
     brightest = int(deep.max(initial=0))
     bits = next(bits for bits in _DEPTHS if brightest < 1 << bits)
     return np.rint(deep.astype(np.float32) * np.float32(255.0 / ((1 << bits) - 1))).astype(np.uint8)
@@ -267,7 +269,7 @@ def _decode(content: bytes, name: str, stretch: str, found: dict[str, Any] | Non
             f"{name}: declares more than the {most_pixels():,} pixels that an image may have; set {SETTING} "
             "to read larger ones"
         ) from error
-    except Exception as error:  # decoders raise anything at all on bytes that are not what they expect
+    except Exception as error:  # decoders may raise anything on unexpected bytes
         raise MorphoscopeError(f"{name}: is damaged ({reason_of(error)})") from error
     from morphoscope.images.coverage import uncovered
     from morphoscope.images.stretch import rendered
@@ -292,12 +294,12 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def crop_and_resize(image_HWC: np.ndarray, *, crop: int | None = None, size: int | None = None) -> np.ndarray:
-    """The centre of an image, scaled to what a store keeps.
+    """The centre of an image, scaled to a store's size.
 
     Args:
         image_HWC: (H, W, C) uint8.
-        crop: side of the centre crop in source pixels; beyond the image's edge lies black. None: the
-            largest centred square.
+        crop: side of the centre crop in source pixels, black beyond the image's edge; None: the largest
+            centred square.
         size: side the crop is scaled to (areas averaged when shrinking, linear when enlarging). None: the
             crop's own pixels.
 
@@ -315,10 +317,10 @@ def crop_and_resize(image_HWC: np.ndarray, *, crop: int | None = None, size: int
 
 
 def check_crop_and_size(crop: int | None, size: int | None) -> None:
-    """Refuse a crop or size that no image can have.
+    """Refuse an impossible crop or size.
 
     Raises:
-        UsageError: one of them is under 1 pixel.
+        UsageError: one of them is less than 1 pixel.
     """
     for name, value in (("crop", crop), ("size", size)):
         if value is not None and value < 1:
@@ -327,7 +329,7 @@ def check_crop_and_size(crop: int | None, size: int | None) -> None:
 
 def _centre(image_HWC: np.ndarray, side: int) -> np.ndarray:
     height, width = image_HWC.shape[:2]
-    top, left = (height - side) // 2, (width - side) // 2  # negative: black is added
+    top, left = (height - side) // 2, (width - side) // 2  # negative: padded with black
     part = image_HWC[max(top, 0) : max(top, 0) + side, max(left, 0) : max(left, 0) + side]
     if part.shape[:2] == (side, side):
         return part

@@ -1,4 +1,4 @@
-"""Names of image files: those in a folder, the ids made from them, and near misses."""
+"""Names of image files: those in a folder, the ids made from them, and suggestions for misspelt ones."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name
 from morphoscope.progress import note
 
-_SEPARATOR = "\0"  # in no file's name
+_SEPARATOR = "\0"  # not allowed in file names
 _SINGLE_ENDINGS = frozenset(s for s in IMAGE_SUFFIXES + FITS_SUFFIXES if s.count(".") == 1)
-_MOST_LISTED = 20_000  # files of a folder among which the nearest is looked for
+_MOST_LISTED = 20_000  # files of a folder that are searched for the nearest name
 
 
-def image_names(folder: Path, passed_over: Counter[str] | None = None) -> Iterator[str]:
+def image_names(folder: Path, skipped: Counter[str] | None = None) -> Iterator[str]:
     """The images in a folder and its subfolders, relative and sorted; hidden files are skipped.
 
     Args:
-        folder: to look into.
-        passed_over: counts the files that are no images, by their endings.
+        folder: the folder to list.
+        skipped: counts the files that are not images, by suffix.
 
     Raises:
         UsageError: a folder cannot be read.
@@ -40,20 +40,20 @@ def image_names(folder: Path, passed_over: Counter[str] | None = None) -> Iterat
         inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
         within = os.path.relpath(path, folder)
         before = "" if within == "." else f"{Path(within).as_posix()}/"
-        if passed_over is not None:
-            passed_over.update(
+        if skipped is not None:
+            skipped.update(
                 Path(name).suffix.lower() or "without an ending"
                 for name in names
                 if not is_image_name(name) and not name.startswith(".")
             )
         packed = _SEPARATOR.join(sorted(name for name in names if is_image_name(name)))
-        names.clear()  # os.walk would hold them until the folder is done
+        names.clear()  # os.walk would keep them until the folder is done
         for name in _unpacked(packed):
             yield before + name
 
 
 def _unpacked(packed: str) -> Iterator[str]:
-    """Names out of one text, where a million of them take a sixth of the memory they take on their own."""
+    """Names from one packed text, where a million of them take a sixth of the memory of separate strings."""
     start = 0
     while start < len(packed):
         end = packed.find(_SEPARATOR, start)
@@ -62,20 +62,21 @@ def _unpacked(packed: str) -> Iterator[str]:
         start = end + 1
 
 
-def say_passed_over(label: str, passed_over: Counter[str]) -> None:
-    """Report how many files of a folder are not images, by ending."""
-    if passed_over:
-        kinds = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(8))
-        more = ", …" if len(passed_over) > 8 else ""
-        count = passed_over.total()
+def report_skipped(label: str, skipped: Counter[str]) -> None:
+    """Report how many files of a folder are not images, by suffix."""
+    if skipped:
+        kinds = ", ".join(f"{count} {ending}" for ending, count in skipped.most_common(8))
+        more = ", …" if len(skipped) > 8 else ""
+        count = skipped.total()
         note(
-            f"{label}: {count} {'file is' if count == 1 else 'files are'} no image and passed over "
-            f"({kinds}{more})"
+            f"{label}: {count} "
+            f"{'file is not an image and was' if count == 1 else 'files are not images and were'} "
+            f"skipped ({kinds}{more})"
         )
 
 
 def stem(name: str) -> str:
-    """A file's name without its folder and its ending.
+    """A file's name without its folder and suffix.
 
     >>> stem("a/J1234+01.5.fits.gz")
     'J1234+01.5'
@@ -84,7 +85,7 @@ def stem(name: str) -> str:
 
 
 def without_suffix(name: str) -> str:
-    """A file's name without its ending, with its folder."""
+    """A file's path without its suffix."""
     lower = name.lower()
     ending = lower[lower.rfind(".") :]
     if ending not in _SINGLE_ENDINGS:
@@ -98,12 +99,12 @@ def _whole(name: str) -> str:
 
 
 def distinct_ids(names: Iterable[str]) -> tuple[Callable[[str], str], int]:
-    """A function that gives each image file its id, and the number of files.
+    """A function that gives each image file an id, and the number of files.
 
-    An id is a file's name without its ending; with its folders where names repeat; with its ending, too,
-    where that does not tell them apart.
+    An id is a file's name without its suffix; with its folders if names repeat, and with the suffix as well
+    if they still do.
 
-    Eight bytes a name are kept, not the names. Should two hashes meet by chance, ids are longer than need be.
+    Only eight bytes per name are kept. If two hashes happen to collide, ids are longer than necessary.
     """
     kinds = (stem, without_suffix)
     hashes = [array("q") for _ in kinds]
@@ -118,18 +119,18 @@ def distinct_ids(names: Iterable[str]) -> tuple[Callable[[str], str], int]:
 
 
 def writable(name: str) -> str:
-    """A name as any file can hold it: of bytes that are not UTF-8 their hexadecimal values."""
+    """A name that any file can store: bytes that are not UTF-8 are written in hexadecimal."""
     try:
         name.encode()
     except UnicodeEncodeError:
         with contextlib.suppress(UnicodeEncodeError):
             return os.fsencode(name).decode("utf-8", "backslashreplace")
-        return name.encode("utf-8", "backslashreplace").decode()  # half a character, as of a JSON
+        return name.encode("utf-8", "backslashreplace").decode()  # a lone surrogate, as in JSON
     return name
 
 
 def refuse_name(name: str) -> np.ndarray:
-    """The image of a file whose name no catalogue can hold.
+    """Stands for the image of a file whose name no catalogue can store.
 
     Raises:
         MorphoscopeError: always.
@@ -138,16 +139,16 @@ def refuse_name(name: str) -> np.ndarray:
 
 
 def load_named(name: str, load: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
-    """``load``, or, where the file's name is not UTF-8, what says so."""
+    """``load``, or a function that raises the error if the file's name is not UTF-8."""
     shown = writable(name)
     return load if shown == name else partial(refuse_name, shown)
 
 
 def nearest_file(folder: Path, name: str) -> Path | None:
-    """The existing file closest to a name that does not exist.
+    """The existing file with the most similar name to one that does not exist.
 
-    In turn: another ending in the same folder, the same name in another folder beside or below, a name that
-    is nearly the same.
+    Tried in turn: another suffix in the same folder, the same name in a sibling folder or subfolder, a
+    similar name.
     """
     path = folder / name
     there = _listed(path.parent)

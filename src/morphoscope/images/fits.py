@@ -30,7 +30,7 @@ from morphoscope.images.wcs import Placed, celestial_of, placed
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-MOST_WITHOUT_DATA = 0.5  # share of the pixels, as for cutouts of a mosaic
+MOST_WITHOUT_DATA = 0.5  # fraction of the pixels, as for cutouts of a mosaic
 
 
 def read_fits(
@@ -41,19 +41,19 @@ def read_fits(
     bands: Sequence[str] = (),
     found: dict[str, Any] | None = None,
 ) -> np.ndarray:
-    """An image of a FITS file as RGB.
+    """Read an image of a FITS file as RGB.
 
-    Without ``bands``, the first image of the file is taken: one plane becomes grey, two are red and blue,
-    three red, green and blue, (B, H, W) or (H, W, B), in this order, unless the header's BANDS (as in
-    Legacy Surveys cutouts, "grz") says otherwise: then the longest wavelength is red. Two or three extensions
-    that are named as bands (EXTNAME, FILTER or BAND) are taken together. Masks, errors and weights are no
-    images here if the file has others. See :func:`morphoscope.images.bands.find_bands` for ``bands``.
+    Without ``bands``, the first image of the file is read: one plane becomes grey, two are red and blue,
+    three red, green and blue, (B, H, W) or (H, W, B), in this order unless the header has BANDS (such as
+    "grz" in Legacy Surveys cutouts): then the longest wavelength is red. Two or three extensions named as
+    bands (EXTNAME, FILTER or BAND) are combined. Masks, errors and weights are skipped if the file has
+    other images. See :func:`morphoscope.images.bands.find_bands` for ``bands``.
 
     Args:
         content: the file; it may be compressed, see :mod:`morphoscope.images.packed`.
-        name: what messages call it.
+        name: name used in messages.
         stretch: one of :data:`morphoscope.images.stretch.STRETCHES`.
-        bands: one to three bands to take out of the file, in any order; none: all that there are.
+        bands: one to three bands to read, in any order; all if empty.
         found: is told what the file says of the image: ``no_data`` (share of the pixels without data),
             ``scaling`` (see :class:`morphoscope.images.stretch.Rendering`), ``bands`` (which were taken),
             ``orientation`` (see :class:`morphoscope.images.wcs.Way`), ``quality`` (what is wrong with
@@ -62,12 +62,13 @@ def read_fits(
             the image's middle in degrees; those that are not known are left out.
 
     Returns:
-        (H, W, 3) uint8, north up and east left as nearly as flips and turns by 90° can make it; without a
-        WCS, row 0 is the top (FITS counts rows from the bottom). Pixels without data are painted as sky.
+        (H, W, 3) uint8, north up and east left as nearly as flips and rotations by 90° allow; without a
+        WCS, the last row of the file is the top (FITS counts rows from the bottom). Pixels without data get
+        the colour of the sky.
 
     Raises:
-        MorphoscopeError: damaged, no image in it, more than three planes, data in less than half of the
-            pixels, or a band is not there.
+        MorphoscopeError: the file is damaged or has no image, more than three planes, data in less than
+            half of the pixels, or a band is missing.
     """
     check_stretch(stretch)
     taken = read_bands_of(content, name, bands)
@@ -82,14 +83,14 @@ def read_bands(
     bands: Sequence[str] = (),
     found: dict[str, Any] | None = None,
 ) -> np.ndarray:
-    """FITS files or contents of one band each as RGB: one, two (red, blue) or three (red, green, blue).
+    """Read FITS files of one band each as RGB: one, two (red, blue) or three (red, green, blue).
 
-    Bands on different pixels are brought to those of the band with the smallest ones, by their WCS.
+    Bands on different pixels are resampled to those of the band with the smallest pixels, using their WCS.
 
     Args:
-        sources: the files, the reddest first.
+        sources: the files or their contents, reddest first.
         stretch: as for :func:`read_fits`.
-        name: what messages call them.
+        name: name used in messages.
         bands: their names, where known.
         found: as for :func:`read_fits`.
 
@@ -140,7 +141,7 @@ def _picture(
 
 
 def _placed(planes: Sequence[Plane]) -> Placed:
-    """Where bands on the same pixels lie: by the first header that says so."""
+    """The sky position of bands on the same pixels, from the first header that has it."""
     for plane in planes:
         at = placed(plane.header, plane.pixels.shape[-2:])
         if at.way.known or all(plane.header is other.header for other in planes):
@@ -148,30 +149,30 @@ def _placed(planes: Sequence[Plane]) -> Placed:
     return placed(planes[0].header, planes[0].pixels.shape[-2:])
 
 
-_ALIKE = 0.1  # pixels by which the corners of two bands may differ to be on one grid
-_SAME_SCALE = 0.01  # relative difference of pixel areas up to which fluxes per pixel compare
-_LATTICE = 33  # points along each side at which positions are computed; between them, cubic splines
+_ALIKE = 0.1  # pixels by which corners of bands on one grid may differ
+_SAME_SCALE = 0.01  # relative difference of pixel areas up to which fluxes per pixel are comparable
+_LATTICE = 33  # points along each side at which positions are computed; cubic splines in between
 _CARDS = re.compile(
     r"NAXIS\d?|C(?:TYPE|UNIT|RVAL|RPIX|DELT|ROTA)\d[A-Z]?|(?:CD|PC|PV)\d_\d+[A-Z]?|[AB]P?_.*|EQUINOX"
 )
 
 
 def on_one_grid(planes: Sequence[Plane], name: str) -> tuple[list[Plane], bool]:
-    """The same bands on the pixels of the one with the smallest pixels (of the first, where they are alike).
+    """Resample bands to the pixels of the one with the smallest pixels (the first if they are alike).
 
-    Fluxes per pixel are scaled to that size of pixels; those per steradian are not. Bands of which nothing
-    says where they lie stay as they are if they have one size.
+    Fluxes per pixel are scaled to that pixel size; those per steradian are not. Bands without a position on
+    the sky stay as they are if they have the same size.
 
     Args:
         planes: bands with their headers.
-        name: what messages call the image.
+        name: name used in messages.
 
     Returns:
-        The bands, all of one shape, those that were resampled NaN beyond their own border and without data;
-        and whether any was.
+        The bands, all of one shape, with NaN where a resampled band has no data; and whether any was
+        resampled.
 
     Raises:
-        MorphoscopeError: sizes differ, and a band has no world coordinates.
+        MorphoscopeError: sizes differ and a band has no world coordinates.
     """
     whole = list(planes)
     shapes = [plane.pixels.shape for plane in whole]
@@ -208,7 +209,7 @@ def on_one_grid(planes: Sequence[Plane], name: str) -> tuple[list[Plane], bool]:
 
 
 def _same_cards(headers: Sequence[Header]) -> bool:
-    """Whether headers say the same of where the pixels lie."""
+    """Whether headers have the same WCS."""
     first = headers[0]
     return all(header is first for header in headers) or len({_cards(header) for header in headers}) == 1
 
@@ -226,7 +227,7 @@ def _text(card: Any) -> str:
 
 
 def _positions(base: Any, shape: tuple[int, ...], other: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Column and row in another band of each pixel of the first, (H, W) each."""
+    """Column and row, in another band, of each pixel of the first, (H, W) each."""
     from scipy.interpolate import RectBivariateSpline
 
     height, width = shape
@@ -254,7 +255,7 @@ def _as_they_are(at: tuple[np.ndarray, np.ndarray]) -> bool:
 
 
 def _sampled(plane_HW: np.ndarray, columns_HW: np.ndarray, rows_HW: np.ndarray) -> np.ndarray:
-    """A band at positions between its pixels, linearly; NaN beyond its border."""
+    """A band interpolated linearly between its pixels; NaN beyond its border."""
     return cv2.remap(
         np.ascontiguousarray(plane_HW, np.float32),
         np.asarray(columns_HW, np.float32),

@@ -1,7 +1,7 @@
-"""The bands in one FITS file: planes of a cube, or extensions.
+"""The bands of one FITS file: planes of a cube, or extensions.
 
-Masks, errors, weights and the like are no pictures: they are passed over where the file has another image.
-Which of the rest are taken is said by :func:`morphoscope.images.bands.find_bands` for bands that were named.
+Masks, errors, weights and the like are skipped if the file has another image. Which of the rest are read is
+decided by :func:`morphoscope.images.bands.find_bands` if bands were named.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _NO_PICTURE = re.compile(
     r"|(?:var|err|dq|rms|wht|psf|mask|invvar|ivar)[_\-].*"
     r"|.*[_\-](?:var|err|dq|rms|wht|weight|mask|invvar|ivar)"
 )
-_MEMORY_OF_TILES = 25  # bytes that a pixel was seen to take while it is decompressed and measured
-STARTS = (FITS_START, *packed.STARTS)  # how a FITS file, compressed or not, may begin
+_MEMORY_OF_TILES = 25  # measured memory per pixel during decompression and stretching, bytes
+STARTS = (FITS_START, *packed.STARTS)  # first bytes of FITS files, compressed or not
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Plane:
     """One band of a FITS file.
 
     Attributes:
-        pixels: (H, W), scaled by BSCALE and BZERO, in this machine's byte order, rows as in the file; NaN
-            where there is no data, if there are such pixels.
-        header: where its WCS, or ROWORDER, is: of its part of the file, else of the first one.
-        flux: what the header says of the pixels' unit.
+        pixels: (H, W), scaled by BSCALE and BZERO, in native byte order, rows as in the file; NaN where
+            there is no data.
+        header: the header with its WCS or ROWORDER: that of its HDU, else the primary one.
+        flux: what the header says about the unit.
     """
 
     pixels: np.ndarray
@@ -70,22 +70,21 @@ class Plane:
     flux: Flux
 
     def in_unit(self, unit: str) -> Plane:
-        """The same plane with the unit of its flux named."""
+        """The same plane with a flux unit."""
         return replace(self, flux=replace(self.flux, unit=unit))
 
     def named(self, label: str) -> Plane:
-        """The same plane as a band that was named from without."""
+        """The same plane with a band name that is not from the file."""
         return replace(self, flux=replace(self.flux, band=label))
 
 
 @dataclass(frozen=True)
 class Taken:
-    """The bands of a picture.
+    """The bands of an image.
 
     Attributes:
-        planes: one to three, the reddest first.
-        words: which they are, where the file holds more or names them: "z, r, g", "F115W (of 4 bands)"; else
-            empty.
+        planes: one to three, reddest first.
+        words: their names, if the file names them or has more: "z, r, g", "F115W (of 4 bands)"; else empty.
     """
 
     planes: list[Plane]
@@ -93,12 +92,12 @@ class Taken:
 
 
 def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken:
-    """The bands of a FITS file as measured, the reddest first.
+    """Read the bands of a FITS file as measured, reddest first.
 
     Args:
-        content: the file; what :mod:`morphoscope.images.packed` knows is unpacked.
-        name: what messages call it.
-        bands: to take out of it; none: see :func:`morphoscope.images.fits.read_fits`.
+        content: the file; it is decompressed if :mod:`morphoscope.images.packed` can.
+        name: name used in messages.
+        bands: bands to read; if empty, see :func:`morphoscope.images.fits.read_fits`.
 
     Raises:
         MorphoscopeError: damaged, no image in it, more than three planes, or a band is not there.
@@ -115,13 +114,13 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
                     f"{name}: holds no image; a FITS image of one to three planes was expected"
                 )
             for unit in images:
-                if type(unit).__name__ == "CompImageHDU":  # others are no larger than the file
+                if type(unit).__name__ == "CompImageHDU":  # others are not larger than the file
                     check_pixels(unit.shape, name, _MEMORY_OF_TILES)
             chosen = _named(images, bands, name) if bands else _all(images, name)
             chosen = _in_the_primarys_filter(chosen, units[0])
             raw, primary = [unit.data for unit, _, _ in chosen.found], _header_of(units[0])
         planes = [_plane(*band, data, primary) for band, data in zip(chosen.found, raw, strict=True)]
-        if len(planes) > 1:  # bands that come in one file are in one unit, unless it says otherwise
+        if len(planes) > 1:  # bands in one file have the same unit, unless it says otherwise
             planes = [plane if plane.flux.unit else plane.in_unit("the file's") for plane in planes]
         return Taken(planes, chosen.words)
     except MorphoscopeError:
@@ -133,7 +132,7 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
 
 @contextmanager
 def _parts(content: bytes) -> Iterator[Any]:
-    """The parts of any FITS file, by astropy."""
+    """The HDUs of any FITS file, by astropy."""
     from astropy.io import fits
 
     options: dict[str, Any] = {"output_verify": "ignore", "do_not_scale_image_data": True}
@@ -147,9 +146,9 @@ def _header_of(unit: Any) -> Header:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Silence warnings, which here are about headers that bend the standard; what cannot be read raises.
+    """Silence warnings about headers that bend the standard; what cannot be read raises.
 
-    One thread at a time, since warnings are the whole process's.
+    One thread at a time, since warning filters belong to the whole process.
     """
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -157,16 +156,16 @@ def without_warnings() -> Iterator[None]:
 
 
 def unpacked(content: bytes, name: str, most: int | None = None) -> bytes:
-    """A FITS file without the compression around it.
+    """Decompress a FITS file.
 
     Args:
         content: the file.
-        name: what messages call it.
-        most: bytes that it may have once it is unpacked.
+        name: name used in messages.
+        most: bytes that it may have when decompressed.
 
     Raises:
-        MorphoscopeError: longer than that, damaged, a zip file of several files, compressed by a program
-            whose package is not installed, or no FITS file.
+        MorphoscopeError: it is longer than that, damaged, a zip file of several files, needs a package that
+            is not installed, or is not a FITS file.
     """
     packing = packed.packing_of(content)
     if packing is not None:
@@ -186,49 +185,47 @@ def unpacked(content: bytes, name: str, most: int | None = None) -> bytes:
 
 
 def is_image(unit: Any) -> bool:
-    """Whether a part of a FITS file is an image with pixels."""
+    """Whether an HDU is an image with pixels."""
     return bool(unit.is_image and len(unit.shape) >= 2 and np.prod(unit.shape))
 
 
 def pictures(units: Any) -> list[Any]:
-    """The images of a FITS file that may be pictures of the sky; masks, errors and weights if it has no
-    others.
-    """
+    """The images of a FITS file; masks, errors and weights only if it has no others."""
     images = [unit for unit in units if is_image(unit)]
     return [unit for unit in images if not _no_picture(unit.header)] or images
 
 
 def _no_picture(header: Header) -> str:
-    """What an image says that it is, if that is a mask, an error, a weight or the like; else empty."""
+    """The role that an image's name gives it, if that is a mask, an error, a weight or the like; else
+    empty.
+    """
     roles = (card(header, name).strip() for name in _ROLES)
     return next((role for role in roles if role and _NO_PICTURE.fullmatch(role.lower())), "")
 
 
 def card(header: Header, name: str) -> str:
-    """A card's value as text; as it stands in the file where it does not follow the standard, empty if
-    absent or not ASCII.
-    """
+    """A card's value as text, verbatim if it does not follow the standard; empty if absent or not ASCII."""
     if name not in header:
         return ""
     try:
         value = header[name]
-    except Exception:  # a VerifyError, such as for FILTER = g-band without quotes
+    except Exception:  # a VerifyError, for instance for FILTER = g-band without quotes
         try:
             with without_warnings():
                 return str(header.cards[name])[10:].split("/")[0].strip().strip("'").strip()
-        except Exception:  # its letters are not ASCII
+        except Exception:  # not ASCII
             return ""
     return "" if value is None else str(value)
 
 
 def labels_of(unit: Any) -> set[str]:
-    """The labels under which a part of a FITS file may be asked for as a band."""
+    """The labels by which an HDU can be requested as a band."""
     words = (card(unit.header, name) for name in _LABELS)
     return set().union(*(names_of(band_label(word)) for word in words if word))
 
 
 def plane_letters(header: Header) -> str:
-    """The bands of a cube's planes, as the header's BANDS names them by letters; empty if it does not."""
+    """The bands of a cube's planes, from the letters of the header's BANDS; empty if it has none."""
     letters = card(header, "BANDS").strip().lower()
     return letters if letters and all(map(known_band, letters)) else ""
 
@@ -239,20 +236,20 @@ def part_of(unit: Any) -> Part:
 
 
 def _depth(shape: tuple[int, ...]) -> int:
-    """How many planes an image has; three values a pixel, (H, W, 3), are three planes."""
+    """The number of planes of an image; three values per pixel, (H, W, 3), are three planes."""
     depth = int(np.prod(shape[:-2]))
     return shape[-1] if len(shape) == 3 and depth > MOST_BANDS and shape[-1] <= MOST_BANDS else depth
 
 
 def _band_of(unit: Any) -> str:
-    """The filter an image says it was taken through, as the header writes it; empty if it names none."""
+    """An image's filter as written in the header; empty if there is none."""
     words = [card(unit.header, name) for name in reversed(_LABELS)]
     return next((word for word in words if word and known_band(word)), "")
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """Part of the file, plane in it, and filter of each band, the reddest first; and words about them."""
+    """HDU, plane and filter of each band, reddest first; and a description of them."""
 
     found: list[tuple[Any, int, str]]
     words: str
@@ -273,7 +270,7 @@ def _all(images: list[Any], name: str) -> _Chosen:
         return _Chosen([(images[band], 0, bands[band]) for band in order], _listed(bands, order))
     depth, letters = _depth(first.shape), plane_letters(first.header)
     if depth > MOST_BANDS:
-        shape = "×".join(map(str, first.data.shape))  # reading them finds a file that is cut off
+        shape = "×".join(map(str, first.data.shape))  # reading them reveals a truncated file
         raise MorphoscopeError(
             f"{name}: the image is {shape}; one to three planes were expected, or --bands "
             "to choose some of them by name or by number, as --bands 3,2,1"
@@ -283,7 +280,7 @@ def _all(images: list[Any], name: str) -> _Chosen:
         return _Chosen([(first, plane, letters[plane]) for plane in order], _listed(letters, order))
     words = bands[0] and band_name_of(bands[0])
     role = _no_picture(first.header)
-    if role:  # there is nothing else in the file
+    if role:  # the file has no other images
         words = f"{role} (not an image of the sky)"
     elif len(images) > 1:
         words = f"{words or 'image 1'} (of {len(images)} {'bands' if together else 'images'})"
@@ -291,7 +288,7 @@ def _all(images: list[Any], name: str) -> _Chosen:
 
 
 def _in_the_primarys_filter(chosen: _Chosen, first: Any) -> _Chosen:
-    """A single band that does not name its filter is in that of the file's first header."""
+    """A single band that does not name its filter has that of the primary header."""
     (unit, plane, band), *others = chosen.found
     filtered = "" if band or others else _band_of(first)
     if not filtered:
@@ -315,7 +312,7 @@ def _listed(bands: Sequence[str], order: Sequence[int]) -> str:
 
 
 def band_name_of(band: str) -> str:
-    """A band for people: the first word of what the header says."""
+    """A band's name for display: the first word of the header's value."""
     return band.split()[0].strip("'") if band.split() else band
 
 
@@ -334,7 +331,7 @@ def _plane(unit: Any, plane: int, band: str, data: np.ndarray, primary: Header) 
 
 
 def _on_the_sky(header: Header) -> bool:
-    """Whether a header has world coordinates, perhaps under a letter alone."""
+    """Whether a header has world coordinates, perhaps only under a letter."""
     return any(name.startswith("CTYPE1") for name in header)
 
 
@@ -345,7 +342,7 @@ def _orders_rows(header: Header) -> bool:
 def _scaled(data: np.ndarray, header: Header, plane: int) -> np.ndarray:
     """One plane, scaled by BSCALE and BZERO; NaN for BLANK.
 
-    astropy would do so as well, but ignores BLANK of unsigned integers.
+    astropy does the same, but ignores BLANK of unsigned integers.
     """
     if data.ndim > 2:
         leading = data.reshape(-1, *data.shape[-2:])

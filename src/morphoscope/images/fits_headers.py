@@ -22,13 +22,13 @@ import numpy as np
 from morphoscope.errors import MorphoscopeError
 
 _BLOCK, _CARD = 2880, 80  # bytes (FITS standard 4.0, 3.1 and 4.1)
-_MOST_PLAIN_BLOCKS = 200  # of a header; longer ones are left to astropy
+_MOST_PLAIN_BLOCKS = 200  # in a header; longer ones are left to astropy
 _END = "END" + " " * 77
 _TYPES = {"8": "u1", "16": ">i2", "32": ">i4", "64": ">i8", "-32": ">f4", "-64": ">f8"}
 _COMMENTARY = frozenset(("COMMENT", "HISTORY", ""))
 _KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
 _ELSEWHERE = frozenset(("CONTINUE", "HIERARCH", "XTENSION", "GROUPS", "BLOCKED", "ZNAXIS", "TFIELDS"))
-# Value, then perhaps a comment (4.2): text in quotes, a logical value, a whole number, or another number.
+# A value (4.2), perhaps followed by a comment: quoted text, a logical value, an integer, or another number.
 _VALUE = re.compile(
     r" *(?:'(?P<text>(?:[^']|'')*)'|(?P<logical>[TF])|(?P<whole>[+-]?\d{1,18})"
     r"|(?P<number>[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[ED]))(?:[ED][+-]?\d{1,3})?)) *(?:/.*)?"
@@ -37,14 +37,14 @@ _VALUE = re.compile(
 
 @dataclass(frozen=True)
 class PlainCard:
-    """One card of a header: its keyword, and ``str`` gives all 80 characters."""
+    """One card of a header: its keyword; ``str`` gives all 80 characters."""
 
     keyword: str
     text: str
 
     @property
     def value(self) -> Any:
-        """What it says: text, a logical value or a number."""
+        """Its value: text, a logical value or a number."""
         return _value_of(self.text)
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class PlainCard:
 
 
 class PlainHeader:
-    """The cards of a plain header, with the part of astropy's interface by which images are understood."""
+    """The cards of a plain header, with the part of astropy's interface that reading images needs."""
 
     def __init__(self, cards: dict[str, str]) -> None:
         self._cards = cards
@@ -70,22 +70,22 @@ class PlainHeader:
         return iter(self._cards)
 
     def get(self, keyword: str, default: Any = None) -> Any:
-        """A card's value, ``default`` where there is none."""
+        """A card's value, or ``default``."""
         return default if keyword not in self._cards else self[keyword]
 
     @property
     def cards(self) -> Iterator[PlainCard]:
-        """All cards with a value, in the order of the file."""
+        """All cards with a value, in file order."""
         return (PlainCard(keyword, text) for keyword, text in self._cards.items())
 
 
 @dataclass(frozen=True)
 class PlainImage:
-    """The one image of a file, with what is used of astropy's ``PrimaryHDU``.
+    """The single image of a file, with what is needed of astropy's ``PrimaryHDU`` interface.
 
     Attributes:
         header: its cards.
-        data: the pixels as stored, in the file's byte order and not scaled; a view of the file's content.
+        data: the pixels as stored, in the file's byte order, not scaled; a view of the file's content.
     """
 
     header: PlainHeader
@@ -94,12 +94,12 @@ class PlainImage:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the pixels, rows before columns."""
+        """The shape of the pixels, rows before columns."""
         return self.data.shape
 
 
 def plain_image(content: bytes) -> PlainImage | None:
-    """The image of a plain FITS file; None for a file that astropy must read.
+    """The image of a plain FITS file; None if astropy must read it.
 
     Args:
         content: the file, not compressed.
@@ -154,7 +154,7 @@ def _cards_of(content: bytes) -> tuple[dict[str, str] | None, int]:
 
 
 def _value_of(card: str) -> Any:
-    """The value of a card that is plain."""
+    """The value of a plain card."""
     found = _VALUE.fullmatch(card, 10)
     assert found is not None
     if (text := found["text"]) is not None:
@@ -177,14 +177,14 @@ _MOST_BLOCKS = 1000  # of a header; 999 columns with ten cards each are 278
 
 
 def check_counts(content: bytes, name: str) -> None:
-    """Refuse numbers of axes and columns beyond the standard's, which astropy would count up to."""
+    """Refuse more axes or columns than the standard allows, since astropy would count up to any number."""
     firsts, end = np.frombuffer(content, np.uint8)[::_BLOCK], 0  # headers begin with S or X
     for start in (np.flatnonzero((firsts == ord("S")) | (firsts == ord("X"))) * _BLOCK).tolist():
         if start < end or not content.startswith(_HEADERS, start):
             continue
         end = content.find(_END_BYTES, start)
         if end < 0:
-            return  # no header is whole from here on
+            return  # no complete header follows
         _check_header(content[start:end], name)
 
 
@@ -201,7 +201,7 @@ def _check_header(header: bytes, name: str) -> None:
 
 
 def _check_compression(header: bytes, name: str) -> None:
-    """Refuse parameters of a tiled compression that its decoders do not check themselves."""
+    """Refuse parameters of tile compression that the decoders do not check."""
     if b"ZCMPTYPE" not in header:
         return
     names = {number: word.decode() for number, word in _PARAMETER.findall(header)}
@@ -215,10 +215,10 @@ def _check_compression(header: bytes, name: str) -> None:
 
 
 def check_headers(path: Path) -> None:
-    """As for an image, before astropy opens a FITS file of any size: only its headers are read.
+    """The same checks for a FITS file of any size, before astropy opens it; only its headers are read.
 
     Raises:
-        MorphoscopeError: a number of axes or columns is beyond the standard's.
+        MorphoscopeError: there are more axes or columns than the standard allows.
     """
     with open(path, "rb") as stream:
         while (header := _next_header(stream)) is not None:
@@ -236,7 +236,7 @@ def check_headers(path: Path) -> None:
 
 
 def _next_header(stream: IO[bytes]) -> bytes | None:
-    """The blocks of a header up to its END; None where none begins, or it does not end."""
+    """The blocks of a header up to END; None if no header begins here, or it has no END."""
     header = stream.read(_BLOCK)
     if not header.startswith(_HEADERS):
         return None

@@ -1,4 +1,4 @@
-"""Tables that name images or contain them, and the meaning of their columns."""
+"""Tables that list image files or contain images, and the meaning of their columns."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from morphoscope.images.tables import (
 )
 from morphoscope.progress import note
 
-_ROWS, _ROWS_WITH_IMAGES = 4096, 64  # of a piece: rows that hold images are large
+_ROWS, _ROWS_WITH_IMAGES = 4096, 64  # per piece: rows with images are large
 _LONGEST_NAME = 1024  # bytes; a file's content is longer
 
 
 @dataclass(frozen=True)
 class ImageTable:
-    """A table that names images, or holds their files.
+    """A table that lists image files, or contains them.
 
     Attributes:
         path: the table's file.
-        image_columns: one column with an image file, or one a band of FITS files, the reddest first. A
-            Parquet column may hold the files' bytes, alone or as ``{"bytes": …, "path": …}``.
-        folder: image files that are not absolute paths lie in it.
-        id_column: identifiers; None if the table has none.
-        sky: the coordinates; None if the table has none.
-        bands: to take out of each FITS file (see :mod:`morphoscope.images.fits_bands`).
-        holds_files: image columns that hold the files themselves.
-        names_of_bands: of the image columns, where they are known.
+        image_columns: one column of image files, or one per band of FITS files, reddest first. A Parquet
+            column may contain the files' bytes, either plain or as ``{"bytes": …, "path": …}``.
+        folder: relative paths of image files start here.
+        id_column: column of ids; None if there is none.
+        sky: columns of coordinates; None if there are none.
+        bands: bands to read from each FITS file (see :mod:`morphoscope.images.fits_bands`).
+        holds_files: image columns that contain the files themselves.
+        names_of_bands: bands of the image columns, if known.
     """
 
     path: Path
@@ -72,18 +72,18 @@ class ImageTable:
 
     @property
     def name_columns(self) -> tuple[str, ...]:
-        """The columns of names, which are kept letter by letter."""
+        """Columns of names, whose text is kept as it is."""
         return tuple(name for name in (*self.image_columns, self.id_column) if name is not None)
 
     def pieces(self) -> Iterator[pa.Table]:
-        """The table with these columns in pieces."""
+        """These columns of the table, in pieces."""
         yield from iterate_table(self.path, self.columns, _ROWS_WITH_IMAGES if self.holds_files else _ROWS)
 
     def items(self, stretch: str = "lupton") -> Iterator[Item]:
-        """One item a row, in order, the table being read in pieces; an id that is missing is left out.
+        """One item per row, in order, reading the table in pieces; a missing id is left out.
 
-        ``row`` has ``id`` (text), and ``ra`` and ``dec`` in degrees (NaN where there is no place) if the
-        table has such columns. A row without an image becomes an item that cannot be loaded.
+        ``row`` has ``id`` (text), and ``ra`` and ``dec`` in degrees (NaN if unknown) if the table has such
+        columns. A row without an image becomes an item that cannot be loaded.
 
         Args:
             stretch: for FITS images.
@@ -91,7 +91,7 @@ class ImageTable:
         yield from self.items_of(self.pieces(), stretch)
 
     def items_of(self, pieces: Iterable[pa.Table], stretch: str) -> Iterator[Item]:
-        """The items of the table's rows, which come in pieces with :attr:`columns`."""
+        """The items of rows given in pieces with :attr:`columns`."""
         sky_reader = None if self.sky is None else SkyReader(str(self.path), self.sky)
         first, folder, table = 0, str(self.folder), (str(self.path),)
         for piece in pieces:
@@ -117,9 +117,9 @@ class ImageTable:
             first += piece.num_rows
 
     def integer_ids(self) -> bool:
-        """Whether every row has an id that is a whole number of 64 bits and came as one.
+        """Whether every row has an id that is a 64-bit integer and was stored as one.
 
-        A text table has whole numbers where they are written as a number is: ``7``, not ``007``.
+        In a text table, ``7`` is an integer but ``007`` is not.
         """
         if self.id_column is None:
             return False
@@ -133,7 +133,9 @@ class ImageTable:
         return True
 
     def holds_fits_images(self) -> bool:
-        """Whether an image is FITS, by the names in all rows; by a sample where the table holds the files."""
+        """Whether any image is FITS, judged by the names in all rows, or by a sample if the table contains
+        the files.
+        """
         if self.holds_files:
             pieces = sampled(self.path, self.image_columns)
         else:
@@ -145,10 +147,10 @@ class ImageTable:
         return False
 
     def check_files(self, pieces: Iterable[pa.Table] | None = None) -> None:
-        """Refuse a table none of whose images exists; the search stops at the first that does.
+        """Refuse a table if none of its images exists; the search stops at the first that does.
 
         Raises:
-            UsageError: the first image and the nearest file that exists are named.
+            UsageError: none exists; the message names the first image and the most similar existing file.
         """
         if self.holds_files:
             return
@@ -162,7 +164,7 @@ class ImageTable:
                 first, count = first or name, count + 1
         if first:
             near, wanted = nearest_file(self.folder, first), self.folder / first
-            hint = f"the nearest file that exists is {near}" if near else "there is nothing like it"
+            hint = f"the nearest file that exists is {near}" if near else "there is no similar file"
             raise UsageError(
                 f"{self.path}: none of its {count} images exists; the first would be {wanted}, and {hint}"
             )
@@ -177,7 +179,7 @@ class ImageTable:
 
 
 def _load(sources: list[str | bytes | None], **options: Any) -> np.ndarray:
-    """The image of a row. Paths are made here, in a worker thread, where their cost does not count."""
+    """Load the image of a row. Paths are built here, in a worker thread, where their cost does not matter."""
     contents = [
         Path(source) if isinstance(source, str) else source for source in sources if source is not None
     ]
@@ -186,7 +188,7 @@ def _load(sources: list[str | bytes | None], **options: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _File:
-    """A cell that names an image file, or holds one."""
+    """A cell that names an image file, or contains one."""
 
     name: str = ""
     content: bytes | None = None
@@ -195,7 +197,7 @@ class _File:
         return bool(self.name) or self.content is not None
 
     def source(self, folder: str) -> str | bytes | None:
-        """Its path or its content; None where there is neither."""
+        """Its path or content; None if the cell is empty."""
         if self.content is not None:
             return self.content
         return os.path.join(folder, self.name) if self.name else None
@@ -215,19 +217,19 @@ def open_table(
 
     Args:
         path: CSV, ECSV, Parquet, FITS or VOTable.
-        image_column: the column with image files, or one column a band: two (red, blue), three (red, green,
-            blue), or in any order where ``bands`` says which is which.
-        id_column: identifiers; none: a column such as "id" if there is one.
-        ra_column: right ascension; none: a column such as "ra" if there is one. See
+        image_column: the column with image files, or one column per band: two (red, blue), three (red, green,
+            blue), or in any order if ``bands`` names them.
+        id_column: column of ids; default: a column such as "id" if there is one.
+        ra_column: column of right ascensions; default: a column such as "ra" if there is one. See
             :mod:`morphoscope.images.sky_columns` for its unit.
-        dec_column: declination; none: a column such as "dec" if there is one.
-        folder: image files lie here; none: in the table's own folder.
-        bands: names of bands. Columns called as they are, or such as ``g_file`` and ``path_g``, hold one
-            file a band; else they are taken out of each file.
+        dec_column: column of declinations; default: a column such as "dec" if there is one.
+        folder: folder of the image files; default: the table's own.
+        bands: names of bands. Columns of these names, or such as ``g_file`` and ``path_g``, have one file
+            per band; otherwise the bands are read from each file.
 
     Raises:
-        UsageError: no such file or column, no column with images, or coordinates in a unit that is no
-            angle's.
+        UsageError: there is no such file or column, no column of images, or the unit of coordinates is not
+            an angle.
         MorphoscopeError: the file cannot be read as a table.
     """
     path = Path(path)
@@ -293,7 +295,7 @@ def _image_columns(
 
 
 def _names_of_band(band: str) -> tuple[str, ...]:
-    """What a column with the images of one band is called."""
+    """Usual names of a column with the images of one band."""
     around = [f"{name}_{band}" for name in IMAGE_NAMES] + [f"{band}_{name}" for name in IMAGE_NAMES]
     return (*around, band, f"{band}_band", f"{band}band")
 
@@ -315,7 +317,9 @@ def _files(piece: pa.Table, name: str) -> list[_File]:
 
 
 def _named_or_held(cell: bytes | None) -> _File:
-    """Bytes are a file, or, as programs write text of FITS tables to Parquet, the name of one."""
+    """Bytes are a file, or the name of one, since some programs write text from FITS tables to Parquet as
+    bytes.
+    """
     if cell is not None and len(cell) <= _LONGEST_NAME and not cell.startswith(b"SIMPLE  ="):
         text = as_text(cell).strip()
         if text.isprintable():

@@ -1,16 +1,16 @@
-"""The names that columns of survey tables usually have, and how a name is compared with them."""
+"""Usual column names of survey tables, and how a name is compared with them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-# Tried in this order where no column was given.
+# Tried in this order if no column was given.
 IMAGE_NAMES = (
     *("image", "file", "filename", "file_name", "path", "image_path", "file_loc", "cutout", "rgb_image"),
     *("image_file", "image_name", "img"),
 )
-# Names of single objects come before "id", which in survey tables often only counts the rows of a field.
+# Names of objects come before "id", which in survey tables is often only the row number within a field.
 ID_NAMES = (
     *("id_str", "objid", "galaxyid", "galaxy_id", "targetid", "target_id", "object_id", "objectid", "obj_id"),
     *("source_id", "sourceid", "cataid", "dr8objid", "dr7objid", "iauname", "id", "objname", "object name"),
@@ -28,7 +28,7 @@ EQUATORIAL_NAMES = (
     *(("right_ascension", "declination"), ("coord_ra", "coord_dec"), ("ra_obj", "dec_obj")),
 )
 GALACTIC_NAMES = (*(("glon", "glat"), ("_glon", "_glat"), ("gal_lon", "gal_lat"), ("l", "b")),)
-# Sexagesimal coordinates in parts, as VizieR's tables for printing have them.
+# Sexagesimal coordinates in several columns, as in VizieR's printed tables.
 PARTS_NAMES = ("rah", "ram", "ras", "de-", "ded", "dem", "des")
 _UNIT = re.compile(r"\s*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*$")
 _ANGLES = frozenset(name for pair in (*EQUATORIAL_NAMES, *GALACTIC_NAMES) for name in pair)
@@ -62,9 +62,8 @@ def unit_in_name(name: str) -> str:
 def found_column(there: Sequence[str], names: Iterable[str]) -> str | None:
     """The first of ``names`` that a table has; None if it has none.
 
-    Case, units in parentheses and a leading # make no difference. Where nothing fits, ``_1`` at the end does
-    not
-    either: so TOPCAT calls the columns of a match's first table.
+    Case, units in parentheses and a leading # are ignored. If nothing matches, so is a trailing ``_1``,
+    which TOPCAT appends to the columns of the first table of a match.
     """
     wanted = list(names)
     plain = {plain_name(name): name for name in reversed(there)}
@@ -76,7 +75,7 @@ def found_column(there: Sequence[str], names: Iterable[str]) -> str | None:
 
 
 def found_pair(there: Sequence[str], pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """All of the pairs of columns that a table has, the best known first."""
+    """All pairs of columns that a table has, most usual first."""
     plain = {plain_name(name): name for name in reversed(there)}
     return [
         (plain[first + ending], plain[second + ending])
@@ -97,7 +96,7 @@ _KNOWN = frozenset(
 
 
 def is_known(name: str) -> bool:
-    """Whether a column's name is one of those above."""
+    """Whether a column's name is one of the usual ones."""
     return plain_name(name) in _KNOWN
 
 
@@ -110,7 +109,7 @@ def lone_angle(there: Sequence[str]) -> str | None:
 
 
 def distinct_names(names: Iterable[str]) -> list[str]:
-    """Columns' names, a number after those that came before, and one for a column without any."""
+    """Distinct column names: repeated ones get a number, and so do unnamed columns."""
     taken: set[str] = set()
     distinct = []
     for number, name in enumerate(names, start=1):

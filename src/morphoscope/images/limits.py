@@ -1,8 +1,8 @@
-"""Bounds on what an image may declare, checked before memory is taken for it.
+"""Limits on the size that a file may declare, checked before memory is allocated.
 
-A few kilobytes can declare gigabytes. One setting, the environment variable MORPHOSCOPE_MOST_PIXELS, bounds
-the pixels of an image, by way of :data:`MEMORY_PER_PIXEL` the memory that decoding takes, and by way of
-:data:`BYTES_PER_PIXEL` the bytes of an unpacked file.
+A few kilobytes can declare gigabytes. One setting, the environment variable MORPHOSCOPE_MOST_PIXELS, limits
+the pixels of an image, the memory for decoding (through :data:`MEMORY_PER_PIXEL`) and the size of a
+decompressed file (through :data:`BYTES_PER_PIXEL`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from morphoscope.errors import MorphoscopeError, UsageError
 SETTING = "MORPHOSCOPE_MOST_PIXELS"
 MOST_PIXELS = 1 << 26  # 8192 × 8192
 BYTES_PER_PIXEL = 4
-MEMORY_PER_PIXEL = 16  # with the default bound: 1 GiB
+MEMORY_PER_PIXEL = 16  # 1 GiB with the default limit
 NETWORK_BYTES_PER_PIXEL = 128  # with the default bound: 8 GiB for all that a graph computes with a batch
-UNPACKED = 100  # times its size is what a compressed table may unpack to; real ones reach a tenth to a half
+UNPACKED = (
+    100  # a compressed table may expand to so many times its size; real ones reach a tenth to half of it
+)
 
 
 def most_pixels() -> int:
-    """Pixels that an image may have: the setting, else :data:`MOST_PIXELS`.
+    """The most pixels that an image may have: the setting, or :data:`MOST_PIXELS`.
 
     Raises:
         UsageError: the setting is not a positive integer.
@@ -36,7 +38,7 @@ def most_pixels() -> int:
 
 
 def most_bytes() -> int:
-    """Bytes that a compressed file, or a member of an archive, may have once it is unpacked."""
+    """The most bytes that a compressed file or a member of an archive may have when decompressed."""
     return most_pixels() * BYTES_PER_PIXEL
 
 
@@ -46,21 +48,21 @@ def most_network_bytes() -> int:
 
 
 def most_unpacked(size: int) -> int:
-    """Bytes that a compressed table of ``size`` bytes may have once it is unpacked."""
+    """The most bytes that a compressed table of ``size`` bytes may have when decompressed."""
     return max(most_bytes(), UNPACKED * size)
 
 
 def check_pixels(shape: Sequence[int], name: str, memory: int = MEMORY_PER_PIXEL) -> None:
-    """Refuse an image by its declared size.
+    """Refuse an image if its declared size is too large.
 
     Args:
         shape: sides in pixels.
-        name: what messages call it.
-        memory: bytes that decoding takes for a pixel, for a while: images of a kind that takes more than
-            :data:`MEMORY_PER_PIXEL` may have fewer pixels.
+        name: name used in messages.
+        memory: bytes per pixel that decoding needs temporarily; if more than :data:`MEMORY_PER_PIXEL`,
+            fewer pixels are allowed.
 
     Raises:
-        MorphoscopeError: it has more pixels than :func:`most_pixels`, or needs more memory than those would.
+        MorphoscopeError: it has more pixels than :func:`most_pixels`, or needs more memory than they would.
     """
     most = most_pixels() * MEMORY_PER_PIXEL // max(memory, MEMORY_PER_PIXEL)
     if math.prod(map(int, shape)) > most:
@@ -80,7 +82,7 @@ def needs_too_much() -> str:
 
 
 def unpacks_too_far() -> str:
-    """Why a compressed table is refused, to follow its name."""
+    """Why a compressed table is refused; follows its name in a message."""
     return (
         f"unpacks to more than {UNPACKED} times its size, as no real table does; unpack it yourself if you "
         f"trust it, or set {SETTING}"
@@ -88,5 +90,5 @@ def unpacks_too_far() -> str:
 
 
 def too_many_bytes() -> str:
-    """Why an unpacked file is refused, to follow its name."""
+    """Why a decompressed file is refused; follows its name in a message."""
     return f"unpacks to more than {most_bytes():,} bytes; set {SETTING} (its quarter) to read larger ones"

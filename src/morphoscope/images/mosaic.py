@@ -47,24 +47,24 @@ from morphoscope.images.wcs import celestial_of, rows_from_top
 from morphoscope.progress import note
 
 _ARCSEC = 1 / 3600  # degrees
-_CONTEXT = 16  # pixels around a part that are read to judge whether zeros in it are data
-_SAMPLE = 32  # side of each of the squares by which fill values are found, pixels
-_INNER = 0.25  # an image whose middle lies this near another's (of its sides) shows the same sky
+_CONTEXT = 16  # pixels around a part that are also read, to decide whether zeros are data
+_SAMPLE = 32  # side of the squares that are sampled for fill values, pixels
+_INNER = 0.25  # images show the same sky if their centres are this close, in units of the side
 _Read = Callable[[slice, slice], np.ndarray]
 
 
 class Mosaic:
-    """One band of a survey's picture, or one chip of a camera.
+    """One band of a survey's mosaic, or one chip of a camera.
 
     Attributes:
-        name: what messages call it.
+        name: name used in messages.
         shape: (H, W).
-        wcs: astropy's celestial WCS; None where the header has none that can be used.
+        wcs: astropy's celestial WCS; None if the header has no usable one.
         no_wcs: why not.
-        top_first: whether the first row is the top of the picture; a WCS, if there is one, says it better.
-        flux: what is known of the unit of its pixels.
-        chip: what the file calls this image, if it has several.
-        chips: this one and the other images of the same band that show other parts of the sky.
+        top_first: whether the first row is the top of the image; only used without a WCS.
+        flux: what is known about the unit of its pixels.
+        chip: name of this image in the file, if there are several.
+        chips: this and the file's other images of the same band, which show other parts of the sky.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Mosaic:
         self._read = read
 
     def box(self, rows: slice, columns: slice) -> np.ndarray:
-        """A part of the pixels as float32, scaled; NaN where no exposure covers them. Any thread may ask.
+        """A section of the pixels as float32, scaled; NaN where no exposure covers them. Thread-safe.
 
         See :func:`morphoscope.images.coverage.uncovered`.
         """
@@ -101,7 +101,7 @@ class Mosaic:
 
     @cached_property
     def _fill(self) -> FillValues:
-        """By pixels from all over the mosaic, for a part may hold nothing else."""
+        """Fill values from pixels all over the mosaic, since a section may contain nothing else."""
         height, width = self.shape
         parts = [
             self._read(slice(top, top + _SAMPLE), slice(left, left + _SAMPLE))
@@ -112,7 +112,9 @@ class Mosaic:
         return replace(fill_values(sample.ravel()), grainy=is_grainy(sample))
 
     def pixels_of(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where sources lie, x and y (S,); NaN far from the mosaic, where projections repeat or fail."""
+        """Pixel positions x and y of sources, (S,); NaN far from the mosaic, where projections repeat or
+        fail.
+        """
         from astropy.coordinates import SkyCoord
 
         x, y = np.full(len(ra), np.nan), np.full(len(ra), np.nan)
@@ -126,7 +128,7 @@ class Mosaic:
         return x, y
 
     def positions_of(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Right ascension, from 0 to 360, and declination of pixels, degrees (S,)."""
+        """Right ascension, from 0 to 360, and declination of pixel positions, degrees (S,)."""
         sky = self.wcs.pixel_to_world(x, y).icrs
         return np.atleast_1d(sky.ra.deg), np.atleast_1d(sky.dec.deg)
 
@@ -151,48 +153,48 @@ class Mosaic:
         return f"within {radius:.2f}° of RA {centre.ra.deg:.4f}°, Dec {centre.dec.deg:.4f}°"
 
     def _extent(self) -> tuple[Any, float]:
-        """The middle of the mosaic and the distance of its farthest corner, degrees, with a margin."""
+        """The centre of the mosaic and the distance to its farthest corner, degrees, with a margin."""
         height, width = self.shape
         sky = self.wcs.pixel_to_world(
             [(width - 1) / 2, -0.5, width - 0.5, -0.5, width - 0.5],
             [(height - 1) / 2, -0.5, -0.5, height - 0.5, height - 0.5],
         ).icrs
         corners = np.asarray(sky[1:].separation(sky[0]).deg)
-        if not np.isfinite(corners).all():  # an all-sky projection has no sky at its corners
+        if not np.isfinite(corners).all():  # the corners of an all-sky projection are not on the sky
             return sky[0], 180.0
         return sky[0], float(1.5 * corners.max() + 0.02)
 
 
 def open_mosaics(source: Path | str, bands: Sequence[str] = ()) -> list[Mosaic]:
-    """The bands of a mosaic, the reddest first.
+    """Open the bands of a mosaic, reddest first.
 
     Args:
-        source: a FITS file, which may be compressed tile by tile, or as a whole (it is then unpacked into
-            memory, see :mod:`morphoscope.images.packed`); or a pattern with ``{band}``, one file a band.
-            Bands may lie on different pixels.
-        bands: of the pattern, or the extensions or planes of the one file (see
-            :func:`morphoscope.images.bands.find_bands`). None: the file's first image that is no mask, error
-            or weight; further images on other parts of the sky become its ``chips``.
+        source: a FITS file, which may be compressed by tiles or as a whole (then it is decompressed into
+            memory, see :mod:`morphoscope.images.packed`); or a pattern with ``{band}``, one file per band.
+            Bands may be on different pixels.
+        bands: bands of the pattern, or extensions or planes of the one file (see
+            :func:`morphoscope.images.bands.find_bands`). None: the file's first image that is not a mask,
+            error or weight; further images of other parts of the sky become its ``chips``.
 
     Raises:
-        UsageError: no such file or band, or no bands beside a pattern or a cube.
+        UsageError: there is no such file or band, or no bands were given for a pattern or cube.
         MorphoscopeError: damaged, or no image in it.
     """
     names = [bands[band] for band in reddest_first(bands)]
     if is_pattern(str(source)):
         if not names:
-            raise UsageError(f"{source}: --bands was expected beside a pattern, such as --bands g,r,z")
+            raise UsageError(f"{source}: --bands is needed with a pattern, such as --bands g,r,z")
         return [_open(Path(file_of_band(str(source), band)), (), band)[0] for band in names]
     return _open(Path(source), tuple(bands))
 
 
 @dataclass(frozen=True, eq=False)
 class _File:
-    """An open FITS file; compressed tiles are read from it as long as a mosaic of it is used."""
+    """An open FITS file; it stays open while a mosaic reads compressed tiles from it."""
 
     path: Path
     units: Any
-    content: bytes | None  # of a file that was compressed as a whole
+    content: bytes | None  # of a file compressed as a whole
 
     @classmethod
     def of(cls, path: Path) -> _File:
@@ -201,14 +203,14 @@ class _File:
         with open(path, "rb") as stream:
             start = stream.read(len(FITS_START))
         if not start.startswith(STARTS):
-            raise MorphoscopeError(f"{path}: is no FITS file; a FITS mosaic was expected")
+            raise MorphoscopeError(f"{path}: is not a FITS file; a FITS mosaic was expected")
         content = None if start == FITS_START else unpacked(path.read_bytes(), str(path))
         if content is None:
             check_headers(path)
         else:
             check_counts(content, str(path))
         source: Any = path if content is None else io.BytesIO(content)
-        # Pixels are scaled here: astropy 8 cannot scale tiles of integers that it has mapped.
+        # Pixels are scaled here: astropy 8 cannot scale memory-mapped integer tiles.
         units = fits.open(
             source, memmap=content is None, output_verify="ignore", do_not_scale_image_data=True
         )
@@ -218,7 +220,7 @@ class _File:
 
 
 def _open(path: Path, bands: tuple[str, ...], band: str = "") -> list[Mosaic]:
-    """Bands of one file; ``band`` is what its only image is called where the file is one of a pattern."""
+    """Bands of one file; ``band`` names its only image if the file is one of a pattern."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a FITS mosaic was expected")
     try:
@@ -227,7 +229,7 @@ def _open(path: Path, bands: tuple[str, ...], band: str = "") -> list[Mosaic]:
             return _mosaics(_File.of(path), bands, band)
     except MorphoscopeError:
         raise
-    except Exception as error:  # astropy raises anything at all on bytes that are not what it expects
+    except Exception as error:  # astropy may raise anything on unexpected bytes
         reason = reason_of(error)
         raise MorphoscopeError(f"{path}: cannot be read as a FITS mosaic ({reason})") from error
 
@@ -250,7 +252,7 @@ def _mosaics(file: _File, bands: tuple[str, ...], band: str) -> list[Mosaic]:
     if parts[0].depth != 1:
         letters = f" (bands there: {', '.join(parts[0].letters)})" if parts[0].letters else ""
         raise UsageError(
-            f"{file.path}: {parts[0].depth} planes, of which --bands must choose, by name or by number "
+            f"{file.path}: {parts[0].depth} planes, choose some with --bands, by name or by number "
             f"(as --bands 3,2,1){letters}"
         )
     mosaic = _with_chips(file, images, 0, 0, band)
@@ -264,7 +266,7 @@ def _mosaics(file: _File, bands: tuple[str, ...], band: str) -> list[Mosaic]:
 
 
 def _with_chips(file: _File, images: list[Any], number: int, plane: int, band: str) -> Mosaic:
-    """One band, with the other images of the file that show other parts of the sky in it."""
+    """One band, with the file's other images of other parts of the sky in that band."""
     first = images[number]
     alone = len(images) == 1 or len({unit.shape for unit in images}) == 1
     mosaic = _mosaic(file, first, plane, band, images.index(first) + 1, alone=alone)
@@ -282,7 +284,7 @@ def _with_chips(file: _File, images: list[Any], number: int, plane: int, band: s
 
 
 def _same_band(first: Any, unit: Any, band: str) -> bool:
-    """Whether another image may be a chip of the same band: by the name that was given, else by filter."""
+    """Whether another image may be a chip of the same band, by the given name or else by filter."""
     if band:
         return band_label(band) in labels_of(unit)
     filters = [
@@ -310,7 +312,7 @@ def _mosaic(file: _File, unit: Any, plane: int, band: str, number: int, *, alone
     primary = file.units[0].header if alone and unit is not file.units[0] else None
     celestial = celestial_of(unit.header, file.units, primary=primary)
     label = band_label(band) if band and known_band(band) else ""
-    for one in (unit, file.units[0]):  # the file's first header may name the filter for all
+    for one in (unit, file.units[0]):  # the primary header may name the filter for all
         label = label or next((label for label in sorted(labels_of(one)) if known_band(label)), "")
     return Mosaic(
         file.path.name,
@@ -325,17 +327,17 @@ def _mosaic(file: _File, unit: Any, plane: int, band: str, number: int, *, alone
 
 
 def _colours_last(unit: Any) -> bool:
-    """Whether an image holds three values a pixel, (H, W, 3), instead of three planes."""
+    """Whether an image has three values per pixel, (H, W, 3), instead of three planes."""
     shape = unit.shape
     return len(shape) == 3 and shape[0] != part_of(unit).depth == shape[-1]
 
 
 def _reader(file: _File, unit: Any, plane: int) -> _Read:
-    """What reads a part of one plane; plain files are mapped, compressed tiles unpacked as needed."""
+    """A reader of sections of one plane; plain files are mapped, compressed tiles decompressed as needed."""
     shape, header, last = unit.shape, unit.header, _colours_last(unit)
     scaled = _scaling(header, file.units[0].header)
     if type(unit).__name__ == "CompImageHDU":
-        lock = threading.Lock()  # the tiles come from one open file
+        lock = threading.Lock()  # all tiles come from one open file
         leading = (0,) * (len(shape) - 3) + ((plane,) if len(shape) > 2 and not last else ())
 
         def section(rows: slice, columns: slice) -> np.ndarray:
@@ -355,12 +357,12 @@ def _reader(file: _File, unit: Any, plane: int) -> _Read:
     else:
         planes = np.frombuffer(file.content, kind, int(np.prod(shape)), start).reshape(shape)
     pixels = planes[:, :, plane] if last else planes.reshape(-1, *shape[-2:])[plane]
-    # The file stays open with the pixels, whatever they are read from.
+    # The file stays open as long as its pixels are used.
     return lambda rows, columns, _file=file: scaled(pixels[rows, columns])
 
 
 def _scaling(header: Any, primary: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """What makes measured values of raw ones: BSCALE, BZERO, BLANK, and Pan-STARRS1's asinh."""
+    """The conversion from raw to measured values: BSCALE, BZERO, BLANK, and Pan-STARRS1's asinh."""
     numbers = {name: _number(card(header, name)) for name in ("BSCALE", "BZERO", "BLANK")}
     softening = softening_of(header, primary)
     scale = 1.0 if numbers["BSCALE"] is None else numbers["BSCALE"]
@@ -389,7 +391,7 @@ def _world_to_pixel(wcs: Any, positions: Any) -> tuple[np.ndarray, np.ndarray]:
 
     try:
         x, y = wcs.world_to_pixel(positions)
-    except NoConvergence as error:  # some lie where the distortion cannot be undone: far off the mosaic
+    except NoConvergence as error:  # some are far off the mosaic, where the distortion cannot be inverted
         x, y = np.array(error.best_solution).T
         lost = np.concatenate([part for part in (error.divergent, error.slow_conv) if part is not None])
         x[lost.astype(int)] = y[lost.astype(int)] = np.nan
@@ -403,16 +405,16 @@ _FINEST = 4096  # pixels along a side before averaging, so that a very large cut
 def sky_square(
     mosaic: Mosaic, x: float, y: float, steps: np.ndarray, *, arcsec: float, side: int
 ) -> np.ndarray:
-    """A square around a position, oriented by the mosaic's local axes.
+    """Cut out a square around a position, oriented by the mosaic's local axes.
 
-    The projection is taken as linear across the square. Where the mosaic's pixels are smaller than the
-    square's, they are averaged (sampled linearly, at least as finely as they are), which keeps the mean
+    The projection is treated as linear across the square. If the mosaic's pixels are smaller than the
+    square's, they are averaged (after linear sampling at least as fine as the pixels), which keeps the mean
     surface brightness; larger ones are interpolated linearly.
 
     Args:
         mosaic: one band.
-        x: column of the middle, pixels from 0 at the centre of the first.
-        y: row of the middle.
+        x: column of the centre, pixels from 0 at the centre of the first.
+        y: row of the centre.
         steps: the local axes, [[x to the east, x to the north], [y …, y …]], pixels per arcsec, (2, 2).
         arcsec: side of the square on the sky.
         side: S.

@@ -1,4 +1,4 @@
-"""Compression around a whole file, recognised by its first bytes and not by its name."""
+"""Compression of whole files, recognised by their first bytes and not by their names."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from morphoscope.images.limits import most_unpacked, unpacks_too_far
 
 @dataclass(frozen=True)
 class Packing:
-    """One kind of compression.
+    """A compression format.
 
     Attributes:
-        program: what messages call it.
-        start: the first bytes of its files.
-        endings: that its files usually have.
-        open: gives what is in a file, by its path, or by its content.
+        program: its name in messages.
+        start: first bytes of its files.
+        endings: usual suffixes.
+        open: opens the decompressed content of a file, given by path or content.
     """
 
     program: str
@@ -78,20 +78,20 @@ PACKINGS = (
 STARTS = tuple(packing.start for packing in PACKINGS)
 _LONGEST_START = max(map(len, STARTS))
 ENDINGS = tuple(ending for packing in PACKINGS for ending in packing.endings)
-# What unpacking a damaged file raises.
+# Exceptions from decompressing a damaged file.
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error)
 
 
 def packing_of(start: bytes) -> Packing | None:
-    """The compression of a file by its first bytes; None if it has none that is known."""
+    """The compression of a file by its first bytes; None if there is none, or it is unknown."""
     return next((packing for packing in PACKINGS if start.startswith(packing.start)), None)
 
 
 def opened(source: Path | bytes) -> Any:
-    """A file's content to read from, unpacked where it is compressed.
+    """Open a file for reading, decompressed if necessary.
 
     Raises:
-        MorphoscopeError: a zip file of several files, or a kind that needs a package which is not installed.
+        MorphoscopeError: it is a zip file of several files, or needs a package that is not installed.
     """
     if isinstance(source, bytes):
         packing = packing_of(source)
@@ -107,7 +107,7 @@ def opened(source: Path | bytes) -> Any:
 
 
 class _Unpacked(io.RawIOBase):
-    """A packed file as it is unpacked; reading raises a MorphoscopeError beyond what a table reaches."""
+    """A stream of decompressed content; reading raises a MorphoscopeError beyond the limit for tables."""
 
     def __init__(self, stream: Any, source: Path) -> None:
         self._stream, self._source = stream, source
@@ -145,5 +145,5 @@ def read_up_to(stream: Any, most: int) -> bytes:
 
 
 def bare_ending(name: str) -> str:
-    """A name without the ending of a compression: ``a.csv.gz`` becomes ``a.csv``."""
+    """A name without a compression suffix: ``a.csv.gz`` becomes ``a.csv``."""
     return next((name[: -len(end)] for end in ENDINGS if name.lower().endswith(end)), name)

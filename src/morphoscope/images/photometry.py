@@ -1,4 +1,4 @@
-"""What a FITS header says of an image's unit of flux, so that bands can share one scale."""
+"""The unit of flux of an image, from its FITS header, so that bands can share one scale."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNITS = {
     **dict.fromkeys(("ujy", "µjy", "microjy"), 1e-6 / _NANOMAGGY_JY),
     **dict.fromkeys(("njy", "nanojansky"), 1e-9 / _NANOMAGGY_JY),
 }
-# Where nothing names a unit, cards like these say that the numbers are a detector's counts.
+# If no unit is given, cards like these show that the values are detector counts.
 _OF_A_DETECTOR = ("GAIN", "GAINA", "RDNOISE", "RDNOISEA", "READNOIS", "SATURATE", "EXPTIME", "CCDGAIN")
 _COUNTS = re.compile(
     r"(?:adu|dn|counts?|cts?|e-?|electrons?|photons?|ph)(?:[/*]?(?:s|sec|seconds?|pix(?:el)?)(?:\^?-1)?|s-1|\.s-1)*"
@@ -30,16 +30,17 @@ _SURVEYS = {"decals": "legacy", "legacysurvey": "legacy", "legacy survey": "lega
 
 
 def flux_of(card: Callable[[str], str], band: str) -> Flux:
-    """The unit of an image's numbers.
+    """The unit of an image's values.
 
-    Nanomaggies are known from BUNIT (maggies, janskys), a zero point (MAGZERO, MAGZP, PHOTZP, …), FLUXMAG0
-    (HSC), PHOTFNU or PHOTFLAM and PHOTPLAM (Hubble), or because the survey is known to use them.
+    The conversion to nanomaggies follows from BUNIT (maggies, janskys), a zero point (MAGZERO, MAGZP,
+    PHOTZP, …), FLUXMAG0 (HSC), PHOTFNU, PHOTFLAM and PHOTPLAM (Hubble), or a survey that is known to use
+    them.
 
-    Bands whose headers name neither a unit nor a detector are taken to be in one unit; counts are not, unless
-    they come in one file.
+    Bands whose headers name neither a unit nor a detector are assumed to share one unit; counts are not,
+    unless they are in one file.
 
     Args:
-        card: gives a card's value as text, empty if it is absent.
+        card: returns a card's value as text, empty if absent.
         band: the filter's label; empty if unknown.
     """
     survey = _survey(card)
@@ -57,7 +58,7 @@ def flux_of(card: Callable[[str], str], band: str) -> Flux:
 
 
 def _survey(card: Callable[[str], str]) -> str:
-    """Whose published scales fit: only images that are in nanomaggies count."""
+    """The survey whose published scales apply; only for images in nanomaggies."""
     if card("LEGPIPEV"):
         return "legacy"
     if card("NMGY") and card("ORIGIN").strip().upper() == "SDSS":  # a corrected frame

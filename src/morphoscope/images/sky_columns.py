@@ -1,8 +1,8 @@
-"""A table's coordinates, in whatever form, as ICRS degrees.
+"""A table's coordinates, in any form, as ICRS degrees.
 
-Decimal columns are preferred to sexagesimal ones, equatorial to Galactic. The unit comes with the column
-(FITS TUNIT, VOTable, ECSV, a Parquet field's metadata) or in its name, ``RA (hours)``; without one
-numbers are degrees. Sexagesimal right ascensions are hours unless they are written with d or °.
+Decimal columns are preferred to sexagesimal ones, equatorial to Galactic. The unit is that of the column
+(FITS TUNIT, VOTable, ECSV, a Parquet field's metadata) or in its name, ``RA (hours)``; otherwise numbers
+are degrees. Sexagesimal right ascensions are hours unless they are written with d or °.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DEGREES = {
     "mas": 1 / 3_600_000,
 }
 _HOURS = 15.0
-# What tables write where a right ascension or longitude is not known; −99 would be 261° otherwise.
+# Placeholders for an unknown right ascension or longitude; −99 would otherwise become 261°.
 UNKNOWN = (-99.0, -999.0, -9999.0, -99.9, -99.99, -99.999, -999.9, -999.99)
 _SCALED_UNIT = re.compile(r"^(\d+(?:\.\d*)?)\s*\*?\s*([a-z]+)$")
 # Units of text: '"h:m:s"' is VizieR's.
@@ -48,11 +48,11 @@ _SEXAGESIMAL = re.compile(
 
 @dataclass(frozen=True)
 class SkyColumns:
-    """The columns with a galaxy's position.
+    """The columns of a galaxy's coordinates.
 
     Attributes:
-        names: to read: two, or the seven of :data:`PARTS_NAMES`.
-        units: of two columns; a number of degrees each.
+        names: two columns, or the seven of :data:`PARTS_NAMES`.
+        units: units of two columns, in degrees.
         galactic: whether they are Galactic longitude and latitude.
     """
 
@@ -68,8 +68,8 @@ class SkyColumns:
     def degrees(self, piece: pa.Table) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Right ascension in [0, 360) and declination, (N,) each, and the rows with invalid coordinates.
 
-        A position needs both: where either is empty, not an angle, out of range or a value that stands for
-        none (:data:`UNKNOWN`), both are NaN. The rows returned hold something that is not an angle.
+        A position needs both: if either is empty, not an angle, out of range or a placeholder
+        (:data:`UNKNOWN`), both are NaN. The returned rows contain something that is not an angle.
         """
         if len(self.names) == 2:
             angles = [
@@ -86,7 +86,7 @@ class SkyColumns:
         if self.galactic and not bad.all():
             first, second = _to_icrs(first, second)
         first = np.mod(first, 360.0)
-        first[first == 360.0] = 0.0  # what lies a hair below 0
+        first[first == 360.0] = 0.0  # values just below 0
         return first, second, np.flatnonzero(odd).tolist()
 
     def wrong(self, piece: pa.Table, row: int) -> str:
@@ -107,16 +107,16 @@ class SkyColumns:
 def found_sky(
     columns: Columns, where: str, *, ra: str | None = None, dec: str | None = None
 ) -> SkyColumns | None:
-    """The columns with coordinates; None if the table has none.
+    """Find the columns of coordinates; None if the table has none.
 
     Args:
         columns: the table's.
         where: the table, for messages.
-        ra: the column with right ascension; None: by its name, with its declination.
-        dec: the column with declination; None: by its name.
+        ra: the column of right ascension; None: find both by name.
+        dec: the column of declination; None: find it by name.
 
     Raises:
-        UsageError: one of the two is given and the other is not there, or a unit is none of an angle.
+        UsageError: one of the two is given and the other is missing, or a unit is not an angle.
     """
     if ra is not None or dec is not None:
         pair = found_pair(columns.names, EQUATORIAL_NAMES)
@@ -169,9 +169,9 @@ def _units(columns: Columns, first: str, second: str, where: str) -> tuple[float
 
 
 def _angles(column: pa.ChunkedArray, unit: float, *, hours: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Degrees, (N,), NaN where there are none, and where something stands that is no angle, (N,) bool."""
+    """Degrees, (N,), NaN where unknown, and which cells contain something that is not an angle, (N,) bool."""
     if pa.types.is_string(column.type):
-        with contextlib.suppress(pa.ArrowInvalid):  # sexagesimal, or a word: cell by cell
+        with contextlib.suppress(pa.ArrowInvalid):  # sexagesimal or text: cell by cell
             column = column.cast(pa.float64())
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         values = np.array(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
@@ -233,7 +233,7 @@ def _to_icrs(longitude: np.ndarray, latitude: np.ndarray) -> tuple[np.ndarray, n
 
 
 def stands_for_none(values: Any) -> Any:
-    """Whether right ascensions or longitudes, in the unit they are written in, are one of :data:`UNKNOWN`."""
+    """Whether right ascensions or longitudes, in their original unit, are one of :data:`UNKNOWN`."""
     return np.isclose(np.asarray(values)[..., None], UNKNOWN, rtol=1e-6, atol=0).any(axis=-1)
 
 
@@ -260,7 +260,7 @@ def _why(sky: SkyColumns, piece: pa.Table, row: int) -> str:
     if len(sky.names) == 2:
         (angle,), _ = _angles(piece.slice(row, 1).column(sky.names[0]), 1.0, hours=False)
         if stands_for_none(angle):
-            return "stands for an unknown one"
+            return "is a placeholder for an unknown one"
     return "is not an angle"
 
 

@@ -1,4 +1,4 @@
-"""A stream of galaxies, and work on it in threads."""
+"""A stream of galaxies, processed in threads."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import numpy as np
 
 from morphoscope.processes import available_cores
 
-LOOK_AHEAD = 4  # images that each worker may be ahead of the consumer
+LOOK_AHEAD = 4  # images that each worker may prepare ahead of the consumer
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One galaxy on its way into a store or a catalogue.
+    """One galaxy to be added to a store or a catalogue.
 
     Attributes:
-        source: where the image comes from; messages and the table's ``source`` column use it.
-        load: returns the image, (H, W, 3) uint8; called in a worker thread. A MorphoscopeError it raises
-            makes the image an unreadable one.
-        row: the table's other columns, and ``quality``, reasons beside those of ``found``. ``pixel_scale``,
-            if there, is in arcsec per source pixel and becomes arcsec per stored pixel.
-        found: filled by ``load`` with what the image's file says of it, see
+        source: where the image comes from, for messages and the ``source`` column.
+        load: returns the image, (H, W, 3) uint8; called in a worker thread. If it raises a
+            MorphoscopeError, the image counts as unreadable.
+        row: the table's other columns, and ``quality``, reasons in addition to those of ``found``.
+            ``pixel_scale``, if present, is in arcsec per source pixel and becomes arcsec per stored pixel.
+        found: filled by ``load`` with what the image's file says about it, see
             :func:`morphoscope.images.fits.read_fits`.
-        files: that hold its pixels, to notice when they change; empty if unknown.
+        files: the files with its pixels, to notice changes; empty if unknown.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Item:
 
     @property
     def coordinates(self) -> dict[str, float]:
-        """``ra`` and ``dec`` in degrees, where known: those of the row, else those of the image's WCS."""
+        """``ra`` and ``dec`` in degrees, if known: those of the row, or else from the image's WCS."""
         known = {name: float(self.row.get(name, math.nan)) for name in ("ra", "dec")}
         if "wcs_ra" in self.found and not all(map(math.isfinite, known.values())):
             known = {"ra": self.found["wcs_ra"], "dec": self.found["wcs_dec"]}
@@ -49,7 +49,7 @@ class Item:
 
     @property
     def quality(self) -> tuple[str, ...]:
-        """What is wrong with the image, once it is loaded; see :mod:`morphoscope.images.coverage`."""
+        """What is wrong with the loaded image; see :mod:`morphoscope.images.coverage`."""
         return (*self.row.get("quality", ()), *self.found.get("quality", ()))
 
 
@@ -58,7 +58,7 @@ def in_order(
 ) -> Generator[Result]:
     """``map`` over threads: results in the order of the items, with a bounded number of items ahead.
 
-    Threads rather than processes: decoders, OpenCV and hashing release Python's lock, and images need not be
+    Threads rather than processes: decoders, OpenCV and hashing release the GIL, and images need not be
     copied between processes.
     """
     threads = workers or available_cores()

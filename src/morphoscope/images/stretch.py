@@ -1,10 +1,10 @@
-"""Measured fluxes to 0..255: stretches, their scales, and the level of the sky.
+"""Stretches: mapping measured fluxes to 0..255, with their scales and the sky level.
 
 Shape letters: B bands (1 to 3, red first), H, W pixels.
 
-A stretch needs to know where the sky lies and how bright is bright. ``legacy`` and ``sdss`` take both from
-the surveys' published pictures, for fluxes in nanomaggies; the others measure them in each image, because
-cutouts come in counts, in electrons and in nanomaggies alike.
+A stretch needs a sky level and a brightness scale. ``legacy`` and ``sdss`` take both from the surveys'
+published images, for fluxes in nanomaggies; the others measure them in each image, because cutouts may be
+in counts, electrons or nanomaggies.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from morphoscope.images.sample import sampled
 
 @dataclass(frozen=True)
 class PublishedScales:
-    """How a survey's published pictures are made of fluxes in nanomaggies per pixel.
+    """How a survey's published images are made from fluxes in nanomaggies per pixel.
 
     Attributes:
-        factors: by which each band is multiplied.
-        floor: m, what an empty sky becomes.
+        factors: multiplier of each band.
+        floor: m, the level of empty sky.
         softening: Q of Lupton et al. (2004).
     """
 
@@ -41,24 +41,23 @@ PUBLISHED = {
 }
 STRETCHES = ("lupton", *PUBLISHED, "asinh", "linear", "as-served")
 
-# "lupton" gives any image the sky of the Legacy Surveys' pictures: I' = 0.03 + flux with Q = 20, and a noise
+# "lupton" gives any image the sky of the Legacy Surveys' images: I' = 0.03 + flux with Q = 20, and a noise
 # of about 0.01 in these units: 33 and 10 of 255 grey levels.
 SKY_LEVEL = 0.03
 SKY_NOISE = 0.01
 SOFTENING = 20.0  # Q of Lupton et al. (2004), PASP 116, 133
-ASSUMED = "assumed"  # the unit of bands of which nothing says that their units differ
-_MOST_UNEQUAL = 30.0  # ratio of two bands' noises above which they cannot be in the same unit
+ASSUMED = "assumed"  # assumed for bands unless their headers say that units differ
+_MOST_UNEQUAL = 30.0  # ratio of two bands' noise above which their units must differ
 
 
 @dataclass(frozen=True)
 class Flux:
-    """What is known of the numbers of one band.
+    """What is known about the values of one band.
 
     Attributes:
         band: its label (see :func:`morphoscope.images.bands.band_label`); empty if unknown.
-        unit: of flux, as the header writes it; empty if unknown, and for counts, which depend on the
-            exposure.
-        nanomaggies: of one such unit; None if unknown.
+        unit: flux unit as in the header; empty if unknown, and for counts, which depend on the exposure.
+        nanomaggies: nanomaggies per unit; None if unknown.
         survey: a key of :data:`PUBLISHED` if the header names the survey.
     """
 
@@ -70,10 +69,10 @@ class Flux:
 
 @dataclass(frozen=True)
 class Rendering:
-    """How an image became a picture.
+    """How an image was rendered.
 
     Attributes:
-        no_data: share of the pixels that hold no data in at least one band; they are painted as sky.
+        no_data: fraction of pixels without data in at least one band; they get the colour of the sky.
         scaling: "legacy", "sdss", "asinh", "linear" or "as-served"; "lupton" for one band, "lupton, one
             scale" for bands of one unit of flux, "lupton, by noise" for bands in different units.
         quality: what is wrong with the image, see :func:`morphoscope.images.coverage.lacking`.
@@ -88,7 +87,7 @@ def check_stretch(stretch: str) -> None:
     """Refuse a stretch that does not exist.
 
     Raises:
-        UsageError: the name is unknown; the nearest one is named.
+        UsageError: the name is unknown; the message suggests the most similar one.
     """
     if stretch not in STRETCHES:
         raise UsageError(f"no stretch '{stretch}'{did_you_mean(stretch, STRETCHES, 'stretches')}")
@@ -97,38 +96,39 @@ def check_stretch(stretch: str) -> None:
 def stretched(
     bands: Sequence[np.ndarray], stretch: str, *, name: str, flux: Sequence[Flux] = ()
 ) -> np.ndarray:
-    """The picture alone; see :func:`rendered`."""
+    """The image alone; see :func:`rendered`."""
     return rendered(bands, stretch, name=name, flux=flux)[0]
 
 
 def rendered(
     bands: Sequence[np.ndarray], stretch: str, *, name: str, flux: Sequence[Flux] = ()
 ) -> tuple[np.ndarray, Rendering]:
-    """Measured values to 0..255.
+    """Map measured values to 0..255.
 
     Args:
-        bands: one, two or three arrays (H, W) of any number type and byte order, the reddest first; pixels
-            without data are NaN or infinite. Of two, the middle channel is the mean of both, taken before the
-            curve.
-        stretch: "legacy" and "sdss": the surveys' published scales, from fluxes in nanomaggies (assumed where
-            the unit is unknown). "lupton": asinh of the mean intensity that keeps colours (Lupton et al.
-            2004); sky and noise become those of the Legacy Surveys' pictures. Bands of one unit of flux share
-            one scale, so equal fluxes are white; bands whose units differ or are unknown, or whose noises
-            differ thirtyfold, are each scaled by their own noise. Where the headers of two or three bands
-            name a survey with published scales, these are used. "asinh" (softening 0.1) and "linear": each
-            band from its 1st to its 99.5th percentile. "as-served": values are grey levels already.
-        name: what messages call the image.
-        flux: what is known of each band; empty: they are taken to be in one unit.
+        bands: one, two or three arrays (H, W) of any numeric type and byte order, reddest first; pixels
+            without data are NaN or infinite. For two bands, the middle channel is their mean, taken before
+            the curve.
+        stretch: "legacy" and "sdss": the surveys' published scales, for fluxes in nanomaggies (assumed if
+            the unit is unknown). "lupton": asinh of the mean intensity, which keeps colours (Lupton et al.
+            2004); sky and noise become those of the Legacy Surveys' images. Bands with the same flux unit
+            share one scale, so equal fluxes are white; bands whose units differ or are unknown, or whose
+            noise differs by a factor of thirty, are each scaled by their own noise. If the headers of two
+            or three bands name a survey with published scales, these are used. "asinh" (softening 0.1) and
+            "linear": each band from its 1st to its 99.5th percentile. "as-served": values are already grey
+            levels.
+        name: name used in messages.
+        flux: what is known about each band; if empty, one unit is assumed.
 
     Returns:
-        The picture, (H, W, 3) uint8, and how it was made. A pixel without data in any band is painted as sky
-        (black if as-served).
+        The image, (H, W, 3) uint8, and how it was made. A pixel without data in some band gets the colour
+        of the sky (black if as-served).
 
     Raises:
-        MorphoscopeError: sizes differ, a band has no pixel with data, "as-served" meets values beyond 0..255,
+        MorphoscopeError: sizes differ, a band has no data at all, values are beyond 0..255 for "as-served",
             or a published stretch has no scale for a band.
     """
-    import cv2  # here, for the names of the stretches are asked for without it
+    import cv2  # imported here, since the names of the stretches are needed without it
 
     from morphoscope.images.coverage import lacking
 
@@ -155,7 +155,7 @@ def rendered(
             levels_BHW = np.where(lost_HW, sky_B[:, None, None], levels_BHW)
         if len(levels_BHW) == 2:
             levels_BHW = np.stack([levels_BHW[0], levels_BHW.mean(axis=0), levels_BHW[1]])
-        # Step by step in one array: new memory for each step would take as long as the arithmetic.
+        # In place, step by step: allocating for each step would take as long as the arithmetic.
         scaled_BHW = _curved(levels_BHW, scaling)
         np.clip(scaled_BHW, 0.0, 1.0, out=scaled_BHW)
         scaled_BHW *= 255.0
@@ -177,7 +177,7 @@ def rendered(
 def _levels(
     planes_BHW: np.ndarray, values: list[np.ndarray], stretch: str, name: str, flux: Sequence[Flux]
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Each band in the units of the stretch's curve, the level of its sky in them, and what was done.
+    """Each band in the units of the stretch's curve, its sky level in them, and what was done.
 
     The planes may be overwritten.
     """
@@ -205,7 +205,7 @@ def _levels(
     sky_B, noise_B = np.array([sky_of(v) for v in values], np.float32).T
     unit_B = _one_unit(flux, noise_B)
     scaling = "lupton" if len(values) == 1 else "lupton, by noise" if unit_B is None else "lupton, one scale"
-    if unit_B is not None:  # the noise of the middle band of three, between those of two
+    if unit_B is not None:  # the noise of the middle one of three bands, or the mean of two
         noise_B = np.exp(np.median(np.log(noise_B * unit_B))).astype(np.float32) / unit_B
     planes_BHW -= sky_B[:, None, None]
     planes_BHW *= SKY_NOISE
@@ -236,7 +236,7 @@ def _published_factors(stretch: str, flux: Sequence[Flux], name: str) -> list[fl
 
 
 def _one_unit(flux: Sequence[Flux], noise_B: np.ndarray) -> np.ndarray | None:
-    """Factors (B,) that bring bands to one unit of flux; None if they are in different ones."""
+    """Factors (B,) that convert bands to one flux unit; None if that is not possible."""
     factors = [band.nanomaggies for band in flux]
     if len(flux) > 1 and all(factor is not None for factor in factors):
         return np.array(factors, np.float32)
@@ -248,12 +248,12 @@ def _one_unit(flux: Sequence[Flux], noise_B: np.ndarray) -> np.ndarray | None:
 def _curved(levels_BHW: np.ndarray, scaling: str) -> np.ndarray:
     if scaling in PUBLISHED:
         return lupton(np.maximum(levels_BHW, 0.0), PUBLISHED[scaling].softening)
-    if scaling.startswith("lupton") and len(levels_BHW) == 1:  # the same without colours to keep
+    if scaling.startswith("lupton") and len(levels_BHW) == 1:  # the same for a single band
         levels_BHW *= np.float32(SOFTENING)
         _arcsinh(np.maximum(levels_BHW, 0.0, out=levels_BHW))
         levels_BHW /= np.sqrt(np.float32(SOFTENING))
         return levels_BHW
-    if scaling.startswith("lupton"):  # colours are kept where one band would saturate
+    if scaling.startswith("lupton"):  # keep colours where one band would saturate
         picture_BHW = lupton(levels_BHW, SOFTENING)
         np.maximum(picture_BHW, 0.0, out=picture_BHW)
         brightest_HW = picture_BHW.max(axis=0)
@@ -263,7 +263,7 @@ def _curved(levels_BHW: np.ndarray, scaling: str) -> np.ndarray:
 
 
 def lupton(planes_BHW: np.ndarray, softening: float) -> np.ndarray:
-    """Eq. 2 of Lupton et al. (2004), PASP 116, 133: every band keeps its share of the compressed mean.
+    """Eq. 2 of Lupton et al. (2004), PASP 116, 133: every band keeps its ratio to the compressed mean.
 
     The mean I of the bands becomes arcsinh(Q·I)/√Q, the form that the DESI Legacy Surveys' viewer uses; a
     mean below 1e-6 counts as 1e-6.
@@ -285,7 +285,7 @@ def lupton(planes_BHW: np.ndarray, softening: float) -> np.ndarray:
 
 
 def _arcsinh(values: np.ndarray) -> np.ndarray:
-    """The arcsinh of values from 0 up, in their own memory; numpy takes thrice as long for float32."""
+    """The arcsinh of non-negative values, in place; numpy's takes three times as long for float32."""
     np.minimum(values, 1e18, out=values)  # its square is finite
     root = values * values
     root += 1.0
@@ -309,7 +309,7 @@ def sky_of(values: np.ndarray) -> tuple[float, float]:
             break
         values = values[first:last]
         level, noise = _level_and_noise(values)
-    if noise == 0:  # a picture without noise: its brightest pixels just saturate
+    if noise == 0:  # an image without noise: its brightest pixels just saturate
         noise = (brightest - level) * SKY_NOISE * SOFTENING / np.sinh(np.sqrt(SOFTENING))
     return level, noise or 1.0
 

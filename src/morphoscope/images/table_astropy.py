@@ -1,4 +1,4 @@
-"""FITS tables and ECSV as Arrow columns; astropy reads them."""
+"""FITS and ECSV tables as Arrow columns, read by astropy."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from morphoscope.images.packed import opened, packing_of
 from morphoscope.progress import note_once
 from morphoscope.versioned import MOST_ALIASES, has_many_aliases
 
-_LDAC_OBJECTS = "LDAC_OBJECTS"  # beside it lies the header of the catalogue's image, as a table
+_LDAC_OBJECTS = "LDAC_OBJECTS"  # the table with the header of the catalogue's image is next to it
 
 
 @dataclass(frozen=True)
 class AstropyFile:
-    """A table whose columns are read when they are asked for.
+    """A table whose columns are read on request.
 
     Attributes:
-        names: the columns with one value a row; those with several are left out.
-        types: of those of which the type is known before they are read.
-        units: of the columns that have one, as the file writes it.
-        read: gives some columns.
-        rows: how many there are.
+        names: columns with one value per row; those with several are left out.
+        types: types of columns, if known before reading.
+        units: units of columns that have one, as written in the file.
+        read: reads some columns.
+        rows: number of rows.
     """
 
     names: tuple[str, ...]
@@ -53,10 +53,10 @@ class AstropyFile:
 
 
 def open_fits(path: Path, part: str) -> AstropyFile:
-    """A table of a FITS file: the only one, the one called ``part``, or :func:`chosen_part`.
+    """Open a table of a FITS file: the only one, the one named ``part``, or :func:`chosen_part`.
 
     Raises:
-        MorphoscopeError: the file holds none, or more columns than FITS allows.
+        MorphoscopeError: the file has no table, or more columns than FITS allows.
     """
     return open_fits_content(path, path, part)
 
@@ -120,7 +120,7 @@ def _content(file: Path | bytes) -> bytes:
 
 
 def _tell_apart(header: Any) -> None:
-    """Give columns of one name different ones, before astropy makes fields of them."""
+    """Rename columns with the same name, before astropy makes fields of them."""
     cards = [f"TTYPE{number}" for number in range(1, int(header.get("TFIELDS", 0)) + 1)]
     names = [str(header.get(card, "")).strip() for card in cards]
     if len(set(names)) < len(names):
@@ -129,11 +129,11 @@ def _tell_apart(header: Any) -> None:
 
 
 def holds_table_alone(path: Path) -> bool:
-    """Whether a FITS file holds a table and no image: a table beside an image describes the image."""
+    """Whether a FITS file has a table and no image: a table next to an image describes the image."""
     try:
         with _fits(path) as units:
             return any(map(_is_table, units)) and not any(map(is_image, units))
-    except Exception:  # astropy raises anything at all on bytes that are not what it expects
+    except Exception:  # astropy may raise anything on unexpected bytes
         return False
 
 
@@ -144,7 +144,7 @@ def _is_table(unit: Any) -> bool:
 
 
 def _single_columns(unit: Any) -> list[str]:
-    """The columns with one number or one text a row."""
+    """The columns with one number or one string per row."""
     from astropy.io import fits
 
     if isinstance(unit, fits.TableHDU):
@@ -177,7 +177,7 @@ def _fits_type(column: Any) -> pa.DataType | None:
 
 
 def _fits_column(unit: Any, name: str) -> pa.Array:
-    """A column with its nulls: TNULL, logicals that are neither T nor F, blank cells of text tables."""
+    """A column with nulls: TNULL, logicals that are neither T nor F, blank cells of ASCII tables."""
     from astropy.io import fits
 
     column = unit.columns[name]
@@ -214,17 +214,17 @@ def _ascii_column(column: Any, raw: np.ndarray) -> pa.Array:
 
 
 def _joined(cell: Any) -> str:
-    """Text of variable length, of which astropy makes an array of letters."""
+    """Text of variable length, which astropy reads as arrays of characters."""
     return "".join(
         letter.decode("latin-1") if isinstance(letter, bytes) else str(letter) for letter in np.ravel(cell)
     )
 
 
 def open_ecsv(path: Path) -> AstropyFile:
-    """An ECSV table, whatever its ending.
+    """Open an ECSV table with any suffix.
 
     Raises:
-        MorphoscopeError: its header has aliases, of which few could stand for billions of values.
+        MorphoscopeError: its header has aliases, a few of which could expand to billions of values.
     """
     from astropy.table import Table
 
@@ -237,7 +237,7 @@ def open_ecsv(path: Path) -> AstropyFile:
 
 
 def _comments(content: bytes) -> Iterator[bytes]:
-    """The lines at the beginning that start with #."""
+    """The leading lines that start with #."""
     for line in io.BytesIO(content):
         if not line.startswith(b"#"):
             return
@@ -245,7 +245,7 @@ def _comments(content: bytes) -> Iterator[bytes]:
 
 
 def of_table(table: Any) -> AstropyFile:
-    """The columns with one value a row of an astropy table."""
+    """The columns of an astropy table with one value per row."""
     columns: dict[str, Any] = {}
     units: dict[str, str] = {}
     for true in table.colnames:
@@ -290,8 +290,8 @@ def _table_column(column: Any) -> pa.Array:
 
 
 def as_arrow(values: np.ndarray, mask: np.ndarray) -> pa.Array:
-    """Numbers, yes/no or texts of any byte order as an Arrow array; masked ones are null."""
-    if values.dtype.kind in "iufb":  # FITS columns come big-endian
+    """Numbers, booleans or text of any byte order as an Arrow array; masked values are null."""
+    if values.dtype.kind in "iufb":  # FITS columns are big-endian
         return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask)
     words = [_text(value) for value in values.tolist()]
     return pa.array([None if gone else word for word, gone in zip(words, mask, strict=True)], pa.string())
@@ -304,7 +304,7 @@ def _text(value: Any) -> str | None:
 
 
 def as_text(content: bytes) -> str:
-    """Bytes that are text: UTF-8, else Latin-1; NULs at the end are padding."""
+    """Decode text: UTF-8, or else Latin-1; trailing NULs are padding."""
     content = content.rstrip(b"\0")
     try:
         return content.decode("utf-8")
@@ -320,20 +320,20 @@ def chosen_part(
     names: Sequence[Sequence[str]],
     sizes: Sequence[int],
 ) -> int:
-    """Which of a file's tables is meant.
+    """Choose one of a file's tables.
 
     Args:
         path: the file, for messages.
-        part: a label or a number; empty: the objects of an LDAC catalogue, else the first table with rows
-            that has images, ids or coordinates, else the first with rows. A note says which, where there are
-            more.
-        labels: what the tables are called.
-        numbers: by which they may be chosen, too.
+        part: a label or a number; if empty, the objects of an LDAC catalogue, or else the first table with
+            rows that has images, ids or coordinates, or else the first with rows. A note says which, if
+            there are several.
+        labels: names of the tables.
+        numbers: numbers of the tables.
         names: their columns.
-        sizes: their rows.
+        sizes: their numbers of rows.
 
     Raises:
-        UsageError: there is no such part.
+        UsageError: there is no such table.
     """
     if part:
         for at, (label, number) in enumerate(zip(labels, numbers, strict=True)):
@@ -357,7 +357,7 @@ def chosen_part(
 
 
 def _known(names: Sequence[str]) -> int:
-    """How much of what is looked for in a table is there."""
+    """How many of the wanted kinds of columns a table has."""
     sky = found_pair(names, (*EQUATORIAL_NAMES, *GALACTIC_NAMES))
     parts = {name.lower() for name in names}.issuperset(PARTS_NAMES)
     return (
@@ -374,7 +374,7 @@ def _listed(labels: Sequence[str], numbers: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """No warnings about units and headers that bend the standard."""
+    """Silence warnings about units and headers that bend the standard."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Text tables as people have them: their delimiters, comments and letters, and their cells as text."""
+"""Text tables: detection of delimiter, comments and encoding, and cells as text."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from morphoscope.images.known_columns import distinct_names, is_known
 from morphoscope.images.packed import opened
 from morphoscope.progress import note_once
 
-pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
+pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
 _DELIMITERS = ",;\t|"
-_HEAD = 1 << 16  # bytes in which the header and some rows are looked for
+_HEAD = 1 << 16  # bytes that are searched for the header and some rows
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A text table whose cells all are text.
+    """A text table with all cells as text.
 
     Attributes:
         source: a file, or its content.
         names: the columns.
-        delimiter: between cells; a blank stands for any number of blanks.
-        header: lines before the first row.
-        encoding: of its letters.
+        delimiter: separator of cells; a blank stands for any number of blanks.
+        header: number of lines before the first row.
+        encoding: character encoding.
         sample: its first rows.
     """
 
@@ -48,10 +48,10 @@ class CsvFile:
 
     @classmethod
     def open(cls, source: Path | bytes, name: str) -> CsvFile:
-        """Find out how a file is written.
+        """Detect the format of a file.
 
-        Lines that begin with # before the first row are comments; the last of them has the columns' names
-        where the line after it does not. Letters are UTF-8 or UTF-16, else Latin-1, which a note says.
+        Lines that start with # before the first row are comments; the last of them has the column names if
+        the line after it does not. The encoding is UTF-8, UTF-16, or else Latin-1, which a note says.
 
         Raises:
             MorphoscopeError: there is no header.
@@ -61,7 +61,7 @@ class CsvFile:
             head = codecs.getincrementaldecoder(encoding)().decode(file.read(_HEAD))
         lines = head.splitlines()
         if len(head) >= _HEAD // 4 and len(lines) > 1:
-            lines.pop()  # it may be cut off
+            lines.pop()  # may be incomplete
         first = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
         if first is None:
             raise MorphoscopeError(f"{name}: the table has no rows")
@@ -80,7 +80,7 @@ class CsvFile:
         return cls(source, tuple(names), delimiter, first + (not in_comment), encoding, table)
 
     def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The rows in pieces of about a megabyte, with these columns as bare text."""
+        """These columns as stripped text, in pieces of about a megabyte."""
         read = pa_csv.ReadOptions(
             skip_rows=self.header, column_names=list(self.names), encoding=self.encoding.removesuffix("-sig")
         )
@@ -109,16 +109,18 @@ class CsvFile:
             return any(line.strip() for number, line in enumerate(lines) if number >= self.header)
 
     def _bare(self, column: pa.Array) -> pa.Array:
-        """Cells without blanks around them, or the quotes that stand behind such a blank."""
+        """Cells without surrounding blanks, or quotes that follow a blank."""
         bare = pc.utf8_trim_whitespace(column)
         bare = pc.replace_substring_regex(bare, r'^"(.*)"$', r"\1")
-        if self.delimiter == ";":  # then the comma is free to be the decimal one
+        if self.delimiter == ";":  # then commas may be decimal commas
             bare = pc.replace_substring_regex(bare, r"^([+-]?\d+),(\d+)$", r"\1.\2")
         return bare
 
 
 def _names_more(named: Sequence[str], cells: Sequence[str]) -> bool:
-    """Whether one line is a header rather than the other: it has known names, or the other numbers."""
+    """Whether the first line, rather than the other, is a header: it has known names, or the other has
+    numbers.
+    """
     known, others = (sum(is_known(cell) for cell in line) for line in (named, cells))
     if known != others:
         return known > others
@@ -149,7 +151,7 @@ def _encoding(source: Path | bytes, name: str) -> str:
 
 
 def _delimiter(lines: Sequence[str], *, tabs: bool) -> str:
-    header = "".join(lines[0].split('"')[::2])  # what is not in quotes
+    header = "".join(lines[0].split('"')[::2])  # unquoted text
     if tabs and "\t" in header:
         return "\t"
     best = max(_DELIMITERS, key=header.count)
@@ -181,10 +183,10 @@ _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 
 
 def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text as whole numbers, numbers or yes/no where all of it is, and not a digit of it is lost.
+    """Convert text to integers, floats or booleans if all of it can be converted without losing a digit.
 
-    ``007``, ``+7`` and numbers with more digits than a number of the machine holds stay text: they are names.
-    Null cells stay null.
+    ``007``, ``+7`` and numbers with more digits than a machine number can represent stay text, since they
+    are names. Nulls stay null.
     """
     known = pc.drop_null(column)
     if not len(known):
@@ -214,10 +216,10 @@ _PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def guarded(text: str) -> str:
-    """A cell of a CSV that no spreadsheet runs as a formula.
+    """A CSV cell that no spreadsheet runs as a formula.
 
-    Strings that begin with ``= + - @``, a tab or a carriage return get an apostrophe in front, as OWASP
-    advises against CSV injection; numbers such as -7 do not.
+    Strings that start with ``= + - @``, a tab or a carriage return get a leading apostrophe, as OWASP
+    recommends against CSV injection; numbers such as -7 do not.
 
     >>> [guarded(text) for text in ("=1+1", "-7", "-J12", "J12")]
     ["'=1+1", '-7', "'-J12", 'J12']

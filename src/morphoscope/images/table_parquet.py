@@ -1,4 +1,4 @@
-"""Parquet tables, also those that astropy has written."""
+"""Parquet tables, including those written by astropy."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from morphoscope.images.known_columns import distinct_names
 from morphoscope.images.parquet_size import check_declared, rows_at_a_time
 from morphoscope.versioned import has_many_aliases
 
-_MASK = ".mask"  # astropy keeps which cells of a column are masked in another one
-pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
+_MASK = ".mask"  # astropy stores the mask of a column in another column
+pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
 
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """A Parquet table; a column's mask (as astropy writes it) is applied and is no column of its own.
+    """A Parquet table; masks of columns (as written by astropy) are applied and are not listed as columns.
 
     Attributes:
-        file: that is open.
+        file: the open file.
         path: of it.
-        names: the columns; a number is added to one that was there before.
-        types: of each.
-        units: of those that have one: in the field's metadata, or as astropy keeps it.
+        names: column names; repeated ones get a number.
+        types: their types.
+        units: units of those that have one, from the field's or astropy's metadata.
     """
 
     file: pq.ParquetFile
@@ -61,7 +61,7 @@ class ParquetTable:
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """The number of rows."""
         return self.file.metadata.num_rows
 
     def empty(self, wanted: Sequence[str]) -> pa.Table:
@@ -91,7 +91,7 @@ class ParquetTable:
 
 
 def masks_of(schema: pa.Schema) -> set[str]:
-    """The columns that say which cells of another one are masked."""
+    """The columns that are masks of other columns."""
     there = set(schema.names)
     return {
         field.name
@@ -103,7 +103,7 @@ def masks_of(schema: pa.Schema) -> set[str]:
 
 
 def said_by_astropy(schema: pa.Schema) -> dict[str, dict[str, str]]:
-    """Unit and description of each column, as astropy keeps them beside the columns."""
+    """Unit and description of each column, from astropy's metadata."""
     said = (schema.metadata or {}).get(b"table_meta_yaml")
     if not said:
         return {}
@@ -117,12 +117,12 @@ def said_by_astropy(schema: pa.Schema) -> dict[str, dict[str, str]]:
             str(column["name"]): {key: str(column[key]) for key in ("unit", "description") if column.get(key)}
             for column in header["datatype"]
         }
-    except Exception:  # YAML readers raise anything at all; without it the columns are as good as any others'
+    except Exception:  # YAML readers may raise anything; the columns are usable without it
         return {}
 
 
 def schema_of(path: Path) -> pa.Schema:
-    """A file's columns without those that are masks, with the units and descriptions that astropy keeps."""
+    """A file's columns without masks, with units and descriptions from astropy's metadata."""
     schema = pq.read_schema(path)
     masks, said = masks_of(schema), said_by_astropy(schema)
     fields = [

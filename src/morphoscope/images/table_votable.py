@@ -1,7 +1,7 @@
-"""VOTables as Arrow columns; astropy reads them.
+"""VOTables as Arrow columns, read by astropy.
 
-What STILTS and TOPCAT write and astropy refuses is put into a form that it takes: arrays of strings, and
-tables as FITS inside the XML.
+What STILTS and TOPCAT write but astropy refuses is converted first: arrays of strings, and tables as FITS
+inside the XML.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _EXTENSION = re.compile(rb"""<(?:[\w.-]+:)?FITS\b[^>]*\bextnum\s*=\s*["'](\d+)["
 
 
 def open_votable(path: Path, part: str) -> AstropyFile:
-    """A table of a VOTable: the only one, the one called ``part``, or :func:`chosen_part`.
+    """Open a table of a VOTable: the only one, the one named ``part``, or :func:`chosen_part`.
 
     Raises:
-        MorphoscopeError: it holds none, or has its data elsewhere.
+        MorphoscopeError: it has no table, or its data are in another file.
     """
     from astropy.io.votable import parse
 
@@ -81,7 +81,7 @@ def open_votable(path: Path, part: str) -> AstropyFile:
 
 
 def _refuse_references(content: bytes, path: Path) -> None:
-    """Refuse a VOTable that names its data by an address: reading a file must not open others."""
+    """Refuse a VOTable that refers to external data: reading one file must not open others."""
     if not any("href".encode(code) in content for code in ("utf-8", "utf-16-le", "utf-16-be")):
         return
     found: list[str] = []
@@ -95,15 +95,15 @@ def _refuse_references(content: bytes, path: Path) -> None:
     parser.Parse(content, True)
     if found:
         raise MorphoscopeError(
-            f"{path}: has its data at '{found[0]}'; a VOTable with its data in it was expected, for others "
-            "are not followed"
+            f"{path}: has its data at '{found[0]}'; a VOTable that contains its data was expected, "
+            "references are not followed"
         )
 
 
 def _as_one_text(found: re.Match[bytes]) -> bytes:
-    """A FIELD or PARAM that is an array of strings as one string of all their letters, and marked.
+    """Turn a FIELD or PARAM that is an array of strings into a single string, and mark it.
 
-    VOTable 1.4, 2.2, allows them (arraysize="9x3" or "9x*"), and astropy does not read them.
+    VOTable 1.4, section 2.2, allows them (arraysize="9x3" or "9x*"), but astropy does not read them.
     """
     tag = found[0]
     array = _ARRAY.search(tag)
@@ -117,13 +117,13 @@ def _as_one_text(found: re.Match[bytes]) -> bytes:
 
 
 def _fits_of(found: re.Match[bytes]) -> tuple[bytes, int]:
-    """The FITS file inside a VOTable, and the extension meant: the first unless it says so."""
+    """The FITS file inside a VOTable, and the number of its extension (1 unless stated)."""
     extension = _EXTENSION.match(found[0])
     return base64.b64decode(found["text"]), int(extension[1]) if extension else 1
 
 
 def _in_fits(table: Any, content: bytes, extension: int, path: Path) -> AstropyFile:
-    """A table whose rows lie in a FITS file, with the units that the VOTable gives them."""
+    """A table whose rows are in an embedded FITS file, with units from the VOTable."""
     file = open_fits_content(content, path, str(extension))
     units = {str(field.name or field.ID): str(field.unit) for field in table.fields if field.unit}
     return replace(

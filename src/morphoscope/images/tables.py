@@ -1,9 +1,8 @@
-"""Tables of any kind as Arrow columns: CSV, ECSV, Parquet, FITS and VOTable, packed or not.
+"""Tables of any format as Arrow columns: CSV, ECSV, Parquet, FITS and VOTable, compressed or not.
 
-All formats are read alike: text is stripped, cells that stand for nothing (:data:`MISSING`) are null, and
-repeated column names get a number. A file with several tables is named
-with the one that is meant, ``field.fits#SOURCES`` or ``match.vot#2``; see
-:func:`morphoscope.images.table_astropy.chosen_part` for those that are not.
+All formats are treated alike: text is stripped, placeholders for missing values (:data:`MISSING`) are null,
+and repeated column names get a number. One of several tables in a file is chosen as ``field.fits#SOURCES``
+or ``match.vot#2``; see :func:`morphoscope.images.table_astropy.chosen_part` for the default.
 """
 
 from __future__ import annotations
@@ -50,23 +49,23 @@ _KINDS = {
     ".xml": "votable",
 }
 TABLE_SUFFIXES = tuple(_KINDS)
-_ROUNDED = r"^\s*[0-9](\.[0-9]+)?[eE]\+?(1[6-9]|[2-9][0-9])\s*$"  # ids as spreadsheets write them
+_ROUNDED = r"^\s*[0-9](\.[0-9]+)?[eE]\+?(1[6-9]|[2-9][0-9])\s*$"  # ids mangled by spreadsheets
 _SAMPLED = 16  # rows of each row group
-# What R, numpy, pandas, Gaia and astropy write for an empty cell; null in every format.
+# What R, numpy, pandas, Gaia and astropy write for missing values; null in every format.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "Null", "None", "--")
-pc: Any = pyarrow.compute  # its functions are made when it is imported, so that no checker knows them
+pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
 
 
 def is_table_name(name: str) -> bool:
-    """Whether a file's name says that it is a table; a FITS file may be one or an image."""
+    """Whether a file's name is that of a table; a FITS file may be a table or an image."""
     return _kind_of_name(name) is not None
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a table: by its name, and a FITS file by what is in it.
+    """Whether a file is a table, by its name, or for a FITS file by its content.
 
-    A FITS file with an image in it is an image, whatever tables describe it, unless one of them is named. A
-    zip file is an archive, though :func:`read_table` reads a table that is alone in one.
+    A FITS file with an image counts as an image even if it also has tables, unless one of them is named. A
+    zip file counts as an archive, although :func:`read_table` reads a single table in one.
     """
     path, part = split_part(path)
     if path.suffix.lower() == ".zip":
@@ -78,12 +77,12 @@ def is_table(path: Path) -> bool:
 
 
 def is_text_table(path: Path) -> bool:
-    """Whether a table's cells come as text, whatever they mean."""
+    """Whether a table's cells are all read as text."""
     return _kind_of_name(split_part(path)[0].name) == "csv"
 
 
 def split_part(path: Path) -> tuple[Path, str]:
-    """A file and the name or number of one of its tables, out of ``match.vot#2``; else "" for it."""
+    """Split ``match.vot#2`` into the file and the name or number of a table, "" if not given."""
     if "#" in path.name and not path.exists():
         file, _, part = str(path).rpartition("#")
         if is_table_name(file) and Path(file).is_file():
@@ -99,12 +98,12 @@ def _kind_of_name(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Columns:
-    """A table's columns, as far as they are known before its rows are read.
+    """A table's columns, as far as known before reading its rows.
 
     Attributes:
-        names: in their order.
-        types: those that are known; of a CSV, what the first rows look like.
-        units: as the file writes them; empty ones are left out.
+        names: names in order.
+        types: types, if known; for a CSV, guessed from the first rows.
+        units: units as written in the file; empty ones are left out.
     """
 
     names: list[str]
@@ -113,10 +112,10 @@ class Columns:
 
 
 def columns_of(path: Path) -> Columns:
-    """The columns of a table, without reading its rows where the format allows it.
+    """The columns of a table, without reading its rows if the format allows.
 
     Raises:
-        UsageError: no such file, or a suffix that is none of :data:`TABLE_SUFFIXES`.
+        UsageError: there is no such file, or its suffix is not one of :data:`TABLE_SUFFIXES`.
         MorphoscopeError: the file cannot be read as a table.
     """
     with _opened(path) as file:
@@ -137,7 +136,7 @@ def column_names(path: Path) -> list[str]:
 
 
 def row_count(table: Path) -> int | None:
-    """The number of rows, where it is cheap to find; for the progress bar."""
+    """The number of rows if it is cheap to find, for the progress bar."""
     suffix = table.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return pq.read_metadata(table).num_rows
@@ -145,7 +144,7 @@ def row_count(table: Path) -> int | None:
 
 
 def _lines(path: Path) -> int:
-    """Lines of a text file; a CSV with line breaks inside its cells has fewer rows."""
+    """The number of lines of a text file; a CSV with line breaks inside cells has fewer rows."""
     count, last = 0, b"\n"
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -157,17 +156,17 @@ def _lines(path: Path) -> int:
 def read_table(
     path: Path | str, columns: Sequence[str] | None = None, *, names: Iterable[str] = ()
 ) -> pa.Table:
-    """A whole table, by its file's suffix; columns with several numbers a row are left out.
+    """Read a whole table in the format of its suffix; columns with several values per row are left out.
 
     Args:
         path: CSV, ECSV, Parquet, FITS or VOTable.
-        columns: only these; none: all.
-        names: columns of a CSV that hold names, whose text stays as it is; of the others, numbers become
-            numbers (see :func:`morphoscope.images.table_csv.typed`).
+        columns: columns to read; all if empty.
+        names: columns of a CSV that are names and stay text; other columns are converted (see
+            :func:`morphoscope.images.table_csv.typed`).
 
     Raises:
-        UsageError: no such file, an unknown suffix, or a column is missing (the nearest one is named).
-        MorphoscopeError: the file is damaged or holds no rows.
+        UsageError: there is no such file, its suffix is unknown, or a column is missing.
+        MorphoscopeError: the file is damaged or has no rows.
     """
     path = Path(path)
     with _opened(path) as file:
@@ -185,9 +184,9 @@ def read_table(
 
 
 def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.Table]:
-    """A table in pieces of about ``rows`` rows; of FITS, ECSV and VOTable the columns are read whole first.
+    """Read a table in pieces of about ``rows`` rows; columns of FITS, ECSV and VOTable are read whole first.
 
-    Every column of a CSV comes as text, because a type guessed from its first rows may not fit the rest.
+    All columns of a CSV are text, because a type guessed from the first rows may not fit the rest.
 
     Raises:
         as :func:`read_table`, some of them only when a later piece is read.
@@ -210,7 +209,7 @@ def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Itera
 
 
 def sampled(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The first rows of up to 16 row groups of a Parquet table, from all over it.
+    """The first rows of up to 16 row groups spread over a Parquet table.
 
     Raises:
         as :func:`columns_of`.
@@ -225,7 +224,7 @@ def sampled(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def read_csv(content: bytes, name: str) -> pa.Table:
-    """A CSV table from its content.
+    """Read a CSV table from its content.
 
     Raises:
         MorphoscopeError: rows of different lengths, or no rows at all.
@@ -243,7 +242,7 @@ def _of_csv(file: CsvFile, wanted: Sequence[str], names: set[str]) -> pa.Table:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | AstropyFile]:
-    """A table's file, by its name; a file called CSV that begins as an ECSV is one."""
+    """Open a table by its file name; a CSV that starts as an ECSV is read as one."""
     path, part = split_part(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a table was expected")
@@ -280,7 +279,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except (MorphoscopeError, GeneratorExit, MemoryError):
         raise
-    except Exception as error:  # readers raise anything at all on bytes that are not what they expect
+    except Exception as error:  # readers may raise anything on unexpected bytes
         raise MorphoscopeError(f"{path}: cannot be read as a table ({reason_of(error)})") from error
 
 
@@ -288,12 +287,12 @@ def need_columns(there: Sequence[str], names: Iterable[str], where: str) -> None
     """Refuse a table that lacks a column.
 
     Args:
-        there: the table's columns.
-        names: those that are needed.
-        where: what messages call the table.
+        there: columns of the table.
+        names: columns that are needed.
+        where: name used in messages.
 
     Raises:
-        UsageError: the column and the nearest one that is there are named.
+        UsageError: a column is missing; the message suggests the most similar one.
     """
     for name in names:
         if name not in there:
@@ -307,7 +306,7 @@ def _with_rows(table: pa.Table, name: str) -> pa.Table:
 
 
 def _clean(table: pa.Table) -> pa.Table:
-    """Text without blanks around it, null where it says that there is nothing."""
+    """Stripped text, null where it is a placeholder."""
     for at, field in enumerate(table.schema):
         kind = field.type
         if pa.types.is_dictionary(kind):
@@ -321,7 +320,7 @@ def _clean(table: pa.Table) -> pa.Table:
 
 
 def _bare(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text without blanks around it; null where :data:`MISSING` lists it."""
+    """Stripped text; null if it is in :data:`MISSING`."""
     bare = pc.utf8_trim_whitespace(column)
     return pc.if_else(pc.is_in(bare, pa.array(MISSING)), pa.scalar(None, pa.string()), bare)
 
@@ -336,7 +335,7 @@ def numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
     """A column as float64, (N,); null becomes NaN.
 
     Raises:
-        MorphoscopeError: the column holds something else; the first such row is named.
+        MorphoscopeError: a cell is not a number; the message gives the first such row.
     """
     column = table.column(name)
     try:
@@ -350,10 +349,10 @@ def numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
 
 
 def texts(table: pa.Table, name: str, where: str = "") -> list[str | None]:
-    """A column of names as text; null, blank and what :data:`MISSING` lists become None.
+    """A column of names as text; null, blank and the placeholders in :data:`MISSING` become None.
 
-    Whole numbers stay whole, bytes are text, and a number that is not finite is no name. Floating-point
-    numbers so large that not every whole number is one of them may have lost digits, which a note says.
+    Integers stay integers, bytes are decoded, and numbers that are not finite become None. Floating-point
+    numbers too large to represent every integer may have lost digits; a note says so.
 
     Args:
         table: some rows.
@@ -383,7 +382,7 @@ def texts(table: pa.Table, name: str, where: str = "") -> list[str | None]:
 
 
 def _beyond_digits(column: pa.ChunkedArray) -> bool:
-    digits = {16: 11, 32: 24}.get(column.type.bit_width, 53)  # bits of a whole number that are kept
+    digits = {16: 11, 32: 24}.get(column.type.bit_width, 53)  # bits of an integer that are kept
     largest = pc.max(pc.abs(column.cast(pa.float64()))).as_py()
     return largest is not None and np.isfinite(largest) and largest > 1 << digits
 

@@ -51,11 +51,11 @@ _LETTERS = ("", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 @dataclass(frozen=True)
 class Celestial:
-    """Where an image lies on the sky.
+    """The celestial coordinates of an image.
 
     Attributes:
-        wcs: of its two axes; None where they cannot be had.
-        reason: why not; empty where they can.
+        wcs: WCS of its two axes; None if there is no usable one.
+        reason: why not; empty if there is one.
     """
 
     wcs: WCS | None
@@ -66,10 +66,10 @@ def celestial_of(header: Header, units: Any = None, *, primary: Header | None = 
     """The celestial coordinates of an image's first two axes.
 
     Args:
-        header: of the image.
-        units: the open file, in which lookup tables of distortions lie; without it they are left out.
-        primary: the file's first header, for an image in an extension that has none of its own. To be given
-            only where it can mean this image alone.
+        header: the image's header.
+        units: the open file, which may have lookup tables of distortions; without it they are ignored.
+        primary: the primary header, for an extension without coordinates of its own. Pass it only if it can
+            refer to no other image.
     """
     repaired = _repaired(header)
     if units is None:
@@ -92,7 +92,7 @@ def celestial_of(header: Header, units: Any = None, *, primary: Header | None = 
 
 
 def rows_from_top(header: Header) -> bool:
-    """Whether the first row of an image is the top of its picture: ``ROWORDER = 'TOP-DOWN'``."""
+    """Whether the first row of an image is its top: ``ROWORDER = 'TOP-DOWN'``."""
     return str(_value(header, "ROWORDER") or "").strip().upper().startswith("TOP")
 
 
@@ -104,14 +104,14 @@ def _value(header: Header, card: str) -> Any:
 
 
 def _repaired(header: Header) -> Header:
-    """The cards that can be read, numbers as numbers, without terms that do not apply."""
+    """The readable cards, with numbers as numbers and without terms that do not apply."""
     from astropy.io.fits import Header
 
     repaired = Header()
     for each in header.cards:
         try:
             keyword, value = each.keyword, each.value
-        except Exception:  # does not parse, and is not needed as long as another does not say so
+        except Exception:  # unparsable; if it is needed, another check says so
             continue
         if keyword in ("COMMENT", "HISTORY", "") or keyword in repaired:
             continue
@@ -119,7 +119,7 @@ def _repaired(header: Header) -> Header:
             value = _number(value, keyword, header)
         try:
             repaired[keyword] = value
-        except ValueError:  # longer than a card, so no coordinate
+        except ValueError:  # longer than a card, so not a coordinate
             continue
     if not any(str(repaired.get(f"CTYPE{axis}", "")).strip().endswith("-SIP") for axis in (1, 2)):
         repaired = _without_sip(repaired)
@@ -129,7 +129,7 @@ def _repaired(header: Header) -> Header:
 
 
 def _without_sip(header: Header) -> Header:
-    """The same cards without SIP's, which belong to the system without a letter alone."""
+    """The same cards without SIP's, which only apply to the system without a letter."""
     without = header.copy()
     for keyword in [keyword for keyword in without if _SIP.match(keyword)]:
         del without[keyword]
@@ -137,7 +137,7 @@ def _without_sip(header: Header) -> Header:
 
 
 def _number(text: str, keyword: str, header: Header) -> float | str:
-    """A number that is written as text, also ``J2000`` and 10:00:00.0."""
+    """A number written as text, including ``J2000`` and 10:00:00.0."""
     text = text.strip()
     try:
         return float(text.lstrip("JB") if keyword.startswith("EQUINOX") else text)
@@ -152,7 +152,7 @@ def _number(text: str, keyword: str, header: Header) -> float | str:
 
 
 def _letters_of(header: Header) -> list[str]:
-    """The systems of coordinates that a header names, the one without a letter first."""
+    """The letters of a header's coordinate systems, the one without a letter first."""
     return [
         letter
         for letter in _LETTERS
@@ -161,7 +161,7 @@ def _letters_of(header: Header) -> list[str]:
 
 
 def _name_tpv(header: Header, letter: str) -> None:
-    """Call a gnomonic projection with SCAMP's polynomials by its name, TPV."""
+    """Rename a gnomonic projection with SCAMP's polynomials to TPV."""
     types = [str(header[f"CTYPE{axis}{letter}"]).strip() for axis in (1, 2)]
     if not all(name.endswith("-TAN") for name in types):
         return
@@ -170,7 +170,7 @@ def _name_tpv(header: Header, letter: str) -> None:
         {m: header.get(f"PV{axis}_{m}{letter}") for m in range(40)} for axis in (1, 2)
     ]
     along, across = terms[longitude - 1], terms[2 - longitude]
-    # TAN itself takes no terms of latitude; of longitude 1 and 2 are the native place of CRVAL: 0 and 90.
+    # TAN itself has no latitude terms; longitude terms 1 and 2 are the native coordinates of CRVAL: 0 and 90.
     first = along[1] is not None and abs(along[1] - 1) < 0.5 and abs(along[2] or 0) < 1
     if not first and all(value is None for value in across.values()):
         return
@@ -192,23 +192,25 @@ def _celestial(header: Header, letter: str, units: Any) -> Celestial:
         try:
             wcs = WCS(header, fobj=units, key=letter or " ")
             if wcs.naxis > 2:
-                wcs = wcs.sub([1, 2])  # in this order: the sky's own order would turn pixels over
+                wcs = wcs.sub(
+                    [1, 2]
+                )  # in this order: sorting the axes by coordinate would transpose the pixels
             if not wcs.has_celestial:
-                return Celestial(None, f"{said}, which are no coordinates on the sky")
+                return Celestial(None, f"{said}, which are not celestial coordinates")
             if _no_size(header, letter) or not abs(np.linalg.det(wcs.pixel_scale_matrix)) > 0:
                 return Celestial(None, "its pixels have no size (CD or CDELT are 0)")
             reference: Any = wcs.pixel_to_world(*(wcs.wcs.crpix - 1))
             middle = reference.icrs
             if not np.isfinite([middle.ra.deg, middle.dec.deg]).all():
-                return Celestial(None, f"{said}, which give no place on the sky")
-        except Exception as error:  # wcslib and astropy raise many kinds
+                return Celestial(None, f"{said}, which give no position on the sky")
+        except Exception as error:  # wcslib and astropy raise many types
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             return Celestial(None, f"{said}, which cannot be used ({reason[0].strip().rstrip('.')})")
     return Celestial(wcs)
 
 
 def _no_size(header: Header, letter: str) -> bool:
-    """Whether all terms of the scale are 0, which astropy reads as pixels of a degree."""
+    """Whether all scale terms are 0, which astropy reads as one degree per pixel."""
     scale = [header.get(f"CD{row}_{column}{letter}") for row in (1, 2) for column in (1, 2)]
     scale = [value for value in scale if value is not None]
     scale = scale or [value for axis in (1, 2) if (value := header.get(f"CDELT{axis}{letter}")) is not None]
@@ -220,18 +222,20 @@ _NEEDED = re.compile(
 )
 _WORDS = ("CTYPE", "CUNIT", "RADESYS")
 _CD, _BESIDE_CD = ("CD1_1", "CD1_2", "CD2_1", "CD2_2"), ("PC", "CDELT", "CROTA")
-_AS_GOOD = 1e-3  # relative gain below which an image is left as it is: one tilted by 45° has no better way up
+_AS_GOOD = (
+    1e-3  # relative gain below which an image is left as it is: at a tilt of 45° no orientation is better
+)
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the rows of a file become a picture.
+    """How to flip and rotate the pixels of a file to show north up.
 
     Attributes:
-        mirrored: left and right are exchanged, first.
-        quarters: turns by 90° counterclockwise.
-        top_first: the file's first row is the top one (only without a WCS; FITS counts rows from the bottom).
-        known: a WCS says so.
+        mirrored: swap left and right, before rotating.
+        quarters: rotations by 90°, counterclockwise.
+        top_first: the file's first row is the top (only without a WCS; FITS counts rows from the bottom).
+        known: whether a WCS determines it.
     """
 
     mirrored: bool = False
@@ -240,13 +244,13 @@ class Way:
     known: bool = False
 
     def picture(self, plane_HW: np.ndarray) -> np.ndarray:
-        """The pixels of a file as a picture, row 0 at the top; a view."""
+        """The pixels of a file with row 0 at the top; a view."""
         shown_HW = plane_HW if self.top_first else plane_HW[::-1]
         return np.rot90(shown_HW[:, ::-1] if self.mirrored else shown_HW, self.quarters)
 
     @property
     def words(self) -> str | None:
-        """What was done to the picture, for people; None where the file does not say where north is."""
+        """What was done to the image, for display; None if the direction of north is unknown."""
         if not self.known:
             return "top row first" if self.top_first else None
         turned = f"turned {90 * self.quarters}°" if self.quarters else ""
@@ -255,11 +259,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Placed:
-    """An image on the sky.
+    """Orientation and position of an image on the sky.
 
     Attributes:
         way: to north up, east left.
-        ra: right ascension of the middle of the image, degrees from 0 to 360 (ICRS); None if unknown.
+        ra: right ascension of the image's centre, degrees from 0 to 360 (ICRS); None if unknown.
         dec: declination, degrees.
     """
 
@@ -269,10 +273,10 @@ class Placed:
 
 
 def placed(header: Header, shape: tuple[int, int]) -> Placed:
-    """Where an image of (H, W) pixels lies, by the WCS in its header; without a WCS, by ROWORDER."""
+    """Orientation and position of an image of (H, W) pixels from the WCS in its header, or else ROWORDER."""
     if isinstance(header, PlainHeader):
         return _placed(header, shape)
-    with without_warnings():  # astropy verifies a card when its text is first asked for
+    with without_warnings():  # astropy verifies a card when its text is first used
         return _placed(header, shape)
 
 
@@ -283,7 +287,7 @@ def _placed(header: Header, shape: tuple[int, int]) -> Placed:
     try:
         with np.errstate(all="ignore"):
             ra, dec = _sky(header)(np.array([[x, y], [x + 1, y], [x, y + 1]]))
-    except Exception:  # wcslib and astropy raise anything at all on headers that bend the standard
+    except Exception:  # wcslib and astropy may raise anything on headers that bend the standard
         return Placed(Way(top_first=rows_from_top(header)))
     if not (np.isfinite(ra).all() and np.isfinite(dec).all() and abs(dec[0]) <= 90):
         return Placed(Way(top_first=rows_from_top(header)))
@@ -291,7 +295,9 @@ def _placed(header: Header, shape: tuple[int, int]) -> Placed:
 
 
 def _way(ra: np.ndarray, dec: np.ndarray) -> Way:
-    """The best of the eight ways, by the sky at a pixel, at its right and above it."""
+    """The best of the eight orientations, from the sky positions of a pixel and of those right of and above
+    it.
+    """
     east = ((ra[1:] - ra[0] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec[0]))
     north = dec[1:] - dec[0]
     size = np.hypot(np.hypot(*east), np.hypot(*north))
@@ -307,23 +313,23 @@ def _way(ra: np.ndarray, dec: np.ndarray) -> Way:
 
 
 def _sky(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Pixels (x, y) from 0 to right ascension and declination, degrees (ICRS)."""
+    """Right ascension and declination, degrees (ICRS), of pixels (x, y) counted from 0."""
     from astropy.wcs import WcsError
 
     try:
         quick = _by_wcslib(header)
-    except (WcsError, ValueError, TypeError):  # astropy mends some headers that wcslib refuses
+    except (WcsError, ValueError, TypeError):  # astropy repairs some headers that wcslib refuses
         quick = None
     return quick if quick is not None else _by_astropy(header)
 
 
 def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None:
-    """Through wcslib alone, a hundred times as fast as astropy; None for what needs more than that."""
+    """The same with wcslib alone, a hundred times as fast as astropy; None if that is not enough."""
     from astropy.wcs import WCSSUB_CELESTIAL, Wcsprm
 
     needed = [record for record in header.cards if _NEEDED.fullmatch(record.keyword)]
     if any(isinstance(r.value, str) and not r.keyword.startswith(_WORDS) for r in needed):
-        return None  # a number that is written as text counts as 0
+        return None  # a number written as text counts as 0
     types = [card(header, f"CTYPE{axis}") for axis in (1, 2)]
     frame = (card(header, "RADESYS") or card(header, "RADECSYS")).strip().upper()
     modern = frame == "ICRS" or (frame in ("", "FK5") and float(card(header, "EQUINOX") or 2000.0) == 2000.0)
@@ -337,11 +343,11 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
         or (tangential and any(record.keyword.startswith("PV") for record in needed))
     ):
         return None
-    # Some write CD and PC beside each other; CD is the one that counts then.
+    # Some headers have both CD and PC; then CD applies.
     unused = _BESIDE_CD if any(name in header for name in _CD) else ()
     records = [record for record in needed if not record.keyword.startswith(unused)]
     if not all(_is_number_or_text(record.value, record.keyword) for record in records):
-        return None  # wcslib would warn, and silencing it takes turns
+        return None  # wcslib would warn, and silencing warnings needs a lock
     text = "".join(map(str, records))
     wcs = Wcsprm(text.encode("ascii", "replace"))
     wcs.fix()
@@ -356,7 +362,7 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
 
 
 def _is_number_or_text(value: Any, keyword: str) -> bool:
-    """Whether a card's value is of the kind that its keyword stands for."""
+    """Whether a card's value has the type that its keyword requires."""
     if keyword.startswith(("CTYPE", "CUNIT", "RADESYS")):
         return isinstance(value, str)
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,9 +1,8 @@
-"""Images in tar and zip archives, read where they lie: plain archives and WebDataset shards.
+"""Images in tar and zip archives, read without unpacking: plain archives and WebDataset shards.
 
-Members that follow each other and share a key are one galaxy, as in WebDataset: ``000017.jpg`` with
-``000017.json``. The key is the member's name, folders included, without the ending of its kind; a band before
-the ending of a FITS member (``000017.g.fits``) is no part of it. The JSON may have ``id``, ``ra`` and ``dec``
-under the names that tables use.
+Consecutive members with the same key are one galaxy, as in WebDataset: ``000017.jpg`` with ``000017.json``.
+The key is the member's path without its suffix, and without a band before the suffix of a FITS member
+(``000017.g.fits``). The JSON may have ``id``, ``ra`` and ``dec`` under any name that tables use.
 """
 
 from __future__ import annotations
@@ -38,33 +37,33 @@ from morphoscope.images.stream import Item
 from morphoscope.images.tables import as_name
 
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
-_MIDDLE = ("image", "img", "rgb")  # before the ending, as in 000017.image.jpg: no part of the key
+_MIDDLE = ("image", "img", "rgb")  # before the suffix, as in 000017.image.jpg: not part of the key
 Content = Callable[[], bytes]
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file's name says that it is an archive."""
+    """Whether a file's name is that of an archive."""
     return name.lower().endswith(ARCHIVE_SUFFIXES) and not Path(name).name.startswith(".")
 
 
 def archive_items(path: Path, *, stretch: str, bands: Sequence[str] = ()) -> Iterator[Item]:
-    """The galaxies of an archive, in the order in which they lie in it.
+    """The galaxies of an archive, in file order.
 
-    Nothing is unpacked. Of a plain tar and of a zip only the lists of members are read here and the images
-    in :meth:`Item.load`; a compressed tar can only be read from its beginning, in pieces.
+    Nothing is unpacked to disk. For a plain tar or a zip, only the list of members is read here, and the
+    images in :meth:`Item.load`; a compressed tar is read sequentially.
 
     Args:
         path: .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip.
         stretch: for FITS images.
-        bands: to take out of FITS images, or of one FITS member a band.
+        bands: bands to read from FITS images, or from one FITS member per band.
 
     Yields:
-        Items with the row ``id`` (of the JSON; else the member's name without suffix, with its folders), and
-        ``ra`` and ``dec`` in degrees if the JSON has them. Where an archive is cut off, the last item cannot
-        be loaded and says so.
+        Items with the row ``id`` (from the JSON, or else the member's path without suffix), and ``ra`` and
+        ``dec`` in degrees if the JSON has them. If an archive is truncated, loading the last item raises
+        the error.
 
     Raises:
-        UsageError: not an archive at all.
+        UsageError: it is not an archive.
     """
     galaxy: _Galaxy | None = None
     within = _Archive(path.name, stretch, tuple(bands))
@@ -89,7 +88,7 @@ def archive_items(path: Path, *, stretch: str, bands: Sequence[str] = ()) -> Ite
 
 @dataclass(frozen=True)
 class _Archive:
-    """What all galaxies of an archive share."""
+    """Settings shared by all galaxies of an archive."""
 
     name: str
     stretch: str
@@ -98,14 +97,14 @@ class _Archive:
 
 @dataclass
 class _Galaxy:
-    """Members of an archive with one key, by their kind: "json", or an image's ending."""
+    """Members of an archive with one key, by kind: "json", or the suffix of an image."""
 
     key: str
     members: dict[str, Content]
     names: dict[str, str]
 
     def items(self, within: _Archive) -> Iterator[Item]:
-        """One item, or none where no member is an image; several images of one key are several galaxies."""
+        """One item, or none if no member is an image; several images with one key are several galaxies."""
         described = self.members.pop("json", None)
         row = {"id": self.key} | ({} if described is None else _described(described))
         if within.bands and (files := self._by_band(within.bands)):
@@ -120,7 +119,7 @@ class _Galaxy:
             yield Item(source, partial(_load, content, source, within, found), same, found)
 
     def _by_band(self, bands: tuple[str, ...]) -> list[Content | str]:
-        """Each band's member, the reddest first, or the name of a band without one; none have any: empty."""
+        """Each band's member, reddest first, or the name of a band without one; empty if none has any."""
         found = {band_label(kind.split(".")[0]): content for kind, content in self.members.items()}
         if not any(band_label(band) in found for band in bands):
             return []
@@ -138,7 +137,7 @@ def _members(path: Path) -> Iterator[tuple[str, Content]]:
         raise CutOff(
             f"{path.name}: is truncated or not a zip file ({reason_of(error)}); download it again"
         ) from error
-    # Open as long as a member may still be loaded; reading it is safe in several threads.
+    # Kept open while members may still be loaded; reading is thread-safe.
     members = [member for member in archive.infolist() if not member.is_dir()]
     for member in sorted(members, key=lambda member: member.header_offset):
         yield writable(member.filename), partial(_unzipped, archive, member)
@@ -152,18 +151,18 @@ def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def holds_fits_images(path: Path) -> bool:
-    """Whether a member of an archive is FITS, by its name; True where that needs all of it unpacked."""
+    """Whether any member is FITS, by name; True if finding out would need decompressing everything."""
     try:
         if path.name.lower().endswith(".zip"):
             with zipfile.ZipFile(path) as archive:
                 return any(map(is_fits_name, archive.namelist()))
         return is_packed_tar(path) or any(is_fits_name(name) for name, _ in iterate_tar(path))
-    except (*READ_ERRORS, MorphoscopeError):  # said where it is read
+    except (*READ_ERRORS, MorphoscopeError):  # reported when it is read
         return False
 
 
 def _key_and_kind(name: str, bands: Sequence[str]) -> tuple[str, str]:
-    """A member's key and what it is: "json", ".jpg", "g.fits", …; an empty kind for all else."""
+    """A member's key and kind: "json", ".jpg", "g.fits", …; an empty kind for anything else."""
     if Path(name).name.startswith(".") or name.startswith("__MACOSX"):
         return name, ""
     if name.lower().endswith(".json"):
@@ -181,7 +180,7 @@ def _key_and_kind(name: str, bands: Sequence[str]) -> tuple[str, str]:
 
 
 def _described(content: Content) -> dict[str, Any]:
-    """Id and coordinates of a JSON member; what it does not say, or says in other words, is left out."""
+    """Id and coordinates from a JSON member; missing or unknown entries are left out."""
     try:
         said = json.loads(content())
     except (ValueError, RecursionError, MorphoscopeError):
@@ -223,7 +222,7 @@ def _fail(reason: str) -> np.ndarray:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """The names that ``shard-{000..009}.tar`` stands for, in order; the pattern alone without braces.
+    """Expand ``shard-{000..009}.tar`` to its names, in order; a pattern without braces is returned as it is.
 
     Raises:
         UsageError: the range runs backwards.

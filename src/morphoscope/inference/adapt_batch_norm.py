@@ -1,4 +1,4 @@
-"""Adapt batch normalisation: statistics of new images in place of the training's.
+"""Adapt batch normalisation: replace the training's statistics by those of new images.
 
 Schneider et al. 2020 (arXiv:2006.16971) and Nado et al. 2020 (arXiv:2006.10963): where images differ from the
 training's in brightness, colour or noise, means and variances of the new images, without any label, recover
@@ -22,15 +22,14 @@ FEWEST = 32  # images; the statistics of fewer are too noisy
 
 
 def adapt_batch_norm(predictor: Predictor, images: Sequence[np.ndarray]) -> None:
-    """Replace the running mean and variance of every layer by those of some unlabelled images.
+    """Replace the running means and variances of all layers by those of unlabelled images.
 
-    Changes the predictor, which computes with torch from then on, not the run's folder. The calibration
-    stays the training's.
+    Changes the predictor, which then uses torch, but not the run's folder. The calibration is unchanged.
 
     Args:
         predictor: of one run.
-        images: N images (H, W, C) uint8 in the form of the training's stored ones, at least 32, with classes
-            in the proportions of the galaxies to be predicted.
+        images: at least 32 images (H, W, C) uint8, preprocessed like the training's, with classes in the
+            proportions of the galaxies to be predicted.
 
     Raises:
         UsageError: the network has no batch normalisation, or there are too few images.
@@ -49,7 +48,7 @@ def adapt_batch_norm(predictor: Predictor, images: Sequence[np.ndarray]) -> None
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over all batches
         layer.train()
-    # Batches of equal size: all have equal weight in the mean, so the last must not be a handful.
+    # Batches of equal size, since all have equal weight in the mean.
     for rows in np.array_split(np.arange(len(images)), max(1, len(images) // max(FEWEST, predictor.batch))):
         predictor.pass_through([images[row] for row in rows])
     for layer, momentum in zip(layers, momenta, strict=True):

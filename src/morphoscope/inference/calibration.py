@@ -28,7 +28,7 @@ FOLDS = 5
 
 
 class Calibration(BaseModel):
-    """The correction of predictions averaged over one number of views, and the evidence for it."""
+    """The correction of predictions for one number of views, and the evidence for it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -47,7 +47,7 @@ class Calibration(BaseModel):
 
     @property
     def description(self) -> str:
-        """One line for people."""
+        """A one-line description."""
         return f"{self.correction.description}; chosen on {self.galaxies} validation galaxies"
 
 
@@ -67,13 +67,13 @@ def fit_calibration(
 ) -> Calibration | None:
     """Choose a correction by five-fold cross-validated log loss, then fit it on all galaxies.
 
-    Among equally good methods the simplest wins; "none" is always one of them. The scores for prediction sets
-    come from probabilities that were corrected without the galaxy's own fold.
+    Of equally good methods the simplest is chosen; "none" is always a candidate. Scores for prediction sets
+    come from probabilities corrected without the galaxy's own fold.
 
     Args:
         scheme: what the predictions mean.
         targets: (N,) class indices or (N, K) fractions, all known.
-        predictions_NK: the network's own, for galaxies it was not trained on.
+        predictions_NK: uncalibrated predictions for galaxies the network was not trained on.
         seed: of the folds.
 
     Returns:
@@ -102,10 +102,10 @@ def fit_calibration(
 
 
 def read_calibration(run: Run) -> CalibrationFile | None:
-    """The calibration stored in a run; None where there is none.
+    """The calibration stored in a run; None if there is none.
 
     Raises:
-        MorphoscopeError: the file is damaged, from a newer program, or of other weights or labels.
+        MorphoscopeError: the file is damaged, from a newer version, or for other weights or labels.
     """
     path = run.path / FILE
     content = run.content_of(FILE)
@@ -125,7 +125,7 @@ def read_calibration(run: Run) -> CalibrationFile | None:
 
 
 def _misfit(scheme: Scheme, calibration: Calibration) -> str:
-    """Why a calibration cannot be one of these labels; empty if it can."""
+    """Why a calibration does not fit these labels; empty if it does."""
     if not isinstance(calibration.correction, scheme.corrections.get(calibration.correction.method, ())):
         return f"'{calibration.correction.method}' does not calibrate {scheme.noun}"
     even_NK = np.full((1, scheme.outputs), 1 / scheme.outputs, np.float32)
@@ -141,7 +141,7 @@ def _misfit(scheme: Scheme, calibration: Calibration) -> str:
 
 
 def calibration_of(run: Run, views: int) -> Calibration | None:
-    """The run's calibration of predictions averaged over some views; None where there is none."""
+    """The run's calibration for a number of views; None if there is none."""
     kept = read_calibration(run)
     return kept.views.get(views) if kept is not None else None
 
@@ -165,7 +165,7 @@ def write_calibrations(run: Run, fitted: dict[int, Calibration], folder: Path | 
 
 
 def why_uncalibrated(run: Run, views: int) -> str:
-    """Why predictions are not calibrated, for people."""
+    """Why predictions are not calibrated, for display."""
     kept = read_calibration(run)
     if kept is None:
         return "none: the run was not calibrated"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,14 @@ from morphoscope.inference.predictor import Prediction, Predictor
 from morphoscope.labels.scheme import Scheme
 from morphoscope.runs.run import Run, StoreFacts
 
-_SAME_SKY = 0.02  # relative difference up to which two stored images show as much sky
+_SAME_SKY = 0.02  # relative difference up to which two stored images show the same field of view
 
 
 @dataclass(frozen=True)
 class Runs(Run):
     """Several runs described as one, for provenance: their names, and one hash of all their weights.
 
-    All else in path, recipe and header is that of the member with the largest stored images.
+    Path, recipe and header are otherwise those of the member with the largest stored images.
     """
 
     members: tuple[Run, ...] = ()
@@ -38,9 +39,9 @@ class Runs(Run):
 class Ensemble:
     """Several predictors with the interface of one (:class:`Predictor`).
 
-    The members' predictions are calibrated one by one and averaged; the mean is not calibrated again, so it
-    has no prediction sets. Networks, sizes and views may differ; the labels and the sky that an image shows
-    may not.
+    The members' predictions are calibrated individually and averaged; the mean is not calibrated again, so
+    it has no prediction sets. Networks, sizes and views may differ, but not the labels or the field of view
+    of images.
 
     Args:
         members: two or more.
@@ -61,12 +62,12 @@ class Ensemble:
 
     @property
     def input_side(self) -> int:
-        """Side in pixels of the images it takes: the largest of the members'. Others get them scaled."""
+        """Side of its input images, pixels: the largest of the members'; the others scale them."""
         return self.run.header.store.image_shape[0]
 
     @property
     def member_count(self) -> int:
-        """M: members, or all their samples of dropout."""
+        """M: the number of members, or of all their samples of dropout."""
         return sum(member.member_count for member in self.members)
 
     @property
@@ -82,7 +83,7 @@ class Ensemble:
 
     @property
     def engine_description(self) -> str:
-        """What computes the members, for provenance."""
+        """The engines of the members, for provenance."""
         return "; ".join(dict.fromkeys(member.engine_description for member in self.members))
 
     @property
@@ -119,7 +120,7 @@ class Ensemble:
         p_values = [each.p_value_N for each in predictions if each.p_value_N is not None]
         complete = len(scores) == len(predictions)
         together = Prediction(
-            # Over members, not samples: one with more samples of dropout weighs no more than the others.
+            # Over members, not samples, so that a member with more samples of dropout has no more weight.
             self.scheme.average(np.stack([each.predictions_NK for each in predictions])),
             np.concatenate([each.members_MNK for each in predictions]),
             ood_score_N=np.mean(scores, axis=0) if complete else None,
@@ -151,13 +152,14 @@ def check_members(runs: Sequence[Run]) -> None:
         difference = _other_cutout(run.header.store, first.header.store)
         if difference:
             raise UsageError(
-                f"{run.path} and {first.path} were trained on images that differ in {difference}; members of "
-                "an ensemble must have seen the same cut-outs. Make the stores of both alike"
+                f"{run.path} and {first.path} were trained on images that differ in {difference}; "
+                "members of an ensemble must be trained on the same cutouts; make their stores with "
+                "the same options"
             )
 
 
 def mutual_information(scheme: Scheme, members_SNK: np.ndarray) -> np.ndarray:
-    """How much members or samples disagree, in nats, (N,) float32; 0 where all are the same.
+    """Mutual information: how much members or samples disagree, in nats, (N,) float32; 0 if all are the same.
 
     H(mean of the members) − mean of H(member), with the scheme's entropy (Houlsby et al. 2011,
     arXiv:1112.5745, eq. 2).
@@ -175,7 +177,7 @@ def _together(runs: Sequence[Run], largest: Run) -> Runs:
 
 
 def _other_cutout(one: StoreFacts, other: StoreFacts) -> str:
-    """How the images of two trainings differ, for people; empty where they show the same."""
+    """How the training images of two runs differ, for messages; empty if they show the same."""
     if one.image_shape[2] != other.image_shape[2]:
         return "their number of channels"
     if one.crop != other.crop:
@@ -192,3 +194,19 @@ def _other_cutout(one: StoreFacts, other: StoreFacts) -> str:
 def _some(run: Run) -> str:
     names = run.scheme.output_names
     return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({run.scheme.kind})"
+
+
+def load_predictor(
+    runs: Sequence[Run],
+    views: int | None,
+    calibrated: bool | None,
+    dropout_samples: int,
+    engine: str,
+    precision: str = "auto",
+) -> Predictor | Ensemble:
+    """A predictor of one run, or an ensemble of several."""
+    options: dict[str, Any] = {"dropout_samples": dropout_samples, "engine": engine, "precision": precision}
+    members = [Predictor(run, views=views, calibrated=calibrated, **options) for run in runs]
+    if len(members) == 1:
+        return members[0]
+    return Ensemble(members)

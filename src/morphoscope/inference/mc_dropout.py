@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout: predictions with units of the head dropped, sample by sample.
+"""Monte-Carlo dropout: predictions with units of the head dropped, in several samples.
 
 Gal & Ghahramani 2016 (arXiv:1506.02142) draw new units for every image. Here sample s drops the same units
 for all images, so that each sample is one fixed network: a prediction does not depend on the rest of its
@@ -16,7 +16,7 @@ from morphoscope.errors import UsageError
 
 
 class DropoutSamples:
-    """The head of a network S times, with different units dropped; backbone and batch norm stay fixed.
+    """S copies of a network's head with different units dropped; backbone and batch normalisation are fixed.
 
     Args:
         head: fully connected layers with dropout among them (:mod:`morphoscope.models.network`).
@@ -25,7 +25,7 @@ class DropoutSamples:
         name: of the run, for messages.
 
     Raises:
-        UsageError: the head has no dropout, or ``samples`` is under two.
+        UsageError: the head has no dropout, or ``samples`` is less than two.
     """
 
     def __init__(self, head: nn.Module, samples: int, *, seed: int, name: str) -> None:
@@ -56,7 +56,7 @@ class DropoutSamples:
         return values_NU
 
     def _mask(self, sample: int, layer: int, share: float, values_NU: torch.Tensor) -> torch.Tensor:
-        """1 / (1 − p) for units that are kept and 0 for the others, (U,)."""
+        """1 / (1 − p) for units that are kept, 0 for the others, (U,)."""
         if (sample, layer) not in self._kept:
             generator = torch.Generator().manual_seed((self.seed * 1009 + sample) * 101 + layer)
             stay_U = torch.rand(values_NU.shape[1], generator=generator) >= share

@@ -32,11 +32,11 @@ KIND = "morphoscope-reference"
 FORMAT_VERSION = 1
 METHOD = "Mahalanobis distance of the features"
 SHRINKAGE = 0.1  # α
-FEWEST = 20  # galaxies, in training and held out, below which no distribution is fitted
+FEWEST = 20  # minimum number of galaxies, training and held-out, for fitting a distribution
 LARGEST = 1_400_000  # bytes of eigenvectors
-LARGEST_FILE = 64 << 20  # bytes; a file that is larger was not written by this program
+LARGEST_FILE = 64 << 20  # bytes; this program writes no larger file
 MOST_HELD_OUT = 5_000  # distances stored for each number of views
-RARE = 0.95  # share of held-out galaxies within the distance that has a score of 1
+RARE = 0.95  # fraction of held-out galaxies within the distance that has a score of 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class FeatureDistribution:
         vectors_ED: eigenvectors of the covariance, scaled so that the squared projections on them are
             subtracted from the squared length over ``floor``.
         floor: the eigenvalue of all other directions.
-        galaxies: how many training galaxies it was fitted on.
+        galaxies: number of training galaxies it was fitted to.
         held_out: number of views → distances of held-out galaxies, ascending, (H,).
     """
 
@@ -70,7 +70,7 @@ class FeatureDistribution:
         return np.where(np.isfinite(squared_N), np.sqrt(squared_N), np.inf).astype(np.float32)
 
     def rare_distance(self, views: int) -> float:
-        """The distance within which 95 % of held-out galaxies lie; the largest if there are under 20."""
+        """The distance within which 95 % of held-out galaxies lie; the largest if there are fewer than 20."""
         distances_H = self.held_out[views]
         rank = int(np.ceil(round(RARE * (len(distances_H) + 1), 9)))
         return float(distances_H[min(rank, len(distances_H)) - 1])
@@ -78,8 +78,8 @@ class FeatureDistribution:
     def p_values(self, distances_N: np.ndarray, views: int) -> np.ndarray:
         """Conformal p-values: (1 + held-out galaxies at least as far out) / (1 + H), (N,) float32.
 
-        For galaxies drawn as the held-out ones were, at most a share p of them has a value below p (Bates et
-        al. 2023, Annals of Statistics 51, 149, eq. 3).
+        Of galaxies from the same distribution as the held-out ones, at most a fraction p has a value below
+        p (Bates et al. 2023, Annals of Statistics 51, 149, eq. 3).
         """
         distances_H = self.held_out[views]
         farther_N = len(distances_H) - np.searchsorted(distances_H, distances_N, side="left")
@@ -90,7 +90,7 @@ def fit_distribution(features_ND: np.ndarray, *, largest: int = LARGEST) -> Feat
     """Fit the mean and covariance of training galaxies' features.
 
     Args:
-        features_ND: of galaxies the network was trained on.
+        features_ND: features of training galaxies.
         largest: bytes that the eigenvectors may take.
 
     Returns:
@@ -109,7 +109,7 @@ def fit_distribution(features_ND: np.ndarray, *, largest: int = LARGEST) -> Feat
     others = (sphere * width - float(values_E.sum())) / (width - kept) if kept < width else 0.0
     values_E = (1 - SHRINKAGE) * values_E + SHRINKAGE * sphere
     floor = (1 - SHRINKAGE) * max(others, 0.0) + SHRINKAGE * sphere
-    floor = min(floor, float(values_E.min()))  # rounding alone may put one below the others
+    floor = min(floor, float(values_E.min()))  # rounding may put one below the others
     # Σ_i (u_i·z)²/λ_i + (‖z‖² − Σ_i (u_i·z)²)/f = ‖z‖²/f − Σ_i (u_i·z)² (1/f − 1/λ_i)
     weights_E = np.sqrt(np.maximum(1 / floor - 1 / values_E, 0))
     return FeatureDistribution(
@@ -137,7 +137,7 @@ def _largest_eigenvectors(centred_ND: np.ndarray, kept: int) -> tuple[np.ndarray
 
 
 def kept_distances(distances_H: np.ndarray) -> np.ndarray:
-    """Distances as they are stored: ascending; of very many an even selection with both ends."""
+    """Distances in stored form: ascending; if there are very many, an even selection with both ends."""
     distances_H = np.sort(np.asarray(distances_H, np.float32))
     if len(distances_H) <= MOST_HELD_OUT:
         return distances_H
@@ -167,7 +167,7 @@ def write_distribution(run: Run, distribution: FeatureDistribution, folder: Path
 
 
 def read_distribution(run: Run) -> FeatureDistribution | None:
-    """The feature distribution stored in a run; None where there is none.
+    """The feature distribution stored in a run; None if there is none.
 
     Raises:
         MorphoscopeError: the file is damaged, from a newer program, or of other weights.
@@ -225,7 +225,7 @@ def _content(path: Path, damaged: str) -> tuple[dict[str, Any], dict[str, np.nda
 
 
 def _is_whole(found: FeatureDistribution) -> bool:
-    """Whether all parts fit one another and hold numbers that distances can be computed from."""
+    """Whether all parts are consistent and their numbers valid for computing distances."""
     arrays = (found.mean_D, found.vectors_ED, *found.held_out.values())
     if any(array.dtype.kind != "f" or not np.isfinite(array).all() for array in arrays):
         return False
@@ -243,7 +243,7 @@ def _is_whole(found: FeatureDistribution) -> bool:
 
 
 def why_no_ood_score(run: Run, views: int) -> str:
-    """Why a run gives no OOD score, for people."""
+    """Why a run has no OOD score, for display."""
     if run.path.is_file():
         return (
             "an exported file does not carry the feature distribution; predict with the run and --engine onnx"

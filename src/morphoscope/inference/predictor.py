@@ -1,6 +1,6 @@
-"""From images to probabilities with a trained run, on whatever hardware there is.
+"""From images to probabilities with a trained run, on any hardware.
 
-Views, calibration and OOD score are computed here, the network by an engine
+Views, calibration and OOD score are handled here; an engine runs the network
 (:mod:`morphoscope.inference.engine`).
 
 Shape letters: V views, N galaxies, C channels, H × W pixels, D features, K outputs, S Monte-Carlo samples of
@@ -44,7 +44,7 @@ class Prediction:
         features_ND: averaged over the views; None for an ensemble, whose members have different features.
         ood_score_N: distance from the training galaxies in units of that within which 95 % of held-out ones
             lie; None where the run has no feature distribution for these views.
-        p_value_N: conformal p-value, the share of held-out galaxies at least as far out; None likewise.
+        p_value_N: conformal p-value, the fraction of held-out galaxies at least as far out; None likewise.
     """
 
     predictions_NK: np.ndarray
@@ -64,8 +64,7 @@ class Predictor:
         calibrated: apply the run's calibration, where it has one for these views; False: the network's own
             predictions. None: as the recipe says.
         batch: images (times views) in a batch; None: as the recipe says.
-        engine: what computes the network: one of :data:`~morphoscope.inference.engine.choose.ENGINES`, or an
-            engine that is loaded already.
+        engine: one of :data:`~morphoscope.inference.engine.choose.ENGINES`, or a loaded engine.
         dropout_samples: Monte-Carlo samples with different units of the head dropped
             (:mod:`morphoscope.inference.mc_dropout`), computed by torch; 0: no dropout.
         precision: "auto", as the recipe says, or "int8" on a processor
@@ -110,12 +109,12 @@ class Predictor:
 
     @property
     def input_side(self) -> int:
-        """Side in pixels of the training's stored images; other images are preprocessed to it."""
+        """Side in pixels of the training's stored images, to which other images are preprocessed."""
         return self.run.header.store.image_shape[0]
 
     @property
     def calibration_description(self) -> str:
-        """How predictions are calibrated, or why not, for people and for provenance."""
+        """How predictions are calibrated, or why not, for display and provenance."""
         if self.calibration is not None:
             return self.calibration.description
         if not self.calibrated:
@@ -129,7 +128,7 @@ class Predictor:
 
     @property
     def engine_description(self) -> str:
-        """What computes the network, with its version, for provenance."""
+        """The engine and its version, for provenance."""
         return self.engine.description
 
     @property
@@ -153,14 +152,14 @@ class Predictor:
         return self.distribution is not None and self.views in self.distribution.held_out
 
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Predictions for images like those of the training store.
+        """Predictions for preprocessed images.
 
         Args:
             images: N images, (H, W, C) uint8.
 
         Returns:
-            (N, K) float32: class probabilities that sum to 1, or vote fractions; calibrated where the run
-            has a calibration.
+            (N, K) float32: class probabilities that sum to 1, or vote fractions; calibrated if the run has
+            a calibration.
         """
         return self.predict(images).predictions_NK
 
@@ -190,13 +189,13 @@ class Predictor:
         return self.distribution.distances(features_ND)
 
     def corrected(self, predictions_NK: np.ndarray) -> np.ndarray:
-        """The network's own predictions, averaged over the views, after calibration; (N, K) float32."""
+        """Calibrate predictions that are averaged over the views; (N, K) float32."""
         return predictions_NK if self.calibration is None else self.calibration(predictions_NK)
 
     def predictions_and_features(
         self, images: Sequence[np.ndarray] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The network's own predictions (V, N, K) and features (V, N, D) by view, float32."""
+        """Uncalibrated predictions (V, N, K) and features (V, N, D) by view, float32."""
         predictions_MVNK, features_VND = self._passes(images)
         views = [self.scheme.average(predictions_MVNK[:, view]) for view in range(self.views)]
         return predictions_MVNK[0] if self.member_count == 1 else np.stack(views), features_VND
@@ -213,17 +212,17 @@ class Predictor:
         return predictions, features
 
     def in_one_view(self) -> Predictor:
-        """The same network with one view; of samples of dropout the features alone are meant."""
+        """The same network with one view; with samples of dropout, only its features are meaningful."""
         one = copy.copy(self)
         one.views = 1
         one._views = views_of(self.run.recipe.augment, 1)
         return one
 
     def views_within(self) -> dict[int, list[int]]:
-        """Numbers of views that are subsets of these views, and which of them; these included."""
+        """Numbers of views that are subsets of these views (themselves included), with the indices."""
         found = {}
         for number in VIEWS:
-            with contextlib.suppress(UsageError):  # mirror images where handedness is kept
+            with contextlib.suppress(UsageError):  # mirror images if handedness is kept
                 some = views_of(self.run.recipe.augment, number)
                 if set(some) <= set(self._views):  # two views have a mirror image, eight have none
                     found[number] = [self._views.index(view) for view in some]
@@ -241,14 +240,14 @@ class Predictor:
         self.engine(self._augmenter.evaluation(images))
 
     def torch_engine(self) -> TorchEngine:
-        """The network in torch, for gradients and for changes to it: the predictor's own or another."""
+        """The network in torch, for gradients and modifications: the predictor's engine or a new one."""
         need(("torch", "timm"), "train", "a network's gradients and changes to it")
         from morphoscope.inference.engine.torch_engine import TorchEngine
 
         return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine(self.run)
 
     def prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Images as the network sees them without augmentation, (N, size, size, C) uint8."""
+        """Images at the network's input size without augmentation, (N, size, size, C) uint8."""
         return self._augmenter.evaluation(images)
 
 

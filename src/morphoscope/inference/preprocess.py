@@ -1,4 +1,4 @@
-"""Preprocess images of any size into the form of a run's training images.
+"""Preprocess images of any size like a run's training images.
 
 Shape letters: H × W pixels, C channels.
 """
@@ -25,7 +25,7 @@ WIDEST = 1.5  # of an image's shorter side
 
 @dataclass(frozen=True)
 class CropResizePlan:
-    """Nothing, or a centre crop (None: the largest square) and a resize."""
+    """A centre crop (None: the largest square) and a resize, or nothing."""
 
     kind: str  # "stored", "requested", "training", "scaled" or "fitted"
     crop: int | None = None
@@ -33,7 +33,7 @@ class CropResizePlan:
     source: CentralSource | None = None  # what was measured to fit it
 
     def description(self, height: int, width: int) -> str:
-        """One sentence for the user; empty where nothing is done."""
+        """One sentence for the user; empty if nothing is done."""
         if self.kind == "stored":
             return ""
         if self.kind == "fitted":
@@ -51,10 +51,10 @@ class CropResizePlan:
 
 
 def check_request(facts: StoreFacts, crop: int | None, size: int | None) -> None:
-    """Refuse a crop or a size that cannot suit the run, before any work.
+    """Refuse a crop or size that does not fit the run.
 
     Raises:
-        UsageError: a side is under 1 pixel, or ``size`` is not the side of the training's images.
+        UsageError: a side is less than 1 pixel, or ``size`` is not the side of the training's images.
     """
     check_crop_and_size(crop, size)
     side = facts.image_shape[0]
@@ -66,12 +66,12 @@ def check_request(facts: StoreFacts, crop: int | None, size: int | None) -> None
 
 
 def crop_resize_plan(shape: tuple[int, ...], facts: StoreFacts, *, crop: int | None = None) -> CropResizePlan:
-    """How to crop and resize an image of (H, W, C) to the form of the training's stored images.
+    """How to crop and resize an image of shape (H, W, C) like the training's stored images.
 
     The first that applies:
 
     1. ``crop`` is given: that centre crop (black beyond the edge), scaled to the stored side.
-    2. The image has the stored shape: taken as it is.
+    2. The image has the stored shape: used as it is.
     3. The training's images were cropped and this one is at least as large as that crop: the same crop,
        scaled to the stored side, so that originals of the same survey are treated as in the training.
     4. Else: the largest centred square, scaled to the stored side.
@@ -147,7 +147,7 @@ def _with_border(image_HWC: np.ndarray, side: int) -> np.ndarray:
 
 
 def follow(plan: CropResizePlan, image_HWC: np.ndarray) -> np.ndarray:
-    """Crop and resize an image by a plan."""
+    """Crop and resize an image as planned."""
     if plan.kind == "stored":
         return image_HWC
     if plan.kind == "fitted" and plan.crop is not None:
@@ -167,7 +167,7 @@ def load_and_preprocess(
         fitted: by :func:`fitting_plan`, for which every image is decoded whole.
 
     Returns:
-        The image (S, S, C), what was done to it, and its shape (H, W, C) before.
+        The image (S, S, C), the plan that was applied, and the original shape (H, W, C).
 
     Raises:
         MorphoscopeError: as ``load`` and :func:`crop_resize_plan`.
@@ -181,7 +181,7 @@ def load_and_preprocess(
     def suits(height: int, width: int) -> bool:
         plan = crop_resize_plan((height, width, channels), facts, crop=crop)
         side = plan.crop or min(height, width)
-        # The crop has to begin between the same pixels at both scales.
+        # The crop must start between the same pixels at both scales.
         even = side % 2 == 0 and (height - side) % 4 == (width - side) % 4 == 0
         return plan.size is not None and side >= 2 * plan.size and even
 

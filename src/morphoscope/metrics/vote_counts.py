@@ -318,8 +318,8 @@ def compare_counts(
 
     Returns:
         ``difference`` of the log loss (nats per question) and ``rmse``, that of the votes-weighted error of
-        the expected fractions, as ``{"value", "low", "high"}``; ``closer``, the share of galaxies whose votes
-        are more probable in the second.
+        the expected fractions, as ``{"value", "low", "high"}``; ``closer``, the fraction of galaxies whose
+        votes are more probable in the second.
     """
     counts = np.asarray(counts_NK, np.float64)
     asked_NK = _of_question(counts, slices)

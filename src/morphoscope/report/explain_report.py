@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope import files
-from morphoscope.data.store import Store, open_store
+from morphoscope.data.store import Store, as_store
 from morphoscope.errors import UsageError
 from morphoscope.explanation.explain import Explainer, check_method, choose_galaxies
 from morphoscope.explanation.score import component_masks, sanity, score_maps
@@ -98,7 +98,7 @@ def explain(
 def _opened(store: Store | Path | str | None, run: Run) -> Store:
     if store is None:
         return run.store()
-    return store if isinstance(store, Store) else open_store(store)
+    return as_store(store)
 
 
 SCORES = {

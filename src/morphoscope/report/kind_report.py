@@ -115,7 +115,7 @@ class KindReport:
         return [f"{dict(SCORES).get(key, key.replace('_', ' '))} {plain(test[key], 4)}" for key in others]
 
     def ensemble_lines(self, measured: Mapping[str, Any]) -> list[str]:
-        """The members beside the ensemble, one a line."""
+        """The members beside the ensemble, one per line."""
         lines = [f"{name} alone: {self.score_line(test)}" for name, test in measured["members"].items()]
         return [*lines, f"mutual information {measured['mutual_information']:.3f} nats on average"]
 

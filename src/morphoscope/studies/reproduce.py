@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from morphoscope.data.store import Store, open_store
+from morphoscope.data.store import Store, as_store
 from morphoscope.errors import UsageError
 from morphoscope.extras import DRAWING, TRAINING, need
 from morphoscope.studies.page import summary, write_study_page
@@ -57,7 +57,7 @@ def study(
     """
     need((*TRAINING, *DRAWING), "train", "a study")
     which = find_study(which) if isinstance(which, str) else which
-    store = store if isinstance(store, Store) else open_store(store)
+    store = as_store(store)
     options = options or Options()
     if test_images is not None and which.key != "ng":
         raise UsageError("test images and submissions are only for study ng")

@@ -65,7 +65,7 @@ def test_archives_beside_images_are_passed_over_with_a_word(
 ) -> None:
     write_shard(folder / "more.tar", range(2))
     assert open_input(folder).count == 7
-    assert "1 archives are passed over, the first more.tar" in capsys.readouterr().err
+    assert "1 archives are skipped, the first more.tar" in capsys.readouterr().err
 
 
 def test_images_that_a_parquet_table_holds(tmp_path: Path, predictor) -> None:
@@ -168,7 +168,7 @@ def test_one_file_a_band_by_pattern_by_folder_and_by_table(tmp_path: Path, predi
         np.testing.assert_array_equal(picture, pictures[0])
     red, green, blue = pictures[0][0, 16, 16].astype(int)
     assert red > green > blue > 50
-    with pytest.raises(UsageError, match="--bands was expected beside a pattern"):
+    with pytest.raises(UsageError, match="--bands is needed with a pattern"):
         open_input(f"{tmp_path}/{{id}}_{{band}}.fits")
     predict_catalogue(predictor, CatalogueRequest(tmp_path, tmp_path / "c.parquet", bands="g,r"))
     assert read_provenance(tmp_path / "c.parquet")["bands"] == "g,r"
@@ -345,7 +345,7 @@ def test_a_glob_is_judged_by_all_of_its_files(tmp_path: Path, capsys: pytest.Cap
     assert [item.row["id"] for item in images.items] == ["a", "b", "c"]
     with pytest.raises(MorphoscopeError, match="holds no image"):
         next(iter(open_input(str(tmp_path / "*")).items)).load()
-    assert "1 file is no image and passed over (1 .txt)" in capsys.readouterr().err
+    assert "1 file is not an image and was skipped (1 .txt)" in capsys.readouterr().err
     (tmp_path / "c.fits").unlink()
     (tmp_path / "d").mkdir()
     (tmp_path / "b.fits").rename(tmp_path / "d" / "b.fits")

@@ -216,7 +216,7 @@ def test_a_table_of_whose_images_none_is_there_names_the_nearest(folder: Path):
         ([f"images/{number}.jpg" for number in range(COUNT)], r"images/0\.png"),
         ([f"{number}.png" for number in range(COUNT)], r"images/0\.png"),
         ([f"images/{number}" for number in range(COUNT)], r"images/0\.png"),
-        (["lost/galaxy-1.fits"] * COUNT, "there is nothing like it"),
+        (["lost/galaxy-1.fits"] * COUNT, "there is no similar file"),
     ):
         with pytest.raises(UsageError, match=rf"none of its 6 images exists; the first would be .*{near}"):
             ingest_table(write_csv(folder, file=names), folder / "t")

@@ -32,11 +32,11 @@ LIKELY = 0.5  # a class as likely as all others together
 
 @dataclass(frozen=True)
 class DetectedSky:
-    """Sources of a picture or mosaic, and what to draw them on.
+    """Sources of an image or mosaic, and the image to draw them on.
 
     Attributes:
         table: the catalogue.
-        shown: the picture, or the bands of a mosaic, the reddest first.
+        shown: the image, or the bands of a mosaic, reddest first.
         stretch: of a mosaic.
     """
 
@@ -73,7 +73,7 @@ class DetectedSky:
 
 
 def _turned(mosaic: Mosaic) -> tuple[slice, slice]:
-    """How rows and columns of a mosaic become a picture: never as in a mirror, where its WCS says so.
+    """How a mosaic is flipped for drawing, so that it is not mirrored according to its WCS.
 
     FITS counts rows from the bottom.
     """
@@ -104,14 +104,14 @@ def classify_sky(
 
     Args:
         predictor: a run's network.
-        picture: an image file, (H, W, 3) uint8, or a FITS mosaic (one a band, with ``{band}`` in its name).
+        picture: an image file, (H, W, 3) uint8, or a FITS mosaic (one per band, with ``{band}`` in its name).
         out: the catalogue.
         bands: of a FITS mosaic.
-        stretch: of a FITS mosaic or a 32-bit TIFF; None: as of the run's training.
+        stretch: of a FITS mosaic or a 32-bit TIFF; None: as in the run's training.
         overwrite: replace a catalogue that is there.
         coverage: add the column ``set``.
         per_class: as for :func:`morphoscope.catalogue.predict.predict_catalogue`.
-        drawn: it is to be drawn, so it must not be too large for that.
+        drawn: it will be drawn, so it must not be too large for that.
         adapt: see :func:`morphoscope.catalogue.detection.images.classify_picture`.
         min_area: least pixels of a source above the sky.
 
@@ -151,7 +151,7 @@ def classify_sky(
 
 
 def _is_mosaic(source: Path | str) -> bool:
-    """Whether a file is a FITS mosaic, by its name or by what is in it."""
+    """Whether a file is a FITS mosaic, by its name or content."""
     return is_fits_name(str(source)) or is_pattern(str(source)) or holds_fits(Path(source))
 
 

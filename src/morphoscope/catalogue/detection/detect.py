@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from photutils.segmentation import SegmentationImage
 
 SEEING = 1.2  # sigma in pixels of the Gaussian that faint sources are smoothed with before detection
-BLANK_AREA = 64  # pixels: smaller black patches of a picture are dark sky, larger ones hold no image
-FLOOR = 1e-3  # least noise that is believed, in units of the picture's range
+BLANK_AREA = 64  # pixels: smaller black patches of an image are dark sky, larger ones are outside the image
+FLOOR = 1e-3  # minimum noise, in units of the image's range
 MIN_AREA = 150  # pixels of a source to classify: on fewer than some 14 across hardly any shape can be told
-BLANK_MARGIN = 3  # pixels around pixels without data that are left out too
+BLANK_MARGIN = 3  # margin around pixels without data, pixels
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ def detect_sources(
 
     Args:
         image_HWC: (H, W) or (H, W, C); uint8 for a picture, any other real type for measured values.
-        threshold: least brightness of a source's pixels, in units of the smoothed sky's noise.
-        min_area: least connected pixels above the threshold. 60 pixels are a disc 9 across, about the
-            smallest on which a shape can be seen.
-        contrast: share of the light that a component needs to be separated from its neighbour; 1: never.
+        threshold: minimum brightness of a source's pixels, in units of the smoothed sky's noise.
+        min_area: minimum number of connected pixels above the threshold. 60 pixels are a disc 9 across,
+            about the smallest whose shape can be seen.
+        contrast: fraction of the light that a component needs to be separated from its neighbour; 1: never.
         box: side of the mesh on which the background is estimated, pixels.
         edge: a source whose segment comes closer than this to the border is left out, pixels.
-        floor: least noise that is believed, in units of the picture's range; 0 for measured fluxes, whose
-            range one bright star may set.
+        floor: minimum noise, in units of the image's range; 0 for measured fluxes, whose range a single
+            bright star may determine.
 
     Returns:
         Sources, brightest first; none on an empty or constant image.
@@ -101,7 +101,7 @@ def detect_sources(
     colour = _sky_colour(channels, blank_HW)
     if blank_HW.all():
         return _none(colour)
-    # Zeros would pull the smoothed image down beside a blank region, and NaN would spread.
+    # Zeros would lower the smoothed image next to a blank region, and NaN would spread.
     grey_HW = np.where(blank_HW, np.nanmean(colour), channels.mean(axis=2, dtype=np.float64))
     light_HW, noise_HW = _above_background(grey_HW, blank_HW, box, floor)
     segments = _segments(light_HW, threshold * noise_HW, blank_HW, min_area, contrast)
@@ -113,7 +113,7 @@ def detect_sources(
 def cutout(
     image_HWC: np.ndarray, x: float, y: float, side: int, *, fill: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """A (side, side, C) square around (x, y); beyond the image's border it has the colour ``fill``."""
+    """A (side, side, C) square around (x, y), filled with the colour ``fill`` beyond the image's border."""
     height, width = image_HWC.shape[:2]
     left, top = (round(float(middle) - (side - 1) / 2) for middle in (x, y))
     square = np.empty((side, side, *image_HWC.shape[2:]), image_HWC.dtype)
@@ -128,7 +128,7 @@ def cutout(
 
 
 def cutout_sides(sources: Sources, *, factor: float = 2.0, minimum: int = 24) -> np.ndarray:
-    """Side of each source's cutout, (S,) int64: ``factor`` times its length, ``minimum`` at least."""
+    """Side of each source's cutout, (S,) int64: ``factor`` times its length, at least ``minimum``."""
     return np.maximum(np.rint(2 * factor * sources.radius), minimum).astype(np.int64)
 
 
@@ -146,8 +146,8 @@ def cutouts(
         image_HWC: the image the sources were found on.
         sources: S sources.
         factor: side of the cutout in units of the source's length (twice its radius).
-        minimum: least side, pixels of the picture.
-        size: side to scale every cutout to; None: not scaled, so that sides differ.
+        minimum: minimum side, pixels of the image.
+        size: side to scale every cutout to; None: no scaling, so sides differ.
 
     Returns:
         S arrays (side, side, C) of the image's type; beyond the border they have the sky's colour.
@@ -163,7 +163,7 @@ def cutouts(
 
 
 def _without_data(channels_HWC: np.ndarray) -> np.ndarray:
-    """Where there is nothing to see in some channel, with a margin."""
+    """Pixels without data in some channel, with a margin."""
     if channels_HWC.dtype == np.uint8:
         zero_HW = (channels_HWC == 0).all(axis=2).astype(np.uint8)
         _, patch_HW, stats, _ = map(np.asarray, cv2.connectedComponentsWithStats(zero_HW))
@@ -234,7 +234,7 @@ def _measured(
     edge: int,
     colour: np.ndarray,
 ) -> Sources:
-    """Positions and sizes of the segments that are whole, brightest first."""
+    """Positions and sizes of the complete segments, brightest first."""
     from photutils.segmentation import SourceCatalog
 
     segments.remove_border_labels(edge, partial_overlap=True, relabel=False)

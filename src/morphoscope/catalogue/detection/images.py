@@ -1,4 +1,4 @@
-"""Detect the sources of a picture or mosaic, cut each out at the size the network knows, classify them."""
+"""Detect the sources of an image or mosaic, cut each out at a size like the training's, and classify them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PLACE = (
     ("cutout", "pixel", "side of the square the network saw"),
 )
 CHIP = pa.field("chip", pa.string(), metadata={"description": "image of the file that x and y count in"})
-_A_HAIR = 0.002  # share of a cutout below which it does not reach beyond the picture
+_A_HAIR = 0.002  # fraction of a cutout that may lie beyond the image
 ADAPT_TO = 512  # cutouts that batch normalisation is adapted to
 
 
@@ -68,16 +68,16 @@ def classify_picture(
 ) -> tuple[pa.Table, Sources, np.ndarray]:
     """Detect the sources of a picture and classify each.
 
-    Cutouts scale with the source, so that galaxies fill their squares about as they do in the training
-    images, whatever the picture's pixel scale.
+    Cutouts scale with the source, so galaxies fill them about as in the training images, whatever the
+    image's pixel scale.
 
     Args:
         predictor: a run's network.
         picture: an image file, or (H, W, 3) uint8.
         factor: side of a cutout in units of the source's length.
         min_area: least pixels of a source.
-        name: for the table's ``source`` column; the file's name where there is one.
-        stretch: of a file of measured values, such as a 32-bit TIFF; None: as of the run's training.
+        name: for the table's ``source`` column; default: the file's name.
+        stretch: of a file of measured values, such as a 32-bit TIFF; None: as in the run's training.
         coverage: add the column ``set`` (see :func:`morphoscope.catalogue.predict.predict_catalogue`).
         per_class: as there.
         adapt: called first with up to :data:`ADAPT_TO` of the cutouts, to adapt the network's batch
@@ -120,7 +120,7 @@ def classify_picture(
 
 
 def _beyond(image_HWC: np.ndarray, x: float, y: float, side: float) -> tuple[str, ...]:
-    """Whether a cutout reaches beyond the picture."""
+    """Whether a cutout extends beyond the image."""
     height, width = image_HWC.shape[:2]
     inside = [
         min(middle + side / 2, length - 0.5) - max(middle - side / 2, -0.5)
@@ -143,16 +143,16 @@ def classify_mosaic(
     per_class: bool = False,
     adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
 ) -> tuple[pa.Table, list[Mosaic]]:
-    """Detect the sources of a FITS mosaic and classify each, in memory that its size does not change.
+    """Detect the sources of a FITS mosaic and classify each, in memory independent of its size.
 
     Args:
         predictor: a run's network.
         mosaic: a FITS file, or a pattern with ``{band}``.
         bands: see :func:`morphoscope.images.mosaic.open_mosaics`.
-        stretch: of the cutouts; None: as of the run's training.
+        stretch: of the cutouts; None: as in the run's training.
         factor: side of a cutout in units of the source's length.
         min_area: least pixels of a source.
-        batch: cutouts at a time.
+        batch: cutouts per batch.
         coverage: as for :func:`classify_picture`.
         per_class: as there.
         adapt: as there.

@@ -20,14 +20,14 @@ from morphoscope.images.stream import Item
 from morphoscope.images.stretch import sky_of
 from morphoscope.progress import note, track
 
-TILE, OVERLAP = 2048, 256  # pixels: a tile and what it shares with each neighbour
-_ON_THE_SAME_PIXEL = 0.5  # pixels that bands may differ by to be detected on together
+TILE, OVERLAP = 2048, 256  # pixels: side of a tile, and its overlap with each neighbour
+_ON_THE_SAME_PIXEL = 0.5  # pixels by which positions in bands may differ for joint detection
 _ROWS_UP = np.array([[-1.0, 0.0], [0.0, 1.0]])  # local axes without a WCS: columns to the right, rows up
 
 
 @dataclass(frozen=True)
 class Found:
-    """Sources of a mosaic, the brightest (in units of its noise) first, each array (S,).
+    """Sources of a mosaic, brightest (in units of the noise) first; every array is (S,).
 
     Attributes:
         x: column, pixels from 0 at the centre of the file's first.
@@ -52,17 +52,17 @@ class Found:
 def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: int = MIN_AREA) -> Found:
     """Detect the sources of a mosaic (see :func:`morphoscope.catalogue.detection.detect.detect_sources`).
 
-    Bands on the same pixels are averaged in units of their noise; otherwise the reddest alone is searched. A
-    source belongs to the tile that holds its centre; one that reaches more than ``OVERLAP`` pixels beyond its
-    tile is cut off there, and left out.
+    Bands on the same pixels are averaged in units of their noise; otherwise only the reddest is searched. A
+    source belongs to the tile that contains its centre; one that extends more than ``OVERLAP`` pixels
+    beyond its tile is truncated there, and left out.
 
     Args:
-        mosaics: the bands, the reddest first.
+        mosaics: the bands, reddest first.
         factor: side of a cutout in units of the source's length.
-        min_area: least pixels of a source.
+        min_area: minimum pixels of a source.
 
     Raises:
-        UsageError: several bands that have no coordinates and differ in size.
+        UsageError: bands have no coordinates and differ in size.
     """
     together = _on_the_same_pixels(mosaics)
     if not together and any(mosaic.wcs is None for mosaic in mosaics):
@@ -90,14 +90,14 @@ def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: in
 
 
 def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Iterator[Item]:
-    """One item a source: its cutout, north up and east left where the mosaic has coordinates."""
+    """One item per source: its cutout, north up and east left if the mosaic has coordinates."""
     steps = [_steps(mosaic, found) for mosaic in mosaics]
     flux = [mosaic.flux for mosaic in mosaics]
     positions = [
         (found.x, found.y) if number == 0 or mosaic.wcs is None else mosaic.pixels_of(found.ra, found.dec)
         for number, mosaic in enumerate(mosaics)
     ]
-    scale = 1.0 / np.sqrt(np.abs(np.linalg.det(steps[0])))  # arcsec a pixel
+    scale = 1.0 / np.sqrt(np.abs(np.linalg.det(steps[0])))  # arcsec per pixel
     for row in range(len(found)):
         factors = flux_factors(flux, [step[row] for step in steps])
         squares = [
@@ -159,7 +159,7 @@ def _tiles(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
 def _in_tile(
     mosaics: Sequence[Mosaic], rows: slice, columns: slice, min_area: int, factor: float
 ) -> dict[str, np.ndarray]:
-    """Sources whose centre lies in the core of a tile."""
+    """Sources whose centre is in the core of a tile."""
     height, width = mosaics[0].shape
     top, left = max(rows.start - OVERLAP, 0), max(columns.start - OVERLAP, 0)
     seen = slice(top, min(rows.stop + OVERLAP, height)), slice(left, min(columns.stop + OVERLAP, width))
@@ -168,7 +168,7 @@ def _in_tile(
         return {name: np.empty(0) for name in ("x", "y", "radius", "flux", "side")}
     sources: Sources = detect_sources(image_HWB, min_area=min_area, floor=0.0)
     x, y = sources.x + left, sources.y + top
-    # A centre belongs to the pixel it lies in; the first and last core reach the border.
+    # A centre belongs to the pixel that contains it; the first and last cores extend to the border.
     mine = (
         (np.rint(x) >= columns.start)
         & (np.rint(x) < columns.stop)

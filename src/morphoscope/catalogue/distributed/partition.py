@@ -1,8 +1,8 @@
 """The input of a catalogue, partitioned into ranges of rows for workers.
 
-Every worker opens the input by itself and takes the ranges it is given, so no image goes from one process to
-another, and whatever :func:`morphoscope.catalogue.inputs.open.open_input` reads can be partitioned. What
-comes back are finished rows of the catalogue; the process that writes restores their order.
+Every worker opens the input itself and reads the ranges it is given, so no images are sent between
+processes, and anything that :func:`morphoscope.catalogue.inputs.open.open_input` reads can be partitioned.
+Workers return finished rows of the catalogue; the process that writes puts them in order.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.images.stream import Item, in_order
 from morphoscope.processes import available_cores
 
-MOST_TASKS = 10_000  # each costs the machine that writes a kilobyte and some milliseconds
+MOST_TASKS = 10_000  # each costs the writing machine a kilobyte and some milliseconds
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker must know; sent to each once.
+    """What a worker needs to know; sent to each once.
 
     Attributes:
-        request: the catalogue that is asked for.
+        request: the catalogue request.
         load: loads the network; called on the worker, in the folder ``inside``.
-        inside: the folder to work in.
+        inside: the working folder.
     """
 
     request: CatalogueRequest
@@ -47,7 +47,7 @@ class Work:
 
 @dataclass(frozen=True)
 class RowRange:
-    """Rows ``start`` to ``stop`` − 1 of the input, with the digest of these and of all up to them."""
+    """Rows ``start`` to ``stop`` − 1 of the input, with the digest of the input up to ``stop``."""
 
     start: int
     stop: int
@@ -57,14 +57,14 @@ class RowRange:
 
 @dataclass(frozen=True)
 class RangeResult:
-    """What a worker made of a range of rows.
+    """A worker's result for a range of rows.
 
     Attributes:
-        table: the catalogue's rows; None where no image could be read.
+        table: the catalogue's rows; None if no image could be read.
         failures: id, source and reason of the others.
-        digest: of all galaxies of the range.
+        digest: digest of the range.
         stamps: fingerprint of their files.
-        examples: an image of each kind that was read, without pixels.
+        examples: one image of each kind that was read, without pixels.
     """
 
     table: pa.Table | None
@@ -75,11 +75,11 @@ class RangeResult:
 
 
 class Worker:
-    """Predicts ranges of the input, with one GPU or the cores of a machine.
+    """Predicts ranges of the input on one GPU or on the cores of a machine.
 
     Args:
         work: what to do.
-        alone: the process is the worker's own, which may then use all cores of the machine.
+        alone: the process runs nothing else, so it may use all cores.
     """
 
     def __init__(self, work: Work, *, alone: bool = False) -> None:
@@ -89,10 +89,10 @@ class Worker:
         self._next: int | None = None
 
     def predict(self, ranges: Sequence[tuple[int, int]]) -> Generator[RangeResult]:
-        """Predict rows (start, stop) of the input; reading runs ahead of the network from one to the next.
+        """Predict rows (start, stop) of the input; images of the next range are read while the network works.
 
         Raises:
-            MorphoscopeError: the input, the run or the predictions are not what they should be.
+            MorphoscopeError: something is wrong with the input, the run or the predictions.
         """
         maker = self._maker or self._start()
         examples: list[dict[tuple[str, str], Preprocessed]] = []  # of each range that is on its way
@@ -119,7 +119,7 @@ class Worker:
 
     def _start(self) -> RowMaker:
         self._go_inside()
-        if self.alone:  # Ray gives a process one thread
+        if self.alone:  # Ray allows a process one thread
             os.environ["OMP_NUM_THREADS"] = str(available_cores())
             if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(available_cores())
@@ -133,7 +133,7 @@ class Worker:
         ranges: Sequence[tuple[int, int]],
         examples: list[dict[tuple[str, str], Preprocessed]],
     ) -> Iterator[Batch]:
-        """Batches that end where a range does; ``stop`` and ``digest`` count from its beginning."""
+        """Batches that end with a range; ``stop`` and ``digest`` count from its start."""
         for start, stop in ranges:
             seen: dict[tuple[str, str], Preprocessed] = {}
             examples.append(seen)
@@ -147,7 +147,7 @@ class Worker:
             yield from pipeline.batches(islice(images, stop - start), maker.request.batch, Digest(), notice)
 
     def _take(self, maker: RowMaker, start: int, stop: int) -> Iterator[Item]:
-        """The items of some rows; the input is opened again only to go back."""
+        """The items of some rows; the input is reopened only to go back."""
         if self._next is None or start < self._next:
             self._items, self._next = iter(maker.open().items), 0
         for _ in islice(self._items, start - self._next):
@@ -166,7 +166,7 @@ class Worker:
 
 
 def partition(remaining: Remaining, batch: int) -> list[RowRange]:
-    """Cut the input into ranges of whole batches, not more than :data:`MOST_TASKS` as far as is known."""
+    """Partition the input into ranges of whole batches, at most :data:`MOST_TASKS` if its length is known."""
     rows = batch * math.ceil(max(remaining.count or 1, 1) / (batch * MOST_TASKS))
     items, ranges, start = iter(remaining.items), [], remaining.start
     while True:
@@ -188,15 +188,15 @@ def _no_pixels() -> Any:
 def rows_of_results(
     ranges: Sequence[RowRange], results: Iterable[RangeResult | MorphoscopeError], notice: Notice
 ) -> Iterator[tuple[Batch, pa.Table | None]]:
-    """The rows as a :class:`morphoscope.catalogue.rows.RowSource` gives them.
+    """The rows in the form of a :class:`morphoscope.catalogue.rows.RowSource`.
 
     Args:
         ranges: of the input, in order.
         results: of each, in the same order.
-        notice: is shown one image of each kind, without pixels.
+        notice: called with one image of each kind, without pixels.
 
     Raises:
-        MorphoscopeError: a worker's error; or the input changed meanwhile.
+        MorphoscopeError: a worker failed, or the input has changed.
     """
     for each, result in zip(ranges, results, strict=False):
         if isinstance(result, MorphoscopeError):

@@ -1,8 +1,8 @@
-"""The rows of a catalogue from several GPUs or machines: Ray Data hands ranges of the input to workers.
+"""Rows of a catalogue from several GPUs or machines: Ray Data distributes ranges of the input to workers.
 
-Every worker opens the input by itself (:mod:`morphoscope.catalogue.distributed.partition`), so input, run
-and working folder must be on a file system that every machine sees. This process writes the rows that come
-back, as it does without a cluster.
+Every worker opens the input itself (:mod:`morphoscope.catalogue.distributed.partition`), so input, run and
+working folder must be on a file system that all machines share. This process writes the rows, as it does
+without a cluster.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from morphoscope.progress import note
 
 
 class TaskWorker:
-    """A worker as Ray wants it: a table of ranges in, a table of results out."""
+    """The worker in the form that Ray needs: a table of ranges in, a table of results out."""
 
     def __init__(self, work: Work, *, alone: bool = False) -> None:
-        if alone:  # in a process that Ray has started for it
+        if alone:  # in a process started by Ray
             claim()
         self._worker = Worker(work, alone=alone)
 
     def __call__(self, ranges: pa.Table) -> pa.Table:
-        """One row for each (number, start, stop): the result, or the error that ended the work."""
+        """One row per (number, start, stop): the result, or the error that stopped the work."""
         return pa.Table.from_pylist([self._predicted(**row) for row in ranges.to_pylist()])
 
     def _predicted(self, number: int, start: int, stop: int) -> dict[str, Any]:
@@ -59,17 +59,17 @@ def rows_from_cluster(
 ) -> Generator[tuple[Batch, pa.Table | None]]:
     """Rows made on a Ray cluster; with ``load`` filled in, a :class:`morphoscope.catalogue.rows.RowSource`.
 
-    The cluster of ``RAY_ADDRESS`` (``auto``, ``host:port``) or the one this process is connected to; without
-    either, one on this machine for as long as it takes.
+    The cluster is that of ``RAY_ADDRESS`` (``auto``, ``host:port``) or the one this process is connected
+    to; otherwise one is started on this machine for the duration.
 
     Args:
         load: loads the network on a worker.
-        maker: has the request; this process makes no rows itself.
-        remaining: the galaxies, whose images are not loaded here.
-        notice: is shown one image of each kind, without pixels.
+        maker: provides the request; this process makes no rows itself.
+        remaining: the galaxies; their images are not loaded here.
+        notice: called with one image of each kind, without pixels.
 
     Raises:
-        MorphoscopeError: a worker's error; the input changed meanwhile; or the cluster fails.
+        MorphoscopeError: a worker or the cluster failed, or the input has changed.
     """
     ranges = partition(remaining, maker.request.batch)
     if not ranges:
@@ -97,7 +97,7 @@ def _sorted(rows: Iterable[dict[str, Any]]) -> Iterator[RangeResult | Morphoscop
 
 
 def _results(ray: Any, work: Work, ranges: list[RowRange]) -> Iterator[dict[str, Any]]:
-    """The workers' results as they come, nearly in order."""
+    """The workers' results as they arrive, nearly in order."""
     from ray.data import ActorPoolStrategy, DataContext, ExecutionOptions
 
     context = DataContext.get_current()
@@ -128,7 +128,7 @@ def _results(ray: Any, work: Work, ranges: list[RowRange]) -> Iterator[dict[str,
 
 
 def _shares(nodes: list[dict[str, Any]], tasks: int) -> tuple[int, dict[str, float]]:
-    """How many workers, and what each claims: one per GPU where there are any, else one per machine."""
+    """The number of workers and the resources of each: one per GPU if there are any, else one per machine."""
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     gpus = int(sum(each.get("GPU", 0) for each in alive))
     if gpus:
@@ -136,14 +136,14 @@ def _shares(nodes: list[dict[str, Any]], tasks: int) -> tuple[int, dict[str, flo
     machines = sum(each.get("CPU", 0) >= 1 for each in alive)
     if not machines:
         raise MorphoscopeError("the Ray cluster has neither a GPU nor a core")
-    # A worker uses all cores of its machine but claims one: it must not wait for ever where some are taken.
+    # A worker uses all cores of its machine but claims one, so that it need not wait until all are free.
     return min(machines, tasks), {"num_cpus": 1}
 
 
 @contextlib.contextmanager
 def _cluster() -> Iterator[Any]:
-    """Ray, connected; left as it was found."""
-    # Under "uv run" Ray would make an environment for the workers, without this one's packages.
+    """Connect to Ray, and disconnect at the end if this process connected."""
+    # Under "uv run", Ray would create an environment without this one's packages for the workers.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray
     import ray.data
@@ -153,9 +153,11 @@ def _cluster() -> Iterator[Any]:
     if not found:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about future changes of Ray
+                warnings.simplefilter("ignore")  # about future changes in Ray
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as error:  # Ray raises plain ones, too, as when a busy machine starts it too slowly
+        except (
+            Exception
+        ) as error:  # Ray also raises plain ones, for instance when it starts too slowly on a busy machine
             ray.shutdown()
             where = os.environ.get("RAY_ADDRESS", "on this machine")
             reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -164,7 +166,7 @@ def _cluster() -> Iterator[Any]:
                 "auto, or unset it for one on this machine"
             ) from error
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
+            signal.signal(signal.SIGTERM, before)  # Ray handles it itself
     try:
         yield ray
     finally:

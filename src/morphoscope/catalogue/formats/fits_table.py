@@ -34,8 +34,8 @@ from morphoscope.progress import note
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-MOST_COLUMNS = 999  # TFIELDS, and a keyword such as TTYPE999 is full
-MOST_NAME = 68  # characters of a string on one card: CFITSIO reads no longer TTYPE
+MOST_COLUMNS = 999  # limit of TFIELDS; a keyword such as TTYPE999 has eight characters
+MOST_NAME = 68  # characters of a string on one card: CFITSIO cannot read a longer TTYPE
 _BLOCK = 2880
 _KEYWORDS = {
     "program_version": "VERSION",
@@ -50,8 +50,8 @@ def check_fits(schema: pa.Schema, name: str) -> None:
     """Refuse columns that a FITS table cannot hold.
 
     Raises:
-        UsageError: too many columns, a name that is too long or ends with a blank, or names that differ only
-            in case.
+        UsageError: there are too many columns, a name is too long or ends with a blank, or names differ
+            only in case.
     """
     if len(schema) > MOST_COLUMNS:
         raise UsageError(
@@ -82,7 +82,7 @@ def check_fits(schema: pa.Schema, name: str) -> None:
 class FitsCatalogue:
     """A FITS file with an empty primary HDU and one binary table.
 
-    TUCD and TCOMM hold what astropy itself would leave out. Both HDUs have CHECKSUM and DATASUM.
+    TUCD and TCOMM record what astropy would leave out. Both HDUs have CHECKSUM and DATASUM.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) -> None:
@@ -184,7 +184,7 @@ def _header(schema: pa.Schema, provenance: Mapping[str, str], extent: Extent) ->
 
 
 def _keyword(name: str, header: Header) -> str:
-    """At most eight letters that are not taken: "a_long_name" → ALONGNAM."""
+    """An unused keyword of at most eight letters: "a_long_name" → ALONGNAM."""
     if name in _KEYWORDS:
         return _KEYWORDS[name]
     letters = "".join(letter for letter in _escape(name).upper() if letter.isalnum())
@@ -202,13 +202,13 @@ def _ascii_field(column: pa.Field) -> pa.Field:
 
 
 def _escape(text: str) -> str:
-    """ASCII from which ``unicode_escape`` gives the text back; FITS drops plain blanks at the end."""
+    """ASCII that ``unicode_escape`` decodes to the text; FITS drops trailing blanks."""
     escaped = text.encode("unicode_escape").decode("ascii")
     return f"{escaped[:-1]}\\x20" if escaped.endswith(" ") else escaped
 
 
 def _numbers(column: pa.ChunkedArray, kind: np.dtype) -> np.ndarray:
-    """A column of numbers or vectors as FITS holds it, (N,) or (N, D)."""
+    """A column of numbers or vectors as stored in FITS, (N,) or (N, D)."""
     if isinstance(column.type, pa.FixedSizeListType):
         numbers = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return numbers.reshape(-1, column.type.list_size)
@@ -221,7 +221,7 @@ def _numbers(column: pa.ChunkedArray, kind: np.dtype) -> np.ndarray:
 
 
 class _Sum:
-    """The ones' complement sum of 32-bit words of bytes that come in pieces of any length."""
+    """The ones' complement sum of 32-bit words, over bytes in pieces of any length."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -247,7 +247,7 @@ def _primary() -> bytes:
 
 
 def _reserve(header: Header) -> None:
-    """Cards for the sums, so that filling them in does not move anything."""
+    """Reserve cards for the checksums, so that filling them in does not move anything."""
     header["DATASUM"] = ("0".rjust(10), "sum of the data's 32-bit words")
     header["CHECKSUM"] = ("0" * 16, "sum over header and data is all ones")
 
@@ -262,7 +262,7 @@ def _sign(header: Header, data: int) -> None:
 
 
 def _encoded(number: int) -> str:
-    """A 32-bit number as 16 letters and digits whose own sum is that number."""
+    """A 32-bit number encoded as 16 letters and digits that sum to that number."""
     letters = [0] * 16
     for path, byte in enumerate(number.to_bytes(4, "big")):
         four = [byte // 4 + 48 + (byte % 4 if k == 0 else 0) for k in range(4)]
@@ -284,7 +284,7 @@ def _card_bytes(header: Header) -> bytes:
 
 
 def fits_provenance(catalogue: Path) -> dict[str, str]:
-    """The provenance in a FITS catalogue, also in one that TOPCAT or STILTS saved again."""
+    """The provenance of a FITS catalogue, even if TOPCAT or STILTS has saved it again."""
     from astropy.io import fits
 
     check_headers(catalogue)

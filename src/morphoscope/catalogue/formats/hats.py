@@ -55,7 +55,7 @@ from morphoscope.version import __version__
 
 ORDER = 29  # of positions: 0.4 mas, the finest that fits 64 bits
 FINEST = 14  # of tiles: 13 arcsec; too many galaxies at one position must not split for ever
-HELD_BYTES = 64 << 20  # of rows in memory before they are written to disk
+HELD_BYTES = 64 << 20  # bytes of rows in memory before they are written to disk
 
 
 class Tile(NamedTuple):
@@ -95,10 +95,10 @@ def places_of(ra_N: np.ndarray, dec_N: np.ndarray) -> np.ndarray:
 
 
 class Tiles:
-    """Rows by tile; tiles are as large as possible with at most ``most`` rows.
+    """Rows by tile; tiles are as large as possible with at most ``most`` rows each.
 
-    The tiles depend on the positions alone, and the rows of a tile keep their order, however they were
-    divided into blocks.
+    Tiles depend only on the positions, and rows of a tile keep their order, however they were divided into
+    blocks.
 
     Args:
         folder: for buffered rows; created here.
@@ -189,10 +189,10 @@ _COLLECTION = "collection.properties"
 INDEX = "_healpix_29"
 UNPLACED = "unplaced.parquet"
 TILE_ROWS = 1_000_000
-TILE_BYTES = 256 << 20  # maximum of a tile in memory, for long rows
-LOOKED_AT = 1000  # galaxies checked for coordinates before the work
+TILE_BYTES = 256 << 20  # maximum memory of a tile, for long rows
+LOOKED_AT = 1000  # galaxies checked for coordinates beforehand
 MAP_ORDER = 8  # of the map: 14 arcmin
-_PARTITION = ("Norder", "Dir", "Npix")  # which readers take from the names of folders
+_PARTITION = ("Norder", "Dir", "Npix")  # which readers take from folder names
 _INDEX_FIELD = pa.field(
     INDEX, pa.int64(), metadata={"description": "HEALPix pixel of ra and dec at order 29, nested"}
 )
@@ -210,7 +210,7 @@ class HatsCatalogue:
         name: of the catalogue.
 
     Raises:
-        UsageError: the rows have no ra and dec.
+        UsageError: the rows have no ``ra`` and ``dec``.
         MorphoscopeError: the extra is not installed.
     """
 
@@ -356,7 +356,7 @@ def check_hats(schema: pa.Schema, name: str) -> None:
     """Refuse columns that a HATS catalogue cannot hold.
 
     Raises:
-        UsageError: no ``ra`` and ``dec``, or a column has the name of one that readers add themselves.
+        UsageError: there are no ``ra`` and ``dec``, or a column has the name of one that readers add.
     """
     if not {"ra", "dec"} <= set(schema.names):
         raise UsageError(f"{name}: a HATS catalogue needs columns 'ra' and 'dec', in degrees")
@@ -385,7 +385,7 @@ def check_places(items: Iterable[Item], name: str) -> Iterator[Item]:
         name: of the catalogue.
 
     Raises:
-        UsageError: none of the first galaxies has ra and dec; later ones may lack them.
+        UsageError: none of the first galaxies has ``ra`` and ``dec``; later ones may lack them.
     """
     rest, seen = iter(items), []
     for item in islice(rest, LOOKED_AT):

@@ -1,6 +1,6 @@
 """Catalogues as VOTables: frame from astropy, rows (TABLEDATA) streamed into it.
 
-XML 1.0 has no path for most control characters; U+FFFD stands in for them.
+XML 1.0 does not allow most control characters; U+FFFD replaces them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TYPES = {"f4": "float", "f8": "double", "i2": "short", "i4": "int", "i8": "long
 _END = "</TABLE>"
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # in XML 1.0
 _DESCRIPTION = re.compile(r"<DESCRIPTION>\s+(.*?)\s+</DESCRIPTION>", re.DOTALL)
-_CONTROL = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}  # else a reader turns them into blanks or newlines
+_CONTROL = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}  # or readers turn them into blanks or newlines
 
 _STAND_INS = {"\n": "\ufdd0", "\r": "\ufdd1", "\t": "\ufdd2"}  # for them, while astropy writes attributes
 
@@ -142,11 +142,11 @@ def votable_provenance(catalogue: Path) -> dict[str, str]:
 
 
 def provenance_of_votable(stream: IO[bytes]) -> dict[str, str]:
-    """The provenance in a VOTable that Morphoscope wrote, or that STILTS or TOPCAT made of a catalogue.
+    """The provenance in a VOTable written by Morphoscope, or by STILTS or TOPCAT from a catalogue.
 
-    STILTS and TOPCAT turn everything known of a table into PARAM elements: INFOs of a VOTable keep their
-    names, cards of a FITS header are called by their keywords, entries of ECSV have no prefix. It is not read
-    through astropy, which refuses the two-dimensional strings that STILTS makes of COMMENT cards.
+    STILTS and TOPCAT turn all metadata of a table into PARAM elements: INFOs of a VOTable keep their names,
+    cards of a FITS header are named by their keywords, entries of ECSV have no prefix. astropy is not used,
+    because it refuses the two-dimensional strings that STILTS makes from COMMENT cards.
     """
     found: dict[str, str] = {}
     params: dict[str, str] = {}

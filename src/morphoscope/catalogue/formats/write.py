@@ -1,4 +1,4 @@
-"""Writing catalogues: the ending chooses the format; rows are streamed; the file appears when complete.
+"""Writing catalogues: the suffix chooses the format, rows are streamed, and the file appears when complete.
 
 A new format is a :class:`~morphoscope.catalogue.formats.parquet_csv.Writer` and one line in :data:`FORMATS`.
 """
@@ -142,12 +142,12 @@ def target_of(out: Path | str, shard_rows: int | None = None) -> Target:
 
 
 def unreadable_path(out: Path) -> Path:
-    """The list of unreadable images: ``catalogue.unreadable.csv`` beside ``catalogue.parquet``."""
+    """The list of unreadable images: ``catalogue.unreadable.csv`` next to ``catalogue.parquet``."""
     return out.with_suffix(".unreadable.csv")
 
 
 def check_output(target: Target, *, overwrite: bool = False) -> None:
-    """Refuse a catalogue that could not be written, before any work.
+    """Check beforehand that a catalogue can be written.
 
     Raises:
         UsageError: something exists there and may not be replaced, or the folder is not writable.
@@ -166,7 +166,7 @@ def check_output(target: Target, *, overwrite: bool = False) -> None:
 
 
 def _check_folder(out: Path) -> None:
-    """Permissions, quotas and read-only disks are known for sure only by trying to write."""
+    """Only an attempt to write reveals permissions, quotas and read-only disks for certain."""
     trial = files.partial_name(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def written(
             yield writer
             writer.close()
         except BaseException:
-            # Whatever letting go of a broken file raises must not hide the first error.
+            # Errors from closing a broken file must not hide the first error.
             with contextlib.suppress(Exception):
                 writer.abandon()
             raise
@@ -227,7 +227,7 @@ def write_tables(
     provenance: Mapping[str, str],
     extent: Extent,
 ) -> None:
-    """Write a table that comes in blocks; see :func:`write_catalogue`.
+    """Write a table given in blocks; see :func:`write_catalogue`.
 
     Args:
         target: path and format.
@@ -248,7 +248,7 @@ def write_tables(
 
 
 def write_unreadable(out: Path, rows: Iterable[tuple[str, str, str]]) -> Path | None:
-    """List unreadable images and the reasons beside the catalogue.
+    """Write a list of unreadable images, with reasons, next to the catalogue.
 
     The list of an earlier catalogue of the same name is deleted.
 

@@ -1,1 +1,1 @@
-"""Whatever holds images, as one stream of galaxies."""
+"""Inputs of all kinds as one stream of galaxies."""

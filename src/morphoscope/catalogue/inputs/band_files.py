@@ -1,4 +1,4 @@
-"""Galaxies with one FITS file a band: ``cutouts/{id}_{band}.fits``."""
+"""Galaxies with one FITS file per band: ``cutouts/{id}_{band}.fits``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JOINTS = ("_", "-", ".")  # between a galaxy's name and the band
 
 
 def from_pattern(pattern: str, bands: Sequence[str], stretch: str) -> tuple[Iterator[Item], int]:
-    """The galaxies of a pattern, in the order of their ids, and how many there are.
+    """The galaxies of a pattern, ordered by id, and their number.
 
     Args:
         pattern: a path with ``{id}`` and ``{band}``.
@@ -31,7 +31,7 @@ def from_pattern(pattern: str, bands: Sequence[str], stretch: str) -> tuple[Iter
         UsageError: no bands, no ``{id}``, or no file matches.
     """
     if not bands:
-        raise UsageError(f"{pattern}: --bands was expected beside a pattern, such as --bands g,r,z")
+        raise UsageError(f"{pattern}: --bands is needed with a pattern, such as --bands g,r,z")
     ids = ids_of_pattern(pattern, bands)
     reddest = [bands[band] for band in reddest_first(bands)]
 
@@ -47,7 +47,7 @@ def from_pattern(pattern: str, bands: Sequence[str], stretch: str) -> tuple[Iter
 
 
 def band_pattern_of(folder: Path, bands: Sequence[str]) -> str | None:
-    """The pattern of a folder whose files are called ``NAME_BAND.fits``; None for any other folder."""
+    """The pattern of a folder whose files are named ``NAME_BAND.fits``; None for any other folder."""
     if len(bands) < 2:
         return None
     for entry in sorted(entry.name for entry in os.scandir(folder) if is_image_name(entry.name)):

@@ -30,7 +30,7 @@ _IDS = (*ID_NAMES, "ident", "galaxy", "observation_id", "obs_id", "designation",
 
 @dataclass(frozen=True)
 class SourceTable:
-    """Where to cut, and how large.
+    """A table of positions to cut out, and the sizes of cutouts.
 
     Attributes:
         path: a table with positions on the sky, or a HATS catalogue.
@@ -48,10 +48,10 @@ class SourceRows:
     """Some rows of such a table, (S,) each.
 
     Attributes:
-        ids: "row 1", … where there are none.
-        ra: right ascension from 0 to 360, degrees (ICRS); NaN where there is none.
+        ids: ids, or "row 1", … if there are none.
+        ra: right ascension from 0 to 360, degrees (ICRS); NaN if unknown.
         dec: declination, degrees.
-        arcsec: side of the cutout.
+        arcsec: sides of the cutouts.
         reasons: why a row has no position or size.
     """
 
@@ -64,13 +64,13 @@ class SourceRows:
 
 @dataclass(frozen=True)
 class SourceColumns:
-    """The columns of such a table by their meaning.
+    """The columns of such a table, identified.
 
     Attributes:
-        table: which one.
+        table: the table.
         files: the tiles of a HATS catalogue, else the table's file.
         sky: its coordinates.
-        identity: its ids; None if it has none.
+        identity: the column of ids; None if there is none.
     """
 
     table: SourceTable
@@ -80,7 +80,7 @@ class SourceColumns:
 
     @classmethod
     def of(cls, table: SourceTable) -> SourceColumns:
-        """Find them.
+        """Identify the columns.
 
         Raises:
             UsageError: no such file or column.
@@ -102,7 +102,7 @@ class SourceColumns:
         return cls(table, files, sky, found_column(there.names, _IDS))
 
     def rows(self) -> Iterator[SourceRows]:
-        """The table in pieces."""
+        """Read the table in pieces."""
         wanted = [name for name in (*self.sky.names, self.identity, self.table.size_column) if name]
         first = 0
         for file in self.files:
@@ -132,18 +132,18 @@ def _of_hats(folder: Path) -> tuple[tuple[Path, ...], dict[str, str]]:
     catalogue = primary_table(folder)
     files = tuple(tile_files(catalogue)) if is_hats(catalogue) else ()
     if not files:
-        raise UsageError(f"{folder}: a table of sources was expected; this folder is no HATS catalogue")
+        raise UsageError(f"{folder}: a table of sources was expected; this folder is not a HATS catalogue")
     properties = read_properties(catalogue / MARK) or read_properties(catalogue / "properties")
     columns = {"ra": properties.get("hats_col_ra"), "dec": properties.get("hats_col_dec")}
     return files, {kind: name for kind, name in columns.items() if name}
 
 
-LEAST_SHARE = 0.5  # of a cutout that the mosaic must cover
+LEAST_SHARE = 0.5  # minimum fraction of a cutout that the mosaic must cover
 _NOWHERE = np.full((2, 2), np.nan)
-_SAME_SCALE = 0.01  # relative difference of pixel areas up to which fluxes per pixel compare
+_SAME_SCALE = 0.01  # relative difference of pixel areas up to which fluxes per pixel are comparable
 CUTOUT = Column("cutout", pa.float32(), "side of the cutout on the sky", "arcsec", "phys.angSize")
 ON_MOSAIC = Column(
-    "on_mosaic", pa.float32(), "share of the cutout that the mosaic covers; the rest is filled with sky"
+    "on_mosaic", pa.float32(), "fraction of the cutout that the mosaic covers; the rest is filled with sky"
 )
 
 
@@ -161,19 +161,19 @@ class Frame:
 
 
 def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) -> tuple[Iterator[Item], int]:
-    """One item for each source whose cutout touches the mosaic, in the order of the table, and their number.
+    """One item for each source whose cutout touches the mosaic, in table order, and their number.
 
-    The table is read twice: first to count. Sources whose cutout does not touch the mosaic are left out, and
-    a note says how many. A source of whose cutout the mosaic covers less than half, or whose coordinates or
-    size are no numbers, becomes an item that cannot be loaded.
+    The table is read twice, first to count. Sources whose cutout does not touch the mosaic are left out,
+    and a note gives their number. A source whose cutout is less than half covered, or whose coordinates or
+    size are not numbers, becomes an item that cannot be loaded.
 
     Args:
-        mosaics: the bands, the reddest first.
+        mosaics: the bands, reddest first.
         table: the sources.
-        frame: what the cutouts become.
+        frame: how cutouts are rendered.
 
     Raises:
-        UsageError: a column is missing, the mosaic has no coordinates, or no source lies on it.
+        UsageError: a column is missing, the mosaic has no coordinates, or no source is on it.
     """
     for mosaic in mosaics:
         if mosaic.wcs is None:
@@ -222,7 +222,7 @@ def _touching(piece: SourceRows, mosaics: Sequence[Mosaic]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Positions:
-    """Where sources lie on one chip: x, y (S,) and its local axes there, pixels per arcsec (S, 2, 2)."""
+    """Positions of sources on one chip: x, y (S,) and its local axes there, pixels per arcsec (S, 2, 2)."""
 
     chip: Mosaic
     x: np.ndarray
@@ -288,10 +288,10 @@ def _factors(bands: Sequence[Sequence[_Positions]], row: int) -> list[float]:
 
 
 def flux_factors(flux: Sequence[Flux], steps: Sequence[np.ndarray]) -> list[float]:
-    """What brings fluxes per pixel of each band to the size of the first band's pixels.
+    """Factors that convert fluxes per pixel of each band to the pixel size of the first band.
 
     Args:
-        flux: what is known of each band; units per steradian need no factor.
+        flux: what is known about each band; units per steradian need no factor.
         steps: the local axes of each band, pixels per arcsec, (2, 2).
     """
     areas = [
@@ -303,7 +303,7 @@ def flux_factors(flux: Sequence[Flux], steps: Sequence[np.ndarray]) -> list[floa
 
 
 def _square(chips: Sequence[_Positions], row: int, *, arcsec: float, side: int, factor: float) -> np.ndarray:
-    """One band of a cutout: of the chip that holds most of it, and where that ends, of the others."""
+    """One band of a cutout, from the chip that covers most of it, completed by the others."""
     square = np.full((side, side), np.nan, np.float32)
     for chip in sorted(chips, key=lambda chip: -chip.inside(row)):
         lacking = ~np.isfinite(square)
@@ -317,10 +317,10 @@ def _square(chips: Sequence[_Positions], row: int, *, arcsec: float, side: int, 
 def load_squares(
     squares: Sequence[Any], frame: Frame, name: str, row: dict[str, Any], flux: Sequence[Flux]
 ) -> np.ndarray:
-    """Cut the bands of one source out and stretch them; ``row`` gets ``on_mosaic``, ``scaling``
-    and ``quality``.
+    """Cut out the bands of one source and stretch them; ``row`` gets ``on_mosaic``, ``scaling`` and
+    ``quality``.
 
-    Pixels that no exposure covers have no part in the stretch, and are painted as sky.
+    Pixels that no exposure covers are ignored by the stretch and get the colour of the sky.
 
     Raises:
         MorphoscopeError: the mosaic covers less than half of the cutout in some band.

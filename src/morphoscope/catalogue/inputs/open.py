@@ -1,7 +1,7 @@
-"""Whatever holds images — a folder, a glob, an archive, a table, a store — as one stream of galaxies.
+"""Inputs of all kinds (folder, glob, archive, table, store) as one stream of galaxies.
 
-Nothing here grows with the number of galaxies except lists of file names (those of one folder at a time, or
-those a glob finds), the list of members at the end of a zip, and eight bytes an id.
+Memory grows with the number of galaxies only for lists of file names (of one folder at a time, or of a
+glob), the directory of a zip, and eight bytes per id.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from morphoscope.images.file_names import (
     distinct_ids,
     image_names,
     load_named,
-    say_passed_over,
+    report_skipped,
     stem,
     writable,
 )
@@ -61,14 +61,14 @@ class Images:
     """Galaxies to predict.
 
     Attributes:
-        name: what messages and the catalogue's provenance call them.
-        items: one a galaxy, always in the same order for the same files; ``row`` has its ``id`` and, where
-            known, ``ra`` and ``dec`` in degrees. Read lazily, once. Going by an item costs no image: names,
-            table rows and the heads of members are read; only a compressed tar must be unpacked.
-        count: how many there are; None if that is not known beforehand.
-        extras: further columns for the catalogue; the items' rows have them once they are loaded.
-        integer_ids: every id is a whole number that fits int64, and its column in the input held integers:
-            the catalogue's ``id`` is then int64 and joins the input's; else it is text.
+        name: their name in messages and in the catalogue's provenance.
+        items: one per galaxy, always in the same order for the same files; ``row`` has its ``id`` and, where
+            known, ``ra`` and ``dec`` in degrees. Read lazily, once. Skipping an item loads no image: only
+            names, table rows and member headers are read, though a compressed tar must be decompressed.
+        count: their number; None if not known beforehand.
+        extras: additional columns of the catalogue; items' rows have them after loading.
+        integer_ids: every id fits int64 and its column in the input has integers: the catalogue's ``id`` is
+            then int64, to match the input's; otherwise it is text.
     """
 
     name: str
@@ -85,7 +85,7 @@ def open_input(
     stretch: str = "lupton",
     bands: Sequence[str] = (),
 ) -> Images:
-    """Find out what ``source`` is, and open it.
+    """Open an input of any kind.
 
     ================  ==========================================================================
     a folder          all images in it and in its folders, in the order of their names; an id is
@@ -105,14 +105,14 @@ def open_input(
 
     Args:
         source: one of these.
-        image_column: the table's column with the images; with commas between, one a band. None: found by
+        image_column: the table's column with the images; with commas between, one per band. None: found by
             its name.
         stretch: for FITS images, see :mod:`morphoscope.images.fits`.
         bands: of FITS images: one file a band in a pattern, a folder or a table, or planes or extensions of
             each file, see :mod:`morphoscope.images.fits_bands`.
 
     Raises:
-        UsageError: there is nothing at ``source``, nothing that is known, or no image.
+        UsageError: ``source`` does not exist, is of no known kind, or has no images.
     """
     path, text = Path(source), str(source)
     reading = Reading(stretch, tuple(bands))
@@ -135,15 +135,15 @@ def open_input(
 
 
 def open_request(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) -> Images:
-    """The galaxies of a request: those of an input, or cutouts of a mosaic around the rows of a table.
+    """The galaxies of a request: those of an input, or cutouts of a mosaic at the positions of a table.
 
     Args:
-        request: what is asked for.
+        request: the catalogue request.
         facts: of the training's store.
         stretch: for FITS images.
 
     Raises:
-        UsageError: options that do not go together, or there is nothing to predict.
+        UsageError: options contradict each other, or there is nothing to predict.
     """
     source = str(request.source)
     if request.sources is None:
@@ -167,7 +167,7 @@ def open_request(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) 
 
 
 def _cutout_side(request: CatalogueRequest, facts: StoreFacts) -> float | None:
-    """Side of the cutouts, arcsec; None where a column has it."""
+    """Side of the cutouts, arcsec; None if a column gives it."""
     side = request.cutout_arcsec
     if request.size_column is not None:
         if side is not None:
@@ -194,7 +194,7 @@ def _cutout_side(request: CatalogueRequest, facts: StoreFacts) -> float | None:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the images of an input become pictures."""
+    """How the images of an input are read."""
 
     stretch: str
     bands: tuple[str, ...] = ()
@@ -208,10 +208,10 @@ class Reading:
 
 
 def stretch_like(training: str) -> str:
-    """The stretch that shows FITS images to a run as it saw those of its training.
+    """The stretch that renders FITS images like a run's training images.
 
-    The same, if it was a stretch of FITS images; else "lupton", also for "sdss", which is what stores of
-    simulated SDSS pictures record.
+    The training's own if that is a stretch of FITS images; otherwise "lupton", also for "sdss", which
+    stores of simulated SDSS images record.
     """
     return training if training in STRETCHES and training not in ("as-served", "sdss") else "lupton"
 
@@ -231,16 +231,16 @@ def _from_folder(folder: Path, reading: Reading) -> Images:
         return _from_archives(str(folder), archives, reading)
     if archives:
         note(
-            f"{folder}: {len(archives)} archives are passed over, the first {Path(archives[0]).name}; "
+            f"{folder}: {len(archives)} archives are skipped, the first {Path(archives[0]).name}; "
             "to read them, name them by a glob"
         )
-    passed_over: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     images = _from_files(
-        str(folder), folder, lambda counted: image_names(folder, passed_over if counted else None), reading
+        str(folder), folder, lambda counted: image_names(folder, skipped if counted else None), reading
     )
     for archive in archives:
-        passed_over.subtract([Path(archive).suffix.lower()])
-    say_passed_over(str(folder), +passed_over)
+        skipped.subtract([Path(archive).suffix.lower()])
+    report_skipped(str(folder), +skipped)
     return images
 
 
@@ -268,9 +268,9 @@ def _from_glob(pattern: str, image_column: str | None, reading: Reading) -> Imag
 
 
 def _from_list(label: str, paths: list[str], image_column: str | None, reading: Reading) -> Images:
-    """Files of one kind: images, else archives, else tables; a note counts those of other kinds.
+    """Files of one kind: images, or else archives, or else tables; a note counts the others.
 
-    FITS files that hold a table alone are tables where no other file is an image.
+    FITS files with only a table count as tables if no other file is an image.
     """
     images = [path for path in paths if is_image_name(os.path.basename(path))]
     archives = [path for path in paths if is_archive_name(path)]
@@ -288,7 +288,7 @@ def _from_list(label: str, paths: list[str], image_column: str | None, reading: 
 
 def _say_others(label: str, paths: Sequence[str], taken: Sequence[str]) -> None:
     kept = set(taken)
-    say_passed_over(
+    report_skipped(
         label, Counter(Path(path).suffix.lower() or "without an ending" for path in paths if path not in kept)
     )
 
@@ -335,7 +335,7 @@ def _from_tables(label: str, paths: list[str], image_column: str | None, reading
 
 
 def _table_items(table: ImageTable, stretch: str) -> Iterator[Item]:
-    """A table's rows; one without an id is called as its image file, or by its number."""
+    """A table's rows; a row without an id is named after its image file, or by its number."""
     for number, item in enumerate(table.items(stretch), start=1):
         if item.row.get("id") is not None:
             yield item
@@ -345,12 +345,12 @@ def _table_items(table: ImageTable, stretch: str) -> Iterator[Item]:
 
 
 def from_store(store: Store) -> Images:
-    """Every galaxy of a store, as it is stored."""
+    """Every galaxy of a store, as stored."""
     return Images(str(store.path), _store_items(store), len(store), integer_ids=store.meta.integer_ids)
 
 
 def _store_items(store: Store) -> Iterator[Item]:
-    images = store.images.view(np.ndarray)  # np.memmap makes every view dearer
+    images = store.images.view(np.ndarray)  # views of np.memmap are slow
     columns = store.table.select(["id", "ra", "dec", "source"])
     pixels = str(store.path / "images.npy")
     for start in range(0, len(store), _CHUNK):
@@ -364,10 +364,10 @@ def _store_items(store: Store) -> Iterator[Item]:
 
 
 def _from_files(label: str, base: Path, names: Callable[[bool], Iterator[str]], reading: Reading) -> Images:
-    """Image files by their names relative to ``base``.
+    """Image files, given by names relative to ``base``.
 
-    The names are gone through twice: first (``names(True)``) to count them and to choose ids that differ,
-    then to predict.
+    The names are iterated twice: first (``names(True)``) to count them and choose distinct ids, then to
+    predict.
     """
     fits = False
 
@@ -386,10 +386,10 @@ def _from_files(label: str, base: Path, names: Callable[[bool], Iterator[str]], 
 
 
 def note_repeated_ids(items: Iterable[Item], name: str) -> Iterator[Item]:
-    """The same items; after the last of them a note says how many share an id with another one.
+    """The same items; after the last, a note says how many share an id with another.
 
-    Eight bytes an item are kept: hashes of the ids, of which two may be alike by chance once in 10⁷ inputs of
-    a million.
+    Eight bytes per item are kept: hashes of the ids, which collide by chance in one of 10⁷ inputs of a
+    million.
     """
     hashes = array("q")
     for item in items:

@@ -16,7 +16,7 @@ from morphoscope.images.file_names import (
     distinct_ids,
     image_names,
     load_named,
-    say_passed_over,
+    report_skipped,
     writable,
 )
 from morphoscope.images.stream import Item
@@ -67,9 +67,9 @@ def ingest_folder(
     refuse_out(out, overwrite=overwrite)
     check_stretch(stretch)
     names = _class_names(folder, classes)
-    passed_over: Counter[str] = Counter()
-    found = {name: [f"{name}/{image}" for image in image_names(folder / name, passed_over)] for name in names}
-    say_passed_over(str(folder), passed_over)
+    skipped: Counter[str] = Counter()
+    found = {name: [f"{name}/{image}" for image in image_names(folder / name, skipped)] for name in names}
+    report_skipped(str(folder), skipped)
     for name, images in found.items():
         if not images:
             raise MorphoscopeError(f"{folder / name}: has no images; remove the folder or add images to it")

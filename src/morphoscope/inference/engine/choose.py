@@ -31,7 +31,7 @@ _EXPORTING = ("torch", "timm", "onnx", "onnxscript")
 
 
 def check_dropout(run: Run, name: str, dropout_samples: int) -> None:
-    """Refuse Monte-Carlo dropout with an engine that cannot do it.
+    """Refuse Monte-Carlo dropout with an engine that does not support it.
 
     Raises:
         UsageError: the engine, or the run, is a graph.
@@ -59,10 +59,10 @@ def check_int8(name: str, dropout_samples: int = 0, *, adapt: bool = False) -> N
 def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0, precision: str = "auto") -> Engine:
     """Load the engine for a run.
 
-    "auto" is torch on a GPU, and for samples of dropout. On a processor it is ONNX Runtime, or torch where
-    the run has no graph and none can be made; with bf16 instructions the faster of both, which is measured
-    once (:mod:`morphoscope.inference.engine.choose`). The variable :data:`VARIABLE` overrides it. In 8 bits
-    it is OpenVINO where that is installed.
+    "auto" is torch on a GPU and for samples of dropout. On a processor it is ONNX Runtime, or torch if the
+    run has no graph and none can be made; with bf16 instructions the faster of both, which is measured once
+    (:mod:`morphoscope.inference.engine.choose`). The variable :data:`VARIABLE` overrides it. In 8 bits it
+    is OpenVINO where that is installed.
 
     Args:
         run: a finished run, or an exported file.
@@ -132,7 +132,7 @@ def _in_8_bits(run: Run, name: str) -> Engine:
 
 
 def leave_graph(run: Run) -> None:
-    """Make a run's graph for predictions without torch; what prevents it is said and no error."""
+    """Make a run's graph for predictions without torch; a note says so if that fails."""
     if os.environ.get(VARIABLE, "").strip() == "torch" or not _installed("onnxruntime", *_EXPORTING):
         return
     try:
@@ -184,7 +184,7 @@ def _fastest(run: Run) -> Engine:
 
 
 def _tried(engine: Engine, run: Run) -> Engine:
-    """The engine, after it has computed one image: what a processor lacks shows in the first pass.
+    """The engine, after a test with one image: unsupported instructions show up in the first pass.
 
     Raises:
         MorphoscopeError: it cannot.
@@ -209,8 +209,8 @@ def _installed(*packages: str) -> bool:
 
 
 FILE = "engines.json"  # within the cache
-ROUNDS = 3  # of all engines in turns, since machines drift; the fastest round counts
-SECONDS = 0.15  # for a round of an engine
+ROUNDS = 3  # rounds of all engines in turn, since machine speed drifts; the fastest round counts
+SECONDS = 0.15  # per round of an engine
 
 
 def faster(engines: Mapping[str, Engine], key: str, side: int, channels: int) -> str:
@@ -242,25 +242,25 @@ def faster(engines: Mapping[str, Engine], key: str, side: int, channels: int) ->
 
 
 def remembered(key: str) -> str | None:
-    """The engine that was faster when it was measured; None where it was not, or the cache is damaged."""
+    """The engine that was fastest when measured; None if not measured, or if the cache is damaged."""
     return _read().get(key, {}).get("engine")
 
 
-def _place() -> Path:
+def _path() -> Path:
     return files.cache_folder() / FILE
 
 
 def _read() -> dict[str, dict[str, str]]:
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(_place().read_text(encoding="utf-8"))
+        found = json.loads(_path().read_text(encoding="utf-8"))
         if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values()):
             return found
     return {}
 
 
 def _remember(key: str, chosen: str, rates: Mapping[str, float]) -> None:
-    """Add it to the file; a cache that cannot be written is no error."""
+    """Add a measurement to the cache; failing to write is not an error."""
     rows = {name: f"{rate:.0f} images/s" for name, rate in rates.items()}
     with contextlib.suppress(OSError):
-        _place().parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(_place(), {**_read(), key: {"engine": chosen, **rows}})
+        _path().parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(_path(), {**_read(), key: {"engine": chosen, **rows}})

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 """Largest difference of a probability that counts as rounding; of numbers above 1 the relative one."""
 
-_LARGEST = 2 * 10**9  # bytes; a protocol buffer cannot be longer
+_LARGEST = 2 * 10**9  # bytes; limit of protocol buffers
 
 
 def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
-    """Write ``out`` (.onnx) and, beside it, a JSON file that describes how to preprocess images.
+    """Write ``out`` (.onnx) and, next to it, a JSON file that describes how to preprocess images.
 
     The exported graph is compared with the network on noise and synthetic galaxies in batches of several
     sizes; the file appears only if every probability agrees to within :data:`TOLERANCE`.
@@ -142,16 +142,16 @@ def write_graph(network: Network, scheme: Scheme, path: Path, *, side: int, chan
 
 
 def store_in_half(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Store in half precision those weights of a graph that were published in it, so that it is half as long.
+    """Store weights of a graph in half precision if they were published so, which halves the file.
 
-    The exporter multiplies a convolution's weights by the factors of the batch normalisation behind it, and
-    the products need single precision. The weights and the factors are stored apart, and the engine
-    multiplies them when it loads the graph; nothing is rounded further. A network with weights that half
-    precision does not hold is left as it is.
+    The exporter multiplies a convolution's weights by the factors of the following batch normalisation, and
+    the products need single precision. So weights and factors are stored separately, and the engine
+    multiplies them when it loads the graph; nothing is rounded further. Weights that half precision cannot
+    represent exactly are left as they are.
 
     Args:
         path: the graph, which is replaced.
-        state: of the network that was exported.
+        state: state of the exported network.
     """
     weights = {name: tensor.numpy() for name, tensor in state.items() if tensor.ndim > 1}
     weights = {name: weight for name, weight in weights.items() if weight.dtype == np.float32}
@@ -181,7 +181,7 @@ def store_in_half(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def _factors(values: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
-    """Factors of the first axis with ``values`` = ``weight`` · factors; None if there are none."""
+    """Factors along the first axis so that ``values`` = ``weight`` · factors; None if there are none."""
     axes = tuple(range(1, weight.ndim))
     flat = weight.reshape(len(weight), -1)
     largest = np.abs(flat).argmax(axis=1)[:, None]

@@ -1,12 +1,12 @@
-"""The graph (ONNX file) of a run: kept beside its weights, or exported alone without the run.
+"""The graph (ONNX file) of a run: stored next to its weights, or exported without the run.
 
 ::
 
     RUN/onnx/network.onnx
-    RUN/onnx/network.json   of which weights it is, and its own checksum
+    RUN/onnx/network.json   checksums of its weights and of itself
     RUN/onnx/int8.onnx      the same in 8 bits, if it was asked for (:mod:`.int8`)
 
-If the run's folder takes no files, or is part of the installation, the graph is kept in the user's cache.
+If the run's folder is not writable, or part of the installation, the graph is kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ExportedRun(Run):
         return self.onnx.stem
 
     def network(self) -> Network:
-        """Not available: the file holds the graph alone."""
+        """Not available: the file is only a graph."""
         raise UsageError(f"{self.onnx} is an exported file, which torch does not read; give the run's folder")
 
     def content_of(self, name: str) -> str | None:
@@ -64,7 +64,7 @@ def open_exported(onnx: Path | str) -> ExportedRun:
     """Open an exported file without its run.
 
     Raises:
-        UsageError: it, or the JSON beside it, is missing.
+        UsageError: it, or the JSON next to it, is missing.
         MorphoscopeError: one of them is damaged, or from a newer version.
     """
     onnx = Path(onnx)
@@ -86,11 +86,11 @@ def open_exported(onnx: Path | str) -> ExportedRun:
 
 
 def graph_of(run: Run) -> Path:
-    """The run's graph, which is made now if there is none.
+    """The run's graph; it is made if there is none.
 
     Raises:
-        MorphoscopeError: there is none that belongs to the run's weights, and torch or a package that exports
-            is not installed; or as :func:`morphoscope.inference.engine.export.export_onnx`.
+        MorphoscopeError: there is none for the run's weights, and torch or a package for exporting is not
+            installed; or as :func:`morphoscope.inference.engine.export.export_onnx`.
     """
     kept = kept_graph(run)
     if kept is not None:
@@ -106,23 +106,23 @@ def graph_of(run: Run) -> Path:
 
 
 def kept_graph(run: Run) -> Path | None:
-    """The run's graph if it is there already, whole and of these weights; None otherwise.
+    """The run's existing graph if it is intact and matches the weights; None otherwise.
 
-    A graph that is damaged or of other weights is left out, and said.
+    A note says so if a graph is damaged or has other weights.
     """
     if isinstance(run, ExportedRun):
         return run.onnx
-    for place in places(run):
-        if not place.is_file() and not sidecar(place).is_file():
+    for graph in places(run):
+        if not graph.is_file() and not sidecar(graph).is_file():
             continue
         try:
-            preparation = read_preparation(place)
+            preparation = read_preparation(graph)
         except MorphoscopeError as error:
             note(f"a graph is not used: {error}")
             continue
         if preparation.weights_sha256 == weights_sha256(run):
-            return place
-        note(f"{place} is not used: it is a graph of other weights than the run's")
+            return graph
+        note(f"{graph} is not used: it is a graph of other weights than the run's")
     return None
 
 
@@ -145,15 +145,15 @@ def weights_sha256(run: Run) -> str:
 
 
 def new_place(run: Run, name: Path = GRAPH) -> Path:
-    """Beside the weights; else the user's cache; else a folder that is deleted when the program ends."""
+    """Where to write it: next to the weights, or the user's cache, or a folder that is deleted at exit."""
     if run.path.parent != NETWORKS and _takes_files(run.path):
         (run.path / name).parent.mkdir(exist_ok=True)
         return run.path / name
-    place = _in_cache(run, name)
+    graph = _in_cache(run, name)
     with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if _takes_files(place.parent):
-            return place
+        graph.parent.mkdir(parents=True, exist_ok=True)
+        if _takes_files(graph.parent):
+            return graph
     folder = tempfile.mkdtemp(prefix="morphoscope-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder) / name.name

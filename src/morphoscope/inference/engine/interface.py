@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Engine(ABC):
-    """Computes the predictions of one network for images that are prepared already.
+    """Computes the predictions of one network for preprocessed images.
 
     Attributes:
         name: as in ``--engine``.
@@ -30,7 +30,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def precision_description(self) -> str:
-        """The precision and where it computes, such as "fp32 on cpu", for provenance."""
+        """Precision and device, such as "fp32 on cpu", for provenance."""
 
     @property
     @abstractmethod
@@ -42,7 +42,7 @@ class Engine(ABC):
         """Predictions before calibration and features of a batch.
 
         Args:
-            images_NSSC: N images of the network's own size, uint8 grey levels; N may be any number but 0.
+            images_NSSC: N > 0 images at the network's input size, uint8 grey levels.
 
         Returns:
             (M, N, K) float32, probabilities or vote fractions, and (N, D) float32.

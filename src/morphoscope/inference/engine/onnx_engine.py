@@ -82,16 +82,16 @@ class OnnxEngine(Engine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads()
         options.log_severity_level = 4  # errors are raised as well
-        # Threads that wait in a loop for the next operator take the cores from decoding and from other jobs.
+        # Threads that spin while waiting for the next operator would take cores from decoding and other jobs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         content = graph.read_bytes()
         _bound_memory(options, len(content))
         try:
-            # Its fallback would try the same again, and print.
+            # Its fallback would try the same again, and print messages.
             self._session = onnxruntime.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
-        except Exception as error:  # onnxruntime has an exception class per kind of error
+        except Exception as error:  # onnxruntime has many exception classes
             _check_memory(error, graph)
             reason = reason_of(error)
             raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({reason})") from error

@@ -20,8 +20,8 @@ from morphoscope.inference.engine.processor import threads
 class OpenvinoEngine(Engine):
     """A graph that :mod:`morphoscope.inference.engine.export` wrote, compiled for this processor.
 
-    The hint for latency gives one batch all threads. That for throughput gives every thread a batch of its
-    own and halved the speed of batches of 64 on two cores (EXPERIMENTS.md, 2026-11-29).
+    The latency hint uses all threads for one batch. The throughput hint uses one thread per batch and
+    halved the speed of batches of 64 on two cores (EXPERIMENTS.md, 2026-11-29).
 
     Args:
         graph: the ONNX file; compiled at once.
@@ -42,15 +42,15 @@ class OpenvinoEngine(Engine):
             hint = properties.hint
             options = {
                 hint.performance_mode: hint.PerformanceMode.LATENCY,
-                # fp32, also where the processor has bf16: the graph was compared with the network in fp32
+                # fp32 even if the processor has bf16: the graph was compared with the network in fp32
                 hint.inference_precision: openvino.Type.f32,
                 properties.inference_num_threads: threads(),
-                hint.enable_cpu_pinning: False,  # other jobs may have the cores
+                hint.enable_cpu_pinning: False,  # leave cores to other jobs
             }
             core = openvino.Core()
             model = core.read_model(graph.read_bytes(), b"")
             self._compiled = core.compile_model(model, "CPU", options)
-        except Exception as error:  # openvino raises RuntimeError and its own kinds
+        except Exception as error:  # openvino raises RuntimeError and its own exceptions
             reason = next(reversed([line for line in str(error).splitlines() if line.strip()]), "unknown")
             raise MorphoscopeError(f"OpenVINO cannot compile {graph} ({reason.strip()})") from error
         self._precision = precision

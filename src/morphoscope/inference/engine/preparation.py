@@ -1,7 +1,7 @@
-"""``FILE.json`` beside ``FILE.onnx``: how to preprocess images and what the outputs mean.
+"""``FILE.json`` next to ``FILE.onnx``: how to preprocess images and what the outputs mean.
 
-The first part is for people and other programs; from ``recipe``, ``store``, ``scheme`` and ``calibration``
-Morphoscope itself predicts without the run.
+The first part is for people and other programs; ``recipe``, ``store``, ``scheme`` and ``calibration`` let
+Morphoscope itself predict without the run.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ class Preparation(_Part):
 
 
 def sidecar(onnx: Path) -> Path:
-    """``model.json`` beside ``model.onnx``."""
+    """``model.json`` next to ``model.onnx``."""
     return onnx.with_suffix(".json")
 
 
 def preparation_of(
     run: Run, onnx: Path, *, features: int, parity: dict[str, Any], versions: dict[str, str], digest: str
 ) -> Preparation:
-    """Describe how to use a run's network outside its run.
+    """Describe how to use a run's network without the run.
 
     Args:
         run: the run.
@@ -153,10 +153,10 @@ def write_preparation(path: Path, preparation: Preparation) -> None:
 
 
 def read_preparation(onnx: Path) -> Preparation:
-    """What is written beside an ONNX file.
+    """Read the JSON next to an ONNX file.
 
     Raises:
-        UsageError: there is no such file, or nothing beside it.
+        UsageError: there is no such file, or no JSON next to it.
         MorphoscopeError: it is damaged, from a newer program, or belongs to another ONNX file.
     """
     path = sidecar(onnx)

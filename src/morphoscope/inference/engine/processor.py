@@ -1,4 +1,4 @@
-"""What this machine computes with, found out without torch: threads, instructions, a GPU's driver."""
+"""What this machine can compute with, found without torch: threads, instructions, GPU drivers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg
 
 
 def threads() -> int:
-    """Threads to compute with: ``OMP_NUM_THREADS``, else the cores that affinity and cgroup leave."""
+    """Number of threads: ``OMP_NUM_THREADS``, or else the cores allowed by affinity and cgroup."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
@@ -25,10 +25,10 @@ def threads() -> int:
 
 
 def _quota() -> int:
-    """Cores by the CPU quota of the control group, as containers and batch systems set it."""
+    """Cores allowed by the CPU quota of the cgroup, as set by containers and batch systems."""
     with contextlib.suppress(OSError, ValueError):
         quota, period = (_CGROUP / "cpu.max").read_text(encoding="utf-8").split()
-        return math.ceil(int(quota) / int(period))  # "max" is no number
+        return math.ceil(int(quota) / int(period))  # "max" is not a number
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = (
             int((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def _quota() -> int:
 
 
 def may_have_gpu() -> bool:
-    """Whether a GPU's driver is there; torch says more, and takes seconds to load."""
+    """Whether a GPU driver is installed; torch would know more, but takes seconds to load."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return False
     if sys.platform == "win32":
@@ -67,11 +67,13 @@ def instructions() -> frozenset[str]:
 
 
 def has_bf16() -> bool:
-    """Whether products in bfloat16 run in hardware, so that torch may be faster than a graph in fp32."""
+    """Whether the processor multiplies bfloat16 in hardware, so that torch may be faster than an fp32
+    graph.
+    """
     return bool(instructions() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def processor_name() -> str:
-    """The model of the processor, to remember measurements by."""
+    """The processor's model name, as a key for measurements."""
     lines = _cpu_lines()
     return lines.get("model name") or platform.processor() or platform.machine()

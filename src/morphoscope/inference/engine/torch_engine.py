@@ -1,4 +1,4 @@
-"""The engine torch: GPUs, processors with bf16, and all that needs the network itself.
+"""The engine torch: for GPUs, processors with bf16, and anything that needs the network itself.
 
 Shape letters: M members (samples of dropout), N images, S × S pixels, C channels, K outputs, D features.
 """
@@ -23,13 +23,13 @@ class TorchEngine(Engine):
 
     Args:
         run: a finished run.
-        device: None: the GPU if there is one.
+        device: device to use; None: the GPU if there is one.
         dropout_samples: Monte-Carlo samples with different units of the head dropped
             (:mod:`morphoscope.inference.mc_dropout`); 0: no dropout.
 
     Raises:
-        UsageError: samples of a network without dropout.
-        MorphoscopeError: the weights are damaged or of another network.
+        UsageError: samples are requested of a network without dropout.
+        MorphoscopeError: the weights are damaged or for another network.
     """
 
     name = "torch"
@@ -76,7 +76,7 @@ class TorchEngine(Engine):
 
     @torch.inference_mode()
     def _outputs(self, images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Outputs of a batch, those of each sample of dropout after one another, and features."""
+        """Outputs of a batch, for each sample of dropout in turn, and features."""
         with self.autocast():
             features = self.network.embed(images_NCHW)
             if self.dropout is None:

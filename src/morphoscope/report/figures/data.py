@@ -122,7 +122,7 @@ def augmented_grid(shown: Sequence[Sequence[np.ndarray]], titles: Sequence[str] 
 
     Args:
         shown: as from :func:`augmented_draws`.
-        titles: one a galaxy, e.g. its class.
+        titles: one per galaxy, e.g. its class.
     """
     rows = []
     for index, images in enumerate(shown):

@@ -69,7 +69,7 @@ def map_panel(maps: Maps, columns: int = 3, *, captions: Sequence[str] = ()) -> 
     Args:
         maps: of N galaxies.
         columns: pairs in a row.
-        captions: one a galaxy; none: the explained output and its probability.
+        captions: one per galaxy; none: the explained output and its probability.
     """
     scaled, dead = maps.scaled(), maps.dead
     pairs = len(maps.images)
@@ -101,7 +101,7 @@ def map_columns(images: np.ndarray, columns: Mapping[str, Maps], *, titles: Sequ
     Args:
         images: (N, H, W, 3) uint8.
         columns: heading → maps of these galaxies.
-        titles: one a row.
+        titles: one per row.
     """
     rows = [
         [rgb(image), *(overlay(maps.images[number], maps.scaled()[number]) for maps in columns.values())]

@@ -242,7 +242,7 @@ CONTRADICTIONS = (
         "Table I; public notebook",
         "An epoch of the baseline takes 80 s.",
         "A log in the notebook's history has about 126 s, perhaps from another machine.",
-        "Table I; times are measured anew.",
+        "Table I; times are measured again.",
     ),
     Contradiction(
         "Tables I and II; public notebook",
