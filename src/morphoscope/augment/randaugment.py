@@ -30,7 +30,7 @@ _COLOURS = 3
 class Operations(NamedTuple):
     """What happens to N images, R operations each, one after another."""
 
-    which: np.ndarray  # (N, R) places in OPERATIONS
+    which: np.ndarray  # (N, R) positions in OPERATIONS
     negative: np.ndarray  # (N, R) bool: in the other direction, where an operation has two
 
 

@@ -376,7 +376,7 @@ def _by_astropy(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.n
 
     def sky(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with without_warnings():
-            places = wcs.pixel_to_world(*pixels.T).icrs
-        return places.ra.deg, places.dec.deg
+            positions = wcs.pixel_to_world(*pixels.T).icrs
+        return positions.ra.deg, positions.dec.deg
 
     return sky

@@ -99,8 +99,8 @@ def _measured_views(run: Run, store: Store) -> dict[str, float]:
     predictions_VNK = predict_views(predictor, store, test, f"test galaxies in {MOST} views")
     targets_NK = store.targets()[test]
     scores = {}
-    for number, places in predictor.views_within().items():
+    for number, within in predictor.views_within().items():
         if number in METRICS_BY_VIEWS:
-            errors_NK = mean_over_views(predictions_VNK[places]) - targets_NK
+            errors_NK = mean_over_views(predictions_VNK[within]) - targets_NK
             scores[METRICS_BY_VIEWS[number]] = float((errors_NK**2).mean() ** 0.5)
     return scores

@@ -193,10 +193,10 @@ def confusion(page: StudyPage, name: str) -> None:
     if matrix is None or classes is None:
         return
     order = _class_order(page, classes)
-    places = [classes.index(each) for each in order]
+    columns = [classes.index(each) for each in order]
     page.page.chart(
         f"confusion_{page.short(name)}",
-        figures.confusion_matrix(matrix[np.ix_(places, places)].tolist(), order),
+        figures.confusion_matrix(matrix[np.ix_(columns, columns)].tolist(), order),
         f"{page.label(name)}: true class in rows, predicted class in columns, n = "
         f"{formatting.count(int(matrix.sum()))} (all seeds).",
     )

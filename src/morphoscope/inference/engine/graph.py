@@ -102,7 +102,7 @@ def graph_of(run: Run) -> Path:
         )
     from morphoscope.inference.engine.export import export_onnx
 
-    return export_onnx(run, new_place(run), overwrite=True)
+    return export_onnx(run, new_path(run), overwrite=True)
 
 
 def kept_graph(run: Run) -> Path | None:
@@ -112,7 +112,7 @@ def kept_graph(run: Run) -> Path | None:
     """
     if isinstance(run, ExportedRun):
         return run.onnx
-    for graph in places(run):
+    for graph in paths_of(run):
         if not graph.is_file() and not sidecar(graph).is_file():
             continue
         try:
@@ -126,7 +126,7 @@ def kept_graph(run: Run) -> Path | None:
     return None
 
 
-def places(run: Run, name: Path = GRAPH) -> list[Path]:
+def paths_of(run: Run, name: Path = GRAPH) -> list[Path]:
     """Where a run's graph may be: beside its weights, or in the user's cache."""
     found = [run.path / name]
     with contextlib.suppress(OSError):  # no weights to name it by
@@ -144,7 +144,7 @@ def weights_sha256(run: Run) -> str:
     return run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors")
 
 
-def new_place(run: Run, name: Path = GRAPH) -> Path:
+def new_path(run: Run, name: Path = GRAPH) -> Path:
     """Where to write it: next to the weights, or the user's cache, or a folder that is deleted at exit."""
     if run.path.parent != NETWORKS and _takes_files(run.path):
         (run.path / name).parent.mkdir(exist_ok=True)

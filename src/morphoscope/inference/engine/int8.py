@@ -26,7 +26,7 @@ from morphoscope.augment.cpu import Augmenter
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import need
-from morphoscope.inference.engine.graph import INT8, ExportedRun, graph_of, new_place, places, weights_sha256
+from morphoscope.inference.engine.graph import INT8, ExportedRun, graph_of, new_path, paths_of, weights_sha256
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.inference.engine.preparation import sidecar
 from morphoscope.labels.scheme import Scheme
@@ -144,26 +144,26 @@ def kept_int8(run: Run) -> tuple[Path, Quantisation] | None:
 
     One that is damaged or of other weights is left out, and said.
     """
-    for place in places(run, INT8):
-        if not place.is_file() or not sidecar(place).is_file():
+    for graph in paths_of(run, INT8):
+        if not graph.is_file() or not sidecar(graph).is_file():
             continue
         try:
             found = understood(
                 Quantisation,
-                read_document(sidecar(place)),
+                read_document(sidecar(graph)),
                 json.loads,
-                sidecar(place),
+                sidecar(graph),
                 "an int8 graph's record",
             )
         except MorphoscopeError as error:
             note(f"a graph is not used: {error}")
             continue
         if found.weights_sha256 != weights_sha256(run):
-            note(f"{place} is not used: it is a graph of other weights than the run's")
-        elif found.onnx_sha256 != files.sha256_of(place):
-            note(f"{place} is not used: its checksum is not that in {sidecar(place).name}")
+            note(f"{graph} is not used: it is a graph of other weights than the run's")
+        elif found.onnx_sha256 != files.sha256_of(graph):
+            note(f"{graph} is not used: its checksum is not that in {sidecar(graph).name}")
         else:
-            return place, found
+            return graph, found
     return None
 
 
@@ -198,8 +198,8 @@ def _made(run: Run, store: Store, rows: np.ndarray) -> tuple[Path, Quantisation]
     images_NSSC = augmenter.evaluation([store.images[row] for row in for_ranges])
     quantiser = Quantiser(plain, images_NSSC)
     expected_NK, targets = _answers(OnnxEngine(plain), augmenter, store, check), store.targets()[check]
-    place = new_place(run, INT8)
-    with files.atomic_file(place) as path:
+    new = new_path(run, INT8)
+    with files.atomic_file(new) as path:
         count = len(quantiser.convolutions)
         hurting: list[str] = []
         fp32: list[str] = []
@@ -226,9 +226,9 @@ def _made(run: Run, store: Store, rows: np.ndarray) -> tuple[Path, Quantisation]
             fp32_convolutions=len(fp32),
             galaxies=f"{store.path.name}: ranges from {len(for_ranges)}, check with {len(check)}",
         )
-        files.write_json(sidecar(place), quantisation.model_dump(mode="json"))
+        files.write_json(sidecar(new), quantisation.model_dump(mode="json"))
     note(f"8 bits: {agreement.description}")
-    return place, quantisation
+    return new, quantisation
 
 
 def agreement_of(

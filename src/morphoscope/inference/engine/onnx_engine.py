@@ -30,9 +30,9 @@ def _bound_memory(options: Any, size: int) -> None:
     import onnxruntime as ort
 
     # All sessions share one allocator, since only that can be given a maximum; the newest maximum counts.
-    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     most = most_network_bytes()
-    ort.create_and_register_allocator(place, ort.OrtArenaCfg({"max_mem": most}))
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": most}))
     options.add_session_config_entry("session.use_env_allocators", "1")
     folded = str(min(most, _FOLDED * size))
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", folded)

@@ -186,8 +186,8 @@ def _right(card: _Card) -> float:
 
 
 def _start(question: Question, goal: str, card: _Card) -> float:
-    places = [k for k, answer in enumerate(question.answers) if answer.next == goal]
-    return card.left + (sum(places) / len(places) + 0.5) * card.width / len(question.answers)
+    columns = [k for k, answer in enumerate(question.answers) if answer.next == goal]
+    return card.left + (sum(columns) / len(columns) + 0.5) * card.width / len(question.answers)
 
 
 def _card(question: Question, middle: float, top: float) -> _Card:
