@@ -84,7 +84,7 @@ def test_a_graph_of_other_weights_is_made_anew(
     onnx = own_run / "onnx" / "network.onnx"
     run = api.open_run(own_run)
     assert graph.graph_of(run) == onnx
-    onnx.parent.mkdir()
+    onnx.parent.mkdir(exist_ok=True)
     onnx.write_bytes(b"damaged")
     assert graph.graph_of(run) == onnx
     for ending in (".onnx", ".json"):

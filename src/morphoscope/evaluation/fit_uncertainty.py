@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from morphoscope.data.splits.file import Split
+from morphoscope.data.splits.file import Split, limited
 from morphoscope.data.store import Store
 from morphoscope.inference.calibration import FEWEST, Calibration, fit_calibration
 from morphoscope.inference.ood import (
@@ -37,7 +37,6 @@ from morphoscope.metrics.conformal import (
     rank_of,
 )
 from morphoscope.progress import Bar, note
-from morphoscope.training.galaxies import limited
 
 
 def measured_sets(

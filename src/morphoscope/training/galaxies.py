@@ -12,18 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from morphoscope.data.splits.file import Split, load_split
+from morphoscope.data.splits.file import Split, limited, load_split
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.recipes import Recipe
-
-
-def limited(rows: np.ndarray, most: int | None, seed: int) -> np.ndarray:
-    """At most so many of some rows, drawn by a seed, in their order; None: all."""
-    if most is None or most >= len(rows):
-        return rows
-    return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]
 
 
 def oversample(rows: np.ndarray, labels: np.ndarray, seed: int, strength: float = 1.0) -> np.ndarray:

@@ -151,3 +151,10 @@ def _from_content(content: dict[str, Any]) -> Split:
 def _checksum(content: dict[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def limited(rows: np.ndarray, most: int | None, seed: int) -> np.ndarray:
+    """At most so many of some rows, drawn by a seed, in their order; None: all."""
+    if most is None or most >= len(rows):
+        return rows
+    return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]
