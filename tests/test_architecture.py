@@ -53,10 +53,10 @@ def test_importing_the_package_loads_nothing_heavy():
     "arguments",
     [
         ["--help"],
-        ["train", "--help"],
+        pytest.param(["train", "--help"], marks=pytest.mark.slow),
         ["data", "ingest", "table", "--help"],
         ["models", "--fields"],
-        ["--version"],
+        pytest.param(["--version"], marks=pytest.mark.slow),
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]):

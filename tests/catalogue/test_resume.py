@@ -28,7 +28,7 @@ from morphoscope.images import image_table as data_table
 
 Save = Callable[..., Path]
 KILLED = Path(__file__).with_name("killed.py")
-KILLS = 10  # in each format
+KILLS = 10  # in each format, and half as many where the others are left out
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ OTHERS = [pytest.param(ending, marks=pytest.mark.slow) for ending in (".csv", ".
 
 @pytest.mark.parametrize("ending", [".parquet", *OTHERS])
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path: Path, listed: Path, ending: str) -> None:
-    out = tmp_path / f"catalogue{ending}"
+    out, kills = tmp_path / f"catalogue{ending}", KILLS // 2 if ending == ".parquet" else KILLS
     seed = sum(map(ord, ending))
     done = subprocess.run(
-        [sys.executable, str(KILLED), str(out), str(seed), str(KILLS), str(listed)],
+        [sys.executable, str(KILLED), str(out), str(seed), str(kills), str(listed)],
         capture_output=True,
         text=True,
         timeout=240,
@@ -62,7 +62,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path: Path, listed
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["killed"] == KILLS
+    assert said["killed"] == kills
     assert out.read_bytes() == (tmp_path / f"whole{ending}").read_bytes()
     assert unreadable_path(out).read_bytes() == (tmp_path / "whole.unreadable.csv").read_bytes()
     assert not partial_folder(out).exists()

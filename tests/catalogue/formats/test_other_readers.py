@@ -115,6 +115,7 @@ def test_stilts_reads_values_and_joins_integer_ids(folder: Path, tmp_path: Path,
 _FORMATS = {"vot": "votable"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["fits", "vot", "ecsv"])
 @pytest.mark.parametrize("saved", ["vot", "fits", "ecsv"])
 def test_provenance_units_and_descriptions_survive_stilts(

@@ -243,6 +243,7 @@ def test_a_damaged_image_in_a_zip_is_listed(kaggle: Path, tmp_path: Path):
     assert "100053.jpg" in (tmp_path / "s" / "unreadable.csv").read_text()
 
 
+@pytest.mark.slow
 def test_the_real_five_classes(shared_data: Path, tmp_path: Path):
     source = shared_data / "galaxy_zoo_challenge"
     store = ingest_galaxy_zoo(
