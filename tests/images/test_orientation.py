@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from morphoscope.images.fits import read_fits
-from morphoscope.images.wcs import placed
+from morphoscope.images.wcs import sky_position
 
 RNG = np.random.default_rng(3)
 PIXELS = RNG.normal(0, 1, (24, 32)).astype(np.float32)
@@ -75,10 +75,10 @@ def test_the_place_is_that_of_astropy(cards: dict[str, object]):
     header = header_of([[-1, 0.2], [0.2, 1]], **cards)
     sky = WCS(fits.Header({k: v for k, v in header.items() if k[:2] != "PC" and k[:5] != "CDELT"}))
     place = sky.pixel_to_world(15.5, 11.5).icrs
-    found = placed(header, (24, 32))
+    found = sky_position(header, (24, 32))
     assert found.ra == pytest.approx(place.ra.deg, abs=0.02 / 3600)
     assert found.dec == pytest.approx(place.dec.deg, abs=0.02 / 3600)
-    assert found.way.known
+    assert found.orientation.known
 
 
 def test_without_a_wcs_rows_run_from_the_bottom_unless_the_file_says_otherwise():
@@ -103,18 +103,21 @@ def test_without_a_wcs_rows_run_from_the_bottom_unless_the_file_says_otherwise()
 )
 def test_a_single_image_is_placed_as_a_mosaic_is(cards: dict[str, object]):
     matrix = [[1, 0.2], [0.2, 1]]
-    expected, found = placed(header_of(matrix), (24, 32)), placed(header_of(matrix, **cards), (24, 32))
-    assert found.way == expected.way
+    expected, found = (
+        sky_position(header_of(matrix), (24, 32)),
+        sky_position(header_of(matrix, **cards), (24, 32)),
+    )
+    assert found.orientation == expected.orientation
     assert (found.ra, found.dec) == pytest.approx((expected.ra, expected.dec), abs=0.02 / 3600)
 
 
 def test_a_wcs_under_a_letter_alone_places_an_image(capsys: pytest.CaptureFixture[str]):
     header = header_of([[1, 0], [0, 1]])
     lettered = fits.Header([(k if k.startswith("NAXIS") else k + "A", v) for k, v in header.items()])
-    assert placed(lettered, (24, 32)) == placed(header, (24, 32))
+    assert sky_position(lettered, (24, 32)) == sky_position(header, (24, 32))
     both = header_of([[1, 0], [0, 1]], CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", A_ORDER=2, B_ORDER=2)
     both.update({f"{k}A": v for k, v in header.items() if not k.startswith("NAXIS")})
-    assert placed(both, (24, 32)).way == placed(header, (24, 32)).way
+    assert sky_position(both, (24, 32)).orientation == sky_position(header, (24, 32)).orientation
     assert capsys.readouterr() == ("", "")  # astropy would say at length that SIP has no place under A
 
 
@@ -133,6 +136,6 @@ def test_the_primary_header_places_an_image_in_an_extension():
 )
 def test_coordinates_that_give_no_place_leave_the_rows_as_they_are(cards: dict[str, object]):
     header = header_of(np.eye(2), **cards)
-    found = placed(header, PIXELS.shape)
+    found = sky_position(header, PIXELS.shape)
     assert (found.ra, found.dec) == (None, None)
-    assert not found.way.known
+    assert not found.orientation.known

@@ -25,7 +25,7 @@ from morphoscope.images.bands import band_label, known_band
 from morphoscope.images.fits_bands import Plane, read_bands_of, without_warnings
 from morphoscope.images.fits_headers import PlainHeader
 from morphoscope.images.stretch import check_stretch, rendered
-from morphoscope.images.wcs import Placed, celestial_of, placed
+from morphoscope.images.wcs import SkyPosition, celestial_of, sky_position
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -56,7 +56,7 @@ def read_fits(
         bands: one to three bands to read, in any order; all if empty.
         found: is told what the file says of the image: ``no_data`` (share of the pixels without data),
             ``scaling`` (see :class:`morphoscope.images.stretch.Rendering`), ``bands`` (which were taken),
-            ``orientation`` (see :class:`morphoscope.images.wcs.Way`), ``quality`` (what is wrong with
+            ``orientation`` (see :class:`morphoscope.images.wcs.Orientation`), ``quality`` (what is wrong with
             it, see :mod:`morphoscope.images.coverage`), ``regridded`` (its bands lay on different pixels, see
             :mod:`morphoscope.images.fits`), and ``wcs_ra`` and ``wcs_dec``, the sky position of
             the image's middle in degrees; those that are not known are left out.
@@ -119,8 +119,8 @@ def _picture(
     planes: Sequence[Plane], stretch: str, name: str, found: dict[str, Any], words: str
 ) -> np.ndarray:
     planes, regridded = on_one_grid(planes, name)
-    at = _placed(planes)
-    pixels = [at.way.picture(plane.pixels) for plane in planes]
+    at = _sky_position(planes)
+    pixels = [at.orientation.picture(plane.pixels) for plane in planes]
     image_HWC, rendering = rendered(pixels, stretch, name=name, flux=[plane.flux for plane in planes])
     if rendering.no_data > MOST_WITHOUT_DATA:
         raise MorphoscopeError(
@@ -131,7 +131,7 @@ def _picture(
         "scaling": rendering.scaling,
         "quality": rendering.quality,
         "bands": words or None,
-        "orientation": at.way.words,
+        "orientation": at.orientation.words,
         "wcs_ra": at.ra,
         "wcs_dec": at.dec,
         "regridded": regridded or None,
@@ -140,13 +140,13 @@ def _picture(
     return image_HWC
 
 
-def _placed(planes: Sequence[Plane]) -> Placed:
+def _sky_position(planes: Sequence[Plane]) -> SkyPosition:
     """The sky position of bands on the same pixels, from the first header that has it."""
     for plane in planes:
-        at = placed(plane.header, plane.pixels.shape[-2:])
-        if at.way.known or all(plane.header is other.header for other in planes):
+        at = sky_position(plane.header, plane.pixels.shape[-2:])
+        if at.orientation.known or all(plane.header is other.header for other in planes):
             return at
-    return placed(planes[0].header, planes[0].pixels.shape[-2:])
+    return sky_position(planes[0].header, planes[0].pixels.shape[-2:])
 
 
 _ALIKE = 0.1  # pixels by which corners of bands on one grid may differ

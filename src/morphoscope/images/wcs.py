@@ -228,7 +228,7 @@ _AS_GOOD = (
 
 
 @dataclass(frozen=True)
-class Way:
+class Orientation:
     """How to flip and rotate the pixels of a file to show north up.
 
     Attributes:
@@ -258,56 +258,56 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Placed:
+class SkyPosition:
     """Orientation and position of an image on the sky.
 
     Attributes:
-        way: to north up, east left.
+        orientation: to north up, east left.
         ra: right ascension of the image's centre, degrees from 0 to 360 (ICRS); None if unknown.
         dec: declination, degrees.
     """
 
-    way: Way
+    orientation: Orientation
     ra: float | None = None
     dec: float | None = None
 
 
-def placed(header: Header, shape: tuple[int, int]) -> Placed:
+def sky_position(header: Header, shape: tuple[int, int]) -> SkyPosition:
     """Orientation and position of an image of (H, W) pixels from the WCS in its header, or else ROWORDER."""
     if isinstance(header, PlainHeader):
-        return _placed(header, shape)
+        return _sky_position(header, shape)
     with without_warnings():  # astropy verifies a card when its text is first used
-        return _placed(header, shape)
+        return _sky_position(header, shape)
 
 
-def _placed(header: Header, shape: tuple[int, int]) -> Placed:
+def _sky_position(header: Header, shape: tuple[int, int]) -> SkyPosition:
     if not any(name.startswith("CTYPE1") for name in header):
-        return Placed(Way(top_first=rows_from_top(header)))
+        return SkyPosition(Orientation(top_first=rows_from_top(header)))
     x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
     try:
         with np.errstate(all="ignore"):
             ra, dec = _sky(header)(np.array([[x, y], [x + 1, y], [x, y + 1]]))
     except Exception:  # wcslib and astropy may raise anything on headers that bend the standard
-        return Placed(Way(top_first=rows_from_top(header)))
+        return SkyPosition(Orientation(top_first=rows_from_top(header)))
     if not (np.isfinite(ra).all() and np.isfinite(dec).all() and abs(dec[0]) <= 90):
-        return Placed(Way(top_first=rows_from_top(header)))
-    return Placed(_way(ra, dec), float(ra[0] % 360.0), float(dec[0]))
+        return SkyPosition(Orientation(top_first=rows_from_top(header)))
+    return SkyPosition(_orientation(ra, dec), float(ra[0] % 360.0), float(dec[0]))
 
 
-def _way(ra: np.ndarray, dec: np.ndarray) -> Way:
+def _orientation(ra: np.ndarray, dec: np.ndarray) -> Orientation:
     """The best of the eight orientations, from the sky positions of a pixel and of those right of and above
     it.
     """
     east = ((ra[1:] - ra[0] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec[0]))
     north = dec[1:] - dec[0]
     size = np.hypot(np.hypot(*east), np.hypot(*north))
-    best, most = Way(known=True), -np.inf
+    best, most = Orientation(known=True), -np.inf
     for mirrored in (False, True):
         right, up = np.array([-1.0 if mirrored else 1.0, 0.0]), np.array([0.0, 1.0])
         for quarters in range(4):
             agreement = (north @ up - east @ right) / size if size else 0.0
             if agreement > most + _AS_GOOD:
-                best, most = Way(mirrored, quarters, known=True), agreement
+                best, most = Orientation(mirrored, quarters, known=True), agreement
             right, up = -up, right
     return best
 
