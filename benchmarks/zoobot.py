@@ -1,6 +1,6 @@
 """Zoobot 2.9.0 beside this program: the same JPEGs, a ResNet-18 at 128 pixels, whole processes in turns.
 
-    python benchmarks/zoobot.py IMAGES RUN [--environment FOLDER] [--contenders fp32,int8] [--against CHECKOUT]
+    python benchmarks/zoobot.py IMAGES RUN [--environment FOLDER] [--ways fp32,int8] [--against CHECKOUT]
         [--isa AVX2] [--turns 3]
 
 Zoobot is installed into an environment of its own by uv (gigabytes; kept in --environment, else deleted) and
@@ -158,7 +158,7 @@ def contenders(asked: argparse.Namespace, python: Path, scratch: Path) -> list[C
     mine = [sys.executable, "-m", "morphoscope", "predict", str(asked.run.resolve()), images]
     out = ["--out", "OUT.parquet", "--overwrite"]
     found = [Contender("Zoobot 2.9.0", [str(python), str(recipe), images, "OUT.csv"])]
-    for name in asked.contenders.split(","):
+    for name in asked.ways.split(","):
         engine, _, precision = name.rpartition("-")
         options = ["--engine", engine] if engine else []
         options += ["--precision", "int8"] if precision == "int8" else []
@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("images", type=Path, help="folder of JPEGs")
     parser.add_argument("run", type=Path, help="a run with a ResNet-18 at 128 pixels")
     parser.add_argument("--environment", type=Path, help="where Zoobot is, or will be")
-    parser.add_argument("--contenders", default="fp32,int8", help="such as fp32,int8,onnx-int8,torch-fp32")
+    parser.add_argument("--ways", default="fp32,int8", help="such as fp32,int8,onnx-int8,torch-fp32")
     parser.add_argument("--against", type=Path, help="checkout of an older build")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--isa", default="", help="ONEDNN_MAX_CPU_ISA, such as AVX2")
@@ -216,7 +216,7 @@ def report(asked: argparse.Namespace, measured: list[Contender], count: int) -> 
             "times_zoobot_by_processor": statistics.median(a / b for a, b in used),
         }
     if asked.json:
-        print(json.dumps({**head, "contenders": rows}, indent=2))
+        print(json.dumps({**head, "ways": rows}, indent=2))
         return
     print(", ".join(f"{key}: {value}" for key, value in head.items()))
     for name, row in rows.items():
