@@ -59,7 +59,9 @@ def test_page(name: str, stores: dict, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn", "stand_in_networks")
-@pytest.mark.parametrize("name", list(ROWS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("cheng", "ng") else pytest.mark.slow) for name in ROWS]
+)
 def test_page_of_small_networks_without_its_pictures(name: str, stores: dict, tmp_path: Path) -> None:
     _check_page(name, stores, tmp_path, SMALL_TONG if name == "tong" else SMALL)
 
