@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from morphoscope import cli as command_line
 from morphoscope.cli import main
 from morphoscope.runs.run import open_run
 from morphoscope.studies import registry
@@ -334,6 +335,30 @@ def test_ctrl_c_ends_in_one_sentence_and_resumes(
 
 
 @pytest.mark.slow
+def test_an_interruption_that_compiled_code_made_an_error_of_is_one(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+):
+    """torch and onnxruntime raise errors of their own where a signal comes while they work."""
+
+    def interrupted(**_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape") from None
+
+    monkeypatch.setattr(command_line, "app", interrupted)
+    said = cli("predict")
+    assert said.status == 1
+    assert "interrupted; no partial output is left" in said.err
+
+    def wrong(**_: object) -> None:
+        raise ValueError("an error of the program")
+
+    monkeypatch.setattr(command_line, "app", wrong)
+    with pytest.raises(ValueError, match="of the program"):
+        main()
+
+
 def test_ctrl_c_ends_a_process_of_its_own_in_one_sentence(made: Path, tmp_path: Path):
     out = tmp_path / "run"
     words = ["train", "small/simulated", "--store", str(made / "galaxies"), "--out", str(out), *FAST]

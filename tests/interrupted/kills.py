@@ -140,7 +140,10 @@ def attempt(
         left := [name for name in hidden(place) if ".partial" in name and not _kept(name)]
     ):
         return how, f"left behind: {left[:3]}"
-    if found == whole:
+    in_place = number == signal.SIGKILL and hidden(
+        place
+    )  # and killed before it had cleaned up: --resume does
+    if found == whole and not in_place:
         return how, f"hidden: {hidden(place)[:3]}" if hidden(place) else ""
     words = verb.command(out, True)
     again = in_a_child(command([*words, *(["--overwrite"] if _needs_overwrite(verb, out) else [])]), said)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from types import FrameType
 from typing import Annotated
@@ -61,6 +62,7 @@ def _main(
 
 def main() -> None:
     """Run the command line; every foreseeable failure is one sentence on stderr."""
+    _stopped.clear()
     signal.signal(signal.SIGTERM, _interrupted)
     # What Pillow has to say of odd tags is two lines about its own source.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -85,12 +87,20 @@ def main() -> None:
     except (SystemExit, KeyboardInterrupt) as end:  # Ctrl-C while typer is still looking at the commands
         if isinstance(end, SystemExit) and end.code != 130:
             raise
-        note(
-            "morphoscope: interrupted; no partial output is left. Continue a training or a catalogue with "
-            "--resume"
-        )
-        status = 1
+        status = _end_interrupted()
+    except Exception:  # compiled code turns an interruption into an error of its own
+        if not _stopped.is_set():
+            raise
+        status = _end_interrupted()
     sys.exit(status)
+
+
+def _end_interrupted() -> int:
+    note(
+        "morphoscope: interrupted; no partial output is left. Continue a training or a catalogue with "
+        "--resume"
+    )
+    return 1
 
 
 def _report(error: MorphoscopeError) -> None:
@@ -102,6 +112,10 @@ def _report(error: MorphoscopeError) -> None:
         note(f"morphoscope: {error}")
 
 
+_stopped = threading.Event()
+
+
 def _interrupted(number: int, frame: FrameType | None) -> None:
     """SIGTERM ends the work like Ctrl-C, with the same clean-up."""
+    _stopped.set()
     raise KeyboardInterrupt
