@@ -334,7 +334,6 @@ def test_ctrl_c_ends_in_one_sentence_and_resumes(
     assert len(open_run(out).history()["epoch"]) == 2
 
 
-@pytest.mark.slow
 def test_an_interruption_that_compiled_code_made_an_error_of_is_one(
     cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ):
@@ -359,6 +358,7 @@ def test_an_interruption_that_compiled_code_made_an_error_of_is_one(
         main()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_process_of_its_own_in_one_sentence(made: Path, tmp_path: Path):
     out = tmp_path / "run"
     words = ["train", "small/simulated", "--store", str(made / "galaxies"), "--out", str(out), *FAST]
