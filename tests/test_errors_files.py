@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -303,8 +304,32 @@ def test_other_errors_pass(tmp_path):
 
 def test_room_is_asked_for_where_the_folder_will_be(tmp_path):
     files.ensure_room(tmp_path / "not" / "yet", 1)
-    with pytest.raises(MorphoscopeError, match=r"yet: 1000000\.00 GB are needed and \d+\.\d\d GB are free"):
+    with pytest.raises(MorphoscopeError, match=r"yet: 1\.00 PB are needed and [\d.]+ \wB are free"):
         files.ensure_room(tmp_path / "not" / "yet", 10**15)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.00 kB"),
+        (9_996, "10.0 kB"),
+        (65_536, "65.5 kB"),
+        (999_600, "1.00 MB"),
+        (12_000_000, "12.0 MB"),
+        (2_736_573_104, "2.74 GB"),
+        (10**18, "1,000 PB"),
+    ],
+)
+def test_a_size_has_a_unit_that_suits_it(count: int, words: str):
+    assert files.in_bytes(count) == words
+
+
+def test_a_small_disk_is_said_in_small_units(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=65_536))
+    with pytest.raises(MorphoscopeError, match=r"12\.3 MB are needed and 65\.5 kB are free"):
+        files.ensure_room(tmp_path, 12_345_678)
 
 
 def test_sha256(tmp_path):

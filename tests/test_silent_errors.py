@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize("name", ["silent-errors.md", "security.md"])
 def test_every_hazard_has_a_test_that_exists(name: str):
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    tables = re.findall(r"^\| hazard .*\n\|[-|]+\n((?:\| .*\n?)+)", page, re.MULTILINE)
+    tables = re.findall(r"^\| (?:hazard|what) .*\n\|[-|]+\n((?:\| .*\n?)+)", page, re.MULTILINE)
     rows = [row for table in tables for row in table.splitlines()]
     assert len(rows) > 25
     for row in rows:

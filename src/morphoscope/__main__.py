@@ -9,9 +9,16 @@ import sys
 def main() -> None:
     """Run the command line; Ctrl-C ends it in one sentence, also while it is being imported."""
     try:
-        from morphoscope.cli import main as run
+        from morphoscope import interruption
 
-        run()
+        with interruption.heeded():
+            try:
+                from morphoscope.cli import main as run
+            except ImportError as error:  # a compiled package, interrupted while it is imported
+                if interruption.asked():
+                    raise KeyboardInterrupt from error
+                raise
+            run()
     except KeyboardInterrupt:
         print("morphoscope: interrupted before anything was begun", file=sys.stderr)
         sys.exit(1)

@@ -325,9 +325,24 @@ def ensure_room(folder: Path | str, needed_bytes: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
         raise MorphoscopeError(
-            f"{folder}: {needed_bytes / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; "
+            f"{folder}: {in_bytes(needed_bytes)} are needed and {in_bytes(free)} are free; "
             "free some room or choose another folder"
         )
+
+
+def in_bytes(count: int) -> str:
+    """A size with three digits, in a unit that leaves some before the point; decimal, as disks are sold.
+
+    >>> in_bytes(0), in_bytes(65_536), in_bytes(2_736_000_000)
+    ('0 bytes', '65.5 kB', '2.74 GB')
+    """
+    if count < 1000:
+        return f"{count} bytes"
+    size, units = count / 1000, ["kB", "MB", "GB", "TB", "PB"]
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    return f"{size:,.{digits}f} {units[0]}"
 
 
 def sha256_of(path: Path | str) -> str:

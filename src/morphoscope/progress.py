@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from morphoscope.interruption import asked, pass_on
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -98,7 +100,13 @@ class Bar:
             self._bar.stop()
 
     def advance(self, count: int = 1) -> None:
-        """Count ``count`` more items as done."""
+        """Count ``count`` more items as done.
+
+        Raises:
+            KeyboardInterrupt: the command was asked to end and the item has swallowed that.
+        """
+        if asked() and sys.exception() is None:  # clean-up may come to its end
+            pass_on()
         self.done += count
         elapsed = self._clock() - self._start
         if elapsed < self.patience or silent:

@@ -6,6 +6,7 @@ reads its own version and all before it, and refuses newer ones.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from morphoscope.errors import MorphoscopeError, reason_of
 
 Document = TypeVar("Document", bound=BaseModel)
 LARGEST = 32 << 20  # bytes of a document
+LARGEST_YAML = 512 << 10  # bytes; of the densest YAML Python reads 70 kB a second
 MOST_ALIASES = 20  # in YAML: a few lines of nested ones stand for billions of values
 
 
@@ -48,14 +50,15 @@ def load_yaml(text: str | bytes) -> Any:
         raise yaml.YAMLError("it is nested too deeply") from error
 
 
-def has_many_aliases(text: str) -> bool:
-    """Whether a YAML text that another package will read has more aliases than :data:`MOST_ALIASES`."""
-    if text.count("*") <= MOST_ALIASES:
-        return False
-    try:
-        return sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES
-    except yaml.YAMLError:  # it will say so
-        return False
+def excess_of(text: str) -> str:
+    """What a YAML text has too much of for another package to read it; empty if nothing."""
+    if len(text) > LARGEST_YAML:
+        return f"more than {LARGEST_YAML >> 10} KiB"
+    if text.count("*") > MOST_ALIASES:
+        with contextlib.suppress(yaml.YAMLError):  # its reader will say so
+            if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES:
+                return f"more than {MOST_ALIASES} aliases"
+    return ""
 
 
 def read_document(path: Path, largest: int = LARGEST) -> bytes:
@@ -72,7 +75,8 @@ def read_document(path: Path, largest: int = LARGEST) -> bytes:
     except OSError as error:
         raise MorphoscopeError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > largest:
-        raise MorphoscopeError(f"{path} is larger than {largest >> 20} MiB; a small document was expected")
+        most = f"{largest >> 20} MiB" if largest >> 20 else f"{largest >> 10} KiB"
+        raise MorphoscopeError(f"{path} is larger than {most}; a small document was expected")
     return content
 
 

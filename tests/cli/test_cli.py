@@ -21,6 +21,7 @@ import yaml
 
 from morphoscope import cli as command_line
 from morphoscope.cli import main
+from morphoscope.errors import MorphoscopeError
 from morphoscope.runs.run import open_run
 from morphoscope.studies import registry
 
@@ -334,21 +335,36 @@ def test_ctrl_c_ends_in_one_sentence_and_resumes(
     assert len(open_run(out).history()["epoch"]) == 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_an_interruption_that_compiled_code_made_an_error_of_is_one(
-    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ):
-    """torch and onnxruntime raise errors of their own where a signal comes while they work."""
+    """torch, onnxruntime and imports raise errors of their own where a signal comes while they work."""
 
-    def interrupted(**_: object) -> None:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except KeyboardInterrupt:
-            raise ValueError("could not determine the shape") from None
+    def turned_into(error: Exception) -> Callable[..., None]:
+        def interrupted(**_: object) -> None:
+            try:
+                signal.raise_signal(number)
+            except KeyboardInterrupt:
+                raise error from None
 
-    monkeypatch.setattr(command_line, "app", interrupted)
-    said = cli("predict")
-    assert said.status == 1
-    assert "interrupted; no partial output is left" in said.err
+        return interrupted
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for error in (
+            ValueError("could not determine the shape"),
+            ImportError("initialization failed"),
+            MorphoscopeError("this network cannot be exported"),
+        ):
+            monkeypatch.setattr(command_line, "app", turned_into(error))
+            said = cli("predict")
+            assert said.status == 1
+            assert said.err.count("morphoscope: ") == 1
+            assert "interrupted; no partial output is left" in said.err
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     def wrong(**_: object) -> None:
         raise ValueError("an error of the program")

@@ -225,7 +225,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_disk_that_is_too_small_is_said_before_the_work(tmp_path: Path):
-    with pytest.raises(MorphoscopeError, match="GB are needed"):
+    with pytest.raises(MorphoscopeError, match="B are needed"):
         write_store(map(item, range(9)), tmp_path / "s", StoreMeta(scheme=SCHEME), expected=10**15)
     assert list(tmp_path.iterdir()) == []
 

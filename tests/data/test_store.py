@@ -417,7 +417,7 @@ def test_a_header_that_cannot_be_read(store):
 def test_a_header_without_end(store):
     with open(store.path / "store.yaml", "ab") as file:
         file.truncate(40 << 20)
-    damaged(store, r"store.yaml is larger than 32 MiB")
+    damaged(store, r"store.yaml is larger than 512 KiB")
 
 
 def test_folders_named_like_partitions_add_no_column(tmp_path):

@@ -35,24 +35,14 @@ KINDS = {
     **dict.fromkeys((".safetensors",), "safetensors"),
 }
 _NUMBERS = (
-    0,
-    1,
-    -1,
-    2,
-    7,
-    127,
-    128,
-    255,
-    256,
-    999,
-    1000,
-    65535,
-    65536,
-    2**31 - 1,
-    2**31,
-    2**32,
-    2**63,
-    10**30,
+    *(0, 1, -1, 2, 7, 127, 128, 255, 256, 999, 1000, 65535, 65536),
+    *(2**31 - 1, 2**31, 2**32, 2**63, 10**30),
+)
+_CARDS = (  # that few files have, and that programs follow
+    *("WCSAXES", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "GROUPS", "THEAP", "TFIELDS"),
+    *("A_ORDER", "B_ORDER", "AP_ORDER", "A_2_0", "CTYPE3", "CRVAL3", "CD3_3", "PV1_1", "PV2_39", "PS1_0"),
+    *("TDIM1", "TNULL1", "TZERO1", "TSCAL1", "BLANK", "BZERO", "BSCALE", "XTENSION", "ZIMAGE", "ZBITPIX"),
+    *("LONPOLE", "EQUINOX", "RADESYS", "DATE-OBS", "CPDIS1", "D2IMDIS1", "ROWORDER", "LONGSTRN", "INHERIT"),
 )
 _DEPTH = 50_000  # far beyond what any reader follows
 
@@ -331,7 +321,8 @@ def _fits(content: bytes, draw: Random) -> bytes:
                 "'GZIP_2'", "'NOCOMPRESS'",
             )
         )  # fmt: skip
-        new = card[:8] + b"= " + value.rjust(20).encode()
+        name = card[:8] if draw.random() < 0.75 else draw.choice(_CARDS).ljust(8).encode()
+        new = name + b"= " + value.rjust(20).encode()
     elif what < 0.8:
         new = b""
     elif what < 0.9:

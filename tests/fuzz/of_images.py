@@ -56,8 +56,11 @@ def _fits_bytes(kind: str) -> bytes:
         {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 10.0}
     )
     header.update({"CRPIX2": 12.0, "CDELT1": -7e-5, "CDELT2": 7e-5, "FILTER": "r", "PHOTZP": 22.5})
+    if kind == "distorted":
+        header.update({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2})
+        header.update({"A_2_0": 1e-6, "B_1_1": 1e-6, "WCSAXES": 2, "LONPOLE": 180.0, "RADESYS": "ICRS"})
     units: list[Any] = [fits.PrimaryHDU()]
-    if kind == "plane":
+    if kind in ("plane", "distorted"):
         units = [fits.PrimaryHDU(FLUX, header)]
     elif kind == "integers":
         units = [fits.PrimaryHDU((FLUX * 100).astype(np.int16), header)]
@@ -320,6 +323,7 @@ READERS = (
     Reader("AVIF", "a.avif", _picture("RGB"), _read_image),
     Reader("FITS image", "a.fits", _fits("plane"), _read_image),
     Reader("FITS image of integers", "a.fits", _fits("integers"), _read_image),
+    Reader("FITS image with SIP", "a.fits", _fits("distorted"), _read_image),
     Reader("FITS cube", "a.fits", _fits("cube"), _read_bands),
     Reader("FITS extensions", "a.fits", _fits("extensions"), _read_bands),
     Reader("FITS image in tiles", "a.fits", _fits("tiles"), _read_image),

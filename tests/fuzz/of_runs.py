@@ -140,6 +140,19 @@ def _read_recipe(path: Path) -> object:
     return Recipe.from_yaml(path).to_yaml()
 
 
+def _tree(path: Path) -> None:
+    from morphoscope.labels.tree_files import FOLDER
+
+    shutil.copyfile(FOLDER / "gz2.yaml", path)
+
+
+def _read_tree(path: Path) -> object:
+    from morphoscope.labels.tree_files import decision_tree, tree_file
+
+    tree = decision_tree(tree_file(str(path)).tree())
+    return tree.columns, [tree.weights(question.key) for question in tree.questions]
+
+
 def _checkpoint(path: Path) -> None:
     import torch
 
@@ -370,6 +383,7 @@ READERS = (
     Reader("results of a run", "run", _copy(RUN), _read_results),
     Reader("split", "split.json", _split, _read_split_of_galaxies),
     Reader("recipe", "recipe.yaml", _copy(RUN / "recipe.yaml"), _read_recipe),
+    Reader("decision tree", "tree.yaml", _tree, _read_tree),
     Reader("predictions of a run", "predictions.parquet", _copy(RUN / "predictions.parquet"), _read_align),
     Reader("checkpoint", "last.ckpt", _checkpoint, _read_checkpoint),
     Reader("weights, safetensors", "w.safetensors", _weights, _read_weights),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-INPUTS = "1680"  # thirty for each reader
+INPUTS = "1660"  # twenty for each reader
 
 
 @pytest.mark.slow

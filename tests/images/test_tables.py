@@ -379,6 +379,15 @@ def test_aliases_in_the_header_of_an_ecsv_are_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "t.ecsv")
 
 
+def test_a_header_of_an_ecsv_that_takes_minutes_is_refused(tmp_path: Path) -> None:
+    Table({"a": [1, 2]}).write(tmp_path / "t.ecsv")
+    text = (tmp_path / "t.ecsv").read_text()
+    long = text.replace("# datatype", "# meta: {x: [" + "1, " * (200 << 10) + "1]}\n# datatype")
+    (tmp_path / "t.ecsv").write_text(long)
+    with pytest.raises(MorphoscopeError, match="its header has more than 512 KiB, as no ECSV has"):
+        read_table(tmp_path / "t.ecsv")
+
+
 @pytest.mark.parametrize("ending", ["fits", "fits.gz"])
 def test_a_fits_table_with_columns_beyond_the_standard_is_refused(tmp_path: Path, ending: str) -> None:
     """astropy would count up to them."""

@@ -115,10 +115,16 @@ def test_declination_on_the_first_axis_is_no_transposed_picture(tmp_path: Path):
         ({"CTYPE1": "X", "CTYPE2": "Y"}, "not celestial coordinates"),
         ({"CRVAL1": "somewhere"}, "CRVAL1 is 'somewhere', and a number was expected"),
         ({"CUNIT1": "parsnip"}, "cannot be used"),
+        (
+            {"A_ORDER": 40_000},
+            "A_ORDER is 40000, and at most 9 was expected",
+        ),  # astropy would try 8·10⁸ terms
         ({"CD1_1": 0, "CD1_2": 0, "CD2_1": 0, "CD2_2": 0}, "pixels have no size"),
     ],
 )
 def test_what_cannot_be_used_has_a_reason(cards: dict[str, object], reason: str):
+    if "A_ORDER" in cards:
+        cards = {**cards, "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}
     found = celestial_of(header(**cards))
     assert found.wcs is None
     assert reason in found.reason

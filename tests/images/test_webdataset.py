@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -137,6 +139,39 @@ def test_what_came_before_a_cut_is_kept(tmp_path: Path, mode: str):
         only.load()
 
 
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_name_of_gigabytes_is_not_read(tmp_path: Path, ending: str, kind: bytes):
+    """tarfile would take as much memory as the header declares and the compressed zeros hold."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 64 << 20
+    image = tarfile.TarInfo("a.png")
+    image.size = len(png(1))
+    content = image.tobuf() + png(1).ljust(-(-image.size // 512) * 512, b"\0")
+    content += header.tobuf() + bytes(header.size + 1024)
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(gzip.compress(content, 1) if ending.endswith("gz") else content)
+    tracemalloc.start()
+    first, last = items_of(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 << 20
+    assert first.load().max() == 1
+    with pytest.raises(MorphoscopeError, match=r"after 1 whole files \(a header that declares 67108864"):
+        last.load()
+
+
+def test_a_member_that_declares_less_than_nothing_is_the_end(tmp_path: Path):
+    header = bytearray(tarfile.TarInfo("x.png").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 10 + (-1024 % 65536).to_bytes(2)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a.tar").write_bytes(header + bytes(1024))
+    (only,) = items_of(tmp_path / "a.tar")
+    with pytest.raises(MorphoscopeError, match=r"a header that declares -1024 bytes"):
+        only.load()
+
+
 def test_a_damaged_member_of_a_zip_is_named_and_the_others_are_read(tmp_path: Path):
     path = write_zip(tmp_path / "a.zip", [("1.png", png(1)), ("2.png", png(2))])
     content = bytearray(path.read_bytes())
@@ -150,8 +185,6 @@ def test_a_damaged_member_of_a_zip_is_named_and_the_others_are_read(tmp_path: Pa
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_a_long_archive_is_gone_through_in_constant_memory(tmp_path: Path, mode: str):
-    import tracemalloc
-
     noise = np.random.default_rng(0)
     path = write_tar(tmp_path / "a.tar", ((f"{n:06d}.png", noise.bytes(3000)) for n in range(1000)), mode)
     tracemalloc.start()

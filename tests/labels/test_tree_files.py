@@ -92,6 +92,11 @@ TWO = "answers: [{key: yes}, {key: no}]"
         ("- {key: a, " + TWO + "}\n- {key: b, " + TWO + "}", "no answer leads to the question 'b'"),
         ("- {key: a, answers: [{key: yes}, {key: yes}]}", "answer to 'a' 'yes' is there twice"),
         ("- {key: a, answers: [{key: yes}]}", "at least 2"),
+        ("".join(f"- {{key: a{n}, {TWO}}}\n" for n in range(201)), "at most 200 items"),
+        (
+            "- {key: a, answers: [" + ", ".join(f"{{key: {n}}}" for n in range(201)) + "]}",
+            "at most 200 items",
+        ),
         ("- {key: a_b, " + TWO + "}", "should match pattern"),
         (
             "- {key: a, answers: [{key: b}, {key: c, columns: [b]}]}",

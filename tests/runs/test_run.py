@@ -76,11 +76,11 @@ def test_a_damaged_header_is_refused(folder: Path, header: bytes):
 
 def test_documents_are_bounded(folder: Path):
     with open(folder / "run.yaml", "ab") as file:
-        file.truncate(40 << 20)
-    refused(r"run\.yaml is larger than 32 MiB", lambda: open_run(folder))
+        file.truncate(1 << 20)
+    refused(r"run\.yaml is larger than 512 KiB", lambda: open_run(folder))
     with open(folder / "recipe.yaml", "ab") as file:
         file.truncate(2 << 20)
-    refused(r"recipe\.yaml.*is larger than 1 MiB", lambda: Recipe.from_yaml(folder / "recipe.yaml"))
+    refused(r"recipe\.yaml.*is larger than 512 KiB", lambda: Recipe.from_yaml(folder / "recipe.yaml"))
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff", b"[" * 100_000, b"3"])

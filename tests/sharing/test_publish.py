@@ -16,8 +16,17 @@ from safetensors.torch import load_file, save_file
 from morphoscope import api, files
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.engine.graph import GRAPH
-from morphoscope.runs.run import Run, last_part, open_run, portable_recipe, portable_values, write_header
+from morphoscope.runs.run import (
+    HISTORY_COLUMNS,
+    Run,
+    last_part,
+    open_run,
+    portable_recipe,
+    portable_values,
+    write_header,
+)
 from morphoscope.sharing.card import CardDetails, model_card
+from morphoscope.sharing.publish import publish
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +60,26 @@ def test_it_holds_no_images_and_no_folders_of_this_machine(run: Run, published: 
         assert str(Path.home()).encode() + b"/" not in content, place.name
     with pytest.raises(UsageError, match="give the store with --store"):
         api.load(published).evaluate()
+
+
+def test_links_in_a_strangers_run_publish_no_private_file(run: Run, tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.write_text("the\npassphrase\n")
+    theirs = shutil.copytree(run.path, tmp_path / "theirs")
+    (theirs / "history.csv").unlink()
+    (theirs / "history.csv").symlink_to(secret)
+    with pytest.raises(MorphoscopeError, match=r"history\.csv is damaged"):
+        api.load(theirs).publish(tmp_path / "out")
+    secret.write_text(",".join(["passphrase", *HISTORY_COLUMNS]))
+    api.load(theirs).publish(tmp_path / "out")
+    assert not any(b"passphrase" in path.read_bytes() for path in (tmp_path / "out").iterdir())
+    header = yaml.safe_load((theirs / "run.yaml").read_text())
+    (theirs / "run.yaml").write_text(yaml.safe_dump({**header, "weights_sha256": ""}))
+    (theirs / "weights.safetensors").unlink()
+    (theirs / "weights.safetensors").symlink_to(secret)
+    with pytest.raises(MorphoscopeError, match=r"weights\.safetensors is not a file of weights"):
+        publish(open_run(theirs), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_reference_comes_along(run: Run, published: Path, images: np.ndarray):

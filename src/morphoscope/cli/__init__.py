@@ -6,15 +6,13 @@ Exit status: 0 success, 1 failure or partial failure (an image that could not be
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import warnings
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from morphoscope import interruption
 from morphoscope.cli import data, evaluate, predict, sharing, training, trees
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import missing_extra
@@ -62,45 +60,45 @@ def _main(
 
 def main() -> None:
     """Run the command line; every foreseeable failure is one sentence on stderr."""
-    _stopped.clear()
-    signal.signal(signal.SIGTERM, _interrupted)
     # What Pillow has to say of odd tags is two lines about its own source.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    with interruption.heeded():
+        sys.exit(_status())
+
+
+def _status() -> int:
+    """The exit status of a command; what is not foreseen passes."""
     try:
-        status = app(standalone_mode=True)
-    except MorphoscopeError as error:
-        _report(error)
-        status = error.exit_status
-    except ModuleNotFoundError as error:
-        missing = missing_extra(error)
-        if missing is None:
-            raise
-        _report(missing)
-        status = missing.exit_status
+        interruption.pass_on()
+        return app(standalone_mode=True)
     except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        note(f"morphoscope: {where}{error.strerror or error}")
-        status = 1
+        return 1
     except (SystemExit, KeyboardInterrupt) as end:  # Ctrl-C while typer is still looking at the commands
         if isinstance(end, SystemExit) and end.code != 130:
             raise
-        status = _end_interrupted()
-    except Exception:  # compiled code turns an interruption into an error of its own
-        if not _stopped.is_set():
-            raise
-        status = _end_interrupted()
-    sys.exit(status)
-
-
-def _end_interrupted() -> int:
+    except Exception as error:
+        if not interruption.asked():  # compiled code turns an interruption into an error of its own
+            return _reported(error)
     note(
         "morphoscope: interrupted; no partial output is left. Continue a training or a catalogue with "
         "--resume"
     )
     return 1
+
+
+def _reported(error: Exception) -> int:
+    """Say what went wrong in one sentence; the error is raised again if it is one of the program."""
+    if isinstance(error, ModuleNotFoundError) and not isinstance(error, MorphoscopeError):
+        error = missing_extra(error) or error
+    if isinstance(error, MorphoscopeError):
+        _report(error)
+        return error.exit_status
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        note(f"morphoscope: {where}{error.strerror or error}")
+        return 1
+    raise error
 
 
 def _report(error: MorphoscopeError) -> None:
@@ -110,12 +108,3 @@ def _report(error: MorphoscopeError) -> None:
         print(printable(f"morphoscope: process {process.rank}: {error}"), file=sys.stderr)
     else:
         note(f"morphoscope: {error}")
-
-
-_stopped = threading.Event()
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends the work like Ctrl-C, with the same clean-up."""
-    _stopped.set()
-    raise KeyboardInterrupt

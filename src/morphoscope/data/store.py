@@ -34,7 +34,7 @@ from morphoscope.images.parquet_size import read_whole
 from morphoscope.labels.scheme import Scheme
 from morphoscope.notebook import notebook_html, spread
 from morphoscope.progress import track
-from morphoscope.versioned import load_yaml, read_document, understood
+from morphoscope.versioned import LARGEST_YAML, load_yaml, read_document, understood
 
 NAME = "masks.npy"
 MASK_HASH = "mask_hash"  # table column
@@ -249,7 +249,9 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
     if not header.is_file():
         what = "is not a store: it has no store.yaml" if path.exists() else "does not exist"
         raise UsageError(f"{path} {what}. Make a store with 'morphoscope data ingest' or 'data simulate'")
-    meta = understood(StoreMeta, read_document(header), load_yaml, header, "the header of a store")
+    meta = understood(
+        StoreMeta, read_document(header, LARGEST_YAML), load_yaml, header, "the header of a store"
+    )
     try:
         images = np.lib.format.open_memmap(path / "images.npy", mode="r")
         table = read_whole(path / "table.parquet")

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, Self
 
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.file_names import writable
@@ -156,6 +156,24 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
 
+_MOST_NAME = 1 << 20  # bytes of a tar header's name or of its records; they are read whole
+_BEFORE_A_MEMBER = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+
+
+class _BoundedTarInfo(tarfile.TarInfo):
+    """A member of a tar archive whose name and records are refused by the size that they declare."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.size < 0 or (found.type in _BEFORE_A_MEMBER and found.size > _MOST_NAME):
+            raise tarfile.ReadError(f"a header that declares {found.size} bytes")
+        return found
+
+
 class CutOff(MorphoscopeError):
     """An archive ends too early, or is damaged from some point on; members before it are intact."""
 
@@ -173,7 +191,7 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     packed = is_packed_tar(path)
     size, whole = path.stat().st_size, 0
     try:
-        with tarfile.open(path, "r|*" if packed else "r:") as archive:
+        with tarfile.open(path, "r|*" if packed else "r:", tarinfo=_BoundedTarInfo) as archive:
             while (member := archive.next()) is not None:
                 setattr(archive, "members", [])  # noqa: B010 - tarfile keeps every member it has seen
                 if not member.isfile():

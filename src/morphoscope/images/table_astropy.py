@@ -28,7 +28,7 @@ from morphoscope.images.known_columns import (
 )
 from morphoscope.images.packed import opened, packing_of
 from morphoscope.progress import note_once
-from morphoscope.versioned import MOST_ALIASES, has_many_aliases
+from morphoscope.versioned import excess_of
 
 _LDAC_OBJECTS = "LDAC_OBJECTS"  # the table with the header of the catalogue's image is next to it
 
@@ -224,14 +224,15 @@ def open_ecsv(path: Path) -> AstropyFile:
     """Open an ECSV table with any suffix.
 
     Raises:
-        MorphoscopeError: its header has aliases, a few of which could expand to billions of values.
+        MorphoscopeError: its header would take minutes to read, or has aliases, a few of which could expand
+            to billions of values.
     """
     from astropy.table import Table
 
     content = _content(path)
     header = "\n".join(line.decode("utf-8", "replace")[2:] for line in _comments(content))
-    if has_many_aliases(header):
-        raise MorphoscopeError(f"{path}: its header has more than {MOST_ALIASES} aliases; an ECSV has none")
+    if excess := excess_of(header):
+        raise MorphoscopeError(f"{path}: its header has {excess}, as no ECSV has")
     with silent():
         return of_table(Table.read(io.BytesIO(content), format="ascii.ecsv"))
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from morphoscope.images.known_columns import distinct_names
 from morphoscope.images.parquet_size import check_declared, rows_at_a_time
-from morphoscope.versioned import has_many_aliases
+from morphoscope.versioned import excess_of
 
 _MASK = ".mask"  # astropy stores the mask of a column in another column
 pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
@@ -110,7 +110,7 @@ def said_by_astropy(schema: pa.Schema) -> dict[str, dict[str, str]]:
     from astropy.table import meta
 
     try:
-        if has_many_aliases(said.decode()):
+        if excess_of(said.decode()):
             return {}
         header: Any = meta.get_header_from_yaml(said.decode().split("\n"))
         return {

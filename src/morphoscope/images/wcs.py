@@ -39,7 +39,9 @@ _NUMBERS = re.compile(
     r"^(CRVAL\d|CRPIX\d|CDELT\d|CROTA\d|CD\d_\d|PC\d_\d|PV\d_\d+|LONPOLE|LATPOLE|EQUINOX)[A-Z]?$"
     r"|^[AB]P?_(ORDER|\d_\d)$"
 )
+_MOST_ORDER = 9  # of SIP's polynomials (Shupe et al. 2005); astropy would go through all terms of any
 _SIP = re.compile(r"^[AB]P?_(ORDER|DMAX|\d+_\d+)$")
+_ORDERS = re.compile(r"^[AB]P?_ORDER$")
 _WORLD = re.compile(
     r"^(WCSAXES|CTYPE\d|CRVAL\d|CRPIX\d|CDELT\d|CROTA\d|CUNIT\d|CD\d_\d|PC\d_\d|PV\d_\d+|LONPOLE|LATPOLE"
     r"|EQUINOX|RADESYS|RADECSYS)[A-Z]?$|^[AB]P?_(ORDER|DMAX|\d+_\d+)$"
@@ -187,6 +189,10 @@ def _celestial(header: Header, letter: str, units: Any) -> Celestial:
     wrong = [card for card in header if _NUMBERS.match(card) and isinstance(header[card], str)]
     if wrong:
         return Celestial(None, f"{wrong[0]} is '{header[wrong[0]]}', and a number was expected")
+    orders = {card: header[card] for card in header if _ORDERS.match(card)}
+    high = [card for card, value in orders.items() if isinstance(value, int | float) and value > _MOST_ORDER]
+    if high:
+        return Celestial(None, f"{high[0]} is {header[high[0]]}, and at most {_MOST_ORDER} was expected")
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -16,10 +16,11 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.labels.tree import Answer, DecisionTree, Question
-from morphoscope.versioned import load_yaml, read_document, understood
+from morphoscope.versioned import LARGEST_YAML, load_yaml, read_document, understood
 
 FOLDER = Path(__file__).parent / "trees"
 FORMAT_VERSION = 1
+MOST = 200  # questions of a tree, and answers of a question
 
 
 def _as_text(value: Any) -> Any:
@@ -48,7 +49,7 @@ class TreeQuestion(BaseModel, frozen=True, extra="forbid"):
 
     key: Key
     text: str = ""
-    answers: tuple[TreeAnswer, ...] = Field(min_length=2)
+    answers: tuple[TreeAnswer, ...] = Field(min_length=2, max_length=MOST)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ class VoteTree(BaseModel, frozen=True, extra="forbid"):
 
     name: str
     version: int = Field(default=1, ge=1)
-    questions: tuple[TreeQuestion, ...] = Field(min_length=1)
+    questions: tuple[TreeQuestion, ...] = Field(min_length=1, max_length=MOST)
 
     @model_validator(mode="after")
     def _leads_somewhere(self) -> VoteTree:
@@ -170,7 +171,7 @@ class FileQuestion(BaseModel, frozen=True, extra="forbid"):
     next: Key | None = None
     several: bool = False
     columns: tuple[str, ...] = ()
-    answers: tuple[FileAnswer, ...] = Field(min_length=2)
+    answers: tuple[FileAnswer, ...] = Field(min_length=2, max_length=MOST)
 
     def resolved(self) -> TreeQuestion:
         """The question alone, each answer with the question it leads to."""
@@ -199,7 +200,7 @@ class TreeFile(BaseModel, frozen=True, extra="forbid"):
     verified_with: str = ""
     left_out: tuple[str, ...] = ()
     tags: tuple[str, ...] = Field(default=(), description="that tables append to a question: '-dr5'")
-    questions: tuple[FileQuestion, ...] = Field(min_length=1)
+    questions: tuple[FileQuestion, ...] = Field(min_length=1, max_length=MOST)
 
     @model_validator(mode="after")
     def _checked(self) -> TreeFile:
@@ -267,7 +268,7 @@ def _packaged(name: str) -> TreeFile:
 
 def _read(path: Path) -> TreeFile:
     try:
-        return understood(TreeFile, read_document(path), load_yaml, path, "a decision tree")
+        return understood(TreeFile, read_document(path, LARGEST_YAML), load_yaml, path, "a decision tree")
     except MorphoscopeError as error:
         text = str(error).replace(" is damaged: it is not ", ": this is not ")
         text = re.sub(r" is damaged: (?:questions\.)?: ", ": ", text).replace(" is damaged: ", ": ")

@@ -21,9 +21,7 @@ from morphoscope.recipes.fields import (
     Training,
     parsed,
 )
-from morphoscope.versioned import load_yaml, read_document
-
-LARGEST = 1 << 20  # bytes of a recipe file
+from morphoscope.versioned import LARGEST_YAML, load_yaml, read_document
 
 
 class Recipe(Part):
@@ -106,7 +104,7 @@ class Recipe(Part):
         """
         path = Path(path)
         try:
-            values = load_yaml(read_document(path, LARGEST).decode())
+            values = load_yaml(read_document(path, LARGEST_YAML).decode())
         except (MorphoscopeError, UnicodeDecodeError, ValueError) as error:
             reason = str(error).removeprefix(f"{path}")
             raise UsageError(f"{path}: cannot be read as a recipe ({reason.lstrip(': ')})") from error

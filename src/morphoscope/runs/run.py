@@ -45,7 +45,7 @@ from morphoscope.labels.scheme import Scheme
 from morphoscope.models.hub import HubBackbone, portable_name
 from morphoscope.packaged import DEFAULT, run_folder
 from morphoscope.recipes import Recipe
-from morphoscope.versioned import load_yaml, read_document, understood
+from morphoscope.versioned import LARGEST_YAML, load_yaml, read_document, understood
 
 if TYPE_CHECKING:
     from morphoscope.models.network import Network
@@ -248,7 +248,8 @@ def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
         raise UsageError(
             f"{path} {what}. Make a run with 'morphoscope train', or use the packaged one: '{DEFAULT}'"
         )
-    header = understood(Header, read_document(header_file), load_yaml, header_file, "the header of a run")
+    content = read_document(header_file, LARGEST_YAML)
+    header = understood(Header, content, load_yaml, header_file, "the header of a run")
     run = Run(path, Recipe.from_yaml(path / "recipe.yaml"), header)
     if header.state != "finished" and not unfinished:
         raise MorphoscopeError(

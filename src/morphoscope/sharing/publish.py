@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morphoscope import files
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.extras import need
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
@@ -26,7 +26,14 @@ from morphoscope.inference.engine.preparation import sidecar
 from morphoscope.inference.ood import read_distribution, write_distribution
 from morphoscope.models.hub import HUB, hub_reason, offline_when_unreachable
 from morphoscope.progress import note
-from morphoscope.runs.run import Run, portable_recipe, portable_store, portable_values, write_header
+from morphoscope.runs.run import (
+    Run,
+    portable_recipe,
+    portable_store,
+    portable_values,
+    write_header,
+    write_history,
+)
 from morphoscope.sharing.card import CardDetails, model_card
 
 if TYPE_CHECKING:
@@ -114,9 +121,10 @@ def _share_measured(run: Run, published: Run) -> None:
         write_distribution(published, distribution)
     if metrics:
         write_json(published.path / "metrics.json", portable_values(metrics))
-    history = run.path / "history.csv"
-    if history.is_file():
-        shutil.copyfile(history, published.path / history.name)
+    history = run.history()
+    if len(history["epoch"]):  # written anew: in a stranger's run the file may be a link to a private one
+        rows = [dict(zip(history, row, strict=True)) for row in zip(*history.values(), strict=True)]
+        write_history(published.path / "history.csv", rows)
 
 
 def _write_halved(weights: Path, path: Path) -> None:
@@ -156,6 +164,19 @@ def _check(run: Run, weights: Path) -> None:
             f"{weights} is not the file that the training wrote (its checksum differs); restore it from a "
             "copy"
         )
+    if not run.header.weights_sha256:
+        _check_kind(weights)
+
+
+def _check_kind(weights: Path) -> None:
+    """Refuse a file that holds anything but weights: a stranger's run may have a link to a private one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise MorphoscopeError(f"{weights} is not a file of weights ({reason_of(error)})") from error
 
 
 WANTED = ("*.yaml", "*.json", "*.safetensors", "*.md", "*.npz", "*.parquet")

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from morphoscope import files
+from morphoscope import files, interruption
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
@@ -32,7 +32,7 @@ from morphoscope.runs.run import Run, open_run
 from morphoscope.studies.extra_scores import map_scores, view_scores
 from morphoscope.studies.results import Measured, Results, Row
 from morphoscope.studies.study import Options, Study, for_store, resolved_rows
-from morphoscope.versioned import load_yaml, read_document
+from morphoscope.versioned import LARGEST_YAML, load_yaml, read_document
 
 
 def run_study(study: Study, store: Store, out: Path, options: Options, *, progress: bool = True) -> Results:
@@ -128,7 +128,7 @@ def _begun(place: Path) -> dict[str, Any]:
         MorphoscopeError: the file is damaged.
     """
     try:
-        begun = load_yaml(read_document(place))
+        begun = load_yaml(read_document(place, LARGEST_YAML))
     except yaml.YAMLError as error:
         begun = error
     if not isinstance(begun, dict):
@@ -184,6 +184,7 @@ def _one(job: Job, store: Store, out: Path, *, progress: bool) -> Measured:
             evaluate(run, store, engine="torch")  # no other engine is worth its graph for one pass
         return Measured(seed, run)
     except MorphoscopeError as error:
+        interruption.pass_on()
         note(f"{name}, seed {seed}: not run: {error}")
         return Measured(seed, failure=str(error))
 
@@ -254,6 +255,7 @@ def _in_process(job: Job, store: Store, out: Path, environment: dict[str, str]) 
                 )
         return Measured(seed, open_run(folder))
     except MorphoscopeError as error:
+        interruption.pass_on()
         note(f"{name}, seed {seed}: not run: {error}")
         return Measured(seed, failure=str(error))
 

@@ -209,7 +209,7 @@ def test_ctrl_c_keeps_what_has_come(server: Server, tmp_path: Path, monkeypatch:
 
 
 def test_a_full_disk_is_said(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(MorphoscopeError, match="GB are needed"):
+    with pytest.raises(MorphoscopeError, match="PB are needed"):
         get(server, tmp_path / "f", length=10**18)
     assert server.asked == []
 

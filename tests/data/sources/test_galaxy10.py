@@ -205,12 +205,20 @@ def test_odd_attributes_are_one_sentence(h5: Path, tmp_path: Path, classes: Any,
         ingest_galaxy10(h5, tmp_path / "s", sha256="known")
 
 
-def test_sizes_that_no_galaxies_have_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "side", "chunk"),
+    [(10**9, 256, (1, 256, 256, 3)), (10, 8193, (1, 64, 64, 3)), (10**4, 256, (6000, 256, 256, 3))],
+)
+def test_sizes_that_no_galaxies_have_are_refused_before_memory_is_taken(
+    tmp_path: Path, count: int, side: int, chunk: tuple[int, ...]
+) -> None:
     path = tmp_path / "bomb.h5"
     with h5py.File(path, "w") as file:
-        file.create_dataset("images", (10**9, 256, 256, 3), np.uint8, chunks=(1, 256, 256, 3))
-        file.create_dataset("ans", (10**9,), np.uint8, chunks=(1,))
-    with pytest.raises(MorphoscopeError, match="at most 50,000,000 images"):
+        file.create_dataset("images", (count, side, side, 3), np.uint8, chunks=chunk)
+        file.create_dataset("ans", (count,), np.uint8, chunks=(1,))
+    with pytest.raises(
+        MorphoscopeError, match="at most 50,000,000 images of 8192 pixels, in chunks of 1,073"
+    ):
         ingest_galaxy10(path, tmp_path / "s")
 
 

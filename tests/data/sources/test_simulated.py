@@ -165,7 +165,7 @@ def test_impossible_requests_are_refused(tmp_path: Path, changes: dict, words: s
 def test_refuses_what_is_there_and_what_cannot_fit(store, tmp_path: Path):
     with pytest.raises(UsageError, match="exists already"):
         simulate(store.path, 1, 32)
-    with pytest.raises(MorphoscopeError, match="GB are needed"):
+    with pytest.raises(MorphoscopeError, match="B are needed"):
         simulate(tmp_path / "out", 10**10, 256)
     assert not list(tmp_path.iterdir())
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from morphoscope import api
+from morphoscope import api, interruption
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.engine import choose, onnx_engine, processor
 from morphoscope.inference.engine.interface import Engine
@@ -221,3 +223,21 @@ def test_a_graph_that_cannot_be_made_is_no_error_of_the_training(monkeypatch, ca
     monkeypatch.delenv(choose.VARIABLE)
     choose.leave_graph(api.open_run(DEFAULT))
     assert "predictions with this run need torch: this layer has no ONNX form" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_no_other_engine_computes_after_an_interruption(machine, monkeypatch, number: signal.Signals):
+    """Ctrl-C while onnxruntime is imported comes out as an ImportError; torch would give other digits."""
+
+    def interrupted(run: object, name: str) -> Engine:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        raise MorphoscopeError("ONNX Runtime cannot be loaded here (initialization failed)")
+
+    monkeypatch.setattr(choose, "graph_engine", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with interruption.heeded(), pytest.raises(KeyboardInterrupt):
+            choose.engine_of(api.open_run(DEFAULT))
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -28,7 +28,7 @@ from morphoscope.catalogue.formats.table_schema import (
 from morphoscope.errors import UsageError
 from morphoscope.images.table_csv import FORMULA, guarded
 from morphoscope.progress import note
-from morphoscope.versioned import has_many_aliases
+from morphoscope.versioned import excess_of
 
 METADATA_PREFIX = "morphoscope."
 ROW_GROUP = 65536  # maximum rows of a Parquet row group: each adds to the footer
@@ -255,8 +255,8 @@ def ecsv_provenance(catalogue: Path) -> dict[str, str]:
                 break
             lines.append(line.removeprefix("# ").rstrip("\n"))
     head = "\n".join(lines[1:])
-    if has_many_aliases(head):
-        raise ValueError("its header has too many aliases")
+    if excess := excess_of(head):
+        raise ValueError(f"its header has {excess}")
     # All values as text: STILTS writes dates, numbers and words such as "no" without quotes.
     entries = yaml.load(head, yaml.BaseLoader).get("meta", [])
     found: dict[str, str] = {}

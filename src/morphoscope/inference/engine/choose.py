@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from morphoscope import files
+from morphoscope import files, interruption
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.extras import installed, need
 from morphoscope.inference.engine.graph import ExportedRun, graph_of, kept_graph
@@ -125,6 +125,7 @@ def _in_8_bits(run: Run, name: str) -> Engine:
     except MorphoscopeError as error:
         if name != "auto":
             raise
+        interruption.pass_on()
         note(f"computed in fp32 instead of 8 bits: {error}")
         return _fastest(run)
     engine.quantisation = record.agreement.description
@@ -138,6 +139,7 @@ def leave_graph(run: Run) -> None:
     try:
         graph_of(run)
     except MorphoscopeError as error:
+        interruption.pass_on()
         note(f"predictions with this run need torch: {error}")
 
 
@@ -163,6 +165,7 @@ def _fastest(run: Run) -> Engine:
     try:
         engine = _tried(graph_engine(run, "onnx"), run)
     except MorphoscopeError as error:
+        interruption.pass_on()
         note(f"torch computes instead of ONNX Runtime: {error}")
         return _torch(run)
     if not (has_bf16() and run.recipe.training.precision == "auto"):
