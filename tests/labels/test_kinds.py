@@ -37,6 +37,8 @@ from morphoscope.labels.scheme import (
     Chart,
     Classes,
     Column,
+    Measurements,
+    Quantity,
     ReportPart,
     Scheme,
     VoteCounts,
@@ -237,6 +239,14 @@ SCHEMES = {
     "classes": Classes(name="three", classes=("red", "green", "blue")),
     "votes": VoteFractions(name="two", answers=("bright", "dark")),
     "vote-counts": VoteCounts(name="seen", tree=SEEN),
+    "measurements": Measurements(
+        name="measured",
+        quantities=(
+            Quantity(name="z", error="e_z", redshift=True),
+            Quantity(name="bar", unit="arcsec", ucd="phys.angSize"),
+        ),
+        likelihood="student-t",
+    ),
     "test-counts": Counts(name="asked", answers=("bright", "dark")),
 }
 
@@ -255,6 +265,8 @@ def labels_of(scheme: Scheme, level: float, number: int) -> dict[str, Any]:
             "sure_no": bright - sure,
         }
         return {f"{name}_count": count for name, count in votes.items()}
+    if isinstance(scheme, Measurements):
+        return {"z": level, "e_z": 0.01, "bar": 2000 + 9 * level if number % 5 else np.nan}
     return {"n_bright": round(10 * level), "n_dark": 10 - round(10 * level)}
 
 
@@ -302,7 +314,7 @@ def test_a_scheme_comes_back_from_its_saved_form(store: Store) -> None:
     scheme = store.need_scheme()
     assert scheme_from(json.loads(scheme.model_dump_json())) == scheme
     assert StoreMeta(scheme=scheme).model_dump(mode="json")["scheme"] == scheme.model_dump(mode="json")
-    assert scheme == SCHEMES[scheme.kind]
+    assert scheme == SCHEMES[scheme.kind] == scheme.unfitted
     assert scheme.outputs == len(scheme.output_names)
 
 

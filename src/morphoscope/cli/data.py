@@ -40,7 +40,7 @@ def simulate(
     count: Annotated[int, typer.Option(help="Number of galaxies.")] = 1000,
     size: Annotated[int, typer.Option(help="Pixels along a side; the same sky whatever the size.")] = 128,
     scheme: Annotated[
-        str, typer.Option(help="galaxy10 (ten classes), votes (37 fractions) or vote-counts (37 counts).")
+        str, typer.Option(help="galaxy10 (ten classes), votes, vote-counts (37 answers) or measurements.")
     ] = "galaxy10",
     survey: Annotated[str, typer.Option(help="decals, sdss, euclid, or several: sdss,euclid.")] = "decals",
     proportions: Annotated[
@@ -188,6 +188,23 @@ def ingest_table(
     vote_column: Annotated[
         list[str] | None, typer.Option(help="Column with a vote fraction; repeatable.")
     ] = None,
+    value_column: Annotated[
+        list[str] | None, typer.Option(help="Column with any measured number (regression); repeatable.")
+    ] = None,
+    error_column: Annotated[
+        list[str] | None,
+        typer.Option(help="VALUE=ERROR: the column with the errors of a value column; repeatable."),
+    ] = None,
+    unit: Annotated[
+        list[str] | None, typer.Option(help="VALUE=UNIT: unit of a value column. [default: the table's]")
+    ] = None,
+    redshift: Annotated[
+        list[str] | None,
+        typer.Option(help="Value column that is a redshift: residuals are divided by 1 + z; repeatable."),
+    ] = None,
+    missing: Annotated[
+        list[float] | None, typer.Option(help="Number that means 'none', such as -99; repeatable.")
+    ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column with the ids of the galaxies.")] = None,
     ra_column: Annotated[str | None, typer.Option(help="Column with right ascension, degrees.")] = None,
     dec_column: Annotated[str | None, typer.Option(help="Column with declination, degrees.")] = None,
@@ -213,6 +230,7 @@ def ingest_table(
             image_column=image_column,
             label_column=label_column,
             vote_columns=vote_column or (),
+            measured=_measured(value_column, error_column, unit, redshift, missing),
             id_column=id_column,
             ra_column=ra_column,
             dec_column=dec_column,
@@ -338,6 +356,48 @@ def audit(
         raise UsageError(f"--radius {min(radii)}: a radius above 0 arcsec was expected")
     result = audit_path(store, radii=radii, split=split)
     say(document(result) if as_json else "\n".join(audit_lines(result)))
+
+
+def _measured(
+    values: list[str] | None,
+    errors: list[str] | None,
+    units: list[str] | None,
+    redshifts: list[str] | None,
+    missing: list[float] | None,
+) -> Any:
+    """What the options say about columns of measurements; None without any."""
+    if not values:
+        for option, given in (
+            ("--error-column", errors),
+            ("--unit", units),
+            ("--redshift", redshifts),
+            ("--missing", missing),
+        ):
+            if given:
+                raise UsageError(f"{option} needs --value-column, the column that it is about")
+        return None
+    from morphoscope.labels.own import MeasuredColumns
+
+    return MeasuredColumns(
+        tuple(values),
+        errors=_pairs("--error-column", errors),
+        units=_pairs("--unit", units),
+        redshifts=tuple(redshifts or ()),
+        missing=tuple(missing or ()),
+    )
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    """VALUE=OTHER of an option, each VALUE once."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        column, equals, other = text.partition("=")
+        if not (column and equals and other):
+            raise UsageError(f"{option} {text}: VALUE=OTHER was expected, such as {option} z=e_z")
+        if column in found:
+            raise UsageError(f"{option} is given twice for '{column}'")
+        found[column] = other
+    return found
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -145,7 +145,9 @@ def align(runs: Sequence[tuple[str, pa.Table]]) -> Aligned:
         _same_scheme(base_name, (kind, outputs), name, outputs_of(table, name))
         order = _order(base_name, ids, name, _ids(table, name))
         other_truth, predicted = KINDS[kind].read_predictions(table, outputs)
-        differ = ~np.isclose(other_truth[order], truth, rtol=0, atol=1e-6).reshape(len(ids), -1).all(axis=1)
+        differ = ~np.isclose(other_truth[order], truth, rtol=0, atol=1e-6, equal_nan=True).reshape(
+            len(ids), -1
+        ).all(axis=1)
         if differ.any():
             raise MorphoscopeError(
                 f"{base_name} and {name} disagree on the truth of {differ.sum()} of {len(ids)} galaxies "

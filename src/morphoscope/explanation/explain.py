@@ -76,15 +76,16 @@ def target_indices(scheme: Scheme, target: str | int, outputs_NK: torch.Tensor) 
 
     Args:
         scheme: what the outputs mean.
-        target: name of a class or vote column, its number, or "predicted": the largest output.
+        target: name of a class, vote column or quantity, its number, or "predicted": the largest output, or
+            the first where outputs are not alike.
         outputs_NK: of the network.
 
     Raises:
         UsageError: the scheme has no such target.
     """
-    if target == PREDICTED:
+    if target == PREDICTED and scheme.outputs_alike:
         return outputs_NK.argmax(dim=1)
-    index = target_index(scheme, target)
+    index = 0 if target == PREDICTED else target_index(scheme, target)
     return torch.full((len(outputs_NK),), index, dtype=torch.int64, device=outputs_NK.device)
 
 
@@ -190,7 +191,7 @@ class Explainer:
         Args:
             images: N images (H, W, C) uint8 that look like the training store's.
             method: one of :data:`METHODS`.
-            target: a class or vote column by name or number, "predicted", or one for each galaxy.
+            target: a class, vote column or quantity by name or number, "predicted", or one for each galaxy.
             layer: dotted name, for ``gradcam`` and ``ablationcam``; None: the last feature map.
             batch: galaxies at a time.
 

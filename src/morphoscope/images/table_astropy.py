@@ -6,7 +6,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class AstropyFile:
         units: units of columns that have one, as written in the file.
         read: reads some columns.
         rows: number of rows.
+        ucds: UCDs of columns that have one, as written in the file.
     """
 
     names: tuple[str, ...]
@@ -50,6 +51,7 @@ class AstropyFile:
     units: dict[str, str]
     read: Callable[[Sequence[str]], pa.Table]
     rows: int
+    ucds: dict[str, str] = field(default_factory=dict)
 
 
 def open_fits(path: Path, part: str) -> AstropyFile:
@@ -75,6 +77,7 @@ def open_fits_content(source: Path | bytes, path: Path, part: str) -> AstropyFil
         called = dict(zip(distinct_names(names[at]), names[at], strict=True))
         kinds = {name: _fits_type(columns[true]) for name, true in called.items()}
         said = {name: str(columns[true].unit or "").strip() for name, true in called.items()}
+        ucds = _fits_ucds(tables[at][1].header, called)
 
     def read(wanted: Sequence[str]) -> pa.Table:
         with _fits(source) as units:
@@ -86,7 +89,17 @@ def open_fits_content(source: Path | bytes, path: Path, part: str) -> AstropyFil
         {name: unit for name, unit in said.items() if unit},
         read,
         sizes[at],
+        ucds,
     )
+
+
+def _fits_ucds(header: Any, called: dict[str, str]) -> dict[str, str]:
+    """TUCDn, a common convention beside the standard's cards."""
+    numbers = range(1, int(header.get("TFIELDS", 0)) + 1)
+    said = {
+        str(header.get(f"TTYPE{n}", "")).strip(): str(header.get(f"TUCD{n}", "")).strip() for n in numbers
+    }
+    return {name: said[true] for name, true in called.items() if said.get(true)}
 
 
 @contextlib.contextmanager
@@ -249,6 +262,7 @@ def of_table(table: Any) -> AstropyFile:
     """The columns of an astropy table with one value per row."""
     columns: dict[str, Any] = {}
     units: dict[str, str] = {}
+    ucds: dict[str, str] = {}
     for true in table.colnames:
         column = table[true]
         if hasattr(column, "icrs"):  # a SkyCoord
@@ -264,6 +278,8 @@ def of_table(table: Any) -> AstropyFile:
         columns[true] = column
         if getattr(column, "unit", None):
             units[true] = str(column.unit)
+        if (getattr(column, "meta", None) or {}).get("ucd"):
+            ucds[true] = str(column.meta["ucd"])
     called = dict(zip(distinct_names(columns), columns, strict=True))
 
     def read(wanted: Sequence[str]) -> pa.Table:
@@ -276,6 +292,7 @@ def of_table(table: Any) -> AstropyFile:
         {name: units[true] for name, true in called.items() if true in units},
         read,
         len(table),
+        {name: ucds[true] for name, true in called.items() if true in ucds},
     )
 
 

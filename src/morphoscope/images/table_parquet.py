@@ -29,6 +29,7 @@ class ParquetTable:
         names: column names; repeated ones get a number.
         types: their types.
         units: units of those that have one, from the field's or astropy's metadata.
+        ucds: UCDs, likewise.
     """
 
     file: pq.ParquetFile
@@ -36,6 +37,7 @@ class ParquetTable:
     names: list[str]
     types: dict[str, pa.DataType]
     units: dict[str, str]
+    ucds: dict[str, str]
 
     @classmethod
     def of(cls, file: pq.ParquetFile, path: Path) -> ParquetTable:
@@ -50,13 +52,17 @@ class ParquetTable:
         called = distinct_names(field.name for field in schema)
         kept = {name: field for name, field in zip(called, schema, strict=True) if field.name not in masks}
         units = {name: (field.metadata or {}).get(b"unit", b"").decode() for name, field in kept.items()}
-        units |= {name: said.get("unit", "") for name, said in said_by_astropy(schema).items()}
+        ucds = {name: (field.metadata or {}).get(b"ucd", b"").decode() for name, field in kept.items()}
+        for name, said in said_by_astropy(schema).items():
+            units[name] = said.get("unit", "")
+            ucds[name] = said.get("ucd", "")
         return cls(
             file,
             path,
             list(kept),
             {name: field.type for name, field in kept.items()},
             {name: unit for name, unit in units.items() if unit and name in kept},
+            {name: ucd for name, ucd in ucds.items() if ucd and name in kept},
         )
 
     @property
@@ -103,7 +109,7 @@ def masks_of(schema: pa.Schema) -> set[str]:
 
 
 def said_by_astropy(schema: pa.Schema) -> dict[str, dict[str, str]]:
-    """Unit and description of each column, from astropy's metadata."""
+    """Unit, description and UCD of each column, from astropy's metadata."""
     said = (schema.metadata or {}).get(b"table_meta_yaml")
     if not said:
         return {}
@@ -114,7 +120,11 @@ def said_by_astropy(schema: pa.Schema) -> dict[str, dict[str, str]]:
             return {}
         header: Any = meta.get_header_from_yaml(said.decode().split("\n"))
         return {
-            str(column["name"]): {key: str(column[key]) for key in ("unit", "description") if column.get(key)}
+            str(column["name"]): {
+                key: str(of[key])
+                for of, key in ((column, "unit"), (column, "description"), (column.get("meta") or {}, "ucd"))
+                if of.get(key)
+            }
             for column in header["datatype"]
         }
     except Exception:  # YAML readers may raise anything; the columns are usable without it

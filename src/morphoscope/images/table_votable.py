@@ -126,6 +126,9 @@ def _in_fits(table: Any, content: bytes, extension: int, path: Path) -> AstropyF
     """A table whose rows are in an embedded FITS file, with units from the VOTable."""
     file = open_fits_content(content, path, str(extension))
     units = {str(field.name or field.ID): str(field.unit) for field in table.fields if field.unit}
+    ucds = {str(field.name or field.ID): str(field.ucd) for field in table.fields if field.ucd}
     return replace(
-        file, units=file.units | {name: unit for name, unit in units.items() if name in file.names}
+        file,
+        units=file.units | {name: unit for name, unit in units.items() if name in file.names},
+        ucds=file.ucds | {name: ucd for name, ucd in ucds.items() if name in file.names},
     )

@@ -104,11 +104,13 @@ class Columns:
         names: names in order.
         types: types, if known; for a CSV, guessed from the first rows.
         units: units as written in the file; empty ones are left out.
+        ucds: UCDs of the Virtual Observatory, likewise.
     """
 
     names: list[str]
     types: dict[str, pa.DataType]
     units: dict[str, str]
+    ucds: dict[str, str]
 
 
 def columns_of(path: Path) -> Columns:
@@ -122,8 +124,8 @@ def columns_of(path: Path) -> Columns:
         if isinstance(file, CsvFile):
             sample = _clean(file.sample)
             types = {name: typed(sample.column(name)).type for name in file.names}
-            return Columns(list(file.names), types, {})
-        return Columns(list(file.names), dict(file.types), dict(file.units))
+            return Columns(list(file.names), types, {}, {})
+        return Columns(list(file.names), dict(file.types), dict(file.units), dict(file.ucds))
 
 
 def column_names(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Label schemes: classes, vote fractions, vote counts, decision trees, threshold rules."""
+"""Label schemes: classes, vote fractions, vote counts, measurements, decision trees, threshold rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ if TYPE_CHECKING:
     from morphoscope.labels.classes import Classes, probability_column
     from morphoscope.labels.five_class import five_class_labels
     from morphoscope.labels.kind import Chart, Column, scheme_from
-    from morphoscope.labels.own import classes_from_names, scheme_from_columns
+    from morphoscope.labels.measurements import Measurements, Quantity
+    from morphoscope.labels.own import (
+        MeasuredColumns,
+        classes_from_names,
+        measurements_from_columns,
+        scheme_from_columns,
+    )
     from morphoscope.labels.scheme import Scheme
     from morphoscope.labels.tree import GALAXY_ZOO_2, DecisionTree
     from morphoscope.labels.tree_files import VoteTree, tree_file, tree_names
@@ -24,12 +30,16 @@ __all__ = [
     "Classes",
     "Column",
     "DecisionTree",
+    "MeasuredColumns",
+    "Measurements",
+    "Quantity",
     "Scheme",
     "VoteCounts",
     "VoteFractions",
     "VoteTree",
     "classes_from_names",
     "five_class_labels",
+    "measurements_from_columns",
     "probability_column",
     "scheme_from",
     "scheme_from_columns",
@@ -43,12 +53,16 @@ _PUBLIC = {
     "DecisionTree": "morphoscope.labels.tree",
     "GALAXY_ZOO_2": "morphoscope.labels.tree",
     "GALAXY_ZOO_2_VOTES": "morphoscope.labels.vote_fractions",
+    "MeasuredColumns": "morphoscope.labels.own",
+    "Measurements": "morphoscope.labels.measurements",
+    "Quantity": "morphoscope.labels.measurements",
     "Scheme": "morphoscope.labels.scheme",
     "VoteCounts": "morphoscope.labels.vote_counts",
     "VoteFractions": "morphoscope.labels.vote_fractions",
     "VoteTree": "morphoscope.labels.tree_files",
     "classes_from_names": "morphoscope.labels.own",
     "five_class_labels": "morphoscope.labels.five_class",
+    "measurements_from_columns": "morphoscope.labels.own",
     "probability_column": "morphoscope.labels.classes",
     "scheme_from": "morphoscope.labels.kind",
     "scheme_from_columns": "morphoscope.labels.own",

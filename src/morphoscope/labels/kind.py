@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.labels.calibrators import Correction, Unchanged
+from morphoscope.labels.charts import Chart, ReportPart
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,20 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
     from morphoscope.metrics.conformal import Sets
+
+__all__ = [
+    "KINDS",
+    "UNLABELLED",
+    "AnyCorrection",
+    "Chart",
+    "Column",
+    "ReportPart",
+    "Scheme",
+    "correction_from",
+    "label_column",
+    "register",
+    "scheme_from",
+]
 
 UNLABELLED = -1
 Document = TypeVar("Document", bound=BaseModel)
@@ -59,52 +74,6 @@ class Column:
         return pa.field(self.name, self.kind, metadata={key: text for key, text in metadata.items() if text})
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart of numbers with their intervals.
-
-    Attributes:
-        names: categories on the axis, (M,); empty: a line plot over ``at``.
-        values: series name → (M,) values; an empty name for a single series.
-        caption: what the chart shows, with n.
-        label: of the axis of values.
-        at: (M,) positions of the values of a line plot.
-        at_label: of that axis.
-        low: lower ends of the intervals, as ``values``.
-        high: upper ends.
-    """
-
-    names: Sequence[str]
-    values: Mapping[str, Sequence[float]]
-    caption: str
-    label: str
-    at: Sequence[float] = ()
-    at_label: str = ""
-    low: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    high: Mapping[str, Sequence[float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ReportPart:
-    """A section of a report as data: a chart, a table, or both.
-
-    Attributes:
-        key: anchor of the section, and name of the chart's file.
-        title: heading.
-        chart: drawn first; None: no chart.
-        headings: of the table.
-        rows: cells as text; empty: no table.
-        caption: of the table.
-    """
-
-    key: str
-    title: str
-    chart: Chart | None = None
-    headings: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    caption: str = ""
-
-
 class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     """The labels of a store or a run: their kind, and the names of their classes or answers.
 
@@ -125,10 +94,14 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     """What the outputs are called, in the plural: "classes"."""
     output_meaning: ClassVar[str]
     """What the outputs are, for people."""
+    outputs_alike: ClassVar[bool] = True
+    """Whether outputs can be compared, so that the largest is a galaxy's own."""
     log_loss_unit: ClassVar[str] = "nats per galaxy"
     """Of :meth:`log_losses`."""
     entropy_note: ClassVar[str] = ""
     """A remark on :meth:`entropy`, appended to the description of a column."""
+    changes_of: ClassVar[str] = "probabilities"
+    """What :meth:`changes` compares, for people."""
     corrections: ClassVar[Mapping[str, type[Correction]]] = {"none": Unchanged}
     """Method name in a run's calibration.json → class that calibrates predictions of this kind."""
 
@@ -256,15 +229,52 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         """The prediction of S views, samples or networks together, (N, K) float32: their mean."""
         return predictions_SNK.mean(axis=0, dtype=np.float64).astype(np.float32)
 
-    def with_outputs(self, form: str) -> Scheme:
-        """The same labels, learned with another form of outputs (the recipe's ``model.votes``).
+    def with_outputs(
+        self, form: str, likelihood: str = "gaussian", degrees_of_freedom: float = 4.0
+    ) -> Scheme:
+        """The same labels, learned with another form of outputs.
+
+        Args:
+            form: the recipe's ``model.votes``.
+            likelihood: its ``model.likelihood``.
+            degrees_of_freedom: its ``model.degrees_of_freedom``.
 
         Raises:
             UsageError: the kind has no such form.
         """
         if form != "sigmoid":
             raise UsageError(f"model.votes = {form} is for vote fractions; the labels are {self.noun}")
+        if likelihood != "gaussian":
+            raise UsageError(
+                f"model.likelihood = {likelihood} is for measurements; the labels are {self.noun}"
+            )
         return self
+
+    def fitted(self, targets: np.ndarray, where: str) -> Scheme:
+        """The labels of a run: with what a kind has to know about those of its training galaxies.
+
+        Args:
+            targets: of the training galaxies.
+            where: the store, for messages.
+
+        Raises:
+            UsageError: nothing can be learned from them.
+        """
+        return self
+
+    @property
+    def unfitted(self) -> Scheme:
+        """The labels of a store: without what :meth:`fitted` added."""
+        return self
+
+    def changes(self, expected_NK: np.ndarray, found_NK: np.ndarray) -> np.ndarray:
+        """How much predictions of less precision differ, (N,): 0.01 is small, 0.2 is a lot."""
+        return np.abs(np.asarray(found_NK) - expected_NK).max(axis=1)
+
+    @property
+    def output_scales(self) -> np.ndarray:
+        """Differences of predictions that count as much as one of 1 between probabilities, (K,) float64."""
+        return np.ones(self.outputs)
 
     def mixable(self, targets: torch.Tensor) -> torch.Tensor:
         """Targets in a form that can be averaged, for mixup and cutmix."""

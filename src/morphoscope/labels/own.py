@@ -1,20 +1,30 @@
 """Label schemes from the user's class names or table columns.
 
 One column of names (or integers) gives classes; one column of fractions, or several columns, give vote
-fractions. The 37 columns of the Galaxy Challenge are recognised and follow their decision tree.
+fractions. The 37 columns of the Galaxy Challenge are recognised and follow their decision tree. Columns of
+any other numbers are measurements if they are named as such.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.labels.columns import is_whole_number, numbers, texts
-from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, Scheme, VoteFractions
+from morphoscope.labels.measurement_columns import names_fault
+from morphoscope.labels.scheme import (
+    GALAXY_ZOO_2_VOTES,
+    Classes,
+    Measurements,
+    Quantity,
+    Scheme,
+    VoteFractions,
+)
 from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.progress import note
 
@@ -121,3 +131,77 @@ def _holds_classes(column: pa.ChunkedArray) -> bool:
 def _natural(name: str) -> tuple[bool, int, str]:
     """Sort key: integers first, in order; then text."""
     return (False, int(name), name) if is_whole_number(name) else (True, 0, name)
+
+
+@dataclass(frozen=True)
+class MeasuredColumns:
+    """Which columns of a table are measurements, and what is known about them.
+
+    Attributes:
+        values: columns of values.
+        errors: column of values → column of their errors (standard deviations).
+        units: column of values → unit, instead of the table's own.
+        redshifts: columns of values that are redshifts: their residuals are divided by 1 + truth.
+        missing: numbers that mean "none" in these columns, such as −99.
+    """
+
+    values: tuple[str, ...]
+    errors: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    redshifts: tuple[str, ...] = ()
+    missing: tuple[float, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them, values first."""
+        return (*self.values, *self.errors.values())
+
+
+def measurements_from_columns(
+    name: str,
+    measured: MeasuredColumns,
+    *,
+    units: Mapping[str, str] | None = None,
+    ucds: Mapping[str, str] | None = None,
+) -> Measurements:
+    """The scheme of some columns of measurements.
+
+    Args:
+        name: of the scheme, such as the table's file name; used in messages.
+        measured: the columns.
+        units: of the table's columns.
+        ucds: of the table's columns. A redshift gets ``src.redshift.phot``, whatever the table's is: what a
+            network predicts from an image is no spectroscopic redshift.
+
+    Raises:
+        UsageError: names that clash, or facts about a column that is no value column.
+    """
+    values = measured.values
+    for what, named in (
+        ("--error-column", measured.errors),
+        ("--unit", measured.units),
+        ("--redshift", measured.redshifts),
+    ):
+        for column in named:
+            if column not in values:
+                raise UsageError(
+                    f"{name}: {what} is given for '{column}', which is no value column"
+                    f"{did_you_mean(column, values, 'value columns')}"
+                )
+    fault = names_fault(values, [measured.errors.get(each) for each in values])
+    if fault:
+        raise UsageError(f"{name}: {fault}")
+    quantities = []
+    for each in values:
+        redshift = each in measured.redshifts
+        words = [word for word in (ucds or {}).get(each, "").split(";") if word != "meta.main"]
+        quantities.append(
+            Quantity(
+                name=each,
+                error=measured.errors.get(each),
+                unit=measured.units.get(each, (units or {}).get(each, "")),
+                ucd="src.redshift.phot" if redshift else ";".join(words),
+                redshift=redshift,
+            )
+        )
+    return Measurements(name=name, quantities=tuple(quantities))

@@ -18,6 +18,7 @@ from morphoscope.labels.kind import (
     register,
     scheme_from,
 )
+from morphoscope.labels.measurements import Measurements, Quantity
 from morphoscope.labels.vote_counts import VoteCounts
 from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES, VoteFractions
 
@@ -29,6 +30,8 @@ __all__ = [
     "Chart",
     "Classes",
     "Column",
+    "Measurements",
+    "Quantity",
     "ReportPart",
     "Scheme",
     "VoteCounts",
@@ -41,3 +44,4 @@ __all__ = [
 register(Classes)
 register(VoteFractions)
 register(VoteCounts)
+register(Measurements)

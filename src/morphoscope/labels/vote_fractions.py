@@ -165,8 +165,11 @@ class VoteFractions(Scheme, frozen=True):
             }
         }
 
-    def with_outputs(self, form: str) -> VoteFractions:
+    def with_outputs(
+        self, form: str, likelihood: str = "gaussian", degrees_of_freedom: float = 4.0
+    ) -> VoteFractions:
         """See :meth:`Scheme.with_outputs`; "softmax" and "tree" need a decision tree."""
+        super().with_outputs("sigmoid", likelihood)
         if form not in ("sigmoid", "softmax", "tree"):
             raise UsageError(f"model.votes = {form}: sigmoid, softmax or tree was expected")
         if form != "sigmoid" and self.tree is None:

@@ -26,13 +26,18 @@ def resample_counts(count: int, resamples: int, seed: int) -> Iterator[np.ndarra
     Each row is how often each of the ``count`` galaxies was drawn, with replacement; it sums to ``count``.
     The same (count, resamples, seed) gives the same rows, so that comparisons are paired.
     """
+    for drawn in resample_rows(count, resamples, seed):
+        size = len(drawn)
+        drawn += (np.arange(size) * count)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
+
+
+def resample_rows(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """The galaxies of the same resamples, in chunks of (r, N) int64, for what is no sum: medians."""
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // max(count, 1))
     for start in range(0, resamples, rows):
-        size = min(rows, resamples - start)
-        drawn = rng.integers(0, count, (size, count))
-        drawn += (np.arange(size) * count)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
+        yield rng.integers(0, count, (min(rows, resamples - start), count))
 
 
 def resampled_sums(values_NM: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:

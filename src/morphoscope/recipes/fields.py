@@ -195,6 +195,13 @@ class Model(Part):
         "weighted "
         "so that the sums of the decision tree hold",
     )
+    likelihood: Literal["gaussian", "student-t"] = Field(
+        default="gaussian",
+        description="of measurements, with a predicted spread; student-t: wild values weigh less",
+    )
+    degrees_of_freedom: float = Field(
+        default=4.0, gt=2, le=1000, description="of student-t: the fewer, the less wild values weigh"
+    )
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone supports it"
     )

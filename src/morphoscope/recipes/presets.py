@@ -147,4 +147,27 @@ def vote_counts() -> Recipe:
     )
 
 
-RECIPES = (default, five_class, five_class_scratch, own_labels, simulated, votes, vote_counts)
+def regression() -> Recipe:
+    """Measured numbers of each galaxy with predicted errors, from the packaged network.
+
+    No zoom: it would change every size and distance on the sky. A position angle cannot be learned while
+    images are rotated (``augment.rotation``).
+    """
+    return own_labels().changed(
+        name="small/regression",
+        about="any measured numbers (redshift, bar length, Sérsic index), each with a predicted error",
+        augment={"zoom": (1.0, 1.0)},
+        training={"label_smoothing": 0.0},
+    )
+
+
+RECIPES = (
+    default,
+    five_class,
+    five_class_scratch,
+    own_labels,
+    simulated,
+    votes,
+    vote_counts,
+    regression,
+)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from morphoscope.labels.scheme import KINDS, Classes, Scheme, VoteCounts, VoteFractions
+from morphoscope.labels.scheme import KINDS, Classes, Measurements, Scheme, VoteCounts, VoteFractions
 from morphoscope.report import examples, figures, formatting
 from morphoscope.report.count_report import CountReport
 from morphoscope.report.examples import Examples
@@ -21,6 +21,7 @@ from morphoscope.report.figures import style
 from morphoscope.report.figures.votes import FEW
 from morphoscope.report.html.document import GalleryRow, Picture, data_uri
 from morphoscope.report.kind_report import EXAMPLES, VOTE_ROWS, KindReport
+from morphoscope.report.measurement_report import MeasurementReport
 from morphoscope.report.sections_uncertainty import add_calibration, add_ood
 from morphoscope.report.summary import Headline, Tile, position, tile
 from morphoscope.report.tables import class_table, split_table, vote_table
@@ -300,6 +301,7 @@ REPORTS: dict[type[Scheme], type[KindReport]] = {
     Classes: ClassReport,
     VoteFractions: VoteReport,
     VoteCounts: CountReport,
+    Measurements: MeasurementReport,
 }
 """Kinds of label whose reports show more than :class:`KindReport`."""
 

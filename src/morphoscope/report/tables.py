@@ -24,7 +24,9 @@ SCORES = (
     ("log_loss", "Log loss (nats)"),
     ("brier", "Brier score (0 to 2)"),
     ("rmse", "RMSE over all answers"),
-    ("coverage_90", "Votes within their 90 % intervals"),
+    ("r2", "R², mean over the quantities"),
+    ("coverage_68", "Within their 68 % intervals"),
+    ("coverage_90", "Within their 90 % intervals"),
 )
 
 

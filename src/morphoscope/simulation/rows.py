@@ -163,6 +163,8 @@ def galaxy_of(plan: Plan, row: int) -> Galaxy:
 
 
 def _labels(plan: Plan, row: int, galaxy: Galaxy, half_light_radius: float) -> dict[str, Any]:
+    if plan.scheme == "measurements":
+        return {}  # they are among the true parameters
     if plan.scheme not in ("votes", "vote-counts"):
         return {"label": class_of(plan, row)}
     from morphoscope.labels.tree import GALAXY_ZOO_2

@@ -24,6 +24,7 @@ from morphoscope import files
 from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.scheme import Scheme
 from morphoscope.models.build import build
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
 from morphoscope.models.network import Network
@@ -39,6 +40,7 @@ from morphoscope.training.folder import RESUME, AtomicCheckpoints, begin, claime
 from morphoscope.training.galaxies import (
     check_crop,
     check_scheme,
+    learned_scheme,
     loss_weights,
     split_of,
     statistics_of,
@@ -92,6 +94,7 @@ class _Plan:
     store: Store
     split: Split
     rows: np.ndarray
+    scheme: Scheme
     device: torch.device
     network: Network
     origin: str
@@ -115,7 +118,16 @@ def _fit(
         plan = distributed.in_every_process(process, lambda: _plan(recipe, store, out, process))
         header = distributed.on_rank_0(
             process,
-            lambda: begin(recipe, store, plan.split, plan.network, out, origin=plan.origin, hub=plan.hub),
+            lambda: begin(
+                recipe,
+                store,
+                plan.split,
+                plan.network,
+                out,
+                scheme=plan.scheme,
+                origin=plan.origin,
+                hub=plan.hub,
+            ),
         )
         processes = "" if process is None else f", {process.count} processes"
         note(
@@ -139,6 +151,7 @@ def _plan(recipe: Recipe, store: Store, out: Path, process: Process | None) -> _
         raise UsageError("training.patience needs a validation split; set data.validation above 0")
     check_crop(recipe, store)
     rows = training_rows(recipe, store, split)
+    scheme = learned_scheme(recipe, store).fitted(store.targets()[rows], str(store.path))
     distributed.check_shares(
         process, batch=recipe.training.batch, training=len(rows), validation=len(split.validation)
     )
@@ -147,7 +160,7 @@ def _plan(recipe: Recipe, store: Store, out: Path, process: Process | None) -> _
         hub = hub_backbone(recipe.model.name) if is_on_hub(recipe.model.name) else None
         network, origin = build(
             recipe.model,
-            store.need_scheme().outputs,
+            scheme.outputs,
             image_size=recipe.augment.size,
             statistics=statistics_of(recipe, store, split),
             hub=hub,
@@ -156,7 +169,7 @@ def _plan(recipe: Recipe, store: Store, out: Path, process: Process | None) -> _
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     weights = loss_weights(recipe, store, split)
-    return _Plan(recipe, store, split, rows, best_device(), network, origin, hub, weights)
+    return _Plan(recipe, store, split, rows, scheme, best_device(), network, origin, hub, weights)
 
 
 def _run_lightning(

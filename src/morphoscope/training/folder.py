@@ -24,6 +24,7 @@ from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.files import write_json
+from morphoscope.labels.scheme import Scheme
 from morphoscope.models.hub import HubBackbone
 from morphoscope.models.network import Network, parameter_count
 from morphoscope.models.pretrained import save_weights
@@ -39,6 +40,7 @@ from morphoscope.runs.run import (
 )
 from morphoscope.training.callbacks import Epochs
 from morphoscope.training.environment import environment, peak_gpu_memory_gib, peak_memory_gib
+from morphoscope.training.galaxies import learned_scheme
 from morphoscope.training.task import GalaxyTask
 
 RESUME = "resume"
@@ -198,7 +200,7 @@ def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
                 f"{out} was started with another store ({name} was {before} and is {after} in {store.path}); "
                 "resume with the same store, or choose another folder"
             )
-    if header.scheme != store.need_scheme().with_outputs(recipe.model.votes):
+    if header.scheme.unfitted != learned_scheme(recipe, store):
         raise UsageError(
             f"{out} was started with the labels '{header.scheme.name}' and {store.path} has others "
             f"('{store.need_scheme().name}'); resume with the same store, or choose another folder"
@@ -263,6 +265,7 @@ def begin(
     network: Network,
     out: Path,
     *,
+    scheme: Scheme,
     origin: str,
     hub: HubBackbone | None,
 ) -> Header:
@@ -270,7 +273,7 @@ def begin(
     from morphoscope.version import __version__
 
     header = Header(
-        scheme=store.need_scheme().with_outputs(recipe.model.votes),
+        scheme=scheme,
         store=store_facts(store).model_copy(
             update={"galaxy_size": galaxy_size(store), "galaxies": galaxies_digest(store)}
         ),

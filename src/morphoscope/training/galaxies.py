@@ -16,6 +16,7 @@ from morphoscope.data.splits.file import Split, limited, load_split
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.scheme import Scheme
 from morphoscope.recipes import Recipe
 
 
@@ -145,12 +146,22 @@ def check_scheme(recipe: Recipe, store: Store) -> None:
         UsageError: it has one.
     """
     wanted, found = recipe.data.scheme, store.need_scheme()
-    found.with_outputs(recipe.model.votes)
+    learned_scheme(recipe, store)
     if wanted is not None and found.name != wanted:
         raise UsageError(
             f"{recipe.name} is for the scheme '{wanted}' and {store.path} has '{found.name}'; give a store "
             f"with {wanted}, or set data.scheme=none to train on other labels"
         )
+
+
+def learned_scheme(recipe: Recipe, store: Store) -> Scheme:
+    """The store's labels in the form in which the recipe learns them.
+
+    Raises:
+        UsageError: labels of this kind have no such form.
+    """
+    model = recipe.model
+    return store.need_scheme().with_outputs(model.votes, model.likelihood, model.degrees_of_freedom)
 
 
 def check_crop(recipe: Recipe, store: Store) -> None:

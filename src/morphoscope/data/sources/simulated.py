@@ -12,7 +12,14 @@ from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.extras import need
 
-SCHEMES = ("galaxy10", "votes", "vote-counts")
+SCHEMES = ("galaxy10", "votes", "vote-counts", "measurements")
+# What an image shows of any galaxy, with unit and UCD.
+MEASURED = (
+    ("half_light_radius", "arcsec", "phys.angSize"),
+    ("axis_ratio", "", "phys.size.axisRatio"),
+    ("r_mag", "mag", "phot.mag;em.opt.R"),
+    ("bulge_fraction", "", "arith.ratio"),
+)
 PROPORTIONS = ("equal", "galaxy10")
 SMALLEST, LARGEST = 16, 1024  # pixels along a side
 BLOCK = 200  # rows over which Galaxy10's class proportions are exact
@@ -46,8 +53,9 @@ def simulate(
         out: folder of the store.
         count: number of galaxies.
         size: pixels along a side, 16 to 1024.
-        scheme: "galaxy10", ten classes; "votes", the 37 vote fractions of Galaxy Zoo 2; or "vote-counts", the
-            number of volunteers who gave each of its answers.
+        scheme: "galaxy10", ten classes; "votes", the 37 vote fractions of Galaxy Zoo 2; "vote-counts", the
+            number of volunteers who gave each of its answers; or "measurements", true parameters
+            (:data:`MEASURED`).
         seed: 0 or more.
         workers: processes; None: one per core.
         overwrite: replace an existing store.
@@ -129,6 +137,11 @@ def _label_scheme(scheme: str):
         from morphoscope.simulation.votes import FEWEST, MOST
 
         return VoteCounts(name="gz2", tree=tree_file("gz2").tree(), volunteers=(FEWEST + MOST) // 2)
+    if scheme == "measurements":
+        from morphoscope.labels.scheme import Measurements, Quantity
+
+        quantities = tuple(Quantity(name=name, unit=unit, ucd=ucd) for name, unit, ucd in MEASURED)
+        return Measurements(name="simulated", quantities=quantities)
     from morphoscope.labels.galaxy10 import GALAXY10
 
     return GALAXY10

@@ -17,8 +17,10 @@ from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import check_stretch
 from morphoscope.images.table_csv import typed
-from morphoscope.images.tables import is_text_table, read_table, texts
-from morphoscope.labels.scheme import Scheme
+from morphoscope.images.tables import columns_of, is_text_table, need_columns, read_table, texts
+from morphoscope.labels.measurement_columns import without_placeholders
+from morphoscope.labels.own import MeasuredColumns, measurements_from_columns, scheme_from_columns
+from morphoscope.labels.scheme import Measurements, Scheme
 from morphoscope.progress import note
 
 
@@ -29,6 +31,7 @@ def ingest_table(
     image_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
     vote_columns: Sequence[str] = (),
+    measured: MeasuredColumns | None = None,
     id_column: str | None = None,
     ra_column: str | None = None,
     dec_column: str | None = None,
@@ -54,6 +57,7 @@ def ingest_table(
         folder: folder of the image files; None: the table's folder.
         label_column: class names or numbers (empty: unlabelled); see :mod:`morphoscope.labels.own`.
         vote_columns: vote fractions instead; the 37 of the Galaxy Challenge follow their decision tree.
+        measured: columns of any real numbers instead, with or without errors.
         keep_columns: further columns to copy into the store's table.
         classes: class names in the order of their label numbers; None: those of the column, sorted.
         pixel_scale: arcsec per source pixel, if known.
@@ -67,16 +71,17 @@ def ingest_table(
         The store; without label columns its images have no labels.
 
     Raises:
-        UsageError: a missing file or column (the message suggests the closest), both kinds of labels, fewer
-            than two classes.
+        UsageError: a missing file or column (the message suggests the closest), two kinds of labels, fewer
+            than two classes, measurements that are all the same.
         MorphoscopeError: labels outside the scheme, two rows with one id, no image could be read.
     """
     table, out = Path(table), Path(out)
     refuse_out(out, overwrite=overwrite)
     check_stretch(stretch)
-    if label_column is not None and vote_columns:
+    if (label_column is not None) + bool(vote_columns) + (measured is not None) > 1:
         raise UsageError(
-            "--label-column and --vote-columns exclude each other: a store has one kind of labels"
+            "--label-column, --vote-column and --value-column exclude each other: a store has one kind of "
+            "labels"
         )
     opened = open_table(
         table,
@@ -87,18 +92,23 @@ def ingest_table(
         folder=folder,
     )
     label_names = [label_column] if label_column is not None else list(vote_columns)
+    scheme: Scheme | None = None
+    if measured is not None:
+        scheme, label_names = _measurements(table, measured), list(measured.columns)
     columns = tuple(dict.fromkeys((*opened.columns, *label_names, *keep_columns)))
     content = read_table(table, columns, names=opened.name_columns)
     opened.check_files([content])
     ids = _ids(opened, content)
-    scheme, labels = _labels(content, label_names, classes, ids, table, votes=bool(vote_columns))
+    if measured is not None:
+        content = without_placeholders(content, label_names, measured.missing)
+    scheme, labels = _labels(content, label_names, classes, ids, table, scheme, votes=bool(vote_columns))
     taken = {*STANDARD_COLUMNS, *labels}
     kept = {name: _carried(table, content.column(name)) for name in keep_columns if name not in taken}
-    measured = any(is_fits_name(name or "") for name in texts(content, opened.image_columns[0]))
+    in_fits = any(is_fits_name(name or "") for name in texts(content, opened.image_columns[0]))
     meta = StoreMeta(
         scheme=scheme,
         pixel_scale=pixel_scale,
-        stretch=stretch if measured else "as-served",
+        stretch=stretch if in_fits else "as-served",
         source=table.name,
         integer_ids=opened.integer_ids(),
     )
@@ -140,6 +150,7 @@ def _labels(
     classes: Sequence[str] | None,
     ids: list[str],
     table: Path,
+    scheme: Scheme | None,
     *,
     votes: bool,
 ) -> tuple[Scheme | None, dict[str, np.ndarray]]:
@@ -147,18 +158,24 @@ def _labels(
         if classes is not None:
             raise UsageError("--classes needs --label-column")
         return None, {}
-    from morphoscope.labels.own import scheme_from_columns
-
-    scheme = scheme_from_columns(table.name, content, names, classes=classes, votes=votes)
+    if scheme is None:
+        scheme = scheme_from_columns(table.name, content, names, classes=classes, votes=votes)
+    elif classes is not None:
+        raise UsageError("--classes needs --label-column")
     labels = scheme.read_columns(content, names, ids, str(table))
-    if scheme.class_names is not None:
+    if scheme.class_names is not None or isinstance(scheme, Measurements):
         unlabelled = int(np.count_nonzero(~scheme.labelled(pa.table(labels))))
         if unlabelled:
-            note(
-                f"{table}: {unlabelled} of {len(ids)} galaxies have no label in '{names[0]}' (empty, NA, "
-                "null, …)"
-            )
+            one = f"label in '{names[0]}'" if scheme.class_names is not None else "value of any quantity"
+            note(f"{table}: {unlabelled} of {len(ids)} galaxies have no {one} (empty, NA, null, …)")
     return scheme, labels
+
+
+def _measurements(table: Path, measured: MeasuredColumns) -> Scheme:
+    """The scheme of columns of measurements, with the table's units and UCDs."""
+    columns = columns_of(table)
+    need_columns(columns.names, measured.columns, str(table))
+    return measurements_from_columns(table.name, measured, units=columns.units, ucds=columns.ucds)
 
 
 def _carried(table: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:

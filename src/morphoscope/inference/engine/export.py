@@ -209,7 +209,8 @@ def compared(network: Network, scheme: Scheme, path: Path, *, side: int, channel
             expected = scheme.probabilities(network(images)).numpy()
         predictions, embedded = exported(batch)
         # Concentrations reach a hundred: above 1 the relative difference counts.
-        difference = (np.abs(predictions[0] - expected) / np.maximum(1, np.abs(expected))).max()
+        unit_NK = np.maximum(scheme.output_scales, np.abs(expected))
+        difference = (np.abs(predictions[0] - expected) / unit_NK).max()
         # NaN must not pass for agreement.
         largest = max(largest, float(difference) if np.isfinite(difference) else np.inf)
         count, features = count + len(batch), embedded.shape[1]

@@ -71,6 +71,8 @@ class Agreement(BaseModel):
     percentile_99: float
     same_class: float | None = Field(default=None, description="share; None: votes have no class")
     score: str = Field(description="accuracy, or rmse for votes")
+    higher_is_better: bool = Field(default=False, description="of a score that is no accuracy")
+    changed: str = Field(default="probabilities", description="what changes")
     fp32: float
     int8: float
 
@@ -78,7 +80,7 @@ class Agreement(BaseModel):
     def description(self) -> str:
         """For provenance and refusals."""
         words = [
-            f"probabilities change by {self.median:.3f} in the median and {self.percentile_99:.3f} at the "
+            f"{self.changed} change by {self.median:.3f} in the median and {self.percentile_99:.3f} at the "
             "99th percentile"
         ]
         if self.same_class is not None:
@@ -90,7 +92,8 @@ class Agreement(BaseModel):
     def passes(self) -> bool:
         """Whether this is near enough to fp32."""
         if self.same_class is None:
-            loses = self.int8 > self.fp32 * (1 + LARGEST_LOSS)
+            worse = self.fp32 - self.int8 if self.higher_is_better else self.int8 - self.fp32
+            loses = worse > LARGEST_LOSS * abs(self.fp32)
         else:
             loses = self.fp32 - self.int8 > max(LARGEST_LOSS, 1 / self.galaxies) + 1e-9
         return (
@@ -237,7 +240,7 @@ def agreement_of(
     """Compare predictions in 8 bits with those in fp32."""
     if not np.isfinite(found_NK).all():
         raise MorphoscopeError("the network gives numbers that are not finite in 8 bits")
-    change_N = np.abs(found_NK - expected_NK).max(axis=1)
+    change_N = scheme.changes(expected_NK, found_NK)
     classes, score = scheme.class_names is not None, scheme.metric
     fp32, int8 = (
         float(scheme.measure(targets, each_NK, bootstrap=0)[score]["value"])
@@ -250,6 +253,8 @@ def agreement_of(
         percentile_99=float(np.quantile(change_N, 0.99)),
         same_class=same,
         score=score,
+        higher_is_better=scheme.higher_is_better,
+        changed=scheme.changes_of,
         fp32=fp32,
         int8=int8,
     )

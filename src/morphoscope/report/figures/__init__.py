@@ -13,6 +13,7 @@ from morphoscope.report.figures.data import (
     image_grid,
 )
 from morphoscope.report.figures.evaluation import confusion_matrix, most_wrong
+from morphoscope.report.figures.measurements import predicted_against_true, residuals_against_truth
 from morphoscope.report.figures.training import training_curves
 from morphoscope.report.figures.uncertainty import ood_scores, reliability, reliability_before_and_after
 from morphoscope.report.figures.votes import votes_per_answer, votes_per_question, votes_scatter
@@ -28,8 +29,10 @@ __all__ = [
     "image_grid",
     "most_wrong",
     "ood_scores",
+    "predicted_against_true",
     "reliability",
     "reliability_before_and_after",
+    "residuals_against_truth",
     "training_curves",
     "votes_per_answer",
     "votes_per_question",

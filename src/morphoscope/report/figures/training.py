@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_NAMES = {"accuracy": "Accuracy", "rmse": "RMSE"}
+_NAMES = {"accuracy": "Accuracy", "rmse": "RMSE", "r2": "R²"}
 
 
 @style.styled

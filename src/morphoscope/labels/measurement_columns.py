@@ -1,0 +1,145 @@
+"""Checks of columns of measurements: their names, values and errors."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.labels.columns import first_text, numbers
+from morphoscope.progress import note
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from morphoscope.labels.measurements import Quantity
+
+_AFTER = ("", "_error", "_low", "_high")  # a quantity's columns in a catalogue
+# Columns that catalogues and stores have anyway, some of them only for some inputs.
+RESERVED = frozenset(
+    {
+        *("id", "source", "ra", "dec", "quality", "scaling", "galaxy_size", "shown_side", "no_data", "bands"),
+        *(
+            "orientation",
+            "out_of_distribution",
+            "typicality",
+            "mutual_information",
+            "embedding",
+            "set",
+            "row",
+        ),
+        *("cutout", "on_mosaic", "pixel_hash", "mask_hash", "sky_group", "_healpix_29"),
+    }
+)
+_FAR, _REPEATED = 10.0, 3  # in units of the middle half's range; galaxies
+
+
+def names_fault(names: Sequence[str], errors: Sequence[str | None]) -> str:
+    """Why columns cannot be called so; empty if they can. FITS does not tell upper and lower case apart."""
+    columns = Counter((name + after).casefold() for name in names for after in _AFTER)
+    for name, error in zip(names, errors, strict=True):
+        for after in _AFTER:
+            column = (name + after).casefold()
+            if columns[column] > 1 or column in RESERVED:
+                kept = (
+                    "a catalogue or store has one of that name"
+                    if column in RESERVED
+                    else "there are two of them"
+                )
+                return f"'{name}' makes a column '{name}{after}' of a catalogue, and {kept}; rename it"
+        if error is not None and (error in names or errors.count(error) > 1 or error.casefold() in RESERVED):
+            return f"the error column '{error}' of '{name}' is used otherwise; give each value column its own"
+    return ""
+
+
+def checked_measurements(
+    table: pa.Table, quantities: Sequence[Quantity], ids: Sequence[object], where: str
+) -> dict[str, np.ndarray]:
+    """Values and errors as float64, NaN where they are empty; what looks odd is noted.
+
+    Args:
+        table: the user's.
+        quantities: whose columns it has.
+        ids: of the galaxies, for messages.
+        where: the table's file, for messages.
+
+    Raises:
+        UsageError: text, or a quantity that is empty or the same for all galaxies.
+        MorphoscopeError: an infinite value, a redshift of −1 or less, an error that is not above 0.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for each in quantities:
+        values = columns[each.name] = _numbers(table, each.name, where)
+        _refuse(values, np.isinf(values), each.name, ids, where, "a finite number was expected")
+        if each.redshift:
+            _refuse(values, values <= -1, each.name, ids, where, "a redshift is above -1")
+        _check_varied(values, each.name, where)
+        if each.error is not None:
+            errors = columns[each.error] = _numbers(table, each.error, where)
+            _refuse(
+                errors,
+                (errors <= 0) | np.isinf(errors),
+                each.error,
+                ids,
+                where,
+                "an error above 0 was expected (for none, leave the cell empty or name its placeholder "
+                "with --missing)",
+            )
+            without = int(np.count_nonzero(np.isfinite(values) & np.isnan(errors)))
+            if without:
+                note(f"{where}: {without} galaxies have '{each.name}' and no '{each.error}'; taken as exact")
+    return columns
+
+
+def _numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
+    column = table[name]
+    text = first_text(column)
+    if text is not None:
+        row, cell = text
+        raise UsageError(f"{where}: row {row + 1} of column '{name}' is '{cell}'; a number was expected")
+    return numbers(column, where, name)
+
+
+def _refuse(
+    values: np.ndarray, wrong: np.ndarray, name: str, ids: Sequence[object], where: str, expected: str
+) -> None:
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise MorphoscopeError(f"{where}: galaxy {ids[row]}: '{name}' is {values[row]:g}; {expected}")
+
+
+def _check_varied(values: np.ndarray, name: str, where: str) -> None:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        raise UsageError(f"{where}: column '{name}' is empty (NaN) in all {len(values)} rows; leave it out")
+    if known.min() == known.max():
+        all_of = "the only galaxy that has a value" if len(known) == 1 else f"all {len(known)} galaxies"
+        raise UsageError(
+            f"{where}: '{name}' is {known[0]:g} for {all_of}, so that nothing can be learned about it; leave "
+            "the column out"
+        )
+    low, middle, high = np.percentile(known, [25, 50, 75])
+    for end in (known.min(), known.max()):
+        repeated = int(np.count_nonzero(known == end))
+        if repeated >= _REPEATED and abs(end - middle) > _FAR * (high - low) > 0 and not math.isclose(end, 0):
+            note(
+                f"{where}: '{name}' is {end:g} for {repeated} galaxies, far from all others; if that means "
+                f"'none', pass --missing {end:g}"
+            )
+
+
+def without_placeholders(table: pa.Table, columns: Sequence[str], missing: Sequence[float]) -> pa.Table:
+    """The table with placeholders for missing numbers, such as −99, replaced by NaN in some columns."""
+    import pyarrow as pa
+
+    for name in columns if missing else ():
+        if first_text(table[name]) is not None:
+            continue  # refused later, with its row
+        values = table[name].cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).copy()
+        values[np.isin(values, missing)] = np.nan
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    return table
