@@ -76,7 +76,7 @@ def test_a_claim_says_how_it_stands_and_on_what() -> None:
     )
     of_a_class = Claim("round", "", Above(Number("a", "recall: Round"), Number("a", "macro_recall")))
     assert of_a_class.status({"a": {"macro_recall": 0.5}}) == (
-        "not tested here: these galaxies give a no 'recall: Round'"
+        "not tested here: these galaxies give a no recall of Round"
     )
     assert claim.evidence(accuracies(a=0.2)) == (("b", "accuracy", None), ("a", "accuracy", 0.2))
     seen = Claim("it looks right", "Fig 9")
@@ -105,3 +105,48 @@ def test_a_claim_about_parameters_says_that_its_row_was_not_run() -> None:
     claim = Claim("B is larger.", "", above("parameters", "x/b", "x/a"))
     conditions = Conditions(not_run={"x/a": "was not requested"})
     assert claim.status({"x/b": {"parameters": 2.0}}, conditions) == "not tested here: a was not requested"
+
+
+def test_a_claim_about_epochs_needs_the_papers_own() -> None:
+    numbers = {"x/a": {"rmse": 0.1}, "x/b": {"rmse": 0.2}}
+    claim = Claim("Thirty epochs are worse.", "", above("rmse", "x/b", "x/a"), of_epochs=True)
+    shorter = Conditions(other_epochs={"x/a": "was trained for 5 epochs, not 30"})
+    assert claim.status(numbers, shorter) == "not tested here: a was trained for 5 epochs, not 30"
+    assert claim.verdict(numbers) is True
+    assert Claim("A is better.", "", above("rmse", "x/b", "x/a")).verdict(numbers, shorter) is True
+
+
+def test_one_training_is_not_compared_with_itself() -> None:
+    """With equal recipes two rows share a training, and "better" would not hold whatever was claimed."""
+    numbers = {row: {"rmse": 0.1} for row in ("x/a", "x/b", "x/c")}
+    claim = Claim("B is better than A.", "", above("rmse", "x/a", "x/b"))
+    assert claim.verdict(numbers) is False
+    twins = Conditions(same_as={"x/b": "x/a"})
+    assert claim.status(numbers, twins) == "not tested here: with these options a and b are one training"
+    both = Conditions(same_as={"x/a": "x/c", "x/b": "x/c"})
+    assert claim.verdict(numbers, both) is None
+    assert claim.verdict(numbers, Conditions(same_as={"x/b": "x/c"})) is False
+
+
+def test_a_verdict_is_clear_of_the_error_or_not() -> None:
+    numbers, errors = accuracies(a=0.5, b=0.6, c=0.9), accuracies(a=0.03, b=0.03, c=0.03)
+    assert above("accuracy", "b", "a").clear(numbers, errors) is True  # 2.4 standard errors
+    assert above("accuracy", "b", "a").clear(numbers, accuracies(a=0.04, b=0.04)) is False
+    assert above("accuracy", "a", "b").clear(numbers, errors) is True  # clearly false
+    assert above("accuracy", "b", "a").clear(numbers, accuracies(a=0.01)) is None
+    assert above("accuracy", "b", "a", factor=1.2).clear(numbers, errors) is False  # exactly at the limit
+    assert at_least("accuracy", ("c",), 0.85).clear(numbers, errors) is False
+    assert at_least("accuracy", ("c",), 0.84).clear(numbers, errors) is True
+    a, b, c = (Number(row, "accuracy") for row in "abc")
+    assert LargerStep(a, b, c).clear(numbers, errors) is True  # 0.2 less, error 0.03 · √6
+
+
+def test_several_statements_are_as_clear_as_the_weakest_that_decides() -> None:
+    numbers = accuracies(a=0.5, b=0.51, c=0.9)
+    errors = accuracies(a=0.03, b=0.03, c=0.03)
+    true = rising("accuracy", ("a", "b", "c"))
+    assert (true(numbers), true.clear(numbers, errors)) == (True, False)
+    assert true.clear(numbers, accuracies(a=0.001, b=0.001, c=0.001)) is True
+    false = rising("accuracy", ("c", "b", "a"))
+    assert (false(numbers), false.clear(numbers, errors)) == (False, True)  # one is far off
+    assert rising("accuracy", ("b", "a")).clear(numbers, errors) is False

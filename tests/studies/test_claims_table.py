@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from morphoscope.studies.claims import UNALTERED, Claim, above, rising
 from morphoscope.studies.common import add_claims
-from morphoscope.studies.study import Options
+from morphoscope.studies.page_context import StudyPage
+from morphoscope.studies.results import Measured, Results, Row
+from morphoscope.studies.study import Options, find_study, resolved_rows
 
 CLAIMS = (
     Claim("B is better.", "", above("accuracy", "x/b", "x/a")),
@@ -16,8 +19,8 @@ CLAIMS = (
 )
 
 
-def _statuses(seeds: list[dict[str, float]]) -> list[str]:
-    """What the table says of the claims, from the accuracies of every seed."""
+def _statuses(seeds: list[dict[str, float]], error: float = 0.0) -> list[str]:
+    """What the table says of the claims, from the accuracies of every seed and their error."""
     measured = {
         name: {
             "accuracy": sum(seed[name] for seed in seeds) / len(seeds),
@@ -31,6 +34,7 @@ def _statuses(seeds: list[dict[str, float]]) -> list[str]:
         study=SimpleNamespace(published=SimpleNamespace(claims=CLAIMS)),
         results=SimpleNamespace(
             measured=lambda: measured,
+            errors=lambda: {name: {"accuracy": error} for name in measured},
             of_seed=lambda seed: {name: {"accuracy": value} for name, value in seeds[seed].items()},
         ),
         options=Options(seeds=len(seeds)),
@@ -52,3 +56,33 @@ def _statuses(seeds: list[dict[str, float]]) -> list[str]:
 def test_a_verdict_says_how_many_seeds_bear_it_out(gaps: list[float], expected: str) -> None:
     statuses = _statuses([{"x/a": 0.5, "x/b": 0.5 + gap} for gap in gaps])
     assert statuses == [expected, "holds"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(0.04, "holds (one seed, within the error)"), (0.03, "holds (one seed)")]
+)
+def test_a_verdict_says_that_other_galaxies_might_turn_it_around(error: float, expected: str) -> None:
+    """A difference of 0.1 is 1.77 standard errors of 0.04 · √2, and 2.36 of 0.03 · √2."""
+    assert _statuses([{"x/a": 0.5, "x/b": 0.6}], error)[0] == expected
+
+
+def test_quick_rows_of_other_lengths_are_not_what_a_claim_about_epochs_needs() -> None:
+    """With --quick 15 and 30 epochs of DINOv2 are one training of 5."""
+    study, options = find_study("ng"), Options(quick=True)
+    recipes = resolved_rows(study, options)
+    fifteen, thirty = "ng/dinov2-base", "ng/dinov2-base-30"
+    run: Any = SimpleNamespace()
+    results = Results(
+        {
+            fifteen: Row(recipes[fifteen], [Measured(0, run)]),
+            thirty: Row(recipes[thirty], [Measured(0, run, same_as=fifteen)]),
+        }
+    )
+    nothing: Any = None
+    conditions = StudyPage(study, results, nothing, options, nothing, recipes).conditions
+    assert conditions.other_epochs[thirty] == "was trained for 5 epochs, not 30"
+    assert conditions.same_as == {thirty: fifteen}
+    claim = next(each for each in study.published.claims if each.text.startswith("DINOv2 overfits"))
+    numbers = {fifteen: {"rmse": 0.1}, thirty: {"rmse": 0.1}}
+    assert claim.verdict(numbers) is False
+    assert claim.verdict(numbers, conditions) is None

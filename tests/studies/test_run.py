@@ -16,7 +16,6 @@ import pytest
 from morphoscope import api
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.models.network import Network
 from morphoscope.recipes import Recipe
 from morphoscope.studies import page_context
@@ -307,33 +306,6 @@ def test_a_crop_keeps_its_share_of_the_papers_images_and_no_others() -> None:
     assert for_store(recipe, store, 512).augment.crop == 32
     cropped = replace(store, meta=meta.model_copy(update={"crop": 512}))
     assert for_store(recipe, cropped, 424).augment.crop == 32
-
-
-@pytest.fixture(scope="module")
-def tree(all_votes: Store, tmp_path_factory: pytest.TempPathFactory) -> api.LoadedRun:
-    """A run whose fractions obey the decision tree."""
-    settings = {"model.name": "test_efficientnet", "model.classifier": False, "augment.size": 32}
-    settings |= {"augment.crop": None, "training.epochs": 1, "model.votes": "tree", "model.pretrained": False}
-    recipe = find_study("ng").rows()["ng/efficientnet-lite0-scratch"].changed(settings)
-    out = tmp_path_factory.mktemp("tree") / "run"
-    return api.train(recipe, all_votes, out, report=False, progress=False)
-
-
-def test_a_run_keeps_the_sums_of_the_tree_in_its_predictions(all_votes: Store, tree: api.LoadedRun) -> None:
-    fractions = tree.predict(np.asarray(all_votes.images[:6]))
-    assert np.abs(GALAXY_ZOO_2.sum_errors(fractions)).max() < 2e-6
-
-
-@pytest.mark.slow
-def test_an_exported_run_keeps_the_sums_of_the_tree(
-    all_votes: Store, tree: api.LoadedRun, tmp_path: Path
-) -> None:
-    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
-    images = np.asarray(all_votes.images[:6])
-    through = api.load(tree.export(tmp_path / "run.onnx")).predict(images)
-    # The run itself may predict in bf16.
-    np.testing.assert_allclose(through, tree.predict(images), atol=2e-4)
-    assert np.abs(GALAXY_ZOO_2.sum_errors(through)).max() < 2e-6
 
 
 def test_each_gpu_trains_one_row_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,14 @@ class Data(Part):
     limit: int | None = Field(
         default=None, ge=1, description="largest number of training galaxies; none: all"
     )
+    held_out_limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="largest number of validation galaxies, and of test galaxies; none: all",
+    )
+    empty_classes: bool = Field(
+        default=False, description="train although the store has no galaxy of some class"
+    )
 
 
 class Augment(Part):

@@ -8,6 +8,7 @@ not measured. Accuracies are fractions.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -71,11 +72,15 @@ class Conditions:
     Attributes:
         literal: the literal readings that were used. altered: row → how its training differs from what the
         claims are about, such as "started from random weights". not_run: row → why it has no measurement.
+        other_epochs: row → how its number of epochs differs from the paper's. same_as: row → the row whose
+        training it shares, since both recipes are the same with these options.
     """
 
     literal: Collection[str] = ()
     altered: Mapping[str, str] = field(default_factory=dict)
     not_run: Mapping[str, str] = field(default_factory=dict)
+    other_epochs: Mapping[str, str] = field(default_factory=dict)
+    same_as: Mapping[str, str] = field(default_factory=dict)
 
 
 UNALTERED = Conditions()
@@ -98,6 +103,8 @@ class Claim:
     """A literal reading under which the rows are no longer what the claim is about."""
     undecided: str = "no number of this study decides it"
     """Why there is no check."""
+    of_epochs: bool = False
+    """Whether it speaks of how long the rows are trained, so that other numbers of epochs do not test it."""
 
     def untested(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
         """Why these numbers do not test the claim; empty if they do.
@@ -112,22 +119,48 @@ class Claim:
             return f"not tested here: {self.undecided}"
         if self.void_with in conditions.literal:
             return f"not tested here: with {self.void_with} its rows all start from ImageNet weights"
-        needs = [number for number in self.check.needs if number.metric not in _OF_THE_LAYOUT]
-        for reasons in (conditions.not_run, conditions.altered):
-            concerned = [number.row for number in needs if number.row in reasons]
-            if concerned:
-                return f"not tested here: {concerned[0].split('/')[-1]} {reasons[concerned[0]]}"
+        why = self._not_as_asked(conditions)
+        if why:
+            return f"not tested here: {why}"
         if self.check(measured) is not None:
             return ""
         lacks = next(number for number in self.check.needs if number.of(measured) is None)
         if lacks.row in conditions.not_run:
-            return f"not tested here: {lacks.row.split('/')[-1]} {conditions.not_run[lacks.row]}"
-        what = METRICS.get(lacks.metric, f"'{lacks.metric}'")
-        return f"not tested here: these galaxies give {lacks.row.split('/')[-1]} no {what}"
+            return f"not tested here: {_short(lacks.row)} {conditions.not_run[lacks.row]}"
+        return f"not tested here: these galaxies give {_short(lacks.row)} no {_described(lacks.metric)}"
+
+    def _not_as_asked(self, conditions: Conditions) -> str:
+        """How the rows' training differs from what the claim is about; empty if it does not."""
+        assert self.check is not None
+        needs = (number.row for number in self.check.needs if number.metric not in _OF_THE_LAYOUT)
+        rows = tuple(dict.fromkeys(needs))
+        epochs = conditions.other_epochs if self.of_epochs else {}
+        for reasons in (conditions.not_run, conditions.altered, epochs):
+            concerned = next((row for row in rows if row in reasons), None)
+            if concerned is not None:
+                return f"{_short(concerned)} {reasons[concerned]}"
+        for row in rows:
+            twin = conditions.same_as.get(row, row)
+            other = next((each for each in rows if conditions.same_as.get(each, each) == twin), row)
+            if other != row:
+                return f"with these options {_short(other)} and {_short(row)} are one training"
+        return ""
 
     def verdict(self, measured: Measured, conditions: Conditions = UNALTERED) -> bool | None:
         """True if it holds, False if not, None if these numbers do not test it (see :meth:`untested`)."""
         return None if self.check is None or self.untested(measured, conditions) else self.check(measured)
+
+    def clear(self, measured: Measured, errors: Measured, conditions: Conditions = UNALTERED) -> bool | None:
+        """Whether the verdict is beyond the sampling error; None without a verdict, or if nobody knows.
+
+        Args:
+            measured: the study's numbers.
+            errors: their standard errors, as far as they are known.
+            conditions: how the rows were trained.
+        """
+        if self.check is None or self.verdict(measured, conditions) is None:
+            return None
+        return self.check.clear(measured, errors)
 
     def status(self, measured: Measured, conditions: Conditions = UNALTERED) -> str:
         """The verdict in words, or why there is none."""
@@ -138,6 +171,17 @@ class Claim:
         """Row, metric and value of each number the claim depends on; None where it was not measured."""
         needs = self.check.needs if self.check else ()
         return tuple((number.row, number.metric, number.of(measured)) for number in needs)
+
+
+def _short(row: str) -> str:
+    return row.split("/")[-1]
+
+
+def _described(metric: str) -> str:
+    """A metric in words: "recall: Spiral" is "recall of Spiral"."""
+    score, _, name = metric.partition(": ")
+    words = {"f1": "F1"}.get(score, score)
+    return f"{words} of {name}" if name else METRICS.get(metric, f"'{metric}'")
 
 
 @dataclass(frozen=True)
@@ -165,9 +209,45 @@ class Check(Protocol):
         """Whether it is true; None if the numbers cannot tell."""
         ...
 
+    def clear(self, measured: Measured, errors: Measured) -> bool | None:
+        """Whether its answer would survive other galaxies of the same kind; None if nobody knows.
+
+        Args:
+            measured: the numbers, all of which it has.
+            errors: their standard errors, by row and metric.
+        """
+        ...
+
+
+_LEAST = 1.96  # standard errors from the turning point
+
+
+class _Compared(ABC):
+    """A statement that a weighted sum of numbers is above a limit."""
+
+    @property
+    @abstractmethod
+    def weighted(self) -> tuple[tuple[float, Number], ...]:
+        """The weights and numbers."""
+
+    @property
+    def limit(self) -> float:
+        """What the sum is compared with."""
+        return 0.0
+
+    def clear(self, measured: Measured, errors: Measured) -> bool | None:
+        """Whether the sum is more than 1.96 standard errors from the limit, rows taken as independent."""
+        margin, variance = -self.limit, 0.0
+        for weight, number in self.weighted:
+            value, error = number.of(measured), number.of(errors)
+            if value is None or error is None:
+                return None
+            margin, variance = margin + weight * value, variance + (weight * error) ** 2
+        return abs(margin) > _LEAST * math.sqrt(variance)
+
 
 @dataclass(frozen=True)
-class Above:
+class Above(_Compared):
     """``high`` is above ``factor`` times ``low``, or equal to it with ``or_equal``."""
 
     high: Number
@@ -180,6 +260,11 @@ class Above:
         """The two numbers."""
         return self.high, self.low
 
+    @property
+    def weighted(self) -> tuple[tuple[float, Number], ...]:
+        """``high`` minus ``factor`` times ``low``."""
+        return (1.0, self.high), (-self.factor, self.low)
+
     def __call__(self, measured: Measured) -> bool | None:
         """Whether it is so; None unless both are measured."""
         high, low = self.high.of(measured), self.low.of(measured)
@@ -190,7 +275,7 @@ class Above:
 
 
 @dataclass(frozen=True)
-class AtLeast:
+class AtLeast(_Compared):
     """A number is at least a fixed value."""
 
     number: Number
@@ -201,6 +286,16 @@ class AtLeast:
         """The one number."""
         return (self.number,)
 
+    @property
+    def weighted(self) -> tuple[tuple[float, Number], ...]:
+        """The number itself."""
+        return ((1.0, self.number),)
+
+    @property
+    def limit(self) -> float:
+        """The fixed value."""
+        return self.value
+
     def __call__(self, measured: Measured) -> bool | None:
         """Whether it is so; None unless it is measured."""
         value = self.number.of(measured)
@@ -208,7 +303,7 @@ class AtLeast:
 
 
 @dataclass(frozen=True)
-class LargerStep:
+class LargerStep(_Compared):
     """The step from ``start`` to ``middle`` is larger than the one from ``middle`` to ``end``."""
 
     start: Number
@@ -220,6 +315,11 @@ class LargerStep:
         """The three numbers."""
         return self.start, self.middle, self.end
 
+    @property
+    def weighted(self) -> tuple[tuple[float, Number], ...]:
+        """The first step minus the second."""
+        return (2.0, self.middle), (-1.0, self.start), (-1.0, self.end)
+
     def __call__(self, measured: Measured) -> bool | None:
         """Whether it is so; None unless all are measured."""
         start, middle, end = (number.of(measured) for number in self.needs)
@@ -229,7 +329,7 @@ class LargerStep:
 
 
 @dataclass(frozen=True)
-class LargerGap:
+class LargerGap(_Compared):
     """The difference of the pair ``first`` is larger than that of the pair ``other`` (first minus second)."""
 
     first: tuple[Number, Number]
@@ -239,6 +339,11 @@ class LargerGap:
     def needs(self) -> tuple[Number, ...]:
         """The four numbers."""
         return (*self.first, *self.other)
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Number], ...]:
+        """The first difference minus the other."""
+        return tuple(zip((1.0, -1.0, -1.0, 1.0), self.needs, strict=True))
 
     def __call__(self, measured: Measured) -> bool | None:
         """Whether it is so; None unless all are measured."""
@@ -265,6 +370,15 @@ class Every:
         if False in answers:
             return False
         return None if None in answers else True
+
+    def clear(self, measured: Measured, errors: Measured) -> bool | None:
+        """If it is true, whether all are clearly so; if it is false, whether any is clearly false."""
+        answer = self(measured)
+        found = [each.clear(measured, errors) for each in self.checks if each(measured) is answer]
+        decisive = answer is False  # then one is enough
+        if decisive in found:
+            return decisive
+        return None if None in found else not decisive
 
 
 def above(metric: str, high: str, low: str, *, factor: float = 1.0, or_equal: bool = False) -> Above:

@@ -10,7 +10,7 @@ from morphoscope.report.formatting import PERCENT, shown
 from morphoscope.report.tables import Table, split_table
 from morphoscope.studies.claims import METRICS
 from morphoscope.studies.extra_scores import GALAXIES
-from morphoscope.studies.study import NOT_IN_QUICK
+from morphoscope.studies.study import NOT_IN_QUICK, classes_without_galaxies
 
 if TYPE_CHECKING:
     from morphoscope.report.context import ReportContext
@@ -34,8 +34,10 @@ def add_claims(page: StudyPage) -> None:
             caption=(
                 "The paper's claims in our words, each with a verdict based on the means over seeds and the "
                 "number of seeds in which the same is true. A verdict may be chance where there is one seed, "
-                "or where seeds disagree. Claims about maps are checked on up to "
-                f"{GALAXIES} held-out galaxies."
+                "or where seeds disagree. “Within the error” means that it is less than 1.96 standard errors "
+                "of the test galaxies, or of the seeds if those scatter more, from the opposite verdict: "
+                "other galaxies may well give that. The errors of losses, times, training scores and maps "
+                f"are not known. Claims about maps are checked on up to {GALAXIES} held-out galaxies."
             ),
         )
     )
@@ -59,9 +61,11 @@ def _support(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str, 
     if verdict is None or all(metric == "parameters" for _, metric, _ in claim.evidence({})):
         return ""
     every = [claim.verdict(page.results.of_seed(seed), page.conditions) for seed in range(page.options.seeds)]
+    clear = claim.clear(measured, page.results.errors(), page.conditions)
+    within = ", within the error" if clear is False else ""
     if page.options.seeds == 1:
-        return " (one seed)"
-    return f" (in {every.count(verdict)} of {formatting.plural(len(every), 'seed')})"
+        return f" (one seed{within})"
+    return f" (in {every.count(verdict)} of {formatting.plural(len(every), 'seed')}{within})"
 
 
 def add_comparison(page: StudyPage) -> None:
@@ -343,6 +347,11 @@ def _own_deviations(page: StudyPage) -> list[list[str]]:
             "",
         ]
     ]
+    lacking = classes_without_galaxies(page.store)
+    if lacking:
+        rows.append(
+            ["Classes", f"{paper.outputs}", f"no galaxy of {', '.join(lacking)}", "what was given", ""]
+        )
     if options.quick:
         told = "; ".join(
             [_told(page.study.quick)]

@@ -55,6 +55,8 @@ def _top(page: StudyPage, version: str) -> PageHeader:
     measured = page.results.measured()
     verdicts = [claim.verdict(measured, page.conditions) for claim in page.study.published.claims]
     decided = [verdict for verdict in verdicts if verdict is not None]
+    claims, errors = page.study.published.claims, page.results.errors()
+    unclear = [claim.clear(measured, errors, page.conditions) for claim in claims].count(False)
     trained = [row for row in page.results.rows.values() if row.runs()]
     runs = sum(len(row.runs()) for row in trained)
     reduced = "quick, at reduced size" if page.options.quick else ""
@@ -76,7 +78,10 @@ def _top(page: StudyPage, version: str) -> PageHeader:
                 "of the paper's claims tested here hold on these galaxies; "
                 f"{len(verdicts) - len(decided)} of {len(verdicts)} were not tested"
             ),
-            interval="verdicts compare means over seeds; see the table for their spread",
+            interval=(
+                f"verdicts compare means over seeds; {unclear} of the {len(decided)} are within the error of "
+                "measurement"
+            ),
             tiles=facts,
         ),
         version=version,

@@ -48,12 +48,22 @@ class StudyPage:
     @property
     def conditions(self) -> Conditions:
         """How the rows were trained, as far as claims depend on it."""
-        altered = {}
+        altered, epochs = {}, {}
         for name, asked in self.study.rows().items():
-            if asked.model.uses_pretrained and not self.recipes[name].model.uses_pretrained:
+            here = self.recipes[name]
+            if asked.model.uses_pretrained and not here.model.uses_pretrained:
                 altered[name] = "started from random weights, but the claim is about pretrained ones"
+            if here.training.epochs != asked.training.epochs:
+                epochs[name] = f"was trained for {here.training.epochs} epochs, not {asked.training.epochs}"
         reasons = {name: self._why_not(name) for name in self.study.rows()}
-        return Conditions(self.options.literal, altered, {name: why for name, why in reasons.items() if why})
+        twins = {name: row.trainings[0].same_as for name, row in self.results.rows.items() if row.trainings}
+        return Conditions(
+            self.options.literal,
+            altered,
+            {name: why for name, why in reasons.items() if why},
+            epochs,
+            {name: twin for name, twin in twins.items() if twin},
+        )
 
     @property
     def pretrained_in_the_paper(self) -> bool:

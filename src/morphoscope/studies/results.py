@@ -13,7 +13,9 @@ from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run
 from morphoscope.studies.claims import class_metric
 
+_SCORES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "rmse")
 _WEIGHTED = ("weighted_precision", "weighted_recall", "weighted_f1")
+_NORMAL = 1.96  # standard errors in half a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Measured:
         metrics, history = run.metrics(), run.history()
         test = metrics.get("test") or {}
         found: dict[str, float] = {"parameters": float(run.header.parameters)}
-        for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "rmse", *_WEIGHTED):
+        for name in (*_SCORES, *_WEIGHTED):
             if isinstance(test.get(name), Mapping):
                 found[name] = float(test[name]["value"])
         if isinstance(test.get("log_loss"), Mapping):
@@ -65,7 +67,8 @@ class Measured:
                 limit = run.recipe.data.limit or seen
                 found["images_per_second"] = min(seen, limit) / found["seconds_per_epoch"]
         for row in test.get("per_class") or []:
-            scores = {name: row.get(name) for name in ("precision", "recall", "f1", "support")}
+            measured = ("precision", "recall", "f1", "support") if row.get("support") else ("support",)
+            scores = {name: row.get(name) for name in measured}  # no galaxy, no score, even if predicted
             found |= {
                 class_metric(name, row["name"]): float(score)
                 for name, score in scores.items()
@@ -76,6 +79,27 @@ class Measured:
             if environment.get(f"{name}_gib"):
                 found[name] = float(environment[f"{name}_gib"])
         return {name: value for name, value in (found | dict(self.more)).items() if np.isfinite(value)}
+
+    @cached_property
+    def errors(self) -> dict[str, float]:
+        """Standard errors of the metrics that have a 95 % interval, taken as normal."""
+        if self.run is None:
+            return {}
+        with self.run.reading_results():
+            test = self.run.metrics().get("test") or {}
+            intervals = {
+                name: test[name] for name in (*_SCORES, *_WEIGHTED) if isinstance(test.get(name), Mapping)
+            }
+            intervals |= {
+                class_metric("recall", row["name"]): {"low": row["recall_low"], "high": row["recall_high"]}
+                for row in test.get("per_class") or []
+                if row.get("support")
+            }
+            return {
+                name: (each["high"] - each["low"]) / (2 * _NORMAL)
+                for name, each in intervals.items()
+                if each.get("low") is not None and each.get("high") is not None
+            }
 
 
 @dataclass
@@ -113,6 +137,16 @@ class Row:
         values = self.all(metric)
         return float(values.std(ddof=1)) if len(values) > 1 else None
 
+    def errors(self) -> dict[str, float]:
+        """Standard errors of the means: from the test galaxies, or from the scatter of seeds if larger."""
+        names = dict.fromkeys(name for training in self.trainings for name in training.errors)
+        found = {}
+        for name in names:
+            of_galaxies = [training.errors[name] for training in self.trainings if name in training.errors]
+            variances = [float(np.mean(np.square(of_galaxies))), (self.deviation(name) or 0.0) ** 2]
+            found[name] = (max(variances) / len(of_galaxies)) ** 0.5
+        return found
+
     def why_not(self) -> str:
         """Why there is no measurement; empty if there is one."""
         if self.runs():
@@ -133,6 +167,10 @@ class Results:
             for name, row in self.rows.items()
         }
         return {name: values for name, values in table.items() if values}
+
+    def errors(self) -> dict[str, dict[str, float]]:
+        """Row → metric → standard error of the mean over seeds, where one is known."""
+        return {name: row.errors() for name, row in self.rows.items()}
 
     def of_seed(self, seed: int) -> dict[str, Mapping[str, float]]:
         """Row → metric → value of one seed, of the rows that have it."""

@@ -92,7 +92,10 @@ def run_study(study: Study, store: Store, out: Path, options: Options, *, progre
 
 def _check_store(study: Study, store: Store, rows: Mapping[str, Recipe]) -> None:
     found = store.need_scheme()
-    if not any(recipe.data.scheme in (None, found.name) for recipe in rows.values()):
+    fitting = [recipe for recipe in rows.values() if recipe.data.scheme in (None, found.name)]
+    if found.class_names is None:
+        fitting = [recipe for recipe in fitting if recipe.data.balance == "none"]  # balance is of classes
+    if not fitting:
         raise UsageError(
             f"study {study.key} needs a store with the label scheme '{study.scheme}', but "
             f"{store.path} has '{found.name}'; make one with: {study.how_to_get_data}"

@@ -60,10 +60,9 @@ def add_strip(page: StudyPage, name: str, figure: str) -> None:
     from morphoscope.report.figures.preprocessing import processing_strip
 
     recipe = page.recipes[name]
-    galaxies = np.flatnonzero(page.store.targets() == page.store.need_scheme().outputs - 1)
-    if not len(galaxies):
-        return
-    run, row = page.first_run(name), int(galaxies[0])
+    labels = page.store.targets()
+    last = int(labels.max())  # the last class that has galaxies
+    run, row = page.first_run(name), int(np.flatnonzero(labels == last)[0])
     mean = std = None
     if recipe.model.normalise == "unit":
         mean, std = [0.0], [1.0]
@@ -75,7 +74,7 @@ def add_strip(page: StudyPage, name: str, figure: str) -> None:
         processing_strip(
             page.store.images[row], Augmenter(recipe.augment, recipe.seed), row=row, mean=mean, std=std
         ),
-        f"Preprocessing of a galaxy ({page.store.need_scheme().output_names[-1]}): centre crop, "
+        f"Preprocessing of a galaxy ({page.store.need_scheme().output_names[last]}): centre crop, "
         f"augmented versions, scaled for the network ({figure}).",
     )
 

@@ -72,6 +72,16 @@ class Study:
         return {recipe.name: recipe for recipe in (make() for make in self.recipes)}
 
 
+def few_galaxies(training: int, held_out: int) -> dict[str, int]:
+    """Settings of ``--quick`` that bound what a row costs, however large the store is.
+
+    Args:
+        training: galaxies to train on.
+        held_out: for validation, and for the test.
+    """
+    return {"data.limit": training, "data.held_out_limit": held_out}
+
+
 def find_study(name: str) -> Study:
     """A study by short name.
 
@@ -145,7 +155,8 @@ def _resolved(study: Study, options: Options, recipe: Recipe) -> Recipe:
 
 
 def for_store(recipe: Recipe, store: Store, served_side: int) -> Recipe:
-    """A recipe whose crop is converted to the pixels of a store that was cropped or scaled when made.
+    """A recipe fitted to a store: its crop in pixels of a store that was cropped or scaled when made, and
+    trained even if some class has no galaxy, since only the claims about that class need one.
 
     The papers count pixels of the images as served; in a store made with ``--crop 300 --size 200`` each
     pixel is 1.5 of those. A store that was scaled but not cropped holds whole images, so the crop keeps its
@@ -156,6 +167,8 @@ def for_store(recipe: Recipe, store: Store, served_side: int) -> Recipe:
         store: the store it is trained on.
         served_side: side of the paper's images as served, pixels.
     """
+    if classes_without_galaxies(store):
+        recipe = recipe.changed({"data.empty_classes": True})
     side = min(store.meta.image_shape[:2])
     crop = recipe.augment.crop
     if crop is None:
@@ -165,3 +178,10 @@ def for_store(recipe: Recipe, store: Store, served_side: int) -> Recipe:
     if scaled == crop:
         return recipe
     return recipe.changed({"augment.crop": min(scaled, side)})
+
+
+def classes_without_galaxies(store: Store) -> list[str]:
+    """The classes of a store's labels that none of its galaxies has; none for labels without classes."""
+    classes = (store.scheme.class_names if store.scheme else None) or ()
+    found = set(store.targets().tolist()) if classes else set()
+    return [name for number, name in enumerate(classes) if number not in found]

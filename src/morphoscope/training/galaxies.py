@@ -109,14 +109,25 @@ def channel_statistics(
 
 
 def split_of(recipe: Recipe, store: Store, out: Path) -> Split:
-    """The split of an unfinished run, a split file, or a new split by name."""
+    """The split of an unfinished run, a split file, or a new split by name, held out as far as is allowed."""
     begun = out / "split.json"
     if begun.is_file():
         return load_split(begun, store)
     data = recipe.data
     if data.split.endswith((".json", ".yaml")) or os.sep in data.split:
-        return load_split(Path(data.split), store)
-    return make_split(store, data.split, test=data.test, validation=data.validation, seed=data.split_seed)
+        split = load_split(Path(data.split), store)
+    else:
+        split = make_split(
+            store,
+            data.split,
+            test=data.test,
+            validation=data.validation,
+            seed=data.split_seed,
+            allow_empty_classes=data.empty_classes,
+        )
+    if data.held_out_limit is None:
+        return split
+    return split.with_held_out(data.held_out_limit, store.need_scheme().strata(store.targets()))
 
 
 def training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:

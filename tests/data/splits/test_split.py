@@ -243,3 +243,23 @@ def test_wrong_requests(table_store) -> None:
     refused(UsageError, unlabelled, "without labels")
     one = table_store(np.array([[0.5]], np.float32), VoteFractions(name="own", answers=("bar",)))
     refused(MorphoscopeError, one, "1 labelled galaxies cannot be split into 3 parts")
+
+
+def test_fewer_galaxies_may_be_held_out_with_every_class_among_them(table_store) -> None:
+    labels = np.repeat([0, 1, 2], [200, 60, 10])
+    whole = make_split(table_store(labels), "random")
+    few = whole.with_held_out(8, labels)
+    assert sizes(few) == (len(whole.train), 8, 8)
+    for part in ("validation", "test"):
+        rows = getattr(few, part)
+        assert np.isin(rows, getattr(whole, part)).all()
+        assert set(labels[rows]) == {0, 1, 2}
+    assert whole.with_held_out(None, labels).test is whole.test
+    assert len(whole.with_held_out(2, labels).test) == 2  # as many as are allowed, if not one of each
+
+
+def test_galaxies_for_both_validation_and_test_stay_the_same_ones() -> None:
+    rows = np.arange(90, 100)
+    both = Split("ng", 0, 100, np.arange(90), rows, rows, "f" * 64).with_held_out(4, np.zeros(100))
+    np.testing.assert_array_equal(both.validation, both.test)
+    assert len(both.test) == 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,18 @@ class Split:
         parts[self.validation] = VALIDATION
         parts[self.test] = np.where(parts[self.test] == VALIDATION, VALIDATION_AND_TEST, TEST)
         return parts
+
+    def with_held_out(self, most: int | None, strata_N: np.ndarray) -> Split:
+        """At most so many validation and test galaxies, every stratum among them if it can be; None: all.
+
+        Args:
+            most: in each of the two parts.
+            strata_N: of every galaxy of the store.
+        """
+        parts = {"validation": self.validation, "test": self.test}
+        return replace(
+            self, **{name: _thinned(rows, most, strata_N[rows], self.seed) for name, rows in parts.items()}
+        )
 
     def save(self, path: Path | str) -> None:
         """Write the split file, atomically."""
@@ -158,3 +170,13 @@ def limited(rows: np.ndarray, most: int | None, seed: int) -> np.ndarray:
     if most is None or most >= len(rows):
         return rows
     return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]
+
+
+def _thinned(rows: np.ndarray, most: int | None, strata: np.ndarray, seed: int) -> np.ndarray:
+    """As :func:`limited`, but one galaxy of every stratum is drawn first."""
+    if most is None or most >= len(rows):
+        return rows
+    order = np.random.default_rng(seed).permutation(len(rows))
+    firsts = np.unique(strata[order], return_index=True)[1]
+    order = np.concatenate([order[firsts], np.delete(order, firsts)])
+    return rows[np.sort(order[:most])]

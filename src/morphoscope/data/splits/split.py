@@ -355,7 +355,8 @@ def _check_class_sizes(
     if empty and not allow_empty:
         raise MorphoscopeError(
             f"{store.path}: class {_listed(empty)} has no galaxies; make the store again with only the "
-            "classes that have galaxies (from class folders: remove the empty folder)"
+            "classes that have galaxies (from class folders: remove the empty folder), or set "
+            "data.empty_classes=true"
         )
     few = [f"'{name}' has {count}" for name, count in zip(classes, counts, strict=True) if 0 < count < parts]
     if few:

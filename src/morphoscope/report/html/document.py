@@ -146,7 +146,7 @@ def rendered(page: Page, header: PageHeader, *, notes: Sequence[str] = ()) -> st
     """The page as one self-contained HTML document.
 
     Args:
-        page: its sections.
+        page: its sections; those without content are left out.
         header: of the page.
         notes: caveats, at the end.
     """
@@ -165,7 +165,8 @@ def rendered(page: Page, header: PageHeader, *, notes: Sequence[str] = ()) -> st
         template = environment.get_template("page.html.j2")
     except jinja2.TemplateNotFound as error:
         raise MorphoscopeError(f"{_HERE / str(error)} is missing; install morphoscope again") from error
-    return template.render(header=header, headline=header.headline, sections=page.sections, notes=notes)
+    filled = [section for section in page.sections if section.blocks]
+    return template.render(header=header, headline=header.headline, sections=filled, notes=notes)
 
 
 LARGEST = 224  # pixels; shown at about half of that, sharp on fine screens and in print

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from morphoscope.recipes import Augment, Data, Model, Optimiser, Recipe, Schedule, Training
 from morphoscope.studies.cheng.paper import PUBLISHED
-from morphoscope.studies.study import Study
+from morphoscope.studies.study import Study, few_galaxies
 
 if TYPE_CHECKING:
     from morphoscope.studies.page_context import StudyPage
@@ -200,7 +200,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy10",
     how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
-    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32, "data.limit": 600},
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32} | few_galaxies(150, 100),
     literal=LITERAL,
     sections=_sections,
 )

@@ -136,16 +136,19 @@ CLAIMS = (
         "DINOv2 overfits after 15 epochs: 30 are worse.",
         "Fig 3",
         above("rmse", "ng/dinov2-base-30", "ng/dinov2-base"),
+        of_epochs=True,
     ),
     Claim(
         "ResNet-50 from random weights beats the baseline in half the epochs.",
         "Table II",
         above("rmse", "ng/baseline", "ng/resnet50-scratch"),
+        of_epochs=True,
     ),
     Claim(
         "ImageNet weights make ResNet-50 better in a quarter of the epochs.",
         "Table II",
         above("rmse", "ng/resnet50-scratch", "ng/resnet50"),
+        of_epochs=True,
     ),
     Claim(
         "ImageNet weights make a network better.",

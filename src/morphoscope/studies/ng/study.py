@@ -18,7 +18,7 @@ from morphoscope import files
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment, Data, Evaluation, Model, Optimiser, Recipe, Schedule, Training
 from morphoscope.studies.ng.paper import PUBLISHED
-from morphoscope.studies.study import Study
+from morphoscope.studies.study import Study, few_galaxies
 
 if TYPE_CHECKING:
     from morphoscope.runs.run import Run
@@ -274,7 +274,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy-zoo-2",
     how_to_get_data="morphoscope data ingest galaxy-zoo KAGGLE_FOLDER STORE",
-    quick={"augment.size": 64, "training.epochs": 5, "training.batch": 32, "data.limit": 1000},
+    quick={"augment.size": 64, "training.epochs": 5, "training.batch": 32} | few_galaxies(100, 60),
     quick_rows={"ng/dinov2-base": {"augment.size": 56}, "ng/dinov2-base-30": {"augment.size": 56}},
     literal=LITERAL,
     sections=_sections,
@@ -315,7 +315,7 @@ def write_submission(run: Run, images: Path | str, out: Path) -> int:
         writer = csv.writer(file)
         writer.writerow(["GalaxyID", *GALAXY_ZOO_2.columns])
         for number, row in rows:
-            writer.writerow([number, *(f"{row[name]:.6f}" for name in GALAXY_ZOO_2.columns)])
+            writer.writerow([number, *(f"{row[name]:.8f}" for name in GALAXY_ZOO_2.columns)])
     return len(rows)
 
 

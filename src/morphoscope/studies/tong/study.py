@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from morphoscope.recipes import Augment, Data, Model, Optimiser, Recipe, Schedule, Training
-from morphoscope.studies.study import Study
+from morphoscope.studies.study import Study, few_galaxies
 from morphoscope.studies.tong.paper import PUBLISHED
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="five-class",
     how_to_get_data="morphoscope data ingest galaxy-zoo KAGGLE_FOLDER STORE --scheme five-class",
-    quick={"augment.size": 64, "training.epochs": 4, "training.batch": 32, "data.limit": 1000},
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32} | few_galaxies(400, 250),
     literal=LITERAL,
     sections=_sections,
     served_side=424,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from morphoscope.recipes import Augment, Data, Model, Optimiser, Recipe, Schedule, Training
-from morphoscope.studies.study import Study
+from morphoscope.studies.study import Study, few_galaxies
 from morphoscope.studies.yan.paper import PUBLISHED
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _without(kind: str) -> Recipe:
 
 
 def other_attention(kind: str, words: str) -> Recipe:
-    """Section 4, future work: other kinds of attention in place of CBAM."""
+    """Section 3, future work: other kinds of attention in place of CBAM."""
     return cbam().changed(
         name=f"yan/efficientnetv2s-{kind}",
         about=f"EfficientNetV2-S, {words} in place of CBAM (the paper's future work)",
@@ -91,7 +91,7 @@ def other_attention(kind: str, words: str) -> Recipe:
 
 
 def advanced_augmentation(kind: str, words: str, settings: dict[str, object]) -> Recipe:
-    """Section 4, future work: Mixup, CutMix or RandAugment on top of the paper's augmentation."""
+    """Section 3, future work: Mixup, CutMix or RandAugment on top of the paper's augmentation."""
     return cbam().changed(
         settings,
         name=f"yan/efficientnetv2s-cbam-{kind}",
@@ -236,7 +236,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy10",
     how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
-    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32, "data.limit": 450},
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32} | few_galaxies(120, 100),
     quick_rows={"yan/inception-resnet-v2": {"augment.size": 80}},
     literal=LITERAL,
     sections=_sections,
