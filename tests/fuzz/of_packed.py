@@ -102,7 +102,7 @@ def _repeated_texts(path: Path) -> None:
 
 
 def _read_positions(path: Path) -> object:
-    from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
+    from morphoscope.images.positions import SourceColumns, SourceTable
 
     rows = list(SourceColumns.of(SourceTable(path, 10.0)).rows())
     return [(piece.ids, piece.ra, piece.dec, sorted(piece.reasons)) for piece in rows]

@@ -294,7 +294,7 @@ def _hats(path: Path) -> None:
 
 
 def _read_hats(path: Path) -> object:
-    from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
+    from morphoscope.images.positions import SourceColumns, SourceTable
 
     rows = list(SourceColumns.of(SourceTable(path, 10.0)).rows())
     return _read_catalogue(path), sum(len(piece.ids) for piece in rows)

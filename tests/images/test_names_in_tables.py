@@ -13,11 +13,11 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
-from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
 from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.data.sources.table import ingest_table
 from morphoscope.data.store import open_store
 from morphoscope.images.image_table import open_table
+from morphoscope.images.positions import SourceColumns, SourceTable
 
 LONG = 8647474690312307154
 TEXTS = ["csv", "tsv", "semicolons.csv", "csv.gz", "latin.csv", "utf16.csv", "utf16be.csv"]

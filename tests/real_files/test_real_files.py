@@ -23,13 +23,13 @@ from astropy.wcs import WCS
 from scipy.stats import rankdata
 
 from morphoscope.catalogue.formats.convert import convert
-from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
 from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.data.sources.galaxy10 import ingest_galaxy10
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.bands import parse_bands
 from morphoscope.images.decode import read_image
 from morphoscope.images.mosaic import open_mosaics
+from morphoscope.images.positions import SourceColumns, SourceTable
 from morphoscope.images.tables import columns_of, iterate_table
 
 

@@ -22,7 +22,7 @@ from morphoscope import extras
 from morphoscope.catalogue.columns import catalogue_schema, catalogue_table
 from morphoscope.catalogue.formats import hats
 from morphoscope.catalogue.formats.convert import convert, parquet_parts
-from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, Tile, Tiles, places_of, tile_files
+from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, Tile, Tiles, places_of
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import (
     check_output,
@@ -31,11 +31,12 @@ from morphoscope.catalogue.formats.write import (
     write_catalogue,
     written,
 )
-from morphoscope.catalogue.inputs.mosaic_cutouts import SourceColumns, SourceTable
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cli import app
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.hats import tile_files
+from morphoscope.images.positions import SourceColumns, SourceTable
 from morphoscope.images.stream import Item
 from morphoscope.images.tables import read_table
 from morphoscope.labels.scheme import Classes, Column

@@ -12,11 +12,12 @@ from astropy.wcs import WCS
 
 from morphoscope.catalogue.detection.catalogue import classify_sky
 from morphoscope.catalogue.detection.tiles import find_sources, source_items
-from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, SourceTable, cutout_items
+from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, cutout_items
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.mosaic import open_mosaics
+from morphoscope.images.positions import SourceTable
 
 SCALE = 0.5  # arcsec a pixel
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from morphoscope.catalogue.formats.hats import INDEX, UNPLACED, is_hats, primary_table, tile_files
+from morphoscope.catalogue.formats.hats import INDEX, UNPLACED
 from morphoscope.catalogue.formats.table_schema import Extent, shape_of
 from morphoscope.catalogue.formats.write import (
     Target,
@@ -20,6 +20,7 @@ from morphoscope.catalogue.formats.write import (
     write_tables,
 )
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
+from morphoscope.images.hats import is_hats, primary_table, tile_files
 from morphoscope.images.table_parquet import ParquetTable, schema_of
 from morphoscope.progress import Bar
 

@@ -20,8 +20,7 @@ import pyarrow.parquet as pq
 from morphoscope import files
 from morphoscope.catalogue.formats.fits_table import FitsCatalogue, check_fits, fits_provenance
 from morphoscope.catalogue.formats.hats import ENDING as HATS
-from morphoscope.catalogue.formats.hats import MARK as HATS_MARK
-from morphoscope.catalogue.formats.hats import HatsCatalogue, check_hats, need_hats, primary_table
+from morphoscope.catalogue.formats.hats import HatsCatalogue, check_hats, need_hats
 from morphoscope.catalogue.formats.parquet_csv import (
     MARK,
     METADATA_PREFIX,
@@ -38,6 +37,8 @@ from morphoscope.catalogue.formats.parquet_csv import (
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.votable import VotableCatalogue, votable_provenance
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
+from morphoscope.images.hats import MARK as HATS_MARK
+from morphoscope.images.hats import primary_table
 from morphoscope.images.table_csv import guarded
 
 UNREADABLE_COLUMNS = ("id", "source", "reason")

@@ -21,7 +21,7 @@ import numpy as np
 
 from morphoscope.catalogue.columns import FITS_COLUMNS, SCALING
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
-from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, SourceTable, cutout_items
+from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, cutout_items
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
@@ -37,6 +37,7 @@ from morphoscope.images.file_names import (
 )
 from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.mosaic import open_mosaics
+from morphoscope.images.positions import SourceTable
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import STRETCHES
 from morphoscope.images.tables import TABLE_SUFFIXES, is_table, is_table_name, row_count, split_part
