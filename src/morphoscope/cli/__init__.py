@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from morphoscope import interruption
-from morphoscope.cli import data, evaluate, predict, sharing, training, trees
+from morphoscope.cli import cutouts, data, evaluate, predict, sharing, training, trees
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import missing_extra
 from morphoscope.processes import claim, leave_pandas_out, started
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data.register(app)
+cutouts.register(app)
 training.register(app)
 evaluate.register(app)
 predict.register(app)

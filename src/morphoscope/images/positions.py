@@ -5,7 +5,7 @@ Shape letters: S sources.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class SourceRows:
         dec: declination, degrees.
         arcsec: sides of the cutouts.
         reasons: why a row has no position or size.
+        kept: further columns that were asked for.
     """
 
     ids: list[str]
@@ -53,6 +54,7 @@ class SourceRows:
     dec: np.ndarray
     arcsec: np.ndarray
     reasons: dict[int, str]
+    kept: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,35 @@ class SourceColumns:
         files: the tiles of a HATS catalogue, else the table's file.
         sky: its coordinates.
         identity: the column of ids; None if there is none.
+        kept: further columns to read.
+        integer_ids: whether the ids are integers, as far as known without reading them all.
     """
 
     table: SourceTable
     files: tuple[Path, ...]
     sky: SkyColumns
     identity: str | None
+    kept: tuple[str, ...] = ()
+    integer_ids: bool = False
 
     @classmethod
-    def of(cls, table: SourceTable) -> SourceColumns:
+    def of(
+        cls,
+        table: SourceTable,
+        *,
+        ra: str | None = None,
+        dec: str | None = None,
+        identity: str | None = None,
+        kept: Sequence[str] = (),
+    ) -> SourceColumns:
         """Identify the columns.
+
+        Args:
+            table: the table.
+            ra: its column of right ascensions; None: found by name, as are the next two.
+            dec: its column of declinations.
+            identity: its column of ids.
+            kept: further columns to read.
 
         Raises:
             UsageError: no such file or column.
@@ -83,7 +104,9 @@ class SourceColumns:
         if table.path.is_dir():
             files, named = _of_hats(table.path)
         there = columns_of(files[0])
-        sky = found_sky(there, str(table.path), **named)
+        need_columns(there.names, filter(None, (ra, dec, identity, *kept)), str(table.path))
+        given = {name: column for name, column in (("ra", ra), ("dec", dec)) if column}
+        sky = found_sky(there, str(table.path), **(named | given))
         if sky is None:
             known = ", ".join(" and ".join(pair) for pair in EQUATORIAL_NAMES[1:])
             raise UsageError(
@@ -92,11 +115,15 @@ class SourceColumns:
             )
         if table.size_column is not None:
             need_columns(there.names, [table.size_column], str(table.path))
-        return cls(table, files, sky, found_column(there.names, _IDS))
+        identity = identity or found_column(there.names, _IDS)
+        kind = there.types.get(identity) if identity else None
+        integers = kind is not None and pa.types.is_integer(kind)
+        return cls(table, files, sky, identity, tuple(kept), integers)
 
     def rows(self) -> Iterator[SourceRows]:
         """Read the table in pieces."""
-        wanted = [name for name in (*self.sky.names, self.identity, self.table.size_column) if name]
+        named = (*self.sky.names, self.identity, self.table.size_column, *self.kept)
+        wanted = [name for name in named if name]
         first = 0
         for file in self.files:
             for piece in iterate_table(file, list(dict.fromkeys(wanted))):
@@ -117,7 +144,8 @@ class SourceColumns:
                 size = piece.column(self.table.size_column)[row].as_py()
                 reasons[int(row)] = f"{self.table.size_column} is '{size}'; arcsec above 0 were expected"
         ids = [name or f"row {first + row + 1}" for row, name in enumerate(names)]
-        return SourceRows(ids, ra, dec, arcsec, reasons)
+        kept = piece.select(list(self.kept)) if self.kept else None
+        return SourceRows(ids, ra, dec, arcsec, reasons, kept)
 
 
 def _of_hats(folder: Path) -> tuple[tuple[Path, ...], dict[str, str]]:
