@@ -14,6 +14,10 @@ class MorphoscopeError(Exception):
     exit_status = 1
 
 
+class CannotContinue(MorphoscopeError):
+    """Not one image is at fault but what they all come from: the work stops, and what is done is kept."""
+
+
 class UsageError(MorphoscopeError):
     """The request itself is wrong: an unknown name, field or combination (exit status 2)."""
 

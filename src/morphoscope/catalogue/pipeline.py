@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import CannotContinue, MorphoscopeError
 from morphoscope.images.coverage import NO_SOURCE, OFF_IMAGE, share_of
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import writable
@@ -108,6 +108,8 @@ def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None, fitted: 
             else:
                 item.found["galaxy_size"] = plan.source.size
         return Preprocessed(item, image, plan, shape, stamp=stamp)
+    except CannotContinue:
+        raise
     except MorphoscopeError as error:
         return Preprocessed(item, reason=str(error).removeprefix(f"{item.source}: "), stamp=stamp)
 

@@ -62,6 +62,12 @@ class CatalogueRequest:
             side, arcsec) and ``on_mosaic``.
         cutout_arcsec: side of these cutouts; None: what the training's images show.
         size_column: column of ``sources`` with each cutout's own side, arcsec.
+        positions: in place of ``source``: a table with positions, whose images ``survey`` has.
+        survey: a cutout service (see :func:`morphoscope.cutouts.services.find_service`); ``source`` is then a
+            table of positions. Adds the column ``cutout``.
+        keep_images: folder to keep the fetched images in; what is there is not fetched again. None: they are
+            not kept.
+        service: a table of services of one's own (YAML).
         batch: images handed to the network at once.
         workers: threads that decode; None: one per core.
         coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
@@ -111,7 +117,21 @@ class CatalogueRequest:
         metadata=_option("Side of these cutouts, arcsec. [default: as the training's images]"),
     )
     size_column: str | None = field(
-        default=None, metadata=_option("Column of --sources with each cutout's side, arcsec.")
+        default=None, metadata=_option("Column of the positions with each cutout's side, arcsec.")
+    )
+    positions: str | Path | None = field(
+        default=None,
+        metadata=_option("Table with ra and dec, whose images --survey has; there is no INPUT.", kind=Path),
+    )
+    survey: str | None = field(
+        default=None,
+        metadata=_option("Fetch images from: legacy-dr10, sdss, ps1, hsc, euclid-q1 or hips:ID."),
+    )
+    keep_images: str | Path | None = field(
+        default=None, metadata=_option("Folder to keep the fetched images in.", kind=Path)
+    )
+    service: str | Path | None = field(
+        default=None, metadata=_option("Table of cutout services of your own (YAML).", kind=Path)
     )
     batch: int = field(default=256, metadata=_option("Images at a time.", least=1))
     workers: int | None = None
@@ -131,6 +151,7 @@ class CatalogueRequest:
     overwrite: bool = field(default=False, metadata=_option("Replace what is already there."))
 
     def __post_init__(self) -> None:
+        self._settle_source()
         object.__setattr__(self, "source", str(self.source))  # as text: a trailing slash means a folder
         object.__setattr__(self, "out", str(self.out))
         object.__setattr__(self, "bands", parse_bands(None if self.bands in ((), None) else self.bands))
@@ -141,6 +162,26 @@ class CatalogueRequest:
             raise UsageError("--scale auto chooses the crop of each image itself; leave out --crop")
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least 1 image at a time was expected")
+
+    def _settle_source(self) -> None:
+        """Let positions be the source, and the other way round.
+
+        Raises:
+            UsageError: there is none, or both are given, or no survey for positions.
+        """
+        given = self.source not in (None, "")
+        if self.positions is not None and given and str(self.positions) != str(self.source):
+            raise UsageError(f"--positions has the galaxies; leave INPUT ({self.source}) out")
+        if self.positions is None and not given:
+            raise UsageError("INPUT is missing: images, a table or a store; or --positions and --survey")
+        if self.positions is not None and self.survey is None:
+            raise UsageError("--positions needs --survey, the service that has their images")
+        if self.survey is None and (self.keep_images or self.service):
+            raise UsageError("--keep-images and --service are about images of a --survey; give that too")
+        source = self.source if given else self.positions
+        object.__setattr__(self, "source", source)
+        if self.survey is not None:
+            object.__setattr__(self, "positions", source)
 
     @classmethod
     def of(cls, source: Path | str, out: Path | str, options: Mapping[str, Any]) -> CatalogueRequest:
@@ -162,5 +203,6 @@ class CatalogueRequest:
             "bands": ",".join(self.bands),
             "cutout_arcsec": "" if self.cutout_arcsec is None else f"{self.cutout_arcsec:g}",
             "size_column": self.size_column or "",
+            "survey": self.survey or "",
         }
         return {name: text for name, text in options.items() if text}

@@ -21,6 +21,7 @@ from morphoscope.catalogue.columns import (
     sets_of,
 )
 from morphoscope.catalogue.inputs.open import Images, open_request, stretch_like
+from morphoscope.catalogue.inputs.survey_cutouts import frames_by_size
 from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError
@@ -55,8 +56,9 @@ class RowMaker:
     def __init__(self, request: CatalogueRequest, columns: ColumnProvider) -> None:
         self.request, self.columns = request, columns
         self.predictor: Predictor | Ensemble = columns.predictor
-        self.fitted = request.scale == "auto"
         run = self.predictor.run
+        self.fitted = frames_by_size(request, run.header.store)
+        self.workers = request.workers
         self.facts = facts_for_fitting(run) if self.fitted else run.header.store
         check_request(self.facts, request.crop, request.size)
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
@@ -73,6 +75,7 @@ class RowMaker:
         images = open_request(self.request, self.facts, stretch=self.stretch)
         self.extras = (*images.extras, *(FITTED_COLUMNS if self.fitted else ()), *self.columns.extras)
         self.integer_ids = images.integer_ids
+        self.workers = self.request.workers or images.workers
         return images
 
     @property
@@ -172,7 +175,7 @@ def rows_here(
 ) -> Generator[tuple[Batch, pa.Table | None]]:
     """Rows made in this process (a :class:`RowSource`)."""
     request = maker.request
-    with closing(in_order(maker.preprocess, remaining.items, request.workers)) as images:
+    with closing(in_order(maker.preprocess, remaining.items, maker.workers)) as images:
         gathered = pipeline.batches(images, request.batch, remaining.digest, notice)
         with closing(pipeline.predicted(maker, gathered)) as rows:
             yield from rows

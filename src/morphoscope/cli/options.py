@@ -57,7 +57,7 @@ def options_of(request: type[Any], **own: Any) -> Callable[[Callable[..., None]]
 
     Args:
         request: a dataclass.
-        own: annotations of fields without a help text, by name.
+        own: annotations of fields without a help text, by name; with a default, a pair.
     """
     hints = get_type_hints(request)
 
@@ -65,7 +65,10 @@ def options_of(request: type[Any], **own: Any) -> Callable[[Callable[..., None]]
         for each in fields(request):
             default = Parameter.empty if each.default is MISSING else each.default
             if each.name in own:
-                yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=default, annotation=own[each.name])
+                annotation = own[each.name]
+                if isinstance(annotation, tuple):
+                    annotation, default = annotation
+                yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             elif "help" in each.metadata:
                 metadata = each.metadata
                 flag = (f"--{each.name.replace('_', '-')}",) if hints[each.name] is bool else ()

@@ -26,7 +26,8 @@ from morphoscope.processes import started
 from morphoscope.progress import note, say
 
 INPUT = Annotated[
-    str, typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, archive, table, store or mosaic.")
+    str | None,
+    typer.Argument(metavar="INPUT", help="Folder, quoted glob, image, archive, table, store or mosaic."),
 ]
 OUT = Annotated[
     str,
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command()(similar)
 
 
-@options_of(CatalogueRequest, source=INPUT, out=OUT)
+@options_of(CatalogueRequest, source=(INPUT, None), out=OUT)
 def predict(
     run: RunFolders,
     request: CatalogueRequest,
@@ -81,7 +82,7 @@ def predict(
 
     if min_area is not None and not detect:
         raise UsageError("--min-area is for the sources of --detect; give both")
-    _check(request, detect=detect, picture=picture, engine=engine)
+    _check(request, detect=detect, picture=picture, engine=engine, adapt=adapt)
     loaded = api.load(
         several(run),
         views=views,
@@ -119,12 +120,32 @@ def predict(
         raise typer.Exit(1)
 
 
-def _check(request: CatalogueRequest, *, detect: bool, picture: Path | None, engine: str | None) -> None:
+def _check_survey(request: CatalogueRequest, *, detect: bool, adapt: bool, engine: str | None) -> None:
+    from morphoscope.catalogue.inputs.survey_cutouts import check_survey_options
+
+    check_survey_options(request)
+    if detect or adapt:
+        raise UsageError(
+            f"--{'detect' if detect else 'adapt'} needs images that are there; fetch them with "
+            "'morphoscope data cutouts' first"
+        )
+    if engine == "ray":
+        raise UsageError(
+            "--engine ray would ask the service from every machine; fetch the images with 'morphoscope data "
+            "cutouts' first"
+        )
+
+
+def _check(
+    request: CatalogueRequest, *, detect: bool, picture: Path | None, engine: str | None, adapt: bool
+) -> None:
     """Refuse options that do not go together, before anything heavy is loaded.
 
     Raises:
         UsageError: they do not.
     """
+    if request.survey is not None:
+        _check_survey(request, detect=detect, adapt=adapt, engine=engine)
     if engine is None and started() is not None:
         raise UsageError(
             "torchrun would start several processes that all write this catalogue; start one, with "

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from morphoscope.cutouts.services import Service
-from morphoscope.errors import MorphoscopeError, reason_of
+from morphoscope.errors import CannotContinue, MorphoscopeError, reason_of
 from morphoscope.extras import need
 from morphoscope.progress import note, printable
 from morphoscope.version import __version__
@@ -26,6 +26,7 @@ _REFUSED = (401, 403, 407)
 _REDIRECTED = (301, 302, 303, 307, 308)
 _MOST_REDIRECTIONS = 5
 _BLOCK = 1 << 16
+_DOWN, _NEVER_UP = 10, 3  # requests in a row that fail before a service is left; before its first answer
 Answer = TypeVar("Answer")
 
 
@@ -34,19 +35,11 @@ class Outside(MorphoscopeError):
 
 
 class Failed(MorphoscopeError):
-    """No cutout could be had.
-
-    Attributes:
-        everywhere: other positions are likely to fail in the same way.
-    """
-
-    def __init__(self, reason: str, *, everywhere: bool = False) -> None:
-        super().__init__(reason)
-        self.everywhere = everywhere
+    """No cutout could be had."""
 
 
-class Refused(MorphoscopeError):
-    """The service will not answer any further request."""
+class Refused(CannotContinue):
+    """The service will not answer any further request, or cannot."""
 
 
 class Unsuitable(Exception):
@@ -93,6 +86,7 @@ class Client:
         self._next = 0.0  # when the next request may begin
         self._stopped = threading.Event()
         self._here = threading.local()
+        self._in_a_row, self._ever = 0, False
         self._said = threading.Lock()
         self._noted: set[str] = set()
 
@@ -139,6 +133,7 @@ class Client:
                 reason, everywhere = str(error), True
                 continue
             if status in outside:
+                self._works()
                 raise Outside(f"the survey has no image here (status {status})")
             if status in _REFUSED:
                 raise Refused(self._refusal(status, account))
@@ -148,11 +143,31 @@ class Client:
                 continue
             if status != 200:
                 raise Failed(f"the service returned status {status}")
+            self._works()
             try:
                 return check(content)
             except Unsuitable as error:
-                reason, everywhere = str(error), False
-        raise Failed(f"the service {reason}, {self.patience.attempts} attempts", everywhere=everywhere)
+                reason = str(error)
+        words = f"the service {reason}, {self.patience.attempts} attempts"
+        if everywhere:
+            self._fails(words)
+        raise Failed(words)
+
+    def _works(self) -> None:
+        with self._said:
+            self._in_a_row, self._ever = 0, True
+
+    def _fails(self, words: str) -> None:
+        """Count a request that failed as all others may.
+
+        Raises:
+            Refused: it was one of many.
+        """
+        with self._said:
+            self._in_a_row += 1
+            down = self._in_a_row >= (_DOWN if self._ever else _NEVER_UP)
+        if down:
+            raise Refused(f"{self.service.title}: {words}")
 
     def _refusal(self, status: int, account: str) -> str:
         title = self.service.title

@@ -31,7 +31,6 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar, note
 
 _AHEAD = 4  # positions handed out for each connection
-_DOWN, _NEVER_UP = 10, 3  # failures in a row after which a service is left; before its first cutout
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def fetch_cutouts(request: CutoutRequest) -> CutoutSummary:
     source = CutoutSource(client, request.kind, pixels, request.bands)
     if positions.side is not None and (wrong := source.check_side(positions.side)):
         raise UsageError(f"--arcsec {positions.side:g}: {wrong}")
-    folder = CutoutFolder(Path(request.out), _header(source, positions))
+    folder = CutoutFolder(Path(request.out), header_of(source, positions))
     check_kept(positions, source)
     positions.check()
     with folder.opened():
@@ -88,7 +87,8 @@ def fetch_cutouts(request: CutoutRequest) -> CutoutSummary:
     return summary
 
 
-def _header(source: CutoutSource, positions: Targets) -> dict[str, Any]:
+def header_of(source: CutoutSource, positions: Targets) -> dict[str, Any]:
+    """What is the same for all cutouts of a folder."""
     service, form = source.service, source.form
     return {
         "survey": service.name,
@@ -110,7 +110,7 @@ class _Work:
 
     def __init__(self, source: CutoutSource, folder: CutoutFolder, positions: Targets) -> None:
         self.source, self.folder, self.positions = source, folder, positions
-        self.asked = self.ever = self.in_a_row = 0
+        self.asked = 0
 
     def _todo(self) -> tuple[dict[str, tuple[float, float, float | None]], int]:
         """Positions to ask for, by key, in the order of the table, and how many there are in all."""
@@ -165,16 +165,10 @@ class _Work:
         done, rest = wait(under_way, return_when=FIRST_COMPLETED)
         for future in done:
             try:
-                outcome, everywhere = future.result(), False
+                future.result()
             except Refused as error:
                 return rest, str(error)
-            except _Down as error:
-                outcome, everywhere = error.outcome, True
             advance(1)
-            self.ever += outcome.status != FAILED
-            self.in_a_row = self.in_a_row + 1 if everywhere else 0
-            if self.in_a_row >= (_DOWN if self.ever else _NEVER_UP):
-                return rest, f"{self.source.service.title}: {outcome.reason}"
         return rest, None
 
     def _one(self, key: str, ra: float, dec: float, arcsec: float | None) -> Outcome:
@@ -188,14 +182,4 @@ class _Work:
             return self.folder.enter(key, Outcome(OUTSIDE, str(error), arcsec=arcsec, at=now()))
         except Failed as error:
             outcome = Outcome(FAILED, str(error), arcsec=arcsec, at=now())
-            if not self.source.client.stopped:
-                self.folder.enter(key, outcome)
-            if error.everywhere:
-                raise _Down(outcome) from error
-            return outcome
-
-
-class _Down(Exception):
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
+            return outcome if self.source.client.stopped else self.folder.enter(key, outcome)

@@ -137,12 +137,9 @@ def _append(
 
 def _with_integer_ids(table: pa.Table, targets: Targets) -> pa.Table:
     """Ids that are integers in the table of positions are integers here, so that the two can be joined."""
-    if targets.columns is None or not targets.columns.integer_ids:
+    if not targets.integer_ids:
         return table
-    column = typed(table.column("id"))
-    if not pa.types.is_integer(column.type) or column.type == pa.uint64() or column.null_count:
-        return table
-    return table.set_column(0, table.schema.field(0).with_type(pa.int64()), column.cast(pa.int64()))
+    return table.set_column(0, table.schema.field(0).with_type(pa.int64()), table[0].cast(pa.int64()))
 
 
 def files_path(targets: Targets) -> Any:

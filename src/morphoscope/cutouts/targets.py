@@ -90,6 +90,7 @@ class Targets:
         side: of every cutout, arcsec; None if each has its own.
         words: the same for people, and to compare requests.
         columns: of the table; None for names.
+        integer_ids: whether every id is an integer, in the table too; known after :meth:`check`.
 
     Raises:
         UsageError: no table and no names, no such file or column, no coordinates, or sizes that contradict.
@@ -107,6 +108,7 @@ class Targets:
         self.words = "measured" if self.measured else "by column" if self.side is None else f"{self.side:g}"
         if (request.table is None) == (not request.names):
             raise UsageError("a table of positions was expected, or names (--name), and not both")
+        self.integer_ids = False
         self.columns: SourceColumns | None = None
         self._named: SourceRows | None = None
         if request.table is not None:
@@ -144,22 +146,28 @@ class Targets:
             key = "" if reason else key_of(ra, dec, arcsec if own else None)
             yield Target(key, ra, dec, arcsec, reason)
 
-    def check(self) -> None:
+    def check(self) -> int:
         """Refuse rows without any position, and remark upon right ascensions that may be hours.
+
+        Returns:
+            The number of rows.
 
         Raises:
             UsageError: no row has a position.
         """
         total, reason = 0, ""
+        integers = self.columns is not None and self.columns.integer_ids
         ra, dec = [np.empty(0)], [np.empty(0)]
         for piece in self.rows():
             known = np.isfinite(piece.ra)
             known[list(piece.reasons)] = False
             total += len(known)
+            integers = integers and all(map(_is_integer, piece.ids))
             reason = reason or next(iter(piece.reasons.values()), "")
             for found, values in ((ra, piece.ra), (dec, piece.dec)):
                 inside = values[known]
                 found.append(np.array([inside.min(), inside.max()]) if len(inside) else inside)
+        self.integer_ids = integers
         right, up = np.concatenate(ra), np.concatenate(dec)
         if not len(right):
             raise UsageError(f"{self.name}: none of {total} rows has a position ({reason})")
@@ -168,6 +176,16 @@ class Targets:
                 f"{self.name}: all right ascensions lie between 0 and 24 and are taken for degrees; if they "
                 "are hours, call the column 'ra_hours'"
             )
+        return total
+        return total
+
+
+def _is_integer(text: str) -> bool:
+    """Whether an id is written as an integer of 64 bits is: ``7``, not ``007``."""
+    try:
+        return str(int(text)) == text and abs(int(text)) < 1 << 63
+    except ValueError:
+        return False
 
 
 def _positive(value: Any) -> float:

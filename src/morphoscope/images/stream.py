@@ -71,5 +71,9 @@ def in_order(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BaseException:
+        if isinstance(items, Generator):
+            items.close()  # which lets work that waits for a service end
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

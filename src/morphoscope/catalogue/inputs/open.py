@@ -22,6 +22,7 @@ import numpy as np
 from morphoscope.catalogue.columns import FITS_COLUMNS, SCALING
 from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
 from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, cutout_items
+from morphoscope.catalogue.inputs.survey_cutouts import check_survey_options, survey_cutouts
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
@@ -49,6 +50,7 @@ from morphoscope.images.webdataset import (
     is_archive_name,
 )
 from morphoscope.labels.scheme import Column
+from morphoscope.processes import available_cores
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Images:
         extras: additional columns of the catalogue; items' rows have them after loading.
         integer_ids: every id fits int64 and its column in the input has integers: the catalogue's ``id`` is
             then int64, to match the input's; otherwise it is text.
+        workers: threads that suit the input, if it needs more than one for each core.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Images:
     count: int | None = None
     extras: tuple[Column, ...] = ()
     integer_ids: bool = False
+    workers: int | None = None
 
 
 def open_input(
@@ -147,6 +151,13 @@ def open_request(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) 
         UsageError: options contradict each other, or there is nothing to predict.
     """
     source = str(request.source)
+    if request.survey is not None:
+        check_survey_options(request)
+        cutouts = survey_cutouts(request, facts, stretch=stretch)
+        extras = (CUTOUT, *(FITS_COLUMNS if cutouts.fits else ()))
+        items = note_repeated_ids(cutouts.items, cutouts.name)
+        workers = max(available_cores(), cutouts.connections)
+        return Images(cutouts.name, items, cutouts.count, extras, cutouts.integer_ids, workers)
     if request.sources is None:
         for name, value in (
             ("--cutout-arcsec", request.cutout_arcsec),
