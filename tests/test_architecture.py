@@ -11,6 +11,8 @@ import pytest
 HEAVY = {
     "astropy",
     "cv2",
+    "duckdb",
+    "fastapi",
     "galsim",
     "h5py",
     "lightning",
@@ -25,6 +27,7 @@ HEAVY = {
     "torch",
     "torchmetrics",
     "torchvision",
+    "uvicorn",
 }
 COMMAND_LINE = """
 import atexit, json, sys

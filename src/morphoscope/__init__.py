@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from morphoscope.data.store import Store, open_store
     from morphoscope.errors import MorphoscopeError, UsageError
     from morphoscope.evaluation.compare import compare
+    from morphoscope.explorer.server import explore
     from morphoscope.images.decode import read_image
     from morphoscope.recipes import Recipe
     from morphoscope.report.explain_report import explain
@@ -38,6 +39,7 @@ __all__ = [
     "compare",
     "convert",
     "explain",
+    "explore",
     "find_recipe",
     "ingest_folder",
     "ingest_table",
@@ -61,6 +63,7 @@ _PUBLIC = {
     "compare": "morphoscope.evaluation.compare",
     "convert": "morphoscope.catalogue.formats.convert",
     "explain": "morphoscope.report.explain_report",
+    "explore": "morphoscope.explorer.server",
     "find_recipe": "morphoscope.studies.registry",
     "ingest_folder": "morphoscope.data.sources.folder",
     "ingest_table": "morphoscope.data.sources.table",

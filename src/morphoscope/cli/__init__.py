@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from morphoscope import interruption
-from morphoscope.cli import cutouts, data, evaluate, predict, sharing, training, trees
+from morphoscope.cli import cutouts, data, evaluate, explorer, predict, sharing, training, trees
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import missing_extra
 from morphoscope.processes import claim, leave_pandas_out, started
@@ -34,6 +34,7 @@ evaluate.register(app)
 predict.register(app)
 sharing.register(app)
 trees.register(app)
+explorer.register(app)
 
 
 def _show_version(requested: bool) -> None:

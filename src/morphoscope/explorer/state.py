@@ -1,0 +1,106 @@
+"""What the routes share: the subject, its thumbnails, and what is made when it is first asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from morphoscope.errors import MorphoscopeError
+from morphoscope.explorer.neighbours import Neighbours
+from morphoscope.explorer.network import Network
+from morphoscope.explorer.pictures import Place
+from morphoscope.explorer.server import Request
+from morphoscope.explorer.subject import Subject, open_subject
+from morphoscope.explorer.table import ROW, View
+from morphoscope.explorer.thumbnails import Thumbnails
+
+
+class NoSuchGalaxy(MorphoscopeError):
+    """A row that the catalogue does not have."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The view that a request is about, as the address says.
+
+    Attributes:
+        filter: an expression; empty: all galaxies.
+        sort: a column; empty: the catalogue's order.
+        descending: the largest first.
+    """
+
+    filter: str = ""
+    sort: str = ""
+    descending: bool = False
+
+
+@dataclass
+class State:
+    """The explorer of one subject.
+
+    Attributes:
+        request: what was asked for on the command line.
+        subject: what is explored.
+        thumbnails: of its galaxies.
+        network: of its run.
+        neighbours: similar galaxies; None: the catalogue has no features.
+    """
+
+    request: Request
+    subject: Subject
+    thumbnails: Thumbnails
+    network: Network
+    neighbours: Neighbours | None
+
+    @classmethod
+    def open(cls, request: Request) -> State:
+        """Open everything that a request names.
+
+        Raises:
+            UsageError: something of it is of no known kind.
+            MorphoscopeError: something is damaged.
+        """
+        subject = open_subject(request.source, catalogue=request.catalogue, images=request.images)
+        neighbours = None
+        if subject.embedded is not None:
+            neighbours = Neighbours(subject.embedded, subject.table.count, subject.table.folder)
+        return cls(request, subject, Thumbnails(subject.pictures), Network(subject.run), neighbours)
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        self.subject.close()
+
+    def view(self, asked: Asked) -> View:
+        """The galaxies that a request is about.
+
+        Raises:
+            UsageError: the filter is no expression, or there is no such column.
+        """
+        return self.subject.table.view(asked.filter, asked.sort, descending=asked.descending)
+
+    def places(self, rows: list[int]) -> list[Place]:
+        """Where some galaxies are; rows that do not exist are left out."""
+        found = self.subject.table.rows(rows, ("id", "source"))
+        return [Place(values[ROW], str(values["id"]), str(values["source"] or "")) for values in found]
+
+    def place(self, row: int) -> Place:
+        """Where a galaxy is.
+
+        Raises:
+            NoSuchGalaxy: there is no such row.
+        """
+        found = self.places([row])
+        if not found:
+            raise NoSuchGalaxy(f"there is no galaxy {row}; the catalogue has {self.subject.table.count:,}")
+        return found[0]
+
+    def values(self, row: int) -> dict[str, Any]:
+        """All values of a galaxy.
+
+        Raises:
+            NoSuchGalaxy: there is no such row.
+        """
+        found = self.subject.table.rows([row])
+        if not found:
+            raise NoSuchGalaxy(f"there is no galaxy {row}; the catalogue has {self.subject.table.count:,}")
+        return found[0]

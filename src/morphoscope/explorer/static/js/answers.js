@@ -1,0 +1,59 @@
+// Probabilities and votes as bars with intervals.
+
+import { brief, h, probability, s } from "./dom.js";
+
+// share: 0 to 1; low and high: ends of an interval, or null; measured: a mark, or null.
+export function bar({ share, low = null, high = null, measured = null, colour = "var(--fill)" }) {
+  const inside = [s("rect", { x: 0, y: 0, width: `${100 * Math.max(0, Math.min(1, share || 0))}%`, height: 9, rx: 2, fill: colour })];
+  if (low !== null && high !== null) {
+    inside.push(s("line", { x1: `${100 * low}%`, x2: `${100 * high}%`, y1: 4.5, y2: 4.5, stroke: "var(--ink)", "stroke-width": 1.5 }));
+    for (const end of [low, high]) inside.push(s("line", { x1: `${100 * end}%`, x2: `${100 * end}%`, y1: 1.5, y2: 7.5, stroke: "var(--ink)", "stroke-width": 1.5 }));
+  }
+  if (measured !== null) inside.push(s("circle", { cx: `${100 * measured}%`, cy: 4.5, r: 3.2, fill: "var(--card)", stroke: "var(--wrong)", "stroke-width": 2 }));
+  return h("span", { class: "track", "aria-hidden": "true" }, s("svg", { preserveAspectRatio: "none" }, inside));
+}
+
+export function probabilities(list, { truth = null, set = null } = {}) {
+  const ordered = [...list].sort((a, b) => (b.probability || 0) - (a.probability || 0));
+  return h(
+    "ol",
+    { class: "answers" },
+    ordered.map((each, rank) =>
+      h(
+        "li",
+        { class: rank === 0 ? "most" : "" },
+        h("span", { class: "name", title: each.name }, each.name, each.name === truth ? h("span", { class: "mark", title: "the label", role: "img", "aria-label": "the label" }, " ●") : null),
+        bar({ share: each.probability, colour: set && !set.includes(each.name) ? "var(--faint)" : "var(--fill)" }),
+        h("span", { class: "amount" }, probability(each.probability)),
+      ),
+    ),
+  );
+}
+
+export function votes(questions) {
+  return h(
+    "div",
+    { class: "tree" },
+    questions.map((question) => {
+      const most = Math.max(...question.answers.map((answer) => answer.fraction || 0));
+      return h(
+        "section",
+        { class: question.likely ? "question" : "question rare", style: { "--depth": String(question.depth) } },
+        h("h3", {}, question.text, h("span", {}, question.asked === null ? "" : `asked of ${Math.round(100 * question.asked)} %`)),
+        h(
+          "ul",
+          { class: "answers" },
+          question.answers.map((answer) =>
+            h(
+              "li",
+              { class: answer.fraction !== null && answer.fraction === most ? "most" : "" },
+              h("span", { class: "name", title: answer.name }, answer.text),
+              bar({ share: answer.fraction, low: answer.low, high: answer.high, measured: answer.measured }),
+              h("span", { class: "amount", title: answer.low === null ? "" : `${brief(answer.low)} to ${brief(answer.high)}` }, probability(answer.fraction)),
+            ),
+          ),
+        ),
+      );
+    }),
+  );
+}

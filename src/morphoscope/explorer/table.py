@@ -1,0 +1,419 @@
+"""The table that is explored: rows of any catalogue in a DuckDB file of their own, within bounded memory.
+
+Rows are copied once into a temporary file, so that every format is asked alike, any row is found without
+reading the others, and the database needs no access to files: it is locked before the first question.
+
+A *view* is the order of the rows for one filter and one sorting. It is worked out once and kept, as row
+numbers, so that a page is a slice of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
+from morphoscope.explorer.filters import Condition, Kind, parse_filter, quoted
+from morphoscope.processes import available_cores
+
+pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
+
+ROW = "row"
+MEMORY = "512MB"  # that the database may take, whatever the catalogue's size
+VIEWS_BYTES = 64 << 20  # of row numbers kept
+COLUMNS_BYTES = 128 << 20  # of columns kept in memory, for pages of rows from all over the table
+LONGEST_KEPT = 5_000_000  # rows of a column that is kept
+_TABLE = "galaxies"
+_MADE_TEXT = (pa.types.is_temporal, pa.types.is_string_view, pa.types.is_large_string, pa.types.is_null)
+
+
+@dataclass(frozen=True)
+class Described:
+    """A column.
+
+    Attributes:
+        name: of it.
+        kind: of its values.
+        description: one line for people; may be empty.
+        unit: as FITS writes it; may be empty.
+    """
+
+    name: str
+    kind: Kind
+    description: str = ""
+    unit: str = ""
+
+
+class GalaxyTable:
+    """The rows of what is explored, numbered from 0 in their column ``row``.
+
+    Args:
+        pieces: the rows, in order; all pieces have the same columns. Vectors and bytes are left out.
+        descriptions: of columns, name → (description, unit).
+    """
+
+    def __init__(
+        self, pieces: Iterable[pa.Table], descriptions: Mapping[str, tuple[str, str]] | None = None
+    ) -> None:
+        import duckdb
+
+        self._errors = duckdb.Error
+        self.folder = Path(tempfile.mkdtemp(prefix="morphoscope-explorer-"))
+        try:
+            self._connection = duckdb.connect(
+                str(self.folder / "galaxies.duckdb"),
+                config={
+                    "enable_external_access": "false",
+                    "autoinstall_known_extensions": "false",
+                    "autoload_known_extensions": "false",
+                    "memory_limit": MEMORY,
+                    "temp_directory": str(self.folder / "spilled"),
+                    "threads": str(available_cores()),
+                    "python_enable_replacements": "false",
+                    "preserve_insertion_order": "true",
+                },
+            )
+            self.count = self._load(pieces)
+            self._settle_types()
+            self._connection.execute("SET lock_configuration = true")
+        except BaseException:
+            self.close()
+            raise
+        self.columns = self._described(descriptions or {})
+        self.kinds: dict[str, Kind] = {column.name: column.kind for column in self.columns}
+        self._views: OrderedDict[tuple, np.ndarray | None] = OrderedDict()
+        self._columns_kept: OrderedDict[str, pa.Array] = OrderedDict()
+        self._lock = threading.Lock()
+        self._being_made: dict[tuple, threading.Lock] = {}
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        with contextlib.suppress(Exception):
+            self._connection.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # Loading.
+
+    def _load(self, pieces: Iterable[pa.Table]) -> int:
+        count = 0
+        for piece in pieces:
+            plain = _plain(piece)
+            plain = plain.rename_columns([f"store_{ROW}" if n == ROW else n for n in plain.column_names])
+            numbers = pa.array(np.arange(count, count + plain.num_rows), pa.int64())
+            plain = plain.add_column(0, ROW, numbers)
+            self._connection.register("piece", plain)
+            if count == 0 and not self._exists():
+                self._connection.execute(f"CREATE TABLE {_TABLE} AS SELECT * FROM piece")
+            else:
+                self._connection.execute(f"INSERT INTO {_TABLE} BY NAME SELECT * FROM piece")
+            self._connection.unregister("piece")
+            count += plain.num_rows
+        if not self._exists():
+            self._connection.execute(f"CREATE TABLE {_TABLE} ({ROW} BIGINT, id VARCHAR, source VARCHAR)")
+        return count
+
+    def _exists(self) -> bool:
+        found = self._connection.execute(
+            "SELECT count(*) FROM information_schema.tables WHERE table_name = ?", [_TABLE]
+        ).fetchone()
+        return bool(found and found[0])
+
+    def _settle_types(self) -> None:
+        """Texts that are all numbers become numbers, as in a CSV; ids and names stay texts."""
+        texts = [
+            name
+            for name, kind in self._types().items()
+            if kind == "VARCHAR" and name not in ("id", "source", "predicted", "truth")
+        ]
+        for name in texts:
+            column = quoted(name)
+            found = self._connection.execute(
+                f"SELECT count(nullif({column}, '')), count(try_cast(nullif({column}, '') AS DOUBLE)) "
+                f"FROM {_TABLE}"
+            ).fetchone()
+            if found and found[0] and found[0] == found[1]:
+                self._connection.execute(
+                    f"ALTER TABLE {_TABLE} ALTER {column} SET DATA TYPE DOUBLE "
+                    f"USING try_cast(nullif({column}, '') AS DOUBLE)"
+                )
+
+    def _types(self) -> dict[str, str]:
+        rows = self._connection.execute(f"DESCRIBE {_TABLE}").fetchall()
+        return {str(row[0]): str(row[1]) for row in rows}
+
+    def _described(self, descriptions: Mapping[str, tuple[str, str]]) -> list[Described]:
+        found = []
+        for name, kind in self._types().items():
+            said, unit = descriptions.get(name, ("", ""))
+            if name == ROW:
+                said = "number of the galaxy in the catalogue, from 0"
+            meant: Kind = "number"
+            if kind == "BOOLEAN":
+                meant = "boolean"
+            elif kind == "VARCHAR":
+                meant = "text"
+            found.append(Described(name, meant, said, unit))
+        return found
+
+    def add_columns(self, table: pa.Table, descriptions: Mapping[str, tuple[str, str]]) -> None:
+        """Add columns to the rows that a table names in its column ``row``; other rows have nulls there.
+
+        Columns of these names are replaced. Call it before the page is served.
+        """
+        plain = _plain(table)
+        names = [name for name in plain.column_names if name != ROW]
+        kept = [quoted(name) for name in self._types() if name not in names]
+        added = ", ".join(f"piece.{quoted(name)}" for name in names)
+        old = ", ".join(f"{_TABLE}.{name}" for name in kept)
+        cursor = self._connection.cursor()
+        cursor.register("piece", plain)
+        cursor.execute(
+            f"CREATE TABLE renewed AS SELECT {old}, {added} FROM {_TABLE} LEFT JOIN piece USING ({ROW}) "
+            f"ORDER BY {_TABLE}.{ROW}"
+        )
+        cursor.unregister("piece")
+        cursor.execute(f"DROP TABLE {_TABLE}")
+        cursor.execute(f"ALTER TABLE renewed RENAME TO {_TABLE}")
+        known = {column.name: (column.description, column.unit) for column in self.columns}
+        self.columns = self._described({**known, **descriptions})
+        self.kinds = {column.name: column.kind for column in self.columns}
+        with self._lock:
+            self._views.clear()
+            self._columns_kept.clear()
+
+    # Questions.
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple]:
+        """Rows of an answer; ``sql`` is written by this program, values are parameters.
+
+        Raises:
+            MorphoscopeError: the database cannot answer.
+        """
+        try:
+            return self._connection.cursor().execute(sql, list(values)).fetchall()
+        except self._errors as error:
+            raise MorphoscopeError(f"the catalogue cannot be asked this ({reason_of(error)})") from error
+
+    def arrow(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
+        """The same as an Arrow table."""
+        try:
+            cursor = self._connection.cursor()
+            return cursor.sql(sql, params=list(values)).to_arrow_table()
+        except self._errors as error:
+            raise MorphoscopeError(f"the catalogue cannot be asked this ({reason_of(error)})") from error
+
+    def has(self, *names: str) -> bool:
+        """Whether all of these columns are there."""
+        return all(name in self.kinds for name in names)
+
+    def condition(self, expression: str) -> Condition:
+        """A filter as a condition on the columns here; see :func:`parse_filter`."""
+        return parse_filter(expression, self.kinds)
+
+    def need(self, name: str, kind: Kind | None = None) -> str:
+        """A column's name in quotes.
+
+        Raises:
+            UsageError: there is no such column, or it is of another kind.
+        """
+        if name not in self.kinds:
+            raise UsageError(f"there is no column '{name}'{did_you_mean(name, self.kinds, 'columns')}")
+        if kind is not None and self.kinds[name] != kind:
+            raise UsageError(f"column '{name}' is a {self.kinds[name]}; a {kind} was expected")
+        return quoted(name)
+
+    def view(self, expression: str = "", sort: str = "", *, descending: bool = False) -> View:
+        """The rows that pass a filter, in an order.
+
+        Args:
+            expression: the filter; empty: all rows.
+            sort: a column; empty: the catalogue's order.
+            descending: the largest first. Rows without a value come last either way.
+
+        Raises:
+            UsageError: the filter is no expression, or there is no such column.
+        """
+        condition = self.condition(expression)
+        if sort:
+            self.need(sort)
+        key = (condition.sql, condition.values, sort, descending and bool(sort))
+        with self._lock:
+            if key in self._views:
+                self._views.move_to_end(key)
+                return View(self.count, self._views[key])
+            making = self._being_made.setdefault(key, threading.Lock())
+        with making:  # twenty clients that ask the same wait for one answer
+            with self._lock:
+                known = key in self._views
+                order = self._views.get(key)
+            if not known:
+                order = self._order(condition, sort, descending=descending)
+                self._keep(key, order)
+        with self._lock:
+            self._being_made.pop(key, None)
+        return View(self.count, order)
+
+    def _order(self, condition: Condition, sort: str, *, descending: bool) -> np.ndarray | None:
+        if condition.sql == "true" and not sort:
+            return None
+        by = f"{quoted(sort)} {'DESC' if descending else 'ASC'} NULLS LAST, " if sort else ""
+        sql = f"SELECT {ROW} FROM {_TABLE} WHERE {condition.sql} ORDER BY {by}{ROW}"
+        rows = self.arrow(sql, condition.values).column(0)
+        return rows.to_numpy().astype(np.int32 if self.count < 1 << 31 else np.int64)
+
+    def _keep(self, key: tuple, order: np.ndarray | None) -> None:
+        with self._lock:
+            self._views[key] = order
+            while len(self._views) > 1 and self._taken() > VIEWS_BYTES:
+                self._views.popitem(last=False)
+
+    def _taken(self) -> int:
+        return sum(order.nbytes for order in self._views.values() if order is not None)
+
+    def rows(self, rows: Sequence[int], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Values of some rows, in the order asked for, as JSON values; rows that do not exist are left out.
+
+        Args:
+            rows: their numbers.
+            columns: None: all.
+        """
+        if not len(rows):
+            return []
+        if columns is not None and self.count <= LONGEST_KEPT:
+            found = self._quickly(rows, [name for name in dict.fromkeys(columns) if name != ROW])
+            if found is not None:
+                return found
+        names = list(dict.fromkeys([ROW, *(columns if columns is not None else self.kinds)]))
+        wanted = ", ".join(quoted(name) for name in names)
+        numbers = ", ".join(str(int(row)) for row in rows)
+        answer = self.query(f"SELECT {wanted} FROM {_TABLE} WHERE {ROW} IN ({numbers})")
+        by_row = {values[0]: _document(names, values) for values in answer}
+        return [by_row[int(row)] for row in rows if int(row) in by_row]
+
+    def _quickly(self, rows: Sequence[int], names: list[str]) -> list[dict[str, Any]] | None:
+        """The same from columns in memory; None: they would take too much of it."""
+        there = [int(row) for row in rows if 0 <= int(row) < self.count]
+        at, columns = pa.array(there, pa.int64()), []
+        for name in names:
+            column = self._column(name)
+            if column is None:
+                return None
+            columns.append(column.take(at).to_pylist())
+        return [
+            _document([ROW, *names], values) for values in zip(there, *columns, strict=True)
+        ]  # with no names: rows alone
+
+    def _column(self, name: str) -> pa.Array | None:
+        with self._lock:
+            if name in self._columns_kept:
+                self._columns_kept.move_to_end(name)
+                return self._columns_kept[name]
+            making = self._being_made.setdefault(("column", name), threading.Lock())
+        with making:
+            with self._lock:
+                column = self._columns_kept.get(name)
+            if column is None:
+                found = self.arrow(f"SELECT {quoted(name)} FROM {_TABLE} ORDER BY {ROW}").column(0)
+                if pa.types.is_string(found.type) and name not in ("id", "source"):
+                    found = found.dictionary_encode()
+                whole = found.combine_chunks()
+                column = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+                if column.nbytes > COLUMNS_BYTES // 2:
+                    return None
+                with self._lock:
+                    self._columns_kept[name] = column
+                    while sum(each.nbytes for each in self._columns_kept.values()) > COLUMNS_BYTES:
+                        self._columns_kept.popitem(last=False)
+        with self._lock:
+            self._being_made.pop(("column", name), None)
+        return column
+
+    def find(self, identity: str) -> int | None:
+        """The first row of a galaxy with this id, or else with this source; None if there is none."""
+        for name in ("id", "source"):
+            if self.has(name):
+                found = self.query(
+                    f"SELECT min({ROW}) FROM {_TABLE} WHERE CAST({quoted(name)} AS VARCHAR) = ?", [identity]
+                )
+                if found[0][0] is not None:
+                    return int(found[0][0])
+        return None
+
+
+@dataclass(frozen=True)
+class View:
+    """Rows in an order.
+
+    Attributes:
+        rows_of_table: how many the whole table has.
+        order: row numbers; None: all rows in their own order.
+    """
+
+    rows_of_table: int
+    order: np.ndarray | None
+
+    def __len__(self) -> int:
+        return self.rows_of_table if self.order is None else len(self.order)
+
+    def page(self, start: int, count: int) -> list[int]:
+        """Row numbers of a stretch of the view; empty beyond its end."""
+        start = max(0, start)
+        if self.order is None:
+            return list(range(start, min(start + count, self.rows_of_table)))
+        return self.order[start : start + count].tolist()
+
+    def position(self, row: int) -> int | None:
+        """Where a row is in the view, from 0; None if it is not."""
+        if self.order is None:
+            return row if 0 <= row < self.rows_of_table else None
+        found = np.flatnonzero(self.order == row)
+        return int(found[0]) if len(found) else None
+
+
+def _plain(piece: pa.Table) -> pa.Table:
+    """Columns as DuckDB and filters know them: numbers, texts, booleans; no vectors, no bytes, no NaN."""
+    columns: dict[str, Any] = {}
+    for field in piece.schema:
+        column, kind = piece[field.name], field.type
+        name = field.name
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+            column = column.cast(kind)
+        if pa.types.is_float16(kind):
+            column, kind = column.cast(pa.float32()), pa.float32()
+        if pa.types.is_floating(kind):
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+        elif pa.types.is_decimal(kind):
+            column = column.cast(pa.float64())
+        elif any(test(kind) for test in _MADE_TEXT):
+            column = column.cast(pa.string())
+        elif not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind)):
+            continue
+        columns[name] = column
+    return pa.table(columns)
+
+
+def _document(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """A row as JSON values; ids are texts, since not every number survives a page."""
+    found = dict(zip(names, map(_json, values), strict=True))
+    if "id" in found:
+        found["id"] = str(found["id"])
+    return found
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    return value
