@@ -496,6 +496,20 @@ def test_numbers_of_axes_beyond_the_standard_are_refused_at_once(keyword: str):
         read_fits(many, name="x")
 
 
+@pytest.mark.parametrize("end", [b"", b"END"])
+def test_a_header_that_astropy_would_read_for_minutes_is_refused(tmp_path: Path, end: bytes):
+    content = primary(sky())
+    at = content.index(b"END" + b" " * 77)
+    long = content[:at] + b"COMMENT x".ljust(80) * 40_000 + end.ljust(80)
+    with pytest.raises(MorphoscopeError, match=r"x: is damaged \(a header of more than 2,880,000 bytes"):
+        read_fits(gzip.compress(long.ljust(-(-len(long) // 2880) * 2880), 1), name="x")
+    (tmp_path / "t.fits").write_bytes(long.ljust(-(-len(long) // 2880) * 2880))
+    with pytest.raises(
+        MorphoscopeError, match=r"t\.fits: is damaged \(a header of more than 2,880,000 bytes"
+    ):
+        check_headers(tmp_path / "t.fits")
+
+
 def test_parameters_of_a_compression_that_do_not_exist_are_refused():
     """The decoders take them as they are."""
     content = file_of(fits.PrimaryHDU(), fits.CompImageHDU(sky(), compression_type="RICE_1"))

@@ -259,6 +259,39 @@ def test_a_votable_with_its_data_elsewhere_is_refused(tmp_path: Path, code: str,
         read_table(tmp_path / "t.vot")
 
 
+@pytest.mark.parametrize("code", ["utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    ("nrows", "size"),
+    [("3000000000", "*"), ("&#51;000000000", "*"), ("1", "4000000000"), ("1", "60000x9000")],
+)
+def test_a_votable_that_declares_more_than_it_holds_is_refused(
+    tmp_path: Path, code: str, nrows: str, size: str
+) -> None:
+    """astropy would take memory for all of it."""
+    text = votable(
+        f'<FIELD name="id" datatype="char" arraysize="{size}"/>', "<TABLEDATA><TR><TD>a</TD></TR></TABLEDATA>"
+    ).replace("<TABLE ", f'<TABLE nrows="{nrows}" ')
+    (tmp_path / "t.vot").write_text(text.replace('version="1.0"?', f'version="1.0" encoding="{code}"?'), code)
+    with pytest.raises(MorphoscopeError, match=r"t\.vot: declares [\d,]+ rows of [\d,]+ bytes, in"):
+        read_table(tmp_path / "t.vot")
+
+
+def test_a_votable_says_its_rows_and_is_read_in_utf_16(tmp_path: Path) -> None:
+    text = votable(FIELDS, CELLS).replace("<TABLE ", '<TABLE nrows="2" ')
+    for code in ("utf-8", "utf-16"):
+        said = text.replace('version="1.0"?', f'version="1.0" encoding="{code}"?')
+        (tmp_path / "t.vot").write_text(said, code)
+        assert read_table(tmp_path / "t.vot").num_rows == 2
+
+
+@pytest.mark.parametrize("own", ["<!ENTITY f SYSTEM 'secret'>", "<!ATTLIST TABLE nrows CDATA '3000000000'>"])
+def test_a_votable_with_declarations_of_its_own_is_refused(tmp_path: Path, own: str) -> None:
+    text = votable(FIELDS, "<TABLEDATA><TR><TD>&f;</TD></TR></TABLEDATA>")
+    (tmp_path / "t.vot").write_text(text.replace("<VOTABLE", f"<!DOCTYPE VOTABLE [{own}]>\n<VOTABLE", 1))
+    with pytest.raises(MorphoscopeError, match="declares elements or entities of its own"):
+        read_table(tmp_path / "t.vot")
+
+
 def test_logical_null_is_neither_true_nor_false(tmp_path: Path) -> None:
     unit = fits.BinTableHDU.from_columns([fits.Column("bar", "L", array=[True, False, False])])
     unit.writeto(tmp_path / "t.fits")

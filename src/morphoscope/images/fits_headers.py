@@ -177,12 +177,16 @@ _MOST_BLOCKS = 1000  # of a header; 999 columns with ten cards each are 278
 
 
 def check_counts(content: bytes, name: str) -> None:
-    """Refuse more axes or columns than the standard allows, since astropy would count up to any number."""
+    """Refuse more axes or columns than the standard allows, since astropy would count up to any number, and
+    headers that it would read for minutes.
+    """
     firsts, end = np.frombuffer(content, np.uint8)[::_BLOCK], 0  # headers begin with S or X
     for start in (np.flatnonzero((firsts == ord("S")) | (firsts == ord("X"))) * _BLOCK).tolist():
         if start < end or not content.startswith(_HEADERS, start):
             continue
         end = content.find(_END_BYTES, start)
+        if (end if end >= 0 else len(content)) - start > _MOST_BLOCKS * _BLOCK:
+            raise _too_long(name)
         if end < 0:
             return  # no complete header follows
         _check_header(content[start:end], name)
@@ -218,10 +222,10 @@ def check_headers(path: Path) -> None:
     """The same checks for a FITS file of any size, before astropy opens it; only its headers are read.
 
     Raises:
-        MorphoscopeError: there are more axes or columns than the standard allows.
+        MorphoscopeError: there are more axes or columns than the standard allows, or a header has no end.
     """
     with open(path, "rb") as stream:
-        while (header := _next_header(stream)) is not None:
+        while (header := _next_header(stream, str(path))) is not None:
             _check_header(header, str(path))
             found = {name: int(value) for name, value in _SIZES.findall(header) if len(value) < 16}
             sides = [found.get(b"NAXIS%d" % axis, 0) for axis in range(1, found.get(b"NAXIS", 0) + 1)]
@@ -235,7 +239,11 @@ def check_headers(path: Path) -> None:
             stream.seek(-(-size // _BLOCK) * _BLOCK, 1)
 
 
-def _next_header(stream: IO[bytes]) -> bytes | None:
+def _too_long(name: str) -> MorphoscopeError:
+    return MorphoscopeError(f"{name}: is damaged (a header of more than {_MOST_BLOCKS * _BLOCK:,} bytes)")
+
+
+def _next_header(stream: IO[bytes], name: str) -> bytes | None:
     """The blocks of a header up to END; None if no header begins here, or it has no END."""
     header = stream.read(_BLOCK)
     if not header.startswith(_HEADERS):
@@ -247,4 +255,4 @@ def _next_header(stream: IO[bytes]) -> bytes | None:
         if len(block) < _BLOCK:
             return None
         header += block
-    return None
+    raise _too_long(name)

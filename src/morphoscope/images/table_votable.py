@@ -12,10 +12,12 @@ import math
 import re
 import xml.parsers.expat
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.limits import SETTING, most_unpacked
 from morphoscope.images.packed import opened
 from morphoscope.images.table_astropy import (
     AstropyFile,
@@ -35,6 +37,19 @@ _INLINE = re.compile(
     rb"<(?P<prefix>(?:[\w.-]+:)?)FITS\b[^>]*>\s*<(?:[\w.-]+:)?STREAM\b(?![^>]*\bhref)[^>]*>"
     rb"(?P<text>[^<]*)</(?:[\w.-]+:)?STREAM>\s*</(?:[\w.-]+:)?FITS>"
 )
+_TAG = rb"""<(?:[^\s<>/"'=]+:)?%s\b(?:[^>"']|"[^"]*"|'[^']*')*>"""  # with any prefix
+_FIELDS, _TABLES, _ROWS = (re.compile(_TAG % tag) for tag in (b"FIELD", b"TABLE", b"TR"))
+_ATTRIBUTE = rb"""\b%s\s*=\s*("[^"]*"|'[^']*')"""
+_NROWS, _ARRAYSIZE, _DATATYPE = (
+    re.compile(_ATTRIBUTE % name) for name in (b"nrows", b"arraysize", b"datatype")
+)
+_BYTES = {  # of a value in astropy's array
+    **dict.fromkeys((b"boolean", b"bit", b"unsignedByte"), 1),
+    **dict.fromkeys((b"int", b"float", b"char", b"unicodeChar"), 4),
+    **dict.fromkeys((b"long", b"double", b"floatComplex"), 8),
+    b"short": 2,
+}
+_OWN_TYPES = re.compile(rb"<!DOCTYPE[^>\[]*\[")
 _EXTENSION = re.compile(rb"""<(?:[\w.-]+:)?FITS\b[^>]*\bextnum\s*=\s*["'](\d+)["']""")
 
 
@@ -42,13 +57,15 @@ def open_votable(path: Path, part: str) -> AstropyFile:
     """Open a table of a VOTable: the only one, the one named ``part``, or :func:`chosen_part`.
 
     Raises:
-        MorphoscopeError: it has no table, or its data are in another file.
+        MorphoscopeError: it has no table, its data are in another file, or it declares far more than it
+            holds.
     """
     from astropy.io.votable import parse
 
     with opened(path) as file:
-        content = file.read()
+        content = _in_ascii(file.read())
     _refuse_references(content, path)
+    _check_sizes(content, path)
     content = _DECLARED.sub(_as_one_text, content)
     held = {
         len(_TABLE.findall(content, 0, found.start())) - 1: _fits_of(found)
@@ -80,9 +97,57 @@ def open_votable(path: Path, part: str) -> AstropyFile:
         return of_table(table)
 
 
+def _in_ascii(content: bytes) -> bytes:
+    """The same in an encoding whose tags are ASCII: UTF-16 becomes UTF-8."""
+    if not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content
+    text = content.decode("utf-16")
+    return re.sub(r"""(<\?xml[^>]*?)\s+encoding\s*=\s*("[^"]*"|'[^']*')""", r"\1", text, count=1).encode()
+
+
+def _check_sizes(content: bytes, path: Path) -> None:
+    """Refuse a VOTable for which astropy would take much more memory than it holds.
+
+    Raises:
+        MorphoscopeError: it does, or it has declarations with which the sizes could be written otherwise.
+    """
+    if _OWN_TYPES.search(content):
+        raise MorphoscopeError(
+            f"{path}: declares elements or entities of its own; a plain VOTable was expected"
+        )
+    starts = [found.start() for found in _TABLES.finditer(content)]
+    total = 0
+    for start, end in pairwise([*starts, len(content)]):
+        width = sum(_bytes_of(found[0]) for found in _FIELDS.finditer(content, start, end))
+        rows = sum(1 for _ in _ROWS.finditer(content, start, end))
+        declared = _TABLES.match(content, start)
+        if declared is not None and (said := _NROWS.search(declared[0])):
+            rows = max(rows, _number(said[1][1:-1].strip()))
+        total += width * rows
+        if total > most_unpacked(len(content)):
+            raise MorphoscopeError(
+                f"{path}: declares {rows:,} rows of {width:,} bytes, in a file of {len(content):,}; "
+                f"mend it, or set {SETTING} if you trust it"
+            )
+
+
+def _bytes_of(field: bytes) -> int:
+    """What one value of a FIELD takes in astropy's array."""
+    size, kind = _ARRAYSIZE.search(field), _DATATYPE.search(field)
+    each = _BYTES.get(kind[1][1:-1].strip() if kind else b"", 16)  # unknown: two doubles
+    if size is None or b"*" in size[1]:  # of variable length: an object
+        return max(each, 8)
+    return each * math.prod(map(_number, size[1][1:-1].strip().split(b"x")))
+
+
+def _number(text: bytes) -> int:
+    """A number of rows or cells; endless if it is none, or written with references."""
+    return int(text) if text.isdigit() and len(text) < 19 else 1 << 62
+
+
 def _refuse_references(content: bytes, path: Path) -> None:
     """Refuse a VOTable that refers to external data: reading one file must not open others."""
-    if not any("href".encode(code) in content for code in ("utf-8", "utf-16-le", "utf-16-be")):
+    if b"href" not in content:
         return
     found: list[str] = []
 

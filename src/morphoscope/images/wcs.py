@@ -117,6 +117,8 @@ def _repaired(header: Header) -> Header:
             continue
         if keyword in ("COMMENT", "HISTORY", "") or keyword in repaired:
             continue
+        if keyword.startswith("WCSAXES") and not _is_few(value):
+            continue
         if _NUMBERS.match(keyword) and isinstance(value, str):
             value = _number(value, keyword, header)
         try:
@@ -128,6 +130,11 @@ def _repaired(header: Header) -> Header:
     for letter in _letters_of(repaired):
         _name_tpv(repaired, letter)
     return repaired
+
+
+def _is_few(axes: Any) -> bool:
+    """Whether so many axes can have names of two digits; wcslib takes memory for the square of any number."""
+    return isinstance(axes, int) and axes < 100
 
 
 def _without_sip(header: Header) -> Header:
@@ -336,6 +343,8 @@ def _by_wcslib(header: Header) -> Callable[[np.ndarray], tuple[np.ndarray, np.nd
     needed = [record for record in header.cards if _NEEDED.fullmatch(record.keyword)]
     if any(isinstance(r.value, str) and not r.keyword.startswith(_WORDS) for r in needed):
         return None  # a number written as text counts as 0
+    if not all(_is_few(r.value) for r in needed if r.keyword == "WCSAXES"):
+        return None
     types = [card(header, f"CTYPE{axis}") for axis in (1, 2)]
     frame = (card(header, "RADESYS") or card(header, "RADECSYS")).strip().upper()
     modern = frame == "ICRS" or (frame in ("", "FK5") and float(card(header, "EQUINOX") or 2000.0) == 2000.0)
