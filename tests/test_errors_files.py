@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from morphoscope import files
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, listed, reason_of
 
 
 def hidden(folder: Path) -> list[str]:
@@ -51,6 +51,13 @@ def test_did_you_mean():
     assert did_you_mean("optimizer", ["optimiser", "schedule"]) == " (did you mean 'optimiser'?)"
     assert did_you_mean("xyz", ["b", "a"], "columns") == " (columns: a, b)"
     assert did_you_mean("xyz", []) == ""
+    assert len(did_you_mean("xyz", ["[" * 2000, *"abc"], "columns")) < 100
+
+
+def test_a_list_of_names_is_no_page():
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(map(str, range(1000))).endswith("28, 29, and 970 more")
+    assert len(listed("x" * number for number in range(1, 2000))) < 1500
     assert did_you_mean("xyz", map(str, range(31))) == ""
 
 

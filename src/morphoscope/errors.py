@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 
 _LONGEST_REASON = 200  # some say all that they were given
+_LONGEST_NAME, _MOST_NAMES = 40, 30  # in a list of names
+_MOST_COMPARED = 2000  # names; a table may have a million columns
 
 
 class MorphoscopeError(Exception):
@@ -35,6 +37,17 @@ def reason_of(error: Exception) -> str:
     return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names with commas between, shortened where they are long or many: a message is no page.
+
+    >>> listed(["ra", "x" * 1000])[:46]
+    'ra, xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'
+    """
+    shown = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
+    more = f", and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""
+    return ", ".join(shown[:_MOST_NAMES]) + more
+
+
 def did_you_mean(name: str, known: Iterable[str], what: str = "") -> str:
     """A tail for an error message that names the nearest known name, or lists them all when few.
 
@@ -42,9 +55,9 @@ def did_you_mean(name: str, known: Iterable[str], what: str = "") -> str:
     " (did you mean 'optimiser'?)"
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, names[:_MOST_COMPARED], n=1, cutoff=0.6)
     if near:
         return f" (did you mean '{near[0]}'?)"
-    if names and len(names) <= 30:
-        return f" ({what or 'known'}: {', '.join(names)})"
+    if names and len(names) <= _MOST_NAMES:
+        return f" ({what or 'known'}: {listed(names)})"
     return ""

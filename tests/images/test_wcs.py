@@ -140,6 +140,13 @@ def test_what_cannot_be_used_has_a_reason(cards: dict[str, object], reason: str)
     assert "no world coordinates" in celestial_of(fits.Header({"NAXIS": 2})).reason
 
 
+def test_a_keyword_that_is_a_pattern_is_passed_over():
+    """astropy looks it up as one, which is an error where a bracket stays open."""
+    text = header().tostring()
+    plain = fits.Header.fromstring(text.replace("END", "A*(B    =                    1".ljust(80) + "END", 1))
+    np.testing.assert_array_equal(places(plain), places(header()))
+
+
 def test_a_card_that_does_not_parse_is_passed_over():
     broken = header()
     broken.append(fits.Card.fromstring("FILTER  = g-band"))

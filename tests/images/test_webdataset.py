@@ -139,6 +139,19 @@ def test_what_came_before_a_cut_is_kept(tmp_path: Path, mode: str):
         only.load()
 
 
+def test_a_member_of_a_zip_without_a_name_is_passed_over(tmp_path: Path):
+    path = write_zip(tmp_path / "a.zip", [("?", b""), ("2.png", png(2))])
+    content = bytearray(path.read_bytes())
+    for start, length, name in ((b"PK\x03\x04", 26, 30), (b"PK\x01\x02", 28, 46)):
+        at = content.index(start)
+        content[at + length : at + length + 2] = (0).to_bytes(2)
+        content[at + length + 2] += 1 if start == b"PK\x01\x02" else 0  # the name is an extra field now
+        assert content[at + name : at + name + 1] == b"?"
+    path.write_bytes(content)
+    (item,) = items_of(path)
+    assert item.load().max() == 2
+
+
 @pytest.mark.parametrize("ending", ["tar", "tar.gz"])
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
 def test_a_name_of_gigabytes_is_not_read(tmp_path: Path, ending: str, kind: bytes):

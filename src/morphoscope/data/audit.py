@@ -14,7 +14,7 @@ from morphoscope.data.sky import separations, sky_pairs
 from morphoscope.data.splits.file import LEFT_OUT, Split
 from morphoscope.data.splits.split import split_of_store
 from morphoscope.data.store import Store, open_store
-from morphoscope.errors import UsageError
+from morphoscope.errors import UsageError, listed
 from morphoscope.images.known_columns import found_column
 from morphoscope.images.sky_columns import SkyReader, found_sky
 from morphoscope.images.tables import columns_of, is_table_name, read_table, split_part, texts
@@ -269,7 +269,7 @@ def _audit_table(path: Path, radii: Sequence[float]) -> dict[str, Any]:
     there = columns_of(path)
     sky = found_sky(there, str(path))
     if sky is None:
-        names = ", ".join(there.names)
+        names = listed(there.names)
         raise UsageError(f"{path}: columns such as ra and dec were expected (columns: {names})")
     label = found_column(there.names, ("label",))
     table = read_table(path, [*sky.names, *([label] if label else [])])

@@ -95,7 +95,7 @@ class Zip:
             ) from error
         # In file order: a zip inside a compressed zip can only be read forwards.
         members = sorted(self._zip.infolist(), key=lambda member: member.header_offset)
-        self.names = [member.filename for member in members if not member.is_dir()]
+        self.names = [member.filename for member in members if not is_folder(member)]
 
     def content(self, name: str) -> bytes:
         """The content of a file.
@@ -125,6 +125,11 @@ class Zip:
         """Close the zip file."""
         self._zip.close()
         self._file.close()
+
+
+def is_folder(member: zipfile.ZipInfo) -> bool:
+    """Whether a member of a zip file is a folder; zipfile's own ``is_dir`` fails where it has no name."""
+    return member.filename.endswith("/")
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

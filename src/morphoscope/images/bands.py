@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, listed
 
 _SDSS = "SDSS, Doi et al. 2010, AJ 139, 1628"
 _BESSELL = "Johnson–Cousins, Bessell 2005, ARA&A 43, 293"
@@ -329,7 +329,7 @@ def find_bands(parts: Sequence[Part], bands: Sequence[str], name: str) -> list[t
         return [(band, 0) for band in order]
     named = set().union(*(part.labels for part in parts)) | {band_label(letter) for letter in first.letters}
     missing = [bands[band] for band in sorted(order) if band_label(bands[band]) not in named]
-    there = ", ".join(sorted(named)) or "they have no names"
+    there = listed(sorted(named)) or "they have no names"
     raise MorphoscopeError(
         f"{name}: no band {', '.join(missing or bands)} (bands there: {there}; {first.depth} planes, "
         f"{len(parts)} images; planes are also chosen by number, as --bands 3,2,1)"

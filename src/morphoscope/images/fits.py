@@ -222,7 +222,7 @@ def _cards(header: Header) -> tuple[str, ...]:
 def _text(card: Any) -> str:
     try:
         return str(card)
-    except ValueError:  # astropy reads more than it writes: a card with odd letters is like no other
+    except Exception:  # astropy reads more than it writes: a card with odd letters is like no other
         return f"{card.keyword} {id(card)}"
 
 

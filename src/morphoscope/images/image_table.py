@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError, UsageError, listed
 from morphoscope.images.bands import MOST_BANDS, band_name, reddest_first
 from morphoscope.images.decode import begins_as_fits, is_fits_name, read_image
 from morphoscope.images.file_names import nearest_file
@@ -242,7 +242,7 @@ def open_table(
         note(
             f"{path}: no id column was found ({', '.join(ID_NAMES)}), so galaxies are named after their "
             "images; "
-            f"the columns are {_some(there.names)}"
+            f"the columns are {listed(there.names)}"
         )
     sky = found_sky(there, str(path), ra=ra_column, dec=dec_column)
     if sky is None and (lone := lone_angle(there.names)):
@@ -259,10 +259,6 @@ def open_table(
         if len(images) == len(bands) > 1
         else (),
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _image_columns(
@@ -289,7 +285,7 @@ def _image_columns(
         raise UsageError(
             f"{path}: no column of images was found ({', '.join(IMAGE_NAMES)}); pass --image-column "
             "(columns: "
-            f"{_some(there)})"
+            f"{listed(there)})"
         )
     return (found,)
 

@@ -49,7 +49,7 @@ def _zstandard(source: Path | IO[bytes]) -> Any:
 
 def _single_member(source: Path | IO[bytes]) -> Any:
     with zipfile.ZipFile(source) as archive:  # the file stays open as long as its member does
-        members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [member for member in archive.infolist() if not member.filename.endswith("/")]
         if len(members) != 1:
             raise MorphoscopeError(f"is a zip file of {len(members)} files; one was expected here")
         return archive.open(members[0])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.errors import UsageError
+from morphoscope.errors import UsageError, listed
 from morphoscope.images.hats import MARK, is_hats, primary_table, read_properties, tile_files
 from morphoscope.images.known_columns import EQUATORIAL_NAMES, ID_NAMES, found_column
 from morphoscope.images.sky_columns import SkyColumns, found_sky
@@ -111,7 +111,7 @@ class SourceColumns:
             known = ", ".join(" and ".join(pair) for pair in EQUATORIAL_NAMES[1:])
             raise UsageError(
                 f"{table.path}: columns 'ra' and 'dec' in degrees were expected, or a pair such as {known} "
-                f"(columns: {', '.join(there.names)})"
+                f"(columns: {listed(there.names)})"
             )
         if table.size_column is not None:
             need_columns(there.names, [table.size_column], str(table.path))

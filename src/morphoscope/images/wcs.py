@@ -47,6 +47,7 @@ _WORLD = re.compile(
     r"|EQUINOX|RADESYS|RADECSYS)[A-Z]?$|^[AB]P?_(ORDER|DMAX|\d+_\d+)$"
 )
 _LOOKUP = re.compile(r"^(CPDIS\d|CPERR\d|DP\d|D2IM.*)$")
+_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")  # astropy takes others for patterns
 _SEXAGESIMAL = re.compile(r"^[+-]?\d{1,3}[: ]\d{1,2}[: ]\d{1,2}(\.\d*)?$")
 _LETTERS = ("", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -115,7 +116,7 @@ def _repaired(header: Header) -> Header:
             keyword, value = each.keyword, each.value
         except Exception:  # unparsable; if it is needed, another check says so
             continue
-        if keyword in ("COMMENT", "HISTORY", "") or keyword in repaired:
+        if keyword in ("COMMENT", "HISTORY") or not _KEYWORD.fullmatch(keyword) or keyword in repaired:
             continue
         if keyword.startswith("WCSAXES") and not _is_few(value):
             continue

@@ -23,6 +23,7 @@ from morphoscope.images.archives import (
     READ_ERRORS,
     TAR_SUFFIXES,
     CutOff,
+    is_folder,
     is_packed_tar,
     iterate_tar,
     read_member,
@@ -138,7 +139,7 @@ def _members(path: Path) -> Iterator[tuple[str, Content]]:
             f"{path.name}: is truncated or not a zip file ({reason_of(error)}); download it again"
         ) from error
     # Kept open while members may still be loaded; reading is thread-safe.
-    members = [member for member in archive.infolist() if not member.is_dir()]
+    members = [member for member in archive.infolist() if not is_folder(member)]
     for member in sorted(members, key=lambda member: member.header_offset):
         yield writable(member.filename), partial(_unzipped, archive, member)
 

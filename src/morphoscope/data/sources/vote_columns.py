@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, listed
 from morphoscope.labels.tree import DecisionTree
 from morphoscope.labels.tree_files import FileQuestion, TreeFile, VoteTree, plain
 from morphoscope.labels.vote_counts import checked_counts
@@ -116,7 +116,7 @@ def find_columns(
         first = f"{file.questions[0].key}_{file.questions[0].answers[0].key}"
         raise UsageError(
             f"{where}: no column belongs to the tree '{file.name}' ('{first}' would, for instance); "
-            f"the table has {', '.join(there[:12])}{', …' if len(there) > 12 else ''}"
+            f"the table has {listed(there)}"
         )
     tree = file.tree().without(left_out)
     read = {name for columns in found.values() for name in columns.names}

@@ -12,7 +12,7 @@ import pyarrow as pa
 from morphoscope.data.ingest import refuse_out, write_store
 from morphoscope.data.sources.vote_columns import VALUES, VoteColumns, find_columns, votes_of
 from morphoscope.data.store import STANDARD_COLUMNS, Store, StoreMeta
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, listed
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import image_names, stem
 from morphoscope.images.image_table import ImageTable, open_table
@@ -144,7 +144,7 @@ def _opened(
     if identity is None or identity not in there:
         raise UsageError(
             f"{table}: no column names the images or the galaxies; pass --image-column or --id-column "
-            f"(columns: {', '.join(there[:20])}{', …' if len(there) > 20 else ''})"
+            f"(columns: {listed(there)})"
         )
     if not Path(images).is_dir():
         raise UsageError(f"{images}: no such folder")
