@@ -112,7 +112,7 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.2):
+        while not self._over.wait(2.0):
             self.largest = max(self.largest, sum(_own(each) for each in _family(self._process)))
 
 

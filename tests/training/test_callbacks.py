@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,7 +9,8 @@ import pytest
 
 from morphoscope.progress import Bar
 from morphoscope.recipes import Training
-from morphoscope.training.callbacks import Epochs, StepBar
+from morphoscope.training import callbacks
+from morphoscope.training.callbacks import Checkpoints, Epochs, StepBar
 from morphoscope.training.fit import _kept_signals
 
 
@@ -37,6 +39,31 @@ def test_the_best_epoch_has_the_lowest_loss_or_the_best_metric(
     row = {"validation_loss": 0.5, "validation_metric": 0.8}
     epochs = Epochs(cast(Any, None), Training(monitor=cast(Any, monitor)), validated=True)
     assert epochs._monitored(row, higher_is_better=higher_is_better) == monitored
+
+
+def test_checkpoints_take_a_twentieth_of_the_time_and_the_last_epoch_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Epochs of one second, checkpoints of a quarter of one: 5 s between the end of one and the next."""
+    now, kept = 0.0, []
+
+    def written(*_: object) -> None:
+        nonlocal now
+        kept.append(trainer.current_epoch)
+        now += 0.25
+
+    monkeypatch.setattr(callbacks.ModelCheckpoint, "on_train_epoch_end", written)
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    strategy = SimpleNamespace(broadcast=lambda decision: decision)
+    trainer = cast(Any, SimpleNamespace(max_epochs=13, should_stop=False, strategy=strategy))
+    checkpoints = Checkpoints(tmp_path)
+    for trainer.current_epoch in range(13):
+        now += 1.0
+        checkpoints.on_train_epoch_end(trainer, cast(Any, None))
+    assert kept == [0, 5, 10, 12]
+    trainer.current_epoch, trainer.should_stop = 3, True  # a training that has stopped improving
+    checkpoints.on_train_epoch_end(trainer, cast(Any, None))
+    assert kept[-1] == 3
 
 
 def test_a_training_in_a_thread_leaves_the_signals_alone():

@@ -1,4 +1,4 @@
-"""Lightning callbacks: history, best weights, early stopping, progress, signals."""
+"""Lightning callbacks: history, best weights, early stopping, checkpoints, progress, signals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from morphoscope.progress import Bar, note
 from morphoscope.recipes import Training
@@ -117,6 +117,36 @@ class Epochs(Callback):
         if stopped:
             parts.append(f"stopping: no better epoch since {self.best_epoch}")
         note("  ".join(parts))
+
+
+class Checkpoints(ModelCheckpoint):
+    """Keeps the state of the training after its last epoch, or after one shortly before.
+
+    Writing a state takes longer than a short epoch on a few galaxies. So the state is written after the first
+    epoch and the last, and in between as soon as writing takes no more than ``SHARE`` of the time: what a
+    killed training loses is the epoch it was in, and at most 1 / ``SHARE`` times the seconds of one writing.
+
+    Args:
+        folder: where ``last.ckpt`` is kept.
+    """
+
+    SHARE = 0.05
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+        )
+        self.due = -math.inf
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the state if it is time to; all processes of a training decide as the first does."""
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if not trainer.strategy.broadcast(last or time.monotonic() >= self.due):
+            return
+        begun = time.monotonic()
+        super().on_train_epoch_end(trainer, pl_module)
+        ended = time.monotonic()
+        self.due = ended + (ended - begun) / self.SHARE
 
 
 class KeptSignals(Callback):

@@ -53,7 +53,7 @@ def joined() -> Iterator[Process | None]:
             raise
         raise MorphoscopeError(
             "another process of this training has ended, so this one ends too; the training is saved up to "
-            "its last complete epoch. Run the same command with --resume"
+            "its last checkpoint. Run the same command with --resume"
         ) from error
     finally:
         progress.silent = silent

@@ -17,7 +17,6 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from morphoscope import files
@@ -35,7 +34,7 @@ from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, open_run
 from morphoscope.training import distributed
 from morphoscope.training.batches import training_batches, validation_batches
-from morphoscope.training.callbacks import Epochs, KeptSignals, StepBar
+from morphoscope.training.callbacks import Checkpoints, Epochs, KeptSignals, StepBar
 from morphoscope.training.folder import RESUME, AtomicCheckpoints, begin, claimed, finish
 from morphoscope.training.galaxies import (
     check_crop,
@@ -53,7 +52,7 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
     """Train a network and leave a run folder.
 
     The folder exists from the first second, so that a training which is stopped at any moment (a kill,
-    Ctrl-C, a full disk) can be resumed from its last whole epoch, with the same numbers to the last digit as
+    Ctrl-C, a full disk) can be resumed from its last checkpoint, with the same numbers to the last digit as
     if it had never stopped. In processes started by torchrun, all train the same network together.
 
     Args:
@@ -81,7 +80,7 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
         if not _disk_is_full(error) or not (out / "run.yaml").is_file():
             raise
         raise MorphoscopeError(
-            f"{out}: the disk is full; the training is saved up to its last complete epoch. Free some space, "
+            f"{out}: the disk is full; the training is saved up to its last checkpoint. Free some space, "
             "then run the same command with --resume"
         ) from error
 
@@ -176,9 +175,6 @@ def _run_lightning(
     task: GalaxyTask, epochs: Epochs, plan: _Plan, out: Path, process: Process | None, *, progress: bool
 ) -> None:
     recipe, device, validation_rows = plan.recipe, plan.device, plan.split.validation
-    keeper = ModelCheckpoint(
-        dirpath=out / RESUME, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
     part = distributed.part_of(process)
     training = training_batches(recipe, plan.store, plan.rows, device, part=part)
     reduced = training_type(recipe.training.precision, device, task.network, recipe.augment.size)
@@ -195,7 +191,7 @@ def _run_lightning(
             KeptSignals(),
             training.callback,
             epochs,
-            keeper,
+            Checkpoints(out / RESUME),
             *([StepBar()] if progress and sys.stderr.isatty() and part[0] == 0 else []),
         ],
         logger=TensorBoardLogger(str(out), name="tensorboard", version=""),

@@ -219,7 +219,7 @@ class GalaxyTask(LightningModule):
             error = MorphoscopeError(
                 f"the loss is not finite in epoch {self.current_epoch + 1}, step {step + 1} (learning rate "
                 f"{rate:.2g}, table rows {rows}, ...); lower optimiser.lr, set optimiser.clip{in_full}, or "
-                "check these galaxies. The weights of the last complete epoch are kept"
+                "check these galaxies. The weights of the last checkpoint are kept"
             )
             raise shared(error)
 
