@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.explorer import galaxy, gallery, sharing
+from morphoscope.explorer import galaxy, gallery, labelling, sharing
 from morphoscope.explorer.pictures import MissingPicture
 from morphoscope.explorer.security import App, Guard
 from morphoscope.explorer.server import Request
@@ -41,7 +41,7 @@ def create_app(request: Request, *, token: str = "", framed: bool = False) -> tu
     # No pages about the interface: they would load their scripts from elsewhere.
     app = FastAPI(title="Morphoscope explorer", docs_url=None, redoc_url=None, openapi_url=None)
     _explain_errors(app)
-    for module in (gallery, galaxy, sharing):
+    for module in (gallery, galaxy, labelling, sharing):
         app.include_router(module.router(state), prefix="/api")
 
     @app.get("/", include_in_schema=False)

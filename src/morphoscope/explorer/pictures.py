@@ -10,10 +10,11 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -21,6 +22,8 @@ from morphoscope.images.decode import HalfScale, half_scale, is_image_name, read
 from morphoscope.images.image_table import open_table
 from morphoscope.images.tables import is_table
 from morphoscope.images.webdataset import is_archive_name
+
+pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
 
 
 class MissingPicture(MorphoscopeError):
@@ -198,14 +201,11 @@ def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray |
 
     Of an id that is known several times the first place counts.
     """
-    import pyarrow.compute
-
     wanted, known = wanted.cast(pa.string()), known.cast(pa.string())
     if len(wanted) == len(known) and wanted.equals(known):
         return None
-    call = pyarrow.compute.call_function
-    found = call("index_in", [wanted], pyarrow.compute.SetLookupOptions(value_set=known.combine_chunks()))
-    return call("fill_null", [found, pa.scalar(-1, pa.int32())]).to_numpy().astype(np.int64)
+    found = pc.index_in(wanted, value_set=known.combine_chunks())
+    return pc.fill_null(found, -1).to_numpy().astype(np.int64)
 
 
 def _of_table(path: Path, stretch: str) -> Pictures:

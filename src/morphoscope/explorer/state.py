@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from morphoscope.errors import MorphoscopeError
+from morphoscope.explorer.label_queue import label_path, queued_rows
+from morphoscope.explorer.labels_file import LabelFile
 from morphoscope.explorer.neighbours import Neighbours
 from morphoscope.explorer.network import Network
 from morphoscope.explorer.pictures import Place
@@ -13,6 +18,7 @@ from morphoscope.explorer.server import Request
 from morphoscope.explorer.subject import Subject, open_subject
 from morphoscope.explorer.table import ROW, View
 from morphoscope.explorer.thumbnails import Thumbnails
+from morphoscope.packaged import run_folder
 
 
 class NoSuchGalaxy(MorphoscopeError):
@@ -44,6 +50,8 @@ class State:
         thumbnails: of its galaxies.
         network: of its run.
         neighbours: similar galaxies; None: the catalogue has no features.
+        labels: that people give.
+        queue: rows to label first; None: those of the view.
     """
 
     request: Request
@@ -51,6 +59,8 @@ class State:
     thumbnails: Thumbnails
     network: Network
     neighbours: Neighbours | None
+    labels: LabelFile
+    queue: np.ndarray | None = None
 
     @classmethod
     def open(cls, request: Request) -> State:
@@ -61,13 +71,24 @@ class State:
             MorphoscopeError: something is damaged.
         """
         subject = open_subject(request.source, catalogue=request.catalogue, images=request.images)
-        neighbours = None
-        if subject.embedded is not None:
-            neighbours = Neighbours(subject.embedded, subject.table.count, subject.table.folder)
-        return cls(request, subject, Thumbnails(subject.pictures), Network(subject.run), neighbours)
+        try:
+            neighbours, table = None, subject.table
+            if subject.embedded is not None:
+                neighbours = Neighbours(subject.embedded, table.count, table.folder)
+            queue = None if request.queue is None else queued_rows(Path(request.queue), table)
+            packaged = run_folder(request.source) != Path(request.source)  # not into the package itself
+            beside = Path(request.source) if packaged else subject.path
+            labels = LabelFile(label_path(beside, request.labels))
+        except BaseException:
+            subject.close()
+            raise
+        return cls(
+            request, subject, Thumbnails(subject.pictures), Network(subject.run), neighbours, labels, queue
+        )
 
     def close(self) -> None:
-        """Remove the temporary files."""
+        """Close the labels, and remove the temporary files."""
+        self.labels.close()
         self.subject.close()
 
     def view(self, asked: Asked) -> View:

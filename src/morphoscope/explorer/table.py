@@ -214,6 +214,23 @@ class GalaxyTable:
         except self._errors as error:
             raise MorphoscopeError(f"the catalogue cannot be asked this ({reason_of(error)})") from error
 
+    def joined(self, piece: pa.Table, sql: str) -> list[tuple]:
+        """Rows of an answer about the galaxies and another table, which ``sql`` calls ``piece``.
+
+        Raises:
+            MorphoscopeError: the database cannot answer.
+        """
+        cursor = self._connection.cursor()
+        name = f"piece_{threading.get_ident()}"  # views are of the whole database
+        try:
+            cursor.register(name, piece)
+            try:
+                return cursor.execute(sql.replace("FROM piece ", f"FROM {name} AS piece ")).fetchall()
+            finally:
+                cursor.unregister(name)
+        except self._errors as error:
+            raise MorphoscopeError(f"the catalogue cannot be asked this ({reason_of(error)})") from error
+
     def has(self, *names: str) -> bool:
         """Whether all of these columns are there."""
         return all(name in self.kinds for name in names)

@@ -5,10 +5,12 @@ import { announce, h, problem, replace, whole } from "./dom.js";
 import { galaxyView } from "./galaxy.js";
 import { galleryView } from "./gallery.js";
 import { showKeys } from "./keys.js";
+import { labelView } from "./label.js";
 import { current, go, href, shared, subject } from "./route.js";
 
 const VIEWS = [
   { name: "gallery", title: "Gallery", open: galleryView },
+  { name: "label", title: "Label", open: labelView },
   { name: "galaxy", title: "Galaxy", open: galaxyView, hidden: true },
 ];
 const main = document.getElementById("main");
