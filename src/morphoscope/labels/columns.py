@@ -28,36 +28,6 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
-def first_text(column: pa.ChunkedArray) -> tuple[int, str] | None:
-    """Row and content of the first cell of a column of text that is no number; None for columns of numbers.
-
-    Columns of dates and the like are text here.
-    """
-    import pyarrow as pa
-
-    kind = column.type
-    if (
-        pa.types.is_floating(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
-    ):
-        return None
-    cells = texts(column)
-    for row, cell in enumerate(cells):
-        if cell and not _is_number(cell):
-            return row, cell
-    return next(((row, cell) for row, cell in enumerate(cells) if cell), (0, ""))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def numbers(column: pa.ChunkedArray, where: str, name: str) -> np.ndarray:
     """A column as float64, NaN where it is empty.
 
@@ -67,11 +37,31 @@ def numbers(column: pa.ChunkedArray, where: str, name: str) -> np.ndarray:
     import pyarrow as pa
 
     kind = column.type
-    if pa.types.is_null(kind):
-        return np.full(len(column), np.nan)
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         raise UsageError(f"{where}: column '{name}' is {kind}; vote fractions (numbers) were expected")
     return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def measured(column: pa.ChunkedArray, where: str, name: str) -> np.ndarray:
+    """A column of numbers, or of numbers written as text, as float64; NaN where it is empty.
+
+    Raises:
+        UsageError: a cell is no number; its row is named.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return numbers(column, where, name)
+    values = np.full(len(column), np.nan)
+    for row, text in enumerate(texts(column)):
+        try:
+            values[row] = float(text) if text else np.nan
+        except ValueError:
+            raise UsageError(
+                f"{where}: row {row + 1} of column '{name}' is '{text}'; a number was expected"
+            ) from None
+    return values
 
 
 def is_whole_number(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.columns import first_text, numbers
+from morphoscope.labels.columns import measured
 from morphoscope.progress import note
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ def checked_measurements(
     """
     columns: dict[str, np.ndarray] = {}
     for each in quantities:
-        values = columns[each.name] = _numbers(table, each.name, where)
+        values = columns[each.name] = measured(table[each.name], where, each.name)
         _refuse(values, np.isinf(values), each.name, ids, where, "a finite number was expected")
         if each.redshift:
             _refuse(values, values <= -1, each.name, ids, where, "a redshift is above -1")
         _check_varied(values, each.name, where)
         if each.error is not None:
-            errors = columns[each.error] = _numbers(table, each.error, where)
+            errors = columns[each.error] = measured(table[each.error], where, each.error)
             _refuse(
                 errors,
                 (errors <= 0) | np.isinf(errors),
@@ -93,15 +93,6 @@ def checked_measurements(
             if without:
                 note(f"{where}: {without} galaxies have '{each.name}' and no '{each.error}'; taken as exact")
     return columns
-
-
-def _numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
-    column = table[name]
-    text = first_text(column)
-    if text is not None:
-        row, cell = text
-        raise UsageError(f"{where}: row {row + 1} of column '{name}' is '{cell}'; a number was expected")
-    return numbers(column, where, name)
 
 
 def _refuse(
@@ -132,14 +123,18 @@ def _check_varied(values: np.ndarray, name: str, where: str) -> None:
             )
 
 
-def without_placeholders(table: pa.Table, columns: Sequence[str], missing: Sequence[float]) -> pa.Table:
-    """The table with placeholders for missing numbers, such as −99, replaced by NaN in some columns."""
+def without_placeholders(
+    table: pa.Table, columns: Sequence[str], missing: Sequence[float], where: str
+) -> pa.Table:
+    """The table with placeholders for missing numbers, such as −99, replaced by NaN in some columns.
+
+    Raises:
+        UsageError: one of the columns has text.
+    """
     import pyarrow as pa
 
     for name in columns if missing else ():
-        if first_text(table[name]) is not None:
-            continue  # refused later, with its row
-        values = table[name].cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).copy()
+        values = measured(table[name], where, name).copy()
         values[np.isin(values, missing)] = np.nan
         table = table.set_column(table.column_names.index(name), name, pa.array(values))
     return table

@@ -100,7 +100,7 @@ def ingest_table(
     opened.check_files([content])
     ids = _ids(opened, content)
     if measured is not None:
-        content = without_placeholders(content, label_names, measured.missing)
+        content = without_placeholders(content, label_names, measured.missing, str(table))
     scheme, labels = _labels(content, label_names, classes, ids, table, scheme, votes=bool(vote_columns))
     taken = {*STANDARD_COLUMNS, *labels}
     kept = {name: _carried(table, content.column(name)) for name in keep_columns if name not in taken}
