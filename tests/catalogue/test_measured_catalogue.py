@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,8 +17,8 @@ from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.sources.table import ingest_table
 from morphoscope.data.store import Store
-from morphoscope.errors import UsageError
-from morphoscope.evaluation.evaluate import evaluate, evaluate_ensemble
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere, evaluate_ensemble
 from morphoscope.explanation.explain import Explainer
 from morphoscope.inference.engine.export import export_onnx
 from morphoscope.inference.ensemble import Ensemble
@@ -147,6 +148,22 @@ def test_an_ensemble_has_the_mixtures_mean_and_variance(run: Run, store: Store, 
     measured = evaluate_ensemble(both)
     assert measured["mutual_information"] > 0
     assert set(measured["members"]) == {"run", "b"}
+
+
+def test_another_store_is_measured_by_the_runs_likelihood_and_in_its_units(run: Run, store: Store) -> None:
+    measured = evaluate_elsewhere(run, store)["test"]
+    predictions = Predictor(run).probabilities([store.images[row] for row in range(COUNT)])
+    expected = run.scheme.measure(store.targets(), predictions, bootstrap=0)
+    assert measured["coverage_90"]["value"] == expected["coverage_90"]["value"]
+    assert measured["log_loss"]["value"] == pytest.approx(expected["log_loss"]["value"])
+    scheme = store.need_scheme()
+    assert isinstance(scheme, Measurements)
+    pixels = scheme.model_copy(
+        update={"quantities": (scheme.quantities[0].model_copy(update={"unit": "pix"}), scheme.quantities[1])}
+    )
+    other = replace(store, meta=store.meta.model_copy(update={"scheme": pixels}))
+    with pytest.raises(MorphoscopeError, match="has other labels: radius in arcsec and in pix"):
+        evaluate_elsewhere(run, other)
 
 
 def test_maps_are_of_one_quantity(run: Run, store: Store) -> None:

@@ -435,6 +435,13 @@ def test_a_report_a_terminal_and_a_card_say_how_good_it_is(run: Run, store: Stor
         assert "Expected against observed fractions" in page
         assert "The worst galaxies" in page
         assert headline.label.startswith("RMSE of the expected fractions of ")
+    if isinstance(run.scheme, Measurements):
+        for title in ("Predicted against true values", "Residuals", "The worst galaxies", "z: highest"):
+            assert title in page
+        assert headline.label.startswith("R², mean of 2 quantities, on ")
+        assert any(
+            "z: R²" in line and "of Δ / (1 + z)" in line for line in report.summary_lines(metrics["test"])
+        )
     lines = report.summary_lines(metrics["test"]) + calibration_lines(metrics)
     assert lines[0].startswith(report.title)
     assert f"n = {metrics['test']['n']}" in lines[0]

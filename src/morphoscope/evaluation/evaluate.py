@@ -147,6 +147,8 @@ def evaluate_elsewhere(
             f"{store.path} has the labels {', '.join(scheme.output_names[:5])}, ...; the run "
             f"predicts {', '.join(run.scheme.output_names[:5])}, ..."
         )
+    if matrix_KL is None and (differ := run.scheme.mismatch(scheme)):
+        raise MorphoscopeError(f"the run predicts and {store.path} has other labels: {differ}")
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
         raise MorphoscopeError(f"{store.path} has no labelled galaxies")
@@ -161,7 +163,8 @@ def evaluate_elsewhere(
         "scheme": scheme.kind,
         "views": predictor.views,
         "best_epoch": run.header.best_epoch,
-        "test": scheme.measure(targets, translated_NL),
+        # As the run was trained: its likelihood is no property of the store.
+        "test": (run.scheme if same else scheme).measure(targets, translated_NL),
         "validation": None,
         "counts": scheme.counts(store.targets(), {"test": rows}),
         "calibration": calibration_results(predictor, targets, own_NK, predictions_NK) if same else None,
@@ -302,8 +305,8 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
 
 
 def _labelled(ensemble: Ensemble, store: Store) -> np.ndarray:
-    if store.need_scheme().output_names != ensemble.scheme.output_names:
-        raise MorphoscopeError(f"{store.path} has other labels than the runs predict")
+    if differ := ensemble.scheme.mismatch(store.need_scheme()):
+        raise MorphoscopeError(f"{store.path} has other labels than the runs predict: {differ}")
     if store.meta.image_shape[0] != ensemble.input_side:
         raise MorphoscopeError(
             f"{store.path} has images of {store.meta.image_shape[0]} px; the largest that a member was "

@@ -149,6 +149,11 @@ def check_members(runs: Sequence[Run]) -> None:
                 f"{run.path} predicts {_some(run)} and {first.path} {_some(first)}; members of an ensemble "
                 "must have been trained on the same labels, in the same order"
             )
+        if differ := first.scheme.mismatch(run.scheme):
+            raise UsageError(
+                f"{first.path} and {run.path} predict {differ}; members of an ensemble must have been "
+                "trained on the same labels"
+            )
         difference = _other_cutout(run.header.store, first.header.store)
         if difference:
             raise UsageError(

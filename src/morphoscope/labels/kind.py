@@ -138,6 +138,13 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         """Number and kind of the outputs, for people: "10 classes"."""
         return f"{self.outputs} {self.noun}"
 
+    def mismatch(self, other: Scheme) -> str:
+        """Why labels or predictions of another scheme are not those of this one; empty if they are."""
+        if self.kind == other.kind and self.output_names == other.output_names:
+            return ""
+        shown = (f"{', '.join(each.output_names[:4])}, … ({each.kind})" for each in (self, other))
+        return " and ".join(shown)
+
     # Labels in a store's table.
 
     @property

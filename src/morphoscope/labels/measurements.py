@@ -132,6 +132,17 @@ class Measurements(Scheme, frozen=True):
         """The spread of each quantity among the training galaxies, for means and spreads, (K,)."""
         return np.tile(self.scales or np.ones(len(self.names)), 2)
 
+    def mismatch(self, other: Scheme) -> str:
+        """Other quantities, or the same in other units."""
+        if (found := super().mismatch(other)) or not isinstance(other, Measurements):
+            return found
+        for own, others in zip(self.quantities, other.quantities, strict=True):
+            if own.unit and others.unit and own.unit != others.unit:
+                return f"{own.name} in {own.unit} and in {others.unit}"
+            if own.redshift != others.redshift:
+                return f"{own.name} as a redshift and as another quantity"
+        return ""
+
     @property
     def _freedom(self) -> float | None:
         return self.degrees_of_freedom if self.likelihood == "student-t" else None

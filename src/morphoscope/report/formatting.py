@@ -125,7 +125,13 @@ def shown(value: float | None, metric: str, spread: float | None = None) -> str:
     if metric in ("epochs", "seconds", "parameters"):
         return count(value)
     digits = (
-        ERROR_DIGITS if "rmse" in metric else 3 if "loss" in metric else 2 if metric == "alignment" else 1
+        ERROR_DIGITS
+        if "rmse" in metric
+        else 3
+        if "loss" in metric or metric == "r2"
+        else 2
+        if metric == "alignment"
+        else 1
     )
     text = number(value, digits)
     return f"{text} ± {number(spread, digits)}" if known(spread) else text

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FEW = 400  # fewer galaxies are drawn one by one, more as a density
 _COLUMNS = 3
 _SHOWN = (0.25, 99.75)  # percentiles of the values between which a panel is drawn
+_SHOWN_RESIDUALS = (1.0, 99.0)
 _BINS = 32  # of a density, along an axis
 _RUNNING, _FEWEST = 10, 12  # bins of the running median; galaxies in each of them
 
@@ -70,7 +71,7 @@ def residuals_against_truth(panels: Sequence[Panel]) -> Figure:
     for axes, panel in zip(grid, panels, strict=True):
         delta = residuals(panel.truth, panel.predicted, redshift=panel.redshift)
         low, high = _range(panel.truth)
-        reach = float(np.abs(_range(delta)).max()) or 1.0
+        reach = float(np.abs(_range(delta, _SHOWN_RESIDUALS)).max()) or 1.0
         axes.axhline(0, color=style.MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
         _points(axes, panel.truth, delta, panel.outlier, (low, high), (-reach, reach))
         _running(axes, panel.truth, delta)
@@ -83,7 +84,7 @@ def residuals_against_truth(panels: Sequence[Panel]) -> Figure:
 
 
 def _grid(panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
-    columns = min(_COLUMNS, max(len(panels), 1))
+    columns = 2 if len(panels) == 4 else min(_COLUMNS, max(len(panels), 1))
     rows = -(-max(len(panels), 1) // columns)
     side = style.WIDTH / _COLUMNS
     figure = style.new_figure(side * columns + 0.3, rows * (side + 0.25) + 0.25)
@@ -97,9 +98,9 @@ def _grid(panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
     return figure, cells[: len(panels)]
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
+def _range(values: np.ndarray, shown: tuple[float, float] = _SHOWN) -> tuple[float, float]:
     """Where nearly all values lie, with a margin: a few wild ones would hide the others."""
-    low, high = np.percentile(values, _SHOWN)
+    low, high = np.percentile(values, shown)
     margin = 0.04 * (high - low) or 0.5
     return float(low - margin), float(high + margin)
 
