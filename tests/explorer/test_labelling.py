@@ -76,7 +76,7 @@ def test_a_person_goes_through_a_view(page):
 )
 def test_clicks_that_cannot_be(page, changes: dict, status: int, sentence: str):
     body = {
-        "token": "token-1",
+        "token": "token-12",
         "person": "Ada",
         "question": "class",
         "row": 1,

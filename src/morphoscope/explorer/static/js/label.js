@@ -325,7 +325,7 @@ function summary(found, question) {
   return [
     h("h2", {}, `Labels so far: ${whole(found.galaxies)} galaxies`),
     h("div", { class: "scrolling", tabindex: "0", role: "region", "aria-label": "Who labelled what" },
-      h("table", { class: "values" },
+      h("table", { class: "values counts" },
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Name"), h("th", { scope: "col" }, "Answers"), h("th", { scope: "col" }, "Unsure"), h("th", { scope: "col" }, "Skipped"))),
         h("tbody", {}, found.people.map((person) => h("tr", {}, h("td", {}, person.name), h("td", {}, whole(person.answers)), h("td", {}, whole(person.unsure)), h("td", {}, whole(person.skipped))))),
       ),
