@@ -67,7 +67,7 @@ def test_a_verdict_says_that_other_galaxies_might_turn_it_around(error: float, e
 
 
 def test_quick_rows_of_other_lengths_are_not_what_a_claim_about_epochs_needs() -> None:
-    """With --quick 15 and 30 epochs of DINOv2 are one training of 5."""
+    """With --quick 15 and 30 epochs of DINOv2 are one training of 3."""
     study, options = find_study("ng"), Options(quick=True)
     recipes = resolved_rows(study, options)
     fifteen, thirty = "ng/dinov2-base", "ng/dinov2-base-30"
@@ -80,7 +80,7 @@ def test_quick_rows_of_other_lengths_are_not_what_a_claim_about_epochs_needs() -
     )
     nothing: Any = None
     conditions = StudyPage(study, results, nothing, options, nothing, recipes).conditions
-    assert conditions.other_epochs[thirty] == "was trained for 5 epochs, not 30"
+    assert conditions.other_epochs[thirty] == "was trained for 3 epochs, not 30"
     assert conditions.same_as == {thirty: fifteen}
     claim = next(each for each in study.published.claims if each.text.startswith("DINOv2 overfits"))
     numbers = {fifteen: {"rmse": 0.1}, thirty: {"rmse": 0.1}}

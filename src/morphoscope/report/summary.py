@@ -226,6 +226,10 @@ def data_facts(
     ]
     if parts:
         listed.append(("Parts", ", ".join(parts)))
+    available = sum(counts.get("train", {}).values())
+    if data.limit is not None and data.limit < available:
+        words = f"{formatting.count(data.limit)} of {formatting.count(available)} (data.limit)"
+        listed.append(("Trained on", words))
     return listed
 
 

@@ -54,6 +54,11 @@ Measured = Mapping[str, Mapping[str, float]]  # recipe name → metric → mean 
 _OF_A_CLASS = ("precision", "recall", "f1", "support")
 
 
+def error_of(metric: str) -> str:
+    """The name of a metric's standard error among measured values."""
+    return f"error: {metric}"
+
+
 def class_metric(score: str, name: str) -> str:
     """The metric of one class: ``class_metric("recall", "Spiral")`` is ``"recall: Spiral"``.
 

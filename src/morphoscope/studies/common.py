@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from morphoscope.report import figures, formatting
 from morphoscope.report.formatting import PERCENT, shown
-from morphoscope.report.tables import Table, split_table
+from morphoscope.report.tables import Table
 from morphoscope.studies.claims import METRICS
 from morphoscope.studies.extra_scores import GALAXIES
 from morphoscope.studies.study import NOT_IN_QUICK, classes_without_galaxies
@@ -28,7 +28,7 @@ def add_claims(page: StudyPage) -> None:
     rows = [_claim_row(page, claim, measured) for claim in page.study.published.claims]
     page.page.table(
         Table(
-            headings=["Claim", "In the paper", "Here", "On"],
+            headings=["Claim", "In the paper", "Here", "Measured"],
             rows=rows,
             text_columns=frozenset({0, 1, 2, 3}),
             caption=(
@@ -36,8 +36,9 @@ def add_claims(page: StudyPage) -> None:
                 "number of seeds in which the same is true. A verdict may be chance where there is one seed, "
                 "or where seeds disagree. “Within the error” means that it is less than 1.96 standard errors "
                 "of the test galaxies, or of the seeds if those scatter more, from the opposite verdict: "
-                "other galaxies may well give that. The errors of losses, times, training scores and maps "
-                f"are not known. Claims about maps are checked on up to {GALAXIES} held-out galaxies."
+                "other galaxies may well give that. The errors of losses, times and training scores are not "
+                f"known. Claims about maps are checked on up to {GALAXIES} held-out galaxies, the same for "
+                "rows that are compared. Fractions are in percent."
             ),
         )
     )
@@ -182,9 +183,6 @@ def add_data(page: StudyPage) -> None:
     context = _report_context(page)
     if context is not None:
         add_data_of_a_run(page.page, context)
-        counts = context.metrics.get("counts")
-        if counts and context.run.scheme.class_names is not None:
-            page.page.table(split_table(counts))
 
 
 def _report_context(page: StudyPage) -> ReportContext | None:

@@ -16,6 +16,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.files import write_json
 from morphoscope.recipes import Evaluation
 from morphoscope.runs.run import Run
+from morphoscope.studies.claims import error_of
 from morphoscope.studies.study import Study
 
 
@@ -44,29 +45,58 @@ def kept(
 
 
 GALAXIES = 24
+BEST_F1 = "best-f1"  # as in explanation.explain, which needs torch
 
 
-def map_scores(study: Study, run: Run, store: Store) -> dict[str, float]:
-    """Mean map metrics over held-out galaxies (see :data:`~.published.MAP_METRICS`).
+def map_scores(method: str, target: str, run: Run, store: Store) -> dict[str, float]:
+    """Mean map metrics over held-out galaxies (see :data:`~.claims.MAP_METRICS`) and their standard errors.
 
     A map that is zero everywhere is counted as such, and does not show where the network looks.
     Empty if the explained class has no held-out galaxies.
+
+    Args:
+        method: of making maps.
+        target: the output that is explained.
+        run: measured.
+        store: its galaxies.
     """
-    settings = {"method": study.map_method, "target": study.map_target, "dead maps": "counted apart"}
-    return kept(run, "map_scores.json", settings, lambda: _measured_maps(study, run, store))
+    settings = {"method": method, "target": target, "dead maps": "counted apart", "errors": "standard"}
+    return kept(run, "map_scores.json", settings, lambda: _measured_maps(method, target, run, store))
 
 
-def _measured_maps(study: Study, run: Run, store: Store) -> dict[str, float]:
+def map_target(study: Study, name: str, runs: Mapping[str, Run]) -> str:
+    """The output explained in the maps of a row.
+
+    "best-f1" is the class that the best row of the row's series recognises best: rows are compared on the
+    same galaxies.
+
+    Args:
+        study: the study.
+        name: of the row.
+        runs: row → run of one seed.
+    """
+    if study.map_target != BEST_F1:
+        return study.map_target
+    series = next((rows for rows in study.map_series if name in rows), (name,))
+    measured = [runs[row].metrics().get("test") or {} for row in series if row in runs]
+    return runs[name].scheme.output_to_explain(max(measured, key=_accuracy))
+
+
+def _accuracy(test: Mapping[str, Any]) -> float:
+    return float((test.get("accuracy") or {}).get("value") or 0.0)
+
+
+def _measured_maps(method: str, target: str, run: Run, store: Store) -> dict[str, float]:
     from morphoscope.explanation import faithfulness
     from morphoscope.explanation.explain import Explainer, choose_galaxies
     from morphoscope.inference.predictor import Predictor
 
     try:
-        rows, target = choose_galaxies(run, store, study.map_target, GALAXIES)
+        rows, target = choose_galaxies(run, store, target, GALAXIES)
     except MorphoscopeError:
         return {}
     images = [store.images[row] for row in rows]
-    maps = Explainer(Predictor(run, views=1, engine="torch"))(images, method=study.map_method, target=target)
+    maps = Explainer(Predictor(run, views=1, engine="torch"))(images, method=method, target=target)
     galaxies_NHW = faithfulness.galaxies(maps.images)
     found = galaxies_NHW.any(axis=(1, 2))
     of_maps = {
@@ -76,7 +106,14 @@ def _measured_maps(study: Study, run: Run, store: Store) -> dict[str, float]:
     }
     scores = {name: np.where(maps.dead, np.nan, values) for name, values in of_maps.items()}
     scores["dead_maps"] = maps.dead.astype(float)
-    return {name: float(np.nanmean(values)) for name, values in scores.items() if np.isfinite(values).any()}
+    found_scores: dict[str, float] = {}
+    for name, values in scores.items():
+        known = values[np.isfinite(values)]
+        if len(known):
+            found_scores[name] = float(known.mean())
+        if len(known) > 1:
+            found_scores[error_of(name)] = float(known.std(ddof=1) / len(known) ** 0.5)
+    return found_scores
 
 
 MOST = 48

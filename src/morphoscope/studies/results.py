@@ -11,7 +11,7 @@ import numpy as np
 
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run
-from morphoscope.studies.claims import class_metric
+from morphoscope.studies.claims import class_metric, error_of
 
 _SCORES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "rmse")
 _WEIGHTED = ("weighted_precision", "weighted_recall", "weighted_f1")
@@ -78,28 +78,33 @@ class Measured:
         for name in ("peak_memory", "peak_gpu_memory"):
             if environment.get(f"{name}_gib"):
                 found[name] = float(environment[f"{name}_gib"])
-        return {name: value for name, value in (found | dict(self.more)).items() if np.isfinite(value)}
+        found |= {name: value for name, value in self.more.items() if name not in _errors_in(self.more)}
+        return {name: value for name, value in found.items() if np.isfinite(value)}
 
     @cached_property
     def errors(self) -> dict[str, float]:
-        """Standard errors of the metrics that have a 95 % interval, taken as normal."""
+        """Standard errors of the metrics that have a 95 % interval, taken as normal, and of maps."""
         if self.run is None:
             return {}
         with self.run.reading_results():
             test = self.run.metrics().get("test") or {}
-            intervals = {
-                name: test[name] for name in (*_SCORES, *_WEIGHTED) if isinstance(test.get(name), Mapping)
-            }
+            intervals = {name: test.get(name) for name in (*_SCORES, *_WEIGHTED)}
             intervals |= {
                 class_metric("recall", row["name"]): {"low": row["recall_low"], "high": row["recall_high"]}
                 for row in test.get("per_class") or []
                 if row.get("support")
             }
-            return {
+            found = {
                 name: (each["high"] - each["low"]) / (2 * _NORMAL)
                 for name, each in intervals.items()
-                if each.get("low") is not None and each.get("high") is not None
+                if each and each.get("low") is not None and each.get("high") is not None
             }
+        return found | {name: self.more[error] for error, name in _errors_in(self.more).items()}
+
+
+def _errors_in(scores: Mapping[str, float]) -> dict[str, str]:
+    """Name of a standard error → of its metric, for the metrics that have one."""
+    return {error_of(name): name for name in scores if error_of(name) in scores}
 
 
 @dataclass

@@ -29,7 +29,7 @@ from morphoscope.files import write_json
 from morphoscope.progress import note
 from morphoscope.recipes import Recipe, differences
 from morphoscope.runs.run import Run, open_run
-from morphoscope.studies.extra_scores import map_scores, view_scores
+from morphoscope.studies.extra_scores import map_scores, map_target, view_scores
 from morphoscope.studies.results import Measured, Results, Row
 from morphoscope.studies.study import Options, Study, for_store, resolved_rows
 from morphoscope.versioned import LARGEST_YAML, load_yaml, read_document
@@ -79,7 +79,10 @@ def run_study(study: Study, store: Store, out: Path, options: Options, *, progre
         same = twins[name] if twins[name] != name else ""
         more: dict[str, float] = {}
         if found.run is not None and name in mapped:
-            more |= map_scores(study, found.run, store)
+            of_seed = {each: trained[twins[each], seed].run for each in rows}
+            runs = {each: run for each, run in of_seed.items() if run is not None}
+            target = map_target(study, name, runs)
+            more |= map_scores(study.map_method, target, found.run, store)
         if found.run is not None and name in viewed:
             more |= view_scores(found.run, store)
         results.rows[name].trainings.append(Measured(seed, found.run, found.failure, same, more))

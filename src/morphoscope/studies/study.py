@@ -35,6 +35,7 @@ class Study:
         served_side: side of the paper's images as served, pixels.
         map_method: attribution method used to check claims.
         map_target: the output that is explained: a class, a vote column or "best-f1".
+        map_series: rows whose maps are compared, and so made of the same class; others stand alone.
     """
 
     published: Published
@@ -48,6 +49,7 @@ class Study:
     served_side: int = 256
     map_method: str = "gradcam"
     map_target: str = "best-f1"
+    map_series: tuple[tuple[str, ...], ...] = ()
 
     def mapped_rows(self) -> tuple[str, ...]:
         """Rows whose maps a claim depends on."""

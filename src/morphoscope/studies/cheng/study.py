@@ -200,7 +200,8 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy10",
     how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
-    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32} | few_galaxies(150, 100),
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32} | few_galaxies(100, 60),
     literal=LITERAL,
     sections=_sections,
+    map_series=(("cheng/resnet152", "cheng/resnet18"),),
 )

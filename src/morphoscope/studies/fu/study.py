@@ -177,13 +177,14 @@ def _add_balance(page: StudyPage) -> None:
     """Galaxies per class before and after oversampling the training split (Fig 2)."""
     import numpy as np
 
+    from morphoscope.data.splits.file import limited
     from morphoscope.report.figures.comparison import oversampling_bars
     from morphoscope.training.galaxies import oversample
 
     run, classes = page.first_run(), page.store.need_scheme().class_names
     if run is None or classes is None:
         return
-    rows = run.split(page.store).train
+    rows = limited(run.split(page.store).train, run.recipe.data.limit, run.recipe.seed)
     labels = page.store.targets()
     repeated = oversample(rows, labels[rows], run.recipe.seed)
     before, after = (
@@ -193,7 +194,8 @@ def _add_balance(page: StudyPage) -> None:
     page.page.chart(
         "oversampling",
         oversampling_bars(before, after),
-        "The training split before and after rare classes are repeated (Fig 2); the test split is untouched.",
+        "The galaxies trained on before and after rare classes are repeated (Fig 2); the test split is "
+        "untouched.",
     )
 
 
@@ -240,4 +242,7 @@ STUDY = Study(
     quick={"augment.size": 64, "training.epochs": 3} | few_galaxies(200, 100),
     literal=LITERAL,
     sections=_sections,
+    map_series=tuple(
+        tuple(f"fu/{kind}-{percent}" for percent in PERCENT) for kind in ("densenet121", "efficientnet-lite0")
+    ),
 )
