@@ -11,12 +11,13 @@ import pytest
 import morphoscope as ms
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
-from morphoscope.errors import UsageError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
 from morphoscope.evaluation.fit_uncertainty import fit_views
-from morphoscope.inference.calibration import calibration_of, read_calibration
+from morphoscope.inference.calibration import calibration_of, read_calibration, write_calibrations
 from morphoscope.inference.predictor import Predictor, mean_over_views
 from morphoscope.labels.calibrators import Temperature
+from morphoscope.labels.mixing import Mixing
 from morphoscope.labels.scheme import Classes
 from morphoscope.recipes import Recipe
 from morphoscope.report.terminal import calibration_lines
@@ -187,3 +188,39 @@ def test_a_recipe_may_leave_the_answers_alone(run: Run, blobs: Store, tmp_path: 
     recipe = other.recipe.changed({"evaluation.calibrate": False})
     assert evaluate(replace(other, recipe=recipe), blobs)["calibration"] is None
     assert not (other.path / "calibration.json").exists()
+
+
+def test_a_calibration_on_shifts_mixes_and_says_so_in_every_engine(run: Run, blobs: Store, tmp_path: Path):
+    shifted_run = _copy(run, tmp_path / "shifted")
+    measured = evaluate(shifted_run, blobs, shifts=True)
+    kept = read_calibration(shifted_run)
+    assert kept is not None
+    assert (kept.format_version, list(kept.views)) == (2, [1, 2])
+    assert all("blurred by up to" in each.shifts for each in kept.views.values())
+    assert "mixed" in kept.views[2].held_out
+    assert "blurred by up to" in "\n".join(calibration_lines(measured))
+
+    mixing = Mixing(half=0.5, power=3.0, shares=(0.5, 0.5))  # whatever was chosen above
+    views = {views: each.model_copy(update={"mixing": mixing}) for views, each in kept.views.items()}
+    write_calibrations(shifted_run, views)
+    images = [blobs.images[row] for row in range(20)]
+    own = ms.load(shifted_run.path, calibrated=False).predict(images)
+    answers = {
+        engine: ms.load(shifted_run.path, engine=engine).predict(images) for engine in ("torch", "onnx")
+    }
+    np.testing.assert_allclose(answers["torch"], answers["onnx"], atol=1e-4)
+    np.testing.assert_array_equal(answers["onnx"].argmax(axis=1), own.argmax(axis=1))
+    predictor = ms.load(shifted_run.path).predictor
+    seen = predictor.predict(images)
+    assert seen.ood_score_N is not None
+    weight_N = mixing.weights(seen.ood_score_N)
+    corrected = views[2].correction(own)
+    np.testing.assert_allclose(
+        seen.predictions_NK, (1 - weight_N)[:, None] * corrected + weight_N[:, None] / 2, atol=1e-4
+    )
+    assert "mixed with the class shares, half of them at an OOD score of 0.50" in (
+        predictor.calibration_description
+    )
+    (shifted_run.path / "reference.safetensors").unlink()
+    with pytest.raises(MorphoscopeError, match="needs OOD scores"):
+        ms.load(shifted_run.path).predict(images)

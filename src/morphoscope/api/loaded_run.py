@@ -394,17 +394,9 @@ class LoadedRun:
             min_area=min_area,
         )
         if drawn is not None:
-            from morphoscope.report.figures.sky_image import labelled_picture
+            from morphoscope.report.figures.sky_image import draw_sky
 
-            labelled_picture(
-                seen.image(),
-                seen.boxes(),
-                seen.table["predicted"].to_pylist(),
-                np.asarray(seen.table["probability"]),
-                Path(drawn),
-                classes=self.classes,
-                sure=seen.sure(),
-            )
+            draw_sky(seen, Path(drawn), self.classes)
         return seen.table
 
     def evaluate(self, store: Store | Path | str | None = None, *, coverage: float = 0.9) -> dict[str, Any]:
@@ -429,13 +421,16 @@ class LoadedRun:
             return evaluate(self.run, self.run.store(), keep=False, **wanted)
         return evaluate_elsewhere(self.run, store, **wanted)
 
-    def calibrate(self, store: Store | Path | str | None = None, *, report: bool = True) -> dict[str, Any]:
+    def calibrate(
+        self, store: Store | Path | str | None = None, *, report: bool = True, shifts: bool = False
+    ) -> dict[str, Any]:
         """Fit calibration and feature distribution on the run's own galaxies, evaluate it again, and save
         both.
 
         Args:
             store: of the training, if it has moved.
             report: write the report and its figures again.
+            shifts: fit it to shifted images of the validation galaxies, for use on other surveys.
 
         Returns:
             The result of :func:`morphoscope.evaluation.evaluate.evaluate`.
@@ -444,7 +439,8 @@ class LoadedRun:
 
         run = self._folder("calibrated")
         store = run.store() if store is None else as_store(store)
-        measured = evaluate(run, store, views=self.views, calibrated=True, engine=self._computing)
+        options: dict[str, Any] = {"calibrated": True, "engine": self._computing, "shifts": shifts}
+        measured = evaluate(run, store, views=self.views, **options)
         self._predictor = None
         if report:
             from morphoscope.report.run_report import write_report

@@ -35,11 +35,18 @@ def calibrate(
     run: RunFolder,
     store: Annotated[Path | None, typer.Option(help="The training's store. [default: where it was]")] = None,
     views: Views = None,
+    shifts: Annotated[
+        bool,
+        typer.Option(
+            "--shifts", help="Fit it to images with other scales, noise, colours and stretches as well."
+        ),
+    ] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html as it is.")] = False,
 ) -> None:
     """Fit the calibration of a run to its validation galaxies, and evaluate the run again.
 
-    Training already does this; use it for runs of older versions, and for another number of views.
+    Training already does this; use it for runs of older versions, for another number of views, and with
+    --shifts for honest probabilities on other surveys than the training's.
     """
     from morphoscope import api
     from morphoscope.report.terminal import calibration_lines
@@ -47,7 +54,7 @@ def calibrate(
     if not no_report:
         need(DRAWING, "report", "report.html (or leave it with --no-report)")
     measured = api.load(run, views=views).calibrate(
-        None if store is None else api.open_store(store), report=not no_report
+        None if store is None else api.open_store(store), report=not no_report, shifts=shifts
     )
     say("\n".join(calibration_lines(measured)))
 

@@ -19,12 +19,14 @@ from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.fit_uncertainty import (
     CHUNK,
+    HeldOut,
     calibration_results,
     fit_views,
     held_out_of,
     ood_results,
     outputs_by_chunk,
     set_results,
+    shifted_views,
 )
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
@@ -52,6 +54,7 @@ def evaluate(
     precision: str = "auto",
     coverage: float = COVERAGE,
     keep: bool = True,
+    shifts: bool = False,
 ) -> dict[str, Any]:
     """Metrics of a run on the test split of the store it was trained on.
 
@@ -65,6 +68,8 @@ def evaluate(
         coverage: share of galaxies whose prediction set should hold the truth.
         keep: fit calibration and feature distribution, and write them, ``metrics.json`` and
             ``predictions.parquet`` to the run. Otherwise those already in the run are used, if any.
+        shifts: fit the calibration to shifted images of the validation galaxies
+            (:mod:`morphoscope.evaluation.shifts`) instead of the galaxies as they are.
 
     Returns:
         ``scheme`` (the kind of label), ``views``, ``best_epoch``, ``test`` and ``validation`` (from the
@@ -82,18 +87,20 @@ def evaluate(
     predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine, precision=precision)
     targets = store.targets()
     held_out = held_out_of(predictor, store, split) if keep else None
+    measuring = held_out or _measuring(predictor)
     validation_VNK = None
     if len(split.validation):
-        validation_VNK = predict_views(predictor, store, split.validation, "validation galaxies", held_out)
+        validation_VNK = predict_views(predictor, store, split.validation, "validation galaxies", measuring)
     fitted: dict[int, Calibration] = {}
     if keep and predictor.calibrated:
         if validation_VNK is not None:
-            fitted = fit_views(predictor, split, targets, validation_VNK)
+            moved = shifted_views(predictor, store, split, held_out) if shifts else None
+            fitted = fit_views(predictor, split, targets, validation_VNK, moved)
         predictor.calibration = fitted.get(predictor.views)
     if held_out is not None:
         predictor.distribution = held_out.complete(split)
     own_NK, distances_N = predict_rows(predictor, store, split.test, "test galaxies")
-    predictions_NK = predictor.corrected(own_NK)
+    predictions_NK = predictor.corrected(own_NK, distances_N)
     parts = {part: getattr(split, part) for part in ("train", "validation", "test")}
     result: dict[str, Any] = {
         "scheme": run.scheme.kind,
@@ -107,7 +114,10 @@ def evaluate(
         "out_of_distribution": ood_results(predictor, distances_N, store),
     }
     if validation_VNK is not None:
-        validation_NK = predictor.corrected(predictor.scheme.average(validation_VNK))
+        own_validation_NK = predictor.scheme.average(validation_VNK)
+        none_N = np.full(len(split.validation), np.nan, np.float32)
+        validation_N = none_N if measuring is None else measuring.distances[predictor.views]
+        validation_NK = predictor.corrected(own_validation_NK, validation_N)
         result["validation"] = run.scheme.measure(targets[split.validation], validation_NK)
     if keep:
         with files.atomic_files(run.path, last=METRICS) as folder:
@@ -115,6 +125,11 @@ def evaluate(
             _write_predictions(run, store, split.test, targets[split.test], predictions_NK, folder)
             write_json(folder / METRICS, result)
     return result
+
+
+def _measuring(predictor: Predictor) -> HeldOut | None:
+    """Collector of distances from the run's own feature distribution; None without one."""
+    return None if predictor.distribution is None else HeldOut(predictor, predictor.distribution)
 
 
 def evaluate_elsewhere(
@@ -156,7 +171,7 @@ def evaluate_elsewhere(
     predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine, precision=precision)
     targets = store.targets()[rows]
     own_NK, distances_N = predict_rows(predictor, store, rows, "galaxies")
-    predictions_NK = predictor.corrected(own_NK)
+    predictions_NK = predictor.corrected(own_NK, distances_N)
     same = matrix_KL is None
     translated_NL = predictions_NK if same else translated(predictions_NK, matrix_KL)
     return {

@@ -8,8 +8,8 @@ Shape letters: V views, N galaxies, K outputs, D features, H held-out galaxies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 
 from morphoscope.data.splits.file import Split, limited
 from morphoscope.data.store import Store
-from morphoscope.inference.calibration import FEWEST, Calibration, fit_calibration
+from morphoscope.evaluation.shifts import DESCRIPTION, shifted
+from morphoscope.inference.calibration import FEWEST, Calibration, Shifted, fit_calibration
 from morphoscope.inference.ood import (
     METHOD,
     FeatureDistribution,
@@ -108,7 +109,11 @@ def _covered(hit_N: np.ndarray) -> dict[str, Any]:
 
 
 def fit_views(
-    predictor: Predictor, split: Split, targets: np.ndarray, predictions_VNK: np.ndarray
+    predictor: Predictor,
+    split: Split,
+    targets: np.ndarray,
+    predictions_VNK: np.ndarray,
+    shifts: ShiftedViews | None = None,
 ) -> dict[int, Calibration]:
     """Calibrations for every number of views within the predictor's.
 
@@ -120,6 +125,7 @@ def fit_views(
         split: the run's.
         targets: labels of the whole store.
         predictions_VNK: uncalibrated, for the validation galaxies.
+        shifts: the same for shifted images of the validation galaxies, which are then used instead.
 
     Returns:
         number of views → calibration; empty, with a note, if fewer than twenty galaxies are left.
@@ -136,11 +142,39 @@ def fit_views(
     for number, views in predictor.views_within().items():
         predictions_NK = predictor.scheme.average(predictions_VNK[views][:, alone])
         calibration = fit_calibration(
-            predictor.scheme, labels, predictions_NK, seed=predictor.run.recipe.data.split_seed
+            predictor.scheme,
+            labels,
+            predictions_NK,
+            seed=predictor.run.recipe.data.split_seed,
+            shifted=None if shifts is None else shifts.of(predictor, number, alone, labels),
         )
         if calibration is not None:
             fitted[number] = calibration
     return fitted
+
+
+@dataclass(frozen=True)
+class ShiftedViews:
+    """Predictions for shifted images of the N validation galaxies.
+
+    Attributes:
+        predictions_VNK: uncalibrated, by view.
+        distances: number of views → distances from the training galaxies, (N,).
+        distribution: that the distances are from, with those of the galaxies as they are; None: no OOD score.
+    """
+
+    predictions_VNK: np.ndarray
+    distances: Mapping[int, np.ndarray]
+    distribution: FeatureDistribution | None
+
+    def of(self, predictor: Predictor, number: int, alone: np.ndarray, labels: np.ndarray) -> Shifted:
+        """What a calibration for a number of views is fitted to; ``alone``: (N,) which galaxies are used."""
+        views = predictor.views_within()[number]
+        scores_N = None
+        if self.distribution is not None and number in self.distribution.held_out:
+            scores_N = self.distances[number][alone] / self.distribution.rare_distance(number)
+        predictions_NK = predictor.scheme.average(self.predictions_VNK[views][:, alone])
+        return Shifted(labels, predictions_NK, scores_N, np.arange(len(labels)), DESCRIPTION)
 
 
 def calibration_results(
@@ -156,9 +190,9 @@ def calibration_results(
 
     Returns:
         ``method``, ``words`` (for people), ``galaxies`` (validation galaxies it was fitted on),
-        ``temperature`` (or None), ``held_out`` (candidate → cross-validated log loss), ``before`` and
-        ``after`` (see :meth:`morphoscope.labels.kind.Scheme.calibration_scores`),
-        ``log_loss_change``.
+        ``temperature`` and ``mixing`` (or None), ``shifts`` (how they were shifted), ``held_out``
+        (candidate → cross-validated log loss), ``before`` and ``after`` (see
+        :meth:`morphoscope.labels.kind.Scheme.calibration_scores`), ``log_loss_change``.
     """
     calibration, scheme = predictor.calibration, predictor.scheme
     if calibration is None:
@@ -169,6 +203,8 @@ def calibration_results(
         "words": calibration.description,
         "galaxies": calibration.galaxies,
         "temperature": getattr(correction, "temperature", None),
+        "mixing": None if calibration.mixing is None else calibration.mixing.model_dump(mode="json"),
+        "shifts": calibration.shifts,
         "held_out": calibration.held_out,
         "before": scheme.calibration_scores(targets, own_NK),
         "after": scheme.calibration_scores(targets, predictions_NK),
@@ -225,6 +261,7 @@ CHUNK = 512  # galaxies per step of the progress bar
 EACH = 25  # simulated non-galaxies of each kind
 LEAST = 5  # of each kind; if there would be fewer, none are simulated
 PER_GALAXY = 10  # test galaxies per non-galaxy of a kind, to keep small runs fast
+Change = Callable[[list[np.ndarray], np.ndarray], Sequence[np.ndarray]]
 EDGES = np.geomspace(0.2, 20.0, 41)  # of the histogram of OOD scores
 
 
@@ -246,6 +283,11 @@ class HeldOut:
         for number, views in self._views.items():
             features_ND = mean_over_views(features_VND[views])
             self._distances[number].append(self.distribution.distances(features_ND))
+
+    @property
+    def distances(self) -> dict[int, np.ndarray]:
+        """Number of views → distances of the galaxies so far, (N,)."""
+        return {number: np.concatenate(parts) for number, parts in self._distances.items()}
 
     def complete(self, split: Split) -> FeatureDistribution:
         """The distribution with the distances of the validation galaxies that are not in the test as well."""
@@ -293,7 +335,7 @@ def training_features(predictor: Predictor, store: Store, split: Split) -> np.nd
 
 
 def outputs_by_chunk(
-    predictor: Predictor, store: Store, rows: np.ndarray, title: str
+    predictor: Predictor, store: Store, rows: np.ndarray, title: str, change: Change | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Uncalibrated predictions (V, n, K) and features (V, n, D) of some rows, chunk by chunk.
 
@@ -302,12 +344,43 @@ def outputs_by_chunk(
         store: with the images.
         rows: of the store.
         title: of the progress bar.
+        change: of the images of some rows, before they are predicted.
     """
     with Bar(title, len(rows), "galaxies") as bar:
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            yield predictor.predictions_and_features([store.images[row] for row in part])
+            images = [store.images[row] for row in part]
+            yield predictor.predictions_and_features(images if change is None else change(images, part))
             bar.advance(len(part))
+
+
+def shifted_views(predictor: Predictor, store: Store, split: Split, held_out: HeldOut | None) -> ShiftedViews:
+    """Predictions for the validation galaxies, each shifted at random.
+
+    Args:
+        predictor: of the run.
+        store: of its training.
+        split: the run's.
+        held_out: has the distances of the validation galaxies as they are; None: no OOD score.
+    """
+    seed = predictor.run.recipe.data.split_seed
+    moved = None if held_out is None else HeldOut(predictor, held_out.distribution)
+    predictions = []
+    for predictions_VNK, features_VND in outputs_by_chunk(
+        predictor,
+        store,
+        split.validation,
+        "predicting shifted galaxies",
+        lambda images, rows: shifted(images, rows, seed),
+    ):
+        predictions.append(predictions_VNK)
+        if moved is not None:
+            moved(features_VND)
+    return ShiftedViews(
+        np.concatenate(predictions, axis=1),
+        {} if moved is None else moved.distances,
+        None if held_out is None else held_out.complete(split),
+    )
 
 
 def ood_results(

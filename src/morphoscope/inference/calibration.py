@@ -9,6 +9,8 @@ Shape letters: N galaxies, K outputs.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.files import write_json
+from morphoscope.labels.calibrators import Correction
+from morphoscope.labels.mixing import Mixing, fit_mixing
 from morphoscope.labels.scheme import AnyCorrection, Scheme
 from morphoscope.runs.run import Run
 from morphoscope.versioned import understood
 
 FILE = "calibration.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: mixing and shifts
 FEWEST = 20  # galaxies below which nothing is fitted
 FOLDS = 5
 
@@ -40,15 +44,58 @@ class Calibration(BaseModel):
     scores: dict[str, list[float]] | None = Field(
         default=None, description="class → held-out probabilities of the truth, the basis of prediction sets"
     )
+    mixing: Mixing | None = Field(
+        default=None, description="how the class shares are mixed in as the OOD score grows, after that"
+    )
+    shifts: str = Field(default="", description="how the galaxies were changed before it was fitted")
 
-    def __call__(self, predictions_NK: np.ndarray) -> np.ndarray:
-        """Calibrated predictions, (N, K) float32."""
-        return self.correction(predictions_NK)
+    def __call__(self, predictions_NK: np.ndarray, ood_score_N: np.ndarray | None = None) -> np.ndarray:
+        """Calibrated predictions, (N, K) float32.
+
+        Args:
+            predictions_NK: the network's own.
+            ood_score_N: of the same galaxies; needed where the calibration mixes.
+
+        Raises:
+            MorphoscopeError: it is needed and not there.
+        """
+        corrected_NK = self.correction(predictions_NK)
+        if self.mixing is None:
+            return corrected_NK
+        if ood_score_N is None:
+            raise MorphoscopeError(
+                "the calibration needs OOD scores, and the run has none for these views; "
+                "run 'morphoscope calibrate' again"
+            )
+        return self.mixing(corrected_NK, ood_score_N)
 
     @property
     def description(self) -> str:
         """A one-line description."""
-        return f"{self.correction.description}; chosen on {self.galaxies} validation galaxies"
+        words = self.correction.description
+        if self.mixing is not None:
+            words += f", {self.mixing.description}"
+        how = f", shifted ({self.shifts})" if self.shifts else ""
+        return f"{words}; chosen on {self.galaxies} validation galaxies{how}"
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """Predictions for shifted images of galaxies that were not trained on.
+
+    Attributes:
+        targets: (M,) or (M, …).
+        predictions_NK: uncalibrated, (M, K).
+        ood_score_N: (M,); None: the run has no feature distribution.
+        galaxy_N: (M,) which galaxies they are; images of one galaxy stay in one fold.
+        description: how they were shifted.
+    """
+
+    targets: np.ndarray
+    predictions_NK: np.ndarray
+    ood_score_N: np.ndarray | None
+    galaxy_N: np.ndarray
+    description: str
 
 
 class CalibrationFile(BaseModel):
@@ -62,8 +109,18 @@ class CalibrationFile(BaseModel):
     views: dict[int, Calibration]
 
 
+MIXED = "mixed"
+"""The candidate that mixes the class shares in, beside the scheme's own."""
+Fitted = tuple[Correction, Mixing | None]
+
+
 def fit_calibration(
-    scheme: Scheme, targets: np.ndarray, predictions_NK: np.ndarray, *, seed: int = 0
+    scheme: Scheme,
+    targets: np.ndarray,
+    predictions_NK: np.ndarray,
+    *,
+    seed: int = 0,
+    shifted: Shifted | None = None,
 ) -> Calibration | None:
     """Choose a correction by five-fold cross-validated log loss, then fit it on all galaxies.
 
@@ -75,30 +132,61 @@ def fit_calibration(
         targets: (N,) class indices or (N, K) fractions, all known.
         predictions_NK: uncalibrated predictions for galaxies the network was not trained on.
         seed: of the folds.
+        shifted: predictions for shifted images, which everything is then fitted on instead. With classes and
+            OOD scores, the mixing with the class shares (:mod:`morphoscope.labels.mixing`) is a candidate.
 
     Returns:
         None for fewer than twenty galaxies.
     """
-    count = len(predictions_NK)
-    if count < FEWEST:
+    if len(predictions_NK) < FEWEST:
         return None
-    fold_N = np.random.default_rng(seed).permutation(count) % FOLDS
-    held_out = {name: np.empty(np.shape(predictions_NK), np.float32) for name in scheme.calibrators}
-    for name, corrected in held_out.items():
+    if shifted is None:
+        shifted = Shifted(targets, predictions_NK, None, np.arange(len(predictions_NK)), "")
+    names, galaxy_N = np.unique(shifted.galaxy_N, return_inverse=True)
+    fold_N = (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[galaxy_N]
+    mixed = (MIXED,) if shifted.ood_score_N is not None and scheme.class_names is not None else ()
+    held_out: dict[str, np.ndarray] = {}
+    for name in (*scheme.calibrators, *mixed):
+        fitter = _fitter(scheme, name, shifted)
+        corrected = held_out[name] = np.empty(np.shape(shifted.predictions_NK), np.float32)
         for fold in range(FOLDS):
-            inside = fold_N != fold
-            correction = scheme.fit_calibrator(name, targets[inside], predictions_NK[inside])
-            corrected[~inside] = correction(predictions_NK[~inside])
+            corrected[fold_N == fold] = _corrected(fitter(fold_N != fold), shifted, fold_N == fold)
     losses = {
-        name: float(scheme.log_losses(targets, corrected).mean()) for name, corrected in held_out.items()
+        name: float(scheme.log_losses(shifted.targets, corrected).mean())
+        for name, corrected in held_out.items()
     }
     chosen = min(losses, key=lambda name: losses[name])
+    correction, mixing = _fitter(scheme, chosen, shifted)(np.ones(len(fold_N), bool))
     return Calibration(
-        galaxies=count,
-        correction=scheme.fit_calibrator(chosen, targets, predictions_NK),
+        galaxies=len(names),
+        correction=correction,
         held_out=losses,
-        scores=scheme.conformal_scores(targets, held_out[chosen]),
+        scores=scheme.conformal_scores(shifted.targets, held_out[chosen]),
+        mixing=mixing,
+        shifts=shifted.description,
     )
+
+
+def _fitter(scheme: Scheme, name: str, shifted: Shifted) -> Callable[[np.ndarray], Fitted]:
+    """Fits a candidate to some of the images (M,) bool."""
+
+    def fitted(some: np.ndarray) -> Fitted:
+        targets, predictions_NK = shifted.targets[some], shifted.predictions_NK[some]
+        if name != MIXED:
+            return scheme.fit_calibrator(name, targets, predictions_NK), None
+        assert shifted.ood_score_N is not None
+        counts_K = np.bincount(shifted.targets, minlength=scheme.outputs) + 1.0  # none is impossible
+        return fit_mixing(targets, predictions_NK, shifted.ood_score_N[some], counts_K / counts_K.sum())
+
+    return fitted
+
+
+def _corrected(fitted: Fitted, shifted: Shifted, some: np.ndarray) -> np.ndarray:
+    correction, mixing = fitted
+    corrected_NK = correction(shifted.predictions_NK[some])
+    if mixing is None or shifted.ood_score_N is None:
+        return corrected_NK
+    return mixing(corrected_NK, shifted.ood_score_N[some])
 
 
 def read_calibration(run: Run) -> CalibrationFile | None:
@@ -128,9 +216,11 @@ def _misfit(scheme: Scheme, calibration: Calibration) -> str:
     """Why a calibration does not fit these labels; empty if it does."""
     if not isinstance(calibration.correction, scheme.corrections.get(calibration.correction.method, ())):
         return f"'{calibration.correction.method}' does not calibrate {scheme.noun}"
+    if calibration.mixing is not None and len(calibration.mixing.shares) != len(scheme.class_names or ()):
+        return "its class shares are of other classes"
     even_NK = np.full((1, scheme.outputs), 1 / scheme.outputs, np.float32)
     try:
-        fits = calibration(even_NK).shape == even_NK.shape
+        fits = calibration.correction(even_NK).shape == even_NK.shape
     except (ValueError, IndexError):  # arrays of other shapes
         fits = False
     if not fits:
@@ -158,9 +248,12 @@ def write_calibrations(run: Run, fitted: dict[int, Calibration], folder: Path | 
     views = {**(before.views if before is not None else {}), **fitted}
     if not views:
         return
+    mixing = any(each.mixing is not None or each.shifts for each in views.values())
     document: dict[str, Any] = CalibrationFile(
-        weights_sha256=run.header.weights_sha256, views=dict(sorted(views.items()))
-    ).model_dump(mode="json")
+        format_version=FORMAT_VERSION if mixing else 1,  # so that earlier versions read it where they can
+        weights_sha256=run.header.weights_sha256,
+        views=dict(sorted(views.items())),
+    ).model_dump(mode="json", exclude=None if mixing else {"views": {"__all__": {"mixing", "shifts"}}})
     write_json((folder or run.path) / FILE, document)
 
 

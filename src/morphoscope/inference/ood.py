@@ -14,6 +14,7 @@ Shape letters: N galaxies, D features, E eigenvectors, H held-out galaxies.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -172,14 +173,20 @@ def read_distribution(run: Run) -> FeatureDistribution | None:
     Raises:
         MorphoscopeError: the file is damaged, from a newer program, or of other weights.
     """
-    path = run.path / FILE
-    if not path.is_file():
+    exported = run.path.is_file()
+    content = run.content_of(FILE) if exported else None
+    path = run.path if exported else run.path / FILE
+    if not path.is_file() or (exported and content is None):
         return None
     damaged = (
         f"{path} is damaged: it is not the feature distribution of a run; remove it, then run "
         f"'morphoscope calibrate {run.path}'"
     )
-    header, tensors = _content(path, damaged)
+    if exported:
+        damaged = f"{path}: its JSON is damaged: 'reference' is not a feature distribution; export it again"
+        header, tensors = _embedded(str(content), damaged)
+    else:
+        header, tensors = _content(path, damaged)
     try:
         version, galaxies = int(header["format_version"]), int(header["galaxies"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -224,6 +231,23 @@ def _content(path: Path, damaged: str) -> tuple[dict[str, Any], dict[str, np.nda
     return header, tensors
 
 
+def _embedded(text: str, damaged: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The same of the file's content in base64."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        content = base64.b64decode(text, validate=True)
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KIND])
+        tensors = load(content)
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise MorphoscopeError(damaged) from error
+    if not isinstance(header, dict):
+        raise MorphoscopeError(damaged)
+    return header, tensors
+
+
 def _is_whole(found: FeatureDistribution) -> bool:
     """Whether all parts are consistent and their numbers valid for computing distances."""
     arrays = (found.mean_D, found.vectors_ED, *found.held_out.values())
@@ -244,11 +268,9 @@ def _is_whole(found: FeatureDistribution) -> bool:
 
 def why_no_ood_score(run: Run, views: int) -> str:
     """Why a run has no OOD score, for display."""
-    if run.path.is_file():
-        return (
-            "an exported file does not carry the feature distribution; predict with the run and --engine onnx"
-        )
     distribution = read_distribution(run)
+    if distribution is None and run.path.is_file():
+        return "the exported file has no feature distribution; export it again from a run that has one"
     if distribution is None:
         return f"the run has no {FILE}; 'morphoscope calibrate {run.path}' makes it"
     known = " and ".join(str(number) for number in sorted(distribution.held_out)) or "no"

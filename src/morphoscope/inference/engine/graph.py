@@ -24,6 +24,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import installed
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.engine.preparation import read_preparation, sidecar
+from morphoscope.inference.ood import FILE as REFERENCE
 from morphoscope.packaged import NETWORKS
 from morphoscope.progress import note
 from morphoscope.runs.run import Header, Run
@@ -52,7 +53,7 @@ class ExportedRun(Run):
         raise UsageError(f"{self.onnx} is an exported file, which torch does not read; give the run's folder")
 
     def content_of(self, name: str) -> str | None:
-        """The content of one of the run's small files, if the JSON contains it."""
+        """The content of one of the run's small files, if the JSON contains it; binary ones in base64."""
         return self.texts.get(name)
 
     def store(self) -> Any:
@@ -79,9 +80,11 @@ def open_exported(onnx: Path | str) -> ExportedRun:
         program_version=preparation.versions.get("morphoscope", ""),
         created=preparation.created,
     )
-    texts = (
-        {} if preparation.calibration is None else {CALIBRATION: preparation.calibration.model_dump_json()}
-    )
+    texts = {}
+    if preparation.calibration is not None:
+        texts[CALIBRATION] = preparation.calibration.model_dump_json()
+    if preparation.reference is not None:
+        texts[REFERENCE] = preparation.reference
     return ExportedRun(onnx, preparation.recipe, header, onnx=onnx, texts=texts)
 
 

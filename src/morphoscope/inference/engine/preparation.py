@@ -6,6 +6,7 @@ Morphoscope itself predict without the run.
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +18,14 @@ from morphoscope.augment.cpu import views
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import CalibrationFile, read_calibration
+from morphoscope.inference.ood import FILE as REFERENCE
+from morphoscope.inference.ood import read_distribution
 from morphoscope.labels.scheme import Scheme
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, StoreFacts, portable_recipe, portable_store
 from morphoscope.versioned import read_document, understood
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: calibrations that mix, and the feature distribution
 INPUT = "images"
 OUTPUTS = ("probabilities", "logits", "features")
 
@@ -79,6 +82,11 @@ class Preparation(_Part):
     store: StoreFacts
     recipe: Recipe
     calibration: CalibrationFile | None = Field(description="by the number of views; see docs/catalogues.md")
+    reference: str | None = Field(
+        default=None,
+        description="distribution of the training galaxies' features, reference.safetensors of the run in "
+        "base64: for OOD scores, and for a calibration that needs them",
+    )
 
 
 def sidecar(onnx: Path) -> Path:
@@ -144,7 +152,13 @@ def preparation_of(
         store=portable_store(facts),
         recipe=portable_recipe(recipe),
         calibration=read_calibration(run),
+        reference=_reference(run),
     )
+
+
+def _reference(run: Run) -> str | None:
+    path = run.path / REFERENCE
+    return base64.b64encode(path.read_bytes()).decode() if read_distribution(run) is not None else None
 
 
 def write_preparation(path: Path, preparation: Preparation) -> None:

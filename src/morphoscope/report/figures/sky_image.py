@@ -19,6 +19,8 @@ from morphoscope.report.figures.data import rgb
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from morphoscope.catalogue.detection.catalogue import DetectedSky
+
 # Bright enough on black sky; neighbours in this order differ for readers of any colour vision.
 COLOURS = (
     *("#56b4e9", "#f5a800", "#3ddc97", "#f0e442", "#ff7a59"),
@@ -118,6 +120,19 @@ def labelled_picture(
     axes.set(xlim=(0, style.WIDTH), ylim=(tall, 0))
     _draw_legend(below, counts, colours, tall, left_out, unsure)
     return style.save(figure, out)
+
+
+def draw_sky(seen: DetectedSky, out: Path, classes: Sequence[str]) -> Path:
+    """Draw the sources that ``predict --detect`` found (see :func:`labelled_picture`)."""
+    return labelled_picture(
+        seen.image(),
+        seen.boxes(),
+        seen.table["predicted"].to_pylist(),
+        np.asarray(seen.table["probability"]),
+        out,
+        classes=classes,
+        sure=seen.sure(),
+    )
 
 
 def _label(name: str, probability: float) -> str:
