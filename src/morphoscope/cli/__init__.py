@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from morphoscope import interruption
-from morphoscope.cli import cutouts, data, evaluate, explorer, predict, sharing, training, trees
+from morphoscope.cli import cutouts, data, evaluate, explorer, match, predict, sharing, training, trees
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import missing_extra
 from morphoscope.processes import claim, leave_pandas_out, started
@@ -32,6 +32,7 @@ cutouts.register(app)
 training.register(app)
 evaluate.register(app)
 predict.register(app)
+match.register(app)
 sharing.register(app)
 trees.register(app)
 explorer.register(app)

@@ -73,7 +73,7 @@ def convert(
         raise UsageError(f"{out} is the catalogue itself; choose another name")
     with _explained(path):
         found, provenance = schema_of(parts[0]), parquet_provenance(parts[0])
-    schema = _schema(found, target, single=float32)
+    schema = schema_for(found, target, single=float32)
     target.check(schema)
     with _explained(path):
         extent = _extent(parts, schema)
@@ -110,7 +110,7 @@ def parquet_parts(catalogue: Path) -> list[Path]:
     return [catalogue]
 
 
-def _schema(found: pa.Schema, target: Target, *, single: bool) -> pa.Schema:
+def schema_for(found: pa.Schema, target: Target, *, single: bool = False) -> pa.Schema:
     """The columns of the new catalogue, with types that every format knows.
 
     Half precision, which few readers know, stays in plain Parquet unless ``single``.
