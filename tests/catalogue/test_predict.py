@@ -20,6 +20,7 @@ from morphoscope.catalogue.checkpoint import Journal
 from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
+from morphoscope.catalogue.rows import BATCH_BYTES, batch_of
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images import image_table as table
 from morphoscope.labels.scheme import VoteFractions, scheme_from
@@ -292,6 +293,15 @@ def test_reading_and_writing_go_on_while_the_network_works(
     )
     assert predictor.sizes == [20, 20, 20]
     assert overlapped == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"), [(32, 256), (200, 256), (256, 128), (424, 64), (1000, 16), (9000, 16)]
+)
+def test_large_images_come_in_small_batches(side: int, expected: int) -> None:
+    batch = batch_of((side, side, 3))
+    assert batch == expected
+    assert batch == 16 or batch * side**2 * 3 <= BATCH_BYTES
 
 
 def test_memory_holds_two_batches_however_many_images(

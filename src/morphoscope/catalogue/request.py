@@ -68,7 +68,7 @@ class CatalogueRequest:
         keep_images: folder to keep the fetched images in; what is there is not fetched again. None: they are
             not kept.
         service: a table of services of one's own (YAML).
-        batch: images handed to the network at once.
+        batch: images gathered for the network at once; None: as many as fit into 40 MB, from 16 to 256.
         workers: threads that decode; None: one per core.
         coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
             the training's (see :mod:`morphoscope.metrics.conformal`); None: no such column.
@@ -133,7 +133,9 @@ class CatalogueRequest:
     service: str | Path | None = field(
         default=None, metadata=_option("Table of cutout services of your own (YAML).", kind=Path)
     )
-    batch: int = field(default=256, metadata=_option("Images at a time.", least=1))
+    batch: int | None = field(
+        default=None, metadata=_option("Images at a time; default: by their size.", least=1)
+    )
     workers: int | None = None
     coverage: float | None = field(
         default=None,
@@ -160,7 +162,7 @@ class CatalogueRequest:
         check_scale(self.scale)
         if self.scale is not None and self.crop is not None:
             raise UsageError("--scale auto chooses the crop of each image itself; leave out --crop")
-        if self.batch < 1:
+        if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least 1 image at a time was expected")
 
     def _settle_source(self) -> None:

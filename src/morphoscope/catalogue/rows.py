@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from morphoscope.inference.predictor import Predictor
 
 Notice = Callable[[Preprocessed], None]
+BATCH_BYTES = 40_000_000  # of images; up to three batches are in memory at once
 RUN_FILES = ("recipe.yaml", "calibration.json", "reference.safetensors")
 
 
@@ -61,6 +63,7 @@ class RowMaker:
         self.workers = request.workers
         self.facts = facts_for_fitting(run) if self.fitted else run.header.store
         check_request(self.facts, request.crop, request.size)
+        self.batch = request.batch or batch_of(self.facts.image_shape)
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
         self.stretch = request.stretch or stretch_like(self.facts.stretch)
         self.extras: Sequence[Column] = ()
@@ -137,6 +140,12 @@ class RowMaker:
         )
 
 
+def batch_of(image_shape: tuple[int, ...]) -> int:
+    """How many images (H, W, C) to gather at once: a power of two from 16 to 256, within 40 MB."""
+    fitting = BATCH_BYTES // max(1, math.prod(image_shape))
+    return min(256, max(16, 1 << (fitting.bit_length() - 1))) if fitting else 16
+
+
 @dataclass(frozen=True)
 class Remaining:
     """The part of the input that is not in the catalogue yet.
@@ -174,8 +183,7 @@ def rows_here(
     maker: RowMaker, remaining: Remaining, notice: Notice
 ) -> Generator[tuple[Batch, pa.Table | None]]:
     """Rows made in this process (a :class:`RowSource`)."""
-    request = maker.request
     with closing(in_order(maker.preprocess, remaining.items, maker.workers)) as images:
-        gathered = pipeline.batches(images, request.batch, remaining.digest, notice)
+        gathered = pipeline.batches(images, maker.batch, remaining.digest, notice)
         with closing(pipeline.predicted(maker, gathered)) as rows:
             yield from rows

@@ -251,7 +251,7 @@ def test_workers_must_see_the_same_files(worker):
 def test_results_are_put_in_order_and_none_may_be_missing(worker, monkeypatch: pytest.MonkeyPatch):
     items = _items(9)
     work = worker(items, [])
-    maker: Any = SimpleNamespace(request=SimpleNamespace(batch=3))
+    maker: Any = SimpleNamespace(request=None, batch=3)
     answers = [
         {
             "number": number,

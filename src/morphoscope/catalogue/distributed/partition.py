@@ -144,7 +144,7 @@ class Worker:
                 if kind not in seen:
                     seen[kind] = replace(image, image=None, item=Item(image.item.source, _no_pixels, {}))
 
-            yield from pipeline.batches(islice(images, stop - start), maker.request.batch, Digest(), notice)
+            yield from pipeline.batches(islice(images, stop - start), maker.batch, Digest(), notice)
 
     def _take(self, maker: RowMaker, start: int, stop: int) -> Iterator[Item]:
         """The items of some rows; the input is reopened only to go back."""

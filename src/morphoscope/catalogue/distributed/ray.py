@@ -71,7 +71,7 @@ def rows_from_cluster(
     Raises:
         MorphoscopeError: a worker or the cluster failed, or the input has changed.
     """
-    ranges = partition(remaining, maker.request.batch)
+    ranges = partition(remaining, maker.batch)
     if not ranges:
         return
     let_pandas_in()  # Ray uses it
