@@ -107,3 +107,31 @@ def client_of() -> Iterator[Callable]:
 @pytest.fixture(scope="session")
 def client(client_of: Callable, catalogue: Path):
     return client_of(catalogue)
+
+
+@pytest.fixture(scope="session")
+def run(store: Store, tmp_path_factory: pytest.TempPathFactory):
+    """A small run trained on the store: for maps, dropped images and its own test galaxies."""
+    from morphoscope import api
+    from morphoscope.recipes import Augment, Data, Evaluation, Model, Recipe, Training
+
+    recipe = Recipe(
+        name="test/explored",
+        data=Data(validation=0.3, test=0.3),
+        augment=Augment(size=32, crop=36),
+        model=Model(name="test_resnet", pretrained=False),
+        training=Training(epochs=1, batch=16, precision="fp32"),
+        evaluation=Evaluation(views=1, batch=32),
+    )
+    out = tmp_path_factory.mktemp("runs") / "explored-run"
+    return api.train(recipe, store, out, report=False, progress=False).run
+
+
+@pytest.fixture(scope="session")
+def run_client(client_of: Callable, run, store: Store, tmp_path_factory: pytest.TempPathFactory):
+    """The explorer of the run with a catalogue of it that has features."""
+    from morphoscope import api
+
+    out = tmp_path_factory.mktemp("catalogues") / "of-run.parquet"
+    api.load(run.path).catalogue(store.path, out, embeddings=True)
+    return client_of(run.path, catalogue=out)

@@ -65,7 +65,7 @@ def test_a_person_goes_through_a_view(page):
     ("changes", "status", "sentence"),
     [
         ({"answer": "Spirale"}, 400, "no answer here"),
-        ({"row": 150}, 422, "no galaxy 150"),
+        ({"row": 150}, 404, "no galaxy 150"),
         ({"row": "../1"}, 400, "row: "),
         ({"person": ""}, 400, "who labels?"),
         ({"person": "x" * 300}, 400, "person: "),

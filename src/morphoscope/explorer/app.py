@@ -16,12 +16,19 @@ from starlette.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.explorer import galaxy, gallery, labelling, sharing
+from morphoscope.explorer import charts, classify, comparison, galaxy, gallery, labelling, sharing
 from morphoscope.explorer.pictures import MissingPicture
 from morphoscope.explorer.security import App, Guard
 from morphoscope.explorer.server import Request
-from morphoscope.explorer.state import State
+from morphoscope.explorer.state import NoSuchGalaxy, State
 
+_STATUS: dict[type[MorphoscopeError], int] = {
+    MissingPicture: 404,
+    NoSuchGalaxy: 404,
+    classify.NoSuchUpload: 404,
+    classify.TooLarge: 413,
+    UsageError: 400,
+}
 STATIC = Path(__file__).parent / "static"
 
 
@@ -38,10 +45,16 @@ def create_app(request: Request, *, token: str = "", framed: bool = False) -> tu
         MorphoscopeError: it is damaged.
     """
     state = State.open(request)
+    if request.compare is not None:
+        try:
+            state.compared = comparison.add_other(state.subject, request.compare)
+        except BaseException:
+            state.close()
+            raise
     # No pages about the interface: they would load their scripts from elsewhere.
     app = FastAPI(title="Morphoscope explorer", docs_url=None, redoc_url=None, openapi_url=None)
     _explain_errors(app)
-    for module in (gallery, galaxy, labelling, sharing):
+    for module in (charts, classify, comparison, gallery, galaxy, labelling, sharing):
         app.include_router(module.router(state), prefix="/api")
 
     @app.get("/", include_in_schema=False)
@@ -78,7 +91,7 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(MorphoscopeError)
     def failed(_: HttpRequest, error: MorphoscopeError) -> JSONResponse:
-        status = 404 if isinstance(error, MissingPicture) else 400 if isinstance(error, UsageError) else 422
+        status = next((number for kind, number in _STATUS.items() if isinstance(error, kind)), 422)
         return answer(status, str(error))
 
     @app.exception_handler(RequestValidationError)

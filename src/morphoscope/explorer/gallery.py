@@ -100,6 +100,7 @@ def describe(state: State) -> dict[str, Any]:
         "run": None if run is None else run.name,
         "provenance": subject.provenance,
         "features": subject.embedded is not None,
+        "compared": state.compared,
     }
 
 

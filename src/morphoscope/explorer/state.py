@@ -52,6 +52,7 @@ class State:
         neighbours: similar galaxies; None: the catalogue has no features.
         labels: that people give.
         queue: rows to label first; None: those of the view.
+        compared: the name of the second catalogue; None: there is none.
     """
 
     request: Request
@@ -61,6 +62,7 @@ class State:
     neighbours: Neighbours | None
     labels: LabelFile
     queue: np.ndarray | None = None
+    compared: str | None = None
 
     @classmethod
     def open(cls, request: Request) -> State:
@@ -90,6 +92,13 @@ class State:
         """Close the labels, and remove the temporary files."""
         self.labels.close()
         self.subject.close()
+
+    @property
+    def same_network(self) -> bool:
+        """Whether the catalogue's features are those of the run's network."""
+        run = self.subject.run
+        made_with = self.subject.provenance.get("weights_sha256", "")
+        return run is not None and made_with in ("", run.header.weights_sha256)
 
     def view(self, asked: Asked) -> View:
         """The galaxies that a request is about.

@@ -212,7 +212,7 @@ def _predictions(run: Run, found: pa.Table) -> tuple[dict[str, Any], Description
     if classes is not None:
         names = [probability_column(name) for name in classes]
         probabilities_NK = np.stack([found[name].to_numpy() for name in names], axis=1)
-        sets = _sets(run, classes)
+        sets = prediction_sets(run, classes)
         columns: dict[str, Any] = dict(scheme.catalogue_values(probabilities_NK, sets))
         columns["truth"] = _named(found["label"], classes)
         columns["correct"] = pc.equal(columns["truth"], columns["predicted"])
@@ -239,7 +239,8 @@ def _named(labels: pa.ChunkedArray, classes: tuple[str, ...]) -> pa.Array:
     return pa.array([classes[int(k)] if 0 <= k < len(classes) else None for k in numbers], pa.string())
 
 
-def _sets(run: Run, classes: tuple[str, ...]) -> Sets | None:
+def prediction_sets(run: Run, classes: tuple[str, ...]) -> Sets | None:
+    """The thresholds of a run's prediction sets; None: it is not calibrated."""
     with contextlib.suppress(MorphoscopeError):
         kept = read_calibration(run)
         views = None if kept is None else kept.views.get(run.recipe.evaluation.views)

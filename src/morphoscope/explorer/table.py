@@ -170,22 +170,24 @@ class GalaxyTable:
     def add_columns(self, table: pa.Table, descriptions: Mapping[str, tuple[str, str]]) -> None:
         """Add columns to the rows that a table names in its column ``row``; other rows have nulls there.
 
-        Columns of these names are replaced. Call it before the page is served.
+        Columns of these names are replaced.
         """
         plain = _plain(table)
         names = [name for name in plain.column_names if name != ROW]
         kept = [quoted(name) for name in self._types() if name not in names]
-        added = ", ".join(f"piece.{quoted(name)}" for name in names)
+        added = ", ".join(f"added.{quoted(name)}" for name in names)
         old = ", ".join(f"{_TABLE}.{name}" for name in kept)
         cursor = self._connection.cursor()
-        cursor.register("piece", plain)
+        cursor.register("added", plain)
+        cursor.execute("BEGIN")  # whoever asks meanwhile sees the old table
         cursor.execute(
-            f"CREATE TABLE renewed AS SELECT {old}, {added} FROM {_TABLE} LEFT JOIN piece USING ({ROW}) "
+            f"CREATE TABLE renewed AS SELECT {old}, {added} FROM {_TABLE} LEFT JOIN added USING ({ROW}) "
             f"ORDER BY {_TABLE}.{ROW}"
         )
-        cursor.unregister("piece")
         cursor.execute(f"DROP TABLE {_TABLE}")
         cursor.execute(f"ALTER TABLE renewed RENAME TO {_TABLE}")
+        cursor.execute("COMMIT")
+        cursor.unregister("added")
         known = {column.name: (column.description, column.unit) for column in self.columns}
         self.columns = self._described({**known, **descriptions})
         self.kinds = {column.name: column.kind for column in self.columns}

@@ -1,6 +1,9 @@
 // The page: which view the address asks for, and what every view has in common.
 
 import { get } from "./api.js";
+import { classifyView } from "./classify.js";
+import { compareView } from "./compare.js";
+import { chartsView } from "./charts.js";
 import { announce, h, problem, replace, whole } from "./dom.js";
 import { galaxyView } from "./galaxy.js";
 import { galleryView } from "./gallery.js";
@@ -10,7 +13,10 @@ import { current, go, href, shared, subject } from "./route.js";
 
 const VIEWS = [
   { name: "gallery", title: "Gallery", open: galleryView },
+  { name: "charts", title: "Charts", open: chartsView },
   { name: "label", title: "Label", open: labelView },
+  { name: "classify", title: "Classify", open: classifyView },
+  { name: "compare", title: "Compare", open: compareView },
   { name: "galaxy", title: "Galaxy", open: galaxyView, hidden: true },
 ];
 const main = document.getElementById("main");

@@ -1,0 +1,120 @@
+// Axes, bars and maps, drawn without a library; every part that stands for galaxies leads to them.
+
+import { brief, css, h, s, whole } from "./dom.js";
+
+export function ticks(low, high, wanted = 5) {
+  const raw = (high - low) / wanted || 1;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].find((each) => each * power >= raw) * power;
+  const found = [];
+  for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step) found.push(Number(at.toPrecision(10)));
+  return found;
+}
+
+// A frame with axes; inner(x, y) are scales to pixels of the view box.
+export function frame({ width = 460, height = 300, left = 52, bottom = 40, top = 12, right = 12, x, y, xLabel, yLabel, label, flipX = false }) {
+  const inner = { left, right: width - right, top, bottom: height - bottom };
+  const scaleX = (value) => {
+    const share = (value - x[0]) / (x[1] - x[0] || 1);
+    return inner.left + (flipX ? 1 - share : share) * (inner.right - inner.left);
+  };
+  const scaleY = (value) => inner.bottom - ((value - y[0]) / (y[1] - y[0] || 1)) * (inner.bottom - inner.top);
+  const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "group", "aria-label": label });
+  for (const at of ticks(...y)) {
+    svg.append(s("line", { x1: inner.left, x2: inner.right, y1: scaleY(at), y2: scaleY(at), class: "grid" }));
+    svg.append(s("text", { x: inner.left - 7, y: scaleY(at) + 4, class: "tick end" }, brief(at)));
+  }
+  for (const at of ticks(...x)) {
+    svg.append(s("text", { x: scaleX(at), y: inner.bottom + 17, class: "tick middle" }, brief(at)));
+    svg.append(s("line", { x1: scaleX(at), x2: scaleX(at), y1: inner.bottom, y2: inner.bottom + 4, class: "rule" }));
+  }
+  svg.append(s("line", { x1: inner.left, x2: inner.right, y1: inner.bottom, y2: inner.bottom, class: "rule" }));
+  svg.append(s("text", { x: (inner.left + inner.right) / 2, y: height - 6, class: "label middle" }, xLabel));
+  if (yLabel) svg.append(s("text", { x: 0, y: 0, class: "label middle", transform: `translate(13 ${(inner.top + inner.bottom) / 2}) rotate(-90)` }, yLabel));
+  return { svg, x: scaleX, y: scaleY, inner, width, height };
+}
+
+// Dragging over the plot marks a range of x, or a box; done(from, to, fromY, toY) in the data's units.
+export function brush(plot, { box = false, inverseX, inverseY, done }) {
+  const { svg, inner } = plot;
+  const mark = s("rect", { class: "brush", visibility: "hidden" });
+  svg.append(mark);
+  let start = null;
+  const place = (event) => {
+    const bounds = svg.getBoundingClientRect();
+    const x = ((event.clientX - bounds.left) / bounds.width) * plot.width;
+    const y = ((event.clientY - bounds.top) / bounds.height) * plot.height;
+    return [Math.max(inner.left, Math.min(inner.right, x)), Math.max(inner.top, Math.min(inner.bottom, y))];
+  };
+  svg.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    start = place(event);
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (!start) return;
+    const at = place(event);
+    if (Math.abs(at[0] - start[0]) < 5) return;
+    if (!svg.hasPointerCapture(event.pointerId)) svg.setPointerCapture(event.pointerId);
+    const y = box ? [Math.min(start[1], at[1]), Math.abs(at[1] - start[1])] : [inner.top, inner.bottom - inner.top];
+    mark.setAttribute("visibility", "visible");
+    for (const [name, value] of [["x", Math.min(start[0], at[0])], ["width", Math.abs(at[0] - start[0])], ["y", y[0]], ["height", y[1]]]) mark.setAttribute(name, value);
+  });
+  svg.addEventListener("pointerup", (event) => {
+    if (!start) return;
+    const [from, to] = [start, place(event)];
+    start = null;
+    if (mark.getAttribute("visibility") === "hidden") return;
+    mark.setAttribute("visibility", "hidden");
+    const xs = [inverseX(from[0]), inverseX(to[0])].sort((a, b) => a - b);
+    const ys = box ? [inverseY(from[1]), inverseY(to[1])].sort((a, b) => a - b) : [];
+    done(...xs, ...ys);
+  });
+  svg.addEventListener("pointercancel", () => {
+    start = null;
+    mark.setAttribute("visibility", "hidden");
+  });
+}
+
+export function inverse(scale, low, high) {
+  const [a, b] = [scale(low), scale(high)];
+  return (pixel) => low + ((pixel - a) / (b - a)) * (high - low);
+}
+
+// A confusion matrix as a table whose cells lead to their galaxies.
+export function matrix({ rows, columns, counts, link, rowTitle, columnTitle, caption }) {
+  const totals = counts.map((row) => row.reduce((sum, count) => sum + count, 0));
+  const dark = css("--paper").startsWith("#0");
+  return h(
+    "div",
+    { class: "scrolling-x", tabindex: "0", role: "region", "aria-label": caption },
+    h(
+      "table",
+      { class: "matrix" },
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, h("tr", {}, h("td", { class: "corner" }, h("span", { class: "muted small" }, `${rowTitle} ↓  ${columnTitle} →`)), columns.map((name) => h("th", { scope: "col" }, h("span", {}, name))))),
+      h(
+        "tbody",
+        {},
+        rows.map((name, i) =>
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, name),
+            columns.map((other, j) => {
+              const count = counts[i][j];
+              if (!count) return h("td", { class: "none" }, "·");
+              const share = count / (totals[i] || 1);
+              const strong = share > 0.45;
+              const colour = name === other ? "var(--fill)" : "var(--wrong)";
+              return h(
+                "td",
+                { style: { "background-color": `color-mix(in srgb, ${colour} ${Math.round(8 + 82 * share)}%, transparent)` } },
+                h("a", { href: link(name, other), class: strong ? (dark ? "on-dark" : "on-light") : "", "aria-label": `${whole(count)} galaxies: ${rowTitle} ${name}, ${columnTitle} ${other}` }, whole(count)),
+              );
+            }),
+          ),
+        ),
+      ),
+    ),
+  );
+}
