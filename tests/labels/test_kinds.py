@@ -436,7 +436,7 @@ def test_a_report_a_terminal_and_a_card_say_how_good_it_is(run: Run, store: Stor
         assert "The worst galaxies" in page
         assert headline.label.startswith("RMSE of the expected fractions of ")
     if isinstance(run.scheme, Measurements):
-        for title in ("Predicted against true values", "Residuals", "The worst galaxies", "z: highest"):
+        for title in ("Coverage at every level", "Residuals", "The worst galaxies", "z: highest"):
             assert title in page
         assert headline.label.startswith("R², mean of 2 quantities, on ")
         assert any(

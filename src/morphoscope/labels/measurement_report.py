@@ -1,28 +1,21 @@
-"""The report's sections on predicted measurements, as charts and tables of numbers."""
+"""The report's sections on predicted measurements, as tables of numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from morphoscope.labels.charts import Chart, ReportPart
-
-_LINES = 6  # quantities with a line each in a chart
+from morphoscope.labels.charts import ReportPart
 
 
 def report_parts(units: Mapping[str, str], test: Mapping[str, Any]) -> list[ReportPart]:
-    """Scores by quantity, and coverage of the intervals.
+    """Scores by quantity, and whether the predicted errors hold.
 
     Args:
         units: quantity → unit, "" without one.
         test: from :func:`morphoscope.metrics.measurements.measurement_metrics`.
     """
-    parts = []
-    if test.get("per_quantity"):
-        parts += [_quantities(units, test), _intervals(test)]
-    if test.get("coverage"):
-        parts.append(_coverage(test))
-    return parts
+    return [_quantities(units, test), _intervals(test)] if test.get("per_quantity") else []
 
 
 def _quantities(units: Mapping[str, str], test: Mapping[str, Any]) -> ReportPart:
@@ -78,34 +71,6 @@ def _intervals(test: Mapping[str, Any]) -> ReportPart:
         "(Wilson) intervals. A measurement's own error is added to the predicted one."
     )
     return ReportPart("intervals", "Do the predicted errors hold?", None, headings, cells, caption)
-
-
-def _coverage(test: Mapping[str, Any]) -> ReportPart:
-    rows = test["coverage"]
-    levels = tuple(row["level"] for row in rows)
-    several = [row for row in test.get("per_quantity") or [] if row["n"]]
-    found = {row["name"]: row["coverage"] for row in several} if len(several) <= _LINES else {"found": rows}
-    chart = Chart(
-        names=(),
-        values={name: tuple(each["value"] for each in some) for name, some in found.items()}
-        | {"calibrated": levels},
-        low={name: tuple(_end(each, "low") for each in some) for name, some in found.items()},
-        high={name: tuple(_end(each, "high") for each in some) for name, some in found.items()},
-        at=levels,
-        at_label="Predicted share within the central interval",
-        label="Share of the measurements within it",
-        caption=(
-            "Share of the measurements within the central interval of each level, with "
-            "95 % intervals. Below the line of calibrated predictions the predicted errors are too small. "
-            f"Test split, n = {test['n']:,}."
-        ),
-    )
-    return ReportPart("coverage", "Coverage at every level", chart)
-
-
-def _end(row: Mapping[str, Any], end: str) -> float:
-    """An end of an interval; without one, the value itself, which draws none."""
-    return float(row["value"] if row[end] is None else row[end])
 
 
 def _shown(number: Mapping[str, Any], digits: int, *, significant: bool = False) -> str:

@@ -68,6 +68,7 @@ class MeasurementReport(KindReport):
         """The sections of the scheme, then predicted against true values and the worst galaxies."""
         super().add_results(page, context)
         scheme = context.run.scheme
+        _add_coverage(page, context.test)
         if context.predictions is None:
             return
         assert isinstance(scheme, Measurements)
@@ -172,6 +173,20 @@ def _change(number: Mapping[str, Any]) -> str:
     return f"{number['value']:+.2g}{between}"
 
 
+def _add_coverage(page: Page, test: Mapping[str, Any]) -> None:
+    rows = [row for row in test.get("per_quantity") or [] if row["n"]]
+    if not rows:
+        return
+    page.section("coverage", "Coverage at every level")
+    page.chart(
+        "coverage",
+        figures.coverage(rows[:PANELS]),
+        "Share of the measurements within the central interval of each level, and its difference from the "
+        "level, with 95 % Wilson intervals. Below the dashed line the predicted errors are too small, above "
+        f"it too large. Test split, n = {formatting.count(test['n'])}.",
+    )
+
+
 def _add_scatter(page: Page, scheme: Measurements, truth: np.ndarray, predicted: np.ndarray) -> None:
     panels = []
     for k, quantity in enumerate(scheme.quantities[:PANELS]):
@@ -223,9 +238,9 @@ def _add_worst(
         most = int(away[index].argmax())
         quantity = scheme.quantities[most]
         lines = (
-            f"{quantity.name}: {away[index, most]:.1f} predicted errors away",
-            f"predicted {means[index, most]:.4g} ± {deviations[index, most]:.2g} {quantity.unit}".strip(),
-            f"true {values[index, most]:.4g} {quantity.unit}".strip(),
+            f"{quantity.name}: {away[index, most]:.1f} errors away",
+            f"predicted {means[index, most]:.3g} ± {deviations[index, most]:.2g} {quantity.unit}".strip(),
+            f"true {values[index, most]:.3g} {quantity.unit}".strip(),
         )
         image = store.images[int(table.column("row")[index].as_py())]
         images.append(image)

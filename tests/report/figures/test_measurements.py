@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morphoscope.report.figures import predicted_against_true, residuals_against_truth
+from morphoscope.report.figures import coverage, predicted_against_true, residuals_against_truth
 from morphoscope.report.figures.measurements import FEW, Panel
 
 
@@ -46,3 +46,14 @@ def test_the_running_median_shows_a_bias() -> None:
 def test_four_quantities_stand_in_two_rows() -> None:
     figure = predicted_against_true([panel(20)] * 4)
     assert len(figure.axes) == 4
+
+
+def test_coverage_is_drawn_as_share_and_as_difference() -> None:
+    cells = [
+        {"level": level, "value": level + 0.05, "low": level, "high": level + 0.1} for level in (0.5, 0.9)
+    ]
+    figure = coverage([{"name": "z", "coverage": cells}, {"name": "bar", "coverage": cells}])
+    whole, difference = figure.axes
+    assert np.asarray(whole.lines[1].get_ydata()).tolist() == pytest.approx([0.55, 0.95])
+    assert np.asarray(difference.lines[1].get_ydata()).tolist() == pytest.approx([5, 5])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["z", "bar"]

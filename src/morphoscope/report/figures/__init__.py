@@ -13,7 +13,7 @@ from morphoscope.report.figures.data import (
     image_grid,
 )
 from morphoscope.report.figures.evaluation import confusion_matrix, most_wrong
-from morphoscope.report.figures.measurements import predicted_against_true, residuals_against_truth
+from morphoscope.report.figures.measurements import coverage, predicted_against_true, residuals_against_truth
 from morphoscope.report.figures.training import training_curves
 from morphoscope.report.figures.uncertainty import ood_scores, reliability, reliability_before_and_after
 from morphoscope.report.figures.votes import votes_per_answer, votes_per_question, votes_scatter
@@ -25,6 +25,7 @@ __all__ = [
     "class_counts",
     "class_examples",
     "confusion_matrix",
+    "coverage",
     "image_cards",
     "image_grid",
     "most_wrong",

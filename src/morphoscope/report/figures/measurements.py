@@ -5,9 +5,9 @@ Shape letters: N galaxies, T quantities.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,6 +80,38 @@ def residuals_against_truth(panels: Sequence[Panel]) -> Figure:
             axes.set_ylabel("Δ / (1 + z)")
     figure.supxlabel("true value", fontsize=8, color=style.MUTED)
     figure.supylabel("prediction − truth", fontsize=8, color=style.MUTED)
+    return figure
+
+
+@style.styled
+def coverage(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Share of the measurements within the central interval of each level; right, the difference from it.
+
+    Args:
+        rows: of each quantity ``name`` and ``coverage``: ``level``, ``value``, ``low`` and ``high``.
+    """
+    figure = style.new_figure(style.WIDTH, 2.9)
+    whole, difference = figure.subplots(1, 2)
+    whole.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
+    difference.axhline(0, color=style.MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
+    for number, row in enumerate(rows):
+        colour = style.SERIES[number % len(style.SERIES)]
+        level, value, low, high = (
+            np.array([each[key] for each in row["coverage"]], float)
+            for key in ("level", "value", "low", "high")
+        )
+        errors = np.nan_to_num(np.abs([value - low, high - value]))
+        drawn: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3, "linewidth": 1.1}
+        whole.plot(level, value, label=row["name"], **drawn)
+        aside = 0.006 * (number - (len(rows) - 1) / 2)  # so that the intervals do not hide each other
+        difference.errorbar(level + aside, 100 * (value - level), yerr=100 * errors, elinewidth=0.8, **drawn)
+    whole.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    whole.set_ylabel("share within it")
+    difference.set_xlim(0, 1)
+    difference.set_ylabel("share − level, percentage points")
+    difference.grid(axis="y")
+    figure.supxlabel("level of the central interval", fontsize=8, color=style.MUTED)
+    figure.legend(loc="outside upper right", ncols=4, borderaxespad=0.1)
     return figure
 
 
