@@ -151,11 +151,15 @@ def regression() -> Recipe:
     """Measured numbers of each galaxy with predicted errors, from the packaged network.
 
     No zoom: it would change every size and distance on the sky. A position angle cannot be learned while
-    images are rotated (``augment.rotation``).
+    images are rotated (``augment.rotation``). Student-t rather than Gaussian: its intervals held better on
+    simulated galaxies, and tables have wild values.
+
+    1,600 simulated galaxies, six epochs at 64 px, Gaussian: R² 0.79 (bulge fraction) to 0.96 (magnitude).
     """
     return own_labels().changed(
         name="small/regression",
         about="any measured numbers (redshift, bar length, Sérsic index), each with a predicted error",
+        model={"likelihood": "student-t"},
         augment={"zoom": (1.0, 1.0)},
         training={"label_smoothing": 0.0},
     )
