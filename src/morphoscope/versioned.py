@@ -23,16 +23,27 @@ MOST_ALIASES = 20  # in YAML: a few lines of nested ones stand for billions of v
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain YAML with few aliases."""
+    """Plain YAML with few aliases, none of which stands inside what it stands for."""
 
     aliases = 0
 
+    def __init__(self, stream: str | bytes) -> None:
+        super().__init__(stream)
+        self.open: list[str | None] = []  # anchors
+
     def compose_node(self, parent: Any, index: Any) -> Any:
+        anchor = self.peek_event().anchor
         if self.check_event(yaml.AliasEvent):
             self.aliases += 1
             if self.aliases > MOST_ALIASES:
                 raise yaml.YAMLError(f"it has more than {MOST_ALIASES} aliases")
-        return super().compose_node(parent, index)
+            if anchor in self.open:
+                raise yaml.YAMLError(f"the alias '{anchor}' stands for what it is a part of")
+            return super().compose_node(parent, index)
+        self.open.append(anchor)
+        node = super().compose_node(parent, index)
+        self.open.pop()
+        return node
 
 
 def load_yaml(text: str | bytes) -> Any:

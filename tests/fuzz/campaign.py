@@ -177,7 +177,10 @@ def work(workshop: Workshop, orders: int, answers: int) -> None:
             number, seed = map(int, line.split())
             before = _peak(reset=True)
             start = time.process_time()
-            outcome, fault = judged(workshop, READERS[number], seed)
+            try:
+                outcome, fault = judged(workshop, READERS[number], seed)
+            except Exception as error:
+                outcome, fault = "fault", f"the campaign itself: {_place_of(error)}"
             grown, spent = _peak() - before, time.process_time() - start
             if not fault and grown > GROWTH:
                 fault = f"memory: {grown / 2**30:.1f} GiB more"

@@ -120,6 +120,7 @@ OTHERS = {
     "a tab": replaced(b"EXPTIME =", b"OBJECT  = 'a\tb'"),
     "a side of no pixels": replaced(b"NAXIS1  =", b"NAXIS1  =                    0"),
     "a header that goes on for ever": b"COMMENT".ljust(80) * 36 * 201,
+    "no word for standard": replaced(b"SIMPLE  =", b"SIMPLE  = 'a'"),
     "lower case": replaced(b"EXPTIME =", b"exptime =                 30.0"),
     "further bytes": PLAIN["float"] + bytes(2880),
 }

@@ -168,9 +168,10 @@ def _needs_overwrite(verb: Verb, out: Path) -> bool:
 
 def campaign(each: int, wanted: str, seed: int, folder: Path) -> dict[str, dict[str, object]]:
     material, said = folder / "material", folder / "said.txt"
-    material.mkdir(parents=True)
-    if in_a_child(lambda: make_material(material), said):
-        raise SystemExit("the small inputs could not be made:\n" + said.read_text())
+    if not material.exists():
+        material.mkdir(parents=True)
+        if in_a_child(lambda: make_material(material), said):
+            raise SystemExit("the small inputs could not be made:\n" + said.read_text())
     if not wanted or any(verb.startswith(("export", "study")) for verb in wanted.split(",")):
         hasten(material)
     table: dict[str, dict[str, object]] = {}
@@ -207,12 +208,13 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=30, help="kills of a command, and as many polite signals")
     parser.add_argument("--verb", default="", help="only commands whose names begin so, with commas between")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="a folder for the inputs, which a later call uses again")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     for name in IMPORTED:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
-        table = campaign(options.each, options.verb, options.seed, Path(scratch))
+        table = campaign(options.each, options.verb, options.seed, options.keep or Path(scratch))
     if options.json:
         options.json.write_text(json.dumps(table, indent=1))
     return 1 if any(row["faults"] for row in table.values()) else 0

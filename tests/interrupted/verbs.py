@@ -224,7 +224,7 @@ def hasten(material: Path) -> None:
     from morphoscope.runs.run import open_run
     from morphoscope.studies import page_context
 
-    export_onnx(open_run(material / "run"), material / "first.onnx")
+    export_onnx(open_run(material / "run"), material / "first.onnx", overwrite=True)
     original = page_context.meta_network
 
     @functools.cache

@@ -66,6 +66,7 @@ def test_a_whole_run_opens_and_leaves_random_numbers_alone(folder: Path):
         b"format_version: " + b"9" * 5000,
         b"a: " + b"[" * 20_000,
         b"a: &a [x]\nb: [" + b"*a, " * 30 + b"*a]\nformat_version: 1",
+        b"a: &a [1, *a]\nformat_version: 1",
         b"format_version: !!python/object/apply:os.system [ls]",
     ],
 )

@@ -107,8 +107,9 @@ def plain_image(content: bytes) -> PlainImage | None:
     cards, length = _cards_of(content)
     if cards is None:
         return None
-    stored = {keyword: cards.get(keyword, "")[10:].split("/")[0].strip() for keyword in ("BITPIX", "NAXIS")}
-    if stored["BITPIX"] not in _TYPES or stored["NAXIS"] not in ("2", "3"):
+    first = ("SIMPLE", "BITPIX", "NAXIS")
+    stored = {keyword: cards.get(keyword, "")[10:].split("/")[0].strip() for keyword in first}
+    if stored["SIMPLE"] != "T" or stored["BITPIX"] not in _TYPES or stored["NAXIS"] not in ("2", "3"):
         return None
     sides = [
         cards.get(f"NAXIS{axis}", "")[10:].split("/")[0].strip()
