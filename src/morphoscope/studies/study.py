@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from morphoscope.data.store import Store
@@ -71,6 +72,10 @@ class Study:
 
     def rows(self) -> dict[str, Recipe]:
         """Recipes by name, in the order of the tables."""
+        return dict(self._rows)
+
+    @cached_property
+    def _rows(self) -> dict[str, Recipe]:  # a page asks for them a hundred times
         return {recipe.name: recipe for recipe in (make() for make in self.recipes)}
 
 
