@@ -30,6 +30,7 @@ def test_names_become_classes_in_alphabetical_order() -> None:
 
 def test_whole_numbers_come_in_their_own_order() -> None:
     assert classes_from_names("mine", ["10", "9", "2"]).classes == ("2", "9", "10")
+    assert classes_from_names("mine", ["1" * 5000, "9"]).classes == ("9", "1" * 5000)
 
 
 @pytest.mark.parametrize("names", [["one", "one"], [], ["", " "]])

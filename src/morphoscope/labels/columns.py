@@ -65,5 +65,6 @@ def measured(column: pa.ChunkedArray, where: str, name: str) -> np.ndarray:
 
 
 def is_whole_number(text: str) -> bool:
-    """Whether text is an integer."""
-    return text.removeprefix("-").isdecimal()
+    """Whether text is an integer of 18 digits or fewer; Python refuses to read one of thousands."""
+    digits = text.removeprefix("-")
+    return digits.isdecimal() and len(digits) < 19
