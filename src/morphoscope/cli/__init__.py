@@ -13,7 +13,18 @@ from typing import Annotated
 import typer
 
 from morphoscope import interruption
-from morphoscope.cli import cutouts, data, evaluate, explorer, match, predict, sharing, training, trees
+from morphoscope.cli import (
+    cutouts,
+    data,
+    evaluate,
+    explorer,
+    match,
+    measure,
+    predict,
+    sharing,
+    training,
+    trees,
+)
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import missing_extra
 from morphoscope.processes import claim, leave_pandas_out, started
@@ -33,6 +44,7 @@ training.register(app)
 evaluate.register(app)
 predict.register(app)
 match.register(app)
+measure.register(app)
 sharing.register(app)
 trees.register(app)
 explorer.register(app)

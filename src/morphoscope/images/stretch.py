@@ -9,7 +9,9 @@ in counts, electrons or nanomaggies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +102,27 @@ def stretched(
     return rendered(bands, stretch, name=name, flux=flux)[0]
 
 
+_MEASURED: ContextVar[list[tuple[Sequence[np.ndarray], Sequence[Flux]]] | None] = ContextVar(
+    "measured", default=None
+)
+
+
+@contextmanager
+def measured_values() -> Iterator[list[tuple[Sequence[np.ndarray], Sequence[Flux]]]]:
+    """Collect, for each image that this thread renders in the block, its values before any stretch.
+
+    Yields:
+        A list that gets the bands (H, W) of each image, reddest first and north up, and what is known of
+        each.
+    """
+    collected: list[tuple[Sequence[np.ndarray], Sequence[Flux]]] = []
+    token = _MEASURED.set(collected)
+    try:
+        yield collected
+    finally:
+        _MEASURED.reset(token)
+
+
 def rendered(
     bands: Sequence[np.ndarray], stretch: str, *, name: str, flux: Sequence[Flux] = ()
 ) -> tuple[np.ndarray, Rendering]:
@@ -136,6 +159,9 @@ def rendered(
     if len({band.shape for band in bands}) != 1:
         sizes = ", ".join("×".join(map(str, band.shape)) for band in bands)
         raise MorphoscopeError(f"{name}: the bands differ in size ({sizes})")
+    collected = _MEASURED.get()
+    if collected is not None:
+        collected.append((bands, flux or [Flux()] * len(bands)))
     planes_BHW = np.stack([np.asarray(band, np.float32) for band in bands])
     known_BHW = np.isfinite(planes_BHW)
     whole = bool(known_BHW.all())
