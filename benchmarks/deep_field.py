@@ -34,10 +34,11 @@ def main(run: str) -> None:
         sky = ms.load(run).sky(deep_field(), Path(folder) / "sky.parquet").to_pydict()
     x, y = np.array(sky["x"]), np.array(sky["y"])
     score = np.array(sky.get("out_of_distribution") or np.zeros(len(x)))
-    sure = (np.array(sky["probability"]) >= LIKELY) & (score <= 1)
-    print(f"{len(x)} sources, {sure.sum()} with a class to rely on: ", end="")
+    sure = (np.array(sky["probability"], np.float64) >= LIKELY) & (score <= 1)
+    without = sum(name is None for name in sky["predicted"])
+    print(f"{len(x)} sources, {without} without a class, {sure.sum()} with a class to rely on: ", end="")
     print(", ".join(f"{name} {n}" for name, n in Counter(np.array(sky["predicted"])[sure]).most_common()))
-    right, relied, right_of_relied, clear = 0, 0, 0, 0
+    right, relied, right_of_relied, clear, named = 0, 0, 0, 0, 0
     stars: list[str] = []
     for at_x, at_y, accepted in judged:
         distance = np.hypot(x - at_x, y - at_y)
@@ -46,13 +47,20 @@ def main(run: str) -> None:
             continue
         predicted = sky["predicted"][nearest]
         if accepted == ["star"]:
-            stars.append(f"{predicted} ({'relied on' if sure[nearest] else 'grey'})")
+            reason = (
+                sky["quality"][nearest] if predicted is None else "relied on" if sure[nearest] else "grey"
+            )
+            stars.append(f"{predicted or 'no class'} ({reason})")
             continue
         clear += 1
+        named += predicted is not None
         right += predicted in accepted
         relied += bool(sure[nearest])
         right_of_relied += predicted in accepted and bool(sure[nearest])
-    print(f"of {clear} judged clearly {right} right; of {relied} relied on {right_of_relied} right")
+    print(
+        f"of {clear} judged clearly {named} have a class, {right} right; "
+        f"of {relied} relied on {right_of_relied} right"
+    )
     print("stars:", "; ".join(stars))
 
 

@@ -336,3 +336,54 @@ def test_memory_holds_two_batches_however_many_images(
     assert sum(predictor.sizes) == 200
     assert 2 <= most["images"] <= 2 * 4 + 4  # decoded ahead
     assert 2 <= most["batches"] <= 4  # gathered, waiting for the network, in it, being written
+
+
+@pytest.mark.parametrize("ending", ["parquet", "fits", "vot", "csv"])
+def test_a_source_too_small_or_absent_gets_no_class_but_a_reason(
+    tmp_path: Path, make_predictor, ending: str
+) -> None:
+    from astropy.table import Table
+
+    (tmp_path / "in").mkdir()
+    for name, half in (("a-large", 12), ("b-small", 2), ("c-empty", 0)):
+        sky = np.full((90, 90, 3), 9, np.uint8)
+        sky[45 - half : 45 + half, 45 - half : 45 + half] = 250
+        cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), sky)
+
+    def made(**options: str) -> tuple[list, list, list, dict[str, str]]:
+        request = CatalogueRequest(tmp_path / "in", tmp_path / f"c.{ending}", overwrite=True, **options)
+        out = predict_catalogue(make_predictor(galaxy_size=0.5), request).out
+        if ending == "parquet":  # astropy reads a null as the text "None"
+            rows = pq.read_table(out).to_pydict()
+        else:
+            rows = Table.read(out, **({"format": "ascii.csv"} if ending == "csv" else {}))
+        text = {
+            name: ["" if value is None or value is np.ma.masked else str(value) for value in rows[name]]
+            for name in ("predicted", "quality")
+        }
+        said = {} if ending == "csv" else read_provenance(out)
+        return text["predicted"], text["quality"], list(rows["p_Dark_Sky"]), said
+
+    classes, reasons, stated, said = made()
+    assert classes[0]
+    assert classes[1:] == ["", ""]
+    assert reasons == ["", "too small", "no source at the centre"]
+    assert np.isfinite(np.asarray(stated, float)).all()
+    assert ending == "csv" or "fewer than 5 resolution elements" in said["quality"]
+
+    every, remarks, same, said = made(quality="off")
+    assert all(every)
+    assert remarks == ["", "", ""]
+    np.testing.assert_allclose(np.asarray(same, float), np.asarray(stated, float))
+    assert ending == "csv" or said["quality"].startswith("off")
+
+
+def test_a_run_that_does_not_know_how_large_its_galaxies_are_gives_every_image_a_class(
+    tmp_path: Path, make_predictor, save
+) -> None:
+    save(tmp_path / "in" / "grey.png", 99)
+    out = predict_catalogue(make_predictor(), CatalogueRequest(tmp_path / "in", tmp_path / "c.parquet")).out
+    assert pq.read_table(out)["predicted"].null_count == 0
+    assert read_provenance(out)["quality"].startswith("off")
+    with pytest.raises(UsageError, match="'auto' or 'off' was expected"):
+        CatalogueRequest("in", "out.parquet", quality="on")

@@ -360,6 +360,7 @@ class LoadedRun:
         per_class: bool = False,
         adapt: bool = False,
         min_area: int = 150,
+        quality: str = "auto",
     ) -> pa.Table:
         """Detect the sources of one picture of the sky, or of a FITS mosaic, and classify each.
 
@@ -374,6 +375,7 @@ class LoadedRun:
             per_class: as there.
             adapt: :meth:`adapt` to the cutouts of the sources first.
             min_area: least pixels of a source above the sky; hardly any shape can be told on fewer than 150.
+            quality: "off": a class even for sources too small or too faint to tell, and for stars.
 
         Returns:
             The catalogue's table, brightest source first.
@@ -392,6 +394,7 @@ class LoadedRun:
             drawn=drawn is not None,
             adapt=self.adapt if adapt else None,
             min_area=min_area,
+            quality=quality,
         )
         if drawn is not None:
             from morphoscope.report.figures.sky_image import draw_sky

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.coverage import joined
+from morphoscope.images.source_quality import has_no_class
 from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Column, Scheme
 from morphoscope.metrics.conformal import Sets, check_coverage, least_probabilities
@@ -107,6 +109,7 @@ def catalogue_table(
     values: Mapping[str, np.ndarray] | None = None,
     *,
     integer_ids: bool = False,
+    check: bool = False,
 ) -> pa.Table:
     """N rows of a catalogue, with the columns of :func:`catalogue_schema`.
 
@@ -119,6 +122,8 @@ def catalogue_table(
         values: values of extra columns, (N,) or, for vectors, (N, D). Other columns are taken from the
             items' rows or ``found``, and are empty if missing there.
         integer_ids: as for the schema; every item's id is then a whole number, or its text.
+        check: give no class where a reason in ``quality`` rules it out
+            (:mod:`morphoscope.images.source_quality`); the probabilities stay.
     """
     schema = catalogue_schema(scheme, sets, extras, integer_ids=integer_ids)
     ids = [item.row["id"] for item in items]
@@ -131,6 +136,10 @@ def catalogue_table(
         degrees = np.array([each.get(name, np.nan) for each in coordinates], np.float64)
         columns[name] = pa.array(degrees, mask=~np.isfinite(degrees))
     columns |= scheme.catalogue_values(predictions_NK, sets)
+    if check:
+        refused_N = pa.array([has_no_class(item.quality) for item in items], pa.bool_())
+        for name in set(scheme.decisions) & set(columns):
+            columns[name] = pc.if_else(refused_N, pa.scalar(None, columns[name].type), columns[name])
     columns[QUALITY.name] = pa.array([joined(item.quality) for item in items], pa.string())
     for extra in extras:
         columns[extra.name] = _extra_column(extra, items, values or {})

@@ -20,6 +20,7 @@ from morphoscope.errors import CannotContinue, MorphoscopeError
 from morphoscope.images.coverage import NO_SOURCE, OFF_IMAGE, share_of
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import writable
+from morphoscope.images.source_quality import fault_in_the_middle
 from morphoscope.images.stream import Item
 from morphoscope.inference.preprocess import CropResizePlan, load_and_preprocess
 from morphoscope.progress import note
@@ -85,7 +86,9 @@ class Preprocessed:
     stamp: Stamps = Stamps()
 
 
-def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None, fitted: bool = False) -> Preprocessed:
+def preprocess_item(
+    item: Item, *, facts: StoreFacts, crop: int | None, fitted: bool = False, check: bool = False
+) -> Preprocessed:
     """Read and preprocess one image; called in a worker thread.
 
     Args:
@@ -93,6 +96,7 @@ def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None, fitted: 
         facts: of the training's store.
         crop: see :func:`morphoscope.inference.preprocess.crop_resize_plan`.
         fitted: see :func:`morphoscope.inference.preprocess.fitting_plan`.
+        check: look for reasons against a class, see :mod:`morphoscope.images.source_quality`.
     """
     stamp = stamp_of(item)
     if any(writable(name) != name for name in (item.source, str(item.row.get("id", "")))):
@@ -103,10 +107,13 @@ def preprocess_item(item: Item, *, facts: StoreFacts, crop: int | None, fitted: 
             item.found["quality"] = (*item.found.get("quality", ()), share_of(OFF_IMAGE, share))
         if fitted:
             item.found["shown_side"] = plan.crop
-            if plan.source is None:
-                item.found["quality"] = (*item.found.get("quality", ()), NO_SOURCE)
-            else:
+            if plan.source is not None:
                 item.found["galaxy_size"] = plan.source.size
+            elif not check:
+                item.found["quality"] = (*item.found.get("quality", ()), NO_SOURCE)
+        if check:
+            faults = fault_in_the_middle(image, plan.crop or min(shape[:2]), facts.galaxy_size)
+            item.found["quality"] = (*item.found.get("quality", ()), *faults)
         return Preprocessed(item, image, plan, shape, stamp=stamp)
     except CannotContinue:
         raise

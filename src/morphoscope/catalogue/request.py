@@ -37,6 +37,17 @@ def check_scale(scale: str | None) -> None:
         raise UsageError(f"--scale {scale}: only 'auto' is known; leave it out to frame as trained")
 
 
+def check_quality(quality: str) -> str:
+    """Refuse anything but "auto" and "off", and return it.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if quality not in ("auto", "off"):
+        raise UsageError(f"--quality {quality}: 'auto' or 'off' was expected")
+    return quality
+
+
 @dataclass(frozen=True)
 class CatalogueRequest:
     """A request for a catalogue. Paths may be ``str`` or ``Path``.
@@ -74,6 +85,8 @@ class CatalogueRequest:
             the training's (see :mod:`morphoscope.metrics.conformal`); None: no such column.
         per_class: the share holds within every class, and not only over all galaxies.
         embeddings: add the column ``embedding``, the features before the network's head.
+        quality: "auto": a source that is too small or too faint, or none at all, gets no class but a reason
+            in the column ``quality`` (see :mod:`morphoscope.images.source_quality`); "off": all get one.
         resume: continue an interrupted catalogue of the same name and request, if there is one.
         shard_rows: rows of each file of a catalogue in shards; at most so many in a file of a HATS catalogue.
         overwrite: replace a catalogue that is already there.
@@ -143,6 +156,10 @@ class CatalogueRequest:
     )
     per_class: bool = field(default=False, metadata=_option("With --coverage: within every class."))
     embeddings: bool = field(default=False, metadata=_option("Add the features, for 'morphoscope similar'."))
+    quality: str = field(
+        default="auto",
+        metadata=_option("off: a class even for sources that are too small or too faint to tell."),
+    )
     resume: bool = field(default=False, metadata=_option("Continue this catalogue where it was interrupted."))
     shard_rows: int | None = field(
         default=None,
@@ -160,6 +177,7 @@ class CatalogueRequest:
         if self.stretch is not None:
             check_stretch(self.stretch)
         check_scale(self.scale)
+        check_quality(self.quality)
         if self.scale is not None and self.crop is not None:
             raise UsageError("--scale auto chooses the crop of each image itself; leave out --crop")
         if self.batch is not None and self.batch < 1:

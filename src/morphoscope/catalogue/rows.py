@@ -27,6 +27,7 @@ from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.file_names import writable
+from morphoscope.images.source_quality import DESCRIPTION
 from morphoscope.images.stream import Item, in_order
 from morphoscope.inference.preprocess import check_request, facts_for_fitting
 from morphoscope.labels.scheme import Column
@@ -65,6 +66,8 @@ class RowMaker:
         check_request(self.facts, request.crop, request.size)
         self.batch = request.batch or batch_of(self.facts.image_shape)
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
+        # A run that does not know how large its galaxies are may have others than the thresholds are for.
+        self.check = request.quality == "auto" and self.facts.galaxy_size is not None
         self.stretch = request.stretch or stretch_like(self.facts.stretch)
         self.extras: Sequence[Column] = ()
         self.integer_ids = False
@@ -99,6 +102,7 @@ class RowMaker:
             own["scale"] = (
                 f"auto: central sources at {self.facts.galaxy_size:.3f} of the side, as in training"
             )
+        own["quality"] = DESCRIPTION if self.check else "off: every image gets a class"
         return own | self.request.provenance | dict(self.columns.provenance)
 
     def checksums(self) -> dict[str, str]:
@@ -113,7 +117,9 @@ class RowMaker:
 
     def preprocess(self, item: Item) -> Preprocessed:
         """Read and preprocess one image; called in a worker thread."""
-        return pipeline.preprocess_item(item, facts=self.facts, crop=self.request.crop, fitted=self.fitted)
+        return pipeline.preprocess_item(
+            item, facts=self.facts, crop=self.request.crop, fitted=self.fitted, check=self.check
+        )
 
     def __call__(self, batch: list[Preprocessed]) -> pa.Table:
         """The rows of a batch.
@@ -137,6 +143,7 @@ class RowMaker:
             self.extras,
             values,
             integer_ids=self.integer_ids,
+            check=self.check,
         )
 
 

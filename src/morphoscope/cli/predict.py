@@ -104,6 +104,7 @@ def predict(
             coverage=request.coverage,
             per_class=request.per_class,
             adapt=adapt,
+            quality=request.quality,
             **({} if min_area is None else {"min_area": min_area}),
         )
         note(f"{found.num_rows} sources → {request.out}" + (f", picture → {picture}" if picture else ""))

@@ -254,12 +254,22 @@ class Classes(Scheme, frozen=True):
         """See :func:`morphoscope.metrics.classification.compare_classifications`."""
         return compare_classifications(truth, first, second, outputs, bootstrap=bootstrap, seed=seed)
 
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """The class, its probability and the set; the probabilities of all classes stay."""
+        return ("predicted", "probability", "set")
+
     def catalogue_columns(self, sets: Sets | None = None) -> list[Column]:
         """Predicted class and its probability, probability of every class, entropy, prediction set."""
         import pyarrow as pa
 
         columns = [
-            Column("predicted", pa.string(), "most probable class", ucd="src.morph.type;meta.main"),
+            Column(
+                "predicted",
+                pa.string(),
+                "most probable class; empty where quality rules a class out",
+                ucd="src.morph.type;meta.main",
+            ),
             Column("probability", pa.float32(), "probability of the predicted class", ucd="stat.probability"),
         ]
         columns += [

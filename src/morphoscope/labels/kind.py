@@ -376,6 +376,11 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         "high"}``, and further comparisons of this kind; arrays are those of :meth:`read_predictions`.
         """
 
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """The columns of :meth:`catalogue_columns` that are null for a source that gets no class."""
+        return ()
+
     @abstractmethod
     def catalogue_columns(self, sets: Sets | None = None) -> list[Column]:
         """The prediction columns of a catalogue; ``sets``: including prediction sets."""

@@ -87,14 +87,22 @@ def test_a_class_not_to_rely_on_is_grey_and_counted_apart(
     sources = [(20, 20, 8), (60, 20, 8), (100, 20, 8)]
     names, sky = ["Merging", "Disturbed", "Disturbed"], np.zeros((40, 120, 3), np.uint8)
     labelled_picture(
-        sky, sources, names, [0.9, 0.99, 0.7], tmp_path / "a.png", classes=GALAXY10.classes, sure=[1, 0, 1]
+        sky,
+        sources,
+        names,
+        [0.9, 0.99, 0.7],
+        tmp_path / "a.png",
+        classes=GALAXY10.classes,
+        sure=[1, 0, 1],
+        left_out={"too small": 7, "too faint": 0, "like a star": 2},
     )
     assert "merging 90" in words
     assert "disturbed 70" in words
     assert "disturbed 99" not in words
     assert any(text.startswith("Disturbed") and text.endswith(" 1") for text in words)
     assert any(text.startswith("no class to rely on") and text.endswith(" 1") for text in words)
-    assert any(text.startswith("3 sources.") for text in words)
+    assert any(text.startswith("3 marked sources.") for text in words)
+    assert "not marked: 7 too small, 2 like a star" in words
     assert np.ptp(inks[1]) < 0.1 < min(np.ptp(inks[0]), np.ptp(inks[2]))  # grey amid colours
 
 

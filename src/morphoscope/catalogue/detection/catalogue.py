@@ -15,6 +15,7 @@ from morphoscope.catalogue.detection.detect import MIN_AREA
 from morphoscope.catalogue.detection.images import classify_mosaic, classify_picture, write_picture_catalogue
 from morphoscope.catalogue.formats.write import check_output, target_of
 from morphoscope.catalogue.inputs.open import stretch_like
+from morphoscope.catalogue.request import check_quality
 from morphoscope.errors import UsageError
 from morphoscope.extras import DETECTION, need
 from morphoscope.images.bands import is_pattern, parse_bands
@@ -66,7 +67,7 @@ class DetectedSky:
         """Whether each class can be relied on, (S,): as likely as all others together, and its source no
         farther from the training galaxies than nearly all of their own kind (``out_of_distribution``).
         """
-        likely = np.asarray(self.table["probability"]) >= LIKELY
+        likely = np.asarray(self.table["probability"], np.float64) >= LIKELY
         if "out_of_distribution" not in self.table.schema.names:
             return likely
         return likely & (np.asarray(self.table["out_of_distribution"]) <= 1)
@@ -99,6 +100,7 @@ def classify_sky(
     drawn: bool = False,
     adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
     min_area: int = MIN_AREA,
+    quality: str = "auto",
 ) -> DetectedSky:
     """Detect the sources of a picture or mosaic, classify each, and write the catalogue.
 
@@ -114,6 +116,7 @@ def classify_sky(
         drawn: it will be drawn, so it must not be too large for that.
         adapt: see :func:`morphoscope.catalogue.detection.images.classify_picture`.
         min_area: least pixels of a source above the sky.
+        quality: "auto" or "off", as of :class:`morphoscope.catalogue.request.CatalogueRequest`.
 
     Raises:
         UsageError: no such file, a least area below one pixel, an unknown stretch, bands of something that is
@@ -130,13 +133,21 @@ def classify_sky(
     sets = sets_of(predictor, coverage, per_class=per_class)
     target.check(catalogue_schema(predictor.scheme, sets, FullColumns(predictor).extras))
     names, wanted = parse_bands(bands), {"coverage": coverage, "per_class": per_class}
-    options: dict[str, Any] = {"overwrite": overwrite, **wanted}
+    check = check_quality(quality) == "auto"
+    options: dict[str, Any] = {"overwrite": overwrite, "check": check, **wanted}
     if isinstance(picture, np.ndarray) or not _is_mosaic(picture):
         if names:
             raise UsageError("--bands chooses bands of FITS files; a picture has its colours already")
         name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
         table, _, image = classify_picture(
-            predictor, picture, name=name, stretch=stretch, adapt=adapt, min_area=min_area, **wanted
+            predictor,
+            picture,
+            name=name,
+            stretch=stretch,
+            adapt=adapt,
+            min_area=min_area,
+            check=check,
+            **wanted,
         )
         write_picture_catalogue(predictor, table, out, name=name, **options)
         return DetectedSky(table, image, "as-served")
@@ -144,7 +155,14 @@ def classify_sky(
     if drawn:
         _check_drawable(open_mosaics(picture, names))
     table, mosaics = classify_mosaic(
-        predictor, picture, bands=names, stretch=stretch, adapt=adapt, min_area=min_area, **wanted
+        predictor,
+        picture,
+        bands=names,
+        stretch=stretch,
+        adapt=adapt,
+        min_area=min_area,
+        check=check,
+        **wanted,
     )
     write_picture_catalogue(predictor, table, out, name=Path(picture).name, stretch=stretch, **options)
     return DetectedSky(table, mosaics, stretch)

@@ -17,6 +17,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import DETECTION, need
 from morphoscope.images.coverage import uncovered
 from morphoscope.images.decode import crop_and_resize
+from morphoscope.images.source_quality import faults_of_sources, half_maximum_widths, saturated_pixels
 
 if TYPE_CHECKING:
     from photutils.segmentation import SegmentationImage
@@ -42,6 +43,8 @@ class Sources:
         signal: brightest pixel of the smoothed image, in units of the sky's noise.
         elongation: major over minor axis, from the second moments of the light.
         sky: colour of the background, (C,) grey levels.
+        width: full width at half maximum, pixels.
+        flat: saturated (white) pixels of a picture.
     """
 
     x: np.ndarray
@@ -52,6 +55,12 @@ class Sources:
     signal: np.ndarray
     elongation: np.ndarray
     sky: np.ndarray
+    width: np.ndarray
+    flat: np.ndarray
+
+    def faults(self) -> list[tuple[str, ...]]:
+        """Why each gets no class (see :mod:`morphoscope.images.source_quality`), (S,)."""
+        return faults_of_sources(2 * self.radius, self.signal, self.width, self.elongation, self.flat)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -107,7 +116,7 @@ def detect_sources(
     segments = _segments(light_HW, threshold * noise_HW, blank_HW, min_area, contrast)
     if segments is None:
         return _none(colour)
-    return _measured(grey_HW, light_HW, noise_HW, segments, blank_HW, edge, colour)
+    return _measured(channels, grey_HW, light_HW, noise_HW, segments, blank_HW, edge, colour)
 
 
 def cutout(
@@ -226,6 +235,7 @@ def _segments(
 
 
 def _measured(
+    channels_HWC: np.ndarray,
     grey_HW: np.ndarray,
     light_HW: np.ndarray,
     noise_HW: np.ndarray,
@@ -263,9 +273,11 @@ def _measured(
         name: np.atleast_1d(getattr(column, "value", column))[order].astype(np.float64)
         for name, column in columns.items()
     }
-    return Sources(**values, sky=colour)
+    at = values["x"], values["y"], values["radius"]
+    widths = half_maximum_widths(grey_HW, *at, float(np.nanmean(colour)))
+    return Sources(**values, sky=colour, width=widths, flat=saturated_pixels(channels_HWC, *at))
 
 
 def _none(colour: np.ndarray) -> Sources:
     empty = np.empty(0)
-    return Sources(empty, empty, empty, empty, empty, empty, empty, sky=colour)
+    return Sources(empty, empty, empty, empty, empty, empty, empty, colour, empty, empty)

@@ -36,6 +36,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.coverage import OFF_IMAGE, share_of
 from morphoscope.images.decode import read_image
 from morphoscope.images.mosaic import Mosaic, open_mosaics
+from morphoscope.images.source_quality import DESCRIPTION
 from morphoscope.images.stream import Item, in_order
 from morphoscope.progress import note
 
@@ -64,6 +65,7 @@ def classify_picture(
     stretch: str | None = None,
     coverage: float | None = None,
     per_class: bool = False,
+    check: bool = True,
     adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
 ) -> tuple[pa.Table, Sources, np.ndarray]:
     """Detect the sources of a picture and classify each.
@@ -80,6 +82,7 @@ def classify_picture(
         stretch: of a file of measured values, such as a 32-bit TIFF; None: as in the run's training.
         coverage: add the column ``set`` (see :func:`morphoscope.catalogue.predict.predict_catalogue`).
         per_class: as there.
+        check: give no class to sources that are too small or too faint, or like stars.
         adapt: called first with up to :data:`ADAPT_TO` of the cutouts, to adapt the network's batch
             normalisation to them.
 
@@ -110,11 +113,15 @@ def classify_picture(
     full_columns = FullColumns(predictor)
     note_missing_scores(predictor)
     predictions_NK, values = full_columns(squares)
-    reasons = [_beyond(image, *at) for at in zip(sources.x, sources.y, sides, strict=True)]
+    faults = sources.faults() if check else [()] * len(sources)
+    beyond = [_beyond(image, *at) for at in zip(sources.x, sources.y, sides, strict=True)]
+    reasons = [(*why, *fault) for why, fault in zip(beyond, faults, strict=True)]
     items = [
         Item(name, lambda: image, {"id": str(number), "quality": why}) for number, why in enumerate(reasons)
     ]
-    table = catalogue_table(predictor.scheme, items, predictions_NK, sets, full_columns.extras, values)
+    table = catalogue_table(
+        predictor.scheme, items, predictions_NK, sets, full_columns.extras, values, check=check
+    )
     table = _with_positions(table, (sources.x, sources.y, sources.radius, sides))
     return table, sources, image
 
@@ -141,6 +148,7 @@ def classify_mosaic(
     batch: int = 256,
     coverage: float | None = None,
     per_class: bool = False,
+    check: bool = True,
     adapt: Callable[[Sequence[np.ndarray]], None] | None = None,
 ) -> tuple[pa.Table, list[Mosaic]]:
     """Detect the sources of a FITS mosaic and classify each, in memory independent of its size.
@@ -155,6 +163,7 @@ def classify_mosaic(
         batch: cutouts per batch.
         coverage: as for :func:`classify_picture`.
         per_class: as there.
+        check: as there.
         adapt: as there.
 
     Returns:
@@ -187,7 +196,11 @@ def classify_mosaic(
     for chip, found in detected:
         values, row = (found.x, found.y, found.radius, found.side), 0
         items = (
-            replace(item, row={**item.row, "id": str(kept_rows + number)})
+            replace(
+                item,
+                row={**item.row, "id": str(kept_rows + number)},
+                found={"quality": found.faults[number] if check else ()},
+            )
             for number, item in enumerate(source_items(chip, found, frame))
         )
         with closing(in_order(preprocess, items)) as images:
@@ -206,6 +219,7 @@ def classify_mosaic(
                         sets,
                         full_columns.extras,
                         extra_values,
+                        check=check,
                     )
                     table = _with_positions(table, [column[rows] for column in values])
                     if len(detected) > 1:
@@ -248,6 +262,7 @@ def write_picture_catalogue(
     stretch: str = "as-served",
     coverage: float | None = None,
     per_class: bool = False,
+    check: bool = True,
 ) -> None:
     """Write the table of :func:`classify_picture` or :func:`classify_mosaic` with its provenance."""
     target = target_of(out)
@@ -255,4 +270,5 @@ def write_picture_catalogue(
     sets = sets_of(predictor, coverage, per_class=per_class)
     provenance = provenance_of(predictor, name, stretch=stretch, crop=None, sets=sets)
     provenance |= FullColumns(predictor).provenance
+    provenance["quality"] = DESCRIPTION if check else "off: every source gets a class"
     write_catalogue(target, table, provenance)

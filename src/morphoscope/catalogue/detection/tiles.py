@@ -6,7 +6,7 @@ Shape letters: H × W pixels of a tile, B bands, S sources.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from morphoscope.catalogue.detection.detect import MIN_AREA, Sources, cutout_sid
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, flux_factors, load_squares
 from morphoscope.errors import UsageError
 from morphoscope.images.mosaic import Mosaic, sky_square
+from morphoscope.images.source_quality import faults_of_sources
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import sky_of
 from morphoscope.progress import note, track
@@ -23,6 +24,9 @@ from morphoscope.progress import note, track
 TILE, OVERLAP = 2048, 256  # pixels: side of a tile, and its overlap with each neighbour
 _ON_THE_SAME_PIXEL = 0.5  # pixels by which positions in bands may differ for joint detection
 _ROWS_UP = np.array([[-1.0, 0.0], [0.0, 1.0]])  # local axes without a WCS: columns to the right, rows up
+
+
+_MEASURED = ("x", "y", "radius", "flux", "side", "signal", "width", "elongation")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Found:
         side: of the cutout, pixels.
         ra: degrees; NaN where the mosaic has no coordinates.
         dec: as ``ra``.
+        faults: why each gets no class; empty for those that may have one.
     """
 
     x: np.ndarray
@@ -44,6 +49,7 @@ class Found:
     side: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
+    faults: list[tuple[str, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -76,17 +82,20 @@ def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: in
         _in_tile(searched, rows, columns, min_area, factor)
         for rows, columns in track(list(_tiles(mosaics[0].shape)), "detecting", unit="tiles")
     ]
-    x, y, radius, flux, side = (
-        np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
-        for name in ("x", "y", "radius", "flux", "side")
+    columns = {
+        name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0) for name in _MEASURED
+    }
+    order = np.argsort(-columns["flux"], kind="stable")
+    columns = {name: values[order] for name, values in columns.items()}
+    x, y, radius, side = (columns[name] for name in ("x", "y", "radius", "side"))
+    faults = faults_of_sources(
+        2 * radius, columns["signal"], columns["width"], columns["elongation"], np.zeros(len(x))
     )
-    order = np.argsort(-flux, kind="stable")
-    x, y, radius, side = x[order], y[order], radius[order], side[order]
     if mosaics[0].wcs is None or not len(x):
         ra = dec = np.full(len(x), np.nan)
     else:
         ra, dec = mosaics[0].positions_of(x, y)
-    return Found(x, y, radius, side, ra, dec)
+    return Found(x, y, radius, side, ra, dec, faults)
 
 
 def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Iterator[Item]:
@@ -165,7 +174,7 @@ def _in_tile(
     seen = slice(top, min(rows.stop + OVERLAP, height)), slice(left, min(columns.stop + OVERLAP, width))
     image_HWB = np.stack([_in_noise(mosaic.box(*seen)) for mosaic in mosaics], axis=2)
     if min(image_HWB.shape[:2]) < 3 or not np.isfinite(image_HWB).all(axis=2).any():
-        return {name: np.empty(0) for name in ("x", "y", "radius", "flux", "side")}
+        return {name: np.empty(0) for name in _MEASURED}
     sources: Sources = detect_sources(image_HWB, min_area=min_area, floor=0.0)
     x, y = sources.x + left, sources.y + top
     # A centre belongs to the pixel that contains it; the first and last cores extend to the border.
@@ -178,8 +187,9 @@ def _in_tile(
     return {
         "x": x[mine],
         "y": y[mine],
-        "radius": sources.radius[mine],
-        "flux": sources.flux[mine],
+        **{
+            name: getattr(sources, name)[mine] for name in ("radius", "flux", "signal", "width", "elongation")
+        },
         "side": cutout_sides(sources, factor=factor)[mine].astype(np.float64),
     }
 

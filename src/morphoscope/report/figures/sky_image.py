@@ -5,13 +5,14 @@ Shape letters: H × W pixels, C channels, S sources.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from morphoscope.errors import UsageError
+from morphoscope.images.source_quality import WITHOUT_CLASS
 from morphoscope.report import formatting
 from morphoscope.report.figures import style
 from morphoscope.report.figures.data import rgb
@@ -62,6 +63,7 @@ def labelled_picture(
     *,
     classes: Sequence[str] | None = None,
     sure: np.ndarray | Sequence[bool] | None = None,
+    left_out: Mapping[str, int] | None = None,
 ) -> Path:
     """Draw an image of the sky with a mark and a label at each source, and a legend below.
 
@@ -79,6 +81,7 @@ def labelled_picture(
         out: file to write; its ending says PNG or PDF.
         classes: all classes, so that each has one colour in all pictures; None: those that occur, by name.
         sure: (S,) whether the class can be relied on; None: of all.
+        left_out: reason → number of sources that are not marked at all.
 
     Raises:
         UsageError: sources, names, probabilities and ``sure`` differ in number.
@@ -99,7 +102,8 @@ def labelled_picture(
     counts = {name: relied_on.count(name) for name in known if name in relied_on}
     scale = style.WIDTH / width  # inches per pixel
     unsure = len(names) - len(relied_on)
-    legend = 0.46 + 0.17 * (-(-len(counts) // LEGEND_COLUMNS) + (unsure > 0))
+    without = ", ".join(f"{number} {reason}" for reason, number in (left_out or {}).items() if number)
+    legend = 0.46 + 0.17 * (-(-len(counts) // LEGEND_COLUMNS) + (unsure > 0) + bool(without))
     tall = height * scale
     figure, below = style.canvas(style.WIDTH, tall + legend)
     figure.set_facecolor(BACKGROUND)
@@ -116,22 +120,33 @@ def labelled_picture(
         _label(name, probability) if is_sure else ""
         for name, probability, is_sure in zip(names, probabilities, sure_S, strict=True)
     ]
-    left_out = _draw_labels(axes, boxes, labels, tints, (style.WIDTH, tall))
+    unlabelled = _draw_labels(axes, boxes, labels, tints, (style.WIDTH, tall))
     axes.set(xlim=(0, style.WIDTH), ylim=(tall, 0))
-    _draw_legend(below, counts, colours, tall, left_out, unsure)
+    _draw_legend(below, counts, colours, tall, unlabelled, unsure, without)
     return style.save(figure, out)
 
 
 def draw_sky(seen: DetectedSky, out: Path, classes: Sequence[str]) -> Path:
-    """Draw the sources that ``predict --detect`` found (see :func:`labelled_picture`)."""
+    """Draw the sources that ``predict --detect`` found (see :func:`labelled_picture`).
+
+    Sources without a class (too small, too faint, like stars) are not marked, only counted.
+    """
+    names = seen.table["predicted"].to_pylist()
+    marked = np.array([name is not None for name in names], bool)
+    reasons = [
+        next((reason for reason in text.split("; ") if reason in WITHOUT_CLASS), "")
+        for text, name in zip(seen.table["quality"].to_pylist(), names, strict=True)
+        if name is None
+    ]
     return labelled_picture(
         seen.image(),
-        seen.boxes(),
-        seen.table["predicted"].to_pylist(),
-        np.asarray(seen.table["probability"]),
+        seen.boxes()[marked],
+        [name for name in names if name is not None],
+        np.asarray(seen.table["probability"], np.float64)[marked],
         out,
         classes=classes,
-        sure=seen.sure(),
+        sure=seen.sure()[marked],
+        left_out={reason: reasons.count(reason) for reason in WITHOUT_CLASS},
     )
 
 
@@ -238,7 +253,13 @@ def _outside(candidates: np.ndarray, area: tuple[float, float]) -> np.ndarray:
 
 
 def _draw_legend(
-    axes: Axes, counts: dict[str, int], colours: dict[str, str], top: float, left_out: int, unsure: int
+    axes: Axes,
+    counts: dict[str, int],
+    colours: dict[str, str],
+    top: float,
+    unlabelled: int,
+    unsure: int,
+    without: str,
 ) -> None:
     wide = (style.WIDTH - 0.3) / LEGEND_COLUMNS
     for index, name in enumerate(counts):
@@ -257,10 +278,14 @@ def _draw_legend(
         text += f"  {formatting.count(unsure)}"
         axes.text(0.26, y, text, fontsize=6.3, color=TEXT, va="center_baseline")
         rows += 1
-    total = formatting.plural(sum(counts.values()) + unsure, "source")
+    if without:
+        y = top + 0.2 + 0.17 * rows
+        axes.text(0.26, y, f"not marked: {without}", fontsize=6.3, color=TEXT, va="center_baseline")
+        rows += 1
+    total = formatting.plural(sum(counts.values()) + unsure, "marked source")
     text = f"{total}. Marks: the square that was classified, fainter where the probability is lower; "
     text += "numbers: probability in percent."
-    if left_out:
-        text += f" {formatting.count(left_out)} labels had no room."
+    if unlabelled:
+        text += f" {formatting.count(unlabelled)} labels had no room."
     y = top + 0.26 + 0.17 * rows
     axes.text(0.14, y, text, fontsize=6.3, color=MUTED, va="center_baseline")
