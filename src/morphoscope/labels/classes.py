@@ -256,8 +256,8 @@ class Classes(Scheme, frozen=True):
 
     @property
     def decisions(self) -> tuple[str, ...]:
-        """The class, its probability and the set; the probabilities of all classes stay."""
-        return ("predicted", "probability", "set")
+        """The class and its probability; the set and the probabilities of all classes stay."""
+        return ("predicted", "probability")
 
     def catalogue_columns(self, sets: Sets | None = None) -> list[Column]:
         """Predicted class and its probability, probability of every class, entropy, prediction set."""
