@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -137,9 +136,10 @@ def catalogue_table(
         columns[name] = pa.array(degrees, mask=~np.isfinite(degrees))
     columns |= scheme.catalogue_values(predictions_NK, sets)
     if check:
-        refused_N = pa.array([has_no_class(item.quality) for item in items], pa.bool_())
+        refused_N = np.array([has_no_class(item.quality) for item in items], bool)
         for name in set(scheme.decisions) & set(columns):
-            columns[name] = pc.if_else(refused_N, pa.scalar(None, columns[name].type), columns[name])
+            kept = columns[name].to_numpy(zero_copy_only=False)
+            columns[name] = pa.array(kept, columns[name].type, mask=refused_N)
     columns[QUALITY.name] = pa.array([joined(item.quality) for item in items], pa.string())
     for extra in extras:
         columns[extra.name] = _extra_column(extra, items, values or {})

@@ -140,7 +140,7 @@ def saturated_pixels(
     counts_S = np.zeros(len(x_S), np.int64)
     if image_HWC.dtype != np.uint8:
         return counts_S
-    white_HW = (image_HWC.reshape(*image_HWC.shape[:2], -1) >= _SATURATED).all(axis=2)
+    white_HW = np.asarray(image_HWC.reshape(*image_HWC.shape[:2], -1).min(axis=2) >= _SATURATED)
     for row, (x, y, radius) in enumerate(zip(x_S, y_S, radius_S, strict=True)):
         reach = max(2, int(np.ceil(radius / 2)))
         top, left = max(0, round(y) - reach), max(0, round(x) - reach)
