@@ -220,7 +220,7 @@ def _yaml(content: bytes, draw: Random) -> bytes:
             return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode(
                 "utf-8", "surrogatepass"
             )
-        except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError):
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError, LookupError):
             pass
     scalar = draw.choice(
         (

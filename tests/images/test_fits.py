@@ -496,6 +496,16 @@ def test_numbers_of_axes_beyond_the_standard_are_refused_at_once(keyword: str):
         read_fits(many, name="x")
 
 
+@pytest.mark.parametrize("keyword", ["NAXIS2", "PCOUNT"])
+def test_negative_sizes_are_refused(keyword: str):
+    """astropy would go back by them and read the same unit for ever."""
+    content = file_of(fits.PrimaryHDU(), fits.ImageHDU(sky(), name="r"))
+    assert read_fits(content, name="x").shape == (64, 48, 3)
+    at = content.index(f"{keyword:<8}=".encode(), 2880) + 10
+    with pytest.raises(MorphoscopeError, match=rf"x: is damaged \({keyword} = -64; no negative number"):
+        read_fits(content[:at] + b"%20d" % -64 + content[at + 20 :], name="x")
+
+
 @pytest.mark.parametrize("end", [b"", b"END"])
 def test_a_header_that_astropy_would_read_for_minutes_is_refused(tmp_path: Path, end: bytes):
     content = primary(sky())

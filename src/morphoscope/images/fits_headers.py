@@ -178,8 +178,8 @@ _MOST_BLOCKS = 1000  # of a header; 999 columns with ten cards each are 278
 
 
 def check_counts(content: bytes, name: str) -> None:
-    """Refuse more axes or columns than the standard allows, since astropy would count up to any number, and
-    headers that it would read for minutes.
+    """Refuse more axes or columns than the standard allows, since astropy would count up to any number,
+    headers that it would read for minutes, and negative sizes, by which it would go back for ever.
     """
     firsts, end = np.frombuffer(content, np.uint8)[::_BLOCK], 0  # headers begin with S or X
     for start in (np.flatnonzero((firsts == ord("S")) | (firsts == ord("X"))) * _BLOCK).tolist():
@@ -202,6 +202,11 @@ def _check_header(header: bytes, name: str) -> None:
                 said = f"{keyword[:-1].decode().strip()} = {value[:20].decode()}"
                 raise MorphoscopeError(f"{name}: is damaged ({said}; at most {_MOST_COUNTED} was expected)")
             at = header.find(keyword, at + 1)
+    counted = (b"NAXIS", b"PCOUNT", b"GCOUNT") if header.startswith(b"XTENSION") else (b"NAXIS",)
+    for found in _SIZES.finditer(header):
+        if found.start() % _CARD == 0 and found[1].startswith(counted) and found[2].startswith(b"-"):
+            said = f"{found[1].decode()} = {found[2][:20].decode()}"
+            raise MorphoscopeError(f"{name}: is damaged ({said}; no negative number was expected)")
     _check_compression(header, name)
 
 
