@@ -52,13 +52,8 @@ def write_study_page(study: Study, results: Results, store: Store, out: Path, op
 
 def _top(page: StudyPage, version: str) -> PageHeader:
     paper = page.study.published.paper
-    measured = page.results.measured()
-    verdicts = [claim.verdict(measured, page.conditions) for claim in page.study.published.claims]
-    decided = [verdict for verdict in verdicts if verdict is not None]
-    claims, errors = page.study.published.claims, page.results.errors()
-    unclear = [claim.clear(measured, errors, page.conditions) for claim in claims].count(False)
     trained = [row for row in page.results.rows.values() if row.runs()]
-    runs = sum(len(row.runs()) for row in trained)
+    runs = len({run.path for row in trained for run in row.runs()})  # rows may share one
     reduced = "quick, at reduced size" if page.options.quick else ""
     names = f"{paper.authors[0]} et al." if len(paper.authors) > 1 else ", ".join(paper.authors)
     facts = [
@@ -72,19 +67,28 @@ def _top(page: StudyPage, version: str) -> PageHeader:
         eyebrow=" · ".join(filter(None, (page.study.key, names, str(paper.year or ""), reduced))),
         title=f"Quick study at reduced size: {paper.title}" if page.options.quick else paper.title,
         about=_about(page),
-        headline=Headline(
-            figure=f"{sum(decided)} / {len(decided)}" if decided else formatting.DASH,
-            label=(
-                "of the paper's claims tested here hold on these galaxies; "
-                f"{len(verdicts) - len(decided)} of {len(verdicts)} were not tested"
-            ),
-            interval=(
-                f"verdicts compare means over seeds; {unclear} of the {len(decided)} are within the error of "
-                "measurement"
-            ),
-            tiles=facts,
-        ),
+        headline=_headline(page, facts),
         version=version,
+    )
+
+
+def _headline(page: StudyPage, facts: list[Tile]) -> Headline:
+    claims, measured = page.study.published.claims, page.results.measured()
+    conditions, errors = page.conditions, page.results.errors()
+    verdicts = [claim.verdict(measured, conditions) for claim in claims]
+    decided = [verdict for verdict in verdicts if verdict is not None]
+    if not decided:
+        label = f"of the paper's {len(claims)} claims were tested here; the table below says why"
+        return Headline(figure=f"0 / {len(claims)}", label=label, interval="", tiles=facts)
+    unclear = [claim.clear(measured, errors, conditions) for claim in claims].count(False)
+    return Headline(
+        figure=f"{sum(decided)} / {len(decided)}",
+        label=(
+            "of the paper's claims tested here hold on these galaxies; "
+            f"{len(verdicts) - len(decided)} of {len(verdicts)} were not tested"
+        ),
+        interval=f"verdicts compare means over seeds; {unclear} of them may turn around with other galaxies",
+        tiles=facts,
     )
 
 

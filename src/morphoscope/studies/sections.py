@@ -230,7 +230,7 @@ def published_table(page: StudyPage, name: str) -> None:
     rows = [["" if cell is None else _cell(cell) for cell in row] for row in cells]
     words = {0} | {n for n, cell in enumerate(cells[0]) if isinstance(cell, str)}
     headings = [column[:1].upper() + column[1:] for column in columns]
-    caption = f"{table.name} as published: {table.about}. {table.remark}".strip()
+    caption = f"The paper's {table.name}: {table.about}. {table.remark}".strip()
     page.page.table(Table(headings, rows, frozenset(words), caption))
 
 

@@ -148,14 +148,15 @@ def _sections(page: StudyPage) -> None:
                 "Network",
                 "Residual blocks",
                 "Published accuracy",
-                "improvement",
+                "Published improvement",
                 "Measured accuracy",
-                "improvement",
+                "Measured improvement",
             ],
             rows=rows,
             caption=(
-                "Table 2: test accuracy and its improvement relative to VGG16's, both in percent. The "
-                "published gain compares different networks; in the next table only the shortcuts differ."
+                "The paper's Table 2: test accuracy and its improvement relative to VGG16's, both in "
+                "percent. The published gain compares different networks; in the next table only the "
+                "shortcuts differ."
             ),
         )
     )

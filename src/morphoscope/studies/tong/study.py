@@ -115,7 +115,7 @@ def _sections(page: StudyPage) -> None:
         page,
         [(f"tong/cs-resnet50{tail}", "tong/resnet50") for tail in ("", "-text", "-channel", "-spatial")],
         scores,
-        "Table V: differences from the network without attention, percentage points. The rows "
+        "The paper's Table V: differences from the network without attention, percentage points. The rows "
         "-channel and -spatial are halves of the attention in the text, with gates on all 4C "
         "channels, not of that with the printed parameter count.",
     )
@@ -165,8 +165,8 @@ def _add_gains(page: StudyPage) -> None:
             ],
             text_columns=frozenset({0}),
             caption=(
-                "Fig 7: gain in the recall of each class from channel and spatial attention, percentage "
-                "points; mean ± standard deviation over seeds where there are several."
+                "The paper's Fig 7: gain in the recall of each class from channel and spatial attention, "
+                "percentage points; mean ± standard deviation over seeds where there are several."
             ),
         )
     )
@@ -198,9 +198,9 @@ def _add_thresholds(page: StudyPage) -> None:
             rows=rows,
             text_columns=frozenset({0, 1}),
             caption=(
-                "Table I: the five classes as rules; the first that holds gives the class. On all 61,578 "
-                "galaxies of the challenge the first four counts are reproduced; the fifth has not been "
-                "checked."
+                "The paper's Table I: the five classes as rules; the first that holds gives the class. On "
+                "all 61,578 galaxies of the challenge the first four counts are reproduced; the fifth has "
+                "not been checked."
             ),
         )
     )
