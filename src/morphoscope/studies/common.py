@@ -265,6 +265,8 @@ def add_training(page: StudyPage) -> None:
         "peak_gpu_memory": "Peak GPU memory, GiB",
     }
     rows = page.study.published.rows
+    known = [metric for metric in columns if any(row.mean(metric) is not None for row in trained.values())]
+    columns = {metric: columns[metric] for metric in known}
     printed = [metric for metric in columns if any(metric in row.metrics for row in rows)]
     page.page.table(
         Table(

@@ -82,6 +82,9 @@ class Study:
 def few_galaxies(training: int, held_out: int) -> dict[str, int]:
     """Settings of ``--quick`` that bound what a row costs, however large the store is.
 
+    Batches must be small with them: after a dozen steps the running means of batch normalisation are still
+    those of the first networks, and every galaxy gets the same answer.
+
     Args:
         training: galaxies to train on.
         held_out: for validation, and for the test.

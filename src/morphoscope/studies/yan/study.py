@@ -182,6 +182,7 @@ def _sections(page: StudyPage) -> None:
         class_report(page, named.name)
         confusion(page, named.name)
         curves_of(page, named.name, "Fig 5")
+    published_table(page, "Table 2")
     page.page.section("fused", "How many stages to fuse")
     published_table(page, "Table 1")
     rows = []
@@ -214,7 +215,6 @@ def _sections(page: StudyPage) -> None:
             ),
         )
     )
-    published_table(page, "Table 2")
     add_best_maps(page, {"saliency": "Fig 8, left", "gradcam": "Fig 8, right"}, "yan/efficientnetv2s-cbam")
     page.page.section("structure", "Structure")
     add_unit(page, "mbconv", "MBConv and its fused form (Fig 3).")
@@ -236,7 +236,7 @@ STUDY = Study(
     recipes=RECIPES,
     scheme="galaxy10",
     how_to_get_data="morphoscope data fetch galaxy10 STORE, or morphoscope data simulate STORE --count 4000",
-    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 32} | few_galaxies(80, 60),
+    quick={"augment.size": 64, "training.epochs": 3, "training.batch": 8} | few_galaxies(80, 60),
     quick_rows={"yan/inception-resnet-v2": {"augment.size": 80}},
     literal=LITERAL,
     sections=_sections,
