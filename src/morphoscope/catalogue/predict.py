@@ -169,7 +169,7 @@ def _first_galaxies(catalogue: Path, source: Path) -> tuple[dict[str, int], list
         names = [name for name in ("id", "source", "predicted") if name in file.schema_arrow.names]
         for number, rows in enumerate(file.iter_batches(batch_size=1 << 16, columns=names)):
             if "predicted" in names:
-                counts.update(rows.column("predicted").to_pylist())
+                counts.update(name or "no class" for name in rows.column("predicted").to_pylist())
             for row in rows.slice(0, 6 if number == 0 else 0).to_pylist():
                 with contextlib.suppress(MorphoscopeError, OSError, ValueError):  # perhaps it has moved
                     image = read_image(source / row["source"] if source.is_dir() else row["source"])
