@@ -36,6 +36,7 @@ from morphoscope.images.file_names import (
     stem,
     writable,
 )
+from morphoscope.images.hats import is_hats, primary_table, tile_files
 from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.positions import SourceTable
@@ -105,6 +106,8 @@ def open_input(
                       ``shard-{000..009}.tar``; see :mod:`morphoscope.images.webdataset`
     a table           CSV, ECSV, Parquet, FITS or VOTable with a column of images; see
                       :mod:`morphoscope.images.image_table`
+    tables in parts   a HATS catalogue, or a folder of Parquet files as Hugging Face's data sets
+                      are, with a column of images; read part by part
     a store           every galaxy of it, labelled or not
     ================  ==========================================================================
 
@@ -123,6 +126,8 @@ def open_input(
     reading = Reading(stretch, tuple(bands))
     if is_pattern(text) and not path.exists():
         return Images(text, *from_pattern(text, reading.bands, stretch), FITS_COLUMNS)
+    if path.is_dir() and (parts := _tables_in(path)):
+        return _from_tables(text, parts, image_column, reading)
     if image_column is not None and (path.is_dir() or (not path.exists() and not is_table_name(text))):
         raise UsageError(f"--image-column {image_column}: a table was expected, {source} is none")
     if path.is_dir():
@@ -254,6 +259,22 @@ def _from_folder(folder: Path, reading: Reading) -> Images:
         skipped.subtract([Path(archive).suffix.lower()])
     report_skipped(str(folder), +skipped)
     return images
+
+
+def _tables_in(folder: Path) -> list[str]:
+    """The tiles of a HATS catalogue, or the Parquet files of a folder without images (Hugging Face).
+
+    Empty for a store, a run, and folders with images.
+    """
+    if (folder / "store.yaml").is_file() or (folder / "run.yaml").is_file():
+        return []
+    catalogue = primary_table(folder)
+    if is_hats(catalogue):
+        return [str(tile) for tile in tile_files(catalogue)]
+    shards = sorted(str(path) for path in folder.rglob("*.parquet") if not path.name.startswith((".", "_")))
+    if not shards or next(image_names(folder), None) is not None:
+        return []
+    return shards
 
 
 def _from_file(path: Path, image_column: str | None, reading: Reading) -> Images:
