@@ -59,6 +59,9 @@ done = {
     "ingest": run("data", "ingest", "folder", pictures, out + "/store", "--classes", ",".join(CLASSES)),
     "evaluate": run("evaluate", "default", "--store", out + "/store", "--views", "2"),
     "train": run("train", "small/simulated", "--store", out + "/store", "--out", out + "/run"),
+    "probe": run("train", "small/linear-probe", "--store", out + "/store", "--out", out + "/probe",
+                 "--set", "evaluation.views=1", "--folds", "2"),
+    "predict with it": run("predict", out + "/probe", pictures, "--out", out + "/c.parquet"),
     "explain": run("explain", "default", "--store", out + "/store", "--out", out + "/maps"),
     "simulate": run("data", "simulate", out + "/simulated", "--count", "3"),
     "picture": run("predict", "default", pictures, "--out", out + "/b.parquet", "--detect"),
@@ -75,6 +78,8 @@ STATUS = {
     "ingest": 0,
     "evaluate": 0,
     "train": 1,
+    "probe": 0,
+    "predict with it": 0,
     "explain": 1,
     "simulate": 1,
     "picture": 1,
@@ -83,12 +88,14 @@ STATUS = {
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture for each of Galaxy10's classes, of the size that the packaged network knows."""
+    """Two pictures for each of Galaxy10's classes, of the size that the packaged network knows."""
     folder = tmp_path_factory.mktemp("base") / "pictures"
     draw = np.random.default_rng(0)
     for name in GALAXY10.classes:
         (folder / name).mkdir(parents=True)
-        Image.fromarray(draw.integers(0, 256, (128, 128, 3), np.uint8)).save(folder / name / "0.png")
+        for number in range(2):
+            image = Image.fromarray(draw.integers(0, 256, (128, 128, 3), np.uint8))
+            image.save(folder / name / f"{number}.png")
     return folder
 
 
@@ -115,7 +122,7 @@ def _worked(python: Path | str, before: str, pictures: Path, out: Path) -> tuple
 
 def _check(found: dict, said: str) -> None:
     assert found["done"] == STATUS, said
-    assert found["shape"] == [10, 10]
+    assert found["shape"] == [20, 10]
     assert not set(found["loaded"]) & set(NOT_IN_THE_BASE)
     assert "Traceback" not in said
     for extra in ("train", "simulate", "detect"):

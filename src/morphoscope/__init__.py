@@ -9,6 +9,7 @@ from morphoscope.version import __version__
 
 if TYPE_CHECKING:
     from morphoscope.api import LoadedRun, load, train
+    from morphoscope.catalogue.active_learning import label_next
     from morphoscope.catalogue.formats.convert import convert
     from morphoscope.catalogue.formats.write import read_provenance
     from morphoscope.catalogue.request import CatalogueRequest
@@ -43,6 +44,7 @@ __all__ = [
     "find_recipe",
     "ingest_folder",
     "ingest_table",
+    "label_next",
     "load",
     "open_run",
     "open_store",
@@ -67,6 +69,7 @@ _PUBLIC = {
     "find_recipe": "morphoscope.studies.registry",
     "ingest_folder": "morphoscope.data.sources.folder",
     "ingest_table": "morphoscope.data.sources.table",
+    "label_next": "morphoscope.catalogue.active_learning",
     "load": "morphoscope.api",
     "open_run": "morphoscope.runs.run",
     "open_store": "morphoscope.data.store",

@@ -1,6 +1,6 @@
 """Packages that only some work needs: the extras of an installation.
 
-The base predicts, evaluates, converts and finds similar galaxies. Work beyond that asks
+The base predicts, evaluates, converts, finds similar galaxies and fits linear probes. Work beyond that asks
 :func:`need` for its packages before it begins, so that what is missing is one sentence and not a traceback.
 """
 
@@ -29,7 +29,6 @@ EXTRA_OF = {
     "sklearn": "train",
     "tensorboard": "train",
     "h5py": "train",
-    "onnx": "train",
     "onnxscript": "train",
     "matplotlib": "report",
     "jinja2": "report",

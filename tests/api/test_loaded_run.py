@@ -90,7 +90,8 @@ def test_a_training_ends_with_what_is_not_there_yet(
     monkeypatch: pytest.MonkeyPatch, rank: int, test: float, kept: str | None, done: list[str]
 ) -> None:
     did: list[str] = []
-    run: Any = SimpleNamespace(path=Path("run"), metrics=lambda: kept)
+    recipe = Recipe().changed({"data.test": test})
+    run: Any = SimpleNamespace(path=Path("run"), metrics=lambda: kept, recipe=recipe)
     for place, name, stands_in in (
         ("evaluation.evaluate", "evaluate", lambda *_: did.append("evaluated")),
         ("evaluation.evaluate", "calibrate", lambda *_: did.append("calibrated")),
@@ -101,9 +102,9 @@ def test_a_training_ends_with_what_is_not_there_yet(
         monkeypatch.setattr(f"morphoscope.{place}.{name}", stands_in)
     monkeypatch.setattr("morphoscope.training.fit.fit", lambda *_, **__: run)
     monkeypatch.setattr(load_and_train, "leave_graph", lambda _: did.append("graph"))
+    monkeypatch.setattr(load_and_train, "training_split", lambda *_: None)
     monkeypatch.setattr(load_and_train, "is_rank_0", lambda: rank == 0)
     monkeypatch.setattr(load_and_train, "LoadedRun", lambda run: run)
     monkeypatch.setattr(load_and_train, "as_store", lambda store: store)
-    recipe = Recipe().changed({"data.test": test})
     assert api.train(recipe, "galaxies", "run") is run
     assert did == done

@@ -17,6 +17,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation import evaluate as evaluation
 from morphoscope.evaluation.evaluate import calibrate, evaluate, evaluate_elsewhere, evaluate_ensemble
 from morphoscope.labels.scheme import Classes
+from morphoscope.recipes import Recipe
 
 TWO = Classes(name="two", classes=("a", "b"))
 NONE = np.empty(0, int)
@@ -45,7 +46,7 @@ def test_without_test_galaxies_there_is_nothing_to_measure() -> None:
     store = table([0, 1] * 20)
     split = replace(make_split(store, "random"), test=NONE)
     with pytest.raises(MorphoscopeError, match=r"run has no test galaxies; train it with data\.test above 0"):
-        evaluate(run_with(split=lambda store: split), store)
+        evaluate(run_with(split=lambda store: split, recipe=Recipe()), store)
 
 
 def test_without_labels_there_is_nothing_to_measure() -> None:

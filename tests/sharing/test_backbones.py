@@ -48,6 +48,29 @@ def test_an_encoder_becomes_the_backbone_by_name(form: str, tmp_path: Path, hub)
     )
 
 
+@pytest.mark.parametrize(
+    ("form", "normalise", "as_configured"),
+    [("hub", "model", False), ("folder", "model", False), ("folder", "config", True)],
+)
+def test_zoobots_encoders_take_grey_levels_from_0_to_1(
+    form: str, normalise: str, as_configured: bool, tmp_path: Path, hub
+):
+    folder = hub[0] / "mwalmsley" / "zoobot-encoder-convnext_nano"
+    made = encoder(folder)
+    config = json.loads((folder / "config.json").read_text())
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # timm's, which Zoobot's files carry along
+    config["pretrained_cfg"] |= {"mean": mean, "std": std}
+    (folder / "config.json").write_text(json.dumps(config))
+    name = "hf-hub:mwalmsley/zoobot-encoder-convnext_nano" if form == "hub" else f"local-dir:{folder}/"
+    network, _ = build(Model(name=name, normalise=normalise), 3, image_size=64)  # type: ignore[arg-type]
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    expected = images / 255
+    if as_configured:
+        expected = (expected - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval().embed(images), made(expected), rtol=1e-4, atol=1e-5)
+
+
 def test_a_run_with_such_a_backbone_needs_no_hub_to_load(
     hub, recipe: Recipe, colours: Store, images: np.ndarray, tmp_path: Path, unreachable
 ):

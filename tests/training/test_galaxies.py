@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from morphoscope.data.splits.split import make_split
+from morphoscope.data.splits.training_split import check_count, check_crop, check_scheme, split_of
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.recipes import Recipe
-from morphoscope.training.galaxies import check_crop, check_scheme, loss_weights, split_of, training_rows
+from morphoscope.training.galaxies import loss_weights
 
 
 def test_a_recipe_may_name_a_split_file(colours: Store, tiny: Recipe, tmp_path: Path):
@@ -27,7 +28,7 @@ def test_a_recipe_may_name_a_split_file(colours: Store, tiny: Recipe, tmp_path: 
 def test_fewer_than_two_galaxies_are_no_training(colours: Store, tiny: Recipe):
     split = replace(make_split(colours, "random"), train=np.array([3]))
     with pytest.raises(MorphoscopeError, match="1 training galaxies; at least two"):
-        training_rows(tiny, colours, split)
+        check_count(tiny, colours, split)
 
 
 def test_a_recipe_for_other_labels_or_larger_images_is_refused(colours: Store, tiny: Recipe):

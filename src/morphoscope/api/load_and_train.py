@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morphoscope.api.loaded_run import LoadedRun
+from morphoscope.data.splits.file import Split
+from morphoscope.data.splits.training_split import training_split
 from morphoscope.data.store import Store, as_store
 from morphoscope.errors import UsageError, did_you_mean
+from morphoscope.extras import DRAWING, installed
 from morphoscope.inference.engine.choose import ENGINES as COMPUTING
 from morphoscope.inference.engine.choose import PRECISIONS, leave_graph
 from morphoscope.models.hub import HUB
-from morphoscope.processes import is_rank_0
+from morphoscope.processes import is_rank_0, started
+from morphoscope.progress import note
 from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, open_run
 from morphoscope.studies.registry import find_recipe
@@ -101,24 +105,54 @@ def train(
         report: write ``report.html`` and the figures.
         progress: show a bar over the steps.
     """
-    from morphoscope.evaluation.evaluate import calibrate, evaluate
-    from morphoscope.inference.calibration import read_calibration
-    from morphoscope.inference.ood import read_distribution
-    from morphoscope.training.fit import fit
-
     recipe = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
-    store = as_store(store)
-    run = fit(recipe, store, out, resume=resume, progress=progress)
+    store, out = as_store(store), Path(out)
+    if recipe.data.folds and started() is not None:
+        raise UsageError(
+            "data.folds trains its networks one after another; start one process, without torchrun"
+        )
+    split = training_split(recipe, store, out)  # before torch, which takes seconds, is imported
+    if recipe.training.linear_probe:
+        from morphoscope.probe.run import train_probe
+
+        run = train_probe(recipe, store, split, out, resume=resume)
+    else:
+        from morphoscope.training.fit import fit
+
+        run = fit(recipe, store, out, split=split, resume=resume, progress=progress)
     if not is_rank_0():  # the others of torchrun's processes have done their part
         return LoadedRun(run)
-    if recipe.data.test == 0:
-        if read_calibration(run) is None or read_distribution(run) is None:
-            calibrate(run, store)
-    elif not run.metrics():
-        evaluate(run, store)
+    _measure(run, store, progress=progress)
     leave_graph(run)
-    if report:
+    if report and recipe.training.linear_probe and not all(map(installed, DRAWING)):
+        note("no report.html: it needs more packages; install with: pip install 'morphoscope[report]'")
+    elif report:
         from morphoscope.report.run_report import write_report
 
         write_report(run, store)
     return LoadedRun(run)
+
+
+def _measure(run: Run, store: Store, *, progress: bool) -> None:
+    """Calibrate and measure a run that was just trained, as far as that is still to be done."""
+    from morphoscope.evaluation.cross_validate import cross_validate
+    from morphoscope.evaluation.evaluate import calibrate, evaluate
+    from morphoscope.inference.calibration import read_calibration
+    from morphoscope.inference.ood import read_distribution
+
+    recipe = run.recipe
+    if run.metrics():
+        return
+    if recipe.data.folds:
+        one_fold = recipe.changed(data={"folds": None})
+
+        def train_fold(place: Path, split: Split, resume: bool) -> Run:
+            from morphoscope.training.fit import fit
+
+            return fit(one_fold, store, place, split=split, resume=resume, progress=progress)
+
+        cross_validate(run, store, train_fold)
+    elif recipe.data.test > 0:
+        evaluate(run, store)
+    elif read_calibration(run) is None or read_distribution(run) is None:
+        calibrate(run, store)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from morphoscope.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from morphoscope.catalogue.active_learning import Choice, label_next
     from morphoscope.catalogue.columns import ColumnProvider, FullColumns, PlainColumns
     from morphoscope.catalogue.formats.write import read_provenance
     from morphoscope.catalogue.inputs.open import open_input
@@ -16,24 +17,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CatalogueRequest",
+    "Choice",
     "ColumnProvider",
     "EmbeddedCatalogue",
     "FullColumns",
     "Neighbour",
     "PlainColumns",
     "Summary",
+    "label_next",
     "open_input",
     "predict_catalogue",
     "read_provenance",
 ]
 _PUBLIC = {
     "CatalogueRequest": "morphoscope.catalogue.request",
+    "Choice": "morphoscope.catalogue.active_learning",
     "ColumnProvider": "morphoscope.catalogue.columns",
     "EmbeddedCatalogue": "morphoscope.catalogue.similar",
     "FullColumns": "morphoscope.catalogue.columns",
     "Neighbour": "morphoscope.catalogue.similar",
     "PlainColumns": "morphoscope.catalogue.columns",
     "Summary": "morphoscope.catalogue.predict",
+    "label_next": "morphoscope.catalogue.active_learning",
     "open_input": "morphoscope.catalogue.inputs.open",
     "predict_catalogue": "morphoscope.catalogue.predict",
     "read_provenance": "morphoscope.catalogue.formats.write",

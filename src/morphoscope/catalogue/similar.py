@@ -138,6 +138,19 @@ class EmbeddedCatalogue:
         for start, table in self._pieces([EMBEDDING]):
             yield start, _features(table)
 
+    def features_of(self, rows: np.ndarray) -> np.ndarray:
+        """The features of some rows, (N, D) float32.
+
+        Args:
+            rows: (N,) ascending row numbers.
+        """
+        features_ND = np.empty((len(rows), self.width), np.float32)
+        for start, table in self._pieces([EMBEDDING]):
+            first, end = np.searchsorted(rows, [start, start + table.num_rows])
+            if end > first:
+                features_ND[first:end] = _features(table)[rows[first:end] - start]
+        return features_ND
+
     def _pieces(self, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
         start = 0
         for part in self.parts:

@@ -1,4 +1,4 @@
-"""Commands that make and use catalogues: predict, convert, similar."""
+"""Commands that make and use catalogues: predict, convert, similar, label-next."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     app.command()(predict)
     app.command()(convert)
     app.command()(similar)
+    app.command()(label_next)
 
 
 @options_of(CatalogueRequest, source=(INPUT, None), out=OUT)
@@ -227,3 +228,38 @@ def similar(
         say(columns(rows))
     if out is not None:
         draw_neighbours(catalogue, found, out)
+
+
+def label_next(
+    catalogue: Annotated[Path, typer.Argument(help="Catalogue of 'predict', in any format.")],
+    out: Annotated[
+        str, typer.Option(help="Table to make: .csv for a spreadsheet, .parquet, .fits, .vot or .ecsv.")
+    ],
+    count: Annotated[int, typer.Option(help="Number of galaxies.", min=1)] = 50,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="bald (members of an ensemble or samples of dropout disagree), entropy, coreset (needs "
+            "--embeddings) or random. [default: bald if the catalogue has it, else entropy]"
+        ),
+    ] = None,
+    labelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Galaxies labelled or asked for already, such as the last round; repeatable.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of --by random.", min=0)] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Choose which galaxies to label next, so that the labels teach most.
+
+    Fill in the column 'label' and give the table to 'data ingest table ... --label-column label'.
+    """
+    from morphoscope.catalogue.active_learning import label_next as chosen
+
+    choice = chosen(catalogue, count, by=by, labelled=labelled or (), out=out, seed=seed, overwrite=overwrite)
+    earlier = choice.table.num_rows - choice.new
+    kept = f", after {earlier} of earlier rounds" if earlier else ""
+    note(f"{choice.new} galaxies to label in round {choice.round}, by {choice.by} → {out}{kept}")

@@ -58,6 +58,10 @@ def train(
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Local file or folder with pretrained weights.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Learn from every label; measure by cross-validation with so many folds.", min=2),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")] = False,
 ) -> None:
@@ -77,6 +81,9 @@ def train(
         chosen = chosen.changed({"model.weights": weights})
     if from_scratch:
         chosen = chosen.changed({"model.pretrained": False})
+
+    if folds is not None:
+        chosen = chosen.changed({"data.folds": folds})
 
     from morphoscope import api
     from morphoscope.data.store import open_store

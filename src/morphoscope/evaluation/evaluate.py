@@ -82,6 +82,11 @@ def evaluate(
     """
     check_coverage(coverage)
     split = run.split(store)
+    if not len(split.test) and run.recipe.data.folds:
+        raise MorphoscopeError(
+            f"{run.path} learned from every label and was measured by cross-validation when it was trained "
+            "(metrics.json, report.html); give other labelled galaxies with --store"
+        )
     if not len(split.test):
         raise MorphoscopeError(f"{run.path} has no test galaxies; train it with data.test above 0")
     predictor = Predictor(run, views=views, calibrated=calibrated, engine=engine, precision=precision)
@@ -121,7 +126,7 @@ def evaluate(
         result["validation"] = run.scheme.measure(targets[split.validation], validation_NK)
     if keep:
         with files.atomic_files(run.path, last=METRICS) as folder:
-            _write_fitted(run, fitted, predictor.distribution if held_out is not None else None, folder)
+            write_fitted(run, fitted, predictor.distribution if held_out is not None else None, folder)
             _write_predictions(run, store, split.test, targets[split.test], predictions_NK, folder)
             write_json(folder / METRICS, result)
     return result
@@ -247,12 +252,13 @@ def calibrate(run: Run, store: Store, *, views: int | None = None) -> None:
     if run.recipe.evaluation.calibrate:
         fitted = fit_views(predictor, split, store.targets(), predictions_VNK)
     with files.atomic_files(run.path, last=CALIBRATION) as folder:
-        _write_fitted(run, fitted, None if held_out is None else held_out.complete(split), folder)
+        write_fitted(run, fitted, None if held_out is None else held_out.complete(split), folder)
 
 
-def _write_fitted(
+def write_fitted(
     run: Run, fitted: dict[int, Calibration], distribution: FeatureDistribution | None, folder: Path
 ) -> None:
+    """Write a run's calibrations and feature distribution, as far as there are any, into a folder."""
     if fitted:
         write_calibrations(run, fitted, folder)
     if distribution is not None:

@@ -293,8 +293,7 @@ class HeldOut:
         """The distribution with the distances of the validation galaxies that are not in the test as well."""
         alone_H = ~np.isin(split.validation, split.test)
         fresh = {
-            number: kept_distances(np.concatenate(parts)[alone_H])
-            for number, parts in self._distances.items()
+            number: kept_distances(distances_N[alone_H]) for number, distances_N in self.distances.items()
         }
         return replace(self.distribution, held_out={**self.distribution.held_out, **fresh})
 

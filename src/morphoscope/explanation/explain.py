@@ -61,11 +61,14 @@ def choose_galaxies(run: Run, store: Store, which: str, count: int, seed: int = 
 
 
 def _held_out(run: Run, store: Store) -> np.ndarray:
-    """The test galaxies of the run's own store, all labelled galaxies of another."""
+    """The test galaxies of the run's own store, all labelled galaxies of another; of a run that learned from
+    every label, those that it learned from.
+    """
     try:
-        return run.split(store).test
+        split = run.split(store)
     except MorphoscopeError:
         return np.flatnonzero(store.labelled())
+    return split.train if run.recipe.data.folds else split.test
 
 
 PREDICTED = "predicted"

@@ -17,6 +17,7 @@ from morphoscope.labels.columns import is_whole_number, texts
 from morphoscope.labels.kind import UNLABELLED, Column, Scheme, label_column
 from morphoscope.metrics.classification import classification_metrics, compare_classifications
 from morphoscope.metrics.conformal import SEPARATOR, filled_sets, set_names, truth_probabilities
+from morphoscope.metrics.linear_models import cross_entropy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
     from morphoscope.metrics.conformal import Sets
+    from morphoscope.metrics.linear_models import Loss
 
 _PROBABILITY = "p_"
 _TINY = 1e-7  # keeps the log loss of a certain and wrong prediction finite
@@ -162,6 +164,12 @@ class Classes(Scheme, frozen=True):
     def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
         """Softmax over the classes, (N, K) float32; each row sums to 1."""
         return outputs_NK.float().softmax(dim=1)
+
+    linear_activation: ClassVar[str] = "Softmax"
+
+    def linear_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Loss]:
+        """One-hot classes and cross-entropy: multinomial logistic regression."""
+        return np.eye(self.outputs)[np.asarray(targets)], cross_entropy
 
     def mixable(self, targets: torch.Tensor) -> torch.Tensor:
         """Indices as one-hot vectors, (N, K) float32."""

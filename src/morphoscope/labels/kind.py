@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
     from morphoscope.metrics.conformal import Sets
+    from morphoscope.metrics.linear_models import Loss
 
 __all__ = [
     "KINDS",
@@ -282,6 +283,20 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
     def output_scales(self) -> np.ndarray:
         """Differences of predictions that count as much as one of 1 between probabilities, (K,) float64."""
         return np.ones(self.outputs)
+
+    linear_activation: ClassVar[str] = ""
+    """The ONNX operator that turns a linear head's outputs into predictions; empty: none does."""
+
+    def linear_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Loss]:
+        """Targets (N, K) and the convex loss of a linear model of them, for a linear probe.
+
+        Raises:
+            UsageError: this kind of label has none.
+        """
+        raise UsageError(
+            f"a linear probe learns classes or vote fractions, and the labels are {self.noun}; use another "
+            "recipe, such as small/own-labels"
+        )
 
     def mixable(self, targets: torch.Tensor) -> torch.Tensor:
         """Targets in a form that can be averaged, for mixup and cutmix."""

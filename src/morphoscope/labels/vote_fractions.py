@@ -20,6 +20,7 @@ from morphoscope.labels.columns import numbers
 from morphoscope.labels.kind import UNLABELLED, Column, Scheme, label_column
 from morphoscope.labels.tree import GALAXY_ZOO_2, SPIRAL_COLUMN, TOLERANCE, DecisionTree, tree_named
 from morphoscope.metrics.conformal import SEPARATOR
+from morphoscope.metrics.linear_models import binary_cross_entropy
 from morphoscope.metrics.regression import (
     compare_regressions,
     fraction_calibration,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
     from morphoscope.metrics.conformal import Sets
+    from morphoscope.metrics.linear_models import Loss
 
 _TRUTH = "t_"  # before the name of an answer, in a table of predictions
 _PATH = "path"
@@ -211,6 +213,17 @@ class VoteFractions(Scheme, frozen=True):
             by_question[number] = fractions
             by_column |= {piece.start + k: fractions[:, k] for k in range(piece.stop - piece.start)}
         return torch.cat([by_question[number] for number in range(len(tree.slices))], dim=1)
+
+    linear_activation: ClassVar[str] = "Sigmoid"
+
+    def linear_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Loss]:
+        """Fractions and their binary cross-entropy: fractional logistic regression."""
+        if self.outputs_by != "sigmoid":
+            raise UsageError(
+                f"a linear probe learns each vote fraction by itself; set model.votes=sigmoid, not "
+                f"{self.outputs_by}"
+            )
+        return np.clip(np.asarray(targets, np.float64), 0, 1), binary_cross_entropy
 
     def epoch_metric(self) -> Metric:
         """RMSE."""

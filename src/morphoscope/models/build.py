@@ -22,7 +22,8 @@ from morphoscope.models.backbone import (
     weights_part,
     width,
 )
-from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
+from morphoscope.models.blocks import freeze_all_but_last
+from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub, takes_unit_range
 from morphoscope.models.network import Network, head
 from morphoscope.models.pretrained import frozen_layers, load_start, reinitialise_rest, start_of
 from morphoscope.recipes import Model
@@ -68,7 +69,11 @@ def build(
         feature_shape(model, image_size, hub)
         check_other_sizes(model, image_size, other_sizes, hub)
     made = backbone(model, image_size, hub, other_sizes=other_sizes)
-    frozen = frozen_layers(made, model.frozen)
+    frozen = (
+        frozen_layers(made, model.frozen)
+        if model.last_blocks is None
+        else freeze_all_but_last(made, model.last_blocks)
+    )
     origin = _started(made, model, frozen) if start else "not loaded"
     mean, std = _normalisation(made, model, statistics)
     network = Network(
@@ -178,5 +183,7 @@ def _normalisation(
         "half": ((0.5,) * 3, (0.5,) * 3),
         "unit": ((0.0,) * 3, (1.0,) * 3),
     }
+    if model.normalise == "model" and takes_unit_range(model.name):
+        return fixed["unit"]
     config: dict[str, Any] = getattr(weights_part(made), "pretrained_cfg", None) or _IMAGENET
     return fixed.get(model.normalise, (config["mean"], config["std"]))

@@ -109,6 +109,20 @@ def is_on_hub(name: str) -> bool:
     return ":" in name
 
 
+def takes_unit_range(name: str) -> bool:
+    """Whether a backbone was trained on grey levels from 0 to 1, whatever its ``config.json`` says.
+
+    Zoobot's encoders were: zoobot 2.9 shows them images as galaxy-datasets 0.0.25 prepares them, scaled to
+    0..1 with ``normalize=False`` in every view. Their ``config.json`` is timm's, with ImageNet's mean and
+    standard deviation. They are known by their name, ``zoobot-encoder-...``, which a copied folder keeps.
+
+    >>> takes_unit_range("hf-hub:mwalmsley/zoobot-encoder-convnext_nano@main"), takes_unit_range("resnet18")
+    (True, False)
+    """
+    last = name.partition("@")[0].replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return is_on_hub(name) and "zoobot-encoder" in last.rpartition(":")[2].lower()
+
+
 def portable_name(name: str) -> str:
     """The name, of a folder without its path on this machine."""
     return FOLDER + Path(name.removeprefix(FOLDER)).name if name.startswith(FOLDER) else name

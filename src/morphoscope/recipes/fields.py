@@ -46,6 +46,13 @@ class Data(Part):
     validation: float = Field(
         default=0.1, ge=0.0, lt=1.0, description="fraction for validation, which selects the best epoch"
     )
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        le=20,
+        description="learn from every label and measure by cross-validation with so many folds; none: hold "
+        "out galaxies for test and validation",
+    )
     balance: Literal["none", "oversample", "square-root", "class-weights"] = Field(
         default="none",
         description="handling of rare classes, in the training split only; square-root: partial oversampling",
@@ -152,6 +159,12 @@ class Model(Part):
         le=1,
         description="fraction of the backbone's layers, from the input, that are frozen",
     )
+    last_blocks: int | None = Field(
+        default=None,
+        ge=0,
+        description="number of the backbone's last blocks that learn, as timm counts blocks, with the head; "
+        "none: all that frozen leaves",
+    )
     rest: Literal["pretrained", "random"] = Field(
         default="pretrained",
         description="starting weights of the layers that learn, if weights are pretrained",
@@ -213,16 +226,24 @@ class Model(Part):
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone supports it"
     )
-    normalise: Literal["model", "half", "unit", "data"] = Field(
+    normalise: Literal["model", "config", "half", "unit", "data"] = Field(
         default="model",
-        description="normalisation of grey levels: as pretrained, to ±1, to 0..1, or by the mean and "
-        "standard deviation of the training galaxies",
+        description="normalisation of grey levels: as pretrained (Zoobot's encoders: 0..1), as the weights' "
+        "description says, to ±1, to 0..1, or by the mean and standard deviation of the training galaxies",
     )
 
     @model_validator(mode="after")
     def _four_kernels(self) -> Model:
         if self.kernels and (len(self.kernels) != 4 or any(side % 2 == 0 for side in self.kernels)):
             raise ValueError(f"kernels must be four odd numbers, not {self.kernels}")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_once(self) -> Model:
+        if self.last_blocks is not None and self.frozen:
+            raise ValueError("frozen and last_blocks both say which layers learn; set one of them")
+        if self.last_blocks is not None and self.rest == "random":
+            raise ValueError("rest = random is for frozen, not for last_blocks")
         return self
 
     @property
@@ -243,6 +264,13 @@ class Optimiser(Part):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only")
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="adam and adamw")
     head_lr: float = Field(default=1.0, gt=0, description="the head's learning rate in units of lr")
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="learning rate of a block of the backbone in units of that of the next one towards the "
+        "head; the last block has lr; 1: the same for all",
+    )
     clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no limit")
 
 
@@ -266,6 +294,12 @@ class Training(Part):
     epochs: int = Field(default=20, ge=1)
     initial_epoch: int = Field(default=0, ge=0, description="number of the first epoch, as in Keras")
     batch: int = Field(default=64, ge=1, description="galaxies per step, of all processes together")
+    linear_probe: bool = Field(
+        default=False,
+        description="fit only a linear head, to the features of model.start's network or of model.name's "
+        "pretrained weights; its penalty is chosen by cross-validation, and optimiser, schedule and epochs "
+        "have no effect",
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     regularisation: tuple[Share, ...] = Field(
         default=(),

@@ -103,6 +103,20 @@ def own_labels() -> Recipe:
     )
 
 
+def linear_probe() -> Recipe:
+    """For a hundred labels and seconds: a linear head on the features of the packaged network.
+
+    It needs no torch. ``model.start=RUN`` takes the features of another run, ``model.start=none`` those of
+    ``model.name`` with its pretrained weights.
+    """
+    return own_labels().changed(
+        name="small/linear-probe",
+        about="a linear classifier on the packaged network's features, in seconds and without torch",
+        data={"folds": 5},
+        training={"linear_probe": True, "epochs": 1, "label_smoothing": 0.0, "ema": 0.0},
+    )
+
+
 def simulated() -> Recipe:
     """Ten classes of simulated galaxies in a few minutes.
 
@@ -169,6 +183,7 @@ RECIPES = (
     default,
     five_class,
     five_class_scratch,
+    linear_probe,
     own_labels,
     simulated,
     votes,

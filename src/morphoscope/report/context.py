@@ -58,6 +58,12 @@ class ReportContext:
         return context
 
     @property
+    def tested(self) -> str:
+        """On which galaxies the metrics were measured, as a caption begins."""
+        folds = self.metrics.get("folds")
+        return f"Cross-validated with {folds['count']} folds" if folds else "Test split"
+
+    @property
     def test(self) -> dict[str, Any]:
         """Metrics of the test split; empty when nothing was measured."""
         return self.metrics.get("test") or {}

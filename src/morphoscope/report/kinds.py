@@ -79,7 +79,7 @@ class ClassReport(KindReport):
             page.section("confusion", "Confusion matrix")
             caption = (
                 "Truth in rows, prediction in columns: galaxies and the share of their row. Blue is right, "
-                f"orange wrong; the stronger, the larger the share. Test split, {n}."
+                f"orange wrong; the stronger, the larger the share. {context.tested}, {n}."
             )
             page.chart("confusion_matrix", figures.confusion_matrix(test["confusion"], classes), caption)
         if test.get("per_class"):
@@ -201,7 +201,7 @@ class VoteReport(KindReport):
         test, scheme = context.test, context.run.scheme
         assert isinstance(scheme, VoteFractions)
         answers, texts = scheme.answers, examples.answer_texts(scheme)
-        n = f"Test split, n = {formatting.count(test.get('n'))}."
+        n = f"{context.tested}, n = {formatting.count(test.get('n'))}."
         if test.get("per_question"):
             page.section("questions", "Question by question")
             caption = f"RMSE of the answers of each question, with 95 % intervals. {n}"

@@ -99,7 +99,12 @@ def add_training(page: Page, context: ReportContext) -> None:
     page.section("training", "Training")
     history = context.history
     if not len(history.get("epoch", ())):
-        page.text("The run has no history of its epochs.")
+        probe = context.run.recipe.training.linear_probe
+        page.text(
+            "A linear probe has no epochs: its head is the best one for its penalty."
+            if probe
+            else "The run has no history of its epochs."
+        )
         return
     best = context.run.header.best_epoch
     metric, name = context.run.scheme.metric, report_of(context.run.scheme.kind).title
@@ -122,14 +127,14 @@ def add_training(page: Page, context: ReportContext) -> None:
 
 def add_maps(page: Page, context: ReportContext) -> None:
     """Saliency and Grad-CAM of held-out galaxies of the class with the best F1 (`cheng` Figs 8, 9)."""
-    from morphoscope.explanation.explain import BEST_F1, Explainer, choose_galaxies
-    from morphoscope.inference.predictor import Predictor
-    from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, map_panel
-
     run, store = context.run, context.store
     if store is None or not context.test:
         return
     try:
+        from morphoscope.explanation.explain import BEST_F1, Explainer, choose_galaxies
+        from morphoscope.inference.predictor import Predictor
+        from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, map_panel
+
         rows, target = choose_galaxies(run, store, BEST_F1, SHOWN_MAPS)
         explain = Explainer(Predictor(run, views=1, engine="torch"))
         images = [store.images[row] for row in rows]
@@ -139,11 +144,12 @@ def add_maps(page: Page, context: ReportContext) -> None:
         return
     page.section("maps", "Attribution maps")
     why = report_of(run.scheme.kind).why_explained
+    which = "galaxies that it learned from" if run.recipe.data.folds else "held-out galaxies"
     for maps in found:
         page.chart(
             f"maps_{maps.method}",
             map_panel(maps),
-            f"{METHOD_NAMES[maps.method]} for {target} ({why}): held-out galaxies, beside each its map from "
+            f"{METHOD_NAMES[maps.method]} for {target} ({why}): {which}, beside each its map from "
             f"zero to its own maximum; the percentage is the prediction.{dead_words(maps)}",
         )
     page.text("'morphoscope explain' makes more of them; --score measures how faithful they are.")

@@ -36,7 +36,7 @@ def add_calibration(page: Page, context: ReportContext) -> None:
     if not done and not test.get("reliability"):
         return
     page.section("calibration", "Calibration")
-    n = f"Test split, n = {formatting.count(test.get('n'))}."
+    n = f"{context.tested}, n = {formatting.count(test.get('n'))}."
     if not done:
         page.text("The run has no calibration: these are the network's own probabilities.")
         page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")

@@ -114,14 +114,21 @@ def _about_training(run: Run, metrics: Mapping[str, Any], history: Mapping[str, 
             "validation no longer improved."
         )
     validation = np.asarray(history.get("validation_loss", ()), float)
-    if len(epochs) and not np.isfinite(validation).any():
+    if folds := metrics.get("folds"):
+        notes.append(
+            f"The network learned from all labelled galaxies. Its scores are those of {folds['count']} "
+            "others like it, each trained without the fold it is tested on: they are slightly too low, and "
+            "the intervals do not include how much such networks differ."
+        )
+    elif len(epochs) and not np.isfinite(validation).any():
         notes.append("There was no validation split; the weights are those of the last epoch.")
     elif training.restore_best and metrics.get("validation"):
         notes.append(
             "The epoch was chosen on the validation galaxies, so their scores are slightly too good; the "
             "test galaxies were not used for any choice."
         )
-    if (metrics.get("calibration") or {}).get("method", "none") != "none":
+    calibrated = (metrics.get("calibration") or {}).get("method", "none") != "none"
+    if calibrated and not metrics.get("folds"):
         notes.append(
             "The calibration was fitted on the validation galaxies, so their calibration error and log loss "
             "are too good."
@@ -218,7 +225,8 @@ def data_facts(
         listed.append(("Unreadable", _unreadable(store.meta.unreadable)))
     listed.append(("Labels", f"{run.scheme.name}: {formatting.count(run.scheme.outputs)} {run.scheme.noun}"))
     data = run.recipe.data
-    listed.append(("Split", f"{data.split}, seed {data.split_seed}"))
+    folds = f", {data.folds} folds" if data.folds else ""
+    listed.append(("Split", f"{data.split}, seed {data.split_seed}{folds}"))
     parts = [
         f"{formatting.count(sum(counts[part].values()))} {PART_NAMES[part]}"
         for part in PARTS

@@ -21,8 +21,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from morphoscope import files
 from morphoscope.data.splits.file import Split
+from morphoscope.data.splits.training_split import learned_scheme, training_split
 from morphoscope.data.store import Store
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.build import build
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
@@ -36,19 +37,19 @@ from morphoscope.training import distributed
 from morphoscope.training.batches import training_batches, validation_batches
 from morphoscope.training.callbacks import Checkpoints, Epochs, KeptSignals, StepBar
 from morphoscope.training.folder import RESUME, AtomicCheckpoints, begin, claimed, finish
-from morphoscope.training.galaxies import (
-    check_crop,
-    check_scheme,
-    learned_scheme,
-    loss_weights,
-    split_of,
-    statistics_of,
-    training_rows,
-)
+from morphoscope.training.galaxies import loss_weights, statistics_of, training_rows
 from morphoscope.training.task import GalaxyTask
 
 
-def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, progress: bool = True) -> Run:
+def fit(
+    recipe: Recipe,
+    store: Store,
+    out: Path | str,
+    *,
+    split: Split | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Run:
     """Train a network and leave a run folder.
 
     The folder exists from the first second, so that a training which is stopped at any moment (a kill,
@@ -59,6 +60,7 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
         recipe: everything about the training.
         store: labelled galaxies.
         out: the run folder.
+        split: of the galaxies; None: as the recipe says.
         resume: continue an unfinished training; a finished one is returned as it is.
         progress: show a bar over the steps, in a terminal; a log gets one line an epoch.
 
@@ -75,7 +77,7 @@ def fit(recipe: Recipe, store: Store, out: Path | str, *, resume: bool = False, 
             files.explained_os_errors(out),
             torch.random.fork_rng(_forked_devices()),
         ):
-            return _fit(recipe, store, out, process, resume=resume, progress=progress)
+            return _fit(recipe, store, out, split, process, resume=resume, progress=progress)
     except MorphoscopeError as error:
         if not _disk_is_full(error) or not (out / "run.yaml").is_file():
             raise
@@ -102,7 +104,14 @@ class _Plan:
 
 
 def _fit(
-    recipe: Recipe, store: Store, out: Path, process: Process | None, *, resume: bool, progress: bool
+    recipe: Recipe,
+    store: Store,
+    out: Path,
+    split: Split | None,
+    process: Process | None,
+    *,
+    resume: bool,
+    progress: bool,
 ) -> Run:
     started = time.monotonic()
     if torch.cuda.is_available():
@@ -114,7 +123,7 @@ def _fit(
         if state == "finished":
             note(f"{out} is already finished")
             return open_run(out)
-        plan = distributed.in_every_process(process, lambda: _plan(recipe, store, out, process))
+        plan = distributed.in_every_process(process, lambda: _plan(recipe, store, out, split, process))
         header = distributed.on_rank_0(
             process,
             lambda: begin(
@@ -143,12 +152,8 @@ def _fit(
         return open_run(out)
 
 
-def _plan(recipe: Recipe, store: Store, out: Path, process: Process | None) -> _Plan:
-    check_scheme(recipe, store)
-    split = split_of(recipe, store, out)
-    if recipe.training.patience and not len(split.validation):
-        raise UsageError("training.patience needs a validation split; set data.validation above 0")
-    check_crop(recipe, store)
+def _plan(recipe: Recipe, store: Store, out: Path, split: Split | None, process: Process | None) -> _Plan:
+    split = training_split(recipe, store, out) if split is None else split
     rows = training_rows(recipe, store, split)
     scheme = learned_scheme(recipe, store).fitted(store.targets()[rows], str(store.path))
     distributed.check_shares(

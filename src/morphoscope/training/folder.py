@@ -21,6 +21,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from morphoscope import files
 from morphoscope.data.splits.file import Split
+from morphoscope.data.splits.training_split import learned_scheme
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.files import write_json
@@ -29,6 +30,7 @@ from morphoscope.models.hub import HubBackbone
 from morphoscope.models.network import Network, parameter_count
 from morphoscope.models.pretrained import save_weights
 from morphoscope.recipes import Recipe, differences
+from morphoscope.runs.environment import environment, peak_gpu_memory_gib, peak_memory_gib
 from morphoscope.runs.run import (
     Header,
     Run,
@@ -39,8 +41,6 @@ from morphoscope.runs.run import (
     write_header,
 )
 from morphoscope.training.callbacks import Epochs
-from morphoscope.training.environment import environment, peak_gpu_memory_gib, peak_memory_gib
-from morphoscope.training.galaxies import learned_scheme
 from morphoscope.training.task import GalaxyTask
 
 RESUME = "resume"

@@ -1,4 +1,4 @@
-"""Galaxies to train on: split, limits, checks against the recipe, and statistics of the training split
+"""Galaxies to train on: limits, and statistics of the training split
 (oversampling and loss weights for rare classes, channel means).
 
 Balance only after splitting: duplicates made before would end up on both sides of the split.
@@ -6,17 +6,12 @@ Balance only after splitting: duplicates made before would end up on both sides 
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from morphoscope.data.splits.file import Split, limited, load_split
-from morphoscope.data.splits.split import make_split
+from morphoscope.data.splits.file import Split, limited
 from morphoscope.data.store import Store
-from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.labels.scheme import Scheme
+from morphoscope.errors import UsageError
 from morphoscope.recipes import Recipe
 
 
@@ -108,33 +103,9 @@ def channel_statistics(
     return tuple(map(float, mean)), tuple(map(float, deviation))
 
 
-def split_of(recipe: Recipe, store: Store, out: Path) -> Split:
-    """The split of an unfinished run, a split file, or a new split by name, held out as far as is allowed."""
-    begun = out / "split.json"
-    if begun.is_file():
-        return load_split(begun, store)
-    data = recipe.data
-    if data.split.endswith((".json", ".yaml")) or os.sep in data.split:
-        split = load_split(Path(data.split), store)
-    else:
-        split = make_split(
-            store,
-            data.split,
-            test=data.test,
-            validation=data.validation,
-            seed=data.split_seed,
-            allow_empty_classes=data.empty_classes,
-        )
-    if data.held_out_limit is None:
-        return split
-    return split.with_held_out(data.held_out_limit, store.need_scheme().strata(store.targets()))
-
-
 def training_rows(recipe: Recipe, store: Store, split: Split) -> np.ndarray:
     """The rows of one epoch, limited and oversampled by the recipe (after the split, never before)."""
     rows = limited(split.train, recipe.data.limit, recipe.seed)
-    if len(rows) < 2:
-        raise MorphoscopeError(f"{store.path}: {len(rows)} training galaxies; at least two are needed")
     if recipe.data.balance in ("oversample", "square-root"):
         strength = 1.0 if recipe.data.balance == "oversample" else 0.5
         rows = oversample(rows, _class_labels(store)[rows], recipe.seed, strength)
@@ -148,45 +119,6 @@ def statistics_of(
     if recipe.model.normalise != "data":
         return None
     return channel_statistics(store, split.train, crop=recipe.augment.crop)
-
-
-def check_scheme(recipe: Recipe, store: Store) -> None:
-    """Refuse a store with another label scheme than the recipe's.
-
-    Raises:
-        UsageError: it has one.
-    """
-    wanted, found = recipe.data.scheme, store.need_scheme()
-    learned_scheme(recipe, store)
-    if wanted is not None and found.name != wanted:
-        raise UsageError(
-            f"{recipe.name} is for the scheme '{wanted}' and {store.path} has '{found.name}'; give a store "
-            f"with {wanted}, or set data.scheme=none to train on other labels"
-        )
-
-
-def learned_scheme(recipe: Recipe, store: Store) -> Scheme:
-    """The store's labels in the form in which the recipe learns them.
-
-    Raises:
-        UsageError: labels of this kind have no such form.
-    """
-    model = recipe.model
-    return store.need_scheme().with_outputs(model.votes, model.likelihood, model.degrees_of_freedom)
-
-
-def check_crop(recipe: Recipe, store: Store) -> None:
-    """Refuse a centre crop larger than the stored images.
-
-    Raises:
-        UsageError: it is larger.
-    """
-    side = min(store.meta.image_shape[:2])
-    if recipe.augment.crop is not None and recipe.augment.crop > side:
-        raise UsageError(
-            f"augment.crop is {recipe.augment.crop} pixels and the images of {store.path} have {side}; set "
-            "augment.crop=none for the whole image, or ingest larger ones (see 'about' of the recipe)"
-        )
 
 
 def loss_weights(recipe: Recipe, store: Store, split: Split) -> torch.Tensor | None:

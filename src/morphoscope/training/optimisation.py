@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from morphoscope.models.blocks import block_numbers
 from morphoscope.models.network import Network
 from morphoscope.models.quick_timm import timm
 from morphoscope.recipes import Optimiser, Schedule
@@ -32,13 +33,32 @@ def optimiser(recipe: Optimiser, network: Network) -> torch.optim.Optimizer:
 
 def _groups(recipe: Optimiser, network: Network) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
-    for part, rate in ((network.backbone, recipe.lr), (network.head, recipe.lr * recipe.head_lr)):
-        weights = [p for p in part.parameters() if p.requires_grad]
+    parts = [
+        *_backbone_parts(recipe, network),
+        (list(network.head.parameters()), recipe.lr * recipe.head_lr),
+    ]
+    for parameters, rate in parts:
+        weights = [p for p in parameters if p.requires_grad]
         for decays, decay in ((True, recipe.weight_decay), (False, 0.0)):
             chosen = [p for p in weights if (p.ndim > 1) == decays]
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
     return groups
+
+
+def _backbone_parts(recipe: Optimiser, network: Network) -> list[tuple[list[nn.Parameter], float]]:
+    """The backbone's parameters with their learning rate, the last block first (Howard & Ruder 2018)."""
+    if recipe.layer_decay == 1:
+        return [(list(network.backbone.parameters()), recipe.lr)]
+    numbers = block_numbers(network.backbone)
+    last = max(numbers.values(), default=0)
+    blocks: dict[int, list[nn.Parameter]] = {}
+    for name, parameter in network.backbone.named_parameters():
+        blocks.setdefault(numbers[name], []).append(parameter)
+    return [
+        (blocks[number], recipe.lr * recipe.layer_decay ** (last - number))
+        for number in sorted(blocks, reverse=True)
+    ]
 
 
 def schedule(recipe: Schedule, steps: int) -> Callable[[int], float]:

@@ -191,10 +191,21 @@ def refused(kind: type[MorphoscopeError], store: Store, *words: str, **options) 
         assert word in message
 
 
-def test_a_class_with_two_images_is_one_clear_sentence(table_store) -> None:
+def test_a_class_with_too_few_images_is_one_clear_sentence(table_store) -> None:
+    store = table_store(np.repeat([0, 1, 2], [50, 1, 50]), name="mine")
+    refused(MorphoscopeError, store, "mine: class 'class 1' has 1 labelled galaxies; at least 2 are needed")
     store = table_store(np.repeat([0, 1, 2], [50, 2, 50]), name="mine")
-    refused(MorphoscopeError, store, "mine: class 'class 1' has 2 labelled galaxies; at least 3 are needed")
-    assert sizes(make_split(store, validation=0))[1] == 0  # two parts: two images are enough
+    refused(
+        MorphoscopeError, store, "has 2 labelled galaxies; at least 3 are needed, one for each", name="tong"
+    )
+
+
+def test_two_images_of_a_class_are_for_training_and_test(table_store) -> None:
+    labels = np.repeat([0, 1, 2], [50, 2, 50])
+    split = make_split(table_store(labels))
+    held = [int((labels[part] == 1).sum()) for part in (split.train, split.validation, split.test)]
+    assert held == [1, 0, 1]
+    assert sizes(split)[1] == 10
 
 
 def test_an_empty_class_is_named_with_the_remedy(table_store) -> None:
@@ -242,7 +253,7 @@ def test_wrong_requests(table_store) -> None:
     unlabelled = Store(store.path, StoreMeta(count=60, image_shape=(1, 1, 3)), store.images, store.table)
     refused(UsageError, unlabelled, "without labels")
     one = table_store(np.array([[0.5]], np.float32), VoteFractions(name="own", answers=("bar",)))
-    refused(MorphoscopeError, one, "1 labelled galaxies cannot be split into 3 parts")
+    refused(MorphoscopeError, one, "1 labelled galaxies cannot be split into 2 parts")
 
 
 def test_fewer_galaxies_may_be_held_out_with_every_class_among_them(table_store) -> None:

@@ -37,7 +37,8 @@ def quotas(counts_S: np.ndarray, shares_P: tuple[float, ...]) -> np.ndarray:
     """How many galaxies of each stratum each part should get, (S, P) int64.
 
     Each part's total is its share to the nearest galaxy, distributed over the strata by largest remainder.
-    In addition, each part with a share gets at least one galaxy of every stratum that is large enough.
+    In addition, each part with a share gets at least one galaxy of every stratum that is large enough; of two
+    galaxies one is for training and one for the test.
     """
     counts = np.asarray(counts_S, dtype=np.int64)
     wanted = np.zeros((len(counts), len(shares_P)), dtype=np.int64)
@@ -51,8 +52,8 @@ def quotas(counts_S: np.ndarray, shares_P: tuple[float, ...]) -> np.ndarray:
         wanted[:, part] = np.maximum(whole, counts > 0)
     for stratum, count in enumerate(counts):
         row = wanted[stratum]
-        while row.sum() >= max(count, 1) and row.max() > (1 if count else 0):  # keeps one for training
-            row[np.argmax(row)] -= 1
+        while row.sum() >= max(count, 1) and row.max() > 0:  # one is for training; the test comes before
+            row[np.argmax(row)] -= 1  # validation, which comes first where both have as many
     wanted[:, 0] = counts - wanted.sum(axis=1)
     return wanted
 
@@ -64,8 +65,7 @@ def stratified_parts(
 
     Args:
         strata_N: class of each galaxy, 0 or more.
-        shares_P: share of train, validation and test; they add up to 1. A stratum has at least as many
-            galaxies as there are parts with a share.
+        shares_P: share of train, validation and test; they add up to 1.
         seed: of the draw.
         groups_N: galaxies with the same number stay in one part; None: no groups.
 
@@ -224,7 +224,8 @@ def make_split(
     every = scheme.strata(store.targets())
     rows = np.flatnonzero(every >= 0)
     parts_with_share = _parts_with_share(name, test, validation)
-    _check_class_sizes(store, scheme, every[rows], len(parts_with_share), allow_empty_classes)
+    least = min(len(parts_with_share), 2) if name in FLEXIBLE else len(parts_with_share)
+    check_class_sizes(store, scheme, every[rows], least, allow_empty=allow_empty_classes)
     own = every[rows] if scheme.class_names is not None else _merged(every[rows], len(parts_with_share))
     request = _Request(own, keep_together(store)[rows], test, validation, seed)
     train, validated, tested = (rows[np.sort(positions)] for positions in SPLITS[name](request))
@@ -327,6 +328,10 @@ SPLITS: dict[str, Callable[[_Request], tuple[np.ndarray, ...]]] = {
 }
 
 
+FLEXIBLE = ("sky-grouped", "random")
+"""The splits of this program, in which a class of two labels needs no validation galaxy."""
+
+
 def _parts_with_share(name: str, test: float, validation: float) -> list[str]:
     if name in ("cheng", "tong", "ng"):
         return list(PARTS)
@@ -335,12 +340,24 @@ def _parts_with_share(name: str, test: float, validation: float) -> list[str]:
     return [part for part, share in zip(PARTS, (1.0, validation, test), strict=True) if share > 0]
 
 
-def _check_class_sizes(
-    store: Store, scheme: Scheme, labels: np.ndarray, parts: int, allow_empty: bool
+def check_class_sizes(
+    store: Store, scheme: Scheme, labels: np.ndarray, least: int, *, allow_empty: bool = False
 ) -> None:
-    if len(labels) < parts:
+    """Refuse classes with too few labels.
+
+    Args:
+        store: of the galaxies, for messages.
+        scheme: of its labels.
+        labels: strata of the labelled galaxies, 0 or more.
+        least: number of labels that every class needs, and all galaxies together.
+        allow_empty: ignore classes without any.
+
+    Raises:
+        MorphoscopeError: a class has fewer, or none.
+    """
+    if len(labels) < least:
         raise MorphoscopeError(
-            f"{store.path}: {len(labels)} labelled galaxies cannot be split into {parts} parts"
+            f"{store.path}: {len(labels)} labelled galaxies cannot be split into {least} parts"
         )
     classes = scheme.class_names
     if classes is None:
@@ -358,21 +375,25 @@ def _check_class_sizes(
             "classes that have galaxies (from class folders: remove the empty folder), or set "
             "data.empty_classes=true"
         )
-    few = [f"'{name}' has {count}" for name, count in zip(classes, counts, strict=True) if 0 < count < parts]
+    few = [f"'{name}' has {count}" for name, count in zip(classes, counts, strict=True) if 0 < count < least]
     if few:
+        why = "one to learn from and one to test with" if least == 2 else "one for each part of the split"
         raise MorphoscopeError(
-            f"{store.path}: class {', '.join(few)} labelled galaxies; at least {parts} are needed, one for "
-            "each part of the split. Add galaxies to the class, or leave it out of the store"
+            f"{store.path}: class {', '.join(few)} labelled galaxies; at least {least} are needed, {why}. "
+            "Add galaxies to the class, or leave it out of the store"
         )
 
 
 def _check_every_class(
     store: Store, classes: tuple[str, ...], labels: np.ndarray, split: Split, parts: list[str]
 ) -> None:
-    present = np.bincount(labels[labels >= 0], minlength=len(classes)) > 0
+    sizes = np.bincount(labels[labels >= 0], minlength=len(classes))
+    present = sizes > 0
     for part in parts:
         inside = np.bincount(labels[getattr(split, part)], minlength=len(classes)) > 0
         missing = np.flatnonzero(present & ~inside)
+        if part == "validation" and split.name in FLEXIBLE:  # two galaxies are for training and test
+            missing = missing[sizes[missing] >= len(parts)]
         if not len(missing):
             continue
         index = int(missing[0])

@@ -27,7 +27,7 @@ ENGINES = ("auto", "torch", "onnx", "openvino")
 PRECISIONS = ("auto", "int8")
 VARIABLE = "MORPHOSCOPE_ENGINE"  # what "auto" means on this machine
 _GRAPHS = ("onnx", "openvino")
-_EXPORTING = ("torch", "timm", "onnx", "onnxscript")
+_EXPORTING = ("torch", "timm", "onnxscript")
 
 
 def check_dropout(run: Run, name: str, dropout_samples: int) -> None:

@@ -66,7 +66,7 @@ def export_onnx(run: Run, out: Path | str, *, overwrite: bool = False) -> Path:
         MorphoscopeError: a package is missing, the network has a part that ONNX cannot express, or the
             exported graph disagrees with the network.
     """
-    need(("onnx", "onnxscript"), "train", "ONNX export")
+    need(("onnxscript",), "train", "ONNX export")
     need_runtime()
     out = Path(out)
     if out.suffix.lower() != ".onnx":

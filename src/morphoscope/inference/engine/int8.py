@@ -25,7 +25,6 @@ from morphoscope import files
 from morphoscope.augment.cpu import Augmenter
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.extras import need
 from morphoscope.inference.engine.graph import INT8, ExportedRun, graph_of, new_path, paths_of, weights_sha256
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.inference.engine.preparation import sidecar
@@ -138,7 +137,6 @@ def int8_graph_of(run: Run, store: Store | None = None) -> tuple[Path, Quantisat
     kept = kept_int8(run) if store is None else None
     if kept is not None:
         return kept
-    need(("onnx",), "train", "making a graph in 8 bits")
     return _made(run, *_held_out(run, store))
 
 
@@ -179,7 +177,8 @@ def _held_out(run: Run, store: Store | None) -> tuple[Store, np.ndarray]:
                 "which one is made with; leave out --precision int8"
             )
         store = run.store()
-        rows = run.split(store).validation
+        split = run.split(store)
+        rows = split.train if run.recipe.data.folds else split.validation
     else:
         rows = np.flatnonzero(store.labelled())
     if not len(rows):

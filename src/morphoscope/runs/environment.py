@@ -10,20 +10,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
-PACKAGES = ("morphoscope", "torch", "timm", "lightning", "numpy", "opencv-python-headless", "galsim")
+PACKAGES = (
+    "morphoscope",
+    "torch",
+    "timm",
+    "lightning",
+    "onnxruntime",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "galsim",
+)
 
 
 def environment() -> dict[str, Any]:
     """Versions, hardware and git revision of this process."""
+    torch = sys.modules.get("torch")  # what has not imported it has not used a GPU
+    gpu = torch is not None and torch.cuda.is_available()
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if torch is not None and gpu else None,
         "git_revision": _git_revision(),
     }
 
@@ -40,7 +50,10 @@ def peak_memory_gib() -> float | None:
 
 def peak_gpu_memory_gib() -> float | None:
     """Most GPU memory that torch has held since the training began, GiB; None without a GPU."""
-    return torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return torch.cuda.max_memory_reserved() / 2**30
 
 
 def _version(name: str) -> str | None:
