@@ -108,11 +108,11 @@ class Campaign:
         )
         return left[np.argsort(-scores_N, kind="stable")[:count]]
 
-    def run(self, by: str, first: np.ndarray, rounds: int, count: int) -> list[Point]:
+    def run(self, by: str, first: np.ndarray, rounds: int, count: int, penalty: float | None) -> list[Point]:
         """Accuracy with the first labels and after every round."""
         rows, points = first, []
         for number in range(rounds + 1):
-            model, strength = self.fitted(rows)
+            model, strength = self.fitted(rows, penalty)
             points.append(
                 {"by": by, "seed": self.seed, "labels": len(rows), "accuracy": self.accuracy(model)}
             )
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=50, help="labels to begin with, and of each round")
     parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--penalty", type=float, help="of every probe; left out: cross-validated each time")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     store = open_store(asked.store)
@@ -209,7 +210,7 @@ def main() -> None:
         first = Campaign(features_VND, store.targets()[rows], store.need_scheme(), seed).first(asked.count)
         for by in WAYS:
             campaign = Campaign(features_VND, store.targets()[rows], store.need_scheme(), seed)
-            points += campaign.run(by, first, asked.rounds, asked.count)
+            points += campaign.run(by, first, asked.rounds, asked.count, asked.penalty)
             (asked.out / "curve.json").write_text(json.dumps(points, indent=1) + "\n", encoding="utf-8")
     tested = len(Campaign(features_VND, store.targets()[rows], store.need_scheme(), 0).test)
     text = table(points, tested)
