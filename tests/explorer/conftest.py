@@ -112,8 +112,9 @@ def client(client_of: Callable, catalogue: Path):
 @pytest.fixture(scope="session")
 def run(store: Store, tmp_path_factory: pytest.TempPathFactory):
     """A small run trained on the store: for maps, dropped images and its own test galaxies."""
-    from morphoscope import api
+    from morphoscope.evaluation.evaluate import evaluate
     from morphoscope.recipes import Augment, Data, Evaluation, Model, Recipe, Training
+    from morphoscope.training.fit import fit
 
     recipe = Recipe(
         name="test/explored",
@@ -124,7 +125,9 @@ def run(store: Store, tmp_path_factory: pytest.TempPathFactory):
         evaluation=Evaluation(views=1, batch=32),
     )
     out = tmp_path_factory.mktemp("runs") / "explored-run"
-    return api.train(recipe, store, out, report=False, progress=False).run
+    made = fit(recipe, store, out, progress=False)
+    evaluate(made, store)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,8 +84,7 @@ def send_by_samp(table: Path, name: str) -> list[str]:
     Raises:
         MorphoscopeError: no hub runs, or no program takes tables.
     """
-    from astropy import samp
-
+    samp = samp_module()
     with samp.conf.set_temp("use_internet", False):
         client = samp.SAMPIntegratedClient(name="Morphoscope", description="The explorer of Morphoscope")
         try:
@@ -102,6 +103,24 @@ def send_by_samp(table: Path, name: str) -> list[str]:
             return names
         finally:
             client.disconnect()
+
+
+def samp_module() -> Any:
+    """SAMP from pyvo, where astropy's has moved, or else from astropy, whose later versions lack it.
+
+    Raises:
+        MorphoscopeError: neither has it.
+    """
+    for name in ("pyvo.samp", "astropy.samp"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # astropy's: that it has moved
+                module = importlib.import_module(name)
+                _ = module.SAMPIntegratedClient
+                return module
+        except (ImportError, AttributeError):
+            continue
+    raise MorphoscopeError("SAMP needs pyvo, which is not installed; install with: pip install pyvo")
 
 
 def _columns(state: State) -> str:
@@ -136,7 +155,12 @@ def _schema(state: State, view: View) -> pa.Schema:
             said["description"] = column.description
         if column.unit:
             said["unit"] = column.unit
-        fields.append(pa.field(field.name, field.type, metadata=said or None))
+        kind = field.type
+        if pa.types.is_boolean(kind):  # which not every format has
+            kind, said["description"] = pa.int16(), f"{column.description or field.name} (1: yes, 0: no)"
+        elif pa.types.is_integer(kind) and kind not in (pa.int16(), pa.int32(), pa.int64()):
+            kind = pa.int64()
+        fields.append(pa.field(field.name, kind, metadata=said or None))
     return pa.schema(fields)
 
 

@@ -56,9 +56,10 @@ export async function classifyView(main) {
     state.viewer = viewer;
     const picture = await loaded(found.image);
     const back = async () => viewer.show(picture);
+    const best = found.probabilities ? found.probabilities.reduce((a, b) => (a.probability > b.probability ? a : b)) : null;
+    found.best = best && best.name;
     const maps = mapControls(found, viewer, (method, target) => get(`classify/map/${found.upload}`, { method, target }), back);
     state.maps = maps;
-    const best = found.probabilities ? found.probabilities.reduce((a, b) => (a.probability > b.probability ? a : b)) : null;
     replace(
       answer,
       h(

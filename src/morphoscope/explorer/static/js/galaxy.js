@@ -28,6 +28,7 @@ export async function galaxyView(main, route) {
       viewer.say(error.message);
     }
   };
+  galaxy.best = galaxy.values.predicted;
   const maps = mapControls(galaxy, viewer, (method, target) => get(`map/${row}`, { method, target }), showPicture);
   const around = {};
   main.append(
@@ -133,7 +134,7 @@ export function neighbourStrip(galaxies, values) {
         if (found.url) picture.append(h("img", { src: found.url, alt: "" }));
       });
       const name = each.predicted || each.truth || each.id;
-      return h("li", {}, h("a", { href: href("galaxy", each.row, values), "aria-label": `Galaxy ${each.id}, ${name}, similarity ${each.similarity.toFixed(2)}` }, picture, h("span", { class: "text" }, h("span", {}, name), h("span", { class: "muted" }, `${each.similarity.toFixed(3)}`))));
+      return h("li", {}, h("a", { href: href("galaxy", each.row, values), title: each.id }, picture, h("span", { class: "text" }, h("span", {}, name), h("span", { class: "muted" }, `${each.similarity.toFixed(3)}`))));
     }),
   );
 }

@@ -217,7 +217,7 @@ class List {
     if (!galaxy || !tile.isConnected) return;
     tile.row = galaxy.row;
     tile.link.href = href("galaxy", galaxy.row, shared(this.values));
-    tile.link.setAttribute("aria-label", described(galaxy));
+    tile.link.dataset.id = galaxy.id;
     replace(tile.caption, captionOf(galaxy, this.values.sort));
     tile.append(h("button", { type: "button", class: "tick", tabindex: "-1", "aria-label": `Select ${galaxy.id}`, onclick: () => this.choose(index) }, "✓"));
     this.markChosen(tile, galaxy.row);
@@ -299,12 +299,4 @@ function captionOf(galaxy, sort) {
     h("span", { class: "line" }, h("span", { class: "what", title: shown }, shown), h("span", { class: "value" }, value)),
     h("span", { class: "line" }, h("span", { class: "id", title: galaxy.id }, shown === galaxy.id ? "" : galaxy.id)),
   ];
-}
-
-function described(galaxy) {
-  const parts = [`Galaxy ${galaxy.id}`];
-  if (galaxy.predicted) parts.push(`${galaxy.predicted}${galaxy.probability != null ? `, probability ${galaxy.probability.toFixed(2)}` : ""}`);
-  if (galaxy.correct === false) parts.push(`labelled ${galaxy.truth}`);
-  else if (!galaxy.predicted && galaxy.truth) parts.push(`labelled ${galaxy.truth}`);
-  return parts.join(", ");
 }

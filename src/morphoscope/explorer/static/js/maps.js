@@ -28,7 +28,9 @@ export function mapControls(galaxy, viewer, ask, back) {
     }
     replace(said, "Computing the map …");
     try {
-      const found = await ask(method.value, target.value);
+      // The class that is shown as predicted, which averages views and may not be that of the network's one view.
+      const own = target.value === "predicted" && galaxy.targets.includes(galaxy.best) ? galaxy.best : target.value;
+      const found = await ask(method.value, own);
       if (number !== asked) return;
       const [image, values] = await Promise.all([loaded(found.image), loaded(found.map)]);
       viewer.show(image, { keep: true });

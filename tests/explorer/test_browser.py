@@ -1,0 +1,299 @@
+"""The page in a real Chromium: each view, keys, phone width, dark, and no request to anybody else.
+
+They need a Chromium (``apt-get install chromium``) and are skipped without one; the check of accessibility
+fetches axe-core from npm, and is skipped where that cannot be had.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from morphoscope.data.store import Store
+
+pytest.importorskip("playwright")
+pytestmark = pytest.mark.slow
+AXE = "axe-core@4.14.1"
+VIEWS = ("gallery", "galaxy/7", "charts", "label", "classify", "compare")
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    found = os.environ.get("MORPHOSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+    if found is None:
+        pytest.skip("there is no Chromium here")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(run, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The explorer of a run with a catalogue, labels, features and a second catalogue."""
+    import morphoscope as ms
+
+    folder = tmp_path_factory.mktemp("browser")
+    ms.load(run.path).catalogue(store.path, folder / "drawn.parquet", embeddings=True)
+    table = pq.read_table(folder / "drawn.parquet", columns=["id", "predicted", "probability"])
+    other = np.roll(table["predicted"].to_numpy(zero_copy_only=False), 1)
+    pq.write_table(table.set_column(1, "predicted", pa.array(other)), folder / "other.parquet")
+    with ms.explore(
+        run.path,
+        catalogue=folder / "drawn.parquet",
+        compare=folder / "other.parquet",
+        labels=folder / "l.sqlite",
+    ) as running:
+        yield running.address
+
+
+@pytest.fixture
+def open_page(chromium, address: str) -> Iterator[Callable]:
+    """Opens a view; in the end every request went to the explorer, and nothing was complained of."""
+    contexts, said, asked = [], [], []
+
+    def opened(view: str, *, width: int = 1280, height: int = 860, dark: bool = False, phone: bool = False):
+        if phone:
+            width, height = 390, 844
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            has_touch=phone,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{address}#{view}")
+        page.wait_for_selector("main :is(.tile, .card, .drop)")
+        page.wait_for_load_state("networkidle")
+        return page
+
+    opened.refusals = False  # whether the test makes the server refuse something
+    yield opened
+    for context in contexts:
+        context.close()
+    assert [text for text in said if not (opened.refusals and "Failed to load resource" in text)] == []
+    hosts = {urlsplit(url).netloc for url in asked if not url.startswith(("data:", "blob:"))}
+    assert hosts == {urlsplit(address).netloc}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_view_on_a_desk_and_on_a_phone(open_page: Callable, view: str, dark: bool):
+    for phone in (False, True):
+        page = open_page(view, dark=dark, phone=phone)
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{view} is {wide} px wider than the screen"
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, background[4:-1].split(","))) < 150) == dark
+        assert page.locator("nav a[aria-current=page]").count() == 1
+
+
+def until(page, expression: str) -> None:
+    """Wait for something of the page; Playwright's own way needs what the page's policy forbids."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{expression} did not come true")
+
+
+PLACE = "document.activeElement.closest('.tile')?.getAttribute('aria-posinset')"
+
+
+def test_the_gallery_is_filtered_and_says_what_is_wrong(open_page: Callable):
+    open_page.refusals = True
+    page = open_page("gallery")
+    assert page.locator(".tile").count() >= 20
+    page.wait_for_selector(".tile img")
+    page.fill("#filter", "p_Edge-on > 2")
+    page.press("#filter", "Enter")
+    page.wait_for_selector("#filter-problem:has-text('There is no column')")
+    page.fill("#filter", "row < 7")
+    page.press("#filter", "Enter")
+    until(page, "document.querySelectorAll('.tile').length === 7")
+    assert "7 of 150" in page.locator(".count").inner_text()
+    assert "filter=row" in page.url
+    page.reload()
+    until(page, "document.querySelectorAll('.tile').length === 7")
+    page.fill("#filter", "row < 0")
+    page.press("#filter", "Enter")
+    page.wait_for_selector("text=No galaxy passes this filter")
+
+
+def test_the_gallery_by_keys(open_page: Callable):
+    page = open_page("gallery?sort=probability")
+    page.wait_for_selector(".tile a[data-id]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    at = page.evaluate("Number(document.activeElement.closest('.tile').getAttribute('aria-posinset'))")
+    columns = page.evaluate(
+        "new Set([...document.querySelectorAll('.tile')].map((t) => t.getBoundingClientRect().x)).size"
+    )
+    assert at == 2 + columns
+    page.keyboard.press("End")
+    until(page, f"{PLACE} === '150'")
+    page.keyboard.press("Home")
+    until(page, f"{PLACE} === '1'")
+    page.keyboard.press("x")
+    page.wait_for_selector("text=1 galaxy selected")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".galaxy h1")
+    page.wait_for_selector("text=1 of 150")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("text=2 of 150")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".tile")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "filter"
+
+
+def test_one_galaxy_with_a_map(open_page: Callable):
+    page = open_page("galaxy/4")
+    assert page.locator(".galaxy h1").inner_text() == "g4"
+    page.wait_for_selector(".strip img")
+    links = page.locator(".links a").evaluate_all("(all) => all.map((a) => [a.rel, a.target, a.href])")
+    assert all(rel == "noopener noreferrer" and target == "_blank" for rel, target, _ in links)
+    before = page.locator(".stage canvas").screenshot()
+    page.keyboard.press("m")
+    page.wait_for_selector("text=/What speaks for|tells nothing/")
+    page.fill("input[aria-label='Opacity of the map']", "1")
+    assert page.locator(".stage canvas").screenshot() != before
+    assert page.locator("b", has_text="Spiral").count() == 0 or "<b>" in page.content()
+    assert "<b>Spiral</b>" in page.locator(".answers").inner_text()  # a name is never markup
+
+
+def test_charts_lead_to_their_galaxies(open_page: Callable):
+    page = open_page("charts")
+    cell = page.locator(".matrix td a").first
+    count = int(cell.inner_text())
+    cell.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".tile")
+    assert page.locator(".count b").inner_text() == str(count)
+    page.go_back()
+    page.wait_for_selector(".plot a")
+    plot = page.locator("svg[aria-label^='Map of the sky']")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.6, steps=5)
+    page.mouse.up()
+    page.wait_for_selector(".tile")
+    assert "ra between" in page.input_value("#filter")
+    assert 0 < int(page.locator(".count b").inner_text()) < 150
+
+
+def test_labelling_by_keys_survives_an_interruption(open_page: Callable):
+    open_page.refusals = True
+    page = open_page("label?filter=row+%3C+10")
+    page.fill("input[aria-label='Your name']", "Ada")
+    page.keyboard.press("Tab")
+    page.evaluate("document.activeElement.blur()")
+    for key in ("1", "2", "u", "s", "z", "3"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(300)
+    page.wait_for_selector("text=4 of 10 done")
+    page.context.set_offline(True)
+    page.keyboard.press("1")
+    page.wait_for_selector("text=/1 not saved yet/")
+    page.context.set_offline(False)
+    page.wait_for_selector("text=/Saved in/")
+    page.wait_for_selector("text=/Labels so far: 5 galaxies/")
+    table = page.locator(".values.counts").inner_text().split()
+    assert table[-4:] == ["Ada", "4", "1", "0"]
+    page.reload()
+    page.wait_for_selector("text=5 of 10 done")
+
+
+def test_a_dropped_image_is_classified(open_page: Callable, store: Store):
+    page = open_page("classify")
+    file = io.BytesIO()
+    Image.fromarray(store.images[3]).save(file, "PNG")
+    page.set_input_files(
+        "input[type=file]", {"name": "mine.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    )
+    page.wait_for_selector(".found .answers")
+    assert page.locator(".found h2").first.inner_text() == "mine.png"
+    assert page.locator(".found .answers li").count() == 3
+    page.wait_for_selector(".found .strip img")
+
+
+def test_a_million_galaxies_scroll_to_their_end(chromium, tmp_path: Path):
+    import morphoscope as ms
+
+    count = 1_000_000
+    ids = pa.array(np.char.add("g", np.arange(count).astype(str)))
+    pq.write_table(pa.table({"id": ids, "x": np.arange(count)}), tmp_path / "million.parquet")
+    with ms.explore(tmp_path / "million.parquet") as running:
+        page = chromium.new_page(viewport={"width": 390, "height": 844})
+        page.set_default_timeout(60_000)
+        page.goto(f"{running.address}#gallery")
+        page.wait_for_selector(".tile a[data-id]")
+        page.keyboard.press("End")
+        page.wait_for_selector(".tile a[data-id=g999999]")
+        assert page.locator(".tile").count() < 120
+        page.mouse.move(200, 600)
+        page.mouse.wheel(0, -500)
+        page.wait_for_timeout(300)
+        places = "[...document.querySelectorAll('.tile')].map((t) => Number(t.getAttribute('aria-posinset')))"
+        assert min(page.evaluate(places)) > count - 100  # a small step stays a small step
+        page.evaluate(
+            "(() => { const s = document.querySelector('.scroller'); s.scrollTop = s.scrollHeight / 2 })()"
+        )
+        page.wait_for_timeout(300)
+        assert 0.4 * count < np.median(page.evaluate(places)) < 0.6 * count
+        page.evaluate("document.querySelector('.scroller').scrollTop = 0")
+        page.wait_for_selector(".tile a[data-id=g0]")
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("there is no npm here to fetch axe-core with")
+    command = [npm, "install", "--no-save", "--ignore-scripts", "--prefix", str(folder), AXE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        pytest.skip("axe-core cannot be fetched here")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_has_no_serious_findings(open_page: Callable, axe: str, view: str, dark: bool):
+    page = open_page(view, dark=dark)
+    page.wait_for_timeout(700)
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    serious = [
+        (each["id"], [node["html"][:160] for node in each["nodes"][:4]], each["nodes"][0]["failureSummary"])
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
