@@ -66,7 +66,7 @@ def grad_cam(
 def ablation_cam(
     network: Network, layer: Layer, images_NCHW: torch.Tensor, target_N: torch.Tensor
 ) -> torch.Tensor:
-    """Ablation-CAM (Desai & Ramaswamy 2020, equation 3): w_c = (y − y without A_c) / |y|.
+    """Ablation-CAM (Desai & Ramaswamy 2020, equation 3): ``w_c = (y − y without A_c) / |y|``.
 
     The paper divides by y. For a negative y, as the logit of most vote fractions is, that would turn every
     weight around: the map would show what speaks against the output. Dividing by its absolute value only
@@ -121,7 +121,7 @@ def _scores_without(
 
 
 def saliency(network: Network, images_NCHW: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
-    """|∂y/∂x|, the largest over the channels (Simonyan et al. 2014, section 3.1), (N, H, W) float32."""
+    """``|∂y/∂x|``, the largest over the channels (Simonyan et al. 2014, section 3.1), (N, H, W) float32."""
     from captum.attr import Saliency
 
     found: Any = Saliency(network).attribute(_leaf(images_NCHW), target=target_N)

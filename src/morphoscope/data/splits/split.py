@@ -2,7 +2,7 @@
 
 Splits by name:
 
-==============  ==========================================================================================
+===============  =========================================================================================
 ``sky-grouped``  the default: stratified; galaxies that are close on the sky or have identical pixels stay
                  together, because a galaxy in both training and test makes the test too easy
 ``random``       stratified, nothing kept together
@@ -10,7 +10,7 @@ Splits by name:
 ``tong``         by class: train ⌊0.8 n⌋, test ⌊rest / 2⌋, validation the remainder (their table II)
 ``ng``           scikit-learn's stratified 90 / 10 with seed 1; the 10 % are validation *and* test
 ``fu``           0.8 / 0.2 by class, no validation
-==============  ==========================================================================================
+===============  =========================================================================================
 
 The papers' splits use their published shares and keep nothing together; ``morphoscope data audit`` counts
 the pairs that cross them. Vote fractions are stratified by the plurality answer to the first question.
