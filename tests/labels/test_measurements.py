@@ -15,6 +15,7 @@ from morphoscope.catalogue import columns as catalogue
 from morphoscope.catalogue.inputs import mosaic_cutouts
 from morphoscope.data.store import MASK_HASH, STANDARD_COLUMNS
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.engine.int8 import agreement_of
 from morphoscope.inference.ensemble import mutual_information
 from morphoscope.labels.measurement_columns import RESERVED
 from morphoscope.labels.scheme import Measurements, Quantity, scheme_from
@@ -221,6 +222,27 @@ def test_predictions_come_back_from_their_table() -> None:
     same = Measurements.compare(truth, back, back, outputs, bootstrap=10)
     assert [row["name"] for row in same["per_quantity"]] == ["z", "bar"]
     assert same["difference"]["value"] == 0
+
+
+def test_8_bits_may_change_a_tenth_of_a_predicted_error() -> None:
+    targets = drawn(300)
+    scheme = SCHEME.fitted(targets, "store")
+    predicted = np.concatenate([targets[:, :2], np.tile([0.1, 50], (300, 1))], axis=1).astype(np.float32)
+    predicted[:, 1] = np.nan_to_num(predicted[:, 1], nan=3000)
+    predicted[:, :2] += (np.array([0.1, 50]) * np.random.default_rng(0).normal(size=(300, 2))).astype(
+        np.float32
+    )
+    near, far = predicted.copy(), predicted.copy()
+    near[:, 1] += 0.05 * 50 * (-1) ** np.arange(300)
+    far[:, 1] += 0.5 * 50
+    small, large = (agreement_of(scheme, targets, predicted, each) for each in (near, far))
+    assert (small.median, large.median) == pytest.approx((0.005, 0.05), rel=1e-3)
+    assert small.passes
+    assert not large.passes
+    assert small.description.startswith("predictions, in units of ten predicted errors, change by 0.005 in")
+    better = small.model_copy(update={"int8": small.fp32 + 0.1})
+    worse = small.model_copy(update={"int8": small.fp32 - 0.1})
+    assert (better.passes, worse.passes) == (True, False)  # a larger R² is better
 
 
 def test_epochs_r2_is_that_of_the_scores() -> None:
