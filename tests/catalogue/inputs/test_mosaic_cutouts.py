@@ -382,6 +382,20 @@ def test_a_mosaic_alone_becomes_a_catalogue_and_a_picture(
     assert (row["ra"], row["x"]) == (None, pytest.approx(60, abs=0.2))
 
 
+def test_what_is_wrong_with_a_detected_source_s_cutout_is_in_its_quality(
+    tmp_path: Path, make_predictor
+) -> None:
+    pixels = sky((300, 400), [(229.5, 169.5, 300), (80.5, 80.5, 300)])
+    pixels[:, 254:260] = np.nan  # a gap between chips, beside the first
+    fits.writeto(tmp_path / "gap.fits", pixels, header(pixels.shape))
+    classify_sky(make_predictor(stretch="asinh"), tmp_path / "gap.fits", tmp_path / "c.parquet")
+    rows = sorted(pq.read_table(tmp_path / "c.parquet").to_pylist(), key=lambda row: row["x"])
+    assert [round(row["x"]) for row in rows] == [80, 230]
+    assert "no data" in rows[1]["quality"]
+    assert "no data" not in (rows[0]["quality"] or "")
+    assert sorted(row["id"] for row in rows) == ["0", "1"]
+
+
 def test_a_picture_of_the_sky_that_cannot_be_used_is_said(
     mosaic: Path, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

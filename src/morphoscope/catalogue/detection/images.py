@@ -196,12 +196,8 @@ def classify_mosaic(
     for chip, found in detected:
         values, row = (found.x, found.y, found.radius, found.side), 0
         items = (
-            replace(
-                item,
-                row={**item.row, "id": str(kept_rows + number)},
-                found={"quality": found.faults[number] if check else ()},
-            )
-            for number, item in enumerate(source_items(chip, found, frame))
+            replace(item, found={"quality": found.faults[number] if check else ()})
+            for number, item in enumerate(source_items(chip, found, frame, first=kept_rows))
         )
         with closing(in_order(preprocess, items)) as images:
             while part := list(islice(images, batch)):

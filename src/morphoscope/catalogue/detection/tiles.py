@@ -98,8 +98,11 @@ def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: in
     return Found(x, y, radius, side, ra, dec, faults)
 
 
-def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Iterator[Item]:
-    """One item per source: its cutout, north up and east left if the mosaic has coordinates."""
+def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame, first: int = 0) -> Iterator[Item]:
+    """One item per source: its cutout, north up and east left if the mosaic has coordinates.
+
+    Ids count from ``first``. Loading a cutout adds what is wrong with it to the row.
+    """
     steps = [_steps(mosaic, found) for mosaic in mosaics]
     flux = [mosaic.flux for mosaic in mosaics]
     positions = [
@@ -122,7 +125,7 @@ def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame) -> Itera
             )
             for factor, mosaic, (x, y), step in zip(factors, mosaics, positions, steps, strict=True)
         ]
-        values = {"id": str(row), "ra": found.ra[row], "dec": found.dec[row]}
+        values = {"id": str(first + row), "ra": found.ra[row], "dec": found.dec[row]}
         source = mosaics[0].name
         yield Item(source, partial(load_squares, squares, frame, source, values, flux), values)
 
