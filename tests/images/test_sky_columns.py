@@ -170,7 +170,7 @@ def test_the_cell_that_is_no_coordinate_is_named(
 
 def test_a_column_alone_is_no_position() -> None:
     """Neither named by an option nor found by its name is the other."""
-    there = Columns(["east", "north", "RAJ2000"], {}, {"east": '"h:m:s"'})
+    there = Columns(["east", "north", "RAJ2000"], {}, {"east": '"h:m:s"'}, {})
     for given, lacking in (({"ra": "east"}, "--dec-column"), ({"dec": "north"}, "--ra-column")):
         with pytest.raises(UsageError, match=f"alone is not a position; {lacking} was expected as well"):
             found_sky(there, "t", **given)

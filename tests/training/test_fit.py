@@ -306,7 +306,7 @@ def test_what_differs_from_the_interrupted_training_is_named(
 ):
     split = make_split(colours, "random", test=0.2, validation=0.2, seed=0)
     network, _ = build(tiny.model, 3, image_size=32)
-    begin(tiny, colours, split, network, tmp_path, origin="random", hub=None)
+    begin(tiny, colours, split, network, tmp_path, scheme=colours.need_scheme(), origin="random", hub=None)
     check_resumable(tmp_path, tiny, colours)
     other = tiny.changed(optimiser={"lr": 0.5}, training={"batch": 3})
     with pytest.raises(
@@ -370,7 +370,7 @@ def test_galaxies_that_changed_since_the_interruption_are_refused(
     store, out = open_store(tmp_path / "store"), tmp_path / "run"
     split = make_split(store, "random", test=0.2, validation=0.2, seed=0)
     network, _ = build(tiny.model, 3, image_size=32)
-    begin(tiny, store, split, network, out, origin="random", hub=None)
+    begin(tiny, store, split, network, out, scheme=store.need_scheme(), origin="random", hub=None)
     (store.path / "images.npy").touch()
     check_resumable(out, tiny, store)
     place = store.path / "images.npy"
