@@ -1,6 +1,6 @@
 """Packages that only some work needs: the extras of an installation.
 
-The base predicts, evaluates, converts, finds similar galaxies and fits linear probes. Work beyond that asks
+The base predicts, evaluates, converts and finds similar galaxies. Work beyond that asks
 :func:`need` for its packages before it begins, so that what is missing is one sentence and not a traceback.
 """
 
@@ -30,6 +30,7 @@ EXTRA_OF = {
     "tensorboard": "train",
     "h5py": "train",
     "onnxscript": "train",
+    "onnx": "probe",
     "matplotlib": "report",
     "jinja2": "report",
     "photutils": "detect",

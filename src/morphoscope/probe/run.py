@@ -25,6 +25,7 @@ from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.cross_validate import FoldPredictions, measure_folds
 from morphoscope.evaluation.fit_uncertainty import outputs_by_chunk
+from morphoscope.extras import need
 from morphoscope.files import write_json
 from morphoscope.inference.engine.graph import GRAPH, graph_of
 from morphoscope.inference.engine.linear_head import write_with_head
@@ -87,6 +88,7 @@ def train_probe(recipe: Recipe, store: Store, split: Split, out: Path | str, *, 
         return open_run(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists already and is not a training; choose another folder")
+    need(("onnx",), "probe", "a linear probe")
     store.need_scheme().linear_targets(store.targets()[:0])  # refuses kinds that it does not learn
     started = time.monotonic()
     with encoder_of(recipe, store, split) as encoder, files.atomic_folder(out) as folder:
