@@ -51,17 +51,21 @@ def test_columns_are_numbers_texts_and_booleans(table: GalaxyTable):
     [
         "SELECT * FROM read_csv('/etc/passwd')",
         "SELECT * FROM read_text('/etc/hostname')",
-        "COPY galaxies TO '/tmp/stolen.csv'",
-        "ATTACH '/tmp/other.duckdb'",
+        "COPY galaxies TO '{folder}/stolen.csv'",
+        "ATTACH '{folder}/other.duckdb'",
         "SET enable_external_access = true",
         "SET memory_limit = '100GB'",
         "INSTALL httpfs",
         "SELECT * FROM table",  # no variable of this process
     ],
 )
-def test_the_database_itself_reads_no_files_and_keeps_its_bounds(table: GalaxyTable, sql: str):
+def test_the_database_itself_reads_no_files_and_keeps_its_bounds(
+    table: GalaxyTable, sql: str, tmp_path: Path
+):
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(MorphoscopeError):
-        table.query(sql)
+        table.query(sql.replace("{folder}", str(tmp_path)))
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_pages_of_a_view_are_slices_of_one_order(table: GalaxyTable):
