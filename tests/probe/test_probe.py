@@ -12,6 +12,7 @@ from morphoscope.data.splits.folds import fold_numbers
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.extras import MissingExtra
 from morphoscope.inference.calibration import read_calibration
 from morphoscope.inference.engine.graph import kept_graph
 from morphoscope.inference.ood import read_distribution
@@ -131,6 +132,18 @@ def test_an_existing_folder_and_other_labels_are_refused(
     with pytest.raises(UsageError, match=r"set model\.votes=sigmoid"):
         tree.linear_targets(np.empty((0, 2)))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_missing_extra_is_said_before_any_feature_is_computed(
+    shapes: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("morphoscope.extras.installed", lambda package: package != "onnx")
+    monkeypatch.setattr("morphoscope.probe.run.encoder_of", lambda *_: pytest.fail("it has begun"))
+    with pytest.raises(
+        MissingExtra, match=r"a linear probe needs onnx, .* pip install 'morphoscope\[probe\]'"
+    ):
+        api.train(RECIPE, shapes, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_is_left_of_a_probe_that_fails(
