@@ -171,6 +171,14 @@ def test_a_network_larger_than_its_file_is_not_built(folder: Path, monkeypatch: 
     refused(r"network \(head\.\d\.\w+ is ", lambda: open_run(folder).network())
 
 
+def test_a_copy_that_tells_shapes_alone_does_not_count_as_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(build, "SLACK", 0)  # VGG16 is built with a classifier of 120 million parameters, twice
+    with build._at_most(10), torch.device("meta"):
+        torch.nn.Linear(100, 100)
+    with pytest.raises(RuntimeError, match="more than"), build._at_most(10):
+        torch.nn.Linear(100, 100)
+
+
 def test_a_recipe_bounds_the_layers_of_its_head():
     for hidden in ((65537,), (1,) * 17, (0,)):
         with pytest.raises(UsageError, match=r"model\.hidden"):

@@ -146,8 +146,8 @@ def _at_most(parameters: int) -> Iterator[None]:
 
     def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
         nonlocal total
-        if parameter is None or threading.get_ident() != thread:
-            return
+        if parameter is None or parameter.is_meta or threading.get_ident() != thread:
+            return  # shapes are traced with a second copy on the meta device, which takes no memory
         total += parameter.numel()
         if total > 2 * parameters + SLACK:
             raise RuntimeError(f"that has more than {total:,} parameters, the file {parameters:,}")
