@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from morphoscope.explanation import faithfulness
+from morphoscope.explanation import faithfulness, score
 from morphoscope.explanation.score import mean_with_interval
 
 
@@ -33,6 +35,25 @@ def test_a_map_of_the_light_is_right_about_an_answer_that_is_the_light(galaxies:
     assert faithfulness.area(inserted) == pytest.approx(1 - 1 / 32)
     away, _ = faithfulness.curves(galaxies, -light, _brightness, steps=16)
     assert (faithfulness.area(away) > 0.9).all()
+
+
+def test_a_second_method_takes_over_the_baselines(galaxies: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        return _brightness(images)
+
+    monkeypatch.setattr(score, "_answer", lambda explainer, maps: answer)
+    maps = SimpleNamespace(method="saliency", values=faithfulness.light_map(galaxies), images=galaxies)
+    first = score.score_maps(None, maps, steps=4)  # type: ignore[arg-type]
+    assert len(asked) == 4 * 8  # two at the ends and three on the way of each curve, of four maps
+    maps.method = "gradcam"
+    second = score.score_maps(None, maps, steps=4, baselines=first)  # type: ignore[arg-type]
+    assert len(asked) == 5 * 8
+    assert second.keys() == {"gradcam", *faithfulness.BASELINES}
+    assert second["gradcam"] == first["saliency"]
+    assert all(second[name] == first[name] for name in faithfulness.BASELINES)
 
 
 def test_removed_pixels_become_sky(galaxies: np.ndarray) -> None:

@@ -92,12 +92,13 @@ def curves(
     rank = np.argsort(np.argsort(-maps_NHW.reshape(count, -1), axis=1, kind="stable"), axis=1)
     rank = rank.reshape(count, height, width, 1)
     blank = np.broadcast_to(sky(images_NHWC), images_NHWC.shape)
-    deleted, inserted = [], []
-    for step in range(steps + 1):
+    whole, nothing = answer(images_NHWC), answer(blank)
+    deleted, inserted = [whole], [nothing]
+    for step in range(1, steps):
         first = rank < round(step / steps * height * width)
         deleted.append(answer(np.where(first, blank, images_NHWC)))
         inserted.append(answer(np.where(first, images_NHWC, blank)))
-    return np.stack(deleted, axis=1), np.stack(inserted, axis=1)
+    return np.stack([*deleted, nothing], axis=1), np.stack([*inserted, whole], axis=1)
 
 
 def area(curves_NS: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Shape letters: N galaxies, H × W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def score_maps(
     *,
     truth_NHW: np.ndarray | None = None,
     steps: int = faithfulness.STEPS,
+    baselines: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Scores of a method's maps and of the three baselines on the same galaxies.
 
@@ -43,6 +44,8 @@ def score_maps(
         truth_NHW: where the component that defines each galaxy's class lies, at the maps' size; none: no
             comparison with a truth.
         steps: of the deletion and insertion curves.
+        baselines: scores found before for the same galaxies, output and truth, by another method; they are
+            taken over, for the baselines are most of the work.
 
     Returns:
         Name of the method or baseline → score → ``{"value", "low", "high"}`` and ``n``. Scores: ``deletion``
@@ -51,8 +54,11 @@ def score_maps(
         maps that are zero everywhere.
     """
     images = maps.images
+    known = baselines or {}
     every = {maps.method: maps.values}
-    every |= {name: faithfulness.baseline(name, images) for name in faithfulness.BASELINES}
+    every |= {
+        name: faithfulness.baseline(name, images) for name in faithfulness.BASELINES if name not in known
+    }
     galaxies_NHW = faithfulness.galaxies(images)
     answer = _answer(explainer, maps)
     scored = {}
@@ -67,7 +73,7 @@ def score_maps(
         largest = values.reshape(len(values), -1).max(axis=1)
         found["dead"] = (largest <= 0).astype(float)
         scored[name] = {score: mean_with_interval(per_galaxy) for score, per_galaxy in found.items()}
-    return scored
+    return scored | {name: dict(known[name]) for name in faithfulness.BASELINES if name in known}
 
 
 def component_masks(store: Store, rows: np.ndarray, target: str, explainer: Explainer) -> np.ndarray | None:

@@ -76,12 +76,14 @@ def explain(
     images = [galaxies.images[row] for row in rows]
     explainer = Explainer(Predictor(opened, views=1, engine="torch"))
     maps, scores, checks = [], {}, {}
+    baselines = None
     for method in methods:
         at = layer if method.endswith("cam") else None
         maps.append(explainer(images, method=method, target=target, layer=at))
         if score:
             truth = component_masks(galaxies, rows, target, explainer)
-            scores[method] = score_maps(explainer, maps[-1], truth_NHW=truth)
+            scores[method] = score_maps(explainer, maps[-1], truth_NHW=truth, baselines=baselines)
+            baselines = scores[method]  # the same for every method
             checks[method] = sanity(explainer, images, maps[-1], layer=at)
     page = write_maps_page(opened, maps, Path(out), target=target, scores=scores, sanity=checks)
     np.savez_compressed(
