@@ -72,6 +72,16 @@ def test_curves_are_the_mean_as_far_as_all_seeds_went() -> None:
     assert legend(figure) == ["cheng/resnet18 (n = 2)", "cheng/vgg16"]
 
 
+def test_the_legend_of_the_curves_has_whole_names() -> None:
+    long = "ConvNeXt Large, pretrained on ImageNet-1K v1"  # of ng's Table II
+    names = [long, *(f"model {k}" for k in range(9))]
+    figure = all_curves({name: [history([0.1, 0.2])] for name in names}, "rmse")
+    assert legend(figure) == names
+    boxes = dict(places(figure))
+    assert boxes[long].x1 <= figure.get_figwidth()
+    assert not boxes[long].overlaps(boxes["model 4"])
+
+
 def test_curves_of_twelve_models_differ_in_more_than_colour() -> None:
     figure = all_curves({f"model {k}": [history([0.1 * k, 0.2 * k])] for k in range(12)}, "rmse")
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[2].lines}

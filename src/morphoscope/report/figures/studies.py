@@ -52,7 +52,10 @@ def all_curves(histories: Mapping[str, Sequence[History]], metric: str = "accura
             ``validation_`` ``loss`` and ``metric``, (E,) each; columns may be missing or NaN.
         metric: "accuracy" is shown in percent, any other name as it is.
     """
-    figure = style.new_figure(style.WIDTH, 4.4 + 0.16 * -(-len(histories) // 4))
+    handles = [_handle(number, label, seeds) for number, (label, seeds) in enumerate(histories.items())]
+    widest = max((style.text_width(handle.get_label(), 7.5) for handle in handles), default=0.0)
+    columns = max(int(style.WIDTH / (0.5 + widest)), 1)
+    figure = style.new_figure(style.WIDTH, 4.4 + 0.16 * -(-len(histories) // columns))
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
     parts = {"train": "training (augmented)", "validation": "validation"}
     for row, what in enumerate(("loss", "metric")):
@@ -74,13 +77,10 @@ def all_curves(histories: Mapping[str, Sequence[History]], metric: str = "accura
     for axes in panels[1]:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(_whole_numbers())
-    handles = [_handle(number, label, seeds) for number, (label, seeds) in enumerate(histories.items())]
     if handles:
         several = any(len(seeds) > 1 for seeds in histories.values())
         title = "mean of n seeds, band ± 1 standard deviation" if several else None
-        widest = max(style.text_width(handle.get_label(), 7.5) for handle in handles)
-        columns = int(style.WIDTH / (0.5 + widest))
-        legend = figure.legend(handles=handles, loc="outside lower left", ncols=max(columns, 1), title=title)
+        legend = figure.legend(handles=handles, loc="outside lower left", ncols=columns, title=title)
         legend.set_alignment("left")
         legend.get_title().set(fontsize=7, color=style.MUTED)
     return figure
@@ -96,7 +96,7 @@ def _handle(number: int, label: str, seeds: Sequence[History]) -> Any:
     from matplotlib.lines import Line2D
 
     count = f" (n = {len(seeds)})" if len(seeds) > 1 else ""
-    return Line2D([], [], label=style.wrapped(label, 30, 1) + count, **_look(number))
+    return Line2D([], [], label=style.wrapped(label, 60, 1) + count, **_look(number))
 
 
 def _seeds(axes: Axes, seeds: Sequence[History], column: str, number: int, label: str) -> bool:
