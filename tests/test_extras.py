@@ -101,7 +101,7 @@ def _report(out: Path) -> None:
         (lambda out: ms.load("hf-hub:someone/galaxies"), "hub"),
         (_detect, "detect"),
         (_models, "train"),
-        (_fetch, "train"),
+        (_fetch, "hdf5"),
         (_sheet, "report"),
         (_report, "report"),
     ],

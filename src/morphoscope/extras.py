@@ -28,7 +28,7 @@ EXTRA_OF = {
     "captum": "train",
     "sklearn": "train",
     "tensorboard": "train",
-    "h5py": "train",
+    "h5py": "hdf5",
     "onnxscript": "train",
     "onnx": "probe",
     "matplotlib": "report",

@@ -178,7 +178,10 @@ def ingest_folder(
 
 @ingest.command("table")
 def ingest_table(
-    source: Annotated[Path, typer.Argument(help="CSV, Parquet, FITS table or VOTable.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="CSV, Parquet, HDF5, FITS table or VOTable; a HATS catalogue, folder or glob."),
+    ],
     out: Out,
     image_column: Annotated[
         list[str] | None,
@@ -212,6 +215,7 @@ def ingest_table(
     folder: Annotated[
         Path | None, typer.Option(help="Folder of the image files. [default: the table's]")
     ] = None,
+    bands: Annotated[str | None, typer.Option(help="Bands of FITS images and arrays, such as g,r,z.")] = None,
     classes: Annotated[str | None, typer.Option(help="Classes in order, comma-separated.")] = None,
     pixel_scale: PixelScale = None,
     stretch: Stretch = "lupton",
@@ -236,6 +240,7 @@ def ingest_table(
             dec_column=dec_column,
             keep_columns=keep_column or (),
             folder=folder,
+            bands=bands,
             classes=_names(classes),
             pixel_scale=pixel_scale,
             stretch=stretch,

@@ -108,7 +108,7 @@ def export_hdf5(
     Raises:
         UsageError: the store has no classes, or ``out`` exists.
     """
-    need(("h5py",), "train", "an HDF5 file")
+    need(("h5py",), "hdf5", "an HDF5 file")
     import h5py
 
     out = Path(out)

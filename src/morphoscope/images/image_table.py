@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError, UsageError, listed
+from morphoscope.images.array_cells import ArrayCell, cells_of, holds_arrays, read_array
 from morphoscope.images.bands import MOST_BANDS, band_name, reddest_first
 from morphoscope.images.decode import begins_as_fits, is_fits_name, read_image
 from morphoscope.images.file_names import nearest_file
@@ -36,6 +38,7 @@ from morphoscope.images.tables import (
 from morphoscope.progress import note
 
 _ROWS, _ROWS_WITH_IMAGES = 4096, 64  # per piece: rows with images are large
+_PIECE = 64 << 20  # bytes of arrays that are read together
 _LONGEST_NAME = 1024  # bytes; a file's content is longer
 
 
@@ -46,12 +49,14 @@ class ImageTable:
     Attributes:
         path: the table's file.
         image_columns: one column of image files, or one per band of FITS files, reddest first. A Parquet
-            column may contain the files' bytes, either plain or as ``{"bytes": …, "path": …}``.
+            column may contain the files' bytes, either plain or as ``{"bytes": …, "path": …}``, or the pixels
+            (see :mod:`morphoscope.images.array_cells`).
         folder: relative paths of image files start here.
         id_column: column of ids; None if there is none.
         sky: columns of coordinates; None if there are none.
         bands: bands to read from each FITS file (see :mod:`morphoscope.images.fits_bands`).
-        holds_files: image columns that contain the files themselves.
+        holds_files: image columns that contain the files themselves, or their pixels.
+        holds_arrays: those with pixels.
         names_of_bands: bands of the image columns, if known.
     """
 
@@ -62,6 +67,7 @@ class ImageTable:
     sky: SkyColumns | None = None
     bands: tuple[str, ...] = ()
     holds_files: frozenset[str] = frozenset()
+    holds_arrays: frozenset[str] = frozenset()
     names_of_bands: tuple[str, ...] = ()
 
     @property
@@ -77,7 +83,11 @@ class ImageTable:
 
     def pieces(self) -> Iterator[pa.Table]:
         """These columns of the table, in pieces."""
-        yield from iterate_table(self.path, self.columns, _ROWS_WITH_IMAGES if self.holds_files else _ROWS)
+        rows = _ROWS_WITH_IMAGES if self.holds_files else _ROWS
+        if self.holds_arrays:  # which may have any size
+            with closing(iterate_table(self.path, sorted(self.holds_arrays), 1)) as single:
+                rows = max(1, min(rows, _PIECE // max(1, next(single).nbytes)))
+        yield from iterate_table(self.path, self.columns, rows)
 
     def items(self, stretch: str = "lupton") -> Iterator[Item]:
         """One item per row, in order, reading the table in pieces; a missing id is left out.
@@ -136,13 +146,17 @@ class ImageTable:
         """Whether any image is FITS, judged by the names in all rows, or by a sample if the table contains
         the files.
         """
+        if self.holds_arrays:
+            first = self.first_array()
+            return first is not None and first.measured
         if self.holds_files:
             pieces = sampled(self.path, self.image_columns)
         else:
             pieces = iterate_table(self.path, self.image_columns, _ROWS)
         for piece in pieces:
             for cell in chain.from_iterable(_files(piece, column) for column in self.image_columns):
-                if is_fits_name(cell.name) if cell.name else begins_as_fits(cell.content):
+                content = cell.content if isinstance(cell.content, bytes) else None
+                if is_fits_name(cell.name) if cell.name else begins_as_fits(content):
                     return True
         return False
 
@@ -169,8 +183,15 @@ class ImageTable:
                 f"{self.path}: none of its {count} images exists; the first would be {wanted}, and {hint}"
             )
 
+    def first_array(self) -> ArrayCell | None:
+        """The first row's array; None if the images are no arrays, or the first row has none."""
+        for name in self.holds_arrays:
+            with closing(iterate_table(self.path, (name,), 1)) as single:
+                return next(iter(cells_of(next(single).column(0))), None)
+        return None
+
     def _loader(
-        self, sources: list[str | bytes | None], name: str, stretch: str, found: dict[str, Any]
+        self, sources: list[str | bytes | ArrayCell | None], name: str, stretch: str, found: dict[str, Any]
     ) -> Callable[[], np.ndarray]:
         if None in sources:
             return partial(_no_image, self.path)
@@ -178,25 +199,29 @@ class ImageTable:
         return partial(_load, sources, name=name, stretch=stretch, bands=bands, found=found)
 
 
-def _load(sources: list[str | bytes | None], **options: Any) -> np.ndarray:
+def _load(sources: list[str | bytes | ArrayCell | None], **options: Any) -> np.ndarray:
     """Load the image of a row. Paths are built here, in a worker thread, where their cost does not matter."""
+    if isinstance(sources[0], ArrayCell):
+        return read_array(sources[0], **options)
     contents = [
-        Path(source) if isinstance(source, str) else source for source in sources if source is not None
+        Path(source) if isinstance(source, str) else source
+        for source in sources
+        if isinstance(source, str | bytes)
     ]
     return read_bands(contents, **options) if len(contents) > 1 else read_image(contents[0], **options)
 
 
 @dataclass(frozen=True)
 class _File:
-    """A cell that names an image file, or contains one."""
+    """A cell that names an image file, or contains one, or its pixels."""
 
     name: str = ""
-    content: bytes | None = None
+    content: bytes | ArrayCell | None = None
 
     def __bool__(self) -> bool:
         return bool(self.name) or self.content is not None
 
-    def source(self, folder: str) -> str | bytes | None:
+    def source(self, folder: str) -> str | bytes | ArrayCell | None:
         """Its path or content; None if the cell is empty."""
         if self.content is not None:
             return self.content
@@ -247,6 +272,11 @@ def open_table(
     sky = found_sky(there, str(path), ra=ra_column, dec=dec_column)
     if sky is None and (lone := lone_angle(there.names)):
         note(f"{path}: column '{lone}' alone is not a position; ra and dec stay empty")
+    arrays = frozenset(name for name in images if holds_arrays(there.types.get(name)))
+    if arrays and len(images) > 1:
+        raise UsageError(
+            f"{path}: {listed(images)} hold arrays; one column with all bands was expected, and --bands"
+        )
     return ImageTable(
         path,
         images,
@@ -254,7 +284,8 @@ def open_table(
         identity,
         sky,
         tuple(bands) if len(images) == 1 else (),
-        frozenset(name for name in images if _holds_files(there.types.get(name))),
+        frozenset(name for name in images if _holds_files(there.types.get(name)) or name in arrays),
+        arrays,
         names_of_bands=tuple(bands[band] for band in reddest_first(bands))
         if len(images) == len(bands) > 1
         else (),
@@ -304,6 +335,8 @@ def _holds_files(kind: pa.DataType | None) -> bool:
 
 def _files(piece: pa.Table, name: str) -> list[_File]:
     kind = piece.column(name).type
+    if holds_arrays(kind):
+        return [_File(content=cell) for cell in cells_of(piece.column(name))]
     if not _holds_files(kind):
         return [_File(text or "") for text in texts(piece, name)]
     cells = piece.column(name).to_pylist()

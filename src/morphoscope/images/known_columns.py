@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 # Tried in this order if no column was given.
 IMAGE_NAMES = (
     *("image", "file", "filename", "file_name", "path", "image_path", "file_loc", "cutout", "rgb_image"),
-    *("image_file", "image_name", "img"),
+    *("image_file", "image_name", "img", "images"),
 )
 # Names of objects come before "id", which in survey tables is often only the row number within a field.
 ID_NAMES = (

@@ -1,4 +1,5 @@
-"""Tables of any format as Arrow columns: CSV, ECSV, Parquet, FITS and VOTable, compressed or not.
+"""Tables of any format as Arrow columns: CSV, ECSV, Parquet, Arrow, HDF5, FITS and VOTable, compressed or
+not.
 
 All formats are treated alike: text is stripped, placeholders for missing values (:data:`MISSING`) are null,
 and repeated column names get a number. One of several tables in a file is chosen as ``field.fits#SOURCES``
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.images.packed import bare_ending, opened
 from morphoscope.images.parquet_size import check_declared, rows_at_a_time, whole
+from morphoscope.images.table_arrow import ArrowTable
 from morphoscope.images.table_astropy import (
     AstropyFile,
     as_text,
@@ -30,6 +32,7 @@ from morphoscope.images.table_astropy import (
     open_fits,
 )
 from morphoscope.images.table_csv import CsvFile, typed
+from morphoscope.images.table_hdf5 import Hdf5Table, open_hdf5
 from morphoscope.images.table_parquet import ParquetTable
 from morphoscope.images.table_votable import open_votable
 from morphoscope.progress import note_once
@@ -41,6 +44,9 @@ _KINDS = {
     ".ecsv": "ecsv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".hdf5": "hdf5",
+    ".h5": "hdf5",
+    ".arrow": "arrow",
     ".fits": "fits",
     ".fit": "fits",
     ".fts": "fits",
@@ -93,7 +99,7 @@ def split_part(path: Path) -> tuple[Path, str]:
 def _kind_of_name(name: str) -> str | None:
     bare = bare_ending(name)
     kind = _KINDS.get(Path(bare).suffix.lower())
-    return None if kind == "parquet" and bare != name else kind
+    return None if kind in ("parquet", "hdf5", "arrow") and bare != name else kind
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,11 @@ def row_count(table: Path) -> int | None:
     suffix = table.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return pq.read_metadata(table).num_rows
+    if suffix in (".hdf5", ".h5", ".arrow"):
+        with _opened(table) as file:
+            if isinstance(file, ArrowTable):
+                return file.count()
+            return file.rows if isinstance(file, Hdf5Table) else None
     return _lines(table) - 1 if suffix in (".csv", ".tsv") else None
 
 
@@ -180,6 +191,8 @@ def read_table(
             table = _of_csv(file, wanted, set(names))
         elif isinstance(file, ParquetTable):
             table = _clean(whole(file.pieces(wanted, 1 << 16), path) if file.rows else file.empty(wanted))
+        elif isinstance(file, Hdf5Table | ArrowTable):
+            table = _clean(pa.concat_tables(file.pieces(wanted, 1 << 16)))
         else:
             table = _clean(file.read(wanted))
         return _with_rows(table, str(path))
@@ -198,7 +211,7 @@ def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Itera
         need_columns(file.names, wanted, str(path))
         if isinstance(file, CsvFile):
             pieces = file.pieces(wanted)
-        elif isinstance(file, ParquetTable):
+        elif isinstance(file, ParquetTable | Hdf5Table | ArrowTable):
             pieces = file.pieces(wanted, rows)
         else:
             whole = file.read(wanted)
@@ -243,7 +256,7 @@ def _of_csv(file: CsvFile, wanted: Sequence[str], names: set[str]) -> pa.Table:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | AstropyFile]:
+def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | Hdf5Table | ArrowTable | AstropyFile]:
     """Open a table by its file name; a CSV that starts as an ECSV is read as one."""
     path, part = split_part(path)
     if not path.is_file():
@@ -254,6 +267,10 @@ def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | AstropyFile]:
     with _explained(path), contextlib.ExitStack() as stack:
         if kind == "parquet":
             yield ParquetTable.of(stack.enter_context(pq.ParquetFile(path)), path)
+        elif kind == "arrow":
+            yield ArrowTable.of(path)
+        elif kind == "hdf5":
+            yield Hdf5Table.of(stack.enter_context(open_hdf5(path)), path)
         elif kind == "fits":
             yield open_fits(path, part)
         elif kind == "votable":

@@ -36,12 +36,12 @@ from morphoscope.images.file_names import (
     stem,
     writable,
 )
-from morphoscope.images.hats import is_hats, primary_table, tile_files
 from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.positions import SourceTable
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import STRETCHES
+from morphoscope.images.table_parts import tables_in
 from morphoscope.images.tables import TABLE_SUFFIXES, is_table, is_table_name, row_count, split_part
 from morphoscope.images.webdataset import (
     ARCHIVE_SUFFIXES,
@@ -104,10 +104,11 @@ def open_input(
     a pattern         ``'cutouts/{id}_{band}.fits'`` with ``bands``: one FITS file a band
     an archive        tar (also .gz, .bz2, .xz) or zip, read where it lies; WebDataset shards as
                       ``shard-{000..009}.tar``; see :mod:`morphoscope.images.webdataset`
-    a table           CSV, ECSV, Parquet, FITS or VOTable with a column of images; see
+    a table           CSV, ECSV, Parquet, HDF5, FITS or VOTable with a column of images; see
                       :mod:`morphoscope.images.image_table`
-    tables in parts   a HATS catalogue, or a folder of Parquet files as Hugging Face's data sets
-                      are, with a column of images; read part by part
+    tables in parts   a HATS catalogue, or a folder of Parquet or HDF5 files as the data sets of
+                      Hugging Face and Multimodal Universe are, with a column of images (files,
+                      their content, or arrays); read part by part
     a store           every galaxy of it, labelled or not
     ================  ==========================================================================
 
@@ -126,7 +127,7 @@ def open_input(
     reading = Reading(stretch, tuple(bands))
     if is_pattern(text) and not path.exists():
         return Images(text, *from_pattern(text, reading.bands, stretch), FITS_COLUMNS)
-    if path.is_dir() and (parts := _tables_in(path)):
+    if path.is_dir() and (parts := tables_in(path)):
         return _from_tables(text, parts, image_column, reading)
     if image_column is not None and (path.is_dir() or (not path.exists() and not is_table_name(text))):
         raise UsageError(f"--image-column {image_column}: a table was expected, {source} is none")
@@ -259,22 +260,6 @@ def _from_folder(folder: Path, reading: Reading) -> Images:
         skipped.subtract([Path(archive).suffix.lower()])
     report_skipped(str(folder), +skipped)
     return images
-
-
-def _tables_in(folder: Path) -> list[str]:
-    """The tiles of a HATS catalogue, or the Parquet files of a folder without images (Hugging Face).
-
-    Empty for a store, a run, and folders with images.
-    """
-    if (folder / "store.yaml").is_file() or (folder / "run.yaml").is_file():
-        return []
-    catalogue = primary_table(folder)
-    if is_hats(catalogue):
-        return [str(tile) for tile in tile_files(catalogue)]
-    shards = sorted(str(path) for path in folder.rglob("*.parquet") if not path.name.startswith((".", "_")))
-    if not shards or next(image_names(folder), None) is not None:
-        return []
-    return shards
 
 
 def _from_file(path: Path, image_column: str | None, reading: Reading) -> Images:

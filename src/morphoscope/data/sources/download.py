@@ -60,7 +60,7 @@ def fetch_galaxy10(
         UsageError: ``out`` exists.
         MorphoscopeError: no connection, a wrong checksum, or no space on the disk; or h5py is not installed.
     """
-    need(("h5py",), "train", "an HDF5 file")
+    need(("h5py",), "hdf5", "an HDF5 file")
     out = Path(out)
     refuse_out(out, overwrite=overwrite)
     name = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1] or "Galaxy10_DECals.h5"

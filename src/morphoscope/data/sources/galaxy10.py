@@ -85,7 +85,7 @@ def ingest_galaxy10(
         MorphoscopeError: the file is truncated or damaged, or its keys, shapes or labels are wrong; or h5py
             is not installed.
     """
-    need(("h5py",), "train", "an HDF5 file")
+    need(("h5py",), "hdf5", "an HDF5 file")
     h5, out = Path(h5), Path(out)
     if not h5.is_file():
         raise UsageError(
