@@ -44,12 +44,12 @@ def holds_arrays(kind: pa.DataType | None) -> bool:
     """Whether the cells of a column of this type are images as arrays."""
     if kind is None:
         return False
-    kind = _storage(kind)
-    if pa.types.is_struct(kind):
-        return _depth(_flux_type(kind)) >= 3
-    if _holds_structs(kind):
-        return _depth(_flux_type(_storage(kind.value_type))) >= 2
-    return _depth(kind) >= 2
+    stored = _storage(kind)
+    if pa.types.is_struct(stored):
+        return _depth(_flux_type(stored)) >= 3
+    if _holds_structs(stored):
+        return _depth(_flux_type(_storage(stored.value_type))) >= 2
+    return _depth(stored) >= 2
 
 
 @dataclass(frozen=True)

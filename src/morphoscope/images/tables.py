@@ -9,7 +9,7 @@ or ``match.vot#2``; see :func:`morphoscope.images.table_astropy.chosen_part` for
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -198,7 +198,7 @@ def read_table(
         return _with_rows(table, str(path))
 
 
-def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.Table]:
+def iterate_table(path: Path, columns: Sequence[str], rows: int = 4096) -> Generator[pa.Table]:
     """Read a table in pieces of about ``rows`` rows; columns of FITS, ECSV and VOTable are read whole first.
 
     All columns of a CSV are text, because a type guessed from the first rows may not fit the rest.
