@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import threading
+import queue
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.explorer.sharing import samp_module
+from morphoscope.explorer.samp import samp_module
 
 VIEW = {"filter": "probability > 0.8", "sort": "probability", "descending": True}
 
@@ -59,36 +61,97 @@ def test_tables_that_cannot_be(client, asked: dict[str, str], sentence: str):
     assert sentence in answer.json()["error"]
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextlib.contextmanager
+def hub_at(lockfile: Path) -> Iterator[None]:
     samp = samp_module()
-    monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'hub').as_uri()}")
     with samp.conf.set_temp("use_internet", False):
-        made = samp.SAMPHubServer(web_profile=False, lockfile=str(tmp_path / "hub"), addr="127.0.0.1")
+        made = samp.SAMPHubServer(web_profile=False, lockfile=str(lockfile), addr="127.0.0.1")
         made.start()
-        yield
-        made.stop()
+        try:
+            yield
+        finally:
+            made.stop()
 
 
-def test_another_program_gets_the_table_by_samp(client, hub: None):
+@pytest.fixture
+def lockfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where programs look for a hub."""
+    monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'hub').as_uri()}")
+    return tmp_path / "hub"
+
+
+@contextlib.contextmanager
+def viewer(name: str) -> Iterator[queue.Queue]:
+    """A program that takes tables; the ids of each that it gets."""
     from astropy.table import Table
 
-    samp = samp_module()
-    got, heard = [], threading.Event()
+    samp, got = samp_module(), queue.Queue()
 
     def receive(private_key, sender_id, message_id, message_type, parameters, extra) -> None:
-        got.append(Table.read(parameters["url"].removeprefix("file://"), format="votable"))
-        heard.set()
+        table = Table.read(parameters["url"].removeprefix("file://"), format="votable")
+        got.put(list(table["id"]))
 
     with samp.conf.set_temp("use_internet", False):
-        program = samp.SAMPIntegratedClient(name="A table viewer", addr="127.0.0.1")
+        program = samp.SAMPIntegratedClient(name=name, addr="127.0.0.1")
         program.connect()
         program.bind_receive_notification("table.load.votable", receive)
-        answer = client.post("/api/samp", params={"filter": "row < 5"})
-        assert answer.json() == {"programs": ["A table viewer"]}
-        assert heard.wait(20)
+        yield got
         program.disconnect()
-    assert list(got[0]["id"]) == [f"g{row}" for row in range(5)]
+
+
+def test_another_program_gets_the_table_by_samp(client, lockfile: Path):
+    with hub_at(lockfile), viewer("A table viewer") as got:
+        for count in (5, 3):
+            answer = client.post("/api/samp", params={"filter": f"row < {count}"})
+            assert answer.json() == {"programs": ["A table viewer"]}
+            assert got.get(timeout=20) == [f"g{row}" for row in range(count)]
+
+
+def test_a_hub_that_is_slow_still_delivers(client, lockfile: Path, monkeypatch: pytest.MonkeyPatch):
+    hub_class = samp_module().SAMPHubServer
+    deliver = hub_class._notify_
+
+    def late(self, sender_private_key, recipient_public_id, message) -> None:
+        time.sleep(0.3)  # as its thread does on a busy machine
+        deliver(self, sender_private_key, recipient_public_id, message)
+
+    monkeypatch.setattr(hub_class, "_notify_", late)
+    with hub_at(lockfile), viewer("A table viewer") as got:
+        assert client.post("/api/samp", params={"filter": "row < 5"}).status_code == 200
+        assert len(got.get(timeout=20)) == 5
+
+
+def test_a_hub_that_went_and_another_that_came(client, lockfile: Path):
+    for name in ("First", "Second"):
+        with hub_at(lockfile), viewer(name) as got:
+            assert client.post("/api/samp", params={"filter": "row < 2"}).json() == {"programs": [name]}
+            assert len(got.get(timeout=20)) == 2
+    answer = client.post("/api/samp", params={"filter": "row < 2"})
+    assert answer.status_code == 422
+    assert "no SAMP hub runs on this machine" in answer.json()["error"]
+
+
+def test_the_explorer_leaves_the_hub_when_it_ends(catalogue: Path, lockfile: Path):
+    from morphoscope.explorer.samp import Samp
+
+    with hub_at(lockfile), viewer("A table viewer"):
+        explorer = Samp()
+        explorer.send_table(catalogue, "a table")
+        samp = samp_module()
+        with samp.conf.set_temp("use_internet", False):
+            other = samp.SAMPIntegratedClient(name="Other", addr="127.0.0.1")
+            other.connect()
+            before = len(other.get_registered_clients())
+            explorer.close()
+            assert len(other.get_registered_clients()) == before - 1
+            other.disconnect()
+
+
+def test_nobody_takes_tables(client, lockfile: Path):
+    with hub_at(lockfile):
+        answer = client.post("/api/samp", params={"filter": "row < 5"})
+    assert answer.status_code == 422
+    assert "no program that takes tables is connected" in answer.json()["error"]
 
 
 def test_without_a_hub_it_is_said(client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +16,7 @@ from starlette.responses import FileResponse, JSONResponse
 
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import target_of, write_tables
-from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
+from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.explorer.state import Asked, State
 from morphoscope.explorer.table import ROW, View
 
@@ -51,7 +49,7 @@ def router(state: State) -> APIRouter:
         view = state.view(asked)
         path = write_view(state, view, "votable", asked.filter)
         return JSONResponse(
-            {"programs": send_by_samp(path, f"{state.subject.name} ({len(view):,} galaxies)")}
+            {"programs": state.samp.send_table(path, f"{state.subject.name} ({len(view):,} galaxies)")}
         )
 
     return routes
@@ -73,54 +71,6 @@ def write_view(state: State, view: View, kind: str, expression: str) -> Path:
     said = {**state.subject.provenance, "selected_from": state.subject.name, "selected_by": expression}
     write_tables(target, _pieces(state, view, schema), schema, said, extent)
     return target.path
-
-
-def send_by_samp(table: Path, name: str) -> list[str]:
-    """Send a VOTable to every program of this machine that takes tables, such as TOPCAT and Aladin.
-
-    Returns:
-        The names of the programs.
-
-    Raises:
-        MorphoscopeError: no hub runs, or no program takes tables.
-    """
-    samp = samp_module()
-    with samp.conf.set_temp("use_internet", False):
-        client = samp.SAMPIntegratedClient(name="Morphoscope", description="The explorer of Morphoscope")
-        try:
-            client.connect()
-        except Exception as error:  # whatever the hub's lock file and its XML-RPC raise
-            raise MorphoscopeError(
-                f"no SAMP hub runs on this machine ({reason_of(error)}); start TOPCAT or Aladin first"
-            ) from error
-        try:
-            takers = client.get_subscribed_clients("table.load.votable")
-            names = [str(client.get_metadata(each).get("samp.name", each)) for each in takers]
-            if not names:
-                raise MorphoscopeError("no program that takes tables is connected to the SAMP hub")
-            parameters = {"url": table.as_uri(), "name": name, "table-id": table.as_uri()}
-            client.notify_all({"samp.mtype": "table.load.votable", "samp.params": parameters})
-            return names
-        finally:
-            client.disconnect()
-
-
-def samp_module() -> Any:
-    """SAMP from pyvo, where astropy's has moved, or else from astropy, whose later versions lack it.
-
-    Raises:
-        MorphoscopeError: neither has it.
-    """
-    for name in ("pyvo.samp", "astropy.samp"):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # astropy's: that it has moved
-                module = importlib.import_module(name)
-                _ = module.SAMPIntegratedClient
-                return module
-        except (ImportError, AttributeError):
-            continue
-    raise MorphoscopeError("SAMP needs pyvo, which is not installed; install with: pip install pyvo")
 
 
 def _columns(state: State) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from morphoscope.explorer.labels_file import LabelFile
 from morphoscope.explorer.neighbours import Neighbours
 from morphoscope.explorer.network import Network
 from morphoscope.explorer.pictures import Place
+from morphoscope.explorer.samp import Samp
 from morphoscope.explorer.server import Request
 from morphoscope.explorer.subject import Subject, open_subject
 from morphoscope.explorer.table import ROW, View
@@ -53,6 +54,7 @@ class State:
         labels: that people give.
         queue: rows to label first; None: those of the view.
         compared: the name of the second catalogue; None: there is none.
+        samp: the way to other programs of this machine.
     """
 
     request: Request
@@ -63,6 +65,7 @@ class State:
     labels: LabelFile
     queue: np.ndarray | None = None
     compared: str | None = None
+    samp: Samp = field(default_factory=Samp)
 
     @classmethod
     def open(cls, request: Request) -> State:
@@ -89,7 +92,8 @@ class State:
         )
 
     def close(self) -> None:
-        """Close the labels, and remove the temporary files."""
+        """Leave other programs, close the labels, and remove the temporary files."""
+        self.samp.close()
         self.labels.close()
         self.subject.close()
 
