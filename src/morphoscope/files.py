@@ -22,7 +22,7 @@ _PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
 
 
-def read_bytes(path: Path, name: str) -> bytes:
+def read_bytes(path: Path | str, name: str) -> bytes:
     """The content of a file, called ``name`` in messages.
 
     Raises:
@@ -41,7 +41,7 @@ def read_bytes(path: Path, name: str) -> bytes:
 _READING = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"))
 
 
-def _content_of(path: Path) -> bytes:
+def _content_of(path: Path | str) -> bytes:
     """A file's content, but no pipe's or device's, of which reading may never end.
 
     A quarter faster than ``open(path).read()``, which for a JPEG of 20 kB is 1 % of decoding it.

@@ -9,7 +9,9 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -86,6 +88,35 @@ def test_threads_end_when_the_consumer_breaks_off():
     next(results)
     results.close()
     assert set(threading.enumerate()) <= before
+
+
+def test_an_error_comes_in_its_turn_and_ends_the_threads():
+    before = set(threading.enumerate())
+    results = in_order(lambda number: 10 // (3 - number), range(50), workers=2)
+    assert [next(results) for _ in range(3)] == [3, 5, 10]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert set(threading.enumerate()) <= before
+
+
+def test_no_image_is_held_longer_than_it_is_wanted():
+    class Picture:
+        pass
+
+    seen: list[weakref.ref[Picture]] = []
+
+    def made(number: int) -> Picture:
+        picture = Picture()
+        seen.append(weakref.ref(picture))
+        return picture
+
+    with closing(in_order(made, range(40), workers=1)) as results:
+        for _ in range(30):
+            next(results)
+        deadline = time.monotonic() + 10
+        while sum(each() is not None for each in seen[:30]) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert not any(each() for each in seen[:30])
 
 
 def test_crop_and_size_are_recorded_and_the_pixel_scale_follows(tmp_path: Path):

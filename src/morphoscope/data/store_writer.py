@@ -245,8 +245,8 @@ class RowWriter:
             MorphoscopeError: it has an unknown column, a label outside the scheme, or votes outside 0 to 1;
                 the message names its source.
         """
-        unknown = row.keys() - self._names
-        if unknown:
+        if not self._names.issuperset(row):
+            unknown = row.keys() - self._names
             raise MorphoscopeError(
                 f"{_name(row)}: the store has no column {', '.join(sorted(unknown))}"
                 f"{did_you_mean(min(unknown), self.schema.names, 'columns')}"

@@ -82,7 +82,7 @@ def is_image_name(name: str) -> bool:
 
 def is_fits_name(name: str) -> bool:
     """Whether a file name is that of a FITS image, which needs a stretch."""
-    return is_image_name(name) and name.lower().endswith(FITS_SUFFIXES)
+    return name.lower().endswith(FITS_SUFFIXES) and is_image_name(name)
 
 
 def begins_as_fits(content: bytes | None) -> bool:
@@ -129,7 +129,7 @@ def read_image(
             and the reason.
     """
     name = name or ("image" if isinstance(source, bytes) else str(source))
-    content = source if isinstance(source, bytes) else files.read_bytes(Path(source), name)
+    content = source if isinstance(source, bytes) else files.read_bytes(source, name)
     if not content:
         raise MorphoscopeError(f"{name}: the file is empty")
     if content.startswith(_FITS_STARTS):

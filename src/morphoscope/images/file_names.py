@@ -44,9 +44,9 @@ def image_names(folder: Path, skipped: Counter[str] | None = None) -> Iterator[s
             skipped.update(
                 Path(name).suffix.lower() or "without an ending"
                 for name in names
-                if not is_image_name(name) and not name.startswith(".")
+                if not name.startswith(".") and not is_image_name(name)
             )
-        packed = _SEPARATOR.join(sorted(name for name in names if is_image_name(name)))
+        packed = _SEPARATOR.join(sorted(filter(is_image_name, names)))
         names.clear()  # os.walk would keep them until the folder is done
         for name in _unpacked(packed):
             yield before + name

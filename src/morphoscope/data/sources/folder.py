@@ -124,9 +124,9 @@ def _class_names(folder: Path, classes: Sequence[str] | None) -> tuple[str, ...]
 
 
 def _items(folder: Path, found: dict[str, list[str]], ids: list[str], stretch: str) -> Iterator[Item]:
-    named = iter(ids)
+    named, within = iter(ids), os.path.join(folder, "")  # text, as pathlib would take longer than the rest
     for label, names in enumerate(found.values()):
         for name in names:
             source = writable(name)
-            load = load_named(name, partial(read_image, folder / name, name=source, stretch=stretch))
+            load = load_named(name, partial(read_image, within + name, name=source, stretch=stretch))
             yield Item(source, load, {"id": next(named), "label": label})
