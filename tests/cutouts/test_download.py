@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -291,6 +292,45 @@ def test_a_folder_of_something_else_is_left_alone(fetch: Fetch, positions: Posit
     fetch(positions(1), "mine")
     with pytest.raises(UsageError, match=r"holds other cutouts \(pixels was '64' and is '128' now\)"):
         fetch(positions(1), "mine", pixels=128)
+
+
+@pytest.mark.parametrize("name", ["cutouts.yaml", "journal.jsonl", "lock", "images", "images/150"])
+def test_nothing_is_written_through_a_link_in_a_folder_of_cutouts(
+    fetch: Fetch, positions: Positions, tmp_path: Path, name: str
+):
+    """A folder from a stranger may have links in it."""
+    fetch(positions(1))
+    inside, elsewhere = tmp_path / "out" / name, tmp_path / "elsewhere"
+    if inside.is_dir():
+        inside.rename(elsewhere)
+        before = sorted(elsewhere.rglob("*"))
+    else:
+        elsewhere.write_bytes(b"mine, and no line's end")
+        inside.unlink()
+        before = elsewhere.read_bytes()
+    inside.symlink_to(elsewhere)
+    with pytest.raises(UsageError, match=rf"{name} is a link; a folder of cutouts keeps its files in itself"):
+        fetch(positions(3))
+    assert before == (sorted(elsewhere.rglob("*")) if elsewhere.is_dir() else elsewhere.read_bytes())
+
+
+def test_a_disk_that_is_full_is_said_and_leaves_no_half_image(
+    fetch: Fetch, positions: Positions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write = Path.write_bytes
+
+    def half(path: Path, content: bytes) -> int:
+        if path.suffix == ".part" and len(list((tmp_path / "out").rglob("*.jpg"))) > 2:
+            write(path, content[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", half)
+        with pytest.raises(MorphoscopeError, match=r"the disk is full; what was fetched is kept\. Free some"):
+            fetch(positions(9))
+    assert not list((tmp_path / "out").rglob(".*"))
+    assert fetch(positions(9)).counts == {"fetched": 9}
 
 
 def test_two_processes_do_not_write_one_folder(fetch: Fetch, positions: Positions, tmp_path: Path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from morphoscope import api
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation import cross_validate
 from morphoscope.evaluation.cross_validate import corrected_by_fold
 from morphoscope.evaluation.evaluate import evaluate
@@ -118,3 +119,14 @@ def test_a_damaged_fold_is_named(halves: Store, tmp_path: Path) -> None:
     path.write_bytes(b"no tensors")
     with pytest.raises(MorphoscopeError, match=r"1\.safetensors is damaged; delete it"):
         cross_validate._kept(path, None, np.arange(3))  # type: ignore[arg-type]
+
+
+def test_folds_that_lie_elsewhere_are_refused_and_untouched(halves: Store, tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "fold-1"
+    mine.mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "folds").symlink_to(tmp_path / "mine")
+    run = SimpleNamespace(path=tmp_path / "run", recipe=RECIPE)
+    with pytest.raises(UsageError, match="folds is a link; a run keeps its files in its own folder"):
+        cross_validate.cross_validate(run, halves, lambda *_: pytest.fail("trained"))  # type: ignore[arg-type]
+    assert mine.is_dir()

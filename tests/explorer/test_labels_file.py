@@ -63,6 +63,24 @@ def test_the_last_click_stands_and_can_be_taken_back(labels: LabelFile):
     assert labels.of_person("class", "Bo")[0].galaxy == "g2"  # of other people nothing is taken back
 
 
+@pytest.mark.parametrize(
+    "added",
+    [
+        "CREATE TRIGGER gone AFTER INSERT ON clicks BEGIN DELETE FROM clicks; END",
+        "DROP TABLE clicks; CREATE VIEW clicks AS "
+        "WITH RECURSIVE r(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM r) SELECT number FROM r",
+    ],
+)
+def test_what_a_stranger_added_to_the_database_is_not_run(labels: LabelFile, added: str):
+    labels.add(click(1))
+    labels.close()
+    connection = sqlite3.connect(labels.path)
+    connection.executescript(added)
+    connection.close()
+    with pytest.raises(MorphoscopeError, match="has other tables than those of labels"):
+        LabelFile(labels.path)
+
+
 def test_questions_are_kept_apart(labels: LabelFile):
     labels.add(click(1))
     labels.add(Click("token-other", "Ada", "Q2", "g1", "g1.png", "answer", "yes"))

@@ -47,7 +47,10 @@ IMPORTED = (
     *("morphoscope.data.sources.galaxy_zoo", "morphoscope.data.sources.table"),
     *("morphoscope.evaluation.compare", "morphoscope.models.build", "morphoscope.sharing.card"),
     *("morphoscope.inference.engine.onnx_engine", "morphoscope.inference.engine.graph"),
-    *("morphoscope.studies.results", "morphoscope.training.folder"),
+    *("morphoscope.studies.results", "morphoscope.training.folder", "statmorph", "duckdb", "sqlite3"),
+    *("morphoscope.catalogue.match", "morphoscope.catalogue.measure", "morphoscope.cutouts.download"),
+    *("morphoscope.catalogue.active_learning", "morphoscope.evaluation.cross_validate"),
+    *("morphoscope.explorer.subject", "morphoscope.explorer.label_queue"),
 )
 SECONDS, GROWTH = 10.0, 1 << 30
 CEILING = 6 << 30  # bytes of address space beyond those of the start, so that the machine survives a fault

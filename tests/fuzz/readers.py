@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import of_images
+import of_newer
 import of_packed
 import of_runs
 
-READERS = (*of_images.READERS, *of_runs.READERS, *of_packed.READERS)
+READERS = (*of_images.READERS, *of_runs.READERS, *of_packed.READERS, *of_newer.READERS)

@@ -28,8 +28,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kills import IMPORTED, command, content_of, end_of, hidden, in_a_child, start_child
-from verbs import Verb, hasten, make_changed, make_material, verbs
+from kills import IMPORTED, all_verbs, content_of, end_of, hidden, in_a_child, make_all, start_child, work_of
+from newer import change_newer, service
+from verbs import Verb, hasten, make_changed
 
 PARTS = (0.1, 0.5, 0.9)
 
@@ -76,7 +77,7 @@ def two_processes(verb: Verb, place: Path, whole: str, said: Path) -> str:
     out = place / verb.out
     verb.before(out)
     fresh = content_of(verb, out, said)
-    words, second = command(verb.command(out, False)), said.with_name("second.txt")
+    words, second = work_of(verb, out, False), said.with_name("second.txt")
     first = start_child(words, said)
     time.sleep(0.15)
     later = start_child(words, second)
@@ -98,7 +99,7 @@ def full_disk(verb: Verb, place: Path, whole: str, size: int, said: Path) -> str
             out = disk / verb.out
             verb.before(out)
             fresh = content_of(verb, out, said)
-            status = in_a_child(command(verb.command(out, False)), said)
+            status = in_a_child(work_of(verb, out, False), said)
             found.append(judged(verb, out, whole, fresh, said, status))
     return "; ".join(dict.fromkeys(found))
 
@@ -113,28 +114,30 @@ def read_only(verb: Verb, place: Path, whole: str, said: Path) -> str:
         verb.before(out)
         fresh = content_of(verb, out, said)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        status = in_a_child(command(verb.command(out, False)), said)
+        status = in_a_child(work_of(verb, out, False), said)
         return judged(verb, out, whole, fresh, said, status)
 
 
 def changed_input(verb: Verb, place: Path, material: Path, seconds: float, said: Path) -> str:
     """Killed half-way and continued with other galaxies: refused, or as if nothing had been before."""
+    if verb.no_input:
+        return f"none: {verb.no_input}"
     out, kept = place / verb.out, material.with_name("kept")
     verb.before(out)
-    in_a_child(command(verb.command(out, False)), said, (seconds / 2, signal.SIGKILL))
+    in_a_child(work_of(verb, out, False), said, (seconds / 2, signal.SIGKILL))
     os.rename(material, kept)
     try:
         shutil.copytree(material.with_name("changed"), material)
         if verb.name in ("publish", "export onnx"):  # they read nothing but the run
             for name in ("calibration.json", "reference.safetensors"):
                 (material / "run" / name).unlink()
-        again = in_a_child(command(verb.command(out, True)), said)
+        again = in_a_child(work_of(verb, out, True), said)
         words = sentence(said, again)
         found = content_of(verb, out, said)
         shutil.rmtree(place)
         place.mkdir()
         verb.before(out)
-        status = in_a_child(command(verb.command(out, False)), said)
+        status = in_a_child(work_of(verb, out, False), said)
         wanted = content_of(verb, out, said)
     finally:
         shutil.rmtree(material, ignore_errors=True)
@@ -148,16 +151,17 @@ def changed_input(verb: Verb, place: Path, material: Path, seconds: float, said:
 
 def circumstances(wanted: str, folder: Path) -> dict[str, dict[str, str]]:
     material, said = folder / "material", folder / "said.txt"
-    material.mkdir(parents=True)
-    for work in (lambda: make_material(material), lambda: make_changed(material, folder / "changed")):
+    changed = folder / "changed"
+    for work in (
+        lambda: make_all(material),
+        lambda: (make_changed(material, changed), change_newer(changed)),
+    ):
         if in_a_child(work, said):
             raise SystemExit("the small inputs could not be made:\n" + said.read_text())
     hasten(material)
     table: dict[str, dict[str, str]] = {}
     place = folder / "place"
-    for verb in verbs(material):
-        if not verb.name.startswith(tuple(wanted.split(","))):
-            continue
+    for verb in all_verbs(material, wanted):
 
         def empty() -> Path:
             shutil.rmtree(place, ignore_errors=True)
@@ -167,7 +171,7 @@ def circumstances(wanted: str, folder: Path) -> dict[str, dict[str, str]]:
         out = empty() / verb.out
         verb.before(out)
         start = time.monotonic()
-        if in_a_child(command(verb.command(out, False)), said):
+        if in_a_child(work_of(verb, out, False), said):
             raise SystemExit(f"{verb.name} fails undisturbed: {said.read_text()}")
         seconds = time.monotonic() - start
         whole = content_of(verb, out, said)
@@ -191,7 +195,9 @@ def main() -> int:
     for name in IMPORTED:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="circumstances-") as scratch:
-        table = circumstances(options.verb, Path(scratch))
+        (Path(scratch) / "material").mkdir()
+        with service(Path(scratch) / "material", start_child):
+            table = circumstances(options.verb, Path(scratch))
     if options.json:
         options.json.write_text(json.dumps(table, indent=1))
     return 1 if any("FAULT" in words for row in table.values() for words in row.values()) else 0

@@ -27,6 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from newer import make_newer, newer_verbs, service
 from verbs import Verb, hasten, make_material, verbs
 
 IMPORTED = (
@@ -35,6 +36,9 @@ IMPORTED = (
     *("morphoscope.catalogue.predict", "morphoscope.evaluation.evaluate", "morphoscope.data.sources.folder"),
     *("morphoscope.sharing.publish", "morphoscope.training.fit", "morphoscope.studies.reproduce", "h5py"),
     *("morphoscope.inference.engine.export", "morphoscope.data.export", "onnxscript", "onnx"),
+    *("morphoscope.cutouts.download", "morphoscope.catalogue.match", "morphoscope.catalogue.measure"),
+    *("morphoscope.catalogue.active_learning", "morphoscope.explorer.labels_file", "statmorph"),
+    *("morphoscope.evaluation.cross_validate", "morphoscope.probe.run"),
 )
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 
@@ -90,6 +94,24 @@ def command(words: list[str]) -> Callable[[], None]:
     return run
 
 
+def work_of(verb: Verb, out: Path, resume: bool, *more: str) -> Callable[[], object]:
+    """What a child does for a verb."""
+    work = verb.work
+    return command([*verb.command(out, resume), *more]) if work is None else lambda: work(out)
+
+
+def all_verbs(material: Path, wanted: str) -> list[Verb]:
+    """Those whose names begin as wanted, with commas between."""
+    names = tuple(wanted.split(","))
+    return [verb for verb in (*verbs(material), *newer_verbs(material)) if verb.name.startswith(names)]
+
+
+def make_all(material: Path) -> None:
+    """The small inputs."""
+    make_material(material)
+    make_newer(material)
+
+
 def content_of(verb: Verb, out: Path, said: Path) -> str:
     """The digest of what is there; "" if nothing is, or what is there is refused as unfinished."""
 
@@ -125,7 +147,7 @@ def attempt(
     out, said = place / verb.out, place.parent / "said.txt"
     verb.before(out)
     fresh = content_of(verb, out, said)
-    status = in_a_child(command(verb.command(out, False)), said, (draw.uniform(0, seconds), number))
+    status = in_a_child(work_of(verb, out, False), said, (draw.uniform(0, seconds), number))
     words = said.read_text(errors="replace")
     how = "had ended" if status == 0 else "stopped"
     if "Traceback" in words or "Exception ignored" in words:
@@ -145,8 +167,8 @@ def attempt(
     )  # and killed before it had cleaned up: --resume does
     if found == whole and not in_place:
         return how, f"hidden: {hidden(place)[:3]}" if hidden(place) else ""
-    words = verb.command(out, True)
-    again = in_a_child(command([*words, *(["--overwrite"] if _needs_overwrite(verb, out) else [])]), said)
+    more = ["--overwrite"] if _needs_overwrite(verb, out) else []
+    again = in_a_child(work_of(verb, out, True, *more), said)
     if again != 0:
         return how, f"cannot be continued: {said.read_text(errors='replace').strip()[-160:]}"
     if (found := content_of(verb, out, said)) != whole:
@@ -160,7 +182,8 @@ def _kept(name: str) -> bool:
 
 
 def _needs_overwrite(verb: Verb, out: Path) -> bool:
-    return verb.name.startswith(("ingest", "convert", "publish")) and out.exists()
+    again = ("ingest", "convert", "publish", "match", "measure", "label-next")
+    return verb.name.startswith(again) and out.exists()
 
 
 # ---------------------------------------------------------------- all of them
@@ -168,22 +191,19 @@ def _needs_overwrite(verb: Verb, out: Path) -> bool:
 
 def campaign(each: int, wanted: str, seed: int, folder: Path) -> dict[str, dict[str, object]]:
     material, said = folder / "material", folder / "said.txt"
-    if not material.exists():
-        material.mkdir(parents=True)
-        if in_a_child(lambda: make_material(material), said):
-            raise SystemExit("the small inputs could not be made:\n" + said.read_text())
+    made = (material / "predicted.parquet").exists()
+    if not made and in_a_child(lambda: make_all(material), said):
+        raise SystemExit("the small inputs could not be made:\n" + said.read_text())
     if not wanted or any(verb.startswith(("export", "study")) for verb in wanted.split(",")):
         hasten(material)
     table: dict[str, dict[str, object]] = {}
-    for verb in verbs(material):
-        if not verb.name.startswith(tuple(wanted.split(","))):
-            continue
+    for verb in all_verbs(material, wanted):
         place = folder / "place"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         verb.before(place / verb.out)
         start = time.monotonic()
-        if in_a_child(command(verb.command(place / verb.out, False)), said):
+        if in_a_child(work_of(verb, place / verb.out, False), said):
             table[verb.name] = {"faults": {"it fails undisturbed: " + said.read_text()[-200:]: 1}}
             print(f"{verb.name}: {table[verb.name]}", flush=True)
             continue
@@ -214,7 +234,10 @@ def main() -> int:
     for name in IMPORTED:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
-        table = campaign(options.each, options.verb, options.seed, options.keep or Path(scratch))
+        folder = options.keep or Path(scratch)
+        (folder / "material").mkdir(parents=True, exist_ok=True)
+        with service(folder / "material", start_child):
+            table = campaign(options.each, options.verb, options.seed, folder)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1))
     return 1 if any(row["faults"] for row in table.values()) else 0

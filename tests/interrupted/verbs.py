@@ -32,6 +32,8 @@ class Verb:
         command: its words for that path; ``resume`` says that an earlier attempt was stopped.
         content: a digest of what it has made, and an error if that is not whole.
         before: makes what the command changes in place.
+        work: done in place of a command, where there is none of so short a life.
+        no_input: why no input can change between a kill and the next attempt.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Verb:
     command: Callable[[Path, bool], list[str]]
     content: Callable[[Path], str]
     before: Callable[[Path], object] = lambda out: None
+    work: Callable[[Path], None] | None = None
+    no_input: str = ""
 
 
 def digest(*values: object) -> str:
@@ -256,7 +260,7 @@ def make_material(material: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(folder / f"g{number:02d}.png"), image.astype(np.uint8))
     _ingest(material)
-    _run(
+    run_command(
         *("train", str(material / "recipe.yaml"), "--no-report", "--store", str(material / "store")),
         *("--out", str(material / "run")),
     )
@@ -291,10 +295,13 @@ def make_changed(material: Path, changed: Path) -> None:
 
 
 def _ingest(material: Path) -> None:
-    _run("data", "ingest", "folder", str(material / "classes"), str(material / "store"), "--size", "24")
+    run_command(
+        "data", "ingest", "folder", str(material / "classes"), str(material / "store"), "--size", "24"
+    )
 
 
-def _run(*words: str) -> None:
+def run_command(*words: str) -> None:
+    """Run a command line in this process."""
     from morphoscope.__main__ import main
 
     sys.argv = ["morphoscope", *words]

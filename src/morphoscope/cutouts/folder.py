@@ -113,6 +113,9 @@ class CutoutFolder:
     def _check_place(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file; a folder for the cutouts was expected")
+        for name in (HEADER, JOURNAL, LOCK, IMAGES):  # a folder from a stranger may lead elsewhere
+            if (self.path / name).is_symlink():
+                raise _is_link(self.path / name)
         if self.path.is_dir() and not (self.path / HEADER).is_file():
             others = sorted(name for name in os.listdir(self.path) if name not in (LOCK, JOURNAL))
             if any(not name.startswith(f".{HEADER}.") for name in others):
@@ -185,8 +188,13 @@ class CutoutFolder:
             target = self.path / name
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{target.name}.part")  # one writer: nobody else has this name
-            partial.write_bytes(content)
-            os.replace(partial, target)
+            if target.parent.is_symlink():
+                raise _is_link(target.parent)
+            try:
+                partial.write_bytes(content)
+                os.replace(partial, target)
+            finally:
+                partial.unlink(missing_ok=True)
             names.append((band, name))
         sizes = tuple(map(len, cutout.files.values()))
         return self.enter(
@@ -210,6 +218,13 @@ class CutoutFolder:
             MorphoscopeError: one cannot be read.
         """
         return {band: files.read_bytes(self.path / name, name) for band, name in self.outcomes[key].names}
+
+
+def _is_link(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} is a link; a folder of cutouts keeps its files in itself. Remove the link or choose another "
+        "folder"
+    )
 
 
 def _as_values(outcome: Outcome) -> dict[str, Any]:

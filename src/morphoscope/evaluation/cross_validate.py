@@ -29,7 +29,7 @@ from morphoscope import files
 from morphoscope.data.splits.file import Split
 from morphoscope.data.splits.training_split import folds_of
 from morphoscope.data.store import Store
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation.evaluate import METRICS, predict_views, prediction_table, write_fitted
 from morphoscope.evaluation.fit_uncertainty import HeldOut, calibration_results, training_features
 from morphoscope.files import write_json
@@ -71,9 +71,15 @@ def cross_validate(run: Run, store: Store, train: Callable[[Path, Split, bool], 
 
     Returns:
         As :func:`measure_folds`.
+
+    Raises:
+        UsageError: the folder of the folds is a link.
+        MorphoscopeError: the predictions of a fold are damaged.
     """
     splits = folds_of(run.recipe, store)
     folder = run.path / FOLDS
+    if folder.is_symlink():  # a run from a stranger, and what is there would be deleted
+        raise UsageError(f"{folder} is a link; a run keeps its files in its own folder. Remove the link")
     done = []
     for number, split in enumerate(splits, start=1):
         path = folder / f"{number}.safetensors"

@@ -38,6 +38,7 @@ CREATE TABLE clicks (
 CREATE INDEX of_galaxies ON clicks (question, galaxy, source, person);
 CREATE INDEX of_people ON clicks (question, person, number);
 """
+_COUNTS = {"CREATE TABLE sqlite_sequence(name,seq)"}  # SQLite's own, for AUTOINCREMENT
 _STANDS = "kind <> 'undo' AND number NOT IN (SELECT undoes FROM clicks WHERE undoes IS NOT NULL)"
 _STANDING = f"""
 SELECT galaxy, source, person, kind, answer, max(number) AS number FROM clicks
@@ -196,6 +197,7 @@ class LabelFile:
         empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if found != APPLICATION and not (found == 0 and empty):
             raise MorphoscopeError(f"{self.path} is another program's database; choose a file with --labels")
+        connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")  # of two that make it, one does
@@ -210,6 +212,11 @@ class LabelFile:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
+            there = {text for (text,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql <> ''")}
+            if there != {text.strip() for text in _TABLE.split(";") if text.strip()} | _COUNTS:
+                raise MorphoscopeError(  # a view or a trigger of a stranger's would be run
+                    f"{self.path} has other tables than those of labels; choose another file with --labels"
+                )
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
