@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 
+from morphoscope.catalogue import rows, shapes
+from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.catalogue.measure import MeasureRequest, measure_catalogue
+from morphoscope.catalogue.predict import predict_catalogue
+from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.measurement import ShapeSettings
+from morphoscope.measurement.shapes import NAMES, Bands
 from morphoscope.report.figures.shape_planes import draw_planes
 
 
@@ -106,3 +116,109 @@ def test_what_cannot_be_measured_is_one_sentence_and_leaves_nothing(
     with pytest.raises((UsageError, MorphoscopeError), match=re.escape(words)):
         measure_catalogue(MeasureRequest(**given))
     assert not Path("shapes.parquet").exists()
+
+
+def test_an_interrupted_table_is_continued_and_equal_to_one_in_one_go(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (images / "broken.fits").rename(images / "1broken.fits")
+    whole = MeasureRequest(images, tmp_path / "whole.parquet", workers=1)
+    measure_catalogue(whole)
+    out = tmp_path / "killed.parquet"
+    real, measured = shapes.measure_shape, []
+
+    def ended(bands: Bands, settings: ShapeSettings) -> dict:
+        if len(measured) == 1:
+            raise KeyboardInterrupt
+        measured.append(bands)
+        return real(bands, settings)
+
+    monkeypatch.setattr(shapes, "measure_shape", ended)
+    with pytest.raises(KeyboardInterrupt):
+        measure_catalogue(MeasureRequest(images, out, workers=1))
+    assert not out.exists()
+    monkeypatch.setattr(shapes, "measure_shape", real)
+    with pytest.raises(
+        UsageError, match="an earlier run was interrupted after 1 galaxies; continue it with --res"
+    ):
+        measure_catalogue(MeasureRequest(images, out, workers=1))
+    with pytest.raises(
+        UsageError, match=r"options differ .*threshold was '1.5 noises of the sky' and is '2 "
+    ):
+        measure_catalogue(MeasureRequest(images, out, workers=1, resume=True, settings=ShapeSettings(2.0)))
+    done = measure_catalogue(MeasureRequest(images, out, workers=1, resume=True))
+    assert (done.resumed, done.galaxies) == (1, 3)
+    assert pq.read_table(out).equals(pq.read_table(whole.out), check_metadata=True)
+    assert not list(tmp_path.glob(".*partial"))
+
+
+MEASURE = """
+import sys
+from morphoscope.catalogue import checkpoint
+from morphoscope.catalogue import rows, shapes
+from morphoscope.catalogue.formats.write import read_provenance
+from morphoscope.catalogue.measure import MeasureRequest, measure_catalogue
+checkpoint.PART_SECONDS = 0.0
+measure_catalogue(MeasureRequest(sys.argv[1], sys.argv[2], workers=1, resume=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_what_was_measured(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        fits.writeto(tmp_path / "images" / f"{number:02d}.fits", _galaxy(seed=number))
+    measure_catalogue(MeasureRequest(tmp_path / "images", tmp_path / "whole.parquet", workers=1))
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "images"), str(tmp_path / "killed.parquet")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    folder = tmp_path / ".killed.parquet.partial"
+    deadline = time.monotonic() + 200
+    while len(list(folder.glob("*.parquet"))) < 3 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    kept = len(list(folder.glob("*.parquet")))
+    assert 3 <= kept < 12
+    done = measure_catalogue(
+        MeasureRequest(tmp_path / "images", tmp_path / "killed.parquet", workers=1, resume=True)
+    )
+    assert done.resumed == kept
+    assert pq.read_table(tmp_path / "killed.parquet").equals(pq.read_table(tmp_path / "whole.parquet"))
+
+
+def test_a_network_and_the_measurements_make_one_catalogue(
+    images: Path, tmp_path: Path, predictor: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rows, "measuring", lambda workers, settings, apart: shapes.measuring(1, settings))
+    out = tmp_path / "both.fits"
+    request = CatalogueRequest(images, out, measure=True, workers=1)
+    done = predict_catalogue(predictor, request)
+    assert (done.predicted, done.unreadable) == (2, 1)
+    table = Table.read(out)
+    alone = tmp_path / "alone.parquet"
+    measure_catalogue(MeasureRequest(images, alone, workers=1))
+    shape = [row for row in pq.read_table(alone).to_pylist() if row["flag"] != 4]
+    for name in (*NAMES, "g_r", "r_z"):
+        expected = [np.nan if row[name] is None else row[name] for row in shape]
+        np.testing.assert_allclose(np.ma.filled(table[name].astype(float), np.nan), expected, rtol=1e-12)
+    assert list(table["shape_flag"]) == [0, 0]
+    assert [str(band) for band in table["shape_band"]] == ["r", "r"]
+    assert str(table["rpetro_circ"].unit) == "pix"
+    assert "predicted" in table.colnames
+    assert read_provenance(out)["measured_by"].startswith("statmorph ")
+    draw_planes(out, tmp_path / "planes.svg")
+    assert "(n = 2)" in (tmp_path / "planes.svg").read_text()
+
+
+def test_measurements_beside_a_network_are_refused_for_pictures(tmp_path: Path, predictor: Any):
+    (tmp_path / "jpegs").mkdir()
+    cv2.imwrite(str(tmp_path / "jpegs" / "a.jpg"), np.repeat(_galaxy()[:, :, None], 3, axis=2))
+    with pytest.raises(UsageError, match=r"a\.jpg is a stretched picture; shapes are measured on fluxes"):
+        predict_catalogue(
+            predictor, CatalogueRequest(tmp_path / "jpegs", tmp_path / "c.parquet", measure=True)
+        )
+    assert not list(tmp_path.glob("*c.parquet*"))
+    with pytest.raises(UsageError, match="use 'morphoscope measure' with --sources"):
+        CatalogueRequest("m.fits", "c.parquet", sources="s.csv", measure=True)
+    with pytest.raises(UsageError, match="--survey sends pictures unless --bands"):
+        CatalogueRequest("p.csv", "c.parquet", survey="sdss", measure=True)

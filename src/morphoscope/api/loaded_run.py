@@ -332,6 +332,10 @@ class LoadedRun:
             from morphoscope.catalogue.distributed.ray import rows_from_cluster
             from morphoscope.extras import need
 
+            if request.measure:
+                raise UsageError(
+                    "--measure does not go with --engine ray; use 'morphoscope measure', and join by id"
+                )
             need(("ray",), "ray", "the engine ray")
             runs = [replace(run, path=run.path.resolve()) for run in self.runs]
             load = partial(

@@ -1,55 +1,63 @@
 """From FITS images to a catalogue of measured shapes, on all cores.
 
-Images are read by the same code as for predictions, and measured before any stretch; a picture that is
-stretched already, such as a JPEG, is refused. Threads read, processes measure; rows keep the order of the
-input.
+Threads read, processes measure (:mod:`morphoscope.catalogue.shapes`); rows keep the order of the input, and
+are stored in parts as those of a prediction are (:mod:`morphoscope.catalogue.checkpoint`).
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from morphoscope import files
+from morphoscope.catalogue.checkpoint import Journal, was_placed
 from morphoscope.catalogue.formats.table_schema import Extent
-from morphoscope.catalogue.formats.write import check_output, target_of, write_tables
+from morphoscope.catalogue.formats.write import check_output, target_of, written
 from morphoscope.catalogue.inputs.open import Images, open_input, open_request
+from morphoscope.catalogue.pipeline import Batch, Stamps, stamp_of
+from morphoscope.catalogue.predict import kept_if_interrupted, not_yet_done
 from morphoscope.catalogue.request import CatalogueRequest
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.catalogue.rows import Remaining
+from morphoscope.catalogue.shapes import (
+    BAND,
+    FLAG,
+    NO_FLUXES,
+    REASON,
+    colour,
+    measuring,
+    shape_provenance,
+    with_fluxes,
+)
+from morphoscope.errors import CannotContinue, MorphoscopeError, UsageError
 from morphoscope.extras import need
 from morphoscope.images.bands import parse_bands
+from morphoscope.images.file_names import writable
 from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.stream import Item, in_order
-from morphoscope.images.stretch import measured_values
 from morphoscope.labels.scheme import Column
-from morphoscope.measurement.shapes import SHAPE_COLUMNS, Bands, ShapeSettings, measure_shape
+from morphoscope.measurement.shapes import SHAPE_COLUMNS, Bands, ShapeSettings
 from morphoscope.processes import available_cores
 from morphoscope.progress import Bar, note
 from morphoscope.version import __version__
 
-NO_FLUXES = "is a stretched picture; shapes are measured on fluxes, as FITS has them"
-_BATCH = 4096
 _PLACE = (
     Column("id", pa.string(), "name of the galaxy", ucd="meta.id;meta.main"),
     Column("source", pa.string(), "where the image came from"),
     Column("ra", pa.float64(), "right ascension (ICRS)", "deg", "pos.eq.ra;meta.main"),
     Column("dec", pa.float64(), "declination (ICRS)", "deg", "pos.eq.dec;meta.main"),
-    Column("band", pa.string(), "band whose shape was measured", ucd="instr.filter"),
+    BAND,
 )
-_END = (
-    Column(
-        "flag", pa.int32(), "statmorph's: 0 good, 1 suspect, 2 bad, 4 nothing measured", ucd="meta.code.qual"
-    ),
-    Column("reason", pa.string(), "why nothing was measured; empty if something was"),
+_COLOURS = "colours"  # JSON in the journal: which there are is only known at the end
+_JOURNAL = pa.schema(
+    [column.field for column in (*_PLACE, *SHAPE_COLUMNS, FLAG, REASON)] + [pa.field(_COLOURS, pa.string())]
 )
 
 
@@ -66,6 +74,7 @@ class MeasureRequest:
         cutout_arcsec: side of the cutouts round them.
         settings: how shapes are measured.
         workers: processes; None: one per core. With 1 everything happens in this process.
+        resume: continue an interrupted table of the same name and request, if there is one.
         overwrite: replace a table that is there.
     """
 
@@ -77,6 +86,7 @@ class MeasureRequest:
     cutout_arcsec: float | None = None
     settings: ShapeSettings = field(default_factory=ShapeSettings)
     workers: int | None = None
+    resume: bool = False
     overwrite: bool = False
 
 
@@ -86,11 +96,13 @@ class MeasureSummary:
 
     Attributes:
         flags: galaxies with each flag.
-        seconds: that it took.
+        seconds: that it took, in this session.
+        resumed: galaxies measured by an earlier, interrupted session.
     """
 
     flags: dict[int, int]
     seconds: float
+    resumed: int = 0
 
     @property
     def galaxies(self) -> int:
@@ -104,73 +116,93 @@ class MeasureSummary:
 
 
 def measure_catalogue(request: MeasureRequest) -> MeasureSummary:
-    """Measure the galaxy in the middle of every image of an input.
+    """Measure the galaxy in the middle of every image of an input; a kill loses at most half a minute's work.
 
     Raises:
-        UsageError: the input has no fluxes, or the request is wrong; raised before anything is measured.
+        UsageError: the input has no fluxes, or the request is wrong; raised before anything is measured. Or
+            ``resume`` was asked for, and the request or the input has changed.
         MorphoscopeError: no galaxy could be measured, or the disk is full.
     """
     need(("statmorph", "photutils", "skimage"), "measure", "measuring shapes")
     if request.settings.seconds <= 0 or request.settings.threshold <= 0:
         raise UsageError("--seconds and --threshold: numbers above 0 were expected")
     target = target_of(request.out)
-    check_output(target, overwrite=request.overwrite)
+    out = target.path
+    check_output(target, overwrite=request.overwrite or (request.resume and was_placed(out)))
     images = _open(request)
+    journal = Journal(out, _JOURNAL, _provenance(request))
     began = time.monotonic()
-    rows: list[dict[str, Any]] = []
-    tables: list[pa.Table] = []
-    with Bar("measuring", images.count, "galaxies") as bar, closing(_measured(images, request)) as measured:
-        for row in measured:
-            if not rows and not tables and row.get("reason", "").endswith(NO_FLUXES):
+    with files.explained_os_errors(out, "what was done is kept. Free some room, then continue with --resume"):
+        journal.open(resume=request.resume, afresh=request.overwrite)
+        with kept_if_interrupted(journal):
+            remaining = not_yet_done(images, journal, lambda: _open(request))
+            resumed = journal.done
+            _fill(journal, remaining, request)
+            if not journal.done:
+                raise MorphoscopeError(f"{request.source}: holds no images, so nothing was written")
+            table = _with_colours(pa.concat_tables(journal.tables()))
+            flags = Counter(table["flag"].to_pylist())
+            if set(flags) == {4}:
+                journal.discard()
+                raise MorphoscopeError(
+                    f"{request.source}: none of {table.num_rows} galaxies could be measured (the first, "
+                    f"{table['source'][0]}: {table['reason'][0]})"
+                )
+            target.check(table.schema)
+            extent = Extent.of(table)
+            with written(target, journal.result, table.schema, journal.provenance, extent) as writer:
+                writer.write(table)
+            journal.announce()
+            target.put_in_place(journal.result)
+            journal.discard()
+    return MeasureSummary(dict(sorted(flags.items())), time.monotonic() - began, resumed)
+
+
+def _fill(journal: Journal, remaining: Remaining, request: MeasureRequest) -> None:
+    """Measure the galaxies that are not in the journal yet, and store their rows as they come."""
+    digest = remaining.digest
+    with (
+        Bar("measuring", remaining.count, "galaxies", done=journal.done) as bar,
+        closing(_measured(remaining.items, request)) as measured,
+    ):
+        for item, stamp, row in measured:
+            if not journal.done and (row["reason"] or "").endswith(NO_FLUXES):
                 raise UsageError(f"{request.source}: {row['source']} {NO_FLUXES}")
-            rows.append(row)
+            digest.add(item)
+            known = {name: row.pop(name, None) for name in _JOURNAL.names if name != _COLOURS}
+            known[_COLOURS] = json.dumps(row, sort_keys=True) if row else None
+            table = pa.Table.from_pylist([known], schema=_JOURNAL)
+            journal.add(table, Batch(stop=digest.count, digest=digest.hex, stamps=stamp))
             bar.advance()
-            if len(rows) == _BATCH:
-                tables.append(pa.Table.from_pylist(rows))
-                rows = []
-    tables.append(pa.Table.from_pylist(rows))
-    table = pa.concat_tables(tables, promote_options="permissive")
-    if not table.num_rows:
-        raise MorphoscopeError(f"{request.source}: holds no images, so nothing was written")
-    table = _typed(table)
-    flags = Counter(table["flag"].to_pylist())
-    if set(flags) == {4}:
-        raise MorphoscopeError(
-            f"{request.source}: none of {table.num_rows} galaxies could be measured (the first, "
-            f"{table['source'][0]}: {table['reason'][0]})"
-        )
-    target.check(table.schema)
-    write_tables(target, [table], table.schema, _provenance(request), Extent.of(table))
-    return MeasureSummary(dict(sorted(flags.items())), time.monotonic() - began)
+    journal.commit()
 
 
-def _typed(table: pa.Table) -> pa.Table:
+def _with_colours(table: pa.Table) -> pa.Table:
     """The columns in their order: place, shape, colours, flag and reason."""
-    fixed = [column.field for column in (*_PLACE, *SHAPE_COLUMNS, *_END)]
-    own = {each.name for each in fixed}
-    extra = [
-        Column(name, pa.float64(), "colour within the galaxy's segment", "mag", "phot.color").field
-        for name in sorted(set(table.schema.names) - own)
-    ]
-    fields = [*fixed[: -len(_END)], *extra, *fixed[-len(_END) :]]
-    empty = pa.nulls(table.num_rows)
-    there = set(table.schema.names)
-    columns = [(table[each.name] if each.name in there else empty).cast(each.type) for each in fields]
+    colours = [json.loads(text) if text else {} for text in table[_COLOURS].to_pylist()]
+    further = [colour(name) for name in sorted({name for each in colours for name in each})]
+    ends = [FLAG.field, REASON.field]
+    fields = [*(column.field for column in (*_PLACE, *SHAPE_COLUMNS, *further)), *ends]
+    values = {
+        column.name: pa.array([each.get(column.name) for each in colours], column.kind) for column in further
+    }
+    columns = [values[each.name] if each.name in values else table[each.name] for each in fields]
     return pa.table(columns, schema=pa.schema(fields))
 
 
 def _provenance(request: MeasureRequest) -> dict[str, str]:
-    from importlib.metadata import version
-
-    settings = request.settings
+    bands = parse_bands(request.bands) if request.bands else ()
+    options = {
+        "bands": ",".join(bands),
+        "sources": "" if request.sources is None else str(request.sources),
+        "cutout_arcsec": "" if request.cutout_arcsec is None else f"{request.cutout_arcsec:g}",
+    }
     return {
         "program": "morphoscope",
         "program_version": __version__,
         "source": str(request.source),
-        "measured_by": f"statmorph {version('statmorph')}, photutils {version('photutils')}",
-        "threshold": f"{settings.threshold:g} noises of the sky",
-        "gain": "sky noise alone" if settings.gain is None else f"{settings.gain:g} electrons per unit",
-        "time_limit": f"{settings.seconds:g} s",
+        **shape_provenance(request.settings),
+        **{name: text for name, text in options.items() if text},
     }
 
 
@@ -205,60 +237,48 @@ def _native_side(mosaic: Any, arcsec: float) -> int:
     return max(16, round(arcsec * float(np.sqrt(abs(np.linalg.det(steps))))))
 
 
-def _measured(images: Images, request: MeasureRequest) -> Generator[dict[str, Any]]:
+def _measured(
+    items: Iterable[Item], request: MeasureRequest
+) -> Generator[tuple[Item, Stamps, dict[str, Any]]]:
+    """Each galaxy with the fingerprint of its files and its row, in the order of the input."""
     workers = request.workers or available_cores()
-    with ExitStack() as stack:
-        pool: Executor | None = None
-        if workers > 1:
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-        settings = request.settings
+    with measuring(workers, request.settings) as measure:
 
-        def one(item: Item) -> dict[str, Any]:
-            bands = _bands_of(item)
-            if isinstance(bands, str):
-                shape: dict[str, Any] = {"flag": 4, "reason": bands}
-            elif pool is None:
-                shape = measure_shape(bands, settings)
-            else:
-                shape = pool.submit(measure_shape, bands, settings).result()
+        def one(item: Item) -> tuple[Item, Stamps, dict[str, Any]]:
+            stamp, bands = stamp_of(item), _bands_of(item)
+            shape = {"flag": 4, "reason": bands} if isinstance(bands, str) else measure(bands)
             name = "" if isinstance(bands, str) else bands.name
             place = item.coordinates
-            return {
-                "id": str(item.row.get("id")),
-                "source": item.source,
+            row = {
+                "id": writable(str(item.row.get("id"))),
+                "source": writable(item.source),
                 "ra": place.get("ra"),
                 "dec": place.get("dec"),
                 "band": name or None,
                 **shape,
             }
+            return item, stamp, row
 
-        try:
-            if pool is None:
-                yield from map(one, images.items)  # in this thread, where a time limit can be kept
-            else:
-                yield from stack.enter_context(closing(in_order(one, images.items, workers)))
-        except BrokenProcessPool as error:
-            raise MorphoscopeError(
-                "a process that measures was ended from outside, perhaps for want of memory; choose fewer "
-                "--workers"
-            ) from error
+        if workers == 1:
+            yield from map(one, items)  # in this thread, where a time limit can be kept
+        else:
+            with closing(in_order(one, items, workers)) as rows:
+                yield from rows
 
 
 def _bands_of(item: Item) -> Bands | str:
     """The fluxes of an image, or why there are none."""
     try:
-        with measured_values() as values:
-            item.load()
+        _, bands = with_fluxes(item.load)
+    except CannotContinue:
+        raise
     except MorphoscopeError as error:
         return str(error).removeprefix(f"{item.source}: ")
-    if not values:
-        return f"the image {NO_FLUXES}"
-    return Bands(*values[-1])
+    return bands or f"the image {NO_FLUXES}"
 
 
 def note_summary(done: MeasureSummary, out: Path | str, cores: int) -> None:
     """Say what came of it."""
     flags = ", ".join(f"{count} with flag {flag}" for flag, count in done.flags.items())
-    rate = done.galaxies / max(done.seconds, 1e-9) / cores
+    rate = (done.galaxies - done.resumed) / max(done.seconds, 1e-9) / cores
     note(f"{done.measured} of {done.galaxies} galaxies measured → {out} ({flags}; {rate:.1f}/s per core)")

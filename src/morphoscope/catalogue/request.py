@@ -87,6 +87,9 @@ class CatalogueRequest:
         embeddings: add the column ``embedding``, the features before the network's head.
         quality: "auto": a source that is too small or too faint, or none at all, gets no class but a reason
             in the column ``quality`` (see :mod:`morphoscope.images.source_quality`); "off": all get one.
+        measure: add measured shapes of FITS images and arrays (see
+            :data:`morphoscope.measurement.shapes.SHAPE_COLUMNS`), as ``morphoscope measure`` with its
+            defaults does; ``shape_flag`` and ``shape_reason`` say what came of it.
         resume: continue an interrupted catalogue of the same name and request, if there is one.
         shard_rows: rows of each file of a catalogue in shards; at most so many in a file of a HATS catalogue.
         overwrite: replace a catalogue that is already there.
@@ -156,6 +159,12 @@ class CatalogueRequest:
     )
     per_class: bool = field(default=False, metadata=_option("With --coverage: within every class."))
     embeddings: bool = field(default=False, metadata=_option("Add the features, for 'morphoscope similar'."))
+    measure: bool = field(
+        default=False,
+        metadata=_option(
+            "Add measured shapes: concentration, asymmetry, Gini, M20 and the like. FITS alone."
+        ),
+    )
     quality: str = field(
         default="auto",
         metadata=_option("off: a class even for sources that are too small or too faint to tell."),
@@ -180,6 +189,15 @@ class CatalogueRequest:
         check_quality(self.quality)
         if self.scale is not None and self.crop is not None:
             raise UsageError("--scale auto chooses the crop of each image itself; leave out --crop")
+        if self.measure and self.sources is not None:
+            raise UsageError(
+                "--measure would measure cutouts that are resampled for the network; use 'morphoscope "
+                "measure' with --sources, and join by id"
+            )
+        if self.measure and self.survey is not None and not self.bands:
+            raise UsageError(
+                "--measure needs fluxes, and --survey sends pictures unless --bands asks for FITS images"
+            )
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least 1 image at a time was expected")
 

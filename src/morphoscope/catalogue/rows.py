@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +26,16 @@ from morphoscope.catalogue.inputs.open import Images, open_request, stretch_like
 from morphoscope.catalogue.inputs.survey_cutouts import frames_by_size
 from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.request import CatalogueRequest
+from morphoscope.catalogue.shapes import BesideClasses, measuring, shape_provenance, with_fluxes
 from morphoscope.errors import MorphoscopeError
+from morphoscope.extras import need
 from morphoscope.images.file_names import writable
 from morphoscope.images.source_quality import DESCRIPTION
 from morphoscope.images.stream import Item, in_order
 from morphoscope.inference.preprocess import check_request, facts_for_fitting
 from morphoscope.labels.scheme import Column
+from morphoscope.measurement.shapes import Bands, ShapeSettings
+from morphoscope.processes import available_cores
 
 if TYPE_CHECKING:
     from morphoscope.inference.ensemble import Ensemble
@@ -71,6 +76,9 @@ class RowMaker:
         self.stretch = request.stretch or stretch_like(self.facts.stretch)
         self.extras: Sequence[Column] = ()
         self.integer_ids = False
+        self.shapes: BesideClasses | None = None
+        if request.measure:
+            need(("statmorph", "photutils", "skimage"), "measure", "--measure")
 
     def open(self) -> Images:
         """Open the input from its start; must be called first.
@@ -79,7 +87,15 @@ class RowMaker:
             UsageError: options that do not go together, or there is nothing to predict.
         """
         images = open_request(self.request, self.facts, stretch=self.stretch)
-        self.extras = (*images.extras, *(FITTED_COLUMNS if self.fitted else ()), *self.columns.extras)
+        if self.request.measure and self.shapes is None:
+            first = open_request(self.request, self.facts, stretch=self.stretch)
+            self.shapes = BesideClasses(first.items, first.name, ShapeSettings())
+        self.extras = (
+            *images.extras,
+            *(FITTED_COLUMNS if self.fitted else ()),
+            *(self.shapes.columns if self.shapes else ()),
+            *self.columns.extras,
+        )
         self.integer_ids = images.integer_ids
         self.workers = self.request.workers or images.workers
         return images
@@ -102,6 +118,8 @@ class RowMaker:
             own["scale"] = (
                 f"auto: central sources at {self.facts.galaxy_size:.3f} of the side, as in training"
             )
+        if self.shapes is not None:
+            own |= shape_provenance(self.shapes.settings)
         own["quality"] = DESCRIPTION if self.check else "off: every image gets a class"
         return own | self.request.provenance | dict(self.columns.provenance)
 
@@ -120,6 +138,14 @@ class RowMaker:
         return pipeline.preprocess_item(
             item, facts=self.facts, crop=self.request.crop, fitted=self.fitted, check=self.check
         )
+
+    def measured(self, item: Item, measure: Callable[[Bands], dict[str, Any]]) -> Preprocessed:
+        """Read, preprocess and measure one image; called in a worker thread."""
+        assert self.shapes is not None
+        done, bands = with_fluxes(lambda: self.preprocess(item))
+        if done.image is not None:
+            item.found.update(self.shapes.values(bands, measure))
+        return done
 
     def __call__(self, batch: list[Preprocessed]) -> pa.Table:
         """The rows of a batch.
@@ -190,7 +216,13 @@ def rows_here(
     maker: RowMaker, remaining: Remaining, notice: Notice
 ) -> Generator[tuple[Batch, pa.Table | None]]:
     """Rows made in this process (a :class:`RowSource`)."""
-    with closing(in_order(maker.preprocess, remaining.items, maker.workers)) as images:
+    with ExitStack() as stack:
+        preprocess = maker.preprocess
+        if maker.shapes is not None:
+            cores = maker.workers or available_cores()
+            measure = stack.enter_context(measuring(cores, maker.shapes.settings, apart=True))
+            preprocess = partial(maker.measured, measure=measure)
+        images = stack.enter_context(closing(in_order(preprocess, remaining.items, maker.workers)))
         gathered = pipeline.batches(images, maker.batch, remaining.digest, notice)
         with closing(pipeline.predicted(maker, gathered)) as rows:
             yield from rows

@@ -34,6 +34,9 @@ def measure(
         Path | None, typer.Option(help="With --planes: catalogue with the galaxies' classes, by id.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes. [default: all cores]", min=1)] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue this table where it was interrupted.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure the shapes of galaxies on FITS images: concentration, asymmetry, Gini, M20 and the like.
@@ -59,6 +62,7 @@ def measure(
         cutout_arcsec=cutout_arcsec,
         settings=ShapeSettings(threshold, gain, seconds),
         workers=workers,
+        resume=resume,
         overwrite=overwrite,
     )
     done = measure_catalogue(request)

@@ -70,6 +70,10 @@ def predict(
     picture: Annotated[
         Path | None, typer.Option(help="With --detect: also draw the labelled image (PNG).")
     ] = None,
+    planes: Annotated[
+        Path | None,
+        typer.Option(help="With --measure: also draw classes in the C–A and Gini–M20 planes (PNG or SVG)."),
+    ] = None,
     min_area: Annotated[
         int | None, typer.Option(help="With --detect: least pixels of a source. [default: 150]", min=1)
     ] = None,
@@ -83,7 +87,7 @@ def predict(
 
     if min_area is not None and not detect:
         raise UsageError("--min-area is for the sources of --detect; give both")
-    _check(request, detect=detect, picture=picture, engine=engine, adapt=adapt)
+    _check(request, detect=detect, picture=picture, planes=planes, engine=engine, adapt=adapt)
     loaded = api.load(
         several(run),
         views=views,
@@ -113,6 +117,10 @@ def predict(
     summary = loaded.catalogue(request)
     again = f", {summary.resumed} of them before the interruption" if summary.resumed else ""
     note(f"{summary.predicted} galaxies → {summary.out} ({summary.rate:.0f}/s{again})")
+    if planes is not None:
+        from morphoscope.report.figures.shape_planes import draw_planes
+
+        note(f"planes → {draw_planes(summary.out, planes)}")
     if summary.unreadable:
         total = summary.predicted + summary.unreadable
         note(
@@ -139,7 +147,13 @@ def _check_survey(request: CatalogueRequest, *, detect: bool, adapt: bool, engin
 
 
 def _check(
-    request: CatalogueRequest, *, detect: bool, picture: Path | None, engine: str | None, adapt: bool
+    request: CatalogueRequest,
+    *,
+    detect: bool,
+    picture: Path | None,
+    planes: Path | None,
+    engine: str | None,
+    adapt: bool,
 ) -> None:
     """Refuse options that do not go together, before anything heavy is loaded.
 
@@ -153,6 +167,15 @@ def _check(
             "torchrun would start several processes that all write this catalogue; start one, with "
             "--engine ray for several GPUs or machines"
         )
+    if request.measure and (detect or engine == "ray"):
+        raise UsageError(
+            f"--measure does not go with {'--detect' if detect else '--engine ray'}; use 'morphoscope "
+            "measure', and join by id"
+        )
+    if planes is not None and not request.measure:
+        raise UsageError("--planes draws the shapes of --measure; give both")
+    if planes is not None:
+        need(DRAWING, "report", "--planes")
     if picture is not None and not detect:
         raise UsageError("--picture draws the sources of --detect; give both")
     if picture is not None:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from types import FrameType
 from typing import Any
@@ -83,7 +84,7 @@ class ShapeSettings:
         threshold: least brightness of a galaxy's pixels in units of the sky's noise.
         gain: electrons per unit of the image, for the noise of the galaxy's own light; None: the sky's noise
             alone, so that ``sn_per_pixel`` of bright galaxies is an upper limit.
-        seconds: longest time for one galaxy.
+        seconds: longest time for one galaxy, of a processor: a busy machine changes no result.
     """
 
     threshold: float = 1.5
@@ -127,6 +128,7 @@ def measure_shape(bands: Bands, settings: ShapeSettings) -> dict[str, Any]:
         bands' zero points are known.
     """
     plane_HW = np.asarray(bands.planes[bands.reference], np.float64)
+    _non_parametric()  # its import is no part of the galaxy's time
     try:
         with within(settings.seconds):
             lost_HW = uncovered(plane_HW)
@@ -171,6 +173,7 @@ def _by_statmorph(
     return known | {"flag": flag, "reason": "" if known else "statmorph found nothing to measure"}
 
 
+@cache
 def _non_parametric() -> type:
     """Statmorph without its Sérsic fits, which take most of its time and are another kind of measurement."""
     from statmorph.statmorph import SourceMorphology
@@ -211,7 +214,7 @@ def colours(bands: Bands, segment: Segment) -> dict[str, float]:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError if the block takes longer; only in a process's main thread, and not on Windows."""
+    """Raise TimeoutError if the block takes more processor time; in a main thread alone, not on Windows."""
     possible = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not possible:
         yield
@@ -220,10 +223,10 @@ def within(seconds: float) -> Iterator[None]:
     def late(number: int, frame: FrameType | None) -> None:
         raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

@@ -10,7 +10,7 @@ from morphoscope.extras import DRAWING, need
 from morphoscope.report.context import ReportContext
 from morphoscope.report.html.document import Page, PageHeader, rendered
 from morphoscope.report.kinds import report_of
-from morphoscope.report.sections import add_data, add_evaluation, add_maps, add_training
+from morphoscope.report.sections import add_data, add_evaluation, add_maps, add_shapes, add_training
 from morphoscope.report.summary import (
     caveats,
     commands,
@@ -43,6 +43,7 @@ def write_report(run: Run, store: Store | None = None) -> Path:
         add_data(page, context)
         add_training(page, context)
         add_evaluation(page, context)
+        add_shapes(page, context)
         add_maps(page, context)
         _add_recipe(page, run)
         _add_environment(page, context)

@@ -155,6 +155,36 @@ def add_maps(page: Page, context: ReportContext) -> None:
     page.text("'morphoscope explain' makes more of them; --score measures how faithful they are.")
 
 
+def add_shapes(page: Page, context: ReportContext) -> None:
+    """How predicted classes lie in the C–A and Gini–M20 planes, where the store has measured shapes."""
+    from morphoscope.report.figures.shape_planes import MEASURED, fewer, planes
+
+    store, predictions, classes = context.store, context.predictions, context.run.scheme.class_names
+    if store is None or predictions is None or classes is None:
+        return
+    there = {name.lower(): name for name in store.table.column_names}
+    if not all(name in there for name in MEASURED):
+        return
+    rows = predictions["row"].to_numpy()
+    values = {name: np.asarray(store.column(there[name]), float)[rows] for name in MEASURED}
+    good = np.ones(len(rows), bool)
+    if flag := there.get("shape_flag", there.get("flag")):
+        good = np.asarray(store.column(flag), float)[rows] <= 1
+    groups = fewer([classes[number] for number in predictions["predicted"].to_pylist()])
+    figure = planes(values, groups, good)
+    if figure is None:
+        return
+    page.section("shapes", "Measured shapes")
+    page.chart(
+        "shape_planes",
+        figure,
+        f"{context.tested}: predicted classes by concentration and asymmetry, and by Gini and M20, as the "
+        "store's columns have them. Dashed: mergers above A = 0.35 (Conselice 2003) and above "
+        "G = −0.14 M20 + 0.33; dotted: E, S0 and Sa above G = 0.14 M20 + 0.80 (Lotz et al. 2008). The lines "
+        "were drawn for rest-frame B images; on others they are a guide.",
+    )
+
+
 def add_evaluation(page: Page, context: ReportContext) -> None:
     """Scores, and where the network fails."""
     page.section("results", "Results")

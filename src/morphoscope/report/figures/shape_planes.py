@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MEASURED = ("concentration", "asymmetry", "gini", "m20")
 MERGER_ASYMMETRY = 0.35
 MERGER_LINE = (-0.14, 0.33)  # G = slope · M20 + constant
 EARLY_LINE = (0.14, 0.80)
@@ -36,23 +37,50 @@ def draw_planes(shapes: Path, out: Path, classes: Path | None = None) -> Path:
     """Draw both planes.
 
     Args:
-        shapes: a table of ``morphoscope measure``.
+        shapes: a table of ``morphoscope measure``, or a catalogue of ``morphoscope predict --measure``, whose
+            classes are drawn.
         out: PNG, PDF or SVG.
-        classes: a catalogue with ``id`` and ``predicted``, ``class`` or ``label``; None: no classes.
+        classes: a catalogue with ``id`` and ``predicted``, ``class`` or ``label``; None: those of ``shapes``.
 
     Raises:
         UsageError: a column is missing, or no galaxy has both.
     """
-    names = ("id", "concentration", "asymmetry", "gini", "m20", "flag")
-    table = read_table(shapes, names, names=("id",))
-    values = {name: np.asarray(table[name].to_numpy(zero_copy_only=False)) for name in names[1:]}
-    ids = [str(each) for each in table["id"].to_pylist()]
-    groups = _groups(ids, classes)
-    good = np.isfinite(np.stack([values[name].astype(float) for name in names[1:5]])).all(axis=0)
-    good &= values["flag"] <= 1
-    if not good.any():
+    there = column_names(shapes)
+    flag = "shape_flag" if "shape_flag" in there else "flag"
+    own = found_column(there, ("predicted",)) if classes is None else None
+    names = ("id", *MEASURED, flag)
+    table = read_table(shapes, (*names, *((own,) if own else ())), names=("id",))
+    values = {name: np.asarray(table[name].to_numpy(zero_copy_only=False), float) for name in names[1:]}
+    if own:
+        groups = fewer([str(name or "no class") for name in table[own].to_pylist()])
+    else:
+        groups = _groups([str(each) for each in table["id"].to_pylist()], classes)
+    figure = planes(values, groups, values[flag] <= 1)
+    if figure is None:
         raise UsageError(f"{shapes}: no galaxy has all four of C, A, Gini and M20 with flag 0 or 1")
-    return style.save(_planes(values, groups, good), out)
+    return style.save(figure, out)
+
+
+def planes(values: Mapping[str, np.ndarray], groups: np.ndarray, good: np.ndarray) -> Figure | None:
+    """Both planes as a figure; None if no galaxy can be shown.
+
+    Args:
+        values: the columns :data:`MEASURED`, (N,) each, NaN where unknown.
+        groups: the class of each galaxy; see :func:`fewer`.
+        good: (N,) bool, which galaxies may be shown.
+    """
+    shown = good & np.isfinite(np.stack([values[name] for name in MEASURED])).all(axis=0)
+    return _planes(values, groups, shown) if shown.any() else None
+
+
+def fewer(classes: list[str]) -> np.ndarray:
+    """Classes, with the rarest together where there are more than colours."""
+    found = np.array(classes)
+    kinds, counts = np.unique(found, return_counts=True)
+    if len(kinds) <= _MOST_CLASSES:
+        return found
+    kept = set(kinds[np.argsort(-counts, kind="stable")][: _MOST_CLASSES - 1])
+    return np.array([each if each in kept else "others" for each in classes])
 
 
 def _groups(ids: list[str], classes: Path | None) -> np.ndarray:
@@ -67,14 +95,7 @@ def _groups(ids: list[str], classes: Path | None) -> np.ndarray:
         )
     table = read_table(classes, ("id", column), names=("id", column))
     known = dict(zip(map(str, table["id"].to_pylist()), map(str, table[column].to_pylist()), strict=True))
-    found = np.array([known.get(each, "not in the catalogue") for each in ids])
-    kinds, counts = np.unique(found, return_counts=True)
-    kept = set(kinds[np.argsort(-counts, kind="stable")][: _MOST_CLASSES - 1])
-    return (
-        found
-        if len(kinds) <= _MOST_CLASSES
-        else np.array([each if each in kept else "others" for each in found])
-    )
+    return fewer([known.get(each, "not in the catalogue") for each in ids])
 
 
 @style.styled
