@@ -210,6 +210,12 @@ def test_a_network_and_the_measurements_make_one_catalogue(
     assert "(n = 2)" in (tmp_path / "planes.svg").read_text()
 
 
+@pytest.mark.slow
+def test_processes_measure_beside_a_network(images: Path, tmp_path: Path, predictor: Any):
+    predict_catalogue(predictor, CatalogueRequest(images, tmp_path / "c.parquet", measure=True, workers=1))
+    assert pq.read_table(tmp_path / "c.parquet")["shape_flag"].to_pylist() == [0, 0]
+
+
 def test_measurements_beside_a_network_are_refused_for_pictures(tmp_path: Path, predictor: Any):
     (tmp_path / "jpegs").mkdir()
     cv2.imwrite(str(tmp_path / "jpegs" / "a.jpg"), np.repeat(_galaxy()[:, :, None], 3, axis=2))

@@ -51,13 +51,21 @@ def shape_provenance(settings: ShapeSettings) -> dict[str, str]:
 
 
 @contextmanager
-def measuring(workers: int, settings: ShapeSettings) -> Iterator[Callable[[Bands], dict[str, Any]]]:
+def measuring(
+    workers: int, settings: ShapeSettings, *, apart: bool = False
+) -> Iterator[Callable[[Bands], dict[str, Any]]]:
     """What measures a galaxy, in one of several processes; with one worker in this process.
+
+    Args:
+        workers: processes.
+        settings: how.
+        apart: in another process even with one worker, since the caller has threads and a time limit can
+            be kept in a main thread alone.
 
     Raises:
         MorphoscopeError: a process was ended from outside.
     """
-    if workers == 1:
+    if workers == 1 and not apart:
         yield lambda bands: measure_shape(bands, settings)
         return
     pool: Executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
