@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from morphoscope.studies.claims import UNALTERED, Claim, above, rising
+from morphoscope.studies.claims import UNALTERED, Claim, above, class_metric, rising
 from morphoscope.studies.common import add_claims
 from morphoscope.studies.page_context import StudyPage
 from morphoscope.studies.results import Measured, Results, Row
@@ -17,21 +17,29 @@ CLAIMS = (
     Claim("B is better.", "", above("accuracy", "x/b", "x/a")),
     Claim("B is larger.", "", rising("parameters", ("x/a", "x/b"))),
 )
+ROUND = "Round Smooth"
 
 
 def _statuses(seeds: list[dict[str, float]], error: float = 0.0) -> list[str]:
     """What the table says of the claims, from the accuracies of every seed and their error."""
+    return [row[2] for row in _table(seeds, error)]
+
+
+def _table(
+    seeds: list[dict[str, float]], error: float = 0.0, claims: tuple[Claim, ...] = CLAIMS
+) -> list[list[str]]:
     measured = {
         name: {
             "accuracy": sum(seed[name] for seed in seeds) / len(seeds),
             "parameters": {"x/a": 1.0, "x/b": 2.0}[name],
+            class_metric("f1", ROUND): 0.5,
         }
         for name in ("x/a", "x/b")
     }
     tables = []
     page = SimpleNamespace(
         page=SimpleNamespace(section=lambda *_: None, table=tables.append),
-        study=SimpleNamespace(published=SimpleNamespace(claims=CLAIMS)),
+        study=SimpleNamespace(published=SimpleNamespace(claims=claims), rows=lambda: measured),
         results=SimpleNamespace(
             measured=lambda: measured,
             errors=lambda: {name: {"accuracy": error} for name in measured},
@@ -42,7 +50,14 @@ def _statuses(seeds: list[dict[str, float]], error: float = 0.0) -> list[str]:
         short=lambda name: name.split("/")[1],
     )
     add_claims(page)  # type: ignore[arg-type]
-    return [row[2] for row in tables[0].rows]
+    return tables[0].rows
+
+
+def test_numbers_stand_in_the_order_of_the_rows_under_the_names_of_their_metrics() -> None:
+    claim = Claim("F1 falls.", "", rising(class_metric("f1", ROUND), ("x/a", "x/b")))
+    rows = _table([{"x/a": 0.5, "x/b": 0.6}], claims=(*CLAIMS, claim))
+    assert rows[0][3] == "Test accuracy: a 50.00, b 60.00"
+    assert rows[2][3] == "F1 of Round Smooth: a 50.00, b 50.00"
 
 
 @pytest.mark.parametrize(

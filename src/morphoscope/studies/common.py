@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from morphoscope.studies.page_context import StudyPage
 
 
-MOST_NUMBERS = 8  # beside a claim
+MOST_NUMBERS = 10  # beside a claim
+_SCORES_OF_A_CLASS = {"f1": "F1", "recall": "Recall", "precision": "Precision", "support": "Galaxies"}
 
 
 def add_claims(page: StudyPage) -> None:
@@ -46,6 +47,8 @@ def add_claims(page: StudyPage) -> None:
 
 def _claim_row(page: StudyPage, claim: Claim, measured: Mapping[str, Mapping[str, float]]) -> list[str]:
     found = [each for each in claim.evidence(measured) if each[2] is not None]
+    asked, order = list(dict.fromkeys(metric for _, metric, _ in found)), list(page.study.rows())
+    found.sort(key=lambda each: (asked.index(each[1]), order.index(each[0])))
     numbers: dict[str, list[str]] = {}
     for row, metric, value in found[:MOST_NUMBERS]:
         numbers.setdefault(_name(metric), []).append(f"{page.short(row)} {shown(value, metric)}")
@@ -173,6 +176,9 @@ def _name(metric: str) -> str:
         "weighted_recall": "Weighted recall",
         "weighted_f1": "Weighted F1",
     }
+    score, _, of = metric.partition(": ")
+    if of:
+        return f"{_SCORES_OF_A_CLASS.get(score, score)} of {of}"
     return names.get(metric, METRICS.get(metric, metric))
 
 
@@ -235,7 +241,7 @@ def add_training(page: StudyPage) -> None:
     page.page.chart(
         "all_curves",
         all_curves(histories, page.metric),
-        "Loss and score against epoch for all rows: mean over seeds, with their range where there "
+        "Loss and score against epoch for all rows: mean over seeds, ± 1 standard deviation where there "
         "are several.",
     )
     best = page.best()

@@ -359,7 +359,7 @@ READINGS = (
     Reading(
         "Ranges of the augmentation",
         "turn ±20°, shear ±17°, zoom 0.7 to 1.3 on each axis, both flips",
-        "As in `yan`, which has the same pipeline; its shear of 30 % is taken as 0.3 rad. In Keras a "
+        "As in yan, which has the same pipeline; its shear of 30 % is taken as 0.3 rad. In Keras a "
         "shear of 0.3 is 0.3 degrees, which is next to nothing.",
     ),
     Reading("Start of the ResNets", "ImageNet weights, all layers trainable", "Stated for VGG16 only."),

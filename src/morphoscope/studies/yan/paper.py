@@ -283,7 +283,7 @@ CONTRADICTIONS = (
     Contradiction(
         "section 3, on Fig 7",
         "Round Smooth galaxies are hard to recognise.",
-        "The same sentence is in `cheng`, where the table says the opposite.",
+        "The same sentence is in cheng, where the table says the opposite.",
         "The measured matrix.",
     ),
 )
@@ -303,7 +303,7 @@ READINGS = (
     ),
     Reading("Reduction ratio of CBAM", "16", "As in Woo et al.; 8 fits the count almost as well."),
     Reading("From the last map to the head", "mean over the map", "Not stated."),
-    Reading("Split", "that of `cheng`", "Not stated; the two pipelines agree in many points."),
+    Reading("Split", "that of cheng", "Not stated; the two pipelines agree in many points."),
     Reading("Weight of the L2 penalty", "0.01 on the hidden layer", "Keras' default."),
     Reading(
         "Shear and zoom of 30 %",
