@@ -244,7 +244,7 @@ def runtime_bars(
         values = [pair[which] for pair in rows.values()]
         _costs(axes, values, paper if which == 0 else [])
         axes.set_title(title)
-    panels[0].set_yticks(range(len(rows)), [style.wrapped(label, 26) for label in rows])
+    panels[0].set_yticks(range(len(rows)), [style.wrapped(label, 34) for label in rows])
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     if any(value is not None for value in paper):
         handle = panels[0].plot(

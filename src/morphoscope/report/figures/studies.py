@@ -185,7 +185,7 @@ def published_and_measured(
     unit = " (%)" if share else ""
     note = ", lower is better" if metric in _LOWER_IS_BETTER else ""
     axes.set_xlabel(f"{_NAMES.get(metric, metric)}{unit}{note}")
-    axes.set_yticks(range(len(rows)), [style.wrapped(each.label, 30) for each in rows])
+    axes.set_yticks(range(len(rows)), [style.wrapped(each.label, 34) for each in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.06)
     axes.tick_params(axis="y", length=0)

@@ -149,7 +149,7 @@ CLAIMS = (
     ),
     Claim(
         "It has fewer parameters than ResNet-50, Inception-ResNet and VGG16.",
-        "abstract; Table 2",
+        "abstract; Table 2, which counts VGG16 with its ImageNet head (here all have the same head)",
         Every(
             tuple(
                 above("parameters", f"yan/{other}", _OWN)
