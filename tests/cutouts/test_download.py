@@ -106,7 +106,7 @@ def test_sizes_come_from_a_column_and_further_columns_are_kept(fetch: Fetch, tmp
     assert [row["arcsec"] for row in rows] == [20.0, 40.0, None]
     assert [row["id"] for row in rows] == [7, 8, 9]
     assert [row["class"] for row in rows] == ["spiral", "edge-on", "round"]
-    assert rows[2]["reason"] == "size is 'None'; arcsec above 0 were expected"
+    assert rows[2]["reason"] == "size is missing; arcsec above 0 were expected"
     assert rows[0]["file"] == "images/010/010.5000000-02.0000000_20.00.jpg"
 
 
@@ -252,7 +252,7 @@ def test_rows_without_a_position_are_listed_and_the_rest_is_fetched(fetch: Fetch
     reasons = [row["reason"] for row in _manifest(tmp_path / "out")]
     assert reasons[0] is None
     assert reasons[1:] == [
-        f"{cell}; degrees were expected" for cell in ("ra is 'None'", "dec is '95'", "ra is 'here'")
+        f"{cell}; degrees were expected" for cell in ("ra is missing", "dec is '95'", "ra is 'here'")
     ]
 
 

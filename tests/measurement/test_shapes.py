@@ -91,7 +91,16 @@ def test_every_column_is_documented():
     assert len(set(NAMES)) == len(NAMES)
 
 
-REAL = ("fits_cutouts/*.fits", "real_files/sdss-profit/*fitim.fits", "real_files/2mass-blast/*.fits")
+REAL = (
+    "fits_cutouts/*.fits",
+    "real_files/sdss-profit/*fitim.fits",
+    "real_files/2mass-blast/*.fits",
+    "real_files/ps1-tractor/*_sci.fits",
+    "real_files/odd-astroquery/query_images.fits",
+    "real_files/hst-slsim/test_galaxy_images_23.5.fits",
+    "real_files/jwst-slsim/COSMOSWeb_galaxy_6701_image.fits",
+    "real_files/decam-legacypipe/*N15.fits",
+)
 
 
 def _by_hand(plane_HW: np.ndarray) -> dict[str, float]:
@@ -141,4 +150,4 @@ def test_statmorph_called_by_hand_gives_the_same_numbers_for_two_real_galaxies(s
 @pytest.mark.slow
 def test_statmorph_called_by_hand_gives_the_same_numbers_for_real_files(shared_data: Path):
     paths = [path for pattern in REAL for path in sorted(shared_data.glob(pattern))]
-    assert _compare(paths) >= 16
+    assert _compare(paths) >= 20

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Notice = Callable[[Preprocessed], None]
 BATCH_BYTES = 40_000_000  # of images; up to three batches are in memory at once
+_MEASURED_TOGETHER = 16  # images of a batch whose shapes are measured, so that a kill loses little of them
 RUN_FILES = ("recipe.yaml", "calibration.json", "reference.safetensors")
 
 
@@ -69,7 +70,8 @@ class RowMaker:
         self.workers = request.workers
         self.facts = facts_for_fitting(run) if self.fitted else run.header.store
         check_request(self.facts, request.crop, request.size)
-        self.batch = request.batch or batch_of(self.facts.image_shape)
+        few = _MEASURED_TOGETHER if request.measure else 256
+        self.batch = request.batch or min(few, batch_of(self.facts.image_shape))
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
         # A run that does not know how large its galaxies are may have others than the thresholds are for.
         self.check = request.quality == "auto" and self.facts.galaxy_size is not None

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from morphoscope.errors import UsageError, listed
 from morphoscope.images.hats import MARK, is_hats, primary_table, read_properties, tile_files
-from morphoscope.images.known_columns import EQUATORIAL_NAMES, ID_NAMES, found_column
+from morphoscope.images.known_columns import EQUATORIAL_NAMES, GALACTIC_NAMES, ID_NAMES, found_column
 from morphoscope.images.sky_columns import SkyColumns, found_sky
 from morphoscope.images.tables import columns_of, iterate_table, need_columns, numbers, texts
 
@@ -108,7 +108,7 @@ class SourceColumns:
         given = {name: column for name, column in (("ra", ra), ("dec", dec)) if column}
         sky = found_sky(there, str(table.path), **(named | given))
         if sky is None:
-            known = ", ".join(" and ".join(pair) for pair in EQUATORIAL_NAMES[1:])
+            known = ", ".join(" and ".join(pair) for pair in (*EQUATORIAL_NAMES[1:4], *GALACTIC_NAMES[:1]))
             raise UsageError(
                 f"{table.path}: columns 'ra' and 'dec' in degrees were expected, or a pair such as {known} "
                 f"(columns: {listed(there.names)})"
@@ -142,7 +142,8 @@ class SourceColumns:
             arcsec = numbers(piece, self.table.size_column, str(self.table.path))
             for row in np.flatnonzero(~(np.isfinite(arcsec) & (arcsec > 0))):
                 size = piece.column(self.table.size_column)[row].as_py()
-                reasons[int(row)] = f"{self.table.size_column} is '{size}'; arcsec above 0 were expected"
+                cell = "missing" if size is None else f"'{size}'"
+                reasons[int(row)] = f"{self.table.size_column} is {cell}; arcsec above 0 were expected"
         ids = [name or f"row {first + row + 1}" for row, name in enumerate(names)]
         kept = piece.select(list(self.kept)) if self.kept else None
         return SourceRows(ids, ra, dec, arcsec, reasons, kept)

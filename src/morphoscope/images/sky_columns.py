@@ -90,7 +90,7 @@ class SkyColumns:
         return first, second, np.flatnonzero(odd).tolist()
 
     def wrong(self, piece: pa.Table, row: int) -> str:
-        """The cell that makes a row's coordinates invalid: ``ra is 'nowhere'``."""
+        """The cell that makes a row's coordinates invalid: ``ra is 'nowhere'``, ``dec is missing``."""
         cells = [(name, piece.column(name)[row].as_py()) for name in self.names]
         if len(cells) == 2:
             one = piece.slice(row, 1)
@@ -98,10 +98,14 @@ class SkyColumns:
                 hours = at == 0 and not self.galactic
                 (angle,), _ = _angles(one.column(name), self.units[at], hours=hours)
                 if not abs(angle) <= most:
-                    return f"{name} is '{cell}'"
+                    return _as_it_is(name, cell)
                 if at == 0 and stands_for_none(angle / self.units[0]):
-                    return f"{name} is '{cell}'"
-        return ", ".join(f"{name} is '{cell}'" for name, cell in cells)
+                    return _as_it_is(name, cell)
+        return ", ".join(_as_it_is(name, cell) for name, cell in cells)
+
+
+def _as_it_is(name: str, cell: Any) -> str:
+    return f"{name} is missing" if cell is None or cell != cell else f"{name} is '{cell}'"
 
 
 def found_sky(

@@ -132,7 +132,7 @@ def test_every_source_has_its_own_size_and_bad_rows_are_listed(
     assert reasons == {
         "row 3": "ra is 'nowhere'; degrees were expected",
         "row 4": "size is '-3'; arcsec above 0 were expected",
-        "row 5": "dec is 'None'; degrees were expected",
+        "row 5": "dec is missing; degrees were expected",
     }
     with pytest.raises(UsageError, match="contradict each other"):
         predict_catalogue(
