@@ -170,7 +170,7 @@ def write_pictures(galaxies: Store, folder: Path, seed: int) -> Path:
         for sense, answer in QUESTION.items():
             (partial / answer).mkdir()
             for row in np.sort(draw.permutation(np.flatnonzero(clear & (winding == sense)))[:fewest]):
-                picture = Image.fromarray(np.asarray(galaxies.images[row]))
+                picture = Image.fromarray(np.asarray(galaxies.pictures[row]))
                 picture.save(partial / answer / f"{row:06d}.jpg", quality=92)
     return folder
 

@@ -87,6 +87,6 @@ def test_the_batch_comes_in_channels_last_memory(smooth):
     assert out.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_batch_of_floats_is_refused():
-    with pytest.raises(MorphoscopeError, match=r"torch.float32; expected \(N, C, H, W\) uint8"):
-        DeviceAugmenter(Augment()).evaluation(torch.zeros(1, 3, 16, 16))
+def test_a_batch_of_doubles_is_refused():
+    with pytest.raises(MorphoscopeError, match=r"torch.float64; expected \(N, C, H, W\) uint8"):
+        DeviceAugmenter(Augment()).evaluation(torch.zeros(1, 3, 16, 16, dtype=torch.float64))

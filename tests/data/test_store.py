@@ -386,8 +386,8 @@ def change_header(store: Store, **values) -> None:
 
 
 def test_a_newer_format(store):
-    change_header(store, format_version=2, scheme={"kind": "vote-counts"})
-    damaged(store, "has format 2, made by a newer morphoscope; this one reads up to 1. Upgrade morphoscope")
+    change_header(store, format_version=3, scheme={"kind": "vote-counts"})
+    damaged(store, "has format 3, made by a newer morphoscope; this one reads up to 2. Upgrade morphoscope")
 
 
 def test_fields_of_a_newer_program_of_the_same_format_are_ignored(store):

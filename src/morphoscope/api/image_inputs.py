@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from morphoscope.catalogue.inputs.open import open_input, stretch_like
+from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.errors import UsageError
+from morphoscope.images.bands import band_name
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import Item, in_order
-from morphoscope.inference.preprocess import load_and_preprocess
+from morphoscope.inference.preprocess import load_and_preprocess, stretch_like
 
 if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
@@ -26,7 +27,8 @@ def preprocessed_images(images: ImagesLike, facts: StoreFacts, *, fitted: bool =
     """Preprocess images as for the training, (S, S, C) uint8 each, in order.
 
     Args:
-        images: arrays (H, W, 3) uint8 of any size and image files, mixed as you like; one of them; or a
+        images: arrays (H, W, 3) uint8 (or of the run's bands and type) of any size, and image files,
+            mixed as you like; one of them; or a
             folder, glob, archive, table or store, in the order of a catalogue made of it.
         facts: of the training's store.
         fitted: to the galaxies, see :func:`morphoscope.inference.preprocess.fitting_plan`.
@@ -39,25 +41,34 @@ def preprocessed_images(images: ImagesLike, facts: StoreFacts, *, fitted: bool =
     def ready(item: Item) -> np.ndarray:
         return load_and_preprocess(item.load, facts, fitted=fitted)[0]
 
-    return list(in_order(ready, _items(images, stretch_like(facts.stretch))))
+    return list(in_order(ready, _items(images, facts)))
 
 
-def _items(images: ImagesLike, stretch: str) -> Iterable[Item]:
+def _items(images: ImagesLike, facts: StoreFacts) -> Iterable[Item]:
     if isinstance(images, str | Path):
-        return open_input(images, stretch=stretch).items
+        return _opened(images, facts)
     if isinstance(images, np.ndarray) and images.ndim == 3:
-        return [_item(images, 0, stretch)]
-    return (_item(image, number, stretch) for number, image in enumerate(images))
+        return [_item(images, 0, facts)]
+    return (_item(image, number, facts) for number, image in enumerate(images))
 
 
-def _item(image: np.ndarray | str | Path, number: int, stretch: str) -> Item:
+def _opened(images: str | Path, facts: StoreFacts) -> Iterable[Item]:
+    stretch = stretch_like(facts.stretch)
+    return open_input(images, stretch=stretch, bands=facts.bands, facts=facts).items
+
+
+def _item(image: np.ndarray | str | Path, number: int, facts: StoreFacts) -> Item:
     if isinstance(image, str | Path):
-        return Item(str(image), partial(read_image, Path(image), stretch=stretch))
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
+        stretch = stretch_like(facts.stretch)
+        return Item(str(image), partial(read_image, Path(image), stretch=stretch, bands=facts.bands))
+    channels = facts.image_shape[2]
+    fits = isinstance(image, np.ndarray) and image.dtype == facts.dtype and image.ndim == 3
+    if not fits or (not facts.pictures and image.shape[2] != channels):
         what = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        named = f" ({', '.join(map(band_name, facts.bands))}, in this order)" if facts.bands else ""
         raise UsageError(
-            f"image {number}: an array (height, width, 3) uint8 or the path of an image was expected, "
-            f"not {what}"
+            f"image {number}: an array (height, width, {channels}) {facts.dtype}{named} or the path of an "
+            f"image was expected, not {what}"
         )
     return Item(f"image {number}", lambda: image)
 
@@ -72,7 +83,7 @@ def first_readable(images: ImagesLike, count: int, facts: StoreFacts) -> list[np
         return preprocessed_images(images, facts)
     from morphoscope.catalogue.pipeline import preprocess_item
 
-    items = open_input(images, stretch=stretch_like(facts.stretch)).items
+    items = _opened(images, facts)
 
     def readable() -> Iterator[np.ndarray]:
         for item in items:

@@ -151,7 +151,7 @@ class LoadedRun:
                 row = each.get("row", len(store))
                 if row < len(store) and ids[row].as_py() == each["id"]:
                     label = self.classes[each["predicted"]] if "predicted" in each else ""
-                    found.append((f"{each['id']} {label}".strip(), store.images[row]))
+                    found.append((f"{each['id']} {label}".strip(), store.pictures[row]))
             return found
         return []
 

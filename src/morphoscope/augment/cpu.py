@@ -11,6 +11,11 @@ so the image is resampled once, whatever the combination. Pixel centres are inte
 image is at ((W − 1)/2, (H − 1)/2): at equal size the identity returns the image bit for bit, and quarter
 turns and flips are exact permutations of its pixels.
 
+Planes of bands, uint8 or float32, are treated alike. In float32 images, which are values as measured, a
+grey level is a tenth of the image's own sky noise in each band (:data:`LEVELS_OF_NOISE`), brightness and
+gains are factors on what is above the sky, and beyond a constant border lies the sky; gamma and contrast,
+which are about grey levels, do nothing.
+
 With ``randaugment`` each training image then goes through operations of RandAugment
 (:mod:`morphoscope.augment.randaugment`).
 
@@ -31,7 +36,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -50,12 +55,16 @@ BORDERS = {
     "reflect": cv2.BORDER_REFLECT,
 }
 LUMA = (0.299, 0.587, 0.114)
+_OPENCV_CHANNELS = 4  # what OpenCV's warp takes with a border of several values
+LEVELS_OF_NOISE = 10.0
+"""Grey levels to a standard deviation of the sky, as the stretch "lupton" has them (33 and 10 of 255)."""
+_SKY_SAMPLE = 2048  # pixels, about
 LEAST_BLUR = 0.25  # pixels; a neighbour gets less than a part in a thousand
 NOISE_VALUES = 1 << 20  # a table of normal deviates: 4 MiB, some twenty times a 128-pixel image
 
 
 class Images(Protocol):
-    """Any sequence of (H, W, C) uint8 images: a list, a memory-mapped store, a lazy reader."""
+    """Any sequence of (H, W, C) images, uint8 or float32: a list, a memory-mapped store, a lazy reader."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> np.ndarray: ...
@@ -173,7 +182,7 @@ class Augmenter:
         """An augmented batch.
 
         Args:
-            images: N images, (H, W, C) uint8 with C from 1 to 4; read one at a time.
+            images: N images, (H, W, C) uint8 or float32 with C from 1 to 8; read one at a time.
             rows: (N,) their rows in the store, which seed the parameters.
             epoch: not negative.
             occurrences: (N,) repetitions of a row, see :func:`draw_params`.
@@ -181,9 +190,10 @@ class Augmenter:
             strength: factor on all magnitudes, see :func:`draw_params`.
 
         Returns:
-            (N, size, size, C) uint8.
+            (N, size, size, C) of the images' type.
         """
-        params = draw_params(self.config, self.seed, epoch, rows, occurrences, strength)
+        channels = np.shape(images[0])[-1] if len(images) else 3
+        params = draw_params(self.config, self.seed, epoch, rows, occurrences, strength, channels)
         warped = self.apply(images, params, size)
         if not (self.config.randaugment and len(warped)):
             return warped
@@ -192,11 +202,11 @@ class Augmenter:
         return rand_augmented_arrays(warped, operations, magnitude)
 
     def evaluation(self, images: Images, view: View | None = None, size: int | None = None) -> np.ndarray:
-        """Centre crops of N images, unchanged or in one of :func:`views`; (N, size, size, C) uint8."""
+        """Centre crops of N images, unchanged or in one of :func:`views`; (N, size, size, C)."""
         return self.apply(images, identity(len(images), view), size)
 
     def apply(self, images: Images, params: AugmentParams, size: int | None = None) -> np.ndarray:
-        """Apply ``params`` to the images; (N, size, size, C) uint8."""
+        """Apply ``params`` to the images; (N, size, size, C) of their type."""
         size = size or self.config.size
         count = len(images)
         if count == 0:
@@ -207,9 +217,10 @@ class Augmenter:
             )
         first = _checked(images[0], 0, None)
         channels = first.shape[2]
-        out = np.empty((count, size, size, channels), np.uint8)
+        out = np.empty((count, size, size, channels), first.dtype)
+        measured, nothing_C = first.dtype == np.float32, np.zeros(channels, np.float32)
         unit = _unit_matrices(params, size)
-        colours = None if is_plain(params) else colour_tables(params, channels)
+        colours = None if measured or is_plain(params) else colour_tables(params, channels)
         hues, kernels = saturation_matrices(params, channels), blur_kernels(params)
         noise = None
         if params.noise.any():
@@ -217,21 +228,27 @@ class Augmenter:
 
         def work(part: range) -> None:
             for index in part:
-                image = first if index == 0 else _checked(images[index], index, channels)
-                self._warp(image, unit[index], out[index])
+                image = first if index == 0 else _checked(images[index], index, first)
+                sky_C, noise_C = sky_and_noise(image) if measured else (nothing_C, nothing_C)
+                self._warp(image, unit[index], out[index], sky_C)
                 if kernels is not None and params.blur[index] >= LEAST_BLUR:
                     _blur(out[index], kernels[index])
-                if hues is not None:
+                if measured:
+                    _change_fluxes(out[index], params, index, sky_C, noise_C)
+                if hues is not None and not measured:
                     cv2.transform(out[index], hues[index], dst=out[index])
                 if colours is not None:
                     cv2.LUT(out[index], colours[index, None], dst=out[index])
-                if noise is not None:
+                if noise is not None and measured:
+                    drawn = noise[0][noise[1][index] :][: out[0].size].reshape(out[0].shape)
+                    out[index] += drawn * np.float32(params.noise[index] / LEVELS_OF_NOISE) * noise_C
+                elif noise is not None:
                     _add_noise(out[index], noise[0], noise[1][index], params.noise[index])
 
         _shared_out(work, count, self.threads)
         return out
 
-    def _warp(self, image: np.ndarray, unit: np.ndarray, out: np.ndarray) -> None:
+    def _warp(self, image: np.ndarray, unit: np.ndarray, out: np.ndarray, outside_C: np.ndarray) -> None:
         source_hw = image.shape[:2]
         size = len(out)
         side = crop_side(self.config, source_hw)
@@ -239,14 +256,19 @@ class Augmenter:
         matrix[:, 2] += _middle(source_hw)
         factor = reduction(side, size, source_hw)
         part, matrix = _part_seen(image, matrix, factor, size, whole=self.config.border == "reflect")
-        cv2.warpAffine(
-            part,
-            matrix,
-            (size, size),
-            dst=out,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=BORDERS[self.config.border],
-        )
+        options: dict[str, Any] = {
+            "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            "borderMode": BORDERS[self.config.border],
+        }
+        if image.shape[2] <= _OPENCV_CHANNELS:
+            border = outside_C.astype(float).tolist()
+            cv2.warpAffine(part, matrix, (size, size), dst=out, borderValue=border, **options)
+            return
+        for start in range(0, image.shape[2], _OPENCV_CHANNELS):
+            few = slice(start, start + _OPENCV_CHANNELS)
+            some, border = np.ascontiguousarray(part[:, :, few]), outside_C[few].astype(float).tolist()
+            warped = cv2.warpAffine(some, matrix, (size, size), borderValue=border, **options)
+            out[:, :, few] = warped.reshape(size, size, -1)
 
 
 def _middle(source_hw: tuple[int, ...]) -> tuple[float, float]:
@@ -311,12 +333,47 @@ def _part_seen(
     if factor == 1:
         return part.copy(), matrix
     small = (high[0] - low[0], high[1] - low[1])
-    return cv2.resize(part, small, interpolation=cv2.INTER_AREA), matrix
+    averaged = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
+    return averaged.reshape(small[1], small[0], image.shape[2]), matrix
 
 
 def _blur(image: np.ndarray, kernel: np.ndarray) -> None:
     blurred = cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
-    image[...] = np.rint(blurred).reshape(image.shape)
+    image[...] = (blurred if image.dtype == np.float32 else np.rint(blurred)).reshape(image.shape)
+
+
+def sky_and_noise(image_HWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Level and noise of the sky in each band of a float32 image, (C,) each, from a sample of its pixels.
+
+    The level is the median, which a galaxy that fills less than half of the image hardly moves; the noise
+    comes from the quartile below it.
+    """
+    height, width, channels = image_HWC.shape
+    step = sky_step((height, width))
+    sample_PC = image_HWC[::step, ::step].reshape(-1, channels)
+    half, quarter = len(sample_PC) // 2, len(sample_PC) // 4
+    sorted_PC = np.partition(sample_PC, (quarter, half), axis=0)
+    level_C = sorted_PC[half]
+    noise_C = (level_C - sorted_PC[quarter]) * np.float32(1.4826)
+    return level_C, np.maximum(noise_C, np.finfo(np.float32).tiny)
+
+
+def sky_step(source_hw: Sequence[int]) -> int:
+    """Every so many pixels along each side are sampled for the sky."""
+    return max(1, int((source_hw[0] * source_hw[1] / _SKY_SAMPLE) ** 0.5))
+
+
+def _change_fluxes(
+    image_HWC: np.ndarray, params: AugmentParams, index: int, sky_C: np.ndarray, noise_C: np.ndarray
+) -> None:
+    """Brightness and gains on what is above the sky, and the shift of each band, in place."""
+    channels = image_HWC.shape[2]
+    gain_C = (params.brightness[index] * params.channel_gain[index, :channels]).astype(np.float32)
+    offset_C = (params.channel_shift[index, :channels] / LEVELS_OF_NOISE).astype(np.float32) * noise_C
+    if (gain_C == 1).all() and not offset_C.any():
+        return
+    image_HWC *= gain_C
+    image_HWC += sky_C * (1 - gain_C) + offset_C
 
 
 def _add_noise(image: np.ndarray, table: np.ndarray, start: int, deviation: float) -> None:
@@ -325,17 +382,21 @@ def _add_noise(image: np.ndarray, table: np.ndarray, start: int, deviation: floa
     cv2.addWeighted(rows, 1.0, noise, float(deviation), 0.0, dst=rows, dtype=cv2.CV_8U)
 
 
-def _checked(image: np.ndarray, position: int, channels: int | None) -> np.ndarray:
-    shape = image.shape
-    if image.dtype != np.uint8 or len(shape) != 3 or not 1 <= shape[2] <= MAX_CHANNELS or not image.size:
+def _checked(image: np.ndarray, position: int, first: np.ndarray | None) -> np.ndarray:
+    shape, known = image.shape, image.dtype in (np.uint8, np.float32)
+    if not known or len(shape) != 3 or not 1 <= shape[2] <= MAX_CHANNELS or not image.size:
         raise MorphoscopeError(
-            f"image {position} of the batch is {shape} {image.dtype}; expected (H, W, C) uint8 "
+            f"image {position} of the batch is {shape} {image.dtype}; expected (H, W, C) uint8 or float32 "
             f"with 1 to {MAX_CHANNELS} channels"
         )
-    if channels is not None and shape[2] != channels:
+    if first is not None and shape[2] != first.shape[2]:
         raise MorphoscopeError(
-            f"image {position} of the batch has {shape[2]} channels, the first has {channels}; "
+            f"image {position} of the batch has {shape[2]} channels, the first has {first.shape[2]}; "
             "expected the same for all"
+        )
+    if first is not None and image.dtype != first.dtype:
+        raise MorphoscopeError(
+            f"image {position} of the batch is {image.dtype}, the first is {first.dtype}; expected one type"
         )
     return image
 

@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import avg_pool2d, conv2d, grid_sample, pad
 
 from morphoscope.augment.cpu import (
+    LEVELS_OF_NOISE,
     blur_kernels,
     colour_tables,
     crop_side,
@@ -25,6 +26,7 @@ from morphoscope.augment.cpu import (
     noise_table,
     reduction,
     saturation_matrices,
+    sky_step,
 )
 from morphoscope.augment.params import AugmentParams, View, draw_params, identity
 from morphoscope.augment.randaugment import draw_operations, rand_augment
@@ -55,10 +57,10 @@ class DeviceAugmenter:
         size: int | None = None,
         strength: float = 1.0,
     ) -> torch.Tensor:
-        """An augmented batch, (N, C, S, S) uint8 in channels_last memory.
+        """An augmented batch, (N, C, S, S) of the images' type, in channels_last memory.
 
         Args:
-            images_NCHW: stored images, uint8, on any device.
+            images_NCHW: stored images, uint8 or float32, on any device.
             rows: (N,) their rows in the store. Best left on the CPU, where the parameters are drawn:
                 fetching rows from a GPU waits for all its queued work.
             epoch: not negative.
@@ -67,9 +69,9 @@ class DeviceAugmenter:
             strength: factor on all magnitudes, see :func:`morphoscope.augment.params.draw_params`.
         """
         rows, repeats = _numbers(rows), None if occurrences is None else _numbers(occurrences)
-        warped = self.apply(
-            images_NCHW, draw_params(self.config, self.seed, epoch, rows, repeats, strength), size
-        )
+        channels = images_NCHW.shape[1]
+        params = draw_params(self.config, self.seed, epoch, rows, repeats, strength, channels)
+        warped = self.apply(images_NCHW, params, size)
         if not self.config.randaugment:
             return warped
         operations = draw_operations(self.config, self.seed, epoch, rows, repeats)
@@ -79,23 +81,26 @@ class DeviceAugmenter:
     def evaluation(
         self, images_NCHW: torch.Tensor, view: View | None = None, size: int | None = None
     ) -> torch.Tensor:
-        """Centre crops, unchanged or in one of the views; (N, C, S, S) uint8, channels_last."""
+        """Centre crops, unchanged or in one of the views; (N, C, S, S), channels_last."""
         return self.apply(images_NCHW, identity(len(images_NCHW), view), size)
 
     @torch.no_grad()
     def apply(
         self, images_NCHW: torch.Tensor, params: AugmentParams, size: int | None = None
     ) -> torch.Tensor:
-        """Apply ``params`` to the images; (N, C, S, S) uint8, channels_last."""
-        if images_NCHW.dtype != torch.uint8 or images_NCHW.ndim != 4:
+        """Apply ``params`` to the images; (N, C, S, S) of their type, channels_last."""
+        if images_NCHW.dtype not in (torch.uint8, torch.float32) or images_NCHW.ndim != 4:
             raise MorphoscopeError(
-                f"the batch is {tuple(images_NCHW.shape)} {images_NCHW.dtype}; expected (N, C, H, W) uint8"
+                f"the batch is {tuple(images_NCHW.shape)} {images_NCHW.dtype}; expected (N, C, H, W) uint8 "
+                "or float32"
             )
         size = size or self.config.size
-        levels = self._warped(images_NCHW, params, size)
+        if images_NCHW.dtype == torch.float32:
+            return self._measured(images_NCHW, params, size).contiguous(memory_format=torch.channels_last)
+        levels = self._warped(images_NCHW, params, size).round_().clamp_(0, 255)
         kernels = blur_kernels(params)
         if kernels is not None:
-            levels = _blurred(levels, kernels)
+            levels = _blurred(levels, kernels).round_().clamp_(0, 255)
         hues = saturation_matrices(params, levels.shape[1])
         if hues is not None:
             turn = torch.from_numpy(hues).float().to(levels.device)
@@ -113,15 +118,41 @@ class DeviceAugmenter:
         factor = reduction(crop_side(self.config, (height, width)), size, (height, width))
         if factor > 1:
             pixels = avg_pool2d(pixels, factor)
-            # OpenCV rounds halves up in its path for 2 × 2 and to even in all others.
-            pixels = pixels.add_(0.5).floor_() if factor == 2 else pixels.round_()
+            if images_NCHW.dtype == torch.uint8:
+                # OpenCV rounds halves up in its path for 2 × 2 and to even in all others.
+                pixels = pixels.add_(0.5).floor_() if factor == 2 else pixels.round_()
             theta /= factor
             theta[:, :, 2] -= (factor - 1) / (2 * factor)
         grid = _grid(theta, pixels.shape[2:], size, pixels.device)
         padding = PADDING[self.config.border]
-        return grid_sample(pixels, grid, "bilinear", padding, align_corners=False).round_().clamp_(0, 255)
+        return grid_sample(pixels, grid, "bilinear", padding, align_corners=False)
+
+    def _measured(self, values_NCHW: torch.Tensor, params: AugmentParams, size: int) -> torch.Tensor:
+        """The warp of float32 images; beyond a constant border lies each band's sky."""
+        device, channels = values_NCHW.device, values_NCHW.shape[1]
+        sky, noise = _sky_and_noise(values_NCHW)
+        fluxes = self._warped(values_NCHW - sky, params, size)
+        kernels = blur_kernels(params)
+        if kernels is not None:
+            fluxes = _blurred(fluxes, kernels)
+        gains = params.brightness[:, None] * params.channel_gain[:, :channels]
+        shifts = params.channel_shift[:, :channels] / LEVELS_OF_NOISE
+        gain, shift = (
+            torch.from_numpy(np.ascontiguousarray(each)).float().to(device)[:, :, None, None]
+            for each in (gains, shifts)
+        )
+        fluxes = fluxes * gain + shift * noise
+        if params.noise.any():
+            deviation = torch.from_numpy(params.noise / LEVELS_OF_NOISE).float().to(device)
+            fluxes = fluxes + deviation[:, None, None, None] * noise * self._deviates(fluxes, params)
+        return fluxes + sky
 
     def _with_noise(self, levels_NCSS: torch.Tensor, params: AugmentParams) -> torch.Tensor:
+        deviation = torch.from_numpy(params.noise).float().to(levels_NCSS.device)
+        noise = self._deviates(levels_NCSS, params)
+        return (levels_NCSS + deviation[:, None, None, None] * noise).round_().clamp_(0, 255)
+
+    def _deviates(self, levels_NCSS: torch.Tensor, params: AugmentParams) -> torch.Tensor:
         count, channels, size, _ = levels_NCSS.shape
         values = channels * size * size
         table = noise_table(values)
@@ -129,9 +160,16 @@ class DeviceAugmenter:
             self._noise = torch.from_numpy(table).to(levels_NCSS.device)
         starts = torch.from_numpy(noise_starts(params, values)).to(levels_NCSS.device)
         steps = torch.arange(values, device=levels_NCSS.device)
-        noise = self._noise[starts[:, None] + steps].view(count, size, size, channels).permute(0, 3, 1, 2)
-        deviation = torch.from_numpy(params.noise).float().to(levels_NCSS.device)
-        return (levels_NCSS + deviation[:, None, None, None] * noise).round_().clamp_(0, 255)
+        return self._noise[starts[:, None] + steps].view(count, size, size, channels).permute(0, 3, 1, 2)
+
+
+def _sky_and_noise(values_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As :func:`morphoscope.augment.cpu.sky_and_noise`, (N, C, 1, 1) each."""
+    step = sky_step(values_NCHW.shape[2:])
+    sample = values_NCHW[:, :, ::step, ::step].flatten(2).sort(dim=2).values
+    level, quarter = (sample[:, :, sample.shape[2] // part] for part in (2, 4))
+    noise = ((level - quarter) * 1.4826).clamp(min=torch.finfo(torch.float32).tiny)
+    return level[:, :, None, None], noise[:, :, None, None]
 
 
 def _grid(theta: np.ndarray, source_hw: Sequence[int], size: int, device: torch.device) -> torch.Tensor:
@@ -155,7 +193,7 @@ def _blurred(levels_NCSS: torch.Tensor, kernels_NL: np.ndarray) -> torch.Tensor:
     )
     planes = conv2d(planes, weights[:, None, None, :], groups=count * channels)
     planes = conv2d(planes, weights[:, None, :, None], groups=count * channels)
-    return planes.view(levels_NCSS.shape).round_().clamp_(0, 255)
+    return planes.view(levels_NCSS.shape)
 
 
 def _recoloured(levels_NCSS: torch.Tensor, tables_N256C: np.ndarray) -> torch.Tensor:

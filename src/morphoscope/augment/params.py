@@ -19,7 +19,9 @@ import numpy as np
 from morphoscope.errors import UsageError
 from morphoscope.recipes import MIRRORED, VIEWS, Augment
 
-MAX_CHANNELS = 4  # what OpenCV's warp takes
+MAX_CHANNELS = 8
+_FIRST_CHANNELS = 4  # whose numbers are among the first 24
+_FURTHER = 128  # draws from here on are for the other channels; RandAugment has those in between
 GOLDEN = 0x9E3779B97F4A7C15  # step of SplitMix64
 MASK = 0xFFFFFFFFFFFFFFFF
 DRAWS = 24  # uniform numbers for each image
@@ -37,8 +39,8 @@ class AugmentParams:
     shift: np.ndarray  # (N, 2) of the crop centre along x and y, in units of the crop's side
     brightness: np.ndarray  # (N,) factor
     contrast: np.ndarray  # (N,) factor about mid-grey
-    channel_shift: np.ndarray  # (N, 4) grey levels added to each channel
-    channel_gain: np.ndarray  # (N, 4) factor on each channel
+    channel_shift: np.ndarray  # (N, 4 or 8) grey levels added to each channel
+    channel_gain: np.ndarray  # (N, 4 or 8) factor on each channel
     gamma: np.ndarray  # (N,) power of the grey levels, in units of 255
     saturation: np.ndarray  # (N,) factor on the distance from grey
     blur: np.ndarray  # (N,) standard deviation of a Gaussian, output pixels
@@ -69,6 +71,7 @@ def draw_params(
     rows: np.ndarray | Sequence[int],
     occurrences: np.ndarray | Sequence[int] | None = None,
     strength: float = 1.0,
+    channels: int = 3,
 ) -> AugmentParams:
     """Draw the augmentation parameters of a training batch.
 
@@ -79,12 +82,20 @@ def draw_params(
         rows: (N,) rows of the store.
         occurrences: (N,) how often the row came before in the epoch's list; none: 0 for all.
         strength: factor on the recipe's own strength, as in a training whose regularisation grows.
+        channels: of the images.
     """
     keys = _keys(seed, epoch, rows, occurrences)
     uniform = _uniforms(keys, DRAWS)  # (24, N) in [0, 1); the sixteenth sets the noise offset
     signed = 2 * uniform - 1
     strength = config.strength * strength
     low, high = (limit**strength for limit in config.zoom)
+    shifts_CN, gains_CN = signed[9:13], signed[19:23]
+    if channels > _FIRST_CHANNELS:
+        more = MAX_CHANNELS - _FIRST_CHANNELS
+        further = 2 * _uniforms(keys, _FURTHER + 2 * more)[_FURTHER:] - 1
+        shifts_CN, gains_CN = np.r_[shifts_CN, further[:more]], np.r_[gains_CN, further[more:]]
+    if config.channels_alike:
+        shifts_CN = signed[[9] * len(shifts_CN)]
     return AugmentParams(
         angle=signed[0] * min(config.rotation * strength, 180.0),
         flip_horizontal=(uniform[1] < 0.5) & config.flip_horizontal,
@@ -94,9 +105,8 @@ def draw_params(
         shift=np.stack([signed[5], signed[6]], axis=1) * (config.shift * strength),
         brightness=np.maximum(1 + signed[7] * (config.brightness * strength), 0.0),
         contrast=np.maximum(1 + signed[8] * (config.contrast * strength), 0.0),
-        channel_shift=signed[[9] * MAX_CHANNELS if config.channels_alike else range(9, 13)].T
-        * (config.channel_shift * strength),
-        channel_gain=np.maximum(1 + signed[19:23].T * (config.channel_gain * strength), 0.0),
+        channel_shift=shifts_CN.T * (config.channel_shift * strength),
+        channel_gain=np.maximum(1 + gains_CN.T * (config.channel_gain * strength), 0.0),
         gamma=(1 + config.gamma * strength) ** signed[17],
         saturation=np.maximum(1 + signed[16] * (config.saturation * strength), 0.0),
         blur=uniform[18] * (config.blur * strength),

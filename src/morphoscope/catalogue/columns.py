@@ -27,6 +27,7 @@ import pyarrow as pa
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.coverage import joined
+from morphoscope.images.planes import kind_of
 from morphoscope.images.source_quality import has_no_class
 from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Column, Scheme
@@ -190,6 +191,7 @@ def provenance_of(
         "sets": "none" if sets is None else sets.description,
         "scheme": predictor.scheme.model_dump_json(),
         "stretch": stretch,
+        **({} if facts.pictures else {"bands": ",".join(facts.bands), "images": kind_of(facts)}),
         "crop": str(crop) if crop else "",
         "size": str(facts.image_shape[0]),
     }

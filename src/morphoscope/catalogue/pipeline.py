@@ -20,6 +20,7 @@ from morphoscope.errors import CannotContinue, MorphoscopeError
 from morphoscope.images.coverage import NO_SOURCE, OFF_IMAGE, share_of
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import writable
+from morphoscope.images.planes import picture_of
 from morphoscope.images.source_quality import fault_in_the_middle
 from morphoscope.images.stream import Item
 from morphoscope.inference.preprocess import CropResizePlan, load_and_preprocess
@@ -71,7 +72,7 @@ class Preprocessed:
 
     Attributes:
         item: the galaxy.
-        image: (H, W, C) uint8; None if it could not be read.
+        image: (H, W, C); None if it could not be read.
         plan: how it was cropped and resized.
         shape: its shape before.
         reason: why it could not be read.
@@ -112,7 +113,7 @@ def preprocess_item(
             elif not check:
                 item.found["quality"] = (*item.found.get("quality", ()), NO_SOURCE)
         if check:
-            faults = fault_in_the_middle(image, plan.crop or min(shape[:2]), facts.galaxy_size)
+            faults = fault_in_the_middle(picture_of(image), plan.crop or min(shape[:2]), facts.galaxy_size)
             item.found["quality"] = (*item.found.get("quality", ()), *faults)
         return Preprocessed(item, image, plan, shape, stamp=stamp)
     except CannotContinue:

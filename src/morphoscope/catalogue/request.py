@@ -13,7 +13,7 @@ from typing import Any
 
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.images.bands import parse_bands
-from morphoscope.images.stretch import check_stretch
+from morphoscope.images.stretch import MOST_PLANES, check_stretch
 
 
 def _option(text: str, *, kind: type | None = None, least: int | None = None) -> dict[str, Any]:
@@ -64,8 +64,9 @@ class CatalogueRequest:
             :func:`morphoscope.inference.preprocess.fitting_plan`); None: as ``crop`` says.
         size: side of the training's images, which is the only one that fits; checked if given.
         image_column: the table's column with the images; None: found by its name.
-        bands: one to three bands of FITS images, a sequence or a text such as ``"g,r,z"``: one file a band,
-            or parts of each file.
+        bands: one to three bands of FITS images (up to eight for a run that was trained on planes of bands),
+            a sequence or a text such as ``"g,r,z"``: one file a band, or parts of each file. None: the
+            training's.
         stretch: how FITS images become pictures, one of :data:`morphoscope.images.stretch.STRETCHES`; None:
             as the training's, else "lupton".
         sources: a table with ``ra`` and ``dec``: ``source`` is then a mosaic (with ``{band}`` in its name:
@@ -182,7 +183,9 @@ class CatalogueRequest:
         self._settle_source()
         object.__setattr__(self, "source", str(self.source))  # as text: a trailing slash means a folder
         object.__setattr__(self, "out", str(self.out))
-        object.__setattr__(self, "bands", parse_bands(None if self.bands in ((), None) else self.bands))
+        object.__setattr__(
+            self, "bands", parse_bands(None if self.bands in ((), None) else self.bands, MOST_PLANES)
+        )
         if self.stretch is not None:
             check_stretch(self.stretch)
         check_scale(self.scale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +22,7 @@ from morphoscope.catalogue.columns import (
     provenance_of,
     sets_of,
 )
-from morphoscope.catalogue.inputs.open import Images, open_request, stretch_like
+from morphoscope.catalogue.inputs.open import Images, open_request
 from morphoscope.catalogue.inputs.survey_cutouts import frames_by_size
 from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.request import CatalogueRequest
@@ -32,7 +32,13 @@ from morphoscope.extras import need
 from morphoscope.images.file_names import writable
 from morphoscope.images.source_quality import DESCRIPTION
 from morphoscope.images.stream import Item, in_order
-from morphoscope.inference.preprocess import check_request, facts_for_fitting
+from morphoscope.images.stretch import check_bands
+from morphoscope.inference.preprocess import (
+    bands_asked,
+    check_request,
+    facts_for_fitting,
+    stretch_asked,
+)
 from morphoscope.labels.scheme import Column
 from morphoscope.measurement.shapes import Bands, ShapeSettings
 from morphoscope.processes import available_cores
@@ -63,9 +69,13 @@ class RowMaker:
     """
 
     def __init__(self, request: CatalogueRequest, columns: ColumnProvider) -> None:
-        self.request, self.columns = request, columns
+        self.columns = columns
         self.predictor: Predictor | Ensemble = columns.predictor
         run = self.predictor.run
+        self.stretch = stretch_asked(request.stretch, run.header.store)
+        bands = bands_asked(request.bands, run.header.store)
+        check_bands(bands, self.stretch)
+        self.request = request = replace(request, bands=bands)
         self.fitted = frames_by_size(request, run.header.store)
         self.workers = request.workers
         self.facts = facts_for_fitting(run) if self.fitted else run.header.store
@@ -75,7 +85,6 @@ class RowMaker:
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
         # A run that does not know how large its galaxies are may have others than the thresholds are for.
         self.check = request.quality == "auto" and self.facts.galaxy_size is not None
-        self.stretch = request.stretch or stretch_like(self.facts.stretch)
         self.extras: Sequence[Column] = ()
         self.integer_ids = False
         self.shapes: BesideClasses | None = None

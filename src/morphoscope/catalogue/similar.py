@@ -23,6 +23,7 @@ from morphoscope.catalogue.formats.convert import parquet_parts
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.decode import read_image
 from morphoscope.images.parquet_size import check_declared, rows_at_a_time
+from morphoscope.images.planes import picture_of
 
 if TYPE_CHECKING:
     from morphoscope.runs.run import Run
@@ -197,7 +198,8 @@ def galaxies_like(
         raise UsageError(
             f"--to {to}: {catalogue.path} has no galaxy of this id or source, and no image is there"
         )
-    image = read_image(Path(to), stretch=provenance.get("stretch", "lupton"))
+    bands = [band for band in provenance.get("bands", "").split(",") if band]
+    image = read_image(Path(to), stretch=provenance.get("stretch", "lupton"), bands=bands)
     return catalogue.nearest(embed(image, views), count, sources=_names_of_image(catalogue, Path(to)))
 
 
@@ -229,12 +231,14 @@ def pictures_of(catalogue: EmbeddedCatalogue, neighbours: Sequence[Neighbour]) -
     provenance = catalogue.provenance
     try:
         for item in open_input(
-            provenance.get("source", ""), stretch=provenance.get("stretch", "lupton")
+            provenance.get("source", ""),
+            stretch=provenance.get("stretch", "lupton"),
+            bands=[band for band in provenance.get("bands", "").split(",") if band],
         ).items:
             index = wanted.pop((str(item.row.get("id")), item.source), None)
             if index is not None:
                 with contextlib.suppress(MorphoscopeError):
-                    found[index] = item.load()
+                    found[index] = picture_of(item.load())
             if not wanted:
                 break
     except MorphoscopeError:  # the folder, the table or the store has moved

@@ -19,7 +19,19 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 Workers = Annotated[int | None, typer.Option(help="Threads. [default: all cores]", min=1)]
 PixelScale = Annotated[float | None, typer.Option(help="Arcsec per source pixel.", min=0)]
 Stretch = Annotated[
-    str, typer.Option(help="Intensity stretch of FITS images: lupton, legacy, sdss, asinh or linear.")
+    str | None,
+    typer.Option(
+        help="Of FITS images, to a picture: lupton, legacy, sdss, asinh or linear; or a plane for each of "
+        "--bands: values (as measured, float32) or bands (8 bits). [default: lupton, values for more than "
+        "three bands]"
+    ),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        help="Bands of FITS images and arrays, such as g,r,z: a file each, or parts of each file. Up to "
+        "three make a picture, up to eight are kept as planes."
+    ),
 ]
 
 data = typer.Typer(help="Make, inspect and check stores of galaxy images.", no_args_is_help=True)
@@ -152,7 +164,8 @@ def ingest_folder(
         str | None, typer.Option(help="Class folders in order, comma-separated. [default: alphabetical]")
     ] = None,
     pixel_scale: PixelScale = None,
-    stretch: Stretch = "lupton",
+    stretch: Stretch = None,
+    bands: Bands = None,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
@@ -168,6 +181,7 @@ def ingest_folder(
             classes=_names(classes),
             pixel_scale=pixel_scale,
             stretch=stretch,
+            bands=bands,
             crop=crop,
             size=size,
             overwrite=overwrite,
@@ -215,10 +229,10 @@ def ingest_table(
     folder: Annotated[
         Path | None, typer.Option(help="Folder of the image files. [default: the table's]")
     ] = None,
-    bands: Annotated[str | None, typer.Option(help="Bands of FITS images and arrays, such as g,r,z.")] = None,
     classes: Annotated[str | None, typer.Option(help="Classes in order, comma-separated.")] = None,
     pixel_scale: PixelScale = None,
-    stretch: Stretch = "lupton",
+    stretch: Stretch = None,
+    bands: Bands = None,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
@@ -240,10 +254,10 @@ def ingest_table(
             dec_column=dec_column,
             keep_columns=keep_column or (),
             folder=folder,
-            bands=bands,
             classes=_names(classes),
             pixel_scale=pixel_scale,
             stretch=stretch,
+            bands=bands,
             crop=crop,
             size=size,
             overwrite=overwrite,
@@ -272,7 +286,8 @@ def ingest_votes(
     dec_column: Annotated[str | None, typer.Option(help="Column with declination, degrees.")] = None,
     keep_column: Annotated[list[str] | None, typer.Option(help="Further column to copy; repeatable.")] = None,
     pixel_scale: PixelScale = None,
-    stretch: Stretch = "lupton",
+    stretch: Stretch = None,
+    bands: Bands = None,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
@@ -296,6 +311,7 @@ def ingest_votes(
             keep_columns=keep_column or (),
             pixel_scale=pixel_scale,
             stretch=stretch,
+            bands=bands,
             crop=crop,
             size=size,
             overwrite=overwrite,

@@ -19,6 +19,7 @@ from morphoscope.data.splits.split import PARTS
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError
 from morphoscope.extras import need
+from morphoscope.images.planes import kind_of
 from morphoscope.images.stream import in_order
 from morphoscope.labels.scheme import Classes
 from morphoscope.progress import note, track
@@ -152,6 +153,11 @@ def _labelled_rows(store: Store) -> tuple[Classes, np.ndarray]:
     scheme = store.need_scheme()
     if not isinstance(scheme, Classes):  # these formats hold one class a galaxy
         raise UsageError(f"{store.path} has {scheme.noun} as labels; only classes can be exported")
+    if store.meta.bands or store.meta.dtype != "uint8":
+        raise UsageError(
+            f"{store.path} has {kind_of(store.meta)}; only colour pictures can be exported (images.npy "
+            "is a plain numpy array)"
+        )
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
         raise UsageError(f"{store.path} has no labelled galaxies to export")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -17,8 +17,10 @@ from morphoscope import files
 from morphoscope.data.store import Store, StoreMeta, open_store, pixel_hash
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.bands import MOST_BANDS, parse_bands, reddest_first
 from morphoscope.images.decode import check_crop_and_size, crop_and_resize
 from morphoscope.images.stream import Item, in_order
+from morphoscope.images.stretch import LEVELS, MOST_PLANES, PLANES, VALUES, check_bands, check_stretch
 from morphoscope.progress import Bar, note
 
 
@@ -88,7 +90,13 @@ def write_store(
             raise _nothing_read(out, unreadable)
         shape = first.image.shape
         with StoreWriter(
-            out, meta, image_shape=shape, extra=extra, expected=expected or 0, overwrite=overwrite
+            out,
+            meta,
+            image_shape=shape,
+            dtype=first.image.dtype,
+            extra=extra,
+            expected=expected or 0,
+            overwrite=overwrite,
         ) as writer:
             for stored in chain((first,), readable):
                 if stored.image.shape != shape:
@@ -104,6 +112,50 @@ def write_store(
             f"listed in {out / 'unreadable.csv'} (the first, {source}: {reason})"
         )
     return open_store(out)
+
+
+@dataclass(frozen=True)
+class ImageKind:
+    """What a store keeps of each image: a picture, or bands as planes.
+
+    Attributes:
+        bands: to read from FITS files; empty: all of them.
+        stretch: given, or None.
+    """
+
+    bands: tuple[str, ...] = ()
+    stretch: str | None = None
+
+    @classmethod
+    def of(cls, bands: str | Sequence[str] | None, stretch: str | None) -> ImageKind:
+        """What the options ``bands`` and ``stretch`` ask for.
+
+        Raises:
+            UsageError: bands or a stretch that cannot be.
+        """
+        names = parse_bands(bands or None, MOST_PLANES)
+        if stretch is not None:
+            check_stretch(stretch)
+            check_bands(names, stretch)
+        return cls(names, stretch)
+
+    def stretch_of(self, *, fits: bool) -> str:
+        """How images are read: FITS and arrays of fluxes, or pictures such as JPEG and PNG.
+
+        Up to three bands make a picture; more, and named bands of pictures, are planes.
+        """
+        if self.stretch is not None:
+            return self.stretch
+        if fits:
+            return VALUES if len(self.bands) > MOST_BANDS else "lupton"
+        return LEVELS if self.bands else "lupton"
+
+    def facts(self, *, fits: bool) -> dict[str, Any]:
+        """The fields of a store's metadata."""
+        stretch = self.stretch_of(fits=fits)
+        planes = stretch in PLANES
+        names = tuple(self.bands[band] for band in reddest_first(self.bands)) if planes else ()
+        return {"stretch": stretch if fits or planes else "as-served", "bands": names}
 
 
 def refuse_out(out: Path, *, overwrite: bool) -> None:

@@ -2,10 +2,14 @@
 
 A store is a folder::
 
-    images.npy      (N, H, W, C) uint8, memory-mapped
+    images.npy      (N, H, W, C) uint8 or float32, memory-mapped; C from 1 to 8
     masks.npy       (N, H, W) uint8, memory-mapped; only if there are masks
     table.parquet   id, ra, dec in degrees, label columns, truth columns, source, pixel_hash, sky_group
     store.yaml      label scheme, pixel scale in arcsec, intensity stretch, checksum of the source, ...
+
+The channels of most stores are red, green and blue. With ``bands`` in ``store.yaml`` they are planes of
+these bands, from the longest wavelength to the shortest: grey levels (uint8), or values as measured
+(float32).
 
 It is written in constant memory to a hidden folder next to it, which is renamed at the end, so a store that
 can be opened is complete.
@@ -30,7 +34,10 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
+from morphoscope.images.bands import band_name
 from morphoscope.images.parquet_size import read_whole
+from morphoscope.images.planes import Pictures
+from morphoscope.images.stretch import MOST_PLANES
 from morphoscope.labels.scheme import Scheme
 from morphoscope.notebook import notebook_html, spread
 from morphoscope.progress import track
@@ -68,13 +75,14 @@ def component_plane(mask_HW: np.ndarray, component: str, components: Sequence[st
     return (mask_HW >> np.uint8(components.index(component))) & np.uint8(1) > 0
 
 
-def write_npy_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    """Write the header of a uint8 array at the start of a file.
+def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: str = "uint8") -> None:
+    """Write the header of an array at the start of a file.
 
     numpy leaves room for the first axis to grow, so the final header can overwrite the first one.
     """
     file.seek(0)
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype).newbyteorder("<"))
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
 
 
 class MaskWriter:
@@ -121,7 +129,7 @@ class MaskWriter:
         return self._file
 
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: bands, and values in single precision
 
 
 class StoreMeta(BaseModel):
@@ -134,6 +142,12 @@ class StoreMeta(BaseModel):
     scheme: Scheme | None = Field(default=None, description="none: images without labels")
     count: int = 0
     image_shape: tuple[int, int, int] = Field(default=(0, 0, 0), description="H, W, C")
+    dtype: Literal["uint8", "float32"] = Field(
+        default="uint8", description="grey levels, or values as measured"
+    )
+    bands: tuple[str, ...] = Field(
+        default=(), max_length=MOST_PLANES, description="of the channels; empty: red, green, blue"
+    )
     crop: int | None = Field(
         default=None, description="side of the centre crop taken at ingest, source pixels"
     )
@@ -163,6 +177,8 @@ class StoreMeta(BaseModel):
 class Store:
     """An opened store. ``images`` is a read-only memory map: index it, never load it whole.
 
+    ``pictures[row]`` is an image for people, (H, W, 3) uint8, also where ``images`` has planes of bands.
+
     ``masks`` is another, (N, H, W) uint8: bit k is set where ``meta.mask_components[k]`` contributes light;
     None for a store without masks. :meth:`mask` extracts one component.
     """
@@ -175,6 +191,11 @@ class Store:
 
     def __len__(self) -> int:
         return self.meta.count
+
+    @property
+    def pictures(self) -> Pictures:
+        """The images as people see them."""
+        return Pictures(self.images, self.meta.bands)
 
     @property
     def scheme(self) -> Scheme | None:
@@ -231,7 +252,7 @@ class Store:
             ("made from", self.meta.source),
         ]
         ids = self.table.column("id")
-        images = [(str(ids[row].as_py()), self.images[row]) for row in spread(len(self))]
+        images = [(str(ids[row].as_py()), self.pictures[row]) for row in spread(len(self))]
         return notebook_html(f"Store {self.path}", facts, counts=counts, images=images)
 
 
@@ -261,11 +282,15 @@ def open_store(path: Path | str, *, verify: bool = False) -> Store:
     except Exception as error:  # numpy reads its header as Python and raises whatever that does
         raise _damaged(path, reason_of(error)) from error
     expected = (meta.count, *meta.image_shape)
-    if images.shape != expected or images.dtype != np.uint8 or table.num_rows != meta.count:
+    if images.shape != expected or images.dtype != np.dtype(meta.dtype) or table.num_rows != meta.count:
         raise _damaged(
             path,
-            f"store.yaml says {expected} uint8, images.npy has {images.shape} {images.dtype}, "
+            f"store.yaml says {expected} {meta.dtype}, images.npy has {images.shape} {images.dtype}, "
             f"table.parquet {table.num_rows} rows",
+        )
+    if meta.bands and len(meta.bands) != meta.image_shape[2]:
+        raise _damaged(
+            path, f"store.yaml names {len(meta.bands)} bands, the images have {meta.image_shape[2]} channels"
         )
     columns = [*STANDARD_COLUMNS, *(meta.scheme.columns if meta.scheme is not None else ())]
     columns += [MASK_HASH] if masks is not None else []
@@ -321,6 +346,8 @@ def describe(store: Store) -> dict[str, Any]:
         "path": str(store.path),
         "count": len(store),
         "image_shape": list(meta.image_shape),
+        "dtype": meta.dtype,
+        "bands": list(meta.bands),
         "megabytes": round(store.images.nbytes / 1e6, 1),
         "labels": labels or None,
         "with_coordinates": with_coordinates,
@@ -343,8 +370,11 @@ def describe(store: Store) -> dict[str, Any]:
 def description_lines(described: dict[str, Any]) -> list[str]:
     """The description as lines of aligned text."""
     height, width, channels = described["image_shape"]
+    kind = "values (float32), " if described["dtype"] == "float32" else ""
+    bands = f" ({', '.join(map(band_name, described['bands']))})" if described["bands"] else ""
+    planes = f"{channels} channel{'s' * (channels != 1)}{bands}"
     lines = [
-        f"{described['path']}: {described['count']} galaxies, {height}×{width} px, {channels} channels, "
+        f"{described['path']}: {described['count']} galaxies, {height}×{width} px, {planes}, {kind}"
         f"{described['megabytes']} MB",
         f"source      {described['source'] or 'unknown'}"
         + (f" (sha256 {described['source_sha256'][:12]}…)" if described["source_sha256"] else ""),

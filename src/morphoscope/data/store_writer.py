@@ -28,6 +28,7 @@ from morphoscope.data.store import (
     write_npy_header,
 )
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
+from morphoscope.images.stretch import MOST_PLANES
 from morphoscope.images.table_csv import guarded
 from morphoscope.labels.scheme import Scheme
 
@@ -48,6 +49,7 @@ class StoreWriter:
         meta: metadata; count, shape, date and version are filled in. If it names ``mask_components``, every
             image needs a mask.
         image_shape: (H, W, C) of every image.
+        dtype: of every image.
         extra: further table columns beyond the scheme's, name → Arrow type.
         expected: number of images, to check for free disk space in advance.
         overwrite: replace an existing store; a folder that is not a store is never deleted.
@@ -63,18 +65,29 @@ class StoreWriter:
         meta: StoreMeta,
         *,
         image_shape: tuple[int, int, int],
+        dtype: str | np.dtype = "uint8",
         extra: dict[str, pa.DataType] | None = None,
         expected: int = 0,
         overwrite: bool = False,
     ) -> None:
         self.out = Path(out)
         self.meta = meta
-        self.image_shape = image_shape
+        self.image_shape, self.dtype = image_shape, np.dtype(dtype)
+        if meta.bands and len(meta.bands) != image_shape[2]:
+            raise UsageError(
+                f"{self.out}: {len(meta.bands)} bands are named ({', '.join(meta.bands)}), and the images "
+                f"have {image_shape[2]} channels"
+            )
+        if self.dtype not in (np.uint8, np.float32) or not 1 <= image_shape[2] <= MOST_PLANES:
+            raise MorphoscopeError(
+                f"{self.out}: images are {image_shape} {self.dtype}; (H, W, C) with 1 to {MOST_PLANES} "
+                "channels, uint8 or float32, were expected"
+            )
         self.overwrite = overwrite
         self.count = 0
         files.refuse_existing(self.out, overwrite=overwrite, mark="store.yaml")
         masked = bool(meta.mask_components)
-        bytes_each = image_shape[0] * image_shape[1] * (image_shape[2] + masked)
+        bytes_each = image_shape[0] * image_shape[1] * (image_shape[2] * self.dtype.itemsize + masked)
         files.ensure_room(self.out, int(1.02 * expected * bytes_each) + 10_000_000)
         extra = (extra or {}) | ({MASK_HASH: pa.string()} if masked else {})
         self._table = RowWriter(meta.scheme, extra)
@@ -90,7 +103,7 @@ class StoreWriter:
             with contextlib.ExitStack() as undo:
                 undo.callback(shutil.rmtree, self.partial, ignore_errors=True)
                 self._images = undo.enter_context(open(self.partial / "images.npy", "wb"))
-                write_npy_header(self._images, (self.count, *self.image_shape))
+                write_npy_header(self._images, (self.count, *self.image_shape), self.dtype.name)
                 if self._masks is not None:
                     self._masks.open(self.partial)
                     undo.callback(self._masks.close)
@@ -108,10 +121,11 @@ class StoreWriter:
             MorphoscopeError: the image or the mask does not have the store's shape, the labels do not fit
                 its scheme, or ``row`` has a column that the store does not.
         """
-        if image_HWC.shape != self.image_shape or image_HWC.dtype != np.uint8:
+        if image_HWC.shape != self.image_shape or image_HWC.dtype != self.dtype:
             raise MorphoscopeError(
                 f"{row.get('source', row.get('id'))}: image is {image_HWC.shape} {image_HWC.dtype}, "
-                f"the store's images are {self.image_shape} uint8; pass --size to scale all to one size"
+                f"the store's images are {self.image_shape} {self.dtype}; pass --size to scale all to one "
+                "size"
             )
         self._table.check(row)
         if (self._masks is None) != (mask_HW is None):
@@ -153,7 +167,7 @@ class StoreWriter:
             if self._unreadable:
                 reason = f"no image could be read (the first, {': '.join(self._unreadable[0])})"
             raise MorphoscopeError(f"{self.out}: no store was made: {reason}")
-        write_npy_header(self._images, (self.count, *self.image_shape))
+        write_npy_header(self._images, (self.count, *self.image_shape), self.dtype.name)
         self._images.flush()
         os.fsync(self._images.fileno())
         if self._masks is not None:
@@ -170,6 +184,9 @@ class StoreWriter:
             update={
                 "count": self.count,
                 "image_shape": self.image_shape,
+                "dtype": self.dtype.name,
+                # Earlier programs read stores of colour pictures.
+                "format_version": 2 if self.meta.bands or self.dtype != np.uint8 else 1,
                 "sky_group_radius": radius,
                 "unreadable": len(self._unreadable),
                 "program_version": __version__,

@@ -34,6 +34,7 @@ from morphoscope.inference.calibration import Calibration, write_calibrations
 from morphoscope.inference.ensemble import Ensemble, mutual_information
 from morphoscope.inference.ood import FeatureDistribution, write_distribution
 from morphoscope.inference.predictor import Predictor, mean_over_views
+from morphoscope.inference.preprocess import store_in_order
 from morphoscope.labels.five_class import translated, translation
 from morphoscope.labels.scheme import Scheme
 from morphoscope.metrics.conformal import check_coverage
@@ -160,6 +161,7 @@ def evaluate_elsewhere(
     Raises:
         MorphoscopeError: the store has different labels, or no labelled galaxies.
     """
+    store = store_in_order(store, run.header.store)
     scheme = store.need_scheme()
     matrix_KL = translation(run.scheme, scheme)
     if matrix_KL is None and scheme.output_names != run.scheme.output_names:
@@ -296,7 +298,11 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
             common.
         MorphoscopeError: the store has different labels, or no labelled galaxies.
     """
-    store, rows = (_held_out_by_all(ensemble)) if store is None else (store, _labelled(ensemble, store))
+    if store is None:
+        store, rows = _held_out_by_all(ensemble)
+    else:
+        store = store_in_order(store, ensemble.run.header.store)
+        rows = _labelled(ensemble, store)
     targets = store.targets()[rows]
     predictions: list[np.ndarray] = []
     information: list[np.ndarray] = []

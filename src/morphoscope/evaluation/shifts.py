@@ -70,12 +70,12 @@ def draw_shifts(rows: np.ndarray | Sequence[int], seed: int = 0) -> AugmentParam
 def shifted(
     images: Sequence[np.ndarray], rows: np.ndarray | Sequence[int], seed: int = 0
 ) -> list[np.ndarray]:
-    """Stored images with the changes of :func:`draw_shifts`, each (H, H, C) uint8.
+    """Stored images with the changes of :func:`draw_shifts`, each (H, H, C) of their type.
 
     Beyond the edge of an image that is shown smaller lies its mirror image.
 
     Args:
-        images: N square images (H, H, C) uint8 as stored.
+        images: N square images (H, H, C) as stored.
         rows: (N,) of the store, which seed the changes.
         seed: not negative.
     """

@@ -127,7 +127,7 @@ class Maps:
         method: its name.
         layer: dotted name of the layer; empty for maps at the pixels.
         values: (N, H, W) float32, zero or more, at the size of the network's input.
-        images: (N, H, W, 3) uint8, what the network saw.
+        images: (N, H, W, C), what the network saw.
         targets: (N,) names of the outputs explained.
         answers: (N, K) float32 probabilities or fractions.
         names: (K,) of the outputs.
@@ -192,7 +192,7 @@ class Explainer:
         """Maps for stored images.
 
         Args:
-            images: N images (H, W, C) uint8 that look like the training store's.
+            images: N images (H, W, C) that look like the training store's.
             method: one of :data:`METHODS`.
             target: a class, vote column or quantity by name or number, "predicted", or one for each galaxy.
             layer: dotted name, for ``gradcam`` and ``ablationcam``; None: the last feature map.
@@ -248,7 +248,7 @@ class Explainer:
                 with self.engine.autocast():
                     maps = AT_A_LAYER[method](self.network, found_layer, pixels, target)
             else:
-                maps = AT_PIXELS[method](self.network, pixels, target)
+                maps = AT_PIXELS[method](of_levels(self.network), self.network.levels(pixels), target)
         names = [predictor.scheme.output_names[index] for index in target.tolist()]
         answers = predictor.scheme.probabilities(outputs)
         if found_layer is not None:
@@ -261,6 +261,17 @@ class Explainer:
         if key not in self._known_centres:
             self._known_centres[key] = centres(self.network, found_layer, size)
         return self._known_centres[key]
+
+
+def of_levels(network: Network) -> Network:
+    """The same network without its stretch: maps at the pixels of measured values are made at their levels,
+    where a step means as much in every band.
+    """
+    if network.stretch is None:
+        return network
+    other = copy.copy(network)
+    other._modules = {**network._modules, "stretch": None}
+    return other
 
 
 def check_method(method: str) -> None:

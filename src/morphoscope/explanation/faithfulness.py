@@ -64,11 +64,11 @@ def baseline(name: str, images_NHWC: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def sky(images_NHWC: np.ndarray) -> np.ndarray:
-    """What a removed pixel becomes: the median of the image's border, each channel, (N, 1, 1, C) uint8."""
+    """What a removed pixel becomes: the median of the image's border, each channel, (N, 1, 1, C)."""
     count, channels = len(images_NHWC), images_NHWC.shape[3]
     edges = (images_NHWC[:, 0], images_NHWC[:, -1], images_NHWC[:, :, 0], images_NHWC[:, :, -1])
     border = np.concatenate(edges, axis=1)
-    return np.median(border, axis=1).astype(np.uint8).reshape(count, 1, 1, channels)
+    return np.median(border, axis=1).astype(images_NHWC.dtype).reshape(count, 1, 1, channels)
 
 
 def curves(

@@ -122,7 +122,7 @@ def _last_map(network: Network, size: int) -> Layer:
         return _transformer(network)
     if not hasattr(backbone, "forward_features"):
         raise UsageError(f"{type(backbone).__name__} tells nothing of its feature maps; name a layer")
-    module = _last_called(backbone, size)
+    module = _last_called(backbone, size, network.channels)
     return Layer(
         "",
         module,
@@ -141,7 +141,7 @@ def _transformer(network: Network) -> Layer:
     return Layer("", backbone.blocks[-2], _prefix(network), tail)
 
 
-def _last_called(backbone: Any, size: int) -> nn.Module:
+def _last_called(backbone: Any, size: int, channels: int) -> nn.Module:
     """The module whose output is that of ``forward_features``: the one that returns last."""
     returned: list[nn.Module] = []
     handles = [
@@ -152,7 +152,7 @@ def _last_called(backbone: Any, size: int) -> nn.Module:
     weight = next(backbone.parameters())
     try:
         with torch.no_grad(), _evaluating(backbone):
-            images = torch.zeros(1, 3, size, size, device=weight.device, dtype=weight.dtype)
+            images = torch.zeros(1, channels, size, size, device=weight.device, dtype=weight.dtype)
             backbone.forward_features(images)
     finally:
         for handle in handles:
@@ -244,7 +244,7 @@ def centres(network: Network, layer: Layer, size: int) -> Centres:
     weight = next(network.parameters())
     try:
         with torch.no_grad():
-            network(torch.zeros(1, 3, size, size, device=weight.device, dtype=weight.dtype))
+            network(torch.zeros(1, network.channels, size, size, device=weight.device, dtype=weight.dtype))
     finally:
         for handle in handles:
             handle.remove()

@@ -14,6 +14,7 @@ import torch
 from morphoscope.data.store import Store
 from morphoscope.explanation import faithfulness
 from morphoscope.explanation.explain import Explainer, Maps
+from morphoscope.images.planes import picture_of
 from morphoscope.metrics.bootstrap import resample_counts, with_interval
 
 RESAMPLES = 1000
@@ -56,10 +57,11 @@ def score_maps(
     images = maps.images
     known = baselines or {}
     every = {maps.method: maps.values}
+    pictures = np.stack([picture_of(image) for image in images])
     every |= {
-        name: faithfulness.baseline(name, images) for name in faithfulness.BASELINES if name not in known
+        name: faithfulness.baseline(name, pictures) for name in faithfulness.BASELINES if name not in known
     }
-    galaxies_NHW = faithfulness.galaxies(images)
+    galaxies_NHW = faithfulness.galaxies(pictures)
     answer = _answer(explainer, maps)
     scored = {}
     for name, values in every.items():

@@ -21,6 +21,7 @@ from morphoscope.explorer.subject import prediction_sets
 from morphoscope.explorer.thumbnails import png
 from morphoscope.explorer.votes import votes_of
 from morphoscope.images.decode import begins_as_fits, read_image
+from morphoscope.images.planes import picture_of
 from morphoscope.images.stretch import STRETCHES, check_stretch
 from morphoscope.metrics.conformal import filled_sets, ranked_sets
 
@@ -118,14 +119,21 @@ def _classified(state: State, uploads: Uploads, content: bytes, name: str, stret
     if not content:
         raise UsageError(f"{name}: the file is empty")
     found: dict[str, Any] = {}
-    image = read_image(content, name=name, stretch=stretch or _stretch(state), found=found)
-    prediction = state.network.predict(image)
     run = state.network.run
+    planes = run is not None and not run.header.store.pictures
+    image = read_image(
+        content,
+        name=name,
+        stretch=run.header.store.stretch if run and planes else stretch or _stretch(state),
+        bands=run.header.store.bands if run else (),
+        found=found,
+    )
+    prediction = state.network.predict(image)
     assert run is not None
     scheme, predictions_K = run.scheme, prediction.predictions_NK[0]
     classes = scheme.class_names
     values = {column: _plain(array) for column, array in scheme.catalogue_values(predictions_K[None]).items()}
-    kept = _shrunk(image)
+    kept = _shrunk(picture_of(image))
     document: dict[str, Any] = {
         "upload": uploads.keep(kept),
         "name": name,

@@ -68,6 +68,10 @@ class Network:
             return self.why_not
         if not (self.run.path / "weights.safetensors").is_file():
             return "maps need the run's weights, and only its graph is here"
+        if not self.run.header.store.pictures:
+            return (
+                "maps of networks for other bands than red, green and blue are made by 'morphoscope explain'"
+            )
         if missing := [name for name in MAP_PACKAGES if not installed(name)]:
             verb = "is" if len(missing) == 1 else "are"
             return (

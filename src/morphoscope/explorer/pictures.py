@@ -18,8 +18,10 @@ import pyarrow.compute
 
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.decode import HalfScale, half_scale, is_image_name, read_image
+from morphoscope.images.decode import HalfScale, half_scale, is_fits_name, is_image_name, read_image
 from morphoscope.images.image_table import open_table
+from morphoscope.images.planes import picture_of, shown_planes
+from morphoscope.images.stretch import PLANES
 from morphoscope.images.tables import is_table
 from morphoscope.images.webdataset import is_archive_name
 
@@ -98,7 +100,7 @@ class StorePictures:
         row = place.row if self.store_rows is None else int(self.store_rows[place.row])
         if not 0 <= row < len(self.images):
             raise MissingPicture(f"the store {self.store.path.name} has no galaxy '{place.id}'")
-        return np.asarray(self.images[row])
+        return picture_of(np.asarray(self.images[row]))
 
 
 class FilePictures:
@@ -114,6 +116,8 @@ class FilePictures:
 
     def __init__(self, folder: Path, stretch: str = "lupton", bands: Sequence[str] = ()) -> None:
         self.folder, self.stretch, self.bands = folder, stretch, tuple(bands)
+        shown = shown_planes(len(self.bands)) if stretch in PLANES else range(len(self.bands))
+        self.shown = tuple(self.bands[plane] for plane in shown)
         self.inside = folder.resolve()
         self.note = f"image files in {folder}"
 
@@ -146,7 +150,11 @@ class FilePictures:
 
         with half_scale(suits) as _half:
             assert isinstance(_half, HalfScale)
-            return read_image(path, name=name, stretch=stretch or self.stretch, bands=self.bands)
+            if self.stretch not in PLANES:
+                return read_image(path, name=name, stretch=stretch or self.stretch, bands=self.bands)
+            if is_fits_name(path.name):
+                return read_image(path, name=name, stretch=stretch or "lupton", bands=self.shown)
+            return picture_of(read_image(path, name=name, stretch=self.stretch, bands=self.bands))
 
 
 def open_pictures(
@@ -164,13 +172,14 @@ def open_pictures(
         UsageError: ``images`` is neither.
     """
     stretch = provenance.get("stretch", "lupton")
+    bands = [band for band in provenance.get("bands", "").split(",") if band]
     if images is not None:
         path = Path(images)
         if (path / "store.yaml").is_file():
             return _of_store(open_store(path), ids)
         if not path.is_dir():
             raise UsageError(f"--images {images}: a folder of images or a store was expected")
-        return FilePictures(path, stretch), None
+        return FilePictures(path, stretch, bands), None
     source = provenance.get("source", "")
     if not source:
         return NoPictures("the catalogue does not say where its images are; give them with --images"), None
@@ -178,17 +187,17 @@ def open_pictures(
         if (path / "store.yaml").is_file():
             return _of_store(open_store(path), ids)
         if path.is_dir():
-            return FilePictures(path, stretch), None
+            return FilePictures(path, stretch, bands), None
         if path.is_file() and is_archive_name(path.name):
             return NoPictures(f"{path.name} is an archive; unpack it and give the folder with --images"), None
         if path.is_file() and is_table(path):
-            return _of_table(path, stretch), None
+            return _of_table(path, stretch, bands), None
         if path.is_file():
-            return FilePictures(path.parent, stretch), None
+            return FilePictures(path.parent, stretch, bands), None
     if glob.has_magic(source):
         fixed = Path(*_before_magic(Path(source).parts))
         if fixed.is_dir() and fixed != Path(fixed.anchor):
-            return _OfGlob(fixed, stretch), None
+            return _OfGlob(fixed, stretch, bands), None
     return NoPictures(f"{source} is not there any more; --images says where its images are now"), None
 
 
@@ -208,14 +217,14 @@ def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray |
     return pc.fill_null(found, -1).to_numpy().astype(np.int64)
 
 
-def _of_table(path: Path, stretch: str) -> Pictures:
+def _of_table(path: Path, stretch: str, bands: Sequence[str]) -> Pictures:
     try:
         table = open_table(path)
     except MorphoscopeError as error:
         return NoPictures(str(error))
     if table.holds_files:
         return NoPictures(f"{path.name} holds its images itself; ingest it and give the store with --images")
-    return FilePictures(table.folder, stretch, table.bands)
+    return FilePictures(table.folder, stretch, table.bands or bands)
 
 
 class _OfGlob(FilePictures):

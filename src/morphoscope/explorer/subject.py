@@ -148,6 +148,7 @@ def _of_run(run: Run, images: Path | str | None) -> Subject:
         "recipe": run.recipe.name,
         "weights_sha256": run.header.weights_sha256,
         "stretch": run.header.store.stretch,
+        "bands": ",".join(run.header.store.bands),
         "source": run.header.store.path,
     }
     if found is None:

@@ -206,19 +206,20 @@ _GIVEN = re.compile(r"(?P<name>[^@]+)@(?P<nm>\d+(?:\.\d+)?)(?:nm)?")
 _ALIKE = 0.15  # relative difference of wavelengths below which two names may mean one filter
 
 
-def parse_bands(words: str | Sequence[str] | None) -> tuple[str, ...]:
+def parse_bands(words: str | Sequence[str] | None, most: int = MOST_BANDS) -> tuple[str, ...]:
     """The bands named by ``--bands g,r,z``; none for None.
 
     Raises:
-        UsageError: there are more than three, a name is empty or repeated, or only some wavelengths are
+        UsageError: there are more than ``most``, a name is empty or repeated, or only some wavelengths are
             known.
     """
     if words is None:
         return ()
     names = tuple(name.strip() for name in (words.split(",") if isinstance(words, str) else words))
     said = ",".join(names)
-    if not 1 <= len(names) <= MOST_BANDS or not all(names):
-        raise UsageError(f"--bands {said}: one, two or three names with commas between were expected")
+    if not 1 <= len(names) <= most or not all(names):
+        count = "one, two or three" if most == MOST_BANDS else f"one to {most}"
+        raise UsageError(f"--bands {said}: {count} names with commas between were expected")
     if len({band_label(name) for name in names}) < len(names):
         raise UsageError(f"--bands {said}: the same band is named twice")
     reddest_first(names)

@@ -1,6 +1,7 @@
-"""Decode image files of any kind to (H, W, 3) uint8, and crop and resize them for a store.
+"""Decode image files of any kind to (H, W, C), and crop and resize them for a store.
 
-Shape letters: H, W pixels, C = 3 channels (red, green, blue).
+Shape letters: H, W pixels, C channels: red, green and blue as uint8, or planes of bands (see
+:data:`morphoscope.images.stretch.PLANES`), reddest first, as uint8 or float32.
 """
 
 from __future__ import annotations
@@ -116,13 +117,16 @@ def read_image(
     Args:
         source: a file, or its content.
         name: name used in messages; the file's path if left out.
-        stretch: one of :data:`morphoscope.images.stretch.STRETCHES`; JPEG and PNG are not stretched.
-        bands: bands to read from a FITS file, see :func:`morphoscope.images.bands.find_bands`.
+        stretch: one of :data:`morphoscope.images.stretch.STRETCHES` or ``PLANES``; JPEG and PNG are not
+            stretched.
+        bands: bands to read from a FITS file, see :func:`morphoscope.images.bands.find_bands`. With the
+            stretch "bands", a grey JPEG or PNG is one band and a colour one three.
         found: filled with what a FITS file says about its image, see
             :func:`morphoscope.images.fits.read_fits`.
 
     Returns:
         (H, W, 3) uint8, row 0 at the top; FITS images with north up and east left, as in the surveys' JPEGs.
+        Planes are (H, W, bands), uint8 or float32.
 
     Raises:
         MorphoscopeError: the file is missing, empty, truncated or not an image; the message has its name
@@ -136,12 +140,30 @@ def read_image(
         from morphoscope.images.fits import read_fits
 
         return read_fits(content, name=name, stretch=stretch, bands=bands, found=found)
-    if bands:
+    if bands and stretch not in ("bands", "values"):
         raise MorphoscopeError(f"{name}: is not a FITS file, and --bands chooses bands of FITS files")
     image = _decode_whole_jpeg(content, name)
     if image is None and (_is_deep_png(content) or content.startswith(_TIFF_STARTS)):
         image = _decode_deep_colours(content, name)
-    return image if image is not None else _decode(content, name, stretch, found)
+    image = image if image is not None else _decode(content, name, stretch, found)
+    return _as_planes(image, name, stretch, bands) if bands else image
+
+
+def _as_planes(image_HWC: np.ndarray, name: str, stretch: str, bands: Sequence[str]) -> np.ndarray:
+    """A picture as planes of bands: one if it is grey, or its three channels."""
+    if stretch == "values" and image_HWC.dtype == np.uint8:
+        raise MorphoscopeError(
+            f"{name}: is a stretched picture; the stretch 'values' takes measured values, as FITS has them"
+        )
+    if len(bands) == image_HWC.shape[2]:
+        return image_HWC
+    grey = image_HWC.shape[2] == 1 or all(
+        np.array_equal(image_HWC[:, :, 0], image_HWC[:, :, other]) for other in (1, 2)
+    )
+    if len(bands) == 1 and grey:
+        return np.ascontiguousarray(image_HWC[:, :, :1])
+    has = "one band (it is grey)" if grey else "three bands (red, green, blue)"
+    raise MorphoscopeError(f"{name}: has {has}, and --bands names {len(bands)}: {', '.join(bands)}")
 
 
 def _decode_whole_jpeg(content: bytes, name: str) -> np.ndarray | None:
@@ -297,14 +319,14 @@ def crop_and_resize(image_HWC: np.ndarray, *, crop: int | None = None, size: int
     """The centre of an image, scaled to a store's size.
 
     Args:
-        image_HWC: (H, W, C) uint8.
-        crop: side of the centre crop in source pixels, black beyond the image's edge; None: the largest
-            centred square.
+        image_HWC: (H, W, C) uint8 or float32.
+        crop: side of the centre crop in source pixels, black beyond the image's edge (the median of each
+            band for float32, which is the sky); None: the largest centred square.
         size: side the crop is scaled to (areas averaged when shrinking, linear when enlarging). None: the
             crop's own pixels.
 
     Returns:
-        (S, S, C) uint8, contiguous; S is ``size``, else ``crop``, else the shorter side.
+        (S, S, C), contiguous, of the same type; S is ``size``, else ``crop``, else the shorter side.
     """
     height, width = image_HWC.shape[:2]
     side = crop or min(height, width)
@@ -312,7 +334,7 @@ def crop_and_resize(image_HWC: np.ndarray, *, crop: int | None = None, size: int
     if size is not None and size != side:
         image = cv2.resize(
             image, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_LINEAR
-        )
+        ).reshape(size, size, image_HWC.shape[2])  # OpenCV drops a single channel
     return np.ascontiguousarray(image)
 
 
@@ -334,6 +356,8 @@ def _centre(image_HWC: np.ndarray, side: int) -> np.ndarray:
     if part.shape[:2] == (side, side):
         return part
     framed = np.zeros((side, side, image_HWC.shape[2]), image_HWC.dtype)
+    if framed.dtype == np.float32:
+        framed[:] = np.median(image_HWC, axis=(0, 1))
     down, right = max(-top, 0), max(-left, 0)
     framed[down : down + part.shape[0], right : right + part.shape[1]] = part
     return framed

@@ -1,5 +1,5 @@
-"""FITS files to RGB: one band to grey, two or three bands to colour, after bringing bands on different
-pixels to one grid.
+"""FITS files to RGB: one band to grey, two or three bands to colour, or up to eight to planes; after
+bringing bands on different pixels to one grid.
 
 :mod:`morphoscope.images.fits_bands` finds the bands of a file, :mod:`morphoscope.images.stretch` turns
 fluxes into grey levels, and :mod:`morphoscope.images.wcs` says which way up an image is shown.
@@ -53,7 +53,7 @@ def read_fits(
         content: the file; it may be compressed, see :mod:`morphoscope.images.packed`.
         name: name used in messages.
         stretch: one of :data:`morphoscope.images.stretch.STRETCHES`.
-        bands: one to three bands to read, in any order; all if empty.
+        bands: one to three bands to read (up to eight as planes), in any order; all if empty.
         found: is told what the file says of the image: ``no_data`` (share of the pixels without data),
             ``scaling`` (see :class:`morphoscope.images.stretch.Rendering`), ``bands`` (which were taken),
             ``orientation`` (see :class:`morphoscope.images.wcs.Orientation`), ``quality`` (what is wrong with
@@ -64,7 +64,8 @@ def read_fits(
     Returns:
         (H, W, 3) uint8, north up and east left as nearly as flips and rotations by 90° allow; without a
         WCS, the last row of the file is the top (FITS counts rows from the bottom). Pixels without data get
-        the colour of the sky.
+        the colour of the sky. With a stretch of :data:`morphoscope.images.stretch.PLANES` (H, W, bands),
+        reddest first.
 
     Raises:
         MorphoscopeError: the file is damaged or has no image, more than three planes, data in less than

@@ -297,7 +297,7 @@ def _image_columns(
 ) -> tuple[str, ...]:
     if asked:
         images = (asked,) if isinstance(asked, str) else tuple(asked)
-        if len(images) > MOST_BANDS or (bands and len(images) not in (1, len(bands))):
+        if len(images) > (len(bands) or MOST_BANDS) or (bands and len(images) not in (1, len(bands))):
             raise UsageError(
                 f"{path}: {len(images)} image columns were given; one was expected, "
                 + (

@@ -42,6 +42,11 @@ PUBLISHED = {
     "sdss": PublishedScales({"u": 1.5, "g": 2.5, "r": 1.5, "i": 1.0, "z": 0.4}, floor=0.02, softening=20.0),
 }
 STRETCHES = ("lupton", *PUBLISHED, "asinh", "linear", "as-served")
+"""Stretches to a picture of three channels."""
+VALUES, LEVELS = "values", "bands"
+PLANES = (VALUES, LEVELS)
+"""Instead of a picture, one plane a band: float32 values as measured, or grey levels from each band alone."""
+MOST_PLANES = 8
 
 # "lupton" gives any image the sky of the Legacy Surveys' images: I' = 0.03 + flux with Q = 20, and a noise
 # of about 0.01 in these units: 33 and 10 of 255 grey levels.
@@ -91,8 +96,26 @@ def check_stretch(stretch: str) -> None:
     Raises:
         UsageError: the name is unknown; the message suggests the most similar one.
     """
-    if stretch not in STRETCHES:
-        raise UsageError(f"no stretch '{stretch}'{did_you_mean(stretch, STRETCHES, 'stretches')}")
+    known = (*STRETCHES, *PLANES)
+    if stretch not in known:
+        raise UsageError(f"no stretch '{stretch}'{did_you_mean(stretch, known, 'stretches')}")
+
+
+def check_bands(bands: Sequence[str], stretch: str) -> None:
+    """Refuse planes without names, and a picture of more than three bands.
+
+    Raises:
+        UsageError: it is either.
+    """
+    if stretch in PLANES and not bands:
+        raise UsageError(
+            f"the stretch '{stretch}' keeps every band as a plane of its own; name them with --bands"
+        )
+    if stretch not in PLANES and len(bands) > 3:
+        raise UsageError(
+            f"--bands {','.join(bands)}: a picture with the stretch '{stretch}' has one, two or three bands; "
+            f"--stretch {VALUES} keeps up to {MOST_PLANES}, each as a plane"
+        )
 
 
 def stretched(
@@ -126,12 +149,12 @@ def measured_values() -> Iterator[list[tuple[Sequence[np.ndarray], Sequence[Flux
 def rendered(
     bands: Sequence[np.ndarray], stretch: str, *, name: str, flux: Sequence[Flux] = ()
 ) -> tuple[np.ndarray, Rendering]:
-    """Map measured values to 0..255.
+    """Map measured values to 0..255, or keep them.
 
     Args:
-        bands: one, two or three arrays (H, W) of any numeric type and byte order, reddest first; pixels
-            without data are NaN or infinite. For two bands, the middle channel is their mean, taken before
-            the curve.
+        bands: one, two or three (for planes up to eight) arrays (H, W) of any numeric type and byte order,
+            reddest first; pixels without data are NaN or infinite. For two bands, the middle channel is their
+            mean, taken before the curve.
         stretch: "legacy" and "sdss": the surveys' published scales, for fluxes in nanomaggies (assumed if
             the unit is unknown). "lupton": asinh of the mean intensity, which keeps colours (Lupton et al.
             2004); sky and noise become those of the Legacy Surveys' images. Bands with the same flux unit
@@ -139,13 +162,14 @@ def rendered(
             noise differs by a factor of thirty, are each scaled by their own noise. If the headers of two
             or three bands name a survey with published scales, these are used. "asinh" (softening 0.1) and
             "linear": each band from its 1st to its 99.5th percentile. "as-served": values are already grey
-            levels.
+            levels. "values": each band as it is; "bands": each band by "lupton" from its own sky and noise.
         name: name used in messages.
         flux: what is known about each band; if empty, one unit is assumed.
 
     Returns:
         The image, (H, W, 3) uint8, and how it was made. A pixel without data in some band gets the colour
-        of the sky (black if as-served).
+        of the sky (black if as-served). For "values" (H, W, B) float32 and for "bands" (H, W, B) uint8, where
+        a pixel without data in a band gets that band's sky.
 
     Raises:
         MorphoscopeError: sizes differ, a band has no data at all, values are beyond 0..255 for "as-served",
@@ -162,7 +186,10 @@ def rendered(
     collected = _MEASURED.get()
     if collected is not None:
         collected.append((bands, flux or [Flux()] * len(bands)))
-    planes_BHW = np.stack([np.asarray(band, np.float32) for band in bands])
+    if stretch not in PLANES and len(bands) > 3:
+        raise MorphoscopeError(f"{name}: a picture has one, two or three bands, not {len(bands)}")
+    with np.errstate(over="ignore"):
+        planes_BHW = np.stack([np.asarray(band, np.float32) for band in bands])
     known_BHW = np.isfinite(planes_BHW)
     whole = bool(known_BHW.all())
     lost_HW = np.zeros(planes_BHW.shape[1:], bool) if whole else ~known_BHW.all(axis=0)
@@ -172,6 +199,11 @@ def rendered(
         if not all(map(len, values)):
             which = "" if len(bands) == 1 else f" in band {[len(v) > 0 for v in values].index(False) + 1}"
             raise MorphoscopeError(f"{name}: no pixel has a value{which}: no exposure covers the image there")
+    if stretch in PLANES:
+        image_HWB = _planes(planes_BHW, known_BHW, values, stretch)
+        quality = () if whole else lacking(np.asarray(lost_HW))
+        return image_HWB, Rendering(float(lost_HW.mean()), stretch, quality)
+    if not whole:
         planes_BHW[:, lost_HW] = np.nan
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # found below
         levels_BHW, sky_B, scaling = _levels(
@@ -198,6 +230,22 @@ def rendered(
     if whole:
         return image_HWC, Rendering(0.0, scaling)
     return image_HWC, Rendering(float(lost_HW.mean()), scaling, lacking(np.asarray(lost_HW)))
+
+
+def _planes(
+    planes_BHW: np.ndarray, known_BHW: np.ndarray, values: list[np.ndarray], stretch: str
+) -> np.ndarray:
+    """Each band alone, (H, W, B): its values, or grey levels from its own sky and noise."""
+    skies = [sky_of(band) for band in values]
+    out_HWB = np.empty((*planes_BHW.shape[1:], len(planes_BHW)), np.float32)
+    for number, (level, noise) in enumerate(skies):
+        plane_HW = np.where(known_BHW[number], planes_BHW[number], np.float32(level))
+        if stretch == LEVELS:
+            with np.errstate(over="ignore", invalid="ignore"):
+                plane_HW = (plane_HW - np.float32(level)) * np.float32(SKY_NOISE / noise) + SKY_LEVEL
+                plane_HW = np.clip(_curved(plane_HW[None], "lupton")[0], 0.0, 1.0) * np.float32(255.0)
+        out_HWB[:, :, number] = plane_HW
+    return out_HWB if stretch == VALUES else np.rint(out_HWB).astype(np.uint8)
 
 
 def _levels(

@@ -14,6 +14,7 @@ import numpy as np
 
 from morphoscope.errors import UsageError
 from morphoscope.images.decode import crop_and_resize
+from morphoscope.images.planes import kind_of
 from morphoscope.inference.predictor import Prediction, Predictor
 from morphoscope.labels.scheme import Scheme
 from morphoscope.runs.run import Run, StoreFacts
@@ -185,6 +186,8 @@ def _other_cutout(one: StoreFacts, other: StoreFacts) -> str:
     """How the training images of two runs differ, for messages; empty if they show the same."""
     if one.image_shape[2] != other.image_shape[2]:
         return "their number of channels"
+    if (one.bands, one.dtype) != (other.bands, other.dtype):
+        return f"their images ({kind_of(one)}, and {kind_of(other)})"
     if one.crop != other.crop:
         return f"their crop ({one.crop} and {other.crop} px)"
     if one.stretch != other.stretch:

@@ -5,19 +5,23 @@ Shape letters: H × W pixels, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.bands import by_number
 from morphoscope.images.central_source import CentralSource, central_source
 from morphoscope.images.decode import check_crop_and_size, crop_and_resize, half_scale
+from morphoscope.images.planes import Reordered, kind_of, order_of, picture_of
+from morphoscope.images.stretch import PLANES, STRETCHES
 from morphoscope.runs.run import Run, galaxy_size
 
 if TYPE_CHECKING:
+    from morphoscope.data.store import Store
     from morphoscope.runs.run import StoreFacts
 
 WIDEST = 1.5  # of an image's shorter side
@@ -83,6 +87,7 @@ def crop_resize_plan(shape: tuple[int, ...], facts: StoreFacts, *, crop: int | N
     if len(shape) != 3 or shape[2] != channels or 0 in shape:
         raise MorphoscopeError(
             f"the image is {shape}; (height, width, {channels}) was expected, as in the training"
+            + (f", whose images are {kind_of(facts)}" if not facts.pictures else "")
         )
     if crop is not None:
         return CropResizePlan("requested", crop, side)
@@ -124,12 +129,12 @@ def fitting_plan(image_HWC: np.ndarray, facts: StoreFacts) -> CropResizePlan:
     the image is shown.
 
     Args:
-        image_HWC: (H, W, C) uint8.
+        image_HWC: (H, W, C).
         facts: of the training's store, with ``galaxy_size``.
     """
     side, shorter = facts.image_shape[0], min(image_HWC.shape[:2])
     crop_resize_plan(image_HWC.shape, facts)  # refuses what the network does not take
-    source = central_source(image_HWC)
+    source = central_source(picture_of(image_HWC))
     if source is None or facts.galaxy_size is None:
         return CropResizePlan("fitted", shorter, side)
     widest = min(WIDEST, max(1.0, 2.0 - source.size))
@@ -155,13 +160,84 @@ def follow(plan: CropResizePlan, image_HWC: np.ndarray) -> np.ndarray:
     return crop_and_resize(image_HWC, crop=plan.crop, size=plan.size)
 
 
+def _of_type(image_HWC: np.ndarray, facts: StoreFacts) -> np.ndarray:
+    if image_HWC.dtype != np.dtype(facts.dtype):
+        raise MorphoscopeError(
+            f"the image is {image_HWC.dtype}; {facts.dtype} was expected, as in the training, whose images "
+            f"are {kind_of(facts)}"
+        )
+    return image_HWC
+
+
+def bands_asked(asked: Sequence[str], facts: StoreFacts) -> tuple[str, ...]:
+    """The bands to read, in the order of the training.
+
+    Args:
+        asked: by the user, in any order, by name or by the numbers of planes; none: the training's.
+        facts: of the training's store.
+
+    Raises:
+        UsageError: one of the training's is missing.
+    """
+    if not facts.bands or not asked:
+        return tuple(asked or facts.bands)
+    if by_number(asked) and len(asked) == len(facts.bands):
+        return tuple(asked)
+    order = order_of(asked, facts.bands, f"--bands {','.join(asked)}")
+    return tuple(asked[band] for band in order)
+
+
+def stretch_asked(asked: str | None, facts: StoreFacts) -> str:
+    """How images are read: as asked, else as for the training.
+
+    Raises:
+        UsageError: pictures are asked for a run that takes planes of bands, or the other way round.
+    """
+    if asked is None:
+        return stretch_like(facts.stretch)
+    if (asked in PLANES or bool(facts.bands)) and asked != facts.stretch:
+        raise UsageError(f"--stretch {asked}: the run was trained on {kind_of(facts)}; leave --stretch out")
+    return asked
+
+
+def stretch_like(training: str) -> str:
+    """The stretch that renders FITS images like a run's training images.
+
+    The training's own if that is a stretch of FITS images; otherwise "lupton", also for "sdss", which
+    stores of simulated SDSS images record.
+    """
+    if training in PLANES:
+        return training
+    return training if training in STRETCHES and training not in ("as-served", "sdss") else "lupton"
+
+
+def store_in_order(store: Store, facts: StoreFacts) -> Store:
+    """A store whose planes are in the order of a run's training; one of pictures as it is.
+
+    Raises:
+        UsageError: bands are missing, or its images are of another kind.
+    """
+    meta = store.meta
+    if bool(meta.bands) != bool(facts.bands) or meta.dtype != facts.dtype:
+        raise UsageError(
+            f"the images of {store.path} are {kind_of(meta)}, and the run was trained on {kind_of(facts)}"
+        )
+    order = order_of(meta.bands, facts.bands, str(store.path))
+    if order == list(range(len(meta.bands))):
+        return store
+    bands = tuple(meta.bands[band] for band in order)
+    shape = (*meta.image_shape[:2], len(order))
+    changed: Any = Reordered(store.images, order)
+    return replace(store, images=changed, meta=meta.model_copy(update={"bands": bands, "image_shape": shape}))
+
+
 def load_and_preprocess(
     load: Callable[[], np.ndarray], facts: StoreFacts, *, crop: int | None = None, fitted: bool = False
 ) -> tuple[np.ndarray, CropResizePlan, tuple[int, ...]]:
     """Read an image and preprocess it; a JPEG that is shrunk to half or less is decoded at half its scale.
 
     Args:
-        load: reads the image, (H, W, C) uint8.
+        load: reads the image, (H, W, C), of the training's type.
         facts: of the training's store.
         crop: as for :func:`crop_resize_plan`.
         fitted: by :func:`fitting_plan`, for which every image is decoded whole.
@@ -173,7 +249,7 @@ def load_and_preprocess(
         MorphoscopeError: as ``load`` and :func:`crop_resize_plan`.
     """
     if fitted:
-        image_HWC = load()
+        image_HWC = _of_type(load(), facts)
         plan = fitting_plan(image_HWC, facts)
         return follow(plan, image_HWC), plan, image_HWC.shape
     channels = facts.image_shape[2]
@@ -186,7 +262,7 @@ def load_and_preprocess(
         return plan.size is not None and side >= 2 * plan.size and even
 
     with half_scale(suits) as halved:
-        image_HWC = load()
+        image_HWC = _of_type(load(), facts)
     shape = image_HWC.shape if halved.shape is None else (*halved.shape, channels)
     plan = crop_resize_plan(shape, facts, crop=crop)
     if halved.shape is None:

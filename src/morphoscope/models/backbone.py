@@ -34,7 +34,7 @@ class Backbone(nn.Module):
     """Trunk, attention on its last feature map, pooling.
 
     Args:
-        trunk: maps (N, 3, H, W) to (N, C, h, w).
+        trunk: maps (N, channels, H, W) to (N, C, h, w).
         attention: maps (N, C, h, w) to the same shape.
         positions: h·w to keep every position, D = C·h·w; 1 for the mean over positions, D = C.
     """
@@ -67,7 +67,12 @@ class ConvolutionalPart(nn.Module):
 
 
 def backbone(
-    model: Model, image_size: int, hub: HubBackbone | None = None, *, other_sizes: Sequence[int] = ()
+    model: Model,
+    image_size: int,
+    hub: HubBackbone | None = None,
+    *,
+    other_sizes: Sequence[int] = (),
+    channels: int = 3,
 ) -> Any:
     """The backbone of a recipe, with random weights.
 
@@ -77,17 +82,19 @@ def backbone(
         hub: the configuration of a backbone from a hub; None: fetched.
         other_sizes: sides of other images it will see: a transformer that can then interpolates its position
             grid to each image. Weights and outputs at ``image_size`` are unaffected.
+        channels: of the images.
 
     Raises:
         UsageError: no such model, incompatible options, or an image too small for it.
     """
     _check_options(model)
     if _is_whole(model):
-        return _timm_whole(model, (image_size, *other_sizes), hub)
-    trunk = _trunk(model, (image_size, *other_sizes), hub)
+        return _timm_whole(model, (image_size, *other_sizes), hub, channels)
+    trunk = _trunk(model, (image_size, *other_sizes), hub, channels)
     inside = model.name in OWN  # their attention is part of the trunk
     gates = attention("none" if inside else model.attention, trunk.num_features, model.reduction)
-    positions = math.prod(feature_shape(model, image_size, hub)[2:]) if model.pool == "flatten" else 1
+    shape = feature_shape(model, image_size, hub, channels=channels) if model.pool == "flatten" else ()
+    positions = math.prod(shape[2:]) if shape else 1
     return Backbone(trunk, gates, positions)
 
 
@@ -114,22 +121,26 @@ def _is_whole(model: Model) -> bool:
     return not changed and model.name not in OWN
 
 
-def _timm_whole(model: Model, sides: Sequence[int], hub: HubBackbone | None) -> Any:
+def _timm_whole(model: Model, sides: Sequence[int], hub: HubBackbone | None, channels: int) -> Any:
     classes = _IMAGENET_CLASSES if model.classifier else 0
-    return _timm(model.name, sides, classes, model.drop_path, hub)
+    return _timm(model.name, sides, classes, model.drop_path, hub, **_in_chans(channels))
 
 
-def _trunk(model: Model, sides: Sequence[int], hub: HubBackbone | None) -> Any:
+def _in_chans(channels: int) -> dict[str, Any]:
+    return {} if channels == 3 else {"in_chans": channels}
+
+
+def _trunk(model: Model, sides: Sequence[int], hub: HubBackbone | None, channels: int) -> Any:
     if model.name == "baseline-cnn":
-        return BaselineTrunk(model.attention, model.reduction, model.kernels)
+        return BaselineTrunk(model.attention, model.reduction, model.kernels, channels)
     if model.name in OWN:
         units = Units(model.shortcut, model.biases, model.attention, model.reduction)
-        return ResidualTrunk(int(model.name.removeprefix("residual")), units)
+        return ResidualTrunk(int(model.name.removeprefix("residual")), units, channels)
     if model.fused is not None:
-        return fused_efficientnet(model.fused)
+        return fused_efficientnet(model.fused, channels)
     if model.name.startswith("vgg"):
-        return ConvolutionalPart(_timm(model.name, (224,), 0, model.drop_path, hub))
-    return _timm(model.name, sides, 0, model.drop_path, hub, global_pool="")
+        return ConvolutionalPart(_timm(model.name, (224,), 0, model.drop_path, hub, **_in_chans(channels)))
+    return _timm(model.name, sides, 0, model.drop_path, hub, global_pool="", **_in_chans(channels))
 
 
 def _timm(
@@ -193,16 +204,21 @@ def _check_options(model: Model) -> None:
 
 
 def check_other_sizes(
-    model: Model, image_size: int, other_sizes: Sequence[int], hub: HubBackbone | None = None
+    model: Model,
+    image_size: int,
+    other_sizes: Sequence[int],
+    hub: HubBackbone | None = None,
+    *,
+    channels: int = 3,
 ) -> None:
     """Check that a network accepts images of other sizes than its last one; nothing is computed.
 
     Raises:
         UsageError: it does not.
     """
-    last = feature_shape(model, image_size, hub)
+    last = feature_shape(model, image_size, hub, channels=channels)
     for side in other_sizes:
-        shape = feature_shape(model, image_size, hub, shown=side)
+        shape = feature_shape(model, image_size, hub, shown=side, channels=channels)
         if model.pool == "flatten" and shape != last:
             raise UsageError(
                 f"augment.train_size: model.pool=flatten keeps every position of the last map, {_by(shape)} "
@@ -216,7 +232,12 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def feature_shape(
-    model: Model, image_size: int, hub: HubBackbone | None = None, *, shown: int | None = None
+    model: Model,
+    image_size: int,
+    hub: HubBackbone | None = None,
+    *,
+    shown: int | None = None,
+    channels: int = 3,
 ) -> tuple[int, ...]:
     """Shape of the trunk's (or the whole timm model's) output for one image; nothing is computed.
 
@@ -225,6 +246,7 @@ def feature_shape(
         image_size: side that the network is built for, pixels.
         hub: as in :func:`backbone`.
         shown: side of the image; None: ``image_size``.
+        channels: of the image.
 
     Raises:
         UsageError: the image is too small for the network, or the network accepts only its own size.
@@ -232,10 +254,11 @@ def feature_shape(
     side = shown or image_size
     sides = (image_size,) if side == image_size else (image_size, side)
     with torch.device("meta"):
-        meta_network = _timm_whole(model, sides, hub) if _is_whole(model) else _trunk(model, sides, hub)
+        make = _timm_whole if _is_whole(model) else _trunk
+        meta_network = make(model, sides, hub, channels)
         try:
             with torch.no_grad():
-                return tuple(meta_network.eval()(torch.empty(1, 3, side, side)).shape)
+                return tuple(meta_network.eval()(torch.empty(1, channels, side, side)).shape)
         except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
             field = "size" if side == image_size else "train_size"
             raise UsageError(

@@ -16,7 +16,7 @@ KERNELS = (17, 13, 9, 7)
 class BaselineTrunk(nn.Module):
     """Four blocks of convolution, normalisation, ReLU, (attention,) 2 × 2 max pooling; a 1 × 1 bottleneck.
 
-    (N, 3, H, W) → (N, 96, H / 16, W / 16). Kernels shrink from 17 to 7 pixels (17, 13, 9, 7), all
+    (N, C, H, W) → (N, 96, H / 16, W / 16). Kernels shrink from 17 to 7 pixels (17, 13, 9, 7), all
     convolutions have biases, and there is no dropout (`ng`, section IV.A and its public notebook).
 
     Args:
@@ -27,9 +27,10 @@ class BaselineTrunk(nn.Module):
 
     num_features = 96
 
-    def __init__(self, kind: Attention = "none", reduction: int = 4, kernels: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, kind: Attention = "none", reduction: int = 4, kernels: tuple[int, ...] = (), channels: int = 3
+    ) -> None:
         super().__init__()
-        channels = 3
         blocks = []
         for width, kernel in zip(WIDTHS, kernels or KERNELS, strict=True):
             blocks.append(

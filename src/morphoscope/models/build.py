@@ -26,6 +26,7 @@ from morphoscope.models.blocks import freeze_all_but_last
 from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub, takes_unit_range
 from morphoscope.models.network import Network, head
 from morphoscope.models.pretrained import frozen_layers, load_start, reinitialise_rest, start_of
+from morphoscope.models.values import Planes, Stretch
 from morphoscope.recipes import Model
 
 SLACK = 1 << 27  # parameters, half a gigabyte
@@ -41,6 +42,7 @@ def build(
     statistics: tuple[Sequence[float], Sequence[float]] | None = None,
     hub: HubBackbone | None = None,
     other_sizes: Sequence[int] = (),
+    planes: Planes | None = None,
 ) -> tuple[Network, str]:
     """Build the network of a recipe.
 
@@ -50,9 +52,12 @@ def build(
         image_size: side of the input in pixels; vision transformers interpolate their position grid to it.
         start: load the starting weights of the recipe; false when trained weights are loaded later.
         statistics: mean and standard deviation per channel of the training galaxies (0..1), for
-            ``model.normalise=data``; trained weights include them.
+            ``model.normalise=data`` and for images that are not red, green and blue; trained weights include
+            them.
         hub: the configuration of a backbone from a hub; None: fetched.
         other_sizes: sides of other images it will see, as in a training with growing images.
+        planes: the channels of the images, and their sky and noise if they are values as measured; None:
+            three, in grey levels. Pretrained first layers are adapted to them as timm does.
 
     Returns:
         The network, and the source of its weights in words.
@@ -65,17 +70,19 @@ def build(
     if hub is None and is_on_hub(model.name):
         hub = hub_backbone(model.name)
     other_sizes = sorted(set(other_sizes) - {image_size})
+    planes = planes or Planes()
+    channels = planes.channels
     if start:
-        feature_shape(model, image_size, hub)
-        check_other_sizes(model, image_size, other_sizes, hub)
-    made = backbone(model, image_size, hub, other_sizes=other_sizes)
+        feature_shape(model, image_size, hub, channels=channels)
+        check_other_sizes(model, image_size, other_sizes, hub, channels=channels)
+    made = backbone(model, image_size, hub, other_sizes=other_sizes, channels=channels)
     frozen = (
         frozen_layers(made, model.frozen)
         if model.last_blocks is None
         else freeze_all_but_last(made, model.last_blocks)
     )
     origin = _started(made, model, frozen) if start else "not loaded"
-    mean, std = _normalisation(made, model, statistics)
+    mean, std = _normalisation(made, model, statistics, planes)
     network = Network(
         made,
         head(width(made, model), model.hidden, outputs, model.dropout),
@@ -83,12 +90,19 @@ def build(
         std=std,
         frozen=frozen,
         hidden_l2=model.hidden_l2,
+        stretch=Stretch(planes, model.stretch) if planes.sky else None,
     )
     return network, origin
 
 
 def trained_network(
-    model: Model, outputs: int, weights: Path | str, *, image_size: int, hub: HubBackbone | None = None
+    model: Model,
+    outputs: int,
+    weights: Path | str,
+    *,
+    image_size: int,
+    hub: HubBackbone | None = None,
+    planes: Planes | None = None,
 ) -> Network:
     """The network of a recipe with the weights of a file, in evaluation mode, on the CPU.
 
@@ -100,6 +114,7 @@ def trained_network(
         weights: safetensors, as a training writes them.
         image_size: side of the input in pixels.
         hub: the configuration of a backbone from a hub, as the run keeps it.
+        planes: the channels of the images; None: three, in grey levels.
 
     Raises:
         MorphoscopeError: the file is damaged, or of another network.
@@ -113,7 +128,7 @@ def trained_network(
         tensors = load_file(weights)
         # The first weights are random, and replaced.
         with torch.random.fork_rng(devices=[]), _at_most(sum(tensor.numel() for tensor in tensors.values())):
-            network, _ = build(model, outputs, image_size=image_size, start=False, hub=hub)
+            network, _ = build(model, outputs, image_size=image_size, start=False, hub=hub, planes=planes)
         _check_names(network.state_dict(), tensors)
         network.load_state_dict(tensors)
     except (RuntimeError, OSError, SafetensorError) as error:
@@ -175,14 +190,17 @@ def _started(made: Any, model: Model, frozen: list[torch.nn.Module]) -> str:
 
 
 def _normalisation(
-    made: Any, model: Model, statistics: tuple[Sequence[float], Sequence[float]] | None
+    made: Any, model: Model, statistics: tuple[Sequence[float], Sequence[float]] | None, planes: Planes
 ) -> tuple[Sequence[float], Sequence[float]]:
-    if model.normalise == "data" and statistics is not None:
-        return statistics
+    count = planes.channels
     fixed: dict[str, tuple[Sequence[float], Sequence[float]]] = {
-        "half": ((0.5,) * 3, (0.5,) * 3),
-        "unit": ((0.0,) * 3, (1.0,) * 3),
+        "half": ((0.5,) * count, (0.5,) * count),
+        "unit": ((0.0,) * count, (1.0,) * count),
     }
+    if statistics is not None and model.normalise not in fixed:
+        return statistics
+    if count != 3 or planes.sky:  # until the trained weights are loaded
+        return fixed.get(model.normalise, fixed["half"])
     if model.normalise == "model" and takes_unit_range(model.name):
         return fixed["unit"]
     config: dict[str, Any] = getattr(weights_part(made), "pretrained_cfg", None) or _IMAGENET

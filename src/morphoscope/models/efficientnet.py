@@ -33,7 +33,7 @@ _MBCONV = (
 )
 
 
-def fused_efficientnet(fused: int) -> Any:
+def fused_efficientnet(fused: int, channels: int = 3) -> Any:
     """The convolutional part of EfficientNetV2-S whose first ``fused`` stages of six are fused.
 
     With 3 it is EfficientNetV2-S itself, with timm's names and order of tensors.
@@ -43,6 +43,7 @@ def fused_efficientnet(fused: int) -> Any:
 
     stages = [[stage] for stage in (*_FUSED[:fused], *_MBCONV[fused:])]
     return EfficientNet(
+        in_chans=channels,
         block_args=decode_arch_def(stages),
         num_features=1280,
         stem_size=24,

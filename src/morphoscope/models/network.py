@@ -22,6 +22,7 @@ class Network(nn.Module):
         std: standard deviation, likewise.
         frozen: layers of the backbone that do not learn; their batch normalisation stays in evaluation mode.
         hidden_l2: λ of :meth:`penalty`.
+        stretch: from values as measured to levels; None: the images are in grey levels.
     """
 
     mean: torch.Tensor
@@ -36,10 +37,12 @@ class Network(nn.Module):
         *,
         frozen: Sequence[nn.Module] = (),
         hidden_l2: float = 0.0,
+        stretch: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.stretch = stretch
         self.register_buffer("mean", torch.tensor(mean).mul(255).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).mul(255).view(1, -1, 1, 1))
         self.hidden_l2 = hidden_l2
@@ -61,8 +64,15 @@ class Network(nn.Module):
         return self.hidden_l2 * torch.stack(squares).sum() if squares else self.mean.new_zeros(())
 
     def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Pooled features, (N, D), of images in grey levels 0..255 (uint8 or floating point)."""
-        return self.backbone((images_NCHW.to(self.mean.dtype) - self.mean) / self.std)
+        """Pooled features, (N, D), of images in grey levels 0..255 (uint8 or floating point), or in values as
+        measured if the network has a stretch.
+        """
+        return self.backbone((self.levels(images_NCHW) - self.mean) / self.std)
+
+    def levels(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Images in levels, before normalisation, (N, C, H, W) floating point."""
+        images_NCHW = images_NCHW.to(self.mean.dtype)
+        return images_NCHW if self.stretch is None else self.stretch(images_NCHW)
 
     def described(self, features_ND: torch.Tensor) -> torch.Tensor:
         """Features for comparing galaxies, (N, C), from those of :meth:`embed`, (N, D).
@@ -74,6 +84,11 @@ class Network(nn.Module):
         if positions == 1:
             return features_ND
         return features_ND.unflatten(1, (-1, positions)).mean(dim=2)
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return self.mean.shape[1]
 
     @property
     def described_width(self) -> int:

@@ -118,6 +118,9 @@ def save_weights(tensors: dict[str, torch.Tensor], path: Path) -> None:
 def fit_weights(backbone: nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
     """Load weights by name; a classifier that the backbone lacks is ignored, a missing tensor is an error.
 
+    A first layer for red, green and blue is adapted to other channels as timm does: summed for one, else
+    repeated and scaled, so that its outputs keep about their size.
+
     Raises:
         MorphoscopeError: a tensor is missing or has another shape; the first one is named.
     """
@@ -128,6 +131,7 @@ def fit_weights(backbone: nn.Module, weights: dict[str, torch.Tensor], where: st
             f"{where} does not fit {type(backbone).__name__}: {len(missing)} of {len(wanted)} tensors are "
             f"missing, the first is {missing[0]}"
         )
+    weights = {name: _adapted(tensor, wanted.get(name)) for name, tensor in weights.items()}
     for name, tensor in wanted.items():
         if name in weights and weights[name].shape != tensor.shape:
             raise MorphoscopeError(
@@ -135,6 +139,18 @@ def fit_weights(backbone: nn.Module, weights: dict[str, torch.Tensor], where: st
                 f"expected {tuple(tensor.shape)}"
             )
     backbone.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})
+
+
+def _adapted(weight: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
+    """The weight of a first layer for three channels, for as many as are wanted; any other as it is."""
+    if wanted is None or weight.ndim != 4 or weight.shape[1] != 3 or wanted.ndim != 4:
+        return weight
+    same = (weight.shape[0], *weight.shape[2:]) == (wanted.shape[0], *wanted.shape[2:])
+    if not same or wanted.shape[1] == 3:
+        return weight
+    from timm.models import adapt_input_conv
+
+    return adapt_input_conv(wanted.shape[1], weight)
 
 
 def _from_file(backbone: nn.Module, path: Path, name: str) -> str:
@@ -183,12 +199,14 @@ def _from_hub(backbone: nn.Module, name: str) -> str:
     if own_layout and not timm.is_model(name):
         raise MorphoscopeError(f"there are no pretrained weights for '{name}'. {_WAYS_OUT}")
     source = timm.create_model(name) if own_layout else backbone
+    channels = 3 if own_layout else _channels_of(backbone)
+    others: dict[str, Any] = {} if channels == 3 else {"in_chans": channels}
     config: dict[str, Any] = getattr(source, "pretrained_cfg", {})
     if not (config.get("hf_hub_id") or config.get("url") or config.get("file")):
         raise MorphoscopeError(f"timm has no pretrained weights for '{name}'. {_WAYS_OUT}")
     try:
         with offline_when_unreachable():
-            load_pretrained(source, num_classes=int(getattr(source, "num_classes", 0)))
+            load_pretrained(source, num_classes=int(getattr(source, "num_classes", 0)), **others)
     except Exception as error:  # timm raises whatever the hub's client raises
         reason = reason_of(error)
         raise MorphoscopeError(
@@ -197,6 +215,11 @@ def _from_hub(backbone: nn.Module, name: str) -> str:
     if own_layout:
         fit_weights(backbone, source.state_dict(), name)
     return f"timm's pretrained weights {config.get('hf_hub_id') or config.get('url')}"
+
+
+def _channels_of(backbone: nn.Module) -> int:
+    """The channels of its first convolution."""
+    return next((m.in_channels for m in backbone.modules() if isinstance(m, nn.Conv2d)), 3)
 
 
 def _from_torchvision(name: str) -> dict[str, torch.Tensor]:

@@ -134,13 +134,14 @@ class ResidualTrunk(nn.Module):
     Args:
         depth: 18, 34, 50, 101 or 152 weighted layers.
         units: options of the units.
+        channels: of the images.
     """
 
-    def __init__(self, depth: int, units: Units) -> None:
+    def __init__(self, depth: int, units: Units, channels: int = 3) -> None:
         super().__init__()
         kind: Callable[..., Unit] = Basic if depth < 50 else Bottleneck
         expansion = Basic.expansion if depth < 50 else Bottleneck.expansion
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=units.bias)
+        self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=units.bias)
         self.bn1 = nn.BatchNorm2d(64)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)

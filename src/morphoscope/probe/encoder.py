@@ -15,6 +15,8 @@ from morphoscope.data.splits.file import Split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.extras import TRAINING, need
+from morphoscope.images.bands import band_label
+from morphoscope.images.planes import kind_of
 from morphoscope.metrics.linear_models import LinearModel
 from morphoscope.packaged import NETWORKS
 from morphoscope.recipes import Recipe
@@ -35,11 +37,14 @@ def encoder_of(recipe: Recipe, store: Store, split: Split) -> Iterator[Run]:
     """
     if recipe.model.start:
         run = open_run(recipe.model.start)
-        channels, found = run.header.store.image_shape[2], store.meta.image_shape[2]
-        if channels != found:
+        taken, found = (
+            (facts.image_shape[2], facts.dtype, [band_label(band) for band in facts.bands])
+            for facts in (run.header.store, store.meta)
+        )
+        if taken != found:
             raise UsageError(
-                f"model.start={recipe.model.start} takes images of {channels} channels, and those of "
-                f"{store.path} have {found}"
+                f"model.start={recipe.model.start} takes {kind_of(run.header.store)}, and the images of "
+                f"{store.path} are {kind_of(store.meta)}"
             )
         yield run
         return
@@ -57,16 +62,17 @@ def _built(recipe: Recipe, store: Store, split: Split, folder: Path) -> Run:
     from morphoscope.models.hub import hub_backbone, is_on_hub
     from morphoscope.models.network import parameter_count
     from morphoscope.models.pretrained import save_weights
-    from morphoscope.training.galaxies import statistics_of
+    from morphoscope.training.galaxies import planes_of, statistics_of
 
     hub = hub_backbone(recipe.model.name) if is_on_hub(recipe.model.name) else None
-    scheme = store.need_scheme()
+    scheme, planes = store.need_scheme(), planes_of(store, split)
     network, origin = build(
         recipe.model,
         scheme.outputs,
         image_size=recipe.augment.size,
-        statistics=statistics_of(recipe, store, split),
+        statistics=statistics_of(recipe, store, split, planes),
         hub=hub,
+        planes=planes,
     )
     save_weights(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS

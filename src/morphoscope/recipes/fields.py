@@ -229,7 +229,13 @@ class Model(Part):
     normalise: Literal["model", "config", "half", "unit", "data"] = Field(
         default="model",
         description="normalisation of grey levels: as pretrained (Zoobot's encoders: 0..1), as the weights' "
-        "description says, to ±1, to 0..1, or by the mean and standard deviation of the training galaxies",
+        "description says, to ±1, to 0..1, or by the mean and standard deviation of the training galaxies; "
+        "images of other bands than red, green and blue: model and config are the same as data",
+    )
+    stretch: Literal["asinh", "linear"] = Field(
+        default="asinh",
+        description="of stores with values as measured (float32): from values to levels inside the network, "
+        "each band by the sky and the noise of the training galaxies; asinh: arcsinh(Q·x)/√Q, Q = 20",
     )
 
     @model_validator(mode="after")

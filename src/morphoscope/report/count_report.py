@@ -168,7 +168,7 @@ def _add_worst(
             texts[names[most]],
             f"expected {formatting.number(float(expected_NK[index, most]), 2)}, {votes} of {asked} votes",
         )
-        image = store.images[int(table.column("row")[index].as_py())]
+        image = store.pictures[int(table.column("row")[index].as_py())]
         images.append(image)
         cards.append(Picture(data_uri(image), f"galaxy {table.column('id')[index].as_py()}", lines))
         captions.append("\n".join(style.wrapped(line, 30, lines=2) for line in lines))

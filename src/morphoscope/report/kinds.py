@@ -329,7 +329,7 @@ def _add_mistakes(page: Page, context: ReportContext, classes: Sequence[str]) ->
     store = context.store
     cards = [
         Picture(
-            data_uri(store.images[mistake.row]),
+            data_uri(store.pictures[mistake.row]),
             f"{mistake.truth} taken for {mistake.predicted}",
             (
                 mistake.predicted,
@@ -350,7 +350,7 @@ def _add_mistakes(page: Page, context: ReportContext, classes: Sequence[str]) ->
         f"{which} wrong predictions on {galaxies}, most confident first: the prediction, the label, and the "
         "probability of both. Some of these labels may be wrong."
     )
-    figure = figures.most_wrong([store.images[mistake.row] for mistake in mistakes], mistakes)
+    figure = figures.most_wrong([store.pictures[mistake.row] for mistake in mistakes], mistakes)
     page.gallery("most_wrong", figure, [GalleryRow("", "", cards)], caption, cards=True)
 
 
@@ -370,7 +370,7 @@ def _add_worst(page: Page, context: ReportContext, answers: Sequence[str], texts
         )
         for error in worst
     ]
-    images = [store.images[error.row] for error in worst]
+    images = [store.pictures[error.row] for error in worst]
     cards = [
         Picture(data_uri(image), f"galaxy {error.id}", text)
         for image, error, text in zip(images, worst, lines, strict=True)

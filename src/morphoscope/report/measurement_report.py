@@ -242,7 +242,7 @@ def _add_worst(
             f"predicted {means[index, most]:.3g} ± {deviations[index, most]:.2g} {quantity.unit}".strip(),
             f"true {values[index, most]:.3g} {quantity.unit}".strip(),
         )
-        image = store.images[int(table.column("row")[index].as_py())]
+        image = store.pictures[int(table.column("row")[index].as_py())]
         images.append(image)
         cards.append(Picture(data_uri(image), f"galaxy {table.column('id')[index].as_py()}", lines))
         captions.append("\n".join(style.wrapped(line, 30, lines=2) for line in lines))

@@ -46,7 +46,7 @@ def _add_examples(page: Page, context: ReportContext, store: Store, split: Split
         GalleryRow(
             name,
             shown.notes.get(name, ""),
-            [Picture(data_uri(store.images[row]), f"{name}, row {row}") for row in some],
+            [Picture(data_uri(store.pictures[row]), f"{name}, row {row}") for row in some],
         )
         for name, some in shown.rows.items()
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from morphoscope.images.planes import kind_of, shown_bands
 from morphoscope.report import formatting
 from morphoscope.report.figures.data import PART_NAMES, PARTS
 
@@ -202,7 +203,7 @@ def data_facts(
     """
     facts = run.header.store
     height, width, channels = facts.image_shape
-    bands = formatting.plural(channels, "channel")
+    bands = formatting.plural(channels, "channel") if facts.pictures else kind_of(facts)
     listed = [
         ("Store", facts.name),
         ("Made from", facts.source or "not recorded"),
@@ -215,6 +216,8 @@ def data_facts(
     else:
         listed.append(("Pixel scale", "unknown"))
     listed.append(("Stretch", facts.stretch))
+    if facts.bands:
+        listed.append(("Pictures here", f"{shown_bands(facts.bands)}; the network takes all bands"))
     if facts.crop or facts.size:
         steps = [
             f"centre {facts.crop} pixels" if facts.crop else "",

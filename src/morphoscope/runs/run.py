@@ -41,6 +41,7 @@ from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.central_source import typical_size
 from morphoscope.images.parquet_size import read_whole
+from morphoscope.images.planes import picture_of
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.hub import HubBackbone, portable_name
 from morphoscope.packaged import DEFAULT, run_folder
@@ -49,8 +50,9 @@ from morphoscope.versioned import LARGEST_YAML, load_yaml, read_document, unders
 
 if TYPE_CHECKING:
     from morphoscope.models.network import Network
+    from morphoscope.models.values import Planes
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: bands, and values in single precision
 SIZED = 256  # training galaxies whose sizes are measured
 HISTORY_COLUMNS = (
     "epoch",
@@ -73,6 +75,10 @@ class StoreFacts(BaseModel):
     source: str = ""
     count: int = 0
     image_shape: tuple[int, int, int]
+    dtype: Literal["uint8", "float32"] = Field(
+        default="uint8", description="grey levels, or values as measured"
+    )
+    bands: tuple[str, ...] = Field(default=(), description="of the channels; empty: red, green, blue")
     crop: int | None = None
     size: int | None = None
     pixel_scale: float | None = None
@@ -82,6 +88,18 @@ class StoreFacts(BaseModel):
         default=None,
         description="median size of its galaxies as a share of the side; see images/central_source.py",
     )
+
+    @property
+    def planes(self) -> Planes:
+        """The channels, for a network whose sky and noise come with its weights."""
+        from morphoscope.models.values import Planes
+
+        return Planes.unmeasured(self.image_shape[2], self.dtype)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether the images are red, green and blue in grey levels."""
+        return self.dtype == "uint8" and self.image_shape[2] == 3 and not self.bands
 
 
 class Header(BaseModel):
@@ -144,6 +162,7 @@ class Run:
             path,
             image_size=self.recipe.augment.size,
             hub=self.header.backbone,
+            planes=self.header.store.planes,
         )
 
     def history(self) -> dict[str, np.ndarray]:
@@ -261,6 +280,8 @@ def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
 
 def write_header(path: Path, header: Header) -> None:
     """Write ``run.yaml`` atomically."""
+    if header.store.pictures:  # which earlier programs read as well
+        header = header.model_copy(update={"format_version": 1})
     text = yaml.safe_dump(header.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     with files.atomic_file(path / "run.yaml") as partial:
         partial.write_text(text, encoding="utf-8")
@@ -275,6 +296,8 @@ def store_facts(store: Store) -> StoreFacts:
         source=meta.source,
         count=len(store),
         image_shape=meta.image_shape,
+        dtype=meta.dtype,
+        bands=meta.bands,
         crop=meta.crop,
         size=meta.size,
         pixel_scale=meta.pixel_scale,
@@ -294,7 +317,7 @@ def galaxies_digest(store: Store) -> str:
 def galaxy_size(store: Store) -> float | None:
     """The median size of a store's galaxies as shares of the side, of 256 of them; None if none is seen."""
     rows = np.unique(np.linspace(0, len(store) - 1, SIZED, dtype=int)) if len(store) else ()
-    return typical_size(np.asarray(store.images[int(row)]) for row in rows)
+    return typical_size(picture_of(np.asarray(store.images[int(row)])) for row in rows)
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:

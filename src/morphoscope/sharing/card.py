@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from morphoscope.images.planes import kind_of
 from morphoscope.inference.calibration import Calibration, read_calibration
 from morphoscope.progress import printable
 from morphoscope.report.kinds import report_of
@@ -140,6 +141,8 @@ def _data(run: Run, metrics: dict[str, Any]) -> str:
         f"{facts.count:,} galaxies of `{facts.name}` ({facts.source or 'source not recorded'}), images of "
         f"{side} × {side} pixels{scale}, stretch: {facts.stretch}. No image is part of this folder.",
     ]
+    if not facts.pictures:
+        lines.append(f"The images are {kind_of(facts)}.")
     if facts.crop:
         lines.append(f"The central {facts.crop} pixels of each original were scaled to {side}.")
     if counts:

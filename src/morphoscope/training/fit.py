@@ -37,7 +37,13 @@ from morphoscope.training import distributed
 from morphoscope.training.batches import training_batches, validation_batches
 from morphoscope.training.callbacks import Checkpoints, Epochs, KeptSignals, StepBar
 from morphoscope.training.folder import RESUME, AtomicCheckpoints, begin, claimed, finish
-from morphoscope.training.galaxies import loss_weights, statistics_of, training_rows
+from morphoscope.training.galaxies import (
+    check_augment,
+    loss_weights,
+    planes_of,
+    statistics_of,
+    training_rows,
+)
 from morphoscope.training.task import GalaxyTask
 
 
@@ -159,6 +165,8 @@ def _plan(recipe: Recipe, store: Store, out: Path, split: Split | None, process:
     distributed.check_shares(
         process, batch=recipe.training.batch, training=len(rows), validation=len(split.validation)
     )
+    check_augment(recipe, store)
+    planes = planes_of(store, split)
     torch.manual_seed(recipe.seed)
     with _quiet_lightning():
         hub = hub_backbone(recipe.model.name) if is_on_hub(recipe.model.name) else None
@@ -166,9 +174,10 @@ def _plan(recipe: Recipe, store: Store, out: Path, split: Split | None, process:
             recipe.model,
             scheme.outputs,
             image_size=recipe.augment.size,
-            statistics=statistics_of(recipe, store, split),
+            statistics=statistics_of(recipe, store, split, planes),
             hub=hub,
             other_sizes=recipe.augment.train_size,
+            planes=planes,
         )
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)

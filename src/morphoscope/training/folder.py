@@ -193,7 +193,7 @@ def check_resumable(out: Path, recipe: Recipe, store: Store) -> None:
         )
     header = open_run(out, unfinished=True).header
     now = store_facts(store)
-    for name in ("count", "image_shape", "crop", "size", "stretch", "pixel_scale"):
+    for name in ("count", "image_shape", "dtype", "bands", "crop", "size", "stretch", "pixel_scale"):
         before, after = getattr(header.store, name), getattr(now, name)
         if before != after:
             raise UsageError(

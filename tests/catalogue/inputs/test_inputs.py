@@ -20,10 +20,11 @@ from astropy.table import Table
 from PIL import Image
 
 from morphoscope.catalogue.formats.write import read_provenance
-from morphoscope.catalogue.inputs.open import open_input, stretch_like
+from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.preprocess import stretch_like
 
 Save = Callable[..., Path]
 

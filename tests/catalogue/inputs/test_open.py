@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.catalogue.inputs.open import Images, open_input, stretch_like
+from morphoscope.catalogue.inputs.open import Images, open_input
 from morphoscope.data.store import StoreMeta
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.preprocess import stretch_like
 
 Save = Callable[..., Path]
 

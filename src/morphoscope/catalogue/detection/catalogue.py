@@ -14,14 +14,15 @@ from morphoscope.catalogue.columns import FullColumns, catalogue_schema, sets_of
 from morphoscope.catalogue.detection.detect import MIN_AREA
 from morphoscope.catalogue.detection.images import classify_mosaic, classify_picture, write_picture_catalogue
 from morphoscope.catalogue.formats.write import check_output, target_of
-from morphoscope.catalogue.inputs.open import stretch_like
 from morphoscope.catalogue.request import check_quality
 from morphoscope.errors import UsageError
 from morphoscope.extras import DETECTION, need
 from morphoscope.images.bands import is_pattern, parse_bands
 from morphoscope.images.decode import holds_fits, is_fits_name
 from morphoscope.images.mosaic import Mosaic, open_mosaics
+from morphoscope.images.planes import kind_of
 from morphoscope.images.stretch import check_stretch, stretched
+from morphoscope.inference.preprocess import stretch_like
 
 if TYPE_CHECKING:
     from morphoscope.inference.ensemble import Ensemble
@@ -132,6 +133,12 @@ def classify_sky(
     check_output(target, overwrite=overwrite)
     sets = sets_of(predictor, coverage, per_class=per_class)
     target.check(catalogue_schema(predictor.scheme, sets, FullColumns(predictor).extras))
+    facts = predictor.run.header.store
+    if not facts.pictures:
+        raise UsageError(
+            f"--detect is for networks of colour pictures, and this run was trained on {kind_of(facts)}; "
+            "give the positions of the galaxies with --sources"
+        )
     names, wanted = parse_bands(bands), {"coverage": coverage, "per_class": per_class}
     check = check_quality(quality) == "auto"
     options: dict[str, Any] = {"overwrite": overwrite, "check": check, **wanted}

@@ -31,13 +31,13 @@ from morphoscope.catalogue.detection.detect import (
 from morphoscope.catalogue.detection.tiles import find_sources, source_items
 from morphoscope.catalogue.formats.write import check_output, target_of, write_catalogue
 from morphoscope.catalogue.inputs.mosaic_cutouts import Frame
-from morphoscope.catalogue.inputs.open import stretch_like
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.coverage import OFF_IMAGE, share_of
 from morphoscope.images.decode import read_image
 from morphoscope.images.mosaic import Mosaic, open_mosaics
 from morphoscope.images.source_quality import DESCRIPTION
 from morphoscope.images.stream import Item, in_order
+from morphoscope.inference.preprocess import stretch_like
 from morphoscope.progress import note
 
 if TYPE_CHECKING:

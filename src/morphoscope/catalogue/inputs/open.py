@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.catalogue.columns import FITS_COLUMNS, SCALING
-from morphoscope.catalogue.inputs.band_files import band_pattern_of, from_pattern
 from morphoscope.catalogue.inputs.mosaic_cutouts import CUTOUT, ON_MOSAIC, Frame, cutout_items
 from morphoscope.catalogue.inputs.survey_cutouts import check_survey_options, survey_cutouts
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import UsageError
+from morphoscope.images.band_files import band_pattern_of, from_pattern
 from morphoscope.images.bands import is_pattern
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_image_name, read_image
 from morphoscope.images.file_names import (
@@ -40,7 +40,7 @@ from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.positions import SourceTable
 from morphoscope.images.stream import Item
-from morphoscope.images.stretch import STRETCHES
+from morphoscope.images.stretch import check_bands
 from morphoscope.images.table_parts import tables_in
 from morphoscope.images.tables import TABLE_SUFFIXES, is_table, is_table_name, row_count, split_part
 from morphoscope.images.webdataset import (
@@ -50,6 +50,7 @@ from morphoscope.images.webdataset import (
     holds_fits_images,
     is_archive_name,
 )
+from morphoscope.inference.preprocess import store_in_order
 from morphoscope.labels.scheme import Column
 from morphoscope.processes import available_cores
 from morphoscope.progress import note
@@ -90,6 +91,7 @@ def open_input(
     image_column: str | None = None,
     stretch: str = "lupton",
     bands: Sequence[str] = (),
+    facts: StoreFacts | None = None,
 ) -> Images:
     """Open an input of any kind.
 
@@ -119,12 +121,15 @@ def open_input(
         stretch: for FITS images, see :mod:`morphoscope.images.fits`.
         bands: of FITS images: one file a band in a pattern, a folder or a table, or planes or extensions of
             each file, see :mod:`morphoscope.images.fits_bands`.
+        facts: of the training's store, in whose order the planes of a store are given; None: as they are.
 
     Raises:
         UsageError: ``source`` does not exist, is of no known kind, or has no images.
     """
     path, text = Path(source), str(source)
-    reading = Reading(stretch, tuple(bands))
+    reading = Reading(stretch, tuple(bands), facts)
+    if not (path / "store.yaml").is_file():
+        check_bands(reading.bands, stretch)
     if is_pattern(text) and not path.exists():
         return Images(text, *from_pattern(text, reading.bands, stretch), FITS_COLUMNS)
     if path.is_dir() and (parts := tables_in(path)):
@@ -171,7 +176,9 @@ def open_request(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) 
         ):
             if value is not None:
                 raise UsageError(f"{name} says how to cut sources out of a mosaic; --sources is missing")
-        return open_input(source, image_column=request.image_column, stretch=stretch, bands=request.bands)
+        return open_input(
+            source, image_column=request.image_column, stretch=stretch, bands=request.bands, facts=facts
+        )
     if request.crop is not None or request.image_column is not None:
         raise UsageError(
             "--crop and --image-column do not go with --sources; --cutout-arcsec says how much is cut"
@@ -216,6 +223,7 @@ class Reading:
 
     stretch: str
     bands: tuple[str, ...] = ()
+    facts: StoreFacts | None = None
 
     def item(self, path: Path, name: str, identity: str) -> Item:
         """The galaxy of one file."""
@@ -225,18 +233,10 @@ class Reading:
         return Item(source, load_named(name, load), {"id": writable(identity)}, found, (str(path),))
 
 
-def stretch_like(training: str) -> str:
-    """The stretch that renders FITS images like a run's training images.
-
-    The training's own if that is a stretch of FITS images; otherwise "lupton", also for "sdss", which
-    stores of simulated SDSS images record.
-    """
-    return training if training in STRETCHES and training not in ("as-served", "sdss") else "lupton"
-
-
 def _from_folder(folder: Path, reading: Reading) -> Images:
     if (folder / "store.yaml").is_file():
-        return from_store(open_store(folder))
+        store = open_store(folder)
+        return from_store(store if reading.facts is None else store_in_order(store, reading.facts))
     if (folder / "run.yaml").is_file():
         raise UsageError(
             f"{folder} is a run; the images to predict were expected: RUN comes first, then INPUT"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from morphoscope.data.ingest import refuse_out, write_store
+from morphoscope.data.ingest import ImageKind, refuse_out, write_store
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
+from morphoscope.images.band_files import band_pattern_of, from_pattern
 from morphoscope.images.decode import is_fits_name, is_image_name, read_image
 from morphoscope.images.file_names import (
     distinct_ids,
@@ -20,7 +23,6 @@ from morphoscope.images.file_names import (
     writable,
 )
 from morphoscope.images.stream import Item
-from morphoscope.images.stretch import check_stretch
 from morphoscope.labels.scheme import Classes
 from morphoscope.progress import note
 
@@ -31,7 +33,8 @@ def ingest_folder(
     *,
     classes: Sequence[str] | None = None,
     pixel_scale: float | None = None,
-    stretch: str = "lupton",
+    stretch: str | None = None,
+    bands: str | Sequence[str] | None = None,
     crop: int | None = None,
     size: int | None = None,
     overwrite: bool = False,
@@ -47,7 +50,10 @@ def ingest_folder(
         out: folder of the store.
         classes: the class folders in the order of their label numbers; None: all, alphabetically.
         pixel_scale: arcsec per source pixel, if known.
-        stretch: intensity stretch of FITS images, see :mod:`morphoscope.images.fits`.
+        stretch: of FITS images to a picture, see :mod:`morphoscope.images.fits`; "values" or "bands": a plane
+            for each of the bands. None: "lupton", for more than three bands "values".
+        bands: of FITS images: planes or extensions of each file, or one file a band (``NAME-g.fits``). Up to
+            three make a picture, up to eight are planes. One band of grey JPEG or PNG images.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
         overwrite: replace an existing store.
@@ -65,8 +71,21 @@ def ingest_folder(
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; a folder of class folders was expected")
     refuse_out(out, overwrite=overwrite)
-    check_stretch(stretch)
+    kind = ImageKind.of(bands, stretch)
     names = _class_names(folder, classes)
+    patterns = {name: band_pattern_of(folder / name, kind.bands) for name in names}
+    if all(patterns.values()):
+        return _from_patterns(
+            folder,
+            {name: pattern for name, pattern in patterns.items() if pattern},
+            out,
+            kind,
+            pixel_scale=pixel_scale,
+            crop=crop,
+            size=size,
+            overwrite=overwrite,
+            workers=workers,
+        )
     skipped: Counter[str] = Counter()
     found = {name: [f"{name}/{image}" for image in image_names(folder / name, skipped)] for name in names}
     report_skipped(str(folder), skipped)
@@ -80,11 +99,11 @@ def ingest_folder(
     meta = StoreMeta(
         scheme=Classes(name=folder.resolve().name, classes=names),
         pixel_scale=pixel_scale,
-        stretch=stretch if measured else "as-served",
         source=folder.resolve().name,
+        **kind.facts(fits=measured),
     )
     return write_store(
-        _items(folder, found, ids, stretch),
+        _items(folder, found, ids, kind.stretch_of(fits=measured), kind.bands),
         out,
         meta,
         crop=crop,
@@ -123,10 +142,45 @@ def _class_names(folder: Path, classes: Sequence[str] | None) -> tuple[str, ...]
     return names
 
 
-def _items(folder: Path, found: dict[str, list[str]], ids: list[str], stretch: str) -> Iterator[Item]:
+def _from_patterns(
+    folder: Path,
+    patterns: dict[str, str],
+    out: Path,
+    kind: ImageKind,
+    *,
+    pixel_scale: float | None,
+    **options: Any,
+) -> Store:
+    """Class folders with one FITS file a band."""
+    stretch = kind.stretch_of(fits=True)
+    found = [from_pattern(pattern, kind.bands, stretch) for pattern in patterns.values()]
+    meta = StoreMeta(
+        scheme=Classes(name=folder.resolve().name, classes=tuple(patterns)),
+        pixel_scale=pixel_scale,
+        source=folder.resolve().name,
+        **kind.facts(fits=True),
+    )
+
+    def items() -> Iterator[Item]:
+        seen: set[str] = set()
+        for label, (name, (galaxies, _)) in enumerate(zip(patterns, found, strict=True)):
+            for item in galaxies:
+                alone = item.row["id"] not in seen
+                seen.add(item.row["id"])
+                identity = item.row["id"] if alone else f"{name}/{item.row['id']}"
+                source = f"{name}/{item.source}"
+                yield replace(item, source=source, row={"id": identity, "label": label})
+
+    return write_store(items(), out, meta, expected=sum(count for _, count in found), **options)
+
+
+def _items(
+    folder: Path, found: dict[str, list[str]], ids: list[str], stretch: str, bands: tuple[str, ...]
+) -> Iterator[Item]:
     named, within = iter(ids), os.path.join(folder, "")  # text, as pathlib would take longer than the rest
     for label, names in enumerate(found.values()):
         for name in names:
             source = writable(name)
-            load = load_named(name, partial(read_image, within + name, name=source, stretch=stretch))
+            read = partial(read_image, within + name, name=source, stretch=stretch, bands=bands)
+            load = load_named(name, read)
             yield Item(source, load, {"id": next(named), "label": label})

@@ -12,14 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from morphoscope.data.ingest import refuse_out, write_store
+from morphoscope.data.ingest import ImageKind, refuse_out, write_store
 from morphoscope.data.store import STANDARD_COLUMNS, Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.bands import parse_bands
 from morphoscope.images.file_names import distinct_ids
 from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.stream import Item
-from morphoscope.images.stretch import check_stretch
 from morphoscope.images.table_csv import typed
 from morphoscope.images.table_parts import table_parts
 from morphoscope.images.tables import columns_of, is_text_table, need_columns, read_table, row_count, texts
@@ -45,7 +43,7 @@ def ingest_table(
     folder: Path | str | None = None,
     bands: Sequence[str] | str | None = None,
     pixel_scale: float | None = None,
-    stretch: str = "lupton",
+    stretch: str | None = None,
     crop: int | None = None,
     size: int | None = None,
     overwrite: bool = False,
@@ -63,14 +61,16 @@ def ingest_table(
         ra_column: right ascension; see :mod:`morphoscope.images.sky_columns` for its unit.
         dec_column: declination.
         folder: folder of the image files; None: the table's folder.
-        bands: one to three bands of FITS images and arrays, a sequence or text such as ``"g,r,z"``.
         label_column: class names or numbers (empty: unlabelled); see :mod:`morphoscope.labels.own`.
         vote_columns: vote fractions instead; the 37 of the Galaxy Challenge follow their decision tree.
         measured: columns of any real numbers instead, with or without errors.
         keep_columns: further columns to copy into the store's table.
         classes: class names in the order of their label numbers; None: those of the column, sorted.
         pixel_scale: arcsec per source pixel, if known.
-        stretch: intensity stretch of FITS images, see :mod:`morphoscope.images.fits`.
+        bands: of FITS images and arrays, a sequence or text such as ``"g,r,z"``: a column for each, or parts
+            of each file. Up to three make a picture, up to eight are planes, see ``stretch``.
+        stretch: of FITS images to a picture, see :mod:`morphoscope.images.fits`; "values" or "bands": a plane
+            for each of the bands. None: "lupton", for more than three bands "values".
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
         overwrite: replace an existing store.
@@ -84,9 +84,9 @@ def ingest_table(
             than two classes, measurements that are all the same.
         MorphoscopeError: labels outside the scheme, two rows with one id, no image could be read.
     """
-    table, out, bands = Path(table), Path(out), parse_bands(bands)
+    table, out = Path(table), Path(out)
     refuse_out(out, overwrite=overwrite)
-    check_stretch(stretch)
+    kind = ImageKind.of(bands, stretch)
     if (label_column is not None) + bool(vote_columns) + (measured is not None) > 1:
         raise UsageError(
             "--label-column, --vote-column and --value-column exclude each other: a store has one kind of "
@@ -101,7 +101,7 @@ def ingest_table(
             ra_column=ra_column,
             dec_column=dec_column,
             folder=folder,
-            bands=bands,
+            bands=kind.bands,
         )
         for part in parts
     ]
@@ -120,15 +120,16 @@ def ingest_table(
     scheme, labels = _labels(content, label_names, classes, ids, table, scheme, votes=bool(vote_columns))
     taken = {*STANDARD_COLUMNS, *labels}
     kept = {name: _carried(parts[0], content.column(name)) for name in keep_columns if name not in taken}
+    measured_values = any(each.holds_fits_images() for each in opened)
     meta = StoreMeta(
         scheme=scheme,
         pixel_scale=_scale(opened[0], pixel_scale),
-        stretch=stretch if any(each.holds_fits_images() for each in opened) else "as-served",
         source=table.name,
         integer_ids=all(each.integer_ids() for each in opened),
+        **kind.facts(fits=measured_values),
     )
     return write_store(
-        _items(opened, ids, {**labels, **kept}, stretch),
+        _items(opened, ids, {**labels, **kept}, kind.stretch_of(fits=measured_values)),
         out,
         meta,
         crop=crop,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from morphoscope.data.ingest import refuse_out, write_store
+from morphoscope.data.ingest import ImageKind, refuse_out, write_store
 from morphoscope.data.sources.vote_columns import VALUES, VoteColumns, find_columns, votes_of
 from morphoscope.data.store import STANDARD_COLUMNS, Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, listed
@@ -19,7 +19,6 @@ from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column
 from morphoscope.images.sky_columns import found_sky
 from morphoscope.images.stream import Item
-from morphoscope.images.stretch import check_stretch
 from morphoscope.images.tables import columns_of, numbers, read_table, texts
 from morphoscope.labels.scheme import VoteCounts
 from morphoscope.labels.tree_files import tree_file
@@ -43,7 +42,8 @@ def ingest_votes(
     dec_column: str | None = None,
     keep_columns: Sequence[str] = (),
     pixel_scale: float | None = None,
-    stretch: str = "lupton",
+    stretch: str | None = None,
+    bands: str | Sequence[str] | None = None,
     crop: int | None = None,
     size: int | None = None,
     overwrite: bool = False,
@@ -65,7 +65,8 @@ def ingest_votes(
         dec_column: declination.
         keep_columns: further columns to copy into the store's table.
         pixel_scale: arcsec per source pixel, if known.
-        stretch: intensity stretch of FITS images, see :mod:`morphoscope.images.fits`.
+        stretch: of FITS images; see :func:`morphoscope.data.sources.table.ingest_table`.
+        bands: of FITS images; see :func:`morphoscope.data.sources.table.ingest_table`.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
         overwrite: replace an existing store.
@@ -81,12 +82,14 @@ def ingest_votes(
     """
     table, out = Path(table), Path(out)
     refuse_out(out, overwrite=overwrite)
-    check_stretch(stretch)
+    kind = ImageKind.of(bands, stretch)
     if values not in VALUES:
         raise UsageError(f"--values {values}: unknown{did_you_mean(values, VALUES, 'values')}")
     there, file = columns_of(table), tree_file(tree)
     columns = find_columns(file, there.names, str(table), values, without)
     opened = _opened(table, there.names, images, image_column, id_column, ra_column, dec_column)
+    if kind.bands:
+        opened = _with_bands(opened, kind.bands, image_column)
     wanted = [name for name in (*opened.columns, *columns.names, *keep_columns) if name != _FILE]
     names = tuple(name for name in opened.name_columns if name != _FILE)
     content = read_table(table, tuple(dict.fromkeys(wanted)), names=names)
@@ -104,12 +107,12 @@ def ingest_votes(
     meta = StoreMeta(
         scheme=scheme,
         pixel_scale=pixel_scale,
-        stretch=stretch if measured else "as-served",
         source=table.name,
         options={"tree": file.name, "tree_version": file.version, "values": values},
+        **kind.facts(fits=measured),
     )
     return write_store(
-        _items(opened, content, ids, scheme, votes_NK, kept, stretch),
+        _items(opened, content, ids, scheme, votes_NK, kept, kind.stretch_of(fits=measured)),
         out,
         meta,
         crop=crop,
@@ -150,6 +153,16 @@ def _opened(
         raise UsageError(f"{images}: no such folder")
     sky = found_sky(columns_of(table), str(table), ra=ra_column, dec=dec_column)
     return ImageTable(table, (_FILE,), Path(images), identity, sky)
+
+
+def _with_bands(opened: ImageTable, bands: tuple[str, ...], image_column: str | None) -> ImageTable:
+    """The table with its bands: a column of images for each, or parts of each file."""
+    if _FILE in opened.image_columns:
+        return replace(opened, bands=bands)
+    again = open_table(
+        opened.path, image_column=image_column, id_column=opened.id_column, folder=opened.folder, bands=bands
+    )
+    return replace(again, sky=opened.sky)
 
 
 def _ids(opened: ImageTable, content: pa.Table) -> list[str]:

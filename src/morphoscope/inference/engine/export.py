@@ -203,7 +203,7 @@ def compared(network: Network, scheme: Scheme, path: Path, *, side: int, channel
 
     exported = OnnxEngine(path)
     largest, count, features = 0.0, 0, 0
-    for batch in _trial_images(side, channels):
+    for batch in _trial_values(network, _trial_images(side, channels)):
         images = torch.from_numpy(batch).permute(0, 3, 1, 2)
         with torch.inference_mode():
             expected = scheme.probabilities(network(images)).numpy()
@@ -248,6 +248,16 @@ def _trial_images(side: int, channels: int) -> list[np.ndarray]:
         image = (disc + bulge)[:, :, None] * colours + rng.normal(12, 4, (side, side, channels))
         discs.append(np.clip(image, 0, 255).astype(np.uint8))
     return [noise, flat, np.stack(discs)]
+
+
+def _trial_values(network: Network, batches: list[np.ndarray]) -> list[np.ndarray]:
+    """The same as values for a network with a stretch: level 33 is its sky, and 10 levels its noise."""
+    sky, noise = (getattr(network.stretch, name, None) for name in ("sky", "noise"))
+    if sky is None or noise is None:
+        return batches
+    sky_C, noise_C = sky.numpy().ravel(), noise.numpy().ravel()
+    values = [(sky_C + noise_C * ((batch.astype(np.float32) - 33) / 10)) for batch in batches]
+    return [batch.astype(np.float32) for batch in values]
 
 
 def _versions() -> dict[str, str]:

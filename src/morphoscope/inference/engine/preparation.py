@@ -17,6 +17,7 @@ from morphoscope import files
 from morphoscope.augment.cpu import views
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
+from morphoscope.images.bands import band_name
 from morphoscope.inference.calibration import CalibrationFile, read_calibration
 from morphoscope.inference.ood import FILE as REFERENCE
 from morphoscope.inference.ood import read_distribution
@@ -25,7 +26,7 @@ from morphoscope.recipes import Recipe
 from morphoscope.runs.run import Run, StoreFacts, portable_recipe, portable_store
 from morphoscope.versioned import read_document, understood
 
-FORMAT_VERSION = 2  # 2: calibrations that mix, and the feature distribution
+FORMAT_VERSION = 3  # 2: calibrations that mix, and the feature distribution; 3: other bands than RGB
 INPUT = "images"
 OUTPUTS = ("probabilities", "logits", "features")
 
@@ -110,7 +111,12 @@ def preparation_of(
     recipe, facts, scheme = run.recipe, run.header.store, run.scheme
     side, channels = recipe.augment.size, facts.image_shape[2]
     meaning = scheme.output_meaning
+    measured, bands = facts.dtype != "uint8", ", ".join(map(band_name, facts.bands))
+    other = {} if facts.pictures else {"channels": bands or f"{channels} channels"}
+    if measured:
+        other["values"] = "as measured, as float32; the stretch and the normalisation are inside the network"
     return Preparation(
+        format_version=2 if facts.pictures else FORMAT_VERSION,
         name=run.name,
         onnx=onnx.name,
         onnx_sha256=digest,
@@ -120,7 +126,7 @@ def preparation_of(
             "type": "float32",
             "shape": ["galaxies", channels, side, side],
             "layout": "NCHW",
-            "range": [0, 255],
+            **({} if measured else {"range": [0, 255]}),
         },
         outputs={
             "probabilities": {
@@ -140,7 +146,8 @@ def preparation_of(
             stretch=facts.stretch,
             crop=recipe.augment.crop,
             size=side,
-            border=recipe.augment.border,
+            border="sky: the median of each band" if measured else recipe.augment.border,
+            **other,
             views=[view._asdict() for view in views(recipe.augment, recipe.evaluation.views)],
         ),
         parity=parity,

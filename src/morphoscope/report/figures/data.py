@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from morphoscope.images.planes import picture_of
 from morphoscope.report import formatting
 from morphoscope.report.figures import style
 
@@ -95,7 +96,7 @@ def class_examples(
     """
     return image_grid(
         [
-            GridRow(name, [store.images[row] for row in chosen], note=(notes or {}).get(name, ""))
+            GridRow(name, [store.pictures[row] for row in chosen], note=(notes or {}).get(name, ""))
             for name, chosen in rows.items()
         ]
     )
@@ -190,13 +191,9 @@ def _caption(axes: Axes, x: float, y: float, text: str, *, above: bool) -> None:
 
 
 def rgb(image_HWC: np.ndarray) -> np.ndarray:
-    """Any stored image as (H, W, 3) uint8 to look at: one band becomes grey, of more the first three."""
+    """Any stored image as (H, W, 3) uint8 to look at, see :func:`morphoscope.images.planes.picture_of`."""
     image = np.asarray(image_HWC)
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.shape[2] < 3:
-        return np.repeat(image[:, :, :1], 3, axis=2)
-    return image[:, :, :3]
+    return picture_of(image[:, :, None] if image.ndim == 2 else image)
 
 
 def _whole_numbers() -> MaxNLocator:
