@@ -15,6 +15,7 @@ from morphoscope.data.sources.table import ingest_table
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.array_cells import cells_of, holds_arrays, read_array, usual_bands
 from morphoscope.images.stretch import Flux, measured_values, rendered
+from morphoscope.images.tables import columns_of
 
 GRIZ = ("des-g", "des-r", "des-i", "des-z")
 SIDE = 24
@@ -222,6 +223,21 @@ def test_hdf5_parts_of_the_multimodal_universe(tmp_path: Path):
     store = ingest_table(tmp_path / "set", tmp_path / "store", label_column="TYPE")
     assert store.column("label").tolist() == [0, 1, 0]
     np.testing.assert_array_equal(store.images[2], _expected(planes[2], (3, 1, 0)))
+
+
+def test_hdf5_files_are_not_followed_elsewhere_and_declare_no_more_than_they_hold(tmp_path: Path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = np.arange(3)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["id"], file["images"] = np.arange(3), np.zeros((3, 8, 8, 3), np.uint8)
+        file["secret"] = h5py.ExternalLink("other.h5", "secret")
+    assert columns_of(tmp_path / "a.h5").names == ["id", "images"]
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["id"] = np.arange(3)
+        file.create_dataset("images", (3, 2_000_000, 2_000_000), np.uint8, chunks=(1, 64, 64))
+    with pytest.raises(MorphoscopeError, match=r"b\.h5: 'images' unpacks to more than 100 times its size"):
+        columns_of(tmp_path / "b.h5")
 
 
 def test_a_data_set_saved_to_disk_by_hugging_face_is_arrow(tmp_path: Path):

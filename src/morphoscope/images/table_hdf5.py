@@ -7,6 +7,7 @@ So are Galaxy10's file (``images``, ``ans``, ``ra``, ``dec``) and the parts of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import need
+from morphoscope.images.limits import check_pixels, most_unpacked, unpacks_too_far
 
 _IMAGE = "image"
 _PARTS = ("band", "flux", "ivar", "scale")
+_MOST_CHUNK = 1 << 30
 _FLUX = ("image_flux", "image_array")
 
 
@@ -59,10 +62,18 @@ class Hdf5Table:
     def of(cls, file: Any, path: Path) -> Hdf5Table:
         """The columns of an open file.
 
+        Data sets that lie in other files are left out, whatever a link in the file says.
+
         Raises:
-            MorphoscopeError: no data set has a row for each galaxy.
+            MorphoscopeError: no data set has a row for each galaxy, or one declares more than it can hold.
         """
-        found = {str(name): each for name, each in file.items() if getattr(each, "shape", ())}
+        found = {name: each for name in file if (each := _own(file, name)) is not None and each.shape}
+        for name, each in found.items():
+            size = math.prod(each.shape) * each.dtype.itemsize
+            if size > most_unpacked(path.stat().st_size) or math.prod(each.chunks or (0,)) > _MOST_CHUNK:
+                raise MorphoscopeError(f"{path}: '{name}' {unpacks_too_far()}")
+            if len(each.shape) > 2:
+                check_pixels(each.shape[1:], f"{path}: '{name}'")
         if not found:
             raise MorphoscopeError(f"{path}: holds no data sets with rows")
         rows = _rows_of(found)
@@ -103,6 +114,15 @@ def open_hdf5(path: Path) -> Any:
     import h5py
 
     return h5py.File(path, "r")
+
+
+def _own(file: Any, name: str) -> Any:
+    """A data set of the file itself; None for groups, links and data sets whose values are elsewhere."""
+    import h5py
+
+    found = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    own = isinstance(found, h5py.Dataset) and not found.external and not found.is_virtual
+    return found if own else None
 
 
 def _rows_of(found: dict[str, Any]) -> int:

@@ -40,7 +40,7 @@ def predict(
 ) -> Predict:
     """Predicts with images of 32 pixels that show 16 arcsec; the server is waited for a little only."""
     table = server.table(tmp_path / "services.yaml")
-    quick = client.Patience(attempts=2, pause=0.01, read=1.0)
+    quick = client.Patience(attempts=2, pause=0.01, read=20.0)
     monkeypatch.setattr(survey_cutouts, "Client", lambda service: client.Client(service, quick))
 
     def predicted(table_of_positions: Path, *, scale: float | None = 0.5, **options: Any) -> Summary:
