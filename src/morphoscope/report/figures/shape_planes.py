@@ -102,7 +102,7 @@ def _groups(ids: list[str], classes: Path | None) -> np.ndarray:
 def _planes(values: Mapping[str, np.ndarray], groups: np.ndarray, good: np.ndarray) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(style.WIDTH, 3.4), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH, 3.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, kind in enumerate(dict.fromkeys(groups[good].tolist())):
         here = good & (groups == kind)
@@ -112,7 +112,8 @@ def _planes(values: Mapping[str, np.ndarray], groups: np.ndarray, good: np.ndarr
         left.scatter(values["concentration"][here], values["asymmetry"][here], **look)
         right.scatter(values["m20"][here], values["gini"][here], **look)
     _lines(left, right)
-    left.legend(fontsize=6.5, frameon=False, loc="upper right")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=6.5, frameon=False, loc="outside lower center", ncols=4)
     return figure
 
 
