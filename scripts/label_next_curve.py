@@ -25,10 +25,10 @@ from morphoscope.data.splits.split import stratified_parts
 from morphoscope.data.store import Store, open_store
 from morphoscope.evaluation.fit_uncertainty import outputs_by_chunk
 from morphoscope.inference.ensemble import mutual_information
+from morphoscope.inference.head_fit import Labelled, chosen_strength, fit_head, predicted
 from morphoscope.inference.predictor import Predictor
 from morphoscope.labels.scheme import Scheme
 from morphoscope.metrics.linear_models import LinearModel
-from morphoscope.probe.fit import Labelled, chosen_strength, fit_head, predicted
 from morphoscope.progress import note
 from morphoscope.report.figures import style
 from morphoscope.runs.run import open_run

@@ -15,11 +15,17 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import MissingExtra
 from morphoscope.inference.calibration import read_calibration
 from morphoscope.inference.engine.graph import kept_graph
+from morphoscope.inference.head_fit import (
+    Labelled,
+    chosen_strength,
+    fit_head,
+    held_out_predictions,
+    predicted,
+)
 from morphoscope.inference.ood import read_distribution
 from morphoscope.inference.predictor import Predictor
 from morphoscope.labels.scheme import Classes, Scheme, VoteCounts, VoteFractions
 from morphoscope.probe.encoder import head_width, with_head
-from morphoscope.probe.fit import Labelled, chosen_strength, fit_head, held_out_predictions, predicted
 from morphoscope.runs.run import open_run
 from morphoscope.studies.registry import find_recipe
 

@@ -31,18 +31,19 @@ from morphoscope.inference.engine.graph import GRAPH, graph_of
 from morphoscope.inference.engine.linear_head import write_with_head
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.inference.engine.preparation import preparation_of, sidecar, write_preparation
-from morphoscope.inference.ood import fit_distribution
-from morphoscope.inference.predictor import Predictor, mean_over_views
-from morphoscope.labels.scheme import Scheme
-from morphoscope.metrics.linear_models import LinearModel
-from morphoscope.probe.encoder import WEIGHTS, encoder_of, head_parameters, origin_of, with_head
-from morphoscope.probe.fit import (
+from morphoscope.inference.head_fit import (
+    BALANCE_POWERS,
     Labelled,
     chosen_strength,
     fit_head,
     held_out_predictions,
     predicted,
 )
+from morphoscope.inference.ood import fit_distribution
+from morphoscope.inference.predictor import Predictor, mean_over_views
+from morphoscope.labels.scheme import Scheme
+from morphoscope.metrics.linear_models import LinearModel
+from morphoscope.probe.encoder import WEIGHTS, encoder_of, head_parameters, origin_of, with_head
 from morphoscope.progress import note
 from morphoscope.recipes import Recipe
 from morphoscope.runs.environment import environment, peak_memory_gib
@@ -59,7 +60,6 @@ from morphoscope.version import __version__
 
 TOLERANCE = 1e-5
 """Largest difference of a probability between the graph and the head, which is rounding."""
-_POWERS = {"none": 0.0, "square-root": 0.5, "oversample": 1.0, "class-weights": 1.0}
 _CHECKED = 16  # galaxies that the graph is compared with
 
 
@@ -115,6 +115,7 @@ def _resolved(recipe: Recipe, encoder: Run) -> Recipe:
             "hidden": (),
             "hidden_l2": 0.0,
             "dropout": 0.0,
+            "head": "random",
         }
     )
     size = encoder.recipe.augment.size
@@ -143,7 +144,7 @@ def _fitted(recipe: Recipe, store: Store, split: Split, encoder: Run) -> _Probe:
         _features(recipe, encoder, store, rows),
         store.targets()[rows],
         keep_together(store)[rows] if recipe.data.split != "random" else np.arange(len(rows)),
-        _POWERS[recipe.data.balance],
+        BALANCE_POWERS[recipe.data.balance],
     )
     strength = chosen_strength(labelled, scheme, seed=recipe.data.split_seed)
     head = fit_head(labelled, scheme, strength)

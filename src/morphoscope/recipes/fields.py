@@ -210,6 +210,11 @@ class Model(Part):
         description="weight of the squared norm of the hidden layers' weights, added to the loss",
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before every layer of the head")
+    head: Literal["random", "probe"] = Field(
+        default="random",
+        description="starting weights of the head; probe: those of a linear probe of the training galaxies' "
+        "features, where the labels are classes or vote fractions each by itself",
+    )
     votes: Literal["sigmoid", "softmax", "tree"] = Field(
         default="sigmoid",
         description="how outputs become vote fractions: each by itself, by question, or by question and "
@@ -242,6 +247,12 @@ class Model(Part):
     def _four_kernels(self) -> Model:
         if self.kernels and (len(self.kernels) != 4 or any(side % 2 == 0 for side in self.kernels)):
             raise ValueError(f"kernels must be four odd numbers, not {self.kernels}")
+        return self
+
+    @model_validator(mode="after")
+    def _probe_without_hidden_layers(self) -> Model:
+        if self.head == "probe" and self.hidden:
+            raise ValueError("head = probe starts a head of one layer; set hidden to none, or head to random")
         return self
 
     @model_validator(mode="after")

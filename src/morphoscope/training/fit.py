@@ -44,6 +44,7 @@ from morphoscope.training.galaxies import (
     statistics_of,
     training_rows,
 )
+from morphoscope.training.head_start import start_head
 from morphoscope.training.task import GalaxyTask
 
 
@@ -181,8 +182,10 @@ def _plan(recipe: Recipe, store: Store, out: Path, split: Split | None, process:
         )
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
+    device = best_device()
+    origin = "; ".join(filter(None, [origin, start_head(network, recipe, store, split, scheme, device)]))
     weights = loss_weights(recipe, store, split)
-    return _Plan(recipe, store, split, rows, scheme, best_device(), network, origin, hub, weights)
+    return _Plan(recipe, store, split, rows, scheme, device, network, origin, hub, weights)
 
 
 def _run_lightning(

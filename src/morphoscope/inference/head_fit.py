@@ -17,6 +17,8 @@ from morphoscope.progress import Bar
 FOLDS = 5
 NESTED = 2_000
 """Galaxies up to which each fold chooses its own strength; of more, one choice is as good as exact."""
+BALANCE_POWERS = {"none": 0.0, "square-root": 0.5, "oversample": 1.0, "class-weights": 1.0}
+"""``data.balance`` of a recipe as :attr:`Labelled.balance`."""
 ACTIVATIONS = {"Softmax": softmax, "Sigmoid": sigmoid}
 
 
