@@ -221,7 +221,7 @@ def test_catalogues_that_cannot_be_compared(
     pq.write_table(pa.table({"id": ["x"], "predicted": ["Edge-on"]}), tmp_path / "else.parquet")
     with pytest.raises(UsageError, match="share no galaxy"):
         client_of(catalogue, compare=tmp_path / "else.parquet")
-    with pytest.raises(UsageError, match="no column 'predicted'"):
+    with pytest.raises(UsageError, match="share no column of predictions"):
         client_of(catalogue, compare=store.path)
 
 

@@ -26,7 +26,11 @@ def serve(
         Path | None, typer.Option(help="With a run: a catalogue made with it. [default: its test galaxies]")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder or store of the images. [default: as the catalogue says]")
+        Path | None,
+        typer.Option(
+            help="Folder, archive, table, Galaxy10 file or store with the images. [default: as the "
+            "catalogue says]"
+        ),
     ] = None,
     compare: Annotated[
         Path | None, typer.Option(help="A second catalogue or run of the same galaxies.")

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from morphoscope.errors import UsageError
 from morphoscope.explorer.gallery import CAPTION
 from morphoscope.explorer.network import METHODS
-from morphoscope.explorer.pictures import FilePictures
+from morphoscope.explorer.quantities import Measurements
 from morphoscope.explorer.state import State
 from morphoscope.explorer.thumbnails import png
 from morphoscope.explorer.votes import votes_of
@@ -42,6 +42,7 @@ def router(state: State) -> APIRouter:
     """The routes."""
     routes = APIRouter()
     subject = state.subject
+    measurements = Measurements(subject.table)
 
     @routes.get("/galaxy/{row}")
     def galaxy(row: int) -> JSONResponse:
@@ -54,6 +55,7 @@ def router(state: State) -> APIRouter:
                 "probabilities": _probabilities(state, values),
                 "set": values["set"].split(SEPARATOR) if values.get("set") else None,
                 "votes": votes_of(subject.scheme, values),
+                "measurements": measurements.of(values),
                 "links": links(values.get("ra"), values.get("dec")),
                 "picture": _picture(state, values),
                 "calibration": subject.provenance.get("calibration", ""),
@@ -123,7 +125,7 @@ def _probabilities(state: State, values: Mapping[str, Any]) -> list[dict[str, An
 def _picture(state: State, values: Mapping[str, Any]) -> dict[str, Any]:
     pictures = state.subject.pictures
     scale = values.get("pixel_scale") or pictures.pixel_scale
-    fits = isinstance(pictures, FilePictures) and is_fits_name(str(values.get("source") or ""))
+    fits = pictures.renders_fits and is_fits_name(str(values.get("source") or ""))
     return {
         "pixelScale": scale if isinstance(scale, int | float) else None,
         "northUp": values.get("orientation") is not None,

@@ -21,7 +21,7 @@ from morphoscope.explorer.agreement import Votes, summary, votes_of_people
 from morphoscope.explorer.gallery import CAPTION
 from morphoscope.explorer.label_queue import Done, how_far, next_rows, rows_of_standing
 from morphoscope.explorer.labels_file import Click, Standing
-from morphoscope.explorer.pictures import FilePictures, Place
+from morphoscope.explorer.pictures import Place
 from morphoscope.explorer.state import Asked, State
 from morphoscope.explorer.table import ROW
 from morphoscope.explorer.thumbnails import png
@@ -256,8 +256,6 @@ def _with_images(
 def _image(state: State, place: Place) -> bytes | None:
     pictures = state.subject.pictures
     try:
-        if isinstance(pictures, FilePictures):
-            return pictures.path_of(place.source).read_bytes()
-        return png(pictures.load(place))
+        return pictures.content(place) or png(pictures.load(place))
     except (MorphoscopeError, OSError):
         return None

@@ -1,4 +1,4 @@
-"""Pictures of the galaxies: from a store, or from the files that a catalogue was made of.
+"""Pictures of the galaxies: from a store, or from image files (archives and tables: other modules).
 
 A picture is found by the galaxy's row, id and source. What a catalogue says about files is not trusted: a
 picture is read only below one folder, which the person named or the catalogue's provenance names.
@@ -6,8 +6,8 @@ picture is read only below one folder, which the person named or the catalogue's
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,14 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from morphoscope.data.store import Store, open_store
-from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.data.store import Store
+from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.images.decode import HalfScale, half_scale, is_fits_name, is_image_name, read_image
-from morphoscope.images.image_table import open_table
 from morphoscope.images.planes import picture_of, shown_planes
 from morphoscope.images.stretch import PLANES
-from morphoscope.images.tables import is_table
-from morphoscope.images.webdataset import is_archive_name
 
 pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
 
@@ -41,8 +38,25 @@ class Place:
     source: str
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a catalogue says of its galaxies' pictures: ids and sources as texts, (N,) each."""
+
+    ids: pa.ChunkedArray
+    sources: pa.ChunkedArray
+
+    def __len__(self) -> int:
+        """How many galaxies there are."""
+        return len(self.ids)
+
+
 class Pictures(Protocol):
     """Where pictures come from."""
+
+    @property
+    def renders_fits(self) -> bool:
+        """Whether FITS images are among them, which can be stretched in other ways."""
+        ...
 
     @property
     def note(self) -> str:
@@ -52,6 +66,15 @@ class Pictures(Protocol):
     @property
     def pixel_scale(self) -> float | None:
         """Arcsec a pixel, if it is the same for all and known."""
+        ...
+
+    def content(self, place: Place) -> bytes | None:
+        """The image file; None: there is none, but pixels, or a file per band.
+
+        Raises:
+            MissingPicture: it is not there.
+            MorphoscopeError: it cannot be read.
+        """
         ...
 
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
@@ -75,6 +98,11 @@ class NoPictures:
 
     note: str
     pixel_scale: float | None = None
+    renders_fits: bool = False
+
+    def content(self, place: Place) -> bytes | None:
+        """Says why not."""
+        raise MissingPicture(self.note)
 
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
         """Says why not."""
@@ -89,6 +117,8 @@ class StorePictures:
         store_rows: row in the store of each galaxy, (N,) int; −1: it is not there. None: the same rows.
     """
 
+    renders_fits = False
+
     def __init__(self, store: Store, store_rows: np.ndarray | None = None) -> None:
         self.store, self.store_rows = store, store_rows
         self.images = store.images.view(np.ndarray)  # views of np.memmap are slow
@@ -102,6 +132,10 @@ class StorePictures:
             raise MissingPicture(f"the store {self.store.path.name} has no galaxy '{place.id}'")
         return picture_of(np.asarray(self.images[row]))
 
+    def content(self, place: Place) -> bytes | None:
+        """None: a store has pixels."""
+        return None
+
 
 class FilePictures:
     """Image files below one folder, by their names in the column ``source``.
@@ -113,6 +147,7 @@ class FilePictures:
     """
 
     pixel_scale = None
+    renders_fits = True
 
     def __init__(self, folder: Path, stretch: str = "lupton", bands: Sequence[str] = ()) -> None:
         self.folder, self.stretch, self.bands = folder, stretch, tuple(bands)
@@ -144,65 +179,24 @@ class FilePictures:
         name = place.source
         if not is_image_name(path.name):
             raise MissingPicture(f"{name} is not an image file")
-
-        def suits(height: int, width: int) -> bool:
-            return least > 0 and min(height, width) >= 2 * least
-
-        with half_scale(suits) as _half:
-            assert isinstance(_half, HalfScale)
+        with half_scale_for(least):
             if self.stretch not in PLANES:
                 return read_image(path, name=name, stretch=stretch or self.stretch, bands=self.bands)
             if is_fits_name(path.name):
                 return read_image(path, name=name, stretch=stretch or "lupton", bands=self.shown)
             return picture_of(read_image(path, name=name, stretch=self.stretch, bands=self.bands))
 
-
-def open_pictures(
-    images: Path | str | None, provenance: dict[str, str], near: Path, ids: pa.ChunkedArray | None
-) -> tuple[Pictures, Store | None]:
-    """Where the pictures of a catalogue are, and the store if they are in one.
-
-    Args:
-        images: a folder or a store that a person named; None: as the catalogue's provenance says.
-        provenance: of the catalogue.
-        near: its folder: relative names are looked up there, too.
-        ids: of the catalogue, to find galaxies in a store.
-
-    Raises:
-        UsageError: ``images`` is neither.
-    """
-    stretch = provenance.get("stretch", "lupton")
-    bands = [band for band in provenance.get("bands", "").split(",") if band]
-    if images is not None:
-        path = Path(images)
-        if (path / "store.yaml").is_file():
-            return _of_store(open_store(path), ids)
-        if not path.is_dir():
-            raise UsageError(f"--images {images}: a folder of images or a store was expected")
-        return FilePictures(path, stretch, bands), None
-    source = provenance.get("source", "")
-    if not source:
-        return NoPictures("the catalogue does not say where its images are; give them with --images"), None
-    for path in dict.fromkeys((Path(source), near / source, near / Path(source).name)):
-        if (path / "store.yaml").is_file():
-            return _of_store(open_store(path), ids)
-        if path.is_dir():
-            return FilePictures(path, stretch, bands), None
-        if path.is_file() and is_archive_name(path.name):
-            return NoPictures(f"{path.name} is an archive; unpack it and give the folder with --images"), None
-        if path.is_file() and is_table(path):
-            return _of_table(path, stretch, bands), None
-        if path.is_file():
-            return FilePictures(path.parent, stretch, bands), None
-    if glob.has_magic(source):
-        fixed = Path(*_before_magic(Path(source).parts))
-        if fixed.is_dir() and fixed != Path(fixed.anchor):
-            return _OfGlob(fixed, stretch, bands), None
-    return NoPictures(f"{source} is not there any more; --images says where its images are now"), None
+    def content(self, place: Place) -> bytes | None:
+        """The file."""
+        try:
+            return self.path_of(place.source).read_bytes()
+        except OSError as error:
+            raise MorphoscopeError(f"{place.source}: cannot be read ({reason_of(error)})") from error
 
 
-def _of_store(store: Store, ids: pa.ChunkedArray | None) -> tuple[Pictures, Store]:
-    return StorePictures(store, None if ids is None else rows_of_ids(ids, store.table.column("id"))), store
+def half_scale_for(least: int) -> AbstractContextManager[HalfScale]:
+    """Lets JPEGs be decoded at half scale where they stay at least so large, pixels; 0: never."""
+    return half_scale(lambda height, width: least > 0 and min(height, width) >= 2 * least)
 
 
 def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray | None:
@@ -217,30 +211,34 @@ def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray |
     return pc.fill_null(found, -1).to_numpy().astype(np.int64)
 
 
-def _of_table(path: Path, stretch: str, bands: Sequence[str]) -> Pictures:
-    try:
-        table = open_table(path)
-    except MorphoscopeError as error:
-        return NoPictures(str(error))
-    if table.holds_files:
-        return NoPictures(f"{path.name} holds its images itself; ingest it and give the store with --images")
-    return FilePictures(table.folder, stretch, table.bands or bands)
+def only_place(wanted: pa.ChunkedArray, names: pa.ChunkedArray) -> np.ndarray:
+    """Where texts are among names, (N,) int64; −1: nowhere, or at several places, of which none is sure."""
+    coded = names.combine_chunks().dictionary_encode()
+    coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+    codes = coded.indices.fill_null(0).to_numpy()
+    times = np.bincount(codes, minlength=max(1, len(coded.dictionary)))
+    first = np.zeros(len(times), np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    found = pc.fill_null(pc.index_in(wanted, value_set=coded.dictionary, skip_nulls=True), -1).to_numpy()
+    sure = (found >= 0) & (times[found] == 1)
+    return np.where(sure, first[found], -1)
 
 
-class _OfGlob(FilePictures):
+def some_of(*columns: pa.ChunkedArray) -> str:
+    """The first two names of the first column that has any, for messages."""
+    for column in columns:
+        names = [str(each) for each in pc.unique(column.slice(0, 1000)).to_pylist() if each][:2]
+        if names:
+            return " and ".join(f"'{name}'" for name in names)
+    return "none"
+
+
+class GlobPictures(FilePictures):
     """Sources as a glob found them: they begin with the folder."""
 
     def path_of(self, source: str) -> Path:
+        """See :class:`FilePictures`."""
         path = Path(source)
         if path.is_relative_to(self.folder):
             source = str(path.relative_to(self.folder))
         return super().path_of(source)
-
-
-def _before_magic(parts: tuple[str, ...]) -> list[str]:
-    kept = []
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            break
-        kept.append(part)
-    return kept or ["."]

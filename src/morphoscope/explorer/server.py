@@ -33,7 +33,7 @@ class Request:
     Attributes:
         source: a run, a catalogue or a store.
         catalogue: made with the run.
-        images: a folder or a store with the galaxies' pictures.
+        images: a folder, an archive, a table, a Galaxy10 file or a store with the galaxies' pictures.
         compare: a second catalogue or run of the same galaxies.
         labels: file of the labels that people give; None: beside the source.
         queue: a table with a column of ids: what is labelled first.
@@ -90,7 +90,8 @@ def explore(
     Args:
         source: a run's folder, a catalogue or a store.
         catalogue: made with the run; None: the run's test galaxies.
-        images: a folder of images or a store with the galaxies' pictures; None: as the catalogue says.
+        images: a folder, an archive, a table, a Galaxy10 file or a store with the galaxies' pictures; None:
+            as the catalogue says.
         compare: a second catalogue or run of the same galaxies.
         labels: file of the labels that people give; None: beside the source.
         queue: a table with a column of ids: what is labelled first.

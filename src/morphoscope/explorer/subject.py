@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +23,10 @@ from morphoscope.catalogue.formats.convert import parquet_parts
 from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.data.store import STANDARD_COLUMNS, Store, StoreMeta, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
-from morphoscope.explorer.pictures import NoPictures, Pictures, StorePictures, open_pictures, rows_of_ids
+from morphoscope.explorer.picture_places import open_pictures
+from morphoscope.explorer.pictures import Known, NoPictures, Pictures, StorePictures, rows_of_ids
 from morphoscope.explorer.table import ROW, GalaxyTable
+from morphoscope.explorer.table_pictures import own_pictures
 from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column
 from morphoscope.images.table_parquet import ParquetTable
 from morphoscope.images.tables import column_names, is_table_name, iterate_table, read_table
@@ -113,8 +115,8 @@ def open_subject(
     Args:
         source: a run's folder or ``default``; a catalogue of any format; or a store's folder.
         catalogue: made with the run; None: the run's own test galaxies.
-        images: a folder of images or a store with the galaxies' pictures; None: as the catalogue or the run
-            says.
+        images: a folder, an archive, a table, an HDF5 file or a store with the galaxies' pictures; None: as
+            the catalogue or the run says.
 
     Raises:
         UsageError: nothing of the kind is there.
@@ -174,7 +176,8 @@ def _of_run(run: Run, images: Path | str | None) -> Subject:
         )
         pictures = NoPictures(f"{where}; --images says where its galaxies are now")
         if images is not None:
-            pictures, _ = open_pictures(images, {}, run.path, found["id"])
+            known = Known(*(found[name].cast(pa.string()) for name in ("id", "source")))
+            pictures, _ = open_pictures(images, {}, run.path, known)
     else:
         pictures = StorePictures(store, None if rows is None else np.asarray(rows))
     return Subject("run", run.path, table, pictures, run, run.scheme, facts)
@@ -222,14 +225,14 @@ def _predictions(run: Run, found: pa.Table) -> tuple[dict[str, Any], Description
             described["set"] = (f"prediction set, coverage {sets.description}", "")
         return columns, described
     outputs = scheme.outputs_in(found.column_names)
-    if outputs is None or tuple(outputs) != scheme.output_names:
+    if outputs is None:
         return {name: found[name] for name in found.column_names if name not in ("id", "source")}, {}
     truth_NK, predictions_NK = scheme.read_predictions(found, outputs)
     columns = dict(scheme.catalogue_values(np.asarray(predictions_NK), None))
     truths = np.asarray(truth_NK)
-    if truths.ndim == 2:
-        what = "votes" if isinstance(scheme, VoteCounts) else "fraction of the volunteers"
-        for k, name in enumerate(outputs):
+    if truths.shape == (len(found), scheme.outputs):
+        what = "votes" if isinstance(scheme, VoteCounts) else "label"
+        for k, name in enumerate(scheme.output_names):
             columns[f"t_{name}"] = pa.array(truths[:, k])
             described[f"t_{name}"] = (f"{what}, measured", "")
     return columns, described
@@ -288,12 +291,15 @@ def _of_catalogue(path: Path, images: Path | str | None, run: Run | None) -> Sub
     provenance = _provenance(path)
     schema, pieces = _pieces(path)
     descriptions = _described(schema)
-    table = GalaxyTable(map(_with_usual_columns, pieces), {**_DESCRIPTIONS, **descriptions})
+    table = GalaxyTable(_with_usual_columns(pieces), {**_DESCRIPTIONS, **descriptions})
     if not table.count:
         table.close()
         raise MorphoscopeError(f"{path}: the catalogue has no rows")
-    ids = table.arrow(f"SELECT CAST(id AS VARCHAR) AS id FROM galaxies ORDER BY {ROW}")["id"]
-    pictures, store = open_pictures(images, provenance, path.parent, ids)
+    try:
+        pictures, store = _pictures_of(path, schema, table, images, provenance)
+    except BaseException:
+        table.close()
+        raise
     scheme = run.scheme if run is not None else _scheme(provenance)
     if run is None:
         run = _packaged(provenance)
@@ -306,6 +312,30 @@ def _of_catalogue(path: Path, images: Path | str | None, run: Run | None) -> Sub
         _add_truth(table, store, pictures.store_rows)
     embedded = path if schema is not None and _has_features(schema) else None
     return Subject("catalogue", path, table, pictures, run, scheme, provenance, embedded)
+
+
+def _pictures_of(
+    path: Path,
+    schema: pa.Schema | None,
+    table: GalaxyTable,
+    images: Path | str | None,
+    provenance: dict[str, str],
+) -> tuple[Pictures, Store | None]:
+    """As a person says; or those that the catalogue itself contains; or as it says."""
+    if images is None and schema is not None and any(map(_holds_bytes, schema)):
+        parts = [path] if path.suffix.lower() == ".pq" else parquet_parts(path)
+        own = own_pictures(parts, provenance.get("stretch", "lupton"))
+        if own is not None:
+            return own, None
+    names = table.arrow(
+        f"SELECT CAST(id AS VARCHAR) AS id, CAST(source AS VARCHAR) AS source FROM galaxies ORDER BY {ROW}"
+    )
+    return open_pictures(images, provenance, path.parent, Known(names["id"], names["source"]))
+
+
+def _holds_bytes(field: pa.Field) -> bool:
+    kind = field.type
+    return pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _provenance(path: Path) -> dict[str, str]:
@@ -339,26 +369,42 @@ def _parquet(parts: list[Path]) -> Iterator[pa.Table]:
         try:
             with pq.ParquetFile(part) as file:
                 table = ParquetTable.of(file, part)
-                wanted = [name for name in table.names if not pa.types.is_nested(table.types[name])]
+                wanted = [name for name in table.names if not _is_left_out(table.types[name])]
                 yield from table.pieces(wanted, PIECE)
         except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError
             raise MorphoscopeError(f"{part} cannot be read as Parquet ({reason_of(error)})") from error
 
 
-def _with_usual_columns(piece: pa.Table) -> pa.Table:
-    """The piece with ``id``, ``source`` and ``set_size``, under the names of other programs if need be."""
-    names = list(piece.column_names)
-    for usual, others in (("id", ID_NAMES), ("source", IMAGE_NAMES)):
-        if usual not in names and (other := found_column(names, others)) is not None:
-            names[names.index(other)] = usual
-    piece = piece.rename_columns(names)
-    for usual in ("id", "source"):
-        if usual not in piece.column_names:
-            piece = piece.append_column(usual, pa.nulls(piece.num_rows, pa.string()))
-    if "set" in names and "set_size" not in names and pa.types.is_string(piece["set"].type):
-        at = names.index("set") + 1
-        piece = piece.add_column(at, "set_size", set_sizes(piece["set"]))
-    return piece
+def _is_left_out(kind: pa.DataType) -> bool:
+    """Vectors, and files such as images, which are read one by one."""
+    return pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _with_usual_columns(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The pieces with ``id``, ``source`` and ``set_size``, under the names of other programs if need be.
+
+    A galaxy without an id is called after its image, or "row 17" (from 1).
+    """
+    first = 0
+    for piece in pieces:
+        names = list(piece.column_names)
+        for usual, others in (("id", ID_NAMES), ("source", IMAGE_NAMES)):
+            if usual not in names and (other := found_column(names, others)) is not None:
+                names[names.index(other)] = usual
+        piece = piece.rename_columns(names)
+        for usual in ("id", "source"):
+            if usual not in piece.column_names:
+                piece = piece.append_column(usual, pa.nulls(piece.num_rows, pa.string()))
+        if piece["id"].null_count:
+            numbers = [f"row {first + row + 1}" for row in range(piece.num_rows)]
+            called = (piece["id"].cast(pa.string()), piece["source"].cast(pa.string()), pa.array(numbers))
+            at = piece.column_names.index("id")
+            piece = piece.set_column(at, "id", pc.coalesce(*called))
+        if "set" in names and "set_size" not in names and pa.types.is_string(piece["set"].type):
+            at = names.index("set") + 1
+            piece = piece.add_column(at, "set_size", set_sizes(piece["set"]))
+        first += piece.num_rows
+        yield piece
 
 
 def _described(schema: pa.Schema | None) -> Descriptions:

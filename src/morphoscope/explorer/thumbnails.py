@@ -73,16 +73,16 @@ class Thumbnails:
 
     def pack(self, places: Sequence[Place], side: int) -> bytes:
         """The thumbnails of some galaxies as one stream, see above."""
-        parts = []
-        for place in places:
+        made: dict[int, bytes] = {}
+        for place in sorted(places, key=lambda place: place.row):  # neighbours in a file are read together
             try:
                 content, mark = self.thumbnail(place, side), 0
             except MorphoscopeError as error:
                 content, mark = str(error).encode()[:500], REFUSED
             except Exception as error:  # one damaged picture must not take a page's other ones along
                 content, mark = f"cannot be read ({reason_of(error)})".encode()[:500], REFUSED
-            parts += [_HEAD.pack(place.row, len(content) | mark), content]
-        return b"".join(parts)
+            made[place.row] = _HEAD.pack(place.row, len(content) | mark) + content
+        return b"".join(made[place.row] for place in places)
 
     def thumbnail(self, place: Place, side: int) -> bytes:
         """One of them, a JPEG.

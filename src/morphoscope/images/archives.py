@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Protocol, Self
@@ -206,7 +207,7 @@ def iterate_tar(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 elif not packed:
                     if member.offset_data + member.size > size:
                         raise tarfile.ReadError("unexpected end of data")
-                    content = partial(_read, path, member.offset_data, member.size)
+                    content = TarMember(path, member.offset_data, member.size)
                 else:
                     stream = archive.extractfile(member)
                     data = b"" if stream is None else stream.read()
@@ -240,13 +241,45 @@ def _refuse() -> bytes:
     raise MorphoscopeError(too_many_bytes())
 
 
-def _read(path: Path, start: int, size: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            file.seek(start)
-            content = file.read(size)
-    except OSError as error:
-        raise MorphoscopeError(f"cannot be read ({error.strerror})") from error
-    if len(content) < size:
-        raise MorphoscopeError("is cut off")
-    return content
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """The content of a file in a tar archive that is not compressed: so many bytes from some place on."""
+
+    path: Path
+    start: int
+    size: int
+
+    def __call__(self) -> bytes:
+        """The content.
+
+        Raises:
+            MorphoscopeError: the archive cannot be read, or has become shorter.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.start)
+                content = file.read(self.size)
+        except OSError as error:
+            raise MorphoscopeError(f"cannot be read ({error.strerror})") from error
+        if len(content) < self.size:
+            raise MorphoscopeError("is cut off")
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """The content of a file in an open zip archive."""
+
+    archive: zipfile.ZipFile
+    member: zipfile.ZipInfo
+
+    def __call__(self) -> bytes:
+        """The content.
+
+        Raises:
+            MorphoscopeError: this part of the archive is damaged.
+        """
+        try:
+            return read_member(self.archive, self.member)
+        except READ_ERRORS as error:
+            raise MorphoscopeError(f"is damaged ({reason_of(error)})") from error

@@ -23,10 +23,10 @@ from morphoscope.images.archives import (
     READ_ERRORS,
     TAR_SUFFIXES,
     CutOff,
+    ZipMember,
     is_folder,
     is_packed_tar,
     iterate_tar,
-    read_member,
 )
 from morphoscope.images.bands import band_label, reddest_first
 from morphoscope.images.decode import FITS_SUFFIXES, IMAGE_SUFFIXES, is_fits_name, is_image_name, read_image
@@ -66,65 +66,110 @@ def archive_items(path: Path, *, stretch: str, bands: Sequence[str] = ()) -> Ite
     Raises:
         UsageError: it is not an archive.
     """
-    galaxy: _Galaxy | None = None
-    within = _Archive(path.name, stretch, tuple(bands))
+    try:
+        for galaxy in archive_galaxies(path, bands):
+            found: dict[str, Any] = {}
+            load = partial(galaxy.image, stretch=stretch, bands=tuple(bands), found=found)
+            yield Item(galaxy.source, load, galaxy.row, found)
+    except CutOff as error:
+        yield Item(path.name, partial(_fail, str(error)), {"id": f"{path.name} (rest)"})
+
+
+@dataclass(frozen=True)
+class ArchiveGalaxy:
+    """A galaxy of an archive.
+
+    Attributes:
+        source: the archive's name and the member's, or with one member per band the key.
+        row: ``id``, and ``ra`` and ``dec`` in degrees if the JSON has them.
+        members: the image; or one per band, reddest first, where a text names a band that has none.
+        per_band: each member is one band.
+    """
+
+    source: str
+    row: dict[str, Any]
+    members: tuple[Content | str, ...]
+    per_band: bool = False
+
+    def image(
+        self, *, stretch: str, bands: Sequence[str] = (), found: dict[str, Any] | None = None
+    ) -> np.ndarray:
+        """Its picture, (H, W, 3) uint8.
+
+        Args:
+            stretch: for FITS images.
+            bands: to read from a FITS image, or those of the members.
+            found: gets what is found out about the image.
+
+        Raises:
+            MorphoscopeError: a band is missing, or the image is damaged.
+        """
+        contents = []
+        for member in self.members:
+            if isinstance(member, str):
+                raise MorphoscopeError(f"{self.source}: has no member for the band {member}")
+            try:
+                contents.append(member())
+            except MorphoscopeError as error:
+                raise MorphoscopeError(f"{self.source}: {error}") from error
+        if self.per_band:
+            names = [bands[band] for band in reddest_first(bands)]
+            return read_bands(contents, name=self.source, stretch=stretch, bands=names, found=found)
+        return read_image(contents[0], name=self.source, stretch=stretch, bands=tuple(bands), found=found)
+
+
+def archive_galaxies(path: Path, bands: Sequence[str] = ()) -> Iterator[ArchiveGalaxy]:
+    """The galaxies of an archive, in file order; no image is read, except in a compressed tar.
+
+    Raises:
+        CutOff: the archive ends too early; raised after all whole galaxies.
+        UsageError: it is not an archive.
+    """
+    group: _Group | None = None
     try:
         for name, content in _members(path):
             key, kind = _key_and_kind(name, bands)
             if not kind:
                 continue
-            if galaxy is None or galaxy.key != key or kind in galaxy.members:
-                if galaxy is not None:
-                    yield from galaxy.items(within)
-                galaxy = _Galaxy(key, {}, {})
-            galaxy.members[kind], galaxy.names[kind] = content, name
-    except CutOff as error:
-        if galaxy is not None:
-            yield from galaxy.items(within)
-        yield Item(path.name, partial(_fail, str(error)), {"id": f"{path.name} (rest)"})
-        return
-    if galaxy is not None:
-        yield from galaxy.items(within)
-
-
-@dataclass(frozen=True)
-class _Archive:
-    """Settings shared by all galaxies of an archive."""
-
-    name: str
-    stretch: str
-    bands: tuple[str, ...]
+            if group is None or group.key != key or kind in group.members:
+                if group is not None:
+                    yield from group.galaxies(path.name, tuple(bands))
+                group = _Group(key, {}, {})
+            group.members[kind], group.names[kind] = content, name
+    except CutOff:
+        if group is not None:
+            yield from group.galaxies(path.name, tuple(bands))
+        raise
+    if group is not None:
+        yield from group.galaxies(path.name, tuple(bands))
 
 
 @dataclass
-class _Galaxy:
+class _Group:
     """Members of an archive with one key, by kind: "json", or the suffix of an image."""
 
     key: str
     members: dict[str, Content]
     names: dict[str, str]
 
-    def items(self, within: _Archive) -> Iterator[Item]:
-        """One item, or none if no member is an image; several images with one key are several galaxies."""
+    def galaxies(self, archive: str, bands: tuple[str, ...]) -> Iterator[ArchiveGalaxy]:
+        """One, or none if no member is an image; several images with one key are several galaxies."""
         described = self.members.pop("json", None)
         row = {"id": self.key} | ({} if described is None else _described(described))
-        if within.bands and (files := self._by_band(within.bands)):
-            source, found = f"{within.name}/{self.key}", {}
-            yield Item(source, partial(_load_bands, files, source, within, found), row, found)
+        if bands and (files := self._by_band(bands)):
+            yield ArchiveGalaxy(f"{archive}/{self.key}", row, files, per_band=True)
             return
         for kind, content in self.members.items():
-            source = f"{within.name}/{self.names[kind]}"
             alone = len(self.members) == 1
             same = row if alone else {**row, "id": self.names[kind]}
-            found = {}
-            yield Item(source, partial(_load, content, source, within, found), same, found)
+            yield ArchiveGalaxy(f"{archive}/{self.names[kind]}", same, (content,))
 
-    def _by_band(self, bands: tuple[str, ...]) -> list[Content | str]:
+    def _by_band(self, bands: tuple[str, ...]) -> tuple[Content | str, ...]:
         """Each band's member, reddest first, or the name of a band without one; empty if none has any."""
         found = {band_label(kind.split(".")[0]): content for kind, content in self.members.items()}
         if not any(band_label(band) in found for band in bands):
-            return []
-        return [found.get(band_label(bands[band]), bands[band]) for band in reddest_first(bands)]
+            return ()
+        return tuple(found.get(band_label(bands[band]), bands[band]) for band in reddest_first(bands))
 
 
 def _members(path: Path) -> Iterator[tuple[str, Content]]:
@@ -141,14 +186,7 @@ def _members(path: Path) -> Iterator[tuple[str, Content]]:
     # Kept open while members may still be loaded; reading is thread-safe.
     members = [member for member in archive.infolist() if not is_folder(member)]
     for member in sorted(members, key=lambda member: member.header_offset):
-        yield writable(member.filename), partial(_unzipped, archive, member)
-
-
-def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    try:
-        return read_member(archive, member)
-    except READ_ERRORS as error:
-        raise MorphoscopeError(f"is damaged ({reason_of(error)})") from error
+        yield writable(member.filename), ZipMember(archive, member)
 
 
 def holds_fits_images(path: Path) -> bool:
@@ -193,29 +231,6 @@ def _described(content: Content) -> dict[str, Any]:
     found = (as_name(named[name]) for known in ID_NAMES if (name := found_column(names, (known,))))
     identity = next(filter(None, found), None)
     return ({} if identity is None else {"id": identity}) | position_of(named)
-
-
-def _load(content: Content, source: str, within: _Archive, found: dict[str, Any]) -> np.ndarray:
-    held = _content(content, source)
-    return read_image(held, name=source, stretch=within.stretch, bands=within.bands, found=found)
-
-
-def _load_bands(
-    files: list[Content | str], source: str, within: _Archive, found: dict[str, Any]
-) -> np.ndarray:
-    for file in files:
-        if isinstance(file, str):
-            raise MorphoscopeError(f"{source}: has no member for the band {file}")
-    contents = [_content(file, source) for file in files if not isinstance(file, str)]
-    names = [within.bands[band] for band in reddest_first(within.bands)]
-    return read_bands(contents, name=source, stretch=within.stretch, bands=names, found=found)
-
-
-def _content(content: Content, source: str) -> bytes:
-    try:
-        return content()
-    except MorphoscopeError as error:
-        raise MorphoscopeError(f"{source}: {error}") from error
 
 
 def _fail(reason: str) -> np.ndarray:

@@ -119,6 +119,39 @@ def ingest_galaxy10(
         )
 
 
+class Galaxy10Images:
+    """The images of such a file, which stays open.
+
+    Args:
+        path: the file.
+
+    Raises:
+        MorphoscopeError: it is damaged, or of another layout; or h5py is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        need(("h5py",), "train", "an HDF5 file")
+        _try_in_child(path)
+        self._file, self.path = _opened(path), path
+        self._images, _ = _checked(self._file, path)
+        scales = _dataset(self._file, "pxscale", path)
+        known = None if scales is None else _column(scales, "pxscale", len(self._images), path)
+        self.pixel_scale = _typical_scale(known)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._images)
+
+    def image(self, row: int) -> np.ndarray:
+        """One of them, (H, W, 3) uint8.
+
+        Raises:
+            MorphoscopeError: it is damaged.
+        """
+        with _explained(self.path, f"image {row}"):
+            return self._images[row]
+
+
 def _try_in_child(path: Path) -> None:
     """Read a file's structure in another process first: the HDF5 library can crash on a damaged file.
 

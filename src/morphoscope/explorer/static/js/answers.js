@@ -57,3 +57,27 @@ export function votes(questions) {
     }),
   );
 }
+
+// Values with errors, each on the scale of its own catalogue.
+export function measurements(list) {
+  return h(
+    "ul",
+    { class: "answers measurements" },
+    list.map((each) => {
+      const at = (value) => `${Math.max(0, Math.min(100, (100 * (value - each.from)) / (each.to - each.from)))}%`;
+      const inside = [];
+      if (each.low !== null && each.high !== null) inside.push(s("line", { x1: at(each.low), x2: at(each.high), y1: 4.5, y2: 4.5, stroke: "var(--fill)", "stroke-width": 3 }));
+      inside.push(s("circle", { cx: at(each.value), cy: 4.5, r: 4.5, fill: "var(--fill)" }));
+      if (each.measured !== null) inside.push(s("circle", { cx: at(each.measured), cy: 4.5, r: 3.2, fill: "var(--card)", stroke: "var(--wrong)", "stroke-width": 2 }));
+      const error = each.error === null ? "" : ` ± ${brief(each.error)}`;
+      const interval = each.interval ? `${brief(each.low)} to ${brief(each.high)}` : "";
+      return h(
+        "li",
+        {},
+        h("span", { class: "name", title: each.name }, each.name),
+        h("span", { class: "track", "aria-hidden": "true" }, s("svg", { preserveAspectRatio: "none" }, inside)),
+        h("span", { class: "amount", title: interval }, `${brief(each.value)}${error}`, each.unit ? h("span", { class: "muted" }, ` ${each.unit}`) : null, each.measured === null ? null : h("span", { class: "unseen" }, `; label ${brief(each.measured)}`)),
+      );
+    }),
+  );
+}

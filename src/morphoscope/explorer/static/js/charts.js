@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { brief, columnName, css, h, literal, problem, replace, s, series, whole } from "./dom.js";
 import { filterBar } from "./filterbar.js";
-import { brush, frame, inverse, matrix } from "./plots.js";
+import { brush, cells, dataAddress, exact, frame, inverse, matrix } from "./plots.js";
 import { both, expression, go, has, href, numeric, subject } from "./route.js";
 
 let column = "";
@@ -175,18 +175,7 @@ class Charts {
       const value = Number(text.textContent.replaceAll(",", ""));
       if (value >= 360) text.textContent = brief(value - 360);
     }
-    const most = Math.log1p(Math.max(...found.counts));
-    const fill = css("--fill");
-    const canvas = new OffscreenCanvas(across, up);
-    const context = canvas.getContext("2d");
-    found.counts.forEach((count, index) => {
-      if (!count) return;
-      context.globalAlpha = 0.18 + 0.82 * (Math.log1p(count) / (most || 1));
-      context.fillStyle = fill;
-      context.fillRect(across - 1 - (index % across), up - 1 - Math.floor(index / across), 1, 1);
-    });
-    const address = await dataAddress(canvas);
-    plot.svg.append(s("image", { href: address, x: plot.inner.left, y: plot.inner.top, width: plot.inner.right - plot.inner.left, height: plot.inner.bottom - plot.inner.top, preserveAspectRatio: "none", class: "pixels" }));
+    plot.svg.append(await cells(plot, found.counts, across, up, { flipX: true }));
     brush(plot, {
       box: true,
       inverseX: inverse(plot.x, found.ra, found.ra + found.width),
@@ -242,15 +231,4 @@ class Charts {
       h("p", { class: "muted small note" }, `${found.points.length < found.total ? `${whole(found.points.length)} of ` : ""}${whole(found.total)} galaxies, by the network's features (PCA). Drag over a region to open its galaxies.`),
     );
   }
-}
-
-const exact = (value) => Number(value.toPrecision(6)).toString();
-
-async function dataAddress(canvas) {
-  const blob = await canvas.convertToBlob();
-  return new Promise((done) => {
-    const reader = new FileReader();
-    reader.onload = () => done(reader.result);
-    reader.readAsDataURL(blob);
-  });
 }

@@ -1,15 +1,18 @@
 // Two catalogues of the same galaxies: how often they agree, and the galaxies on which they differ.
 
 import { get } from "./api.js";
-import { brief, h, literal, whole } from "./dom.js";
-import { matrix } from "./plots.js";
-import { href, subject } from "./route.js";
+import { brief, columnName, h, literal, problem, replace, s, whole } from "./dom.js";
+import { brush, cells, exact, frame, inverse, matrix } from "./plots.js";
+import { go, has, href, subject } from "./route.js";
 
 export async function compareView(main) {
   const found = await get("compare");
   const link = (filter, values = {}) => href("gallery", "", { filter, ...values });
-  const share = (count) => (found.both ? `${((100 * count) / found.both).toFixed(1)} %` : "–");
+  const share = (count, of) => (of ? `${((100 * count) / of).toFixed(1)} %` : "–");
   const figure = (value, text, filter) => h("div", {}, h("dt", {}, text), h("dd", {}, filter ? h("a", { href: link(filter) }, value) : value));
+  const named = found.classes ? found : found.path;
+  const there = found.quantities.length ? "difference is not null" : "differs is not null";
+  const away = found.quantities.length ? "difference is null" : "differs is null";
   const sections = [
     h(
       "section",
@@ -18,14 +21,15 @@ export async function compareView(main) {
       h(
         "dl",
         { class: "figures" },
-        figure(whole(found.both), "galaxies in both", "differs is not null"),
-        figure(share(found.both - found.differ), "same class", "not differs"),
-        figure(whole(found.differ), "differ", "differs"),
-        found.missing ? figure(whole(found.missing), "here alone", "differs is null") : null,
+        figure(whole(found.both), "galaxies in both", there),
+        named ? figure(share(named.both - named.differ, named.both), found.classes ? "same class" : "same path through the tree", "not differs") : null,
+        named ? figure(whole(named.differ), "differ", "differs") : null,
+        found.missing ? figure(whole(found.missing), "here alone", away) : null,
       ),
       h("p", { class: "links small", style: { "margin-top": "0.9rem" } },
-        h("a", { href: link("differs", { sort: "probability", descending: "1" }) }, "They differ, and this one is sure"),
-        subject.columns.some((column) => column.name === "other_probability") ? h("a", { href: link("differs", { sort: "other_probability", descending: "1" }) }, "They differ, and the other one is sure") : null,
+        found.classes ? h("a", { href: link("differs", { sort: "probability", descending: "1" }) }, "They differ, and this one is sure") : null,
+        has("other_probability") ? h("a", { href: link("differs", { sort: "other_probability", descending: "1" }) }, "They differ, and the other one is sure") : null,
+        found.quantities.length ? h("a", { href: link(there, { sort: "difference", descending: "1" }) }, "The largest differences first") : null,
       ),
     ),
   ];
@@ -49,7 +53,7 @@ export async function compareView(main) {
       ),
     );
   }
-  sections.push(
+  if (found.classes) sections.push(
     h(
       "section",
       { class: "card" },
@@ -66,5 +70,71 @@ export async function compareView(main) {
       h("p", { class: "muted small note" }, "A cell opens its galaxies."),
     ),
   );
+  if (found.quantities.length) sections.push(scatterCard(found), quantitiesCard(found, link));
   main.append(h("div", { class: "compare" }, sections));
+}
+
+// One quantity in both catalogues; a region that is dragged over opens its galaxies.
+function scatterCard(found) {
+  const area = h("div", {});
+  const choice = h("select", { "aria-label": "Quantity", onchange: () => draw() }, found.quantities.map((each) => h("option", { value: each.name }, each.name)));
+  const draw = async () => {
+    try {
+      const name = choice.value;
+      const { unit } = found.quantities.find((each) => each.name === name);
+      const dots = await get("compare/scatter", { column: name });
+      const range = [dots.low, dots.high];
+      const units = unit ? ` (${unit})` : "";
+      const plot = frame({ x: range, y: range, xLabel: `${subject.name}${units}`, yLabel: `${found.other}${units}`, label: `${name} in the two catalogues`, width: 420, height: 400, left: 58 });
+      plot.svg.append(await cells(plot, dots.counts, dots.cells, dots.cells));
+      plot.svg.append(s("line", { x1: plot.x(dots.low), y1: plot.y(dots.low), x2: plot.x(dots.high), y2: plot.y(dots.high), class: "diagonal" }));
+      const column = columnName(name);
+      brush(plot, {
+        box: true,
+        inverseX: inverse(plot.x, ...range),
+        inverseY: inverse(plot.y, ...range),
+        done: (from, to, low, high) => go("gallery", "", { filter: `${column} between ${exact(from)} and ${exact(to)} and ${columnName(`other_${name}`)} between ${exact(low)} and ${exact(high)}` }),
+      });
+      const beyond = dots.outside ? ` ${whole(dots.outside)} lie beyond the axes.` : "";
+      replace(area, plot.svg, h("p", { class: "muted small note" }, `${whole(dots.count)} galaxies; darker: more. On the line both agree. Drag over a region to open its galaxies.${beyond}`));
+    } catch (error) {
+      replace(area, problem(error));
+    }
+  };
+  draw();
+  return h("section", { class: "card" }, h("h2", {}, "Value by value"), h("div", { class: "bar", style: { "margin-bottom": "0.5rem" } }, choice), area);
+}
+
+function quantitiesCard(found, link) {
+  const row = (each) => {
+    const apart = columnName(`diff_${each.name}`);
+    const sorted = (descending) => link(`${apart} is not null`, { sort: `diff_${each.name}`, ...(descending ? { descending: "1" } : {}) });
+    const cell = (value) => h("td", { class: "number" }, brief(value));
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, each.name, each.unit ? h("span", { class: "muted" }, ` (${each.unit})`) : null),
+      cell(each.mean),
+      cell(each.rms),
+      cell(each.median),
+      h("td", { class: "number" }, each.correlation === null ? "–" : each.correlation.toFixed(3)),
+      h("td", {}, h("a", { href: sorted(true), "aria-label": `${each.name}: galaxies where ${found.other} is highest above` }, "higher"), " · ", h("a", { href: sorted(false), "aria-label": `${each.name}: galaxies where ${found.other} is furthest below` }, "lower")),
+    );
+  };
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", {}, "Differences"),
+    h(
+      "div",
+      { class: "scrolling", tabindex: "0", role: "region", "aria-label": "Differences of each quantity" },
+      h(
+        "table",
+        { class: "differences" },
+        h("thead", {}, h("tr", {}, ["quantity", "mean", "rms", "median size", "correlation", "largest"].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", {}, [...found.quantities].sort((a, b) => (a.correlation ?? 2) - (b.correlation ?? 2)).map(row)),
+      ),
+    ),
+    h("p", { class: "muted small note" }, `${found.other} minus ${subject.name}; the least correlated first.`),
+  );
 }

@@ -1,7 +1,7 @@
 // One galaxy: its picture, what the network says and where it looks, galaxies like it, where it comes from.
 
 import { get, getBlob } from "./api.js";
-import { probabilities, votes } from "./answers.js";
+import { measurements, probabilities, votes } from "./answers.js";
 import { brief, h, problem, replace, whole } from "./dom.js";
 import { mapControls } from "./maps.js";
 import { go, href, question, shared, subject } from "./route.js";
@@ -50,7 +50,7 @@ export async function galaxyView(main, route) {
         ),
         linksCard(galaxy),
       ),
-      h("div", { class: "column" }, predictionCard(galaxy), votesCard(galaxy), neighboursCard(galaxy, route), valuesCard(galaxy), provenanceCard()),
+      h("div", { class: "column" }, predictionCard(galaxy), measurementsCard(galaxy), votesCard(galaxy), neighboursCard(galaxy, route), valuesCard(galaxy), provenanceCard()),
     ),
   );
   showPicture();
@@ -122,6 +122,14 @@ function votesCard(galaxy) {
   const intervals = galaxy.votes.some((q) => q.answers.some((answer) => answer.low !== null));
   const legend = ["Fractions of the volunteers asked", intervals && "lines: intervals", measured && "rings: measured votes"].filter(Boolean).join("; ");
   return h("section", { class: "card" }, h("h2", {}, "Votes"), h("p", { class: "muted small", style: { "margin-bottom": "0.8rem" } }, legend), votes(galaxy.votes));
+}
+
+function measurementsCard(galaxy) {
+  if (!galaxy.measurements) return null;
+  const measured = galaxy.measurements.some((each) => each.measured !== null);
+  const lines = galaxy.measurements.every((each) => each.interval) ? "the catalogue's intervals" : "one error to both sides";
+  const legend = `Lines: ${lines}; each scale spans the middle 98 % of the catalogue${measured ? "; rings: labels" : ""}.`;
+  return h("section", { class: "card" }, h("h2", {}, "Measurements"), measurements(galaxy.measurements), h("p", { class: "muted small", style: { "margin-top": "0.7rem" } }, legend));
 }
 
 export function neighbourStrip(galaxies, values) {

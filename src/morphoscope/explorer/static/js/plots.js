@@ -80,6 +80,34 @@ export function inverse(scale, low, high) {
   return (pixel) => low + ((pixel - a) / (b - a)) * (high - low);
 }
 
+// Numbers of galaxies in cells, from the lower left, as an image within the axes: darker where there are more.
+export async function cells(plot, counts, across, up, { flipX = false } = {}) {
+  const most = Math.log1p(Math.max(...counts));
+  const canvas = new OffscreenCanvas(across, up);
+  const context = canvas.getContext("2d");
+  context.fillStyle = css("--fill");
+  counts.forEach((count, index) => {
+    if (!count) return;
+    context.globalAlpha = 0.18 + 0.82 * (Math.log1p(count) / (most || 1));
+    const x = index % across;
+    context.fillRect(flipX ? across - 1 - x : x, up - 1 - Math.floor(index / across), 1, 1);
+  });
+  const { left, right, top, bottom } = plot.inner;
+  return s("image", { href: await dataAddress(canvas), x: left, y: top, width: right - left, height: bottom - top, preserveAspectRatio: "none", class: "pixels" });
+}
+
+export async function dataAddress(canvas) {
+  const blob = await canvas.convertToBlob();
+  return new Promise((done) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.readAsDataURL(blob);
+  });
+}
+
+// A number as filters have it.
+export const exact = (value) => Number(value.toPrecision(6)).toString();
+
 // A confusion matrix as a table whose cells lead to their galaxies.
 export function matrix({ rows, columns, counts, link, rowTitle, columnTitle, caption }) {
   const totals = counts.map((row) => row.reduce((sum, count) => sum + count, 0));

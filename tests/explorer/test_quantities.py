@@ -1,0 +1,139 @@
+"""Catalogues of votes and of measurements: one galaxy, and two catalogues side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from morphoscope.catalogue.formats.write import target_of, write_catalogue
+from morphoscope.errors import UsageError
+from morphoscope.labels.measurements import Measurements, Quantity
+from morphoscope.labels.scheme import Scheme, VoteCounts
+from morphoscope.labels.tree_files import tree_file
+from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES
+
+COUNT = 80
+SCHEMES: dict[str, Scheme] = {
+    "vote counts": VoteCounts(name="dr5", tree=tree_file("gz-decals-dr5").tree()),
+    "vote fractions": GALAXY_ZOO_2_VOTES,
+    "measurements": Measurements(
+        name="sizes",
+        quantities=(Quantity(name="radius", unit="arcsec"), Quantity(name="redshift", redshift=True)),
+    ),
+}
+
+
+def predictions(kind: str, seed: int) -> np.ndarray:
+    """As a network's calibrated outputs, (COUNT, K)."""
+    rng, scheme = np.random.default_rng(0), SCHEMES[kind]
+    noise = np.random.default_rng(seed)
+    if kind == "vote counts":
+        return np.exp(rng.normal(1.2, 0.8, (COUNT, scheme.outputs)) + noise.normal(0, 0.2, (COUNT, 1))) + 1
+    if kind == "vote fractions":
+        shares = rng.uniform(0, 1, (COUNT, scheme.outputs))
+        return np.clip(shares + noise.normal(0, 0.05, shares.shape), 0, 1)
+    values = np.stack([rng.gamma(4, 1, COUNT), rng.gamma(3, 0.05, COUNT)], axis=1)
+    return np.concatenate([values + noise.normal(0, 0.01, values.shape), values * 0.1 + 0.01], axis=1)
+
+
+def write(kind: str, path: Path, seed: int = 1, order: np.ndarray | None = None) -> Path:
+    scheme = SCHEMES[kind]
+    values = scheme.catalogue_values(predictions(kind, seed))
+    fields = {column.name: column.field for column in scheme.catalogue_columns()}
+    names = pa.array([f"g{row}" for row in range(COUNT)])
+    columns = {"id": names, "source": names, **values}
+    schema = pa.schema([fields.get(name, pa.field(name, columns[name].type)) for name in columns])
+    table = pa.table(columns, schema=schema)
+    if order is not None:
+        table = table.take(pa.array(order))
+    write_catalogue(target_of(path), table, {"scheme": scheme.model_dump_json()})
+    return path
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+def test_two_catalogues_of_numbers(client_of: Callable, tmp_path: Path, kind: str):
+    first = write(kind, tmp_path / "first.parquet")
+    order = np.random.default_rng(3).permutation(np.arange(7, COUNT))
+    client = client_of(first, compare=write(kind, tmp_path / "second.parquet", 2, order))
+    found = client.get("/api/compare").json()
+    assert (found["both"], found["missing"], found["classes"]) == (COUNT - 7, 7, None)
+    name = {"vote counts": "smooth-or-featured_smooth_fraction", "measurements": "radius"}.get(
+        kind, SCHEMES[kind].output_names[0]
+    )
+    scheme = SCHEMES[kind]
+    ours, theirs = (
+        np.asarray(scheme.catalogue_values(predictions(kind, seed))[name])[7:].astype(np.float64)
+        for seed in (1, 2)
+    )
+    said = {each["name"]: each for each in found["quantities"]}[name]
+    assert said["n"] == COUNT - 7
+    assert said["mean"] == pytest.approx((theirs - ours).mean(), abs=1e-6)
+    assert said["rms"] == pytest.approx(np.sqrt(np.mean((theirs - ours) ** 2)), rel=1e-4)
+    assert said["correlation"] == pytest.approx(np.corrcoef(ours, theirs)[0, 1], abs=1e-5)
+    if kind == "measurements":
+        assert said["unit"] == "arcsec"
+        assert found["path"] is None
+        assert [each["name"] for each in found["quantities"]] == ["radius", "redshift"]
+    else:
+        paths = [scheme.catalogue_values(predictions(kind, seed))["path"].to_pylist() for seed in (1, 2)]
+        differ = sum(a != b for a, b in zip(*(each[7:] for each in paths), strict=True))
+        assert found["path"] == {"both": COUNT - 7, "differ": differ}
+    dots = client.get("/api/compare/scatter", params={"column": name}).json()
+    assert dots["count"] == COUNT - 7
+    assert sum(dots["counts"]) + dots["outside"] == COUNT - 7
+    worst = client.get(
+        "/api/page", params={"sort": f"diff_{name}", "descending": True, "count": 1, "filter": "row >= 7"}
+    ).json()
+    assert worst["galaxies"][0]["row"] == 7 + int(np.argmax(theirs - ours))
+    largest = client.get("/api/page", params={"sort": "difference", "descending": True, "count": 80}).json()[
+        "galaxies"
+    ]
+    apart = [galaxy["difference"] for galaxy in largest if galaxy["difference"] is not None]
+    assert apart == sorted(apart, reverse=True)
+    assert len(apart) == COUNT - 7
+
+
+def test_kinds_that_share_nothing(client_of: Callable, tmp_path: Path):
+    first = write("measurements", tmp_path / "a.parquet")
+    second = write("vote counts", tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match="share no column of predictions"):
+        client_of(first, compare=second)
+    client = client_of(first, compare=write("measurements", tmp_path / "c.parquet", 2))
+    answer = client.get("/api/compare/scatter", params={"column": "mass"})
+    assert answer.status_code == 400
+    assert "no quantity 'mass' in common" in answer.json()["error"]
+
+
+def test_the_measurements_of_one_galaxy(client_of: Callable, tmp_path: Path):
+    client = client_of(write("measurements", tmp_path / "m.parquet"))
+    outputs = predictions("measurements", 1)
+    radius, redshift = client.get("/api/galaxy/5").json()["measurements"]
+    assert (radius["name"], radius["unit"], radius["interval"]) == ("radius", "arcsec", True)
+    assert radius["value"] == pytest.approx(outputs[5, 0], rel=1e-5)
+    assert radius["error"] == pytest.approx(outputs[5, 2], rel=1e-5)
+    assert radius["low"] < radius["value"] < radius["high"]
+    low, high = np.quantile(outputs[:, 1], [0.01, 0.99])
+    assert (redshift["from"], redshift["to"]) == (pytest.approx(low, rel=1e-4), pytest.approx(high, rel=1e-4))
+
+
+def test_a_surveys_own_errors_are_intervals(client_of: Callable, tmp_path: Path):
+    (tmp_path / "s.csv").write_text("id,mag,mag_error\na,20.5,0.25\nb,19,\n")
+    client = client_of(tmp_path / "s.csv")
+    (mag,) = client.get("/api/galaxy/0").json()["measurements"]
+    assert (mag["low"], mag["high"], mag["interval"]) == (20.25, 20.75, False)
+    (other,) = client.get("/api/galaxy/1").json()["measurements"]
+    assert (other["value"], other["error"], other["low"]) == (19, None, None)
+
+
+def test_the_votes_of_one_galaxy_have_intervals(client_of: Callable, tmp_path: Path):
+    client = client_of(write("vote counts", tmp_path / "v.parquet"))
+    answers = client.get("/api/galaxy/3").json()["votes"][0]["answers"]
+    assert all(each["low"] < each["fraction"] < each["high"] for each in answers)
+    fractions = (
+        client_of(write("vote fractions", tmp_path / "f.parquet")).get("/api/galaxy/3").json()["votes"]
+    )
+    assert all(each["low"] is None for each in fractions[0]["answers"])
