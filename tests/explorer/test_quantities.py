@@ -32,7 +32,8 @@ def predictions(kind: str, seed: int) -> np.ndarray:
     rng, scheme = np.random.default_rng(0), SCHEMES[kind]
     noise = np.random.default_rng(seed)
     if kind == "vote counts":
-        return np.exp(rng.normal(1.2, 0.8, (COUNT, scheme.outputs)) + noise.normal(0, 0.2, (COUNT, 1))) + 1
+        size = (COUNT, scheme.outputs)
+        return np.exp(rng.normal(1.2, 0.8, size) + noise.normal(0, 0.2, size)) + 1
     if kind == "vote fractions":
         shares = rng.uniform(0, 1, (COUNT, scheme.outputs))
         return np.clip(shares + noise.normal(0, 0.05, shares.shape), 0, 1)

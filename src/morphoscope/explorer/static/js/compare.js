@@ -70,7 +70,7 @@ export async function compareView(main) {
       h("p", { class: "muted small note" }, "A cell opens its galaxies."),
     ),
   );
-  if (found.quantities.length) sections.push(scatterCard(found), quantitiesCard(found, link));
+  if (found.quantities.length) sections.push(h("div", { class: "pair" }, scatterCard(found), quantitiesCard(found, link)));
   main.append(h("div", { class: "compare" }, sections));
 }
 
