@@ -53,7 +53,7 @@ def test_class_shares_are_found_but_not_overdone(script):
     own_NK = np.exp(outputs_NK) / np.exp(outputs_NK).sum(axis=1, keepdims=True)
     moved_NK = script.with_shares(own_NK)
     assert moved_NK.sum(axis=1) == pytest.approx(1)
-    assert 1 / 3 < moved_NK[:, 0].mean() < SHARES[0] + 0.02
+    assert own_NK[:, 0].mean() + 0.005 < moved_NK[:, 0].mean() < SHARES[0] + 0.02
     assert (moved_NK.argmax(axis=1) == labels_N).mean() >= (own_NK.argmax(axis=1) == labels_N).mean()
 
 
