@@ -126,7 +126,7 @@ def test_later_settings_win():
         ("augment.zoom=0,1", "zoom must be two positive"),
         ("augment.zoom=[1", "cannot be read as a value"),
         ("augment.train_size=64,96", r"the last of train_size \(64, 96\) must equal size 128"),
-        ("augment.train_size=4,128", "train_size must be 8 or more"),
+        ("augment.train_size=4,128", "train_size must be 8 to 8192"),
         ("training.regularisation=0.5,0.9", r"last share of regularisation \(0.5, 0.9\) must be 1"),
         ("training.initial_epoch=20", "initial_epoch 20 must be less than epochs 20"),
         ("data.test=1", r"data\.test: Input should be less than 1"),

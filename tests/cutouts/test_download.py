@@ -314,6 +314,31 @@ def test_nothing_is_written_through_a_link_in_a_folder_of_cutouts(
     assert before == (sorted(elsewhere.rglob("*")) if elsewhere.is_dir() else elsewhere.read_bytes())
 
 
+@pytest.mark.parametrize(
+    "damage", ['"sizes": [1e999]', '"arcsec": "wide"', '"names": 3', '"sizes": ' + "[" * 9999]
+)
+def test_a_damaged_line_of_the_journal_is_asked_for_again(
+    fetch: Fetch, positions: Positions, tmp_path: Path, damage: str
+):
+    fetch(positions(2))
+    journal = tmp_path / "out" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text(lines[0].rstrip("\n}") + f", {damage}}}\n" + lines[1])
+    assert fetch(positions(2)).asked == 1
+    assert fetch(positions(2)).asked == 0
+
+
+@pytest.mark.parametrize("name", ["cutouts.yaml", "journal.jsonl", "lock"])
+def test_something_else_in_place_of_a_file_of_the_folder_is_said(
+    fetch: Fetch, positions: Positions, tmp_path: Path, name: str
+):
+    fetch(positions(1))
+    (tmp_path / "out" / name).unlink()
+    os.mkfifo(tmp_path / "out" / name)  # of which reading would never end
+    with pytest.raises(UsageError, match=f"{name} is not what a folder of cutouts has there"):
+        fetch(positions(2))
+
+
 def test_a_disk_that_is_full_is_said_and_leaves_no_half_image(
     fetch: Fetch, positions: Positions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -185,6 +185,34 @@ def test_a_recipe_bounds_the_layers_of_its_head():
             Recipe().changed(model={"hidden": hidden})
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("augment.size", "augment.crop", "evaluation.batch", "training.batch", "training.workers"),
+        *("data.folds", "data.split_seed", "training.epochs", "seed"),
+    ],
+)
+def test_a_recipe_bounds_its_numbers(field: str):
+    with pytest.raises(UsageError, match=field):
+        Recipe().changed({field: 10**30})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"image_shape": [10**12, 10**12, 3]}, r"store\.image_shape\.0: Input should be less"),
+        ({"image_shape": [0, 0, 0]}, r"store\.image_shape\.0: Input should be greater"),
+        ({"image_shape": [50_000, 50_000, 3]}, "the run: declares 50000 × 50000 pixels"),
+        ({"crop": 50_000}, "the run: declares 50000 × 50000 pixels"),
+        ({"crop": -1}, r"store\.crop: Input"),
+        ({"size": 10**20}, r"store\.size: Input"),
+    ],
+)
+def test_sizes_that_no_image_has_are_refused(folder: Path, values: dict[str, object], words: str):
+    change(folder / "run.yaml", lambda header: header["store"].update(values))
+    refused(words, lambda: open_run(folder))
+
+
 @pytest.mark.parametrize("content", [b"", b"damaged", b"\xff" * 100])
 def test_damaged_weights_are_refused(folder: Path, content: bytes):
     change(folder / "run.yaml", lambda values: values.update(weights_sha256=""))

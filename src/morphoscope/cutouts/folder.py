@@ -114,8 +114,13 @@ class CutoutFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file; a folder for the cutouts was expected")
         for name in (HEADER, JOURNAL, LOCK, IMAGES):  # a folder from a stranger may lead elsewhere
-            if (self.path / name).is_symlink():
-                raise _is_link(self.path / name)
+            path = self.path / name
+            if path.is_symlink():
+                raise _is_link(path)
+            if path.exists() and not (path.is_dir() if name == IMAGES else path.is_file()):
+                raise UsageError(
+                    f"{path} is not what a folder of cutouts has there; remove it or choose another folder"
+                )
         if self.path.is_dir() and not (self.path / HEADER).is_file():
             others = sorted(name for name in os.listdir(self.path) if name not in (LOCK, JOURNAL))
             if any(not name.startswith(f".{HEADER}.") for name in others):
@@ -156,7 +161,9 @@ class CutoutFolder:
                 if not line.endswith(b"\n"):
                     break  # a kill came in the middle
                 whole += len(line)
-                with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+                with contextlib.suppress(
+                    ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError
+                ):  # a damaged line: its position is asked for again
                     key, outcome = _of_line(line)
                     self.outcomes[key] = outcome
         if whole < path.stat().st_size:
@@ -251,10 +258,14 @@ def _of_line(line: bytes) -> tuple[str, Outcome]:
         str(values.get("reason", "")),
         names,
         tuple(int(size) for size in values.get("sizes", ())),
-        values.get("arcsec"),
-        values.get("diameter"),
+        _number(values.get("arcsec")),
+        _number(values.get("diameter")),
         str(values.get("at", "")),
     )
+
+
+def _number(value: object) -> float | None:
+    return None if value is None else float(value)  # type: ignore[arg-type]
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Shape letters: H, W pixels, C channels: red, green and blue as uint8, or planes 
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -342,11 +343,16 @@ def check_crop_and_size(crop: int | None, size: int | None) -> None:
     """Refuse an impossible crop or size.
 
     Raises:
-        UsageError: one of them is less than 1 pixel.
+        UsageError: one of them is less than 1 pixel, or more than images may have.
     """
     for name, value in (("crop", crop), ("size", size)):
         if value is not None and value < 1:
             raise UsageError(f"--{name} {value}: a side of at least 1 pixel was expected")
+        if value is not None and value * value > most_pixels():
+            raise UsageError(
+                f"--{name} {value}: a side of at most {math.isqrt(most_pixels())} pixels was expected; set "
+                f"{SETTING} for larger ones"
+            )
 
 
 def _centre(image_HWC: np.ndarray, side: int) -> np.ndarray:

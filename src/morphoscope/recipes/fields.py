@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from morphoscope.errors import UsageError
 from morphoscope.versioned import load_yaml
 
+LARGEST_NUMBER = 2**32 - 1  # beyond it, seeds and counts of other packages are errors of their own
+WIDEST = 8192  # of an image, pixels
+
 
 class Part(BaseModel):
     """A frozen part of a recipe; unknown fields and infinite numbers are errors."""
@@ -26,6 +29,8 @@ class Part(BaseModel):
         items = value if isinstance(value, list | tuple) else [value]
         if bool not in kinds and any(isinstance(item, bool) for item in items):
             raise ValueError("true or false is not a value of this field")
+        if any(isinstance(item, int) and abs(item) > LARGEST_NUMBER for item in items):
+            raise ValueError(f"a number up to {LARGEST_NUMBER:,} was expected")
         return value
 
 
@@ -76,9 +81,9 @@ class Augment(Part):
     Geometry is one affine warp: the centre ``crop`` of the stored image is resampled once to ``size``.
     """
 
-    size: int = Field(default=128, ge=8, description="side of the network's input, pixels")
+    size: int = Field(default=128, ge=8, le=WIDEST, description="side of the network's input, pixels")
     crop: int | None = Field(
-        default=None, ge=8, description="side of the centre crop, stored pixels; none: all"
+        default=None, ge=8, le=WIDEST, description="side of the centre crop, stored pixels; none: all"
     )
     rotation: float = Field(default=180.0, ge=0, le=180, description="uniform in ±rotation, degrees")
     flip_horizontal: bool = True
@@ -133,8 +138,8 @@ class Augment(Part):
             raise ValueError(f"zoom must be two positive factors, low then high, not {self.zoom}")
         if self.train_size and self.train_size[-1] != self.size:
             raise ValueError(f"the last of train_size {self.train_size} must equal size {self.size}")
-        if self.train_size and min(self.train_size) < 8:
-            raise ValueError(f"train_size must be 8 or more throughout, not {self.train_size}")
+        if self.train_size and not 8 <= min(self.train_size) <= max(self.train_size) <= WIDEST:
+            raise ValueError(f"train_size must be 8 to {WIDEST} throughout, not {self.train_size}")
         return self
 
 
@@ -310,7 +315,9 @@ class Training(Part):
 
     epochs: int = Field(default=20, ge=1)
     initial_epoch: int = Field(default=0, ge=0, description="number of the first epoch, as in Keras")
-    batch: int = Field(default=64, ge=1, description="galaxies per step, of all processes together")
+    batch: int = Field(
+        default=64, ge=1, le=65_536, description="galaxies per step, of all processes together"
+    )
     linear_probe: bool = Field(
         default=False,
         description="fit only a linear head, to the features of model.start's network or of model.name's "
@@ -347,7 +354,7 @@ class Training(Part):
     channels_last: bool = True
     compile: bool | None = Field(default=None, description="torch.compile; none: on GPUs only")
     workers: int | None = Field(
-        default=None, ge=0, description="threads that prepare batches; none: one per core"
+        default=None, ge=0, le=1024, description="threads that prepare batches; none: one per core"
     )
 
     @model_validator(mode="after")
@@ -373,7 +380,7 @@ class Evaluation(Part):
         description="test-time augmentation: number of rotated (4, 8) and mirrored (2, 16) views, each at "
         "three scales (24, 48)",
     )
-    batch: int = Field(default=64, ge=1, description="images (times views) per forward pass")
+    batch: int = Field(default=64, ge=1, le=65_536, description="images (times views) per forward pass")
     calibrate: bool = Field(
         default=True, description="calibrate probabilities and votes on the validation galaxies"
     )

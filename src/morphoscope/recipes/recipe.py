@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.recipes.fields import (
+    LARGEST_NUMBER,
     MIRRORED,
     Augment,
     Data,
@@ -29,7 +30,7 @@ class Recipe(Part):
 
     name: str = "own"
     about: str = Field(default="", description="command, hardware, time and the score to expect")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_NUMBER)
     data: Data = Data()
     augment: Augment = Augment()
     model: Model = Model()

@@ -28,7 +28,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +40,7 @@ from morphoscope.data.splits.file import Split, load_split
 from morphoscope.data.store import Store, open_store
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.central_source import typical_size
+from morphoscope.images.limits import check_pixels
 from morphoscope.images.parquet_size import read_whole
 from morphoscope.images.planes import picture_of
 from morphoscope.labels.scheme import Scheme
@@ -65,6 +66,9 @@ HISTORY_COLUMNS = (
 )
 
 
+Side = Annotated[int, Field(ge=1, le=1 << 16)]  # of an image, pixels
+
+
 class StoreFacts(BaseModel):
     """Facts about the store that a run was trained on."""
 
@@ -74,13 +78,13 @@ class StoreFacts(BaseModel):
     path: str = Field(description="folder of the store at the time; it may have moved")
     source: str = ""
     count: int = 0
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[Side, Side, Annotated[int, Field(ge=1, le=1024)]]
     dtype: Literal["uint8", "float32"] = Field(
         default="uint8", description="grey levels, or values as measured"
     )
     bands: tuple[str, ...] = Field(default=(), description="of the channels; empty: red, green, blue")
-    crop: int | None = None
-    size: int | None = None
+    crop: Side | None = None
+    size: Side | None = None
     pixel_scale: float | None = None
     stretch: str = "as-served"
     galaxies: str = Field(default="", description="SHA-256 of its ids, labels and pixel hashes")
@@ -100,6 +104,17 @@ class StoreFacts(BaseModel):
     def pictures(self) -> bool:
         """Whether the images are red, green and blue in grey levels."""
         return self.dtype == "uint8" and self.image_shape[2] == 3 and not self.bands
+
+
+def check_sides(facts: StoreFacts, where: Path) -> None:
+    """Refuse a run whose images would not fit into memory, before one is made.
+
+    Raises:
+        MorphoscopeError: it was trained on, or crops, larger ones than an image may be.
+    """
+    for side in filter(None, (facts.crop, facts.size)):
+        check_pixels((side, side), f"{where}: the run")
+    check_pixels(facts.image_shape[:2], f"{where}: the run")
 
 
 class Header(BaseModel):
@@ -269,6 +284,7 @@ def open_run(path: Path | str, *, unfinished: bool = False) -> Run:
         )
     content = read_document(header_file, LARGEST_YAML)
     header = understood(Header, content, load_yaml, header_file, "the header of a run")
+    check_sides(header.store, header_file)
     run = Run(path, Recipe.from_yaml(path / "recipe.yaml"), header)
     if header.state != "finished" and not unfinished:
         raise MorphoscopeError(

@@ -23,7 +23,7 @@ from morphoscope.inference.ood import FILE as REFERENCE
 from morphoscope.inference.ood import read_distribution
 from morphoscope.labels.scheme import Scheme
 from morphoscope.recipes import Recipe
-from morphoscope.runs.run import Run, StoreFacts, portable_recipe, portable_store
+from morphoscope.runs.run import Run, StoreFacts, check_sides, portable_recipe, portable_store
 from morphoscope.versioned import read_document, understood
 
 FORMAT_VERSION = 3  # 2: calibrations that mix, and the feature distribution; 3: other bands than RGB
@@ -191,6 +191,7 @@ def read_preparation(onnx: Path) -> Preparation:
     preparation = understood(
         Preparation, read_document(path), json.loads, path, "the description of an ONNX file"
     )
+    check_sides(preparation.store, path)
     if files.sha256_of(onnx) != preparation.onnx_sha256:
         raise MorphoscopeError(
             f"{onnx} is not the file that {path.name} describes (its checksum differs); export the run again"
