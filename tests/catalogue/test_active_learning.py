@@ -189,3 +189,10 @@ def test_the_command_says_what_it_did(
     assert not ended.value.code
     assert "2 galaxies to label in round 1, by random" in capsys.readouterr().err
     assert out.read_text().splitlines()[0].replace('"', "") == "id,path,ra,dec,label,round,rank,score,reason"
+
+
+def test_a_round_beyond_all_rounds_is_said(tmp_path: Path, images: Path) -> None:
+    made = catalogue(tmp_path, images)
+    (tmp_path / "asked.csv").write_text("id,round\ng0,1\ng1,1e30\n")
+    with pytest.raises(MorphoscopeError, match=r"asked\.csv: 'round' is 1e\+30 in row 2; a number up to"):
+        label_next(made, 1, by="entropy", labelled=[tmp_path / "asked.csv"])

@@ -112,6 +112,7 @@ def test_what_is_not_finite_is_infinitely_strange():
         assert (
             found.distances(np.array([[np.inf, 0, 0, 0], [np.nan] * 4], np.float32)).tolist() == [np.inf] * 2
         )
+    assert found.distances(np.full((1, 4), 3e38, np.float32)).tolist() == [np.inf]  # and no warning
 
 
 def test_typicality_is_a_share_of_held_out_galaxies():

@@ -226,6 +226,12 @@ def _as_declared(content: pa.Table, name: str, path: Path) -> list[object]:
         return list(texts(content, name, str(path)))
     values = numbers(content, name, str(path))
     whole = pa.types.is_integer(kind)
+    most = 2 ** (kind.bit_width - 1) - 1 if whole else np.inf
+    if (large := np.isfinite(values) & (np.abs(values) > most)).any():
+        raise MorphoscopeError(
+            f"{path}: '{name}' is {values[large][0]:g} in row {np.flatnonzero(large)[0] + 1}; a number up to "
+            f"{most:,} was expected"
+        )
     return [None if not np.isfinite(value) else int(value) if whole else float(value) for value in values]
 
 

@@ -65,9 +65,10 @@ class FeatureDistribution:
         Features that are not finite give an infinite distance.
         """
         centred_ND = np.asarray(features_ND, np.float32) - self.mean_D
-        along_N = np.square(centred_ND @ self.vectors_ED.T).sum(axis=1, dtype=np.float64)
-        sphere_N = np.square(centred_ND).sum(axis=1, dtype=np.float64) / self.floor
-        squared_N = np.maximum(sphere_N - along_N, 0) / centred_ND.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):  # infinitely far then
+            along_N = np.square(centred_ND @ self.vectors_ED.T).sum(axis=1, dtype=np.float64)
+            sphere_N = np.square(centred_ND).sum(axis=1, dtype=np.float64) / self.floor
+            squared_N = np.maximum(sphere_N - along_N, 0) / centred_ND.shape[1]
         return np.where(np.isfinite(squared_N), np.sqrt(squared_N), np.inf).astype(np.float32)
 
     def rare_distance(self, views: int) -> float:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from morphoscope.errors import UsageError
 from morphoscope.versioned import load_yaml
 
-LARGEST_NUMBER = 2**32 - 1  # beyond it, seeds and counts of other packages are errors of their own
+LARGEST_NUMBER = 2**63 - 1  # beyond it, seeds and counts are errors of other packages
 WIDEST = 8192  # of an image, pixels
 
 
