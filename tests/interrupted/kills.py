@@ -182,7 +182,7 @@ def _kept(name: str) -> bool:
 
 
 def _needs_overwrite(verb: Verb, out: Path) -> bool:
-    again = ("ingest", "convert", "publish", "match", "measure", "label-next")
+    again = ("ingest", "convert", "publish", "match", "label-next")
     return verb.name.startswith(again) and out.exists()
 
 

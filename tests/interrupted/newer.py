@@ -84,6 +84,9 @@ def newer_verbs(material: Path) -> list[Verb]:
     def simple(words: list[str]) -> Callable[[Path, bool], list[str]]:
         return lambda out, _: [*words, "--out", str(out)]
 
+    def resumed(words: list[str]) -> Callable[[Path, bool], list[str]]:
+        return lambda out, resume: [*words, "--out", str(out), *(["--resume"] if resume else [])]
+
     def trained(recipe: str, *more: str) -> Callable[[Path, bool], list[str]]:
         def words(out: Path, resume: bool) -> list[str]:
             begun = ["--resume"] if resume and (out / "run.yaml").is_file() else []
@@ -104,7 +107,7 @@ def newer_verbs(material: Path) -> list[Verb]:
         Verb("train probe", "run", trained("probe.yaml"), of_run),
         Verb("cutouts", "cutouts", fetch, of_cutouts),
         *(Verb(f"match {end}", f"c.{end}", simple(match), of_table) for end in ("parquet", "fits", "hats")),
-        Verb("measure", "c.parquet", simple(measure), of_table),
+        Verb("measure", "c.parquet", resumed(measure), of_table),
         Verb("label-next", "c.csv", simple(choose), of_table),
         Verb(
             "labels",

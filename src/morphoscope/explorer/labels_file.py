@@ -219,7 +219,8 @@ class LabelFile:
                 )
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # a full disk has ended the transaction already
+                connection.execute("ROLLBACK")
             raise
 
     @contextlib.contextmanager
