@@ -9,7 +9,6 @@ python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install -q pyvo==1.9.1 astropy==8.0.2
 cat > "$dir/sender.py" <<'PYTHON'
 import sys
-import time
 
 from pyvo import samp
 
@@ -19,10 +18,12 @@ for line in sys.stdin:
     sender = samp.SAMPIntegratedClient(name="sender", addr="127.0.0.1")
     sender.connect()
     recipients = sender.notify_all({"samp.mtype": "test.trial", "samp.params": {}})
-    if stay:
-        time.sleep(1)
-    sender.disconnect()
+    if not stay:
+        sender.disconnect()
     print(len(recipients), flush=True)
+    if stay:
+        sys.stdin.readline()  # until the message has arrived
+        sender.disconnect()
 PYTHON
 SAMP_HUB="std-lockurl:file://$dir/hub" "$dir/venv/bin/python" - "$dir" <<'PYTHON'
 import subprocess
@@ -61,9 +62,11 @@ def sent(how, trials):
         for trial in range(trials):
             sender.stdin.write("\n")
             accepted += int(sender.stdout.readline())
-            until = time.monotonic() + 10
+            until = time.monotonic() + 30
             while len(got) < accepted and time.monotonic() < until:
                 time.sleep(0.01)
+            if how == "stays":
+                sender.stdin.write("\n")
             if len(got) < accepted:
                 break
         sender.stdin.close()
