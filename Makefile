@@ -14,7 +14,7 @@ PYTEST_OPTIONS ?= -n 2 --dist loadfile
 MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow fuzz lint format docs bench constraints clean
+.PHONY: help setup demo test test-all test-slow fuzz lint format docs site bench constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -53,6 +53,10 @@ format: setup ## let ruff format and mend what it can
 
 docs: setup ## write the tables in docs/ from the program itself
 	@$(BIN)/python scripts/write_docs.py
+
+site: setup ## the documentation as a site, in build/site; a warning is an error, and the tutorials run
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/site
+	@echo "build/site/index.html"
 
 bench: setup ## measure: start-up, inputs, memory, predict
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -14,7 +14,12 @@ from morphoscope.cli import app
 from morphoscope.studies.registry import find_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+]
 PLACEHOLDER = re.compile(r"^[A-Z]+$")
 
 
@@ -22,11 +27,11 @@ def _command_lines() -> list[tuple[str, str]]:
     """Every line of a code block that calls morphoscope, with the page it is on."""
     found = []
     for page in PAGES:
-        for block in re.findall(
-            r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        ):
-            lines = [line for line in block.splitlines() if line.startswith("morphoscope ")]
-            found += [(page.name, line) for line in lines]
+        text = page.read_text(encoding="utf-8").replace("\\\n", "")
+        for kind, block in re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            if kind == "" or block.startswith("%%bash"):  # a block, or a cell of a tutorial
+                lines = [line.partition(" || ")[0] for line in block.splitlines()]
+                found += [(page.name, line) for line in lines if line.startswith("morphoscope ")]
     from morphoscope import demo
 
     printed = re.findall(r'print\("  (morphoscope .*)"\)', Path(demo.__file__).read_text(encoding="utf-8"))
@@ -48,7 +53,7 @@ def test_every_command_in_the_docs_parses(page: str, line: str):
 
 def test_the_docs_have_commands_to_parse():
     pages = {page for page, _ in _command_lines()}
-    assert {"README.md", "data.md", "recipes.md", "demo.py"} <= pages
+    assert {"README.md", "data.md", "recipes.md", "own-images.md", "demo.py"} <= pages
 
 
 @pytest.mark.parametrize("page", ["recipes.md", "studies.md", "vote-counts.md"])
@@ -91,3 +96,45 @@ def test_links_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             elsewhere = target.startswith("https://")
             assert elsewhere or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.fixture(scope="module")
+def source_names() -> dict:
+    return runpy.run_path(str(ROOT / "docs" / "_ext" / "source_names.py"))
+
+
+def test_links_in_docstrings_name_something(source_names: dict):
+    links = list(source_names["links"]())
+    assert len(links) > 300
+    nowhere = [link for link in links if source_names["resolved"](link.target, link.scope) is None]
+    assert nowhere == []
+
+
+@pytest.mark.parametrize(
+    ("target", "scope", "whole"),
+    [
+        ("Store.images", "morphoscope.training.galaxies", "morphoscope.data.store.Store.images"),
+        (
+            "catalogue_columns",
+            "morphoscope.labels.kind.Scheme.check",
+            "morphoscope.labels.kind.Scheme.catalogue_columns",
+        ),
+        (".int8", "morphoscope.inference.engine.export", "morphoscope.inference.engine.int8"),
+        ("Store.pixels", "morphoscope.training.galaxies", None),
+        ("morphoscope.data.shop", "morphoscope", None),
+    ],
+)
+def test_what_a_docstring_means_by_a_name(source_names: dict, target: str, scope: str, whole: str | None):
+    assert source_names["resolved"](target, scope) == whole
+
+
+def test_every_package_with_public_names_has_a_page():
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md")]
+    described = re.findall(r"^```\{public-names\} (\S+)", "\n".join(pages), re.MULTILINE)
+    package = ROOT / "src" / "morphoscope"
+    exporting = [
+        ".".join(("morphoscope", *path.parent.relative_to(package).parts))
+        for path in package.rglob("__init__.py")
+        if "lazy_exports(__name__" in path.read_text(encoding="utf-8")
+    ]
+    assert sorted(described) == sorted([*exporting, "morphoscope.recipes"])

@@ -83,7 +83,7 @@ class ArchivePictures:
                 note(f"{error}; images after that are not shown")
 
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
-        """See :class:`Pictures`."""
+        """See :class:`~morphoscope.explorer.pictures.Pictures`."""
         galaxy = self._galaxy(place)
         with half_scale_for(least):
             shown = self.stretch if self.stretch in PLANES else stretch or self.stretch
@@ -221,7 +221,7 @@ class H5Pictures:
             )
 
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
-        """See :class:`Pictures`; these images have their stretch already."""
+        """See :class:`~morphoscope.explorer.pictures.Pictures`; these images have their stretch already."""
         row = int(self.rows[place.row])
         if row < 0:
             raise MissingPicture(f"{self.label} has no image of '{place.id}'")

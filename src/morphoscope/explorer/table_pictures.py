@@ -57,7 +57,7 @@ class TablePictures:
         self._lock = threading.Lock()
 
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
-        """See :class:`Pictures`."""
+        """See :class:`~morphoscope.explorer.pictures.Pictures`."""
         table, piece = self._row_of(place)
         shown = self.stretch if self.stretch in PLANES else stretch or self.stretch
         item = next(table.items_of([piece], shown))

@@ -36,7 +36,8 @@ def draw_galaxy(morphology: str, rng: np.random.Generator, seeing: float = 1.0) 
     Args:
         morphology: the class.
         rng: random generator of this galaxy.
-        seeing: relative to DECaLS (:attr:`Survey.blur`); worse seeing hides larger spirals.
+        seeing: relative to DECaLS (:attr:`morphoscope.simulation.survey.Survey.blur`); worse seeing
+            hides larger spirals.
     """
     galaxy = plain_galaxy(morphology, rng)
     radius = max(draw_radius(galaxy, rng), SMALLEST.get(morphology, 0.0) * seeing)

@@ -51,8 +51,9 @@ def study(
         progress: show a bar over the steps of each training.
 
     Raises:
-        MissingExtra: torch and the rest of the extra ``train`` are not installed. UsageError: the store's
-        labels are not the study's, a row is unknown, or ``out`` was started with other options.
+        MissingExtra: torch and the rest of the extra ``train`` are not installed.
+        UsageError: the store's labels are not the study's, a row is unknown, or ``out`` was started with
+            other options.
         MorphoscopeError: no row could be trained.
     """
     need((*TRAINING, *DRAWING), "train", "a study")
