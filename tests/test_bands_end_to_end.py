@@ -130,6 +130,23 @@ def test_planes_in_another_order_are_found_by_name(
         store_in_order(without, run.header.store)
 
 
+def test_planes_without_names_are_read_in_the_order_of_the_ingest(tmp_path: Path) -> None:
+    from morphoscope.inference.preprocess import bands_asked
+    from morphoscope.runs.run import store_facts
+
+    images = galaxies(tmp_path / "images", FIVE, "cube", count=1)
+    store = ingest_folder(images, tmp_path / "store", bands=FIVE)
+    facts = store_facts(store)
+    assert (facts.bands, facts.bands_given) == (FIVE[::-1], FIVE)
+    assert bands_asked((), facts) == bands_asked(FIVE, facts) == FIVE
+    assert bands_asked(FIVE[::-1], facts) == FIVE[::-1]
+    assert bands_asked(("u", *FIVE), facts) == FIVE
+    path = images / "round" / "r0.fits"
+    again = ms.read_image(path, stretch="values", bands=bands_asked((), facts))
+    np.testing.assert_array_equal(again, store.images[1])
+    np.testing.assert_array_equal(again[::-1, :, 4], fits.getdata(path)[0])  # g, the first plane
+
+
 def test_other_images_are_one_sentence(two_bands: tuple[Path, Store, Run], tmp_path: Path) -> None:
     images, store, run = two_bands
     loaded = ms.load(run.path, engine="torch")

@@ -15,7 +15,7 @@ from morphoscope.errors import UsageError
 from morphoscope.images.bands import band_name
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import Item, in_order
-from morphoscope.inference.preprocess import load_and_preprocess, stretch_like
+from morphoscope.inference.preprocess import bands_asked, load_and_preprocess, stretch_like
 
 if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
@@ -54,13 +54,15 @@ def _items(images: ImagesLike, facts: StoreFacts) -> Iterable[Item]:
 
 def _opened(images: str | Path, facts: StoreFacts) -> Iterable[Item]:
     stretch = stretch_like(facts.stretch)
-    return open_input(images, stretch=stretch, bands=facts.bands, facts=facts).items
+    return open_input(images, stretch=stretch, bands=bands_asked((), facts), facts=facts).items
 
 
 def _item(image: np.ndarray | str | Path, number: int, facts: StoreFacts) -> Item:
     if isinstance(image, str | Path):
         stretch = stretch_like(facts.stretch)
-        return Item(str(image), partial(read_image, Path(image), stretch=stretch, bands=facts.bands))
+        return Item(
+            str(image), partial(read_image, Path(image), stretch=stretch, bands=bands_asked((), facts))
+        )
     channels = facts.image_shape[2]
     fits = isinstance(image, np.ndarray) and image.dtype == facts.dtype and image.ndim == 3
     if not fits or (not facts.pictures and image.shape[2] != channels):

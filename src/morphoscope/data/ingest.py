@@ -155,7 +155,9 @@ class ImageKind:
         stretch = self.stretch_of(fits=fits)
         planes = stretch in PLANES
         names = tuple(self.bands[band] for band in reddest_first(self.bands)) if planes else ()
-        return {"stretch": stretch if fits or planes else "as-served", "bands": names}
+        return {"stretch": stretch if fits or planes else "as-served", "bands": names} | (
+            {"bands_given": self.bands} if planes else {}
+        )
 
 
 def refuse_out(out: Path, *, overwrite: bool) -> None:

@@ -148,6 +148,9 @@ class StoreMeta(BaseModel):
     bands: tuple[str, ...] = Field(
         default=(), max_length=MOST_PLANES, description="of the channels; empty: red, green, blue"
     )
+    bands_given: tuple[str, ...] = Field(
+        default=(), description="the same in the order of --bands, that of planes without names"
+    )
     crop: int | None = Field(
         default=None, description="side of the centre crop taken at ingest, source pixels"
     )

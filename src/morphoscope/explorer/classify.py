@@ -23,6 +23,7 @@ from morphoscope.explorer.votes import votes_of
 from morphoscope.images.decode import begins_as_fits, read_image
 from morphoscope.images.planes import picture_of
 from morphoscope.images.stretch import STRETCHES, check_stretch
+from morphoscope.inference.preprocess import bands_asked
 from morphoscope.metrics.conformal import filled_sets, ranked_sets
 
 MOST_UPLOADED = 32 << 20  # bytes
@@ -125,7 +126,7 @@ def _classified(state: State, uploads: Uploads, content: bytes, name: str, stret
         content,
         name=name,
         stretch=run.header.store.stretch if run and planes else stretch or _stretch(state),
-        bands=run.header.store.bands if run else (),
+        bands=bands_asked((), run.header.store) if run else (),
         found=found,
     )
     prediction = state.network.predict(image)

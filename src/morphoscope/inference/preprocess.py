@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.bands import by_number
+from morphoscope.images.bands import band_label, by_number, reddest_first
 from morphoscope.images.central_source import CentralSource, central_source
 from morphoscope.images.decode import check_crop_and_size, crop_and_resize, half_scale
 from morphoscope.images.planes import Reordered, kind_of, order_of, picture_of
@@ -170,21 +170,28 @@ def _of_type(image_HWC: np.ndarray, facts: StoreFacts) -> np.ndarray:
 
 
 def bands_asked(asked: Sequence[str], facts: StoreFacts) -> tuple[str, ...]:
-    """The bands to read, in the order of the training.
+    """The bands to read, in the order of planes that have no names; reading sorts them by wavelength.
 
     Args:
-        asked: by the user, in any order, by name or by the numbers of planes; none: the training's.
+        asked: by the user, by name or by the numbers of planes; none: as for the training.
         facts: of the training's store.
 
     Raises:
-        UsageError: one of the training's is missing.
+        UsageError: one of the training's is missing, or they are of unknown wavelengths and in another order.
     """
     if not facts.bands or not asked:
-        return tuple(asked or facts.bands)
+        return tuple(asked or facts.bands_given or facts.bands)
     if by_number(asked) and len(asked) == len(facts.bands):
         return tuple(asked)
     order = order_of(asked, facts.bands, f"--bands {','.join(asked)}")
-    return tuple(asked[band] for band in order)
+    kept = tuple(asked[band] for band in sorted(order))
+    read = [band_label(kept[band]) for band in reddest_first(kept)]
+    if read != [band_label(band) for band in facts.bands]:
+        raise UsageError(
+            f"--bands {','.join(asked)}: the run was trained on {','.join(facts.bands)}; name bands of "
+            "unknown wavelengths in this order"
+        )
+    return kept
 
 
 def stretch_asked(asked: str | None, facts: StoreFacts) -> str:

@@ -83,6 +83,9 @@ class StoreFacts(BaseModel):
         default="uint8", description="grey levels, or values as measured"
     )
     bands: tuple[str, ...] = Field(default=(), description="of the channels; empty: red, green, blue")
+    bands_given: tuple[str, ...] = Field(
+        default=(), description="the same in the order of --bands, that of planes without names"
+    )
     crop: Side | None = None
     size: Side | None = None
     pixel_scale: float | None = None
@@ -314,6 +317,7 @@ def store_facts(store: Store) -> StoreFacts:
         image_shape=meta.image_shape,
         dtype=meta.dtype,
         bands=meta.bands,
+        bands_given=meta.bands_given,
         crop=meta.crop,
         size=meta.size,
         pixel_scale=meta.pixel_scale,
