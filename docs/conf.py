@@ -40,6 +40,7 @@ extensions = [
 ]
 exclude_patterns = ["_ext"]
 nitpicky = True
+highlight_language = "none"
 smartquotes = False  # --set stays --set
 suppress_warnings = ["myst.header"] + ["myst-nb.lexer"] * (os.environ.get("TUTORIALS") == "off")
 
