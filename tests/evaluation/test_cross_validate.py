@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.evaluation import cross_validate
-from morphoscope.evaluation.cross_validate import corrected_by_fold
+from morphoscope.evaluation.cross_validate import FoldPredictions, corrected_by_fold
 from morphoscope.evaluation.evaluate import evaluate
 from morphoscope.inference.calibration import Calibration, read_calibration
 from morphoscope.inference.ood import read_distribution
@@ -119,6 +120,21 @@ def test_a_damaged_fold_is_named(halves: Store, tmp_path: Path) -> None:
     path.write_bytes(b"no tensors")
     with pytest.raises(MorphoscopeError, match=r"1\.safetensors is damaged; delete it"):
         cross_validate._kept(path, None, np.arange(3))  # type: ignore[arg-type]
+
+
+def test_a_flipped_bit_in_the_predictions_of_a_fold_is_noticed(tmp_path: Path) -> None:
+    path, rows = tmp_path / "1.safetensors", np.arange(3)
+    run: Any = SimpleNamespace(header=SimpleNamespace(weights_sha256="w"))
+    predictions_VNK = np.full((1, 3, 2), 0.5, np.float32)
+    cross_validate._keep(path, run, FoldPredictions(rows, predictions_VNK, {1: np.ones(3)}))
+    kept = cross_validate._kept(path, run, rows)
+    assert kept is not None
+    assert np.array_equal(kept.predictions_VNK, predictions_VNK)
+    whole = path.read_bytes()
+    at = whole.index(predictions_VNK.tobytes())
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(MorphoscopeError, match=r"1\.safetensors is damaged; delete it"):
+        cross_validate._kept(path, run, rows)
 
 
 def test_folds_that_lie_elsewhere_are_refused_and_untouched(halves: Store, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ Shape letters: V views, N galaxies, K outputs, D features.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -227,8 +228,18 @@ def _keep(path: Path, run: Run, fold: FoldPredictions) -> None:
 
     tensors = {"rows": fold.rows, _PREDICTIONS: np.ascontiguousarray(fold.predictions_VNK)}
     tensors |= {f"{_DISTANCES}{number}": values for number, values in fold.distances.items()}
+    header = {"weights_sha256": run.header.weights_sha256, "sha256": _digest(tensors)}
     with files.atomic_file(path) as partial:
-        save_file(tensors, partial, {"fold": json.dumps({"weights_sha256": run.header.weights_sha256})})
+        save_file(tensors, partial, {"fold": json.dumps(header)})
+
+
+def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of tensors with their names, types and shapes: safetensors would not notice a flipped bit."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()
 
 
 def _kept(path: Path, run: Run, rows: np.ndarray) -> FoldPredictions | None:
@@ -241,6 +252,8 @@ def _kept(path: Path, run: Run, rows: np.ndarray) -> FoldPredictions | None:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["fold"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+        if header["sha256"] != _digest(tensors):
+            raise ValueError("the checksum differs")
         fold = FoldPredictions(
             tensors["rows"],
             tensors[_PREDICTIONS],
