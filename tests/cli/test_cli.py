@@ -21,6 +21,7 @@ import yaml
 
 from morphoscope import cli as command_line
 from morphoscope.cli import main
+from morphoscope.data.store import open_store
 from morphoscope.errors import MorphoscopeError
 from morphoscope.runs.run import open_run
 from morphoscope.studies import registry
@@ -176,6 +177,22 @@ def test_predict_writes_what_could_be_read_and_says_what_could_not(
     assert "1 of 6 images could not be read" in said.err
     assert pyarrow.csv.read_csv(tmp_path / "part.csv").num_rows == 5
     assert "broken" in (tmp_path / "part.unreadable.csv").read_text()
+
+
+def test_ingest_keeps_what_could_be_read_and_its_status_says_that_some_could_not(
+    cli: Callable[..., Answer], tmp_path: Path
+):
+    for kind in ("round", "spiral"):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for number in range(2):
+            picture = np.full((40, 40, 3), 60 * number + 20, np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / kind / f"g{number}.png"), picture)
+    assert cli("data", "ingest", "folder", tmp_path / "images", tmp_path / "whole").status == 0
+    (tmp_path / "images" / "round" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    said = cli("data", "ingest", "folder", tmp_path / "images", tmp_path / "part")
+    assert said.status == 1
+    assert len(open_store(tmp_path / "part")) == 4
+    assert "broken" in (tmp_path / "part" / "unreadable.csv").read_text()
 
 
 def test_one_picture_of_the_sky_is_searched_and_drawn(cli: Callable[..., Answer], made: Path, tmp_path: Path):
