@@ -103,7 +103,7 @@ class _Store:
 
     def __init__(self, galaxies: dict[int, str]) -> None:
         count = max(galaxies) + 1
-        self.images = np.zeros((count, 8, 8, 3), np.uint8)
+        self.images = self.pictures = np.zeros((count, 8, 8, 3), np.uint8)
         self.table = pa.table({"id": [galaxies.get(row, "another") for row in range(count)]})
 
     def __len__(self) -> int:

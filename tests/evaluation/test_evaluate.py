@@ -38,6 +38,10 @@ def table(labels: list[int], scheme: Classes = TWO, side: int = 8) -> Store:
     return Store(Path("galaxies"), meta, np.zeros((count, side, side, 3), np.uint8), pa.table(columns))
 
 
+PICTURES = SimpleNamespace(store=SimpleNamespace(bands=(), dtype="uint8"))
+"""The header of a run that was trained on colour pictures."""
+
+
 def run_with(**facts: Any) -> Any:
     return SimpleNamespace(path=Path("run"), scheme=TWO, **facts)
 
@@ -50,16 +54,16 @@ def test_without_test_galaxies_there_is_nothing_to_measure() -> None:
 
 
 def test_without_labels_there_is_nothing_to_measure() -> None:
-    ensemble: Any = SimpleNamespace(scheme=TWO, input_side=8)
+    ensemble: Any = SimpleNamespace(scheme=TWO, input_side=8, run=run_with(header=PICTURES))
     unlabelled = table([-1, -1])
     with pytest.raises(MorphoscopeError, match="galaxies has no labelled galaxies"):
-        evaluate_elsewhere(run_with(), unlabelled)
+        evaluate_elsewhere(run_with(header=PICTURES), unlabelled)
     with pytest.raises(MorphoscopeError, match="galaxies has no labelled galaxies"):
         evaluate_ensemble(ensemble, unlabelled)
 
 
 def test_an_ensemble_is_measured_on_images_and_labels_like_its_own() -> None:
-    ensemble: Any = SimpleNamespace(scheme=TWO, input_side=8)
+    ensemble: Any = SimpleNamespace(scheme=TWO, input_side=8, run=run_with(header=PICTURES))
     other = Classes(name="two", classes=("b", "a"))
     with pytest.raises(MorphoscopeError, match="other labels than the runs predict"):
         evaluate_ensemble(ensemble, table([0, 1], other))

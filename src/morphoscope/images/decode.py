@@ -320,7 +320,7 @@ def crop_and_resize(image_HWC: np.ndarray, *, crop: int | None = None, size: int
     """The centre of an image, scaled to a store's size.
 
     Args:
-        image_HWC: (H, W, C) uint8 or float32.
+        image_HWC: (H, W, C), or (H, W), uint8 or float32.
         crop: side of the centre crop in source pixels, black beyond the image's edge (the median of each
             band for float32, which is the sky); None: the largest centred square.
         size: side the crop is scaled to (areas averaged when shrinking, linear when enlarging). None: the
@@ -335,7 +335,7 @@ def crop_and_resize(image_HWC: np.ndarray, *, crop: int | None = None, size: int
     if size is not None and size != side:
         image = cv2.resize(
             image, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_LINEAR
-        ).reshape(size, size, image_HWC.shape[2])  # OpenCV drops a single channel
+        ).reshape(size, size, *image_HWC.shape[2:])  # OpenCV drops a single channel
     return np.ascontiguousarray(image)
 
 

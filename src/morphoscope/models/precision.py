@@ -84,7 +84,8 @@ def depthwise_share(network: nn.Module, image_size: int) -> float:
     handles = [layer.register_forward_hook(count) for layer in layers]
     training = network.training
     weight = next(network.parameters())
-    channels = network.mean.shape[1] if isinstance(network.mean, torch.Tensor) else 3
+    mean = getattr(network, "mean", None)
+    channels = mean.shape[1] if isinstance(mean, torch.Tensor) else 3
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, channels, image_size, image_size, device=weight.device))
