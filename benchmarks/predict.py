@@ -40,13 +40,13 @@ import numpy as np
 
 from inputs import machine, made_jpeg
 from memory import Peak
-from morphoscope.catalogue.inputs.open import open_input, stretch_like
+from morphoscope.catalogue.inputs.open import open_input
 from morphoscope.catalogue.pipeline import preprocess_item
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import in_order
-from morphoscope.inference.preprocess import load_and_preprocess
+from morphoscope.inference.preprocess import load_and_preprocess, stretch_like
 from morphoscope.progress import note, track
 
 SIZE, CROP, FITS_SIDE = 128, 300, 256

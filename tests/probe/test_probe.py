@@ -9,6 +9,7 @@ import pytest
 
 from morphoscope import api
 from morphoscope.data.splits.folds import fold_numbers
+from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -25,7 +26,7 @@ from morphoscope.inference.head_fit import (
 from morphoscope.inference.ood import read_distribution
 from morphoscope.inference.predictor import Predictor
 from morphoscope.labels.scheme import Classes, Scheme, VoteCounts, VoteFractions
-from morphoscope.probe.encoder import head_width, with_head
+from morphoscope.probe.encoder import encoder_of, head_width, with_head
 from morphoscope.runs.run import open_run
 from morphoscope.studies.registry import find_recipe
 
@@ -206,3 +207,17 @@ def test_a_head_of_every_position_takes_their_mean(probed: api.LoadedRun) -> Non
     tensors = with_head(run, fit_head(labelled(10, 384, 1.0), SCHEME, 1.0))
     assert tensors["head.1.weight"].shape == (2, 384)
     assert head_width({"head.1.weight": np.zeros((2, 8)), "head.4.weight": np.zeros((2, 3))}) == 8
+
+
+def test_an_encoder_that_starts_at_random_is_the_same_for_the_same_seed(shapes: Store) -> None:
+    split = make_split(shapes, "random")
+    found = []
+    for seed in (0, 0, 1):
+        recipe = RECIPE.changed(
+            seed=seed,
+            model={"name": "test_resnet", "start": None, "pretrained": False},
+            augment={"size": 32},
+        )
+        with encoder_of(recipe, shapes, split) as encoder:
+            found.append(encoder.header.weights_sha256)
+    assert found[0] == found[1] != found[2]

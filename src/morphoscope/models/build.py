@@ -95,6 +95,14 @@ def build(
     return network, origin
 
 
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw random weights by a seed, and leave the random state of the process as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def trained_network(
     model: Model,
     outputs: int,

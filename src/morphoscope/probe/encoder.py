@@ -58,7 +58,7 @@ def encoder_of(recipe: Recipe, store: Store, split: Split) -> Iterator[Run]:
 
 def _built(recipe: Recipe, store: Store, split: Split, folder: Path) -> Run:
     """A run of the named network with an untrained head."""
-    from morphoscope.models.build import build
+    from morphoscope.models.build import build, seeded
     from morphoscope.models.hub import hub_backbone, is_on_hub
     from morphoscope.models.network import parameter_count
     from morphoscope.models.pretrained import save_weights
@@ -66,14 +66,15 @@ def _built(recipe: Recipe, store: Store, split: Split, folder: Path) -> Run:
 
     hub = hub_backbone(recipe.model.name) if is_on_hub(recipe.model.name) else None
     scheme, planes = store.need_scheme(), planes_of(store, split)
-    network, origin = build(
-        recipe.model,
-        scheme.outputs,
-        image_size=recipe.augment.size,
-        statistics=statistics_of(recipe, store, split, planes),
-        hub=hub,
-        planes=planes,
-    )
+    with seeded(recipe.seed):
+        network, origin = build(
+            recipe.model,
+            scheme.outputs,
+            image_size=recipe.augment.size,
+            statistics=statistics_of(recipe, store, split, planes),
+            hub=hub,
+            planes=planes,
+        )
     save_weights(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS
     )
