@@ -8,6 +8,8 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -130,24 +132,20 @@ def _cross_validated(path: Path) -> None:
     (path / "metrics.json").write_text(json.dumps(metrics))
 
 
-def _fold(path: Path) -> None:
-    from safetensors.numpy import save_file
+_RUN: Any = SimpleNamespace(header=SimpleNamespace(weights_sha256="0" * 64))
 
-    tensors = {
-        "rows": np.arange(6),
-        "predictions": np.full((2, 6, 3), 1 / 3, np.float32),
-        "distances.1": np.ones(6),
-    }
-    save_file(tensors, path, {"fold": json.dumps({"weights_sha256": "0" * 64})})
+
+def _fold(path: Path) -> None:
+    from morphoscope.evaluation.cross_validate import FoldPredictions, _keep
+
+    predictions_VNK = np.full((2, 6, 3), 1 / 3, np.float32)
+    _keep(path, _RUN, FoldPredictions(np.arange(6), predictions_VNK, {1: np.ones(6)}))
 
 
 def _read_fold(path: Path) -> object:
-    from types import SimpleNamespace
-
     from morphoscope.evaluation.cross_validate import _kept
 
-    run = SimpleNamespace(header=SimpleNamespace(weights_sha256="0" * 64))
-    found = _kept(path, run, np.arange(6))  # type: ignore[arg-type]
+    found = _kept(path, _RUN, np.arange(6))
     return None if found is None else (found.rows, found.predictions_VNK, found.distances)
 
 
