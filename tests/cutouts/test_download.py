@@ -328,6 +328,16 @@ def test_a_damaged_line_of_the_journal_is_asked_for_again(
     assert fetch(positions(2)).asked == 0
 
 
+@pytest.mark.parametrize("version", [".inf", "none", "[1]"])
+def test_a_header_whose_version_is_no_number_is_damaged(
+    fetch: Fetch, positions: Positions, tmp_path: Path, version: str
+):
+    fetch(positions(1))
+    (tmp_path / "out" / "cutouts.yaml").write_text(f"format_version: {version}\n")
+    with pytest.raises(MorphoscopeError, match=r"cutouts\.yaml is damaged"):
+        fetch(positions(1))
+
+
 @pytest.mark.parametrize("name", ["cutouts.yaml", "journal.jsonl", "lock"])
 def test_something_else_in_place_of_a_file_of_the_folder_is_said(
     fetch: Fetch, positions: Positions, tmp_path: Path, name: str

@@ -272,7 +272,7 @@ def _header(path: Path) -> dict[str, Any]:
     try:
         values = load_yaml(read_document(path))
         version = int(values["format_version"])
-    except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise MorphoscopeError(f"{path} is damaged: it is not the header of a folder of cutouts") from error
     if version > FORMAT_VERSION:
         raise MorphoscopeError(f"{path} was written by a newer version of morphoscope; update it")
