@@ -125,7 +125,9 @@ def _compare(paths: list[Path]) -> int:
         bands = _bands_of(item)
         assert not isinstance(bands, str), bands
         plane = np.asarray(bands.planes[bands.reference], np.float64)
-        stored = np.asarray(fits.getdata(path), np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PS1's headers have a card that astropy mends with a remark
+            stored = np.asarray(fits.getdata(path), np.float64)
         assert any(np.array_equal(plane, turned, equal_nan=True) for turned in _turned(stored)), path.name
         found = measure_shape(bands, SETTINGS)
         if "concentration" not in found:
