@@ -1,7 +1,8 @@
 """Cutouts of 2,000 positions from a local server, a tenth of whose answers go wrong in eight ways.
 
 ``python benchmarks/cutouts.py`` fetches them once without interruption and once killed (SIGKILL) and resumed,
-compares the two, and prints what the server counted.
+compares the two, and prints what the server counted. With ``--predict`` they go straight into a catalogue of
+the packaged network, which is compared.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rate", type=float, default=100.0)
+    parser.add_argument("--predict", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -43,18 +45,20 @@ def main() -> None:
         rows = [f"g{row},{150 + row / PER_DEGREE:.2f},2.5" for row in range(asked.count)]
         table.write_text("id,ra,dec\n" + "\n".join(rows) + "\n")
         sky = Sky(fault=fault, outside=lambda place: row_of(place) % 40 == 7, seconds=0.01)
+        work = Prediction(table) if asked.predict else Fetching(table)
         with serving(sky) as server:
             services = server.table(folder / "whole.yaml", connections=asked.connections, rate=asked.rate)
-            seconds = fetched(table, folder / "whole", services)
-            report("uninterrupted", server, folder / "whole", seconds)
+            seconds = run(work.command(folder / "whole", services))
+            report("uninterrupted", server, work.rows(folder / "whole"), seconds)
         with serving(sky) as server:
             services = server.table(folder / "killed.yaml", connections=asked.connections, rate=asked.rate)
             for share in (0.2, 0.5, 0.8):
-                killed(table, folder / "killed", services, server, int(share * asked.count))
-            seconds = fetched(table, folder / "killed", services)
-            report("killed three times", server, folder / "killed", seconds)
-        same = outcome(folder / "whole") == outcome(folder / "killed")
-        print(f"manifest and images of the two are the same: {same}")
+                kill(work.command(folder / "killed", services), server, int(share * asked.count))
+            seconds = run(work.command(folder / "killed", services))
+            report("killed three times", server, work.rows(folder / "killed"), seconds)
+        same = work.rows(folder / "whole") == work.rows(folder / "killed")
+        pictures = images(folder / "whole") == images(folder / "killed")
+        print(f"rows of the two are the same: {same}; images: {pictures}")
 
 
 def row_of(place: tuple[float, float]) -> int:
@@ -69,33 +73,64 @@ def fault(place: tuple[float, float], attempt: int) -> str:
     return FAULTS[row // 10 % len(FAULTS)] if row % 10 == 3 and attempt == 0 else ""
 
 
-def command(table: Path, out: Path, services: Path) -> list[str]:
-    words = [sys.executable, "-m", "morphoscope", "data", "cutouts", str(table), str(out)]
-    return [*words, "--survey", "legacy-dr10", "--pixels", "96", "--service", str(services)]
+class Fetching:
+    """``data cutouts``: a folder of images and a manifest."""
+
+    def __init__(self, table: Path) -> None:
+        self.table = table
+
+    def command(self, out: Path, services: Path) -> list[str]:
+        """The command, which goes on where an earlier one was killed."""
+        words = ["data", "cutouts", str(self.table), str(out), "--survey", "legacy-dr10", "--pixels", "96"]
+        return [*words, "--service", str(services)]
+
+    def rows(self, out: Path) -> list[dict[str, Any]]:
+        """A row of each position, with its status."""
+        return pq.read_table(out / "manifest.parquet").drop_columns("fetched_at").to_pylist()
 
 
-def fetched(table: Path, out: Path, services: Path) -> float:
+class Prediction(Fetching):
+    """``predict --positions``: a catalogue, whose images are kept so that none is asked for again."""
+
+    def command(self, out: Path, services: Path) -> list[str]:
+        """The same for a catalogue."""
+        words = ["predict", "default", "--positions", str(self.table), "--survey", "legacy-dr10"]
+        words += ["--cutout-arcsec", "67.1", "--keep-images", str(out), "--out", str(self._catalogue(out))]
+        return [*words, "--service", str(services), "--resume"]
+
+    def rows(self, out: Path) -> list[dict[str, Any]]:
+        """The same of a catalogue."""
+        rows = pq.read_table(self._catalogue(out)).to_pylist()
+        for row in rows:
+            status, _, _ = (row["quality"] or "").partition(":")
+            row["status"] = status if row["probability"] is None else "predicted"
+        return rows
+
+    def _catalogue(self, out: Path) -> Path:
+        return out.with_suffix(".parquet")
+
+
+def run(command: list[str]) -> float:
     began = time.monotonic()
-    subprocess.run(command(table, out, services), check=False, capture_output=True)
+    subprocess.run([sys.executable, "-m", "morphoscope", *command], check=False, capture_output=True)
     return time.monotonic() - began
 
 
-def killed(table: Path, out: Path, services: Path, server: CutoutServer, requests: int) -> None:
+def kill(command: list[str], server: CutoutServer, requests: int) -> None:
+    """Run it until the server has had so many requests."""
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command(table, out, services), stdout=quiet, stderr=quiet)
+    process = subprocess.Popen([sys.executable, "-m", "morphoscope", *command], stdout=quiet, stderr=quiet)
     while len(server.requests) < requests and process.poll() is None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def outcome(folder: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    rows = pq.read_table(folder / "manifest.parquet").drop_columns("fetched_at").to_pylist()
-    return rows, {path.name: path.read_bytes() for path in folder.rglob("*.jpg")}
+def images(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*.jpg")}
 
 
-def report(what: str, server: CutoutServer, folder: Path, seconds: float) -> None:
-    rows = pq.read_table(folder / "manifest.parquet").to_pylist()
+def report(what: str, server: CutoutServer, rows: list[dict[str, Any]], seconds: float) -> None:
     ids = Counter(row["id"] for row in rows)
     asked = server.positions()
     good = [times for place, times in asked.items() if row_of(place) % 100 != 99 and row_of(place) % 10 != 3]

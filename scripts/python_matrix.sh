@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The wheel and the sdist, each installed without the repository on every Python it is for, and a first
-# catalogue with each: `bash scripts/python_matrix.sh [VERSION...]` (default: 3.11 to 3.14). Needs uv (that of
-# .venv will do) and a package index; a Python that uv neither finds nor can fetch is said and counts as failed.
+# The wheel and the sdist, each installed without the repository on every Python it is for, a first catalogue
+# with each, and one with the wheel as a tool that is not installed at all (uvx, pipx run):
+# `bash scripts/python_matrix.sh [VERSION...]` (default: 3.11 to 3.14). Needs uv (that of .venv will do) and a
+# package index; a Python that uv neither finds nor can fetch is said and counts as failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 versions=("${@:-}")
@@ -67,13 +68,21 @@ for version in "${versions[@]}"; do
     fi
   done
   rm -rf catalogue.parquet "$work/env-$version-gz"
-  # As a tool that is not installed at all.
-  if [ -d images ] && quietly uvx --python "$version" --from "$wheel" morphoscope predict default images --out catalogue.parquet; then
-    echo "ok      $version uvx --from ${wheel##*/} morphoscope predict default images --out catalogue.parquet"
-  else
-    echo "FAILED  $version uvx"
-    failed=1
-  fi
+  # As a tool that is not installed at all, with the newest versions of everything.
+  python=$(uv python find "$version" 2>/dev/null)
+  for runner in "uvx --python $python --from" "uvx pipx run --python $python --spec"; do
+    rm -rf catalogue.parquet
+    # shellcheck disable=SC2086 - the runner is several words
+    if [ -n "$python" ] \
+      && quietly env PIPX_HOME="$work/pipx" $runner "$wheel" morphoscope predict default images --out catalogue.parquet \
+      && [ -s catalogue.parquet ]; then
+      echo "ok      $version ${runner%% --python*} ${wheel##*/} morphoscope predict default images"
+    else
+      echo "FAILED  $version ${runner%% --python*}"
+      failed=1
+    fi
+  done
+  rm -rf "$work/pipx"
   rm -rf "$work/env-$version-whl"
 done
 exit $failed

@@ -25,8 +25,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from morphoscope.catalogue.columns import QUALITY
 from morphoscope.catalogue.formats.convert import parquet_parts
 from morphoscope.catalogue.formats.write import check_output, read_provenance, target_of, write_catalogue
+from morphoscope.catalogue.no_image import has_no_image
 from morphoscope.catalogue.similar import EmbeddedCatalogue
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.images.tables import column_names, iterate_table, numbers, read_table, texts
@@ -77,7 +79,10 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class _Galaxies:
-    """A catalogue's columns that matter here, (N,) each, and what it was made from."""
+    """A catalogue's columns that matter here, (N,) each, and what it was made from.
+
+    Those that are ``unseen`` have no image.
+    """
 
     path: Path
     origin: Path
@@ -87,6 +92,7 @@ class _Galaxies:
     dec: np.ndarray
     scores: np.ndarray | None
     likely: list[str]
+    unseen: list[bool]
 
 
 def label_next(
@@ -160,10 +166,12 @@ def _read(path: Path, parts: Sequence[Path], by: str) -> _Galaxies:
     if "id" not in there:
         raise UsageError(f"{path} has no column 'id'; a catalogue of 'morphoscope predict' was expected")
     probable = [name for name in there if name.startswith(_PROBABILITY)]
-    wanted = [name for name in ("id", "source", "ra", "dec", score, *probable) if name in there]
+    named = ("id", "source", "ra", "dec", score, QUALITY.name, *probable)
+    wanted = [name for name in named if name in there]
     ids: list[str] = []
     sources: list[str | None] = []
     likely: list[str] = []
+    unseen: list[bool] = []
     values: dict[str, list[np.ndarray]] = {"ra": [], "dec": [], "score": []}
     for part in parts:
         for piece in iterate_table(part, [name for name in wanted if name], 65536):
@@ -171,11 +179,14 @@ def _read(path: Path, parts: Sequence[Path], by: str) -> _Galaxies:
             ids += [name or "" for name in texts(piece, "id", str(part))]
             sources += texts(piece, "source") if "source" in there else [None] * piece.num_rows
             likely += _most_likely(piece, probable, str(part))
+            quality = texts(piece, QUALITY.name) if QUALITY.name in there else [None] * piece.num_rows
+            unseen += map(has_no_image, quality)
             for name in ("ra", "dec"):
                 values[name].append(numbers(piece, name, str(part)) if name in there else unknown)
             values["score"].append(unknown if score is None else numbers(piece, score, str(part)))
     ra, dec, scores = (np.concatenate(values[name]) for name in ("ra", "dec", "score"))
-    return _Galaxies(path, _origin(path), ids, sources, ra, dec, None if score is None else scores, likely)
+    scores_N = None if score is None else scores
+    return _Galaxies(path, _origin(path), ids, sources, ra, dec, scores_N, likely, unseen)
 
 
 def _origin(path: Path) -> Path:
@@ -267,10 +278,10 @@ def _image_of(galaxies: _Galaxies, row: int) -> str | None:
 
 
 def _candidates(galaxies: _Galaxies, known: set[str]) -> np.ndarray:
-    """Rows that may be asked for, ascending: each galaxy once, and none of those known."""
+    """Rows that may be asked for, ascending: each galaxy once, with an image, and none of those known."""
     seen, rows = set(known), []
     for row, name in enumerate(galaxies.ids):
-        if name not in seen:
+        if name not in seen and not galaxies.unseen[row]:
             seen.add(name)
             rows.append(row)
     found = np.array(rows, np.int64)

@@ -160,6 +160,11 @@ class Journal:
         return self.parts[-1].stop if self.parts else 0
 
     @property
+    def predicted(self) -> int:
+        """Number of galaxies with a prediction so far."""
+        return self.done - self.failed
+
+    @property
     def result(self) -> Path:
         """Where the whole catalogue is assembled."""
         return self.folder / _RESULT
@@ -221,6 +226,7 @@ class Journal:
         rows = pa.concat_tables(self._rows) if self._rows else self.schema.empty_table()
         facts = {
             "failures": self._failures,
+            "failures_have_rows": rows.num_rows == self.done - self.kept,
             "rows": rows.num_rows,
             "widths": Extent.of(rows).widths,
             "digest": self.digest,
@@ -453,7 +459,9 @@ def _read_part(part: Part, schema: pa.Schema) -> Part | None:
     except (MorphoscopeError, OSError, pa.ArrowException, AttributeError, LookupError, TypeError, ValueError):
         return None
     columns = [(each.name, each.type) for each in table.schema]
-    whole = table.num_rows == rows and rows + len(failures) == part.stop - part.start > 0
+    count = part.stop - part.start
+    with_rows = facts.get("failures_have_rows") is True
+    whole = table.num_rows == rows and count > 0 and rows + (0 if with_rows else len(failures)) == count
     if not whole or columns != [(each.name, each.type) for each in schema]:
         return None
     first = failures[0] if failures else None

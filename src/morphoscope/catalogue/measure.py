@@ -19,12 +19,13 @@ import pyarrow as pa
 
 from morphoscope import files
 from morphoscope.catalogue.checkpoint import Journal, was_placed
+from morphoscope.catalogue.detection.detect import MIN_AREA
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import check_output, target_of, written
-from morphoscope.catalogue.inputs.open import Images, open_input, open_request
+from morphoscope.catalogue.inputs.open import Images, open_input
+from morphoscope.catalogue.measure_mosaic import at_positions, detected
 from morphoscope.catalogue.pipeline import Batch, Stamps, stamp_of
 from morphoscope.catalogue.predict import kept_if_interrupted, not_yet_done
-from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.rows import Remaining
 from morphoscope.catalogue.shapes import (
     BAND,
@@ -40,7 +41,6 @@ from morphoscope.errors import CannotContinue, MorphoscopeError, UsageError
 from morphoscope.extras import need
 from morphoscope.images.bands import parse_bands
 from morphoscope.images.file_names import writable
-from morphoscope.images.mosaic import open_mosaics
 from morphoscope.images.stream import Item, in_order
 from morphoscope.labels.scheme import Column
 from morphoscope.measurement.shapes import SHAPE_COLUMNS, Bands, ShapeSettings
@@ -56,9 +56,7 @@ _PLACE = (
     BAND,
 )
 _COLOURS = "colours"  # JSON in the journal: which there are is only known at the end
-_JOURNAL = pa.schema(
-    [column.field for column in (*_PLACE, *SHAPE_COLUMNS, FLAG, REASON)] + [pa.field(_COLOURS, pa.string())]
-)
+_LARGE = 1500  # pixels along both sides of an image from which it is remarked that one galaxy is measured
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,8 @@ class MeasureRequest:
         image_column: as for ``predict``.
         sources: a table of positions on the mosaic.
         cutout_arcsec: side of the cutouts round them.
+        detect: ``source`` is a FITS mosaic, of which every source is measured.
+        min_area: least pixels of such a source.
         settings: how shapes are measured.
         workers: processes; None: one per core. With 1 everything happens in this process.
         resume: continue an interrupted table of the same name and request, if there is one.
@@ -84,6 +84,8 @@ class MeasureRequest:
     image_column: str | None = None
     sources: Path | str | None = None
     cutout_arcsec: float | None = None
+    detect: bool = False
+    min_area: int = MIN_AREA
     settings: ShapeSettings = field(default_factory=ShapeSettings)
     workers: int | None = None
     resume: bool = False
@@ -124,23 +126,26 @@ def measure_catalogue(request: MeasureRequest) -> MeasureSummary:
         MorphoscopeError: no galaxy could be measured, or the disk is full.
     """
     need(("statmorph", "photutils", "skimage"), "measure", "measuring shapes")
+    if request.min_area < 1:
+        raise UsageError(f"--min-area {request.min_area}: at least 1 pixel was expected")
     if request.settings.seconds <= 0 or request.settings.threshold <= 0:
         raise UsageError("--seconds and --threshold: numbers above 0 were expected")
     target = target_of(request.out)
     out = target.path
     check_output(target, overwrite=request.overwrite or (request.resume and was_placed(out)))
     images = _open(request)
-    journal = Journal(out, _JOURNAL, _provenance(request))
+    place = (*_PLACE, *images.extras) if request.detect else _PLACE
+    journal = Journal(out, _journal_schema(place), _provenance(request))
     began = time.monotonic()
     with files.explained_os_errors(out, "what was done is kept. Free some room, then continue with --resume"):
         journal.open(resume=request.resume, afresh=request.overwrite)
         with kept_if_interrupted(journal):
             remaining = not_yet_done(images, journal, lambda: _open(request))
             resumed = journal.done
-            _fill(journal, remaining, request)
+            _fill(journal, remaining, request, place)
             if not journal.done:
                 raise MorphoscopeError(f"{request.source}: holds no images, so nothing was written")
-            table = _with_colours(pa.concat_tables(journal.tables()))
+            table = _with_colours(pa.concat_tables(journal.tables()), place)
             flags = Counter(table["flag"].to_pylist())
             if set(flags) == {4}:
                 journal.discard()
@@ -158,31 +163,36 @@ def measure_catalogue(request: MeasureRequest) -> MeasureSummary:
     return MeasureSummary(dict(sorted(flags.items())), time.monotonic() - began, resumed)
 
 
-def _fill(journal: Journal, remaining: Remaining, request: MeasureRequest) -> None:
+def _journal_schema(place: Sequence[Column]) -> pa.Schema:
+    columns = (*place, *SHAPE_COLUMNS, FLAG, REASON)
+    return pa.schema([*(column.field for column in columns), pa.field(_COLOURS, pa.string())])
+
+
+def _fill(journal: Journal, remaining: Remaining, request: MeasureRequest, place: Sequence[Column]) -> None:
     """Measure the galaxies that are not in the journal yet, and store their rows as they come."""
     digest = remaining.digest
     with (
         Bar("measuring", remaining.count, "galaxies", done=journal.done) as bar,
-        closing(_measured(remaining.items, request)) as measured,
+        closing(_measured(remaining.items, request, [column.name for column in place])) as measured,
     ):
         for item, stamp, row in measured:
             if not journal.done and (row["reason"] or "").endswith(NO_FLUXES):
                 raise UsageError(f"{request.source}: {row['source']} {NO_FLUXES}")
             digest.add(item)
-            known = {name: row.pop(name, None) for name in _JOURNAL.names if name != _COLOURS}
+            known = {name: row.pop(name, None) for name in journal.schema.names if name != _COLOURS}
             known[_COLOURS] = json.dumps(row, sort_keys=True) if row else None
-            table = pa.Table.from_pylist([known], schema=_JOURNAL)
+            table = pa.Table.from_pylist([known], schema=journal.schema)
             journal.add(table, Batch(stop=digest.count, digest=digest.hex, stamps=stamp))
             bar.advance()
     journal.commit()
 
 
-def _with_colours(table: pa.Table) -> pa.Table:
+def _with_colours(table: pa.Table, place: Sequence[Column]) -> pa.Table:
     """The columns in their order: place, shape, colours, flag and reason."""
     colours = [json.loads(text) if text else {} for text in table[_COLOURS].to_pylist()]
     further = [colour(name) for name in sorted({name for each in colours for name in each})]
     ends = [FLAG.field, REASON.field]
-    fields = [*(column.field for column in (*_PLACE, *SHAPE_COLUMNS, *further)), *ends]
+    fields = [*(column.field for column in (*place, *SHAPE_COLUMNS, *further)), *ends]
     values = {
         column.name: pa.array([each.get(column.name) for each in colours], column.kind) for column in further
     }
@@ -196,6 +206,7 @@ def _provenance(request: MeasureRequest) -> dict[str, str]:
         "bands": ",".join(bands),
         "sources": "" if request.sources is None else str(request.sources),
         "cutout_arcsec": "" if request.cutout_arcsec is None else f"{request.cutout_arcsec:g}",
+        "detected": f"sources of {request.min_area} pixels or more" if request.detect else "",
     }
     return {
         "program": "morphoscope",
@@ -207,41 +218,33 @@ def _provenance(request: MeasureRequest) -> dict[str, str]:
 
 
 def _open(request: MeasureRequest) -> Images:
-    bands = tuple(parse_bands(request.bands) if request.bands else ())
-    if request.sources is None:
-        if request.cutout_arcsec is not None:
-            raise UsageError("--cutout-arcsec says how to cut sources out of a mosaic; --sources is missing")
-        return open_input(request.source, image_column=request.image_column, bands=bands)
-    from morphoscope.runs.run import StoreFacts
-
-    if request.cutout_arcsec is None:
-        raise UsageError("--sources needs --cutout-arcsec, the side of the cutouts")
-    mosaic = open_mosaics(str(request.source), bands)[0]
-    side = _native_side(mosaic, request.cutout_arcsec)
-    facts = StoreFacts.model_validate(
-        {"name": "", "path": "", "image_shape": (side, side, 3), "size": side, "pixel_scale": None}
-    )
-    wanted = CatalogueRequest(
-        request.source, request.out, bands=bands, sources=request.sources, cutout_arcsec=request.cutout_arcsec
-    )
-    return open_request(wanted, facts, stretch="lupton")
-
-
-def _native_side(mosaic: Any, arcsec: float) -> int:
-    """Pixels of the mosaic along a side, so that cutouts are not resampled to others."""
-    import numpy as np
-
-    height, width = mosaic.shape
-    ra, dec = mosaic.positions_of(np.array([width / 2]), np.array([height / 2]))
-    steps = mosaic.pixels_per_arcsec(ra, dec)[0]
-    return max(16, round(arcsec * float(np.sqrt(abs(np.linalg.det(steps))))))
+    bands, source = tuple(parse_bands(request.bands) if request.bands else ()), str(request.source)
+    if request.detect:
+        for name, value in (
+            ("--sources", request.sources),
+            ("--cutout-arcsec", request.cutout_arcsec),
+            ("--image-column", request.image_column),
+        ):
+            if value is not None:
+                raise UsageError(f"--detect finds the sources of a mosaic itself; leave out {name}")
+        return detected(source, bands, request.min_area)
+    if request.sources is not None:
+        if request.image_column is not None:
+            raise UsageError("--image-column does not go with --sources")
+        if request.cutout_arcsec is None:
+            raise UsageError("--sources needs --cutout-arcsec, the side of the cutouts")
+        return at_positions(source, bands, request.sources, request.cutout_arcsec)
+    if request.cutout_arcsec is not None:
+        raise UsageError("--cutout-arcsec says how to cut sources out of a mosaic; --sources is missing")
+    return open_input(request.source, image_column=request.image_column, bands=bands)
 
 
 def _measured(
-    items: Iterable[Item], request: MeasureRequest
+    items: Iterable[Item], request: MeasureRequest, places: Sequence[str]
 ) -> Generator[tuple[Item, Stamps, dict[str, Any]]]:
     """Each galaxy with the fingerprint of its files and its row, in the order of the input."""
     workers = request.workers or available_cores()
+    remarked = request.detect or request.sources is not None
     with measuring(workers, request.settings) as measure:
 
         def one(item: Item) -> tuple[Item, Stamps, dict[str, Any]]:
@@ -249,7 +252,11 @@ def _measured(
             shape = {"flag": 4, "reason": bands} if isinstance(bands, str) else measure(bands)
             name = "" if isinstance(bands, str) else bands.name
             place = item.coordinates
+            nonlocal remarked
+            if not remarked and not isinstance(bands, str):
+                remarked = _remark_on_size(item.source, bands)
             row = {
+                **{name: item.row.get(name) for name in places},
                 "id": writable(str(item.row.get("id"))),
                 "source": writable(item.source),
                 "ra": place.get("ra"),
@@ -264,6 +271,18 @@ def _measured(
         else:
             with closing(in_order(one, items, workers)) as rows:
                 yield from rows
+
+
+def _remark_on_size(source: str, bands: Bands) -> bool:
+    """Say that of an image as large as a mosaic one galaxy is measured; returns whether it was said."""
+    height, width = bands.planes[0].shape
+    if min(height, width) < _LARGE:
+        return False
+    note(
+        f"{source}: of {width}×{height} pixels only the galaxy in the middle is measured; --detect measures "
+        "every source of a mosaic"
+    )
+    return True
 
 
 def _bands_of(item: Item) -> Bands | str:

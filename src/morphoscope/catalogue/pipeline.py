@@ -133,7 +133,7 @@ class Batch:
     """Consecutive galaxies of the input.
 
     Attributes:
-        images: images that could be read.
+        images: images that could be read; if the others become rows as well, all of them.
         failures: id, source and reason of the others.
         stop: number of galaxies of the input up to the end of this batch.
         digest: of all of them.
@@ -180,9 +180,17 @@ class Digest:
 
 
 def batches(
-    images: Iterable[Preprocessed], size: int, digest: Digest, notice: Callable[[Preprocessed], None]
+    images: Iterable[Preprocessed],
+    size: int,
+    digest: Digest,
+    notice: Callable[[Preprocessed], None],
+    *,
+    all_rows: bool = False,
 ) -> Iterator[Batch]:
     """Gather images into batches; ``notice`` is called with each that could be read.
+
+    With ``all_rows`` those that could not be read are among the images of a batch, too, to become rows
+    without a prediction.
 
     The images of a batch are collected in one block of memory, which is allocated and freed faster than
     hundreds of small pieces among those being decoded.
@@ -197,6 +205,8 @@ def batches(
         if image.image is None:
             failure = str(image.item.row["id"]), image.item.source, image.reason
             batch.failures.append((writable(failure[0]), writable(failure[1]), writable(failure[2])))
+            if all_rows:
+                batch.images.append(image)
         else:
             notice(image)
             batch.take(image, size)

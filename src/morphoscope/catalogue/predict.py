@@ -54,8 +54,9 @@ class Summary:
 
     Attributes:
         out: the catalogue.
-        predicted: galaxies in it.
-        unreadable: images that could not be read.
+        predicted: galaxies in it with a prediction.
+        unreadable: images that could not be read; of positions of a survey, those without an image, which are
+            in the catalogue without a prediction.
         unreadable_list: file that lists them with reasons; None if there are none.
         seconds: from the first image to the last row, of this session.
         resumed: galaxies predicted by an earlier, interrupted session.
@@ -109,7 +110,9 @@ def predict_catalogue(
     ``probability`` (of the predicted class), ``p_<class>`` each (see
     :func:`morphoscope.labels.scheme.probability_column`), ``entropy`` (nats) and, if asked for, ``set``;
     for votes one fraction an answer and, where they follow a decision tree, ``path``. Rows are in the order
-    of the input, except in HATS, which is ordered by position on the sky.
+    of the input, except in HATS, which is ordered by position on the sky. Images that cannot be read have no
+    row, but every position of a survey has one: without an image only ``id``, ``source``, ``ra``, ``dec``
+    and ``quality``, which says why.
 
     Args:
         predictor: a run's network, or several (see :mod:`morphoscope.inference.predictor`).
@@ -142,17 +145,18 @@ def predict_catalogue(
         journal.open(resume=request.resume, afresh=request.overwrite)
         with kept_if_interrupted(journal):
             remaining = not_yet_done(images, journal, maker.open)
-            resumed = journal.extent.rows
+            resumed = journal.predicted
             if predictor.calibration is None:
                 note(f"calibration: {predictor.calibration_description}")
             if isinstance(columns, FullColumns):
                 note_missing_scores(predictor)
             with closing(rows(maker, remaining, PreprocessingNotes(maker.facts, maker.stretch))) as made:
                 fill(journal, made, images.count)
+            predicted = journal.predicted
             listed = assemble(journal, target, images.name)
     return Summary(
         out=out,
-        predicted=journal.extent.rows,
+        predicted=predicted,
         unreadable=journal.failed,
         unreadable_list=listed,
         seconds=time.monotonic() - start,
@@ -258,7 +262,7 @@ def assemble(journal: Journal, target: Target, name: str) -> Path | None:
 
     The list is written first, so that an existing catalogue is complete.
     """
-    if not journal.extent.rows:
+    if not journal.predicted:
         raise _nothing_predicted(name, journal)
     remove(journal.result)
     provenance, rows = journal.provenance, 0

@@ -24,6 +24,7 @@ from morphoscope.catalogue.columns import (
 )
 from morphoscope.catalogue.inputs.open import Images, open_request
 from morphoscope.catalogue.inputs.survey_cutouts import frames_by_size
+from morphoscope.catalogue.no_image import rows_without_image
 from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.catalogue.shapes import BesideClasses, measuring, shape_provenance, with_fluxes
@@ -85,6 +86,7 @@ class RowMaker:
         self.sets = sets_of(self.predictor, request.coverage, per_class=request.per_class)
         # A run that does not know how large its galaxies are may have others than the thresholds are for.
         self.check = request.quality == "auto" and self.facts.galaxy_size is not None
+        self.all_rows = request.survey is not None  # a row for every position, with an image or without
         self.extras: Sequence[Column] = ()
         self.integer_ids = False
         self.shapes: BesideClasses | None = None
@@ -159,11 +161,22 @@ class RowMaker:
         return done
 
     def __call__(self, batch: list[Preprocessed]) -> pa.Table:
-        """The rows of a batch.
+        """The rows of a batch; images that could not be read get one without a prediction.
 
         Raises:
             NotFinite: a prediction is not finite.
         """
+        absent = [row for row, each in enumerate(batch) if each.image is None]
+        if not absent:
+            return self._predicted(batch)
+        reasons = [(batch[row].item, batch[row].reason) for row in absent]
+        tables = [rows_without_image(self.schema, reasons)]
+        present = [row for row, each in enumerate(batch) if each.image is not None]
+        if present:
+            tables.append(self._predicted([batch[row] for row in present]))
+        return pa.concat_tables(tables).take(np.argsort(absent + present))
+
+    def _predicted(self, batch: list[Preprocessed]) -> pa.Table:
         predictions_NK, values = self.columns([each.image for each in batch if each.image is not None])
         wrong = np.flatnonzero(~np.isfinite(predictions_NK).all(axis=1))
         if len(wrong):
@@ -234,6 +247,6 @@ def rows_here(
             measure = stack.enter_context(measuring(cores, maker.shapes.settings, apart=True))
             preprocess = partial(maker.measured, measure=measure)
         images = stack.enter_context(closing(in_order(preprocess, remaining.items, maker.workers)))
-        gathered = pipeline.batches(images, maker.batch, remaining.digest, notice)
+        gathered = pipeline.batches(images, maker.batch, remaining.digest, notice, all_rows=maker.all_rows)
         with closing(pipeline.predicted(maker, gathered)) as rows:
             yield from rows

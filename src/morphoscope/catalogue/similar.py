@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from morphoscope.catalogue.columns import EMBEDDING
 from morphoscope.catalogue.formats.convert import parquet_parts
+from morphoscope.catalogue.formats.table_schema import vectors
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.images.decode import read_image
 from morphoscope.images.parquet_size import check_declared, rows_at_a_time
@@ -271,10 +272,11 @@ def _schema(part: Path) -> pa.Schema:
 
 
 def _features(table: pa.Table) -> np.ndarray:
-    """The features of a table's rows, (N, D) float32."""
-    column = table[EMBEDDING].combine_chunks()
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    features_ND = flat.reshape(len(column), column.type.list_size).astype(np.float32)
+    """The features of a table's rows, (N, D) float32; zeros, which are like nothing, for one without any."""
+    column = table[EMBEDDING]
+    features_ND = vectors(column).astype(np.float32)
+    if column.null_count:
+        features_ND[column.is_null().to_numpy()] = 0.0
     if not np.isfinite(features_ND).all():
         raise MorphoscopeError(f"the column '{EMBEDDING}' of the catalogue holds values that are not finite")
     return features_ND

@@ -24,6 +24,12 @@ def measure(
     image_column: Annotated[str | None, typer.Option(help="Column of the table with the images.")] = None,
     sources: Annotated[Path | None, typer.Option(help="Table with ra and dec: INPUT is a mosaic.")] = None,
     cutout_arcsec: Annotated[float | None, typer.Option(help="Side of the cutouts of a mosaic.")] = None,
+    detect: Annotated[
+        bool, typer.Option("--detect", help="INPUT is a mosaic: find its sources and measure each.")
+    ] = False,
+    min_area: Annotated[
+        int | None, typer.Option(help="With --detect: least pixels of a source. [default: 150]", min=1)
+    ] = None,
     threshold: Annotated[float, typer.Option(help="Galaxy pixels, in noises above the sky.")] = 1.5,
     gain: Annotated[float | None, typer.Option(help="Electrons per unit of the image.")] = None,
     seconds: Annotated[float, typer.Option(help="Longest time for one galaxy.")] = 60.0,
@@ -51,6 +57,8 @@ def measure(
 
     if classes is not None and planes is None:
         raise UsageError("--classes colours the planes of --planes; give both")
+    if min_area is not None and not detect:
+        raise UsageError("--min-area is for the sources of --detect; give both")
     if planes is not None:
         need(DRAWING, "report", "--planes")
     request = MeasureRequest(
@@ -60,6 +68,8 @@ def measure(
         image_column=image_column,
         sources=sources,
         cutout_arcsec=cutout_arcsec,
+        detect=detect,
+        **({} if min_area is None else {"min_area": min_area}),
         settings=ShapeSettings(threshold, gain, seconds),
         workers=workers,
         resume=resume,

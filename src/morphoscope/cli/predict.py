@@ -80,8 +80,8 @@ def predict(
 ) -> None:
     """Predict a catalogue of galaxies, in constant memory.
 
-    Continue an interrupted catalogue with --resume. The exit status is 1 if some images could not be read;
-    all others are in the catalogue.
+    Continue an interrupted catalogue with --resume. The exit status is 1 if some images could not be read or
+    had; all others are in the catalogue.
     """
     from morphoscope import api
 
@@ -123,10 +123,10 @@ def predict(
         note(f"planes → {draw_planes(summary.out, planes)}")
     if summary.unreadable:
         total = summary.predicted + summary.unreadable
-        note(
-            f"{summary.unreadable} of {total} images could not be read; the reasons are in "
-            f"{summary.unreadable_list}"
-        )
+        what, where = "images could not be read", ""
+        if request.survey is not None:
+            what, where = "positions have no image", "the column quality and in "
+        note(f"{summary.unreadable} of {total} {what}; the reasons are in {where}{summary.unreadable_list}")
         raise typer.Exit(1)
 
 

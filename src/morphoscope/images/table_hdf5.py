@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import need
+from morphoscope.images.hdf5_check import check_hdf5
 from morphoscope.images.limits import check_pixels, most_unpacked, unpacks_too_far
 
 _IMAGE = "image"
@@ -107,10 +108,11 @@ def open_hdf5(path: Path) -> Any:
     """The file, to be closed by the caller.
 
     Raises:
-        MorphoscopeError: h5py is not installed.
+        MorphoscopeError: h5py is not installed, or the HDF5 library crashes on the file.
         OSError: it is damaged.
     """
     need(("h5py",), "hdf5", "reading HDF5 files")
+    check_hdf5([path])
     import h5py
 
     return h5py.File(path, "r")

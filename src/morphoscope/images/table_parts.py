@@ -9,6 +9,7 @@ from pathlib import Path
 from morphoscope.errors import UsageError
 from morphoscope.images.file_names import image_names
 from morphoscope.images.hats import is_hats, primary_table, tile_files
+from morphoscope.images.hdf5_check import check_hdf5
 from morphoscope.images.tables import is_table, split_part
 
 _ENDINGS = (".parquet", ".hdf5", ".h5", ".arrow")
@@ -19,6 +20,9 @@ def tables_in(folder: Path) -> list[str]:
 
     Such are Hugging Face's data sets (``data/train-*.parquet``, ``data-*.arrow``) and the Multimodal
     Universe's (``healpix=*/*.hdf5``). Empty for a store, a run, and folders with images.
+
+    Raises:
+        MorphoscopeError: the HDF5 library crashes on one of them.
     """
     if (folder / "store.yaml").is_file() or (folder / "run.yaml").is_file():
         return []
@@ -30,7 +34,11 @@ def tables_in(folder: Path) -> list[str]:
             str(path) for path in folder.rglob(f"*{ending}") if not path.name.startswith((".", "_"))
         )
         if parts:
-            return [] if next(image_names(folder), None) is not None else parts
+            if next(image_names(folder), None) is not None:
+                return []
+            if ending in (".hdf5", ".h5"):
+                check_hdf5(parts)  # all in one process, which takes a quarter of a second to start
+            return parts
     return []
 
 

@@ -313,7 +313,16 @@ def _orientation(ra: np.ndarray, dec: np.ndarray) -> Orientation:
     it.
     """
     east = ((ra[1:] - ra[0] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec[0]))
-    north = dec[1:] - dec[0]
+    return orientation_of(east, dec[1:] - dec[0])
+
+
+def orientation_of(east: np.ndarray, north: np.ndarray) -> Orientation:
+    """The best of the eight orientations.
+
+    Args:
+        east: how far east the pixels to the right of one and above it lie, (2,), in any unit.
+        north: how far north, (2,).
+    """
     size = np.hypot(np.hypot(*east), np.hypot(*north))
     best, most = Orientation(known=True), -np.inf
     for mirrored in (False, True):

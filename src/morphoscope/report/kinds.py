@@ -17,7 +17,6 @@ from morphoscope.labels.scheme import KINDS, Classes, Measurements, Scheme, Vote
 from morphoscope.report import examples, figures, formatting
 from morphoscope.report.count_report import CountReport
 from morphoscope.report.examples import Examples
-from morphoscope.report.figures import style
 from morphoscope.report.figures.votes import FEW
 from morphoscope.report.html.document import GalleryRow, Picture, data_uri
 from morphoscope.report.kind_report import EXAMPLES, VOTE_ROWS, KindReport
@@ -375,7 +374,7 @@ def _add_worst(page: Page, context: ReportContext, answers: Sequence[str], texts
         Picture(data_uri(image), f"galaxy {error.id}", text)
         for image, error, text in zip(images, worst, lines, strict=True)
     ]
-    captions = ["\n".join(style.wrapped(line, 30, lines=2) for line in text) for text in lines]
+    captions = ["\n".join(text) for text in lines]
     caption = (
         f"The {len(worst)} test galaxies with the greatest RMSE over their own answers, and the answer with "
         "the largest error."

@@ -14,7 +14,6 @@ from morphoscope.labels.scheme import Measurements, Scheme
 from morphoscope.metrics.measurements import outliers_of, total_deviations
 from morphoscope.report import figures, formatting
 from morphoscope.report.examples import Examples
-from morphoscope.report.figures import style
 from morphoscope.report.figures.measurements import FEW, Panel
 from morphoscope.report.html.document import GalleryRow, Picture, data_uri
 from morphoscope.report.kind_report import EXAMPLES, KindReport
@@ -245,7 +244,7 @@ def _add_worst(
         image = store.pictures[int(table.column("row")[index].as_py())]
         images.append(image)
         cards.append(Picture(data_uri(image), f"galaxy {table.column('id')[index].as_py()}", lines))
-        captions.append("\n".join(style.wrapped(line, 30, lines=2) for line in lines))
+        captions.append("\n".join(lines))
     page.section("mistakes", "The worst galaxies")
     caption = (
         f"The {len(cards)} test galaxies whose prediction is most predicted errors away from the truth, and "

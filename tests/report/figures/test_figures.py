@@ -136,6 +136,27 @@ def test_mistakes_name_truth_answer_and_probability() -> None:
     assert shown == ["Round →\nEdge-on with Bulge (98\u00a0%)"]
 
 
+def test_captions_are_no_wider_than_their_pictures() -> None:
+    long = [
+        Mistake(row, "id", "Unbarred Tight Spiral", "In-between Round Smooth", 0.98, 0.01) for row in range(4)
+    ]
+    endless = Mistake(4, "id", "A" * 80, "a class of very many words that goes on and on and on", 0.5, 0.4)
+    figure = figures.most_wrong([np.zeros((8, 8, 3), np.uint8)] * 5, [*long, endless])
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    pictures = [image.get_window_extent() for image in axes.images]
+    assert len(boxes) == len(pictures) == 5
+    for box, picture in zip(boxes, pictures, strict=True):
+        assert box.x0 > picture.x0 - 2
+        assert box.x1 < picture.x1 + 2
+        assert box.y1 <= picture.y0
+        assert box.y0 >= 0
+    said = axes.texts[0].get_text().replace("\n", " ")
+    assert said == "Unbarred Tight Spiral → In-between Round Smooth (98\u00a0%)"
+    assert axes.texts[4].get_text().count("…") == 2
+
+
 def test_vote_bars_are_the_errors() -> None:
     rows = [{"name": "How rounded is it?", "rmse": 0.1, "low": 0.08, "high": 0.13, "answers": ["a"]}]
     metrics = {"rmse": {"value": 0.1}, "per_question": rows, "n": 9}

@@ -178,7 +178,7 @@ def classify_mosaic(
     sets = sets_of(predictor, coverage, per_class=per_class)
     mosaics = open_mosaics(mosaic, bands)
     detected = []
-    for chip in _chips(mosaics):
+    for chip in chips_of(mosaics):
         found = find_sources(chip, factor=factor, min_area=min_area)
         detected.append((chip, found))
     total = sum(len(found) for _, found in detected)
@@ -230,8 +230,12 @@ def classify_mosaic(
     return pa.concat_tables(tables), mosaics
 
 
-def _chips(mosaics: Sequence[Mosaic]) -> list[list[Mosaic]]:
-    """The bands of each chip."""
+def chips_of(mosaics: Sequence[Mosaic]) -> list[list[Mosaic]]:
+    """The bands of each chip.
+
+    Raises:
+        UsageError: they have different numbers of chips.
+    """
     counts = {len(mosaic.chips) for mosaic in mosaics}
     if len(counts) > 1:
         raise UsageError(

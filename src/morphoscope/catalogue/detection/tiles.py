@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from morphoscope.catalogue.detection.detect import MIN_AREA, Sources, cutout_sides, detect_sources
-from morphoscope.catalogue.inputs.mosaic_cutouts import Frame, flux_factors, load_squares
+from morphoscope.catalogue.inputs.mosaic_cutouts import (
+    Frame,
+    flux_factors,
+    load_squares,
+    native_square,
+    on_the_same_pixels,
+)
 from morphoscope.errors import UsageError
 from morphoscope.images.mosaic import Mosaic, sky_square
 from morphoscope.images.source_quality import faults_of_sources
@@ -22,7 +28,6 @@ from morphoscope.images.stretch import sky_of
 from morphoscope.progress import note, track
 
 TILE, OVERLAP = 2048, 256  # pixels: side of a tile, and its overlap with each neighbour
-_ON_THE_SAME_PIXEL = 0.5  # pixels by which positions in bands may differ for joint detection
 _ROWS_UP = np.array([[-1.0, 0.0], [0.0, 1.0]])  # local axes without a WCS: columns to the right, rows up
 
 
@@ -70,7 +75,7 @@ def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: in
     Raises:
         UsageError: bands have no coordinates and differ in size.
     """
-    together = _on_the_same_pixels(mosaics)
+    together = on_the_same_pixels(mosaics)
     if not together and any(mosaic.wcs is None for mosaic in mosaics):
         raise UsageError(
             f"{mosaics[0].name}: the bands differ in size and have no world coordinates to match them by"
@@ -101,7 +106,8 @@ def find_sources(mosaics: Sequence[Mosaic], *, factor: float = 2.0, min_area: in
 def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame, first: int = 0) -> Iterator[Item]:
     """One item per source: its cutout, north up and east left if the mosaic has coordinates.
 
-    Ids count from ``first``. Loading a cutout adds what is wrong with it to the row.
+    Ids count from ``first``. Loading a cutout adds what is wrong with it to the row. Native cutouts have each
+    the side of its source.
     """
     steps = [_steps(mosaic, found) for mosaic in mosaics]
     flux = [mosaic.flux for mosaic in mosaics]
@@ -110,10 +116,14 @@ def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame, first: i
         for number, mosaic in enumerate(mosaics)
     ]
     scale = 1.0 / np.sqrt(np.abs(np.linalg.det(steps[0])))  # arcsec per pixel
+    as_stored = frame.native and on_the_same_pixels(mosaics)
     for row in range(len(found)):
         factors = flux_factors(flux, [step[row] for step in steps])
+        side = int(found.side[row]) if frame.native else frame.side
         squares = [
-            partial(
+            partial(native_square, mosaic, found.x[row], found.y[row], steps[0][row], side)
+            if as_stored
+            else partial(
                 _square,
                 factor,
                 mosaic,
@@ -121,7 +131,7 @@ def source_items(mosaics: Sequence[Mosaic], found: Found, frame: Frame, first: i
                 y[row],
                 step[row],
                 arcsec=float(found.side[row] * scale[row]),
-                side=frame.side,
+                side=side,
             )
             for factor, mosaic, (x, y), step in zip(factors, mosaics, positions, steps, strict=True)
         ]
@@ -139,21 +149,6 @@ def _steps(mosaic: Mosaic, found: Found) -> np.ndarray:
         axes = _ROWS_UP * [[1.0], [-1.0]] if mosaic.top_first else _ROWS_UP
         return np.broadcast_to(axes, (len(found), 2, 2))
     return mosaic.pixels_per_arcsec(found.ra, found.dec)
-
-
-def _on_the_same_pixels(mosaics: Sequence[Mosaic]) -> bool:
-    first = mosaics[0]
-    if any(mosaic.shape != first.shape for mosaic in mosaics):
-        return False
-    if any(mosaic.wcs is None for mosaic in mosaics):
-        return True
-    height, width = first.shape
-    x, y = np.array([0.0, width - 1.0]), np.array([0.0, height - 1.0])
-    corners = first.positions_of(x, y)
-    return all(
-        np.allclose(np.stack(mosaic.pixels_of(*corners)), np.stack([x, y]), atol=_ON_THE_SAME_PIXEL, rtol=0)
-        for mosaic in mosaics[1:]
-    )
 
 
 def _tiles(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:

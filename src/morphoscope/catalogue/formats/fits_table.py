@@ -25,6 +25,7 @@ from morphoscope.catalogue.formats.table_schema import (
     described,
     metadata_of,
     unescaped,
+    vectors,
 )
 from morphoscope.catalogue.formats.votable import provenance_of_votable
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -210,8 +211,7 @@ def _escape(text: str) -> str:
 def _numbers(column: pa.ChunkedArray, kind: np.dtype) -> np.ndarray:
     """A column of numbers or vectors as stored in FITS, (N,) or (N, D)."""
     if isinstance(column.type, pa.FixedSizeListType):
-        numbers = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return numbers.reshape(-1, column.type.list_size)
+        return vectors(column)
     if pa.types.is_integer(column.type):
         column = column.fill_null(np.iinfo(kind).min)
     return column.to_numpy()

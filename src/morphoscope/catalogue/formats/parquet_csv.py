@@ -23,6 +23,7 @@ from morphoscope.catalogue.formats.table_schema import (
     described,
     ecsv_header,
     shape_of,
+    vectors,
     with_full_names,
 )
 from morphoscope.errors import UsageError
@@ -239,8 +240,9 @@ def _as_text(table: pa.Table) -> pa.Table:
 
 def vector_texts(column: pa.ChunkedArray, separator: str, missing: str) -> list[str]:
     """Each vector of a column as text, its numbers to the last digit."""
-    flat = column.combine_chunks().flatten().cast(pa.string()).fill_null(missing).to_pylist()
-    size = column.type.list_size
+    array, size = column.combine_chunks(), column.type.list_size
+    numbers = array.flatten() if not array.null_count else pa.array(vectors(column).reshape(-1))
+    flat = numbers.cast(pa.string()).fill_null(missing).to_pylist()
     return [separator.join(flat[start : start + size]) for start in range(0, len(flat), size)]
 
 

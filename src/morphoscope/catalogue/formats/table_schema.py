@@ -89,6 +89,17 @@ def shape_of(column: pa.Field) -> tuple[int, ...]:
     return (column.type.list_size,) if isinstance(column.type, pa.FixedSizeListType) else ()
 
 
+def vectors(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of vectors as (N, D) numbers; unknown ones are NaN."""
+    array, size = column.combine_chunks(), column.type.list_size
+    known = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
+    if not array.null_count:
+        return known
+    values = np.full((len(array), size), np.nan, known.dtype)
+    values[array.is_valid().to_numpy(zero_copy_only=False)] = known
+    return values
+
+
 def number_type(column: pa.Field) -> np.dtype:
     """The numpy type of a column of numbers or vectors.
 

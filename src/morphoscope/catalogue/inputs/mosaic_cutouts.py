@@ -6,7 +6,7 @@ Shape letters: S sources, B bands.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,13 @@ from morphoscope.images.mosaic import Mosaic, sky_square
 from morphoscope.images.positions import SourceColumns, SourceRows, SourceTable
 from morphoscope.images.stream import Item
 from morphoscope.images.stretch import Flux, rendered
+from morphoscope.images.wcs import orientation_of
 from morphoscope.labels.scheme import Column
 from morphoscope.progress import note
 
 LEAST_SHARE = 0.5  # minimum fraction of a cutout that the mosaic must cover
 _NOWHERE = np.full((2, 2), np.nan)
+_ON_THE_SAME_PIXEL = 0.5  # pixels by which positions in bands may differ
 _SAME_SCALE = 0.01  # relative difference of pixel areas up to which fluxes per pixel are comparable
 CUTOUT = Column("cutout", pa.float32(), "side of the cutout on the sky", "arcsec", "phys.angSize")
 ON_MOSAIC = Column(
@@ -37,10 +39,13 @@ class Frame:
     Attributes:
         side: pixels.
         stretch: see :func:`morphoscope.images.stretch.rendered`.
+        native: not resampled, but the mosaic's own pixels (see :func:`native_square`), as long as the bands
+            lie on the same.
     """
 
     side: int
     stretch: str
+    native: bool = False
 
 
 def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) -> tuple[Iterator[Item], int]:
@@ -84,6 +89,9 @@ def cutout_items(mosaics: Sequence[Mosaic], table: SourceTable, frame: Frame) ->
             f"{_where(mosaics[0])}; they have RA {spread[0]:.4f}° to {spread[1]:.4f}° and Dec "
             f"{spread[2]:.4f}° to {spread[3]:.4f}°"
         )
+    if frame.native and not on_the_same_pixels(mosaics):
+        note("the bands lie on different pixels; cutouts are resampled")
+        frame = replace(frame, native=False)
     if rows < total:
         note(f"{table.path}: {total - rows} of {total} sources lie off {mosaics[0].name} and are left out")
     return _items(columns, mosaics, frame), rows
@@ -156,10 +164,13 @@ def _items(columns: SourceColumns, mosaics: Sequence[Mosaic], frame: Frame) -> I
                 [chip for chip, touches in zip(chips, on_chips, strict=True) if touches[row]]
                 for chips, on_chips in zip(bands, touching, strict=True)
             ]
-            squares = [
-                partial(_square, chips, row, arcsec=arcsec, side=frame.side, factor=factor)
-                for chips, factor in zip(found, _factors(found, row), strict=True)
-            ]
+            if frame.native:
+                squares = [partial(_native, chips, row, frame.side) for chips in found]
+            else:
+                squares = [
+                    partial(_square, chips, row, arcsec=arcsec, side=frame.side, factor=factor)
+                    for chips, factor in zip(found, _factors(found, row), strict=True)
+                ]
             values["cutout"] = arcsec
             flux = [mosaic.flux for mosaic in mosaics]
             yield Item(source, partial(load_squares, squares, frame, source, values, flux), values)
@@ -195,6 +206,58 @@ def _square(chips: Sequence[_Positions], row: int, *, arcsec: float, side: int, 
         part = sky_square(chip.chip, chip.x[row], chip.y[row], chip.steps[row], arcsec=arcsec, side=side)
         square[lacking] = part[lacking]
     return square if factor == 1.0 else square * np.float32(factor)
+
+
+def _native(chips: Sequence[_Positions], row: int, side: int) -> np.ndarray:
+    """One band of a cutout in the pixels of the chip that covers most of it."""
+    chip = max(chips, key=lambda chip: chip.inside(row))
+    return native_square(chip.chip, chip.x[row], chip.y[row], chip.steps[row], side)
+
+
+def native_square(mosaic: Mosaic, x: float, y: float, steps: np.ndarray, side: int) -> np.ndarray:
+    """A square of a mosaic's own pixels, turned by flips and right angles so that north is up.
+
+    Values and noise are those of the file; interpolation would smooth both.
+
+    Args:
+        mosaic: one band.
+        x: column of the middle, which is taken to the nearest pixel or half.
+        y: row of it.
+        steps: the local axes, pixels per arcsec, (2, 2).
+        side: S.
+
+    Returns:
+        (S, S) float32, NaN beyond the mosaic's edge and where no exposure covers it.
+    """
+    height, width = mosaic.shape
+    left, top = (round(float(middle) - (side - 1) / 2) for middle in (x, y))
+    rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
+    square = np.full((side, side), np.nan, np.float32)
+    if rows.start < rows.stop and columns.start < columns.stop:
+        at = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+        square[at] = mosaic.box(rows, columns)
+    east, north = np.linalg.inv(steps)
+    return orientation_of(east, north).picture(square)
+
+
+def on_the_same_pixels(mosaics: Sequence[Mosaic]) -> bool:
+    """Whether the bands have the same pixels, chip by chip."""
+    first = mosaics[0]
+    return all(
+        len(mosaic.chips) == len(first.chips) and all(map(_same_pixels, first.chips, mosaic.chips))
+        for mosaic in mosaics[1:]
+    )
+
+
+def _same_pixels(one: Mosaic, other: Mosaic) -> bool:
+    if one.shape != other.shape:
+        return False
+    if one.wcs is None or other.wcs is None:
+        return True
+    height, width = one.shape
+    corners = np.array([0.0, width - 1.0]), np.array([0.0, height - 1.0])
+    found = other.pixels_of(*one.positions_of(*corners))
+    return np.allclose(np.stack(found), np.stack(corners), atol=_ON_THE_SAME_PIXEL, rtol=0)
 
 
 def load_squares(

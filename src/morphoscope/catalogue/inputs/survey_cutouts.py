@@ -7,9 +7,12 @@ the thread that decodes it.
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ import numpy as np
 from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cutouts.client import Client, Failed, Outside
 from morphoscope.cutouts.fetch import MEASURED, WIDE, Cutout, CutoutSource
-from morphoscope.cutouts.folder import FAILED, OUTSIDE, CutoutFolder, Outcome, now
+from morphoscope.cutouts.folder import FAILED, INVALID, OUTSIDE, CutoutFolder, Outcome, now
 from morphoscope.cutouts.services import Format, find_service
 from morphoscope.cutouts.targets import CutoutRequest, Target, Targets
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
 
 _MOST_PIXELS = 512  # of the wide cutouts that are framed by their galaxy's size
+_RECENT = 32  # cutouts that are remembered
 _open_folders: weakref.WeakValueDictionary[Path, Kept] = weakref.WeakValueDictionary()
 
 
@@ -142,6 +146,31 @@ class Kept:
         return found
 
 
+class _Recent:
+    """The latest cutouts, or why there are none, so that rows with one position are one request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: OrderedDict[str, Future[Cutout]] = OrderedDict()
+
+    def get(self, key: str, fetch: Callable[[], Cutout]) -> Cutout:
+        """The cutout of a key; while one thread fetches it, others that want the same wait."""
+        with self._lock:
+            future = self._found.get(key)
+            first = future is None
+            if future is None:
+                future = self._found[key] = Future()
+                if len(self._found) > _RECENT:
+                    self._found.popitem(last=False)
+            self._found.move_to_end(key)
+        if first:
+            try:
+                future.set_result(fetch())
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+
 @dataclass(frozen=True)
 class _Fetcher:
     """Fetches, decodes and, if asked to, keeps the images.
@@ -151,22 +180,31 @@ class _Fetcher:
         kept: the folder to keep them in; None: they are not kept.
         stretch: of FITS images.
         wide: fetch a cutout with sky round its galaxy, of whatever size.
+        recent: the latest.
     """
 
     source: CutoutSource
     kept: Kept | None
     stretch: str
     wide: bool
+    recent: _Recent = field(default_factory=_Recent)
 
     def load(self, target: Target, name: str, values: dict[str, Any], found: dict[str, Any]) -> np.ndarray:
         """The image of a position, (H, W, 3) uint8; runs in a decoding thread.
+
+        ``values`` gets the side of the cutout, or in ``no_image`` what came of it.
 
         Raises:
             MorphoscopeError: there is none; the reason.
         """
         if target.reason:
+            values["no_image"] = INVALID
             raise MorphoscopeError(target.reason)
-        cutout = self._cutout(target)
+        try:
+            cutout = self.recent.get(target.key, lambda: self._cutout(target))
+        except Outside:
+            values["no_image"] = OUTSIDE
+            raise
         values["cutout"] = cutout.arcsec
         contents = list(cutout.files.values())
         if len(contents) == 1:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from morphoscope.data.ingest import refuse_out, sha256_with_progress, write_stor
 from morphoscope.data.store import Store, StoreMeta
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.extras import need
+from morphoscope.images.hdf5_check import check_hdf5
 from morphoscope.images.stream import Item
 from morphoscope.labels.scheme import Classes
 
@@ -33,25 +32,7 @@ BLOCK_BYTES = 1 << 24  # of images read at once, unless the file's own chunks ar
 COLUMNS = {"ra": "ra", "dec": "dec", "redshift": "redshift", "pxscale": "pixel_scale"}
 _MOST_ROWS, _MOST_SIDE, _MOST_CHUNK = 50_000_000, 8192, 1 << 30
 _MOST_CLASSES = 1000
-_PATIENCE = 60  # seconds
 _EXPECTED = "Galaxy10_DECals.h5 was expected"
-# Run in another process first: reads the file's whole structure and its first image.
-_WALK = """
-import sys, h5py, numpy
-try:
-    with h5py.File(sys.argv[1], "r") as file:
-        for key in ("images", "ans", "ra", "dec", "redshift", "pxscale"):
-            found = file.get(key) if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
-            if isinstance(found, h5py.Dataset) and not found.external and not found.is_virtual:
-                list(found.attrs.items())
-                if found.chunks:
-                    found.id.chunk_iter(lambda chunk: None)
-                piece = numpy.prod(found.chunks or (1,), dtype=object) * found.dtype.itemsize
-                if found.shape and piece < 1 << 30:
-                    found[:1]
-except Exception:
-    pass  # the main process reports it
-"""
 _SDSS_SIDE = 69  # of the older Galaxy10, whose ten classes are different
 
 
@@ -93,7 +74,7 @@ def ingest_galaxy10(
         )
     refuse_out(out, overwrite=overwrite)
     if sha256 is None:
-        _try_in_child(h5)
+        check_hdf5([h5], _EXPECTED)
     with _opened(h5) as file:
         images, labels = _checked(file, h5)
         scheme = _scheme(file["ans"], h5)
@@ -131,7 +112,7 @@ class Galaxy10Images:
 
     def __init__(self, path: Path) -> None:
         need(("h5py",), "train", "an HDF5 file")
-        _try_in_child(path)
+        check_hdf5([path], _EXPECTED)
         self._file, self.path = _opened(path), path
         self._images, _ = _checked(self._file, path)
         scales = _dataset(self._file, "pxscale", path)
@@ -150,24 +131,6 @@ class Galaxy10Images:
         """
         with _explained(self.path, f"image {row}"):
             return self._images[row]
-
-
-def _try_in_child(path: Path) -> None:
-    """Read a file's structure in another process first: the HDF5 library can crash on a damaged file.
-
-    Raises:
-        MorphoscopeError: it crashed.
-    """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _WALK, str(path.absolute())], capture_output=True, timeout=_PATIENCE
-        )
-    except subprocess.TimeoutExpired as error:
-        raise MorphoscopeError(
-            f"{path}: its structure could not be read in {_PATIENCE} seconds; {_EXPECTED}"
-        ) from error
-    if done.returncode < 0:
-        raise MorphoscopeError(f"{path} is damaged: the HDF5 library crashes on it; {_EXPECTED}")
 
 
 def _opened(path: Path) -> h5py.File:

@@ -6,7 +6,7 @@ Shape letters: H × W pixels, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,7 @@ PART_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 _GAP = 0.04  # inches between pictures
 _MARGIN = 0.04
 _CAPTION = 0.115  # inches a line of caption takes
+_CAPTION_SIZE = 6.5  # points
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,16 @@ def image_grid(
     Args:
         rows: what to show; rows may differ in length.
         columns: pictures in a row; none: those of the longest row.
-        captions_above: captions stand above the pictures instead of below.
+        captions_above: captions stand above the pictures instead of below; those wider than a picture are
+            broken.
     """
     columns = columns or max((len(row.images) for row in rows), default=1) or 1
     title_width = 1.2 if any(row.title for row in rows) else 0.0
     side = min((style.WIDTH - 2 * _MARGIN - title_width + _GAP) / columns - _GAP, 1.5)
+    rows = [
+        replace(row, captions=[style.held_within(caption, side, _CAPTION_SIZE) for caption in row.captions])
+        for row in rows
+    ]
     lines = [max((caption.count("\n") + 1 for caption in row.captions), default=0) for row in rows]
     extra = [0.06 + _CAPTION * count if count else 0.0 for count in lines]
     width = 2 * _MARGIN + title_width + columns * (side + _GAP) - _GAP
@@ -187,7 +193,9 @@ def _row_title(axes: Axes, row: GridRow, middle: float) -> None:
 
 
 def _caption(axes: Axes, x: float, y: float, text: str, *, above: bool) -> None:
-    axes.text(x, y, text, fontsize=6.5, ha="center", va="bottom" if above else "top", color=style.MUTED)
+    axes.text(
+        x, y, text, fontsize=_CAPTION_SIZE, ha="center", va="bottom" if above else "top", color=style.MUTED
+    )
 
 
 def rgb(image_HWC: np.ndarray) -> np.ndarray:

@@ -93,9 +93,7 @@ def most_wrong(images: Sequence[np.ndarray], mistakes: Sequence[Mistake]) -> Fig
         mistakes: as from :func:`morphoscope.report.examples.confident_mistakes`.
     """
     captions = [
-        style.wrapped(f"{mistake.truth} →", 30)
-        + "\n"
-        + style.wrapped(f"{mistake.predicted} ({formatting.percent(mistake.probability, 0)})", 30)
+        f"{mistake.truth} →\n{mistake.predicted} ({formatting.percent(mistake.probability, 0)})"
         for mistake in mistakes
     ]
     return image_cards(images, captions)

@@ -242,6 +242,24 @@ def fitted(
         size -= 0.25
 
 
+def held_within(text: str, width: float, size: float, lines: int = 2) -> str:
+    """Text whose lines are no wider than a width in inches; unlike :func:`fitted`, its size stays.
+
+    Each of its lines is broken between words onto at most ``lines``; what goes beyond ends with ….
+    """
+    width /= 1.04  # hinting widens letters at low resolution
+    held: list[str] = []
+    for line in text.split("\n"):
+        broken, _ = fitted(line, width, size)
+        beyond = len(broken) > lines
+        for number, piece in enumerate(broken[:lines]):
+            ending = "…" if beyond and number == lines - 1 else ""
+            while piece and text_width(piece + ending, size) > width:
+                piece, ending = piece[:-1].rstrip(), "…"
+            held.append(piece + ending)
+    return "\n".join(held)
+
+
 def wrapped(name: str, width: int = 18, lines: int = 2) -> str:
     """A long name on at most ``lines`` lines, ended with … where that is not enough."""
     parts = textwrap.wrap(name, width, break_long_words=True) or [""]
