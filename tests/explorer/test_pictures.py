@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from morphoscope.catalogue.formats.write import target_of, write_catalogue
 from morphoscope.errors import UsageError
 from morphoscope.explorer.picture_places import open_pictures
 from morphoscope.explorer.pictures import Known, MissingPicture, Pictures, Place, only_place
@@ -111,6 +112,76 @@ def test_bands_in_an_archive(tmp_path: Path):
     assert image.shape == (32, 32, 3)
     assert image[15, 15, 0] > image[15, 15, 2]  # r is red, and brighter
     assert pictures.content(Place(0, "g1", "b.tar/g1")) is None
+
+
+WIDE = ("g", "r", "i", "z", "y")
+BRIGHTNESS = {"g": 10.0, "r": 30.0, "i": 50.0, "z": 70.0, "y": 90.0}
+
+
+def plane(band: str) -> np.ndarray:
+    """A blob on noisy sky, brighter in a redder band."""
+    sky = np.random.default_rng(ord(band)).normal(0, 1, (32, 32))
+    sky[10:22, 10:22] += BRIGHTNESS[band]
+    return sky.astype(np.float32)
+
+
+def fits_of(planes: np.ndarray, bands: str = "") -> bytes:
+    from astropy.io import fits
+
+    file = io.BytesIO()
+    made = fits.PrimaryHDU(planes)
+    if bands:
+        made.header["BANDS"] = bands
+    made.writeto(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("stretch", ["values", "bands"])
+@pytest.mark.parametrize(
+    "layout", ["a file a band", "a cube", "a cube without names", "in a table", "in a folder"]
+)
+def test_five_bands_are_shown_as_the_reddest_the_middle_and_the_bluest(
+    client_of: Callable, tmp_path: Path, layout: str, stretch: str
+):
+    names = "" if layout == "a cube without names" else "".join(WIDE)
+    cube = fits_of(np.stack([plane(band) for band in WIDE]), names)
+    source, images = "g1.fits", tmp_path / "images.zip"
+    if layout == "a file a band":
+        source = "images.zip/g1"
+        write_zip(images, {f"g1.{band}.fits": fits_of(plane(band)) for band in WIDE})
+    elif layout == "in a table":
+        images = tmp_path / "images.parquet"
+        pq.write_table(pa.table({"id": ["g1"], "image": pa.array([cube], pa.binary())}), images)
+    elif layout == "in a folder":
+        images = tmp_path / "images"
+        images.mkdir()
+        (images / source).write_bytes(cube)
+    else:
+        write_zip(images, {source: cube})
+    said = {"bands": ",".join(WIDE), "stretch": stretch}
+    table = pa.table({"id": ["g1"], "source": [source]})
+    write_catalogue(target_of(tmp_path / "c.parquet"), table, said)
+    client = client_of(tmp_path / "c.parquet", images=images)
+    (small,) = unpacked(client.get("/api/thumbnails", params={"rows": "0", "size": 64}).content).values()
+    assert isinstance(small, bytes), small
+    for asked in ("", "lupton", "asinh", "linear"):
+        answer = client.get("/api/image/0", params={"stretch": asked})
+        assert answer.status_code == 200, answer.text
+        image = np.asarray(Image.open(io.BytesIO(answer.content)))
+        assert image.shape == (32, 32, 3)
+        red, green, blue = image[12:20, 12:20].reshape(-1, 3).mean(axis=0)
+        if stretch == "values" or asked:
+            assert red >= green >= blue
+            assert red > blue + 5
+        dark = image[:6].mean()
+        assert dark < min(red, green, blue)
+
+
+@pytest.mark.parametrize("stretch", ["values", "bands", "lupton2", "../etc"])
+def test_a_stretch_that_makes_no_picture_is_refused(client, stretch: str):
+    answer = client.get("/api/image/0", params={"stretch": stretch})
+    assert answer.status_code == 400
+    assert f"no stretch '{stretch}'" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,16 @@ import pyarrow.compute
 
 from morphoscope.data.sources.galaxy10 import Galaxy10Images
 from morphoscope.errors import UsageError
-from morphoscope.explorer.pictures import Known, MissingPicture, Place, half_scale_for, only_place, some_of
+from morphoscope.explorer.pictures import (
+    Known,
+    MissingPicture,
+    Place,
+    half_scale_for,
+    only_place,
+    rendered,
+    some_of,
+)
 from morphoscope.images.archives import CutOff, TarMember, ZipMember, is_packed_tar
-from morphoscope.images.planes import picture_of
-from morphoscope.images.stretch import PLANES
 from morphoscope.images.webdataset import ArchiveGalaxy, Content, archive_galaxies
 from morphoscope.progress import note, track
 
@@ -86,8 +92,12 @@ class ArchivePictures:
         """See :class:`~morphoscope.explorer.pictures.Pictures`."""
         galaxy = self._galaxy(place)
         with half_scale_for(least):
-            shown = self.stretch if self.stretch in PLANES else stretch or self.stretch
-            return picture_of(galaxy.image(stretch=shown, bands=self.bands))
+            return rendered(
+                lambda kind: galaxy.image(stretch=kind, bands=self.bands),
+                self.stretch,
+                stretch,
+                galaxy.source,
+            )
 
     def content(self, place: Place) -> bytes | None:
         """The image file itself; None if it has one per band."""

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.explorer.galaxy import data_address, map_document, with_similarity
+from morphoscope.explorer.gallery import check_shown
 from morphoscope.explorer.network import METHODS
 from morphoscope.explorer.state import State
 from morphoscope.explorer.subject import prediction_sets
@@ -22,7 +23,7 @@ from morphoscope.explorer.thumbnails import png
 from morphoscope.explorer.votes import votes_of
 from morphoscope.images.decode import begins_as_fits, read_image
 from morphoscope.images.planes import picture_of
-from morphoscope.images.stretch import STRETCHES, check_stretch
+from morphoscope.images.stretch import STRETCHES
 from morphoscope.inference.preprocess import bands_asked
 from morphoscope.metrics.conformal import filled_sets, ranked_sets
 
@@ -85,7 +86,7 @@ def router(state: State) -> APIRouter:
         if state.network.why_not:
             raise UsageError(state.network.why_not)
         if stretch:
-            check_stretch(stretch)
+            check_shown(stretch)
         content = await body_of(request)
         return JSONResponse(await run_in_threadpool(_classified, state, uploads, content, name, stretch))
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import JSONResponse, Response
 
-from morphoscope.errors import UsageError
+from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.explorer.pictures import NoPictures
 from morphoscope.explorer.state import Asked, NoSuchGalaxy, State
 from morphoscope.explorer.thumbnails import MOST_AT_ONCE, SIZES, jpeg, png
-from morphoscope.images.stretch import check_stretch
+from morphoscope.images.stretch import STRETCHES
 from morphoscope.version import __version__
 
 MOST_ROWS = 500  # of a page
@@ -67,7 +67,7 @@ def router(state: State) -> APIRouter:
     @routes.get("/image/{row}")
     def image(row: int, stretch: str = "") -> Response:
         if stretch:
-            check_stretch(stretch)
+            check_shown(stretch)
         place = state.place(row)
         picture = state.subject.pictures.load(place, stretch=stretch)
         headers = {"cache-control": "private, max-age=600"}
@@ -78,6 +78,16 @@ def router(state: State) -> APIRouter:
         return Response(png(picture), media_type="image/png", headers=headers)
 
     return routes
+
+
+def check_shown(stretch: str) -> None:
+    """Refuse a stretch that makes no picture of three channels.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if stretch not in STRETCHES:
+        raise UsageError(f"no stretch '{stretch}'{did_you_mean(stretch, STRETCHES, 'stretches')}")
 
 
 def describe(state: State) -> dict[str, Any]:
@@ -100,6 +110,7 @@ def describe(state: State) -> dict[str, Any]:
         "run": None if run is None else run.name,
         "provenance": subject.provenance,
         "features": subject.embedded is not None,
+        "featureMap": state.request.feature_map,
         "compared": state.compared,
     }
 

@@ -6,7 +6,7 @@ picture is read only below one folder, which the person named or the catalogue's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ import pyarrow.compute
 
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, reason_of
-from morphoscope.images.decode import HalfScale, half_scale, is_fits_name, is_image_name, read_image
+from morphoscope.images.decode import HalfScale, half_scale, is_image_name, read_image
 from morphoscope.images.planes import picture_of, shown_planes
-from morphoscope.images.stretch import PLANES
+from morphoscope.images.stretch import PLANES, VALUES, stretched
 
 pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
 
@@ -151,8 +151,6 @@ class FilePictures:
 
     def __init__(self, folder: Path, stretch: str = "lupton", bands: Sequence[str] = ()) -> None:
         self.folder, self.stretch, self.bands = folder, stretch, tuple(bands)
-        shown = shown_planes(len(self.bands)) if stretch in PLANES else range(len(self.bands))
-        self.shown = tuple(self.bands[plane] for plane in shown)
         self.inside = folder.resolve()
         self.note = f"image files in {folder}"
 
@@ -180,11 +178,12 @@ class FilePictures:
         if not is_image_name(path.name):
             raise MissingPicture(f"{name} is not an image file")
         with half_scale_for(least):
-            if self.stretch not in PLANES:
-                return read_image(path, name=name, stretch=stretch or self.stretch, bands=self.bands)
-            if is_fits_name(path.name):
-                return read_image(path, name=name, stretch=stretch or "lupton", bands=self.shown)
-            return picture_of(read_image(path, name=name, stretch=self.stretch, bands=self.bands))
+            return rendered(
+                lambda kind: read_image(path, name=name, stretch=kind, bands=self.bands),
+                self.stretch,
+                stretch,
+                name,
+            )
 
     def content(self, place: Place) -> bytes | None:
         """The file."""
@@ -192,6 +191,28 @@ class FilePictures:
             return self.path_of(place.source).read_bytes()
         except OSError as error:
             raise MorphoscopeError(f"{place.source}: cannot be read ({reason_of(error)})") from error
+
+
+def rendered(read: Callable[[str], np.ndarray], kept: str, asked: str, name: str) -> np.ndarray:
+    """A picture of an image that a catalogue took as a picture, or as a plane for each band.
+
+    Args:
+        read: reads it with a stretch.
+        kept: the catalogue's stretch, which may be one that keeps planes: of those the reddest, the middle
+            and the bluest are shown.
+        asked: another stretch for FITS images; empty: as the catalogue says.
+        name: of the image, for messages.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    if kept not in PLANES:
+        return read(asked or kept)
+    image_HWC = read(VALUES if asked else kept)
+    if not asked or image_HWC.dtype == np.uint8:  # a JPEG has no other stretch
+        return picture_of(image_HWC)
+    planes = [image_HWC[:, :, plane] for plane in shown_planes(image_HWC.shape[2])]
+    return stretched(planes, asked, name=name)
 
 
 def half_scale_for(least: int) -> AbstractContextManager[HalfScale]:

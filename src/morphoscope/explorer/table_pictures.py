@@ -15,11 +15,17 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from morphoscope.errors import MorphoscopeError, UsageError, reason_of
-from morphoscope.explorer.pictures import Known, MissingPicture, Place, half_scale_for, only_place, some_of
+from morphoscope.explorer.pictures import (
+    Known,
+    MissingPicture,
+    Place,
+    half_scale_for,
+    only_place,
+    rendered,
+    some_of,
+)
 from morphoscope.images.image_table import ImageTable, open_table
 from morphoscope.images.parquet_size import check_declared, rows_at_a_time
-from morphoscope.images.planes import picture_of
-from morphoscope.images.stretch import PLANES
 from morphoscope.images.tables import iterate_table
 
 pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
@@ -59,10 +65,10 @@ class TablePictures:
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
         """See :class:`~morphoscope.explorer.pictures.Pictures`."""
         table, piece = self._row_of(place)
-        shown = self.stretch if self.stretch in PLANES else stretch or self.stretch
-        item = next(table.items_of([piece], shown))
         with half_scale_for(least):
-            return picture_of(item.load())
+            return rendered(
+                lambda kind: next(table.items_of([piece], kind)).load(), self.stretch, stretch, place.id
+            )
 
     def content(self, place: Place) -> bytes | None:
         """The image file; None: there is one per band."""
