@@ -6,53 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from numbers_helpers import COUNT, SCHEMES, predictions, write
 
-from morphoscope.catalogue.formats.write import target_of, write_catalogue
 from morphoscope.errors import UsageError
-from morphoscope.labels.measurements import Measurements, Quantity
-from morphoscope.labels.scheme import Scheme, VoteCounts
-from morphoscope.labels.tree_files import tree_file
-from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES
-
-COUNT = 80
-SCHEMES: dict[str, Scheme] = {
-    "vote counts": VoteCounts(name="dr5", tree=tree_file("gz-decals-dr5").tree()),
-    "vote fractions": GALAXY_ZOO_2_VOTES,
-    "measurements": Measurements(
-        name="sizes",
-        quantities=(Quantity(name="radius", unit="arcsec"), Quantity(name="redshift", redshift=True)),
-    ),
-}
-
-
-def predictions(kind: str, seed: int) -> np.ndarray:
-    """As a network's calibrated outputs, (COUNT, K)."""
-    rng, scheme = np.random.default_rng(0), SCHEMES[kind]
-    noise = np.random.default_rng(seed)
-    if kind == "vote counts":
-        size = (COUNT, scheme.outputs)
-        return np.exp(rng.normal(1.2, 0.8, size) + noise.normal(0, 0.2, size)) + 1
-    if kind == "vote fractions":
-        shares = rng.uniform(0, 1, (COUNT, scheme.outputs))
-        return np.clip(shares + noise.normal(0, 0.05, shares.shape), 0, 1)
-    values = np.stack([rng.gamma(4, 1, COUNT), rng.gamma(3, 0.05, COUNT)], axis=1)
-    return np.concatenate([values + noise.normal(0, 0.01, values.shape), values * 0.1 + 0.01], axis=1)
-
-
-def write(kind: str, path: Path, seed: int = 1, order: np.ndarray | None = None) -> Path:
-    scheme = SCHEMES[kind]
-    values = scheme.catalogue_values(predictions(kind, seed))
-    fields = {column.name: column.field for column in scheme.catalogue_columns()}
-    names = pa.array([f"g{row}" for row in range(COUNT)])
-    columns = {"id": names, "source": names, **values}
-    schema = pa.schema([fields.get(name, pa.field(name, columns[name].type)) for name in columns])
-    table = pa.table(columns, schema=schema)
-    if order is not None:
-        table = table.take(pa.array(order))
-    write_catalogue(target_of(path), table, {"scheme": scheme.model_dump_json()})
-    return path
+from morphoscope.explorer.votes import branches, depths
 
 
 @pytest.mark.parametrize("kind", SCHEMES)
@@ -138,3 +96,26 @@ def test_the_votes_of_one_galaxy_have_intervals(client_of: Callable, tmp_path: P
         client_of(write("vote fractions", tmp_path / "f.parquet")).get("/api/galaxy/3").json()["votes"]
     )
     assert all(each["low"] is None for each in fractions[0]["answers"])
+
+
+@pytest.mark.parametrize("kind", ["vote counts", "vote fractions"])
+def test_questions_stand_branch_by_branch_below_those_that_lead_to_them(kind: str):
+    tree = SCHEMES[kind].decision_tree  # type: ignore[attr-defined]
+    order = branches(tree)
+    assert sorted(order) == list(range(len(tree.questions)))
+    at = {tree.questions[number].key: place for place, number in enumerate(order)}
+    for question in tree.questions:
+        for name in tree.parents(question.key):
+            parent = tree.questions[int(tree.question_of[tree.columns.index(name)])]
+            assert at[parent.key] < at[question.key]
+    depth = depths(tree)
+    level = [depth[tree.questions[number].key] for number in order]
+    assert level != sorted(level)  # one branch after the other, and not all questions of a depth together
+
+
+def test_a_question_says_which_answers_lead_to_it(client_of: Callable, tmp_path: Path):
+    found = client_of(write("vote counts", tmp_path / "v.parquet")).get("/api/galaxy/3").json()["votes"]
+    after = {question["text"]: question["after"] for question in found}
+    first = "Is the galaxy simply smooth and rounded, with no sign of a disc?"
+    assert after[first] == []
+    assert after["How rounded is it?"] == [{"answer": "smooth", "question": first}]

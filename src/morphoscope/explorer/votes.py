@@ -1,6 +1,7 @@
 """The votes of one galaxy on the questions of its decision tree, with the intervals that a catalogue has.
 
-Each question is asked of the galaxies that some answers lead to; fractions are of the volunteers asked.
+Each question is asked of the galaxies that some answers lead to; fractions are of the volunteers asked. The
+questions stand in the order in which a tree is read: each below the ones that lead to it, branch by branch.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ CROWDED = 0.5  # share of all volunteers that makes an answer part of the path t
 
 
 def votes_of(scheme: Scheme | None, values: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The questions of a galaxy in the order in which they are asked; None: its scheme has no decision tree.
+    """The questions of a galaxy, branch by branch; None: its scheme has no decision tree.
 
     Args:
         scheme: what the catalogue's columns mean.
         values: column → value of the galaxy.
 
     Returns:
-        For each question ``text``, ``depth`` in the tree, ``asked`` (the share of all volunteers) and
-        ``answers``: name, text, fraction of those asked, ``low`` and ``high`` (None: no interval), and the
-        measured fraction where the galaxy has votes.
+        For each question ``text``, ``depth`` in the tree, ``after`` (the answers that lead to it, each with
+        its question), ``asked`` (the share of all volunteers) and ``answers``: name, text, fraction of those
+        asked, ``low`` and ``high`` (None: no interval), and the measured fraction where the galaxy has votes.
     """
     tree: DecisionTree | None = getattr(scheme, "decision_tree", None)
     if tree is None:
@@ -39,7 +40,7 @@ def votes_of(scheme: Scheme | None, values: Mapping[str, Any]) -> list[dict[str,
     asked_Q = tree.expected_sums(of_all_K[None])[0]
     depth = depths(tree)
     questions = []
-    for number in tree.asking_order:
+    for number in branches(tree):
         question, piece = tree.questions[number], tree.slices[number]
         answers = [
             {
@@ -57,12 +58,47 @@ def votes_of(scheme: Scheme | None, values: Mapping[str, Any]) -> list[dict[str,
                 "key": question.key,
                 "text": question.text,
                 "depth": depth[question.key],
+                "after": _leading_to(tree, question.key),
                 "asked": _number(asked_Q[number]),
                 "likely": bool(asked_Q[number] >= CROWDED),
                 "answers": answers,
             }
         )
     return questions
+
+
+def branches(tree: DecisionTree) -> list[int]:
+    """The numbers of the questions as a tree is read: each after all that lead to it, branch by branch."""
+    left = {question.key: len(tree.parents(question.key)) for question in tree.questions}
+    number = {question.key: k for k, question in enumerate(tree.questions)}
+    order: list[int] = []
+
+    def follow(key: str) -> None:
+        order.append(number[key])
+        ready = []
+        for answer in tree.question(key).answers:
+            if answer.next is not None:
+                left[answer.next] -= 1
+                if not left[answer.next]:
+                    ready.append(answer.next)
+        for each in ready:
+            follow(each)
+
+    for question in tree.questions:
+        if not tree.parents(question.key):
+            follow(question.key)
+    return order
+
+
+def _leading_to(tree: DecisionTree, key: str) -> list[dict[str, str]]:
+    """The answers that lead to a question; of many the fewest that say the same; none: always."""
+    parents = tree.parents(key)
+    found = parents if len(parents) <= 2 else tree.weights(key)
+    columns = [tree.columns.index(name) for name in found]
+    return [
+        {"answer": tree.answers[k].text, "question": tree.questions[int(tree.question_of[k])].text}
+        for k in columns
+    ]
 
 
 def depths(tree: DecisionTree) -> dict[str, int]:

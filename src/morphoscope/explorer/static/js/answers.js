@@ -38,8 +38,8 @@ export function votes(questions) {
       const most = Math.max(...question.answers.map((answer) => answer.fraction || 0));
       return h(
         "section",
-        { class: question.likely ? "question" : "question rare", style: { "--depth": String(question.depth) } },
-        h("h3", {}, question.text, h("span", {}, question.asked === null ? "" : `asked of ${Math.round(100 * question.asked)} %`)),
+        { class: `question${question.likely ? "" : " rare"}${question.depth ? "" : " first"}`, style: { "--depth": String(question.depth) } },
+        h("h3", {}, question.text, h("span", { title: question.after.map((each) => `${each.question} ${each.answer}`).join("; ") }, reached(question))),
         h(
           "ul",
           { class: "answers" },
@@ -56,6 +56,12 @@ export function votes(questions) {
       );
     }),
   );
+}
+
+// Which answers lead to a question, and how many volunteers do they lead to it.
+function reached({ after, asked }) {
+  const answers = after.map((each) => `“${each.answer}”`).join(" or ");
+  return [answers && `after ${answers}`, asked === null ? "" : `asked of ${Math.round(100 * asked)} %`].filter(Boolean).join(", ");
 }
 
 // Values with errors, each on the scale of its own catalogue.
