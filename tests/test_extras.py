@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DISTRIBUTION = {
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
+    "umap": "umap-learn",
 }  # imported → installed
 
 

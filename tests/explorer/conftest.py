@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -22,6 +27,8 @@ pytest.importorskip("duckdb")
 COUNT, SIDE, FEATURES = 150, 40, 24
 CLASSES = Classes(name="drawn", classes=("Round Smooth", "Edge-on", "<b>Spiral</b>"))
 BASE = "http://127.0.0.1:8501"
+AXE = "axe-core@4.14.1"
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def drawn(rng: np.random.Generator, kind: int) -> np.ndarray:
@@ -138,3 +145,109 @@ def run_client(client_of: Callable, run, store: Store, tmp_path_factory: pytest.
     out = tmp_path_factory.mktemp("catalogues") / "of-run.parquet"
     api.load(run.path).catalogue(store.path, out, embeddings=True)
     return client_of(run.path, catalogue=out)
+
+
+# A browser, for the tests of the page; each file of tests starts its own.
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    """A real Chromium (``apt-get install chromium``); the test is skipped where there is none."""
+    pytest.importorskip("playwright")
+    from playwright.sync_api import sync_playwright
+
+    found = os.environ.get("MORPHOSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if found is None:
+        pytest.skip("there is no Chromium here")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watched(chromium) -> Iterator[Callable]:
+    """Opens pages; in the end every request went to where they are from, and nothing was complained of."""
+    contexts, said, asked, hosts = [], [], [], set()
+
+    def opened(
+        address: str, *, width: int = 1280, height: int = 860, dark: bool = False, phone: bool = False
+    ):
+        if phone:
+            width, height = 390, 844
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            has_touch=phone,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        hosts.add(urlsplit(address).netloc)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        page.wait_for_selector("main :is(.tile, .card, .drop)")
+        page.wait_for_load_state("networkidle")
+        return page
+
+    opened.refusals = False  # type: ignore[attr-defined]  # whether the server is made to refuse something
+    yield opened
+    for context in contexts:
+        context.close()
+    refused = opened.refusals  # type: ignore[attr-defined]
+    assert [text for text in said if not (refused and "Failed to load resource" in text)] == []
+    assert {urlsplit(url).netloc for url in asked if not url.startswith(("data:", "blob:"))} == hosts
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, from npm; the test is skipped where that cannot be had."""
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("there is no npm here to fetch axe-core with")
+    command = [npm, "install", "--no-save", "--ignore-scripts", "--prefix", str(folder), AXE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        pytest.skip("axe-core cannot be fetched here")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+# In umap's place: the map of features by UMAP without the extra, and in no time.
+
+STAND_IN = """
+import time
+import numpy as np
+
+class UMAP:
+    "Places by the first two components: what the process does around umap can be seen without it."
+    def __init__(self, **options):
+        self.options = options
+    def fit_transform(self, x):
+        time.sleep({seconds})
+        return self.transform(x)
+    def transform(self, x):
+        if {fails}:
+            raise ValueError("the stand-in fails")
+        return np.asarray(x)[:, :2]
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable]:
+    """Puts a stand-in in umap's place, here and in processes that are started."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def put(*, seconds: float = 0, fails: bool = False) -> None:
+        folder = tmp_path / "packages"
+        (folder / "umap_learn-0.1.dist-info").mkdir(parents=True, exist_ok=True)
+        (folder / "umap_learn-0.1.dist-info" / "METADATA").write_text("Name: umap-learn\nVersion: 0.1\n")
+        (folder / "umap.py").write_text(STAND_IN.format(seconds=seconds, fails=fails))
+        monkeypatch.syspath_prepend(folder)
+
+    monkeypatch.delitem(sys.modules, "umap", raising=False)
+    yield put
+    sys.modules.pop("umap", None)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from morphoscope.explorer.charts import CELLS, principal_components
+from morphoscope.explorer.charts import CELLS
+from morphoscope.explorer.feature_maps import principal_components
 from morphoscope.metrics.bootstrap import wilson_interval
 
 

@@ -96,6 +96,13 @@ def test_beyond_this_machine_a_token_is_needed(client_of: Callable, catalogue: P
     assert client.get("/api/page", headers={**kept, "host": "evil.example"}).status_code == 403
 
 
+@pytest.mark.parametrize("token", ["short", "with a space in it", "semi;colon;semi", "ünïcödé-tökén"])
+def test_an_own_token_has_to_fit_and_be_long(catalogue: Path, monkeypatch: pytest.MonkeyPatch, token: str):
+    monkeypatch.setenv("MORPHOSCOPE_TOKEN", token)
+    with pytest.raises(UsageError, match="MORPHOSCOPE_TOKEN: at least 12 letters, digits, - and _"):
+        serve(Request(catalogue, host="0.0.0.0", port=0))
+
+
 def test_bodies_are_bounded_before_they_are_read(client):
     answer = client.post("/api/samp", headers={"content-length": str(1 << 40)})
     assert answer.status_code == 413

@@ -93,14 +93,14 @@ def test_rows_come_as_asked_from_memory_and_from_the_file(
 
 
 def test_views_and_columns_in_memory_are_bounded(table: GalaxyTable, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "VIEWS_BYTES", 1000)
-    monkeypatch.setattr(module, "COLUMNS_BYTES", 2000)
+    monkeypatch.setattr(table._orders, "most", 1000)
+    monkeypatch.setattr(table._columns_kept, "most", 2000)
     for number in range(20):
         table.view(f"x > {number / 10 - 1}")
-    assert table._taken() <= 1000
+    assert 0 < table._orders.taken <= 1000
     for name in ("id", "x", "kind", "store_row"):
         table.rows([0], (name,))
-    assert sum(column.nbytes for column in table._columns_kept.values()) <= 2000
+    assert 0 < table._columns_kept.taken <= 2000
 
 
 def test_many_threads_ask_at_once(table: GalaxyTable):

@@ -44,6 +44,9 @@ def serve(
     classes: Annotated[
         str, typer.Option(help="Classes to label with, comma-separated. [default: the scheme's]")
     ] = "",
+    feature_map: Annotated[
+        str, typer.Option(help="Map of features shown first: pca or umap (needs the extra 'umap').")
+    ] = "pca",
     port: Annotated[int, typer.Option(help="Port; 0: any that is free.")] = 8501,
     host: Annotated[
         str,
@@ -58,5 +61,5 @@ def serve(
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
     if classes and len(set(names)) < 2:
         raise UsageError(f"--classes {classes}: at least two different names were expected")
-    request = Request(source, catalogue, images, compare, labels, queue, names, host, port)
+    request = Request(source, catalogue, images, compare, labels, queue, names, feature_map, host, port)
     served(request, open_browser=open_browser)

@@ -5,17 +5,16 @@ Everything is counted in the database, so that a chart of a million galaxies is 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow as pa
 from fastapi import APIRouter, Depends
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.explorer.galaxy import NO_FEATURES
+from morphoscope.explorer.feature_maps import COLUMNS
 from morphoscope.explorer.state import Asked, State
 from morphoscope.explorer.table import ROW, GalaxyTable
 from morphoscope.metrics.bootstrap import wilson_interval
@@ -23,36 +22,45 @@ from morphoscope.metrics.bootstrap import wilson_interval
 MOST_BINS = 100
 MOST_POINTS = 12_000  # of the map of features
 CELLS = (120, 72)  # of the map of the sky
-FEATURE_COLUMNS = ("feature_x", "feature_y")
-_FITTED_TO = 20_000
 
 
 def router(state: State) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/charts")
     table = state.subject.table
-    features = FeatureMap(state)
+
+    def answer(what: tuple, asked: Asked, make: Callable[[], dict[str, Any]]) -> Response:
+        """A chart's numbers; several people look at the same ones, and they are counted once."""
+        condition = table.condition(asked.filter)
+        key = (*what, condition.sql, condition.values)
+        content = table.answers.get(key, lambda: json.dumps(make(), allow_nan=False).encode())
+        return Response(content, media_type="application/json")
 
     @routes.get("/confusion")
-    def confusion(asked: Annotated[Asked, Depends()]) -> JSONResponse:
-        return JSONResponse(confusion_of(table, asked.filter, state.subject.classes))
+    def confusion(asked: Annotated[Asked, Depends()]) -> Response:
+        classes = state.subject.classes
+        return answer(("confusion",), asked, lambda: confusion_of(table, asked.filter, classes))
 
     @routes.get("/reliability")
-    def reliability(asked: Annotated[Asked, Depends()], bins: int = 10) -> JSONResponse:
-        return JSONResponse({"bins": reliability_of(table, asked.filter, _bounded(bins))})
+    def reliability(asked: Annotated[Asked, Depends()], bins: int = 10) -> Response:
+        what = ("reliability", _bounded(bins))
+        return answer(what, asked, lambda: {"bins": reliability_of(table, asked.filter, bins)})
 
     @routes.get("/histogram")
-    def histogram(asked: Annotated[Asked, Depends()], column: str, bins: int = 40) -> JSONResponse:
-        return JSONResponse(histogram_of(table, asked.filter, column, _bounded(bins)))
+    def histogram(asked: Annotated[Asked, Depends()], column: str, bins: int = 40) -> Response:
+        what = ("histogram", column, _bounded(bins))
+        return answer(what, asked, lambda: histogram_of(table, asked.filter, column, bins))
 
     @routes.get("/sky")
-    def sky(asked: Annotated[Asked, Depends()]) -> JSONResponse:
-        return JSONResponse(sky_of(table, asked.filter))
+    def sky(asked: Annotated[Asked, Depends()]) -> Response:
+        return answer(("sky",), asked, lambda: sky_of(table, asked.filter))
 
     @routes.get("/features")
-    def features_(asked: Annotated[Asked, Depends()]) -> JSONResponse:
-        features.need()
-        return JSONResponse(points_of(state, asked.filter))
+    def features(asked: Annotated[Asked, Depends()], method: str = "pca") -> Response:
+        progress = state.feature_maps.need(method)
+        if progress is not None:
+            return JSONResponse({"progress": progress})
+        return answer(("features", method), asked, lambda: points_of(state, asked.filter, method))
 
     return routes
 
@@ -181,12 +189,12 @@ def sky_of(table: GalaxyTable, expression: str) -> dict[str, Any]:
     }
 
 
-def points_of(state: State, expression: str) -> dict[str, Any]:
-    """Places of galaxies on the map of features; of many an even selection."""
+def points_of(state: State, expression: str, method: str = "pca") -> dict[str, Any]:
+    """Places of galaxies on a map of features; of many an even selection."""
     table = state.subject.table
     condition = table.condition(expression)
     shown = "predicted" if table.has("predicted") else "truth" if table.has("truth") else "NULL"
-    x, y = FEATURE_COLUMNS
+    x, y = COLUMNS[method]
     total = table.query(f"SELECT count({x}) FROM galaxies WHERE {condition.sql}", condition.values)[0][0]
     every = max(1, -(-total // MOST_POINTS))
     found = table.query(
@@ -201,60 +209,3 @@ def points_of(state: State, expression: str) -> dict[str, Any]:
         "total": total,
         "points": [[row, round(a, 4), round(b, 4), at.get(name, -1)] for row, a, b, name in found],
     }
-
-
-class FeatureMap:
-    """The first two principal components of the features, as two more columns of the table."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self._lock = threading.Lock()
-
-    def need(self) -> None:
-        """Work them out, once.
-
-        Raises:
-            UsageError: the catalogue has no features.
-        """
-        table = self.state.subject.table
-        with self._lock:
-            if table.has(*FEATURE_COLUMNS):
-                return
-            if self.state.neighbours is None:
-                raise UsageError(NO_FEATURES)
-            catalogue = self.state.neighbours.catalogue
-            places = principal_components(catalogue.features, table.count)
-            columns = dict(zip(FEATURE_COLUMNS, places.T, strict=True))
-            added = pa.table({ROW: np.arange(len(places)), **columns})
-            what = "principal component of the features"
-            table.add_columns(
-                added, {FEATURE_COLUMNS[0]: (f"first {what}", ""), FEATURE_COLUMNS[1]: (f"second {what}", "")}
-            )
-
-
-def principal_components(features: Any, count: int) -> np.ndarray:
-    """The first two principal components of N galaxies' features, (N, 2) float32, by two passes.
-
-    The components are those of an even selection of 20,000 galaxies.
-
-    Args:
-        features: called for each pass: blocks of (first row, (N, D) features).
-        count: N.
-    """
-    every = max(1, count // _FITTED_TO)
-    some_MD = np.concatenate([block[::every] for block in _blocks(features)])
-    mean_D = some_MD.mean(axis=0, dtype=np.float64)
-    centred_MD = some_MD - mean_D
-    _, vectors_DD = np.linalg.eigh(centred_MD.T @ centred_MD)
-    axes_D2 = vectors_DD[:, ::-1][:, :2]
-    if axes_D2.shape[1] < 2:
-        axes_D2 = np.pad(axes_D2, ((0, 0), (0, 1)))
-    # The sign of an axis is arbitrary: its largest entry is made positive, for the same map every time.
-    signs = np.sign(axes_D2[np.abs(axes_D2).argmax(axis=0), [0, 1]])
-    axes_D2 = axes_D2 * np.where(signs == 0, 1, signs)
-    return np.concatenate([((block - mean_D) @ axes_D2).astype(np.float32) for block in _blocks(features)])
-
-
-def _blocks(features: Any) -> Iterator[np.ndarray]:
-    for _, block in features():
-        yield block

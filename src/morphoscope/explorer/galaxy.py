@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from morphoscope.errors import UsageError
+from morphoscope.explorer.feature_maps import NO_FEATURES
 from morphoscope.explorer.gallery import CAPTION
 from morphoscope.explorer.network import METHODS
 from morphoscope.explorer.quantities import Measurements
@@ -24,10 +25,6 @@ from morphoscope.labels.classes import probability_column
 from morphoscope.metrics.conformal import SEPARATOR
 
 MOST_NEIGHBOURS = 60
-NO_FEATURES = (
-    "the catalogue has no features, so nothing is known of galaxies that look alike; make it with "
-    "'morphoscope predict ... --embeddings'"
-)
 # The addresses of survey viewers, which only a person opens.
 _VIEWERS = {
     "Legacy Surveys": "https://www.legacysurvey.org/viewer?ra={ra}&dec={dec}&layer=ls-dr10&zoom=15&mark={ra},{dec}",

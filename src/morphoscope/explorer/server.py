@@ -6,6 +6,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import threading
@@ -38,6 +39,7 @@ class Request:
         labels: file of the labels that people give; None: beside the source.
         queue: a table with a column of ids: what is labelled first.
         classes: that people choose from; empty: the scheme's.
+        feature_map: that is shown first: "pca" (principal components) or "umap".
         host: address to listen on.
         port: 0: any that is free.
     """
@@ -49,6 +51,7 @@ class Request:
     labels: Path | str | None = None
     queue: Path | str | None = None
     classes: tuple[str, ...] = ()
+    feature_map: str = "pca"
     host: str = "127.0.0.1"
     port: int = PORT
 
@@ -82,6 +85,7 @@ def explore(
     labels: Path | str | None = None,
     queue: Path | str | None = None,
     classes: tuple[str, ...] = (),
+    feature_map: str = "pca",
     port: int = 0,
     height: int = 800,
 ) -> Exploration:
@@ -96,6 +100,7 @@ def explore(
         labels: file of the labels that people give; None: beside the source.
         queue: a table with a column of ids: what is labelled first.
         classes: that people choose from; empty: the scheme's.
+        feature_map: that is shown first, "pca" or "umap" (extra ``umap``); the page has both.
         port: 0: any that is free.
         height: of the frame, pixels.
 
@@ -107,7 +112,9 @@ def explore(
         MissingExtra: the packages of the extra ``explore`` are missing.
     """
     need(EXPLORING, "explore", "ms.explore")
-    request = Request(source, catalogue, images, compare, labels, queue, tuple(classes), port=port)
+    request = Request(
+        source, catalogue, images, compare, labels, queue, tuple(classes), feature_map, port=port
+    )
     return Exploration(request, height)
 
 
@@ -157,12 +164,24 @@ def _opened(request: Request, *, framed: bool = False):
     """The application and its token, until its temporary files are removed."""
     from morphoscope.explorer.app import create_app
 
-    token = "" if is_local(request.host) else os.environ.get(TOKEN, "") or secrets.token_urlsafe(24)
+    token = "" if is_local(request.host) else _own_token() or secrets.token_urlsafe(24)
     app, close = create_app(request, token=token, framed=framed)
     try:
         yield app, token
     finally:
         close()
+
+
+def _own_token() -> str:
+    """The token that a person has set; empty: none.
+
+    Raises:
+        UsageError: it does not fit into an address, or is easily guessed.
+    """
+    token = os.environ.get(TOKEN, "")
+    if token and not re.fullmatch(r"[A-Za-z0-9_-]{12,200}", token):
+        raise UsageError(f"{TOKEN}: at least 12 letters, digits, - and _ were expected")
+    return token
 
 
 @contextlib.contextmanager

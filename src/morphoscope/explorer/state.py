@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.explorer.feature_maps import FeatureMaps, check_method
 from morphoscope.explorer.label_queue import label_path, queued_rows
 from morphoscope.explorer.labels_file import LabelFile
 from morphoscope.explorer.neighbours import Neighbours
@@ -51,6 +52,7 @@ class State:
         thumbnails: of its galaxies.
         network: of its run.
         neighbours: similar galaxies; None: the catalogue has no features.
+        feature_maps: by its features.
         labels: that people give.
         queue: rows to label first; None: those of the view.
         compared: the name of the second catalogue; None: there is none.
@@ -62,6 +64,7 @@ class State:
     thumbnails: Thumbnails
     network: Network
     neighbours: Neighbours | None
+    feature_maps: FeatureMaps
     labels: LabelFile
     queue: np.ndarray | None = None
     compared: str | None = None
@@ -75,11 +78,13 @@ class State:
             UsageError: something of it is of no known kind.
             MorphoscopeError: something is damaged.
         """
+        check_method(request.feature_map)
         subject = open_subject(request.source, catalogue=request.catalogue, images=request.images)
         try:
             neighbours, table = None, subject.table
             if subject.embedded is not None:
                 neighbours = Neighbours(subject.embedded, table.count, table.folder)
+            maps = FeatureMaps(table, neighbours)
             queue = None if request.queue is None else queued_rows(Path(request.queue), table)
             packaged = run_folder(request.source) != Path(request.source)  # not into the package itself
             beside = Path(request.source) if packaged else subject.path
@@ -87,13 +92,28 @@ class State:
         except BaseException:
             subject.close()
             raise
-        return cls(
-            request, subject, Thumbnails(subject.pictures), Network(subject.run), neighbours, labels, queue
+        state = cls(
+            request,
+            subject,
+            Thumbnails(subject.pictures),
+            Network(subject.run),
+            neighbours,
+            maps,
+            labels,
+            queue,
         )
+        if request.feature_map == "umap":
+            try:
+                maps.need("umap")  # begins
+            except BaseException:
+                state.close()
+                raise
+        return state
 
     def close(self) -> None:
         """Leave other programs, close the labels, and remove the temporary files."""
         self.samp.close()
+        self.feature_maps.close()
         self.labels.close()
         self.subject.close()
 

@@ -7,6 +7,7 @@ Whatever it was, its table has the columns ``row``, ``id`` and ``source``; where
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ class Subject:
         """The name of its folder or file."""
         return self.path.resolve().name
 
-    @property
+    @functools.cached_property  # finding them may read a column of the whole table
     def classes(self) -> tuple[str, ...]:
         """The classes, most usual order; empty where galaxies have none."""
         known = self.scheme.class_names if self.scheme is not None else None

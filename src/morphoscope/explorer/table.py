@@ -14,8 +14,7 @@ import math
 import shutil
 import tempfile
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import pyarrow.compute
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.explorer.filters import Condition, Kind, parse_filter, quoted
+from morphoscope.explorer.kept import Kept
 from morphoscope.processes import available_cores
 
 pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
@@ -34,6 +34,7 @@ ROW = "row"
 MEMORY = "512MB"  # that the database may take, whatever the catalogue's size
 VIEWS_BYTES = 64 << 20  # of row numbers kept
 COLUMNS_BYTES = 128 << 20  # of columns kept in memory, for pages of rows from all over the table
+ANSWERS_BYTES = 8 << 20  # of answers kept
 LONGEST_KEPT = 5_000_000  # rows of a column that is kept
 _TABLE = "galaxies"
 _MADE_TEXT = (pa.types.is_temporal, pa.types.is_string_view, pa.types.is_large_string, pa.types.is_null)
@@ -93,10 +94,14 @@ class GalaxyTable:
             raise
         self.columns = self._described(descriptions or {})
         self.kinds: dict[str, Kind] = {column.name: column.kind for column in self.columns}
-        self._views: OrderedDict[tuple, np.ndarray | None] = OrderedDict()
-        self._columns_kept: OrderedDict[str, pa.Array] = OrderedDict()
-        self._lock = threading.Lock()
-        self._being_made: dict[tuple, threading.Lock] = {}
+        self._orders: Kept[np.ndarray] = Kept(VIEWS_BYTES, lambda order: order.nbytes)
+        self._columns_kept: Kept[pa.Array] = Kept(
+            COLUMNS_BYTES, lambda column: column.nbytes, COLUMNS_BYTES // 2
+        )
+        self.answers: Kept[bytes] = Kept(ANSWERS_BYTES, len, ANSWERS_BYTES // 2)
+        self._too_large: set[str] = set()  # columns that are not kept
+        self._adding = threading.Lock()
+        self._later: dict[str, Callable[[], None]] = {}
 
     def close(self) -> None:
         """Remove the temporary file."""
@@ -172,7 +177,10 @@ class GalaxyTable:
 
         Columns of these names are replaced.
         """
-        plain = _plain(table)
+        with self._adding:  # one after the other: each makes the table anew
+            self._add_columns(_plain(table), descriptions)
+
+    def _add_columns(self, plain: pa.Table, descriptions: Mapping[str, tuple[str, str]]) -> None:
         names = [name for name in plain.column_names if name != ROW]
         kept = [quoted(name) for name in self._types() if name not in names]
         added = ", ".join(f"added.{quoted(name)}" for name in names)
@@ -191,9 +199,23 @@ class GalaxyTable:
         known = {column.name: (column.description, column.unit) for column in self.columns}
         self.columns = self._described({**known, **descriptions})
         self.kinds = {column.name: column.kind for column in self.columns}
-        with self._lock:
-            self._views.clear()
-            self._columns_kept.clear()
+        for kept in (self._orders, self._columns_kept, self.answers):
+            kept.clear()
+
+    def later(self, names: Iterable[str], make: Callable[[], None]) -> None:
+        """Columns that are made when a filter or a sorting first names them.
+
+        Args:
+            names: of the columns.
+            make: adds them, or raises an error that says why they are not there yet.
+        """
+        self._later |= dict.fromkeys(names, make)
+
+    def _make(self, text: str) -> None:
+        """Make the columns of later that a text names, if it names any."""
+        for name, make in self._later.items():
+            if name in text and name not in self.kinds:
+                make()
 
     # Questions.
 
@@ -239,6 +261,7 @@ class GalaxyTable:
 
     def condition(self, expression: str) -> Condition:
         """A filter as a condition on the columns here; see :func:`parse_filter`."""
+        self._make(expression)
         return parse_filter(expression, self.kinds)
 
     def need(self, name: str, kind: Kind | None = None) -> str:
@@ -247,6 +270,8 @@ class GalaxyTable:
         Raises:
             UsageError: there is no such column, or it is of another kind.
         """
+        if name not in self.kinds:
+            self._make(name)
         if name not in self.kinds:
             raise UsageError(f"there is no column '{name}'{did_you_mean(name, self.kinds, 'columns')}")
         if kind is not None and self.kinds[name] != kind:
@@ -267,39 +292,18 @@ class GalaxyTable:
         condition = self.condition(expression)
         if sort:
             self.need(sort)
-        key = (condition.sql, condition.values, sort, descending and bool(sort))
-        with self._lock:
-            if key in self._views:
-                self._views.move_to_end(key)
-                return View(self.count, self._views[key])
-            making = self._being_made.setdefault(key, threading.Lock())
-        with making:  # twenty clients that ask the same wait for one answer
-            with self._lock:
-                known = key in self._views
-                order = self._views.get(key)
-            if not known:
-                order = self._order(condition, sort, descending=descending)
-                self._keep(key, order)
-        with self._lock:
-            self._being_made.pop(key, None)
-        return View(self.count, order)
-
-    def _order(self, condition: Condition, sort: str, *, descending: bool) -> np.ndarray | None:
         if condition.sql == "true" and not sort:
-            return None
+            return View(self.count, None)
+        key = (condition.sql, condition.values, sort, descending and bool(sort))
+        return View(
+            self.count, self._orders.get(key, lambda: self._order(condition, sort, descending=descending))
+        )
+
+    def _order(self, condition: Condition, sort: str, *, descending: bool) -> np.ndarray:
         by = f"{quoted(sort)} {'DESC' if descending else 'ASC'} NULLS LAST, " if sort else ""
         sql = f"SELECT {ROW} FROM {_TABLE} WHERE {condition.sql} ORDER BY {by}{ROW}"
         rows = self.arrow(sql, condition.values).column(0)
         return rows.to_numpy().astype(np.int32 if self.count < 1 << 31 else np.int64)
-
-    def _keep(self, key: tuple, order: np.ndarray | None) -> None:
-        with self._lock:
-            self._views[key] = order
-            while len(self._views) > 1 and self._taken() > VIEWS_BYTES:
-                self._views.popitem(last=False)
-
-    def _taken(self) -> int:
-        return sum(order.nbytes for order in self._views.values() if order is not None)
 
     def rows(self, rows: Sequence[int], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Values of some rows, in the order asked for, as JSON values; rows that do not exist are left out.
@@ -335,29 +339,20 @@ class GalaxyTable:
         ]  # with no names: rows alone
 
     def _column(self, name: str) -> pa.Array | None:
-        with self._lock:
-            if name in self._columns_kept:
-                self._columns_kept.move_to_end(name)
-                return self._columns_kept[name]
-            making = self._being_made.setdefault(("column", name), threading.Lock())
-        with making:
-            with self._lock:
-                column = self._columns_kept.get(name)
-            if column is None:
-                found = self.arrow(f"SELECT {quoted(name)} FROM {_TABLE} ORDER BY {ROW}").column(0)
-                if pa.types.is_string(found.type) and name not in ("id", "source"):
-                    found = found.dictionary_encode()
-                whole = found.combine_chunks()
-                column = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-                if column.nbytes > COLUMNS_BYTES // 2:
-                    return None
-                with self._lock:
-                    self._columns_kept[name] = column
-                    while sum(each.nbytes for each in self._columns_kept.values()) > COLUMNS_BYTES:
-                        self._columns_kept.popitem(last=False)
-        with self._lock:
-            self._being_made.pop(("column", name), None)
+        if name in self._too_large:
+            return None
+        column = self._columns_kept.get(name, lambda: self._read_column(name))
+        if column.nbytes > COLUMNS_BYTES // 2:
+            self._too_large.add(name)
+            return None
         return column
+
+    def _read_column(self, name: str) -> pa.Array:
+        found = self.arrow(f"SELECT {quoted(name)} FROM {_TABLE} ORDER BY {ROW}").column(0)
+        if pa.types.is_string(found.type) and name not in ("id", "source"):
+            found = found.dictionary_encode()
+        whole = found.combine_chunks()
+        return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
 
     def find(self, identity: str) -> int | None:
         """The first row of a galaxy with this id, or else with this source; None if there is none."""

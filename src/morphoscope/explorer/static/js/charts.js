@@ -4,9 +4,10 @@ import { get } from "./api.js";
 import { brief, columnName, css, h, literal, problem, replace, s, series, whole } from "./dom.js";
 import { filterBar } from "./filterbar.js";
 import { brush, cells, dataAddress, exact, frame, inverse, matrix } from "./plots.js";
-import { both, expression, go, has, href, numeric, subject } from "./route.js";
+import { both, expression, go, has, href, numeric, remember, subject } from "./route.js";
 
-let column = "";
+const MAPS = { pca: "principal components", umap: "UMAP" };
+const MAP_COLUMNS = { pca: ["feature_x", "feature_y"], umap: ["umap_x", "umap_y"] };
 
 export async function chartsView(main, route) {
   const bar = filterBar(route, { sorting: false });
@@ -126,8 +127,9 @@ class Charts {
       replace(body, h("p", { class: "muted" }, "No column has numbers."));
       return;
     }
+    let { column } = this.route.values;
     if (!names.includes(column)) column = ["probability", "out_of_distribution", "entropy"].find((name) => names.includes(name)) || names[0];
-    const choice = h("select", { "aria-label": "Column of the histogram", onchange: () => { column = choice.value; draw(); } }, names.map((name) => h("option", { value: name, selected: name === column }, name)));
+    const choice = h("select", { "aria-label": "Column of the histogram", onchange: () => { column = choice.value; remember(this.route, { column }); draw(); } }, names.map((name) => h("option", { value: name, selected: name === column }, name)));
     const area = h("div", {});
     const draw = async () => {
       try {
@@ -189,12 +191,49 @@ class Charts {
   }
 
   async features(body) {
-    const found = await get("charts/features", { filter: this.filter });
-    if (!has("feature_x")) Object.assign(subject, await get("subject")); // two columns more
+    let method = Object.hasOwn(MAPS, this.route.values.map) ? this.route.values.map : subject.featureMap;
+    const area = h("div", {});
+    const choice = h(
+      "select",
+      {
+        "aria-label": "Map of features by",
+        onchange: () => {
+          method = choice.value;
+          remember(this.route, { map: method });
+          draw();
+        },
+      },
+      Object.entries(MAPS).map(([name, text]) => h("option", { value: name, selected: name === method }, `by ${text}`)),
+    );
+    const draw = async () => {
+      const asked = method;
+      try {
+        const found = await get("charts/features", { filter: this.filter, method });
+        if (this.closed || asked !== method || !area.isConnected) return;
+        if (found.progress) {
+          replace(area, progressOf(found.progress));
+          setTimeout(() => {
+            if (!this.closed && asked === method && area.isConnected) draw();
+          }, 1000);
+          return;
+        }
+        if (!has(MAP_COLUMNS[method][0])) Object.assign(subject, await get("subject")); // two columns more
+        await this.points(area, found, method);
+      } catch (error) {
+        if (asked === method) replace(area, problem(error));
+      }
+    };
+    replace(area, h("p", { class: "muted small" }, "Looking …"));
+    replace(body, h("div", { class: "bar", style: { "margin-bottom": "0.5rem" } }, choice), area);
+    await draw();
+  }
+
+  async points(area, found, method) {
     if (!found.points.length) {
-      replace(body, h("p", { class: "muted" }, "No galaxy passes the filter."));
+      replace(area, h("p", { class: "muted" }, "No galaxy passes the filter."));
       return;
     }
+    const [nameX, nameY] = MAP_COLUMNS[method];
     const span = (k) => {
       const values = found.points.map((point) => point[k]);
       const [low, high] = [Math.min(...values), Math.max(...values)];
@@ -202,7 +241,7 @@ class Charts {
       return [low - pad, high + pad];
     };
     const [x, y] = [span(1), span(2)];
-    const plot = frame({ x, y, xLabel: "first principal component", yLabel: "second", label: "Map of features; the filter with feature_x and feature_y selects a region, too", height: 340 });
+    const plot = frame({ x, y, xLabel: method === "pca" ? "first principal component" : "UMAP, first coordinate", yLabel: "second", label: `Map of features; the filter with ${nameX} and ${nameY} selects a region, too`, height: 340 });
     const dense = 3;
     const size = [plot.inner.right - plot.inner.left, plot.inner.bottom - plot.inner.top];
     const canvas = new OffscreenCanvas(size[0] * dense, size[1] * dense);
@@ -221,14 +260,21 @@ class Charts {
       box: true,
       inverseX: inverse(plot.x, ...x),
       inverseY: inverse(plot.y, ...y),
-      done: (from, to, low, high) => this.open(`feature_x between ${exact(from)} and ${exact(to)} and feature_y between ${exact(low)} and ${exact(high)}`),
+      done: (from, to, low, high) => this.open(`${nameX} between ${exact(from)} and ${exact(to)} and ${nameY} between ${exact(low)} and ${exact(high)}`),
     });
     const present = [...new Set(found.points.map((point) => point[3]))].filter((k) => k >= 0).sort((a, b) => a - b);
     replace(
-      body,
+      area,
       plot.svg,
       h("ul", { class: "legend" }, present.map((k) => h("li", {}, h("span", { class: "swatch", style: { background: `var(--series-${(k % 10) + 1})` } }), found.classes[k]))),
-      h("p", { class: "muted small note" }, `${found.points.length < found.total ? `${whole(found.points.length)} of ` : ""}${whole(found.total)} galaxies, by the network's features (PCA). Drag over a region to open its galaxies.`),
+      h("p", { class: "muted small note" }, `${found.points.length < found.total ? `${whole(found.points.length)} of ` : ""}${whole(found.total)} galaxies, by the network's features${method === "umap" ? "; near galaxies look alike, far distances say little" : ""}. Drag over a region to open its galaxies.`),
     );
   }
+}
+
+// How far a map is that takes a while.
+function progressOf({ what, done, of, seconds }) {
+  const bar = h("progress", { "aria-label": "Progress of the map", ...(of ? { value: done, max: of } : {}) });
+  const far = of ? `, ${whole(done)} of ${whole(of)}` : "";
+  return h("div", { class: "waiting" }, bar, h("p", { class: "muted small" }, `${what}${far} … ${whole(seconds)} s so far. The other charts can be used meanwhile.`));
 }

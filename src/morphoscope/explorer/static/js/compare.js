@@ -3,9 +3,9 @@
 import { get } from "./api.js";
 import { brief, columnName, h, literal, problem, replace, s, whole } from "./dom.js";
 import { brush, cells, exact, frame, inverse, matrix } from "./plots.js";
-import { go, has, href, subject } from "./route.js";
+import { go, has, href, remember, subject } from "./route.js";
 
-export async function compareView(main) {
+export async function compareView(main, route) {
   const found = await get("compare");
   const link = (filter, values = {}) => href("gallery", "", { filter, ...values });
   const share = (count, of) => (of ? `${((100 * count) / of).toFixed(1)} %` : "–");
@@ -70,14 +70,14 @@ export async function compareView(main) {
       h("p", { class: "muted small note" }, "A cell opens its galaxies."),
     ),
   );
-  if (found.quantities.length) sections.push(h("div", { class: "pair" }, scatterCard(found), quantitiesCard(found, link)));
+  if (found.quantities.length) sections.push(h("div", { class: "pair" }, scatterCard(found, route), quantitiesCard(found, link)));
   main.append(h("div", { class: "compare" }, sections));
 }
 
 // One quantity in both catalogues; a region that is dragged over opens its galaxies.
-function scatterCard(found) {
+function scatterCard(found, route) {
   const area = h("div", {});
-  const choice = h("select", { "aria-label": "Quantity", onchange: () => draw() }, found.quantities.map((each) => h("option", { value: each.name }, each.name)));
+  const choice = h("select", { "aria-label": "Quantity", onchange: () => { remember(route, { quantity: choice.value }); draw(); } }, found.quantities.map((each) => h("option", { value: each.name, selected: each.name === route.values.quantity }, each.name)));
   const draw = async () => {
     try {
       const name = choice.value;
@@ -96,7 +96,7 @@ function scatterCard(found) {
         done: (from, to, low, high) => go("gallery", "", { filter: `${column} between ${exact(from)} and ${exact(to)} and ${columnName(`other_${name}`)} between ${exact(low)} and ${exact(high)}` }),
       });
       const beyond = dots.outside ? ` ${whole(dots.outside)} lie beyond the axes.` : "";
-      replace(area, plot.svg, h("p", { class: "muted small note" }, `${whole(dots.count)} galaxies; darker: more. On the line both agree. Drag over a region to open its galaxies.${beyond}`));
+      replace(area, plot.svg, h("p", { class: "muted small note" }, `${whole(dots.count)} galaxies; the stronger the colour, the more. On the line both agree. Drag over a region to open its galaxies.${beyond}`));
     } catch (error) {
       replace(area, problem(error));
     }

@@ -1,7 +1,7 @@
 // The filter, the quick choices, the sorting: every change is an address.
 
 import { columnName, h, replace, whole } from "./dom.js";
-import { classColumn, go, has, shared, subject } from "./route.js";
+import { classColumn, current, go, has, OWN, SHARED, shared, subject } from "./route.js";
 
 export function filterBar(route, { sorting = true } = {}) {
   const values = { ...route.values };
@@ -21,7 +21,8 @@ export function filterBar(route, { sorting = true } = {}) {
   const clear = h("button", { type: "button", class: "icon clear", "aria-label": "Remove the filter", hidden: !values.filter }, "×");
 
   function changed(changes) {
-    go(route.view, route.argument, shared({ ...currentValues(), ...changes }));
+    const own = shared(current().values, OWN);
+    go(route.view, route.argument, { ...shared({ ...currentValues(), ...changes }, SHARED), ...own });
   }
   function currentValues() {
     return { ...bar.values, filter: input.value.trim() };

@@ -32,8 +32,16 @@ export function go(view, argument = "", values = {}, { instead = false } = {}) {
 // What the gallery shows: the values that also go along to a galaxy and back.
 export const SHARED = ["filter", "cls", "right", "sort", "descending"];
 
-export function shared(values) {
-  return Object.fromEntries(SHARED.filter((name) => values[name]).map((name) => [name, values[name]]));
+export function shared(values, names = SHARED) {
+  return Object.fromEntries(names.filter((name) => values[name]).map((name) => [name, values[name]]));
+}
+
+// What a view shows besides, such as the column of its histogram: part of the address, and of no other view.
+export const OWN = ["column", "map", "quantity"];
+
+export function remember(route, changes) {
+  Object.assign(route.values, changes);
+  history.replaceState(null, "", href(route.view, route.argument, route.values));
 }
 
 // The filter as one expression, with the quick choices.
