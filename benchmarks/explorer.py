@@ -7,7 +7,8 @@ Rows are drawn from distributions, images from a small store that is asked for a
 thumbnails are made once each, then kept within their bound). A client asks for what the page asks: a page of
 60 rows, its 60 thumbnails, one galaxy, a chart, and now and then a filter that nobody asked for before. The
 server is a process of its own on the loopback address; the clients are threads of this one, on the same
-cores, so that times include their waiting for one another.
+cores, so that times include their waiting for one another. They ask without a pause, as one, and then all of
+them; and then look at each page for a while, as people do.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import re
 import subprocess
 import sys
@@ -109,6 +111,11 @@ class Server:
         found = re.search(r"RssAnon:\s+(\d+) kB", status)
         return int(found[1]) / 1024 if found else float("nan")
 
+    def processor(self) -> float:
+        """Seconds that it has used of the processor."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
@@ -119,12 +126,18 @@ class Client(threading.Thread):
     """Somebody who looks around for a while."""
 
     def __init__(
-        self, port: int, number: int, rows: int, until: float, times: dict[str, list[float]]
+        self,
+        port: int,
+        number: int,
+        rows: int,
+        until: float,
+        times: dict[str, list[float]],
+        looking: float = 0.0,
     ) -> None:
         super().__init__(daemon=True)
         self.rng = np.random.default_rng(number)
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        self.rows, self.until, self.times = rows, until, times
+        self.rows, self.until, self.times, self.looking = rows, until, times, looking
         self.errors = 0
 
     def run(self) -> None:
@@ -135,6 +148,8 @@ class Client(threading.Thread):
             for _ in range(6):
                 if total > PAGE:
                     total, rows = self.page(view, int(self.rng.integers(0, total - PAGE)))
+                if self.looking:
+                    time.sleep(self.rng.exponential(self.looking))
                 if rows:
                     # The images repeat; their rows in the store are those of the first twenty thousand.
                     self.ask("60 thumbnails", "thumbnails", rows=",".join(str(r % IMAGES) for r in rows))
@@ -178,13 +193,13 @@ class Client(threading.Thread):
 
 
 def loaded(
-    server: Server, clients: int, rows: int, seconds: float
+    server: Server, clients: int, rows: int, seconds: float, looking: float = 0.0
 ) -> tuple[dict[str, list[float]], list[float]]:
     """Times of each call in ms, and the server's memory each half second in MiB."""
     times: dict[str, list[float]] = defaultdict(list)
     memory: list[float] = []
     until = time.perf_counter() + seconds
-    people = [Client(server.port, number, rows, until, times) for number in range(clients)]
+    people = [Client(server.port, number, rows, until, times, looking) for number in range(clients)]
     for person in people:
         person.start()
     while any(person.is_alive() for person in people):
@@ -195,29 +210,54 @@ def loaded(
     return times, memory
 
 
-def show(title: str, times: dict[str, list[float]], memory: list[float]) -> None:
+def show(title: str, times: dict[str, list[float]], memory: list[float], seconds: float) -> None:
     """A table of the times."""
     print(f"\n{title}\n{'call':<26}{'n':>7}{'median':>10}{'95 %':>10}   ms")
     for name in sorted(times):
         middle, high = np.percentile(times[name], [50, 95])
         print(f"{name:<26}{len(times[name]):>7}{middle:>10.1f}{high:>10.1f}")
+    calls = sum(map(len, times.values()))
+    print(f"{calls} calls; the server's processor {1000 * seconds / calls:.1f} ms a call")
     first, most, last = memory[0], max(memory), memory[-1]
     print(f"memory of the server: {first:.0f} MiB at first, {most:.0f} at most, {last:.0f} last")
 
 
-def draw(memory: list[float], out: Path) -> None:
-    """The server's memory over the time of the load."""
+def draw(
+    alone: dict[str, list[float]], together: dict[str, list[float]], memory: list[float], out: Path
+) -> None:
+    """Median and 95 % of each call, for one client and for many, and the server's memory over the load."""
     from matplotlib.figure import Figure
 
     from morphoscope.report.figures import style
 
+    names = sorted(together, key=lambda name: np.median(together[name]), reverse=True)
     with style.applied():
-        figure = Figure(figsize=(style.COLUMN, 2.1), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(np.arange(len(memory)) * 0.5, memory, color=style.SERIES[0])
-        axes.set(xlabel="seconds of load", ylabel="server's memory (MiB)", ylim=(0, None))
-        axes.grid(axis="y")
+        figure = Figure(figsize=(style.WIDTH, 2.7), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+        for times, shift, colour, label in (
+            (alone, 0.16, style.SERIES[0], "one client"),
+            (together, -0.16, style.SERIES[1], "many at once"),
+        ):
+            for at, name in enumerate(names):
+                if name in times:
+                    middle, high = np.percentile(times[name], [50, 95])
+                    left.plot([middle, high], [at + shift] * 2, color=colour, lw=1.2)
+                    left.plot(middle, at + shift, "o", color=colour, ms=4, label=label)
+                    left.plot(high, at + shift, "|", color=colour, ms=6)
+                    label = "_"
+        left.axvline(100, color=style.MUTED, lw=0.7, ls=":")
+        left.set(xscale="log", xlabel="ms (dot: median; stroke: 95th percentile)")
+        left.set_yticks(range(len(names)), names)
+        left.legend(loc="lower right", frameon=False)
+        right.plot(np.arange(len(memory)) * 0.5, memory, color=style.SERIES[0])
+        right.set(xlabel="seconds of load", ylabel="server's memory (MiB)", ylim=(0, None))
+        right.grid(axis="y")
         style.save(figure, out)
+
+
+def load() -> str:
+    """How busy the machine was in the last minute."""
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores" if hasattr(os, "getloadavg") else ""
 
 
 def main() -> None:
@@ -228,22 +268,33 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--figure", type=Path, help="also draw the server's memory, .png")
+    parser.add_argument(
+        "--looking", type=float, default=2.0, help="mean seconds at a page, of the third load"
+    )
+    parser.add_argument("--figure", type=Path, help="also draw times and the server's memory, .png")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         catalogue, images = Path(folder) / "million.parquet", Path(folder) / "images"
+        busy = load()
         make_images(images)
         make_catalogue(catalogue, chosen.rows)
         server = Server(catalogue, images)
         try:
             print(f"{chosen.rows:,} rows; opened in {server.seconds:.1f} s")
-            show("one client", *loaded(server, 1, chosen.rows, chosen.seconds / 3))
+            before = server.processor()
+            alone, memory = loaded(server, 1, chosen.rows, chosen.seconds / 3)
+            show(f"one client (before all this: {busy})", alone, memory, server.processor() - before)
+            before = server.processor()
             times, memory = loaded(server, chosen.clients, chosen.rows, chosen.seconds)
-            show(f"{chosen.clients} clients at once", times, memory)
+            show(f"{chosen.clients} clients at once", times, memory, server.processor() - before)
+            before = server.processor()
+            calm, more = loaded(server, chosen.clients, chosen.rows, chosen.seconds / 2, chosen.looking)
+            title = f"{chosen.clients} who look at each page for {chosen.looking:g} s"
+            show(title, calm, more, server.processor() - before)
         finally:
             server.stop()
     if chosen.figure is not None:
-        draw(memory, chosen.figure)
+        draw(alone, times, memory, chosen.figure)
 
 
 if __name__ == "__main__":

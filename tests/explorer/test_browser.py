@@ -7,39 +7,21 @@ fetches axe-core from npm, and is skipped where that cannot be had.
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from browser_helpers import serious_findings, until
 from PIL import Image
 
 from morphoscope.data.store import Store
 
 pytest.importorskip("playwright")
 pytestmark = pytest.mark.slow
-AXE = "axe-core@4.14.1"
 VIEWS = ("gallery", "galaxy/7", "charts", "label", "classify", "compare")
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    found = os.environ.get("MORPHOSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
-    if found is None:
-        pytest.skip("there is no Chromium here")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -62,37 +44,15 @@ def address(run, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def open_page(chromium, address: str) -> Iterator[Callable]:
-    """Opens a view; in the end every request went to the explorer, and nothing was complained of."""
-    contexts, said, asked = [], [], []
+def open_page(watched: Callable, address: str) -> Callable:
+    """Opens a view of the run's explorer."""
 
-    def opened(view: str, *, width: int = 1280, height: int = 860, dark: bool = False, phone: bool = False):
-        if phone:
-            width, height = 390, 844
-        context = chromium.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            has_touch=phone,
-            reduced_motion="reduce",
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{address}#{view}")
-        page.wait_for_selector("main :is(.tile, .card, .drop)")
-        page.wait_for_load_state("networkidle")
-        return page
+    def opened(view: str, **options):
+        watched.refusals = opened.refusals  # type: ignore[attr-defined]
+        return watched(f"{address}#{view}", **options)
 
-    opened.refusals = False  # whether the test makes the server refuse something
-    yield opened
-    for context in contexts:
-        context.close()
-    assert [text for text in said if not (opened.refusals and "Failed to load resource" in text)] == []
-    hosts = {urlsplit(url).netloc for url in asked if not url.startswith(("data:", "blob:"))}
-    assert hosts == {urlsplit(address).netloc}
+    opened.refusals = False  # type: ignore[attr-defined]
+    return opened
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -105,15 +65,6 @@ def test_every_view_on_a_desk_and_on_a_phone(open_page: Callable, view: str, dar
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, background[4:-1].split(","))) < 150) == dark
         assert page.locator("nav a[aria-current=page]").count() == 1
-
-
-def until(page, expression: str) -> None:
-    """Wait for something of the page; Playwright's own way needs what the page's policy forbids."""
-    for _ in range(200):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{expression} did not come true")
 
 
 PLACE = "document.activeElement.closest('.tile')?.getAttribute('aria-posinset')"
@@ -271,29 +222,9 @@ def test_a_million_galaxies_scroll_to_their_end(chromium, tmp_path: Path):
         page.close()
 
 
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("axe")
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("there is no npm here to fetch axe-core with")
-    command = [npm, "install", "--no-save", "--ignore-scripts", "--prefix", str(folder), AXE]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if done.returncode:
-        pytest.skip("axe-core cannot be fetched here")
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_has_no_serious_findings(open_page: Callable, axe: str, view: str, dark: bool):
     page = open_page(view, dark=dark)
     page.wait_for_timeout(700)
-    page.evaluate(axe)
-    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    serious = [
-        (each["id"], [node["html"][:160] for node in each["nodes"][:4]], each["nodes"][0]["failureSummary"])
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
+    assert serious_findings(page, axe) == []
