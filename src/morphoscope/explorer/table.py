@@ -95,9 +95,7 @@ class GalaxyTable:
         self.columns = self._described(descriptions or {})
         self.kinds: dict[str, Kind] = {column.name: column.kind for column in self.columns}
         self._orders: Kept[np.ndarray] = Kept(VIEWS_BYTES, lambda order: order.nbytes)
-        self._columns_kept: Kept[pa.Array] = Kept(
-            COLUMNS_BYTES, lambda column: column.nbytes, COLUMNS_BYTES // 2
-        )
+        self._columns_kept: Kept[Any] = Kept(COLUMNS_BYTES, lambda column: column.nbytes, COLUMNS_BYTES // 2)
         self.answers: Kept[bytes] = Kept(ANSWERS_BYTES, len, ANSWERS_BYTES // 2)
         self._too_large: set[str] = set()  # columns that are not kept
         self._adding = threading.Lock()

@@ -119,7 +119,7 @@ def kept_at(features: Features, tell: Tell) -> Path:
     said = [FITTED_TO, COMPONENTS, NEIGHBOURS, PIECE, SEED, importlib.metadata.version("umap-learn")]
     digest = hashlib.sha256(json.dumps(said).encode())
     for start, block_ND in features():
-        digest.update(np.ascontiguousarray(block_ND))
+        digest.update(block_ND.tobytes())
         tell("Looking whether this map is known", start + len(block_ND), 0)
     return files.cache_folder() / "umap" / f"{digest.hexdigest()}.npy"
 
