@@ -103,9 +103,13 @@ def smallest_run(scratch: Path) -> str:
     command = [sys.executable, "-m", "morphoscope"]
     store, run = scratch / "store", scratch / "run"
     simulate = ["data", "simulate", store, "--count", "200", "--size", "48"]
-    small = ["model.name=test_resnet", "model.pretrained=false", "augment.size=32", "augment.train_size="]
+    small = [
+        "model.name=test_resnet",
+        "model.pretrained=false",
+        "augment.size=32",
+    ]
     options = [word for each in [*small, "training.epochs=2"] for word in ("--set", each)]
-    train = ["train", "small/simulated", store, run, *options]
+    train = ["train", "small/simulated", "--store", store, "--out", run, *options]
     for words in (simulate, train):
         done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True)
         if done.returncode:

@@ -6,6 +6,7 @@ from. Shape letters: H × W pixels, C channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ def central_source(image_HWC: np.ndarray) -> CentralSource | None:
     side = min(height, width)
     if side < 2 * _MIDDLE:
         return None
-    grey_HW = image_HWC.mean(axis=2, dtype=np.float32)
+    grey_HW = _mean_over_channels(image_HWC)
     grey_HW = np.asarray(cv2.GaussianBlur(grey_HW, (0, 0), max(_LEAST_SEEING, side / _SEEING)))
     frame = max(2, side // _BORDER)
     sky = np.concatenate(
@@ -61,8 +62,8 @@ def central_source(image_HWC: np.ndarray) -> CentralSource | None:
             grey_HW[frame:-frame, -frame:].ravel(),
         ]
     )
-    level = float(np.median(sky))
-    noise = 1.4826 * float(np.median(np.abs(sky - level)))
+    level = _median(sky)
+    noise = 1.4826 * _median(np.abs(sky - level))
     reach = side // _MIDDLE
     top, left = height // 2 - reach, width // 2 - reach
     middle = grey_HW[top : top + 2 * reach + 1, left : left + 2 * reach + 1]
@@ -74,11 +75,39 @@ def central_source(image_HWC: np.ndarray) -> CentralSource | None:
     if label == 0:
         return None
     rows, columns = np.nonzero(labels_HW == label)
-    weights = grey_HW[rows, columns] - level
-    moments = np.cov(np.stack([columns, rows]), aweights=weights) if len(rows) > 1 else np.eye(2) / 12
-    minor, major = np.linalg.eigvalsh(moments + np.eye(2) / 12)  # a pixel has an extent of its own
-    radius = np.sqrt(len(rows) / np.pi * np.sqrt(major / minor))
-    return CentralSource(size=float(2 * radius / side), signal=peak / max(noise, 1e-3))
+    radius = math.sqrt(len(rows) / math.pi * _elongation(rows, columns, grey_HW[rows, columns] - level))
+    return CentralSource(size=2 * radius / side, signal=peak / max(noise, 1e-3))
+
+
+def _median(values: np.ndarray) -> float:
+    """As numpy.median, without its search for NaN."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    return float(np.partition(values, (half - 1, half))[half - 1 : half + 1].mean())
+
+
+def _mean_over_channels(image_HWC: np.ndarray) -> np.ndarray:
+    """As ``image_HWC.mean(axis=2)``, float32, several times as fast."""
+    channels = cv2.split(image_HWC)
+    total_HW = channels[0].astype(np.float32)
+    for channel_HW in channels[1:]:
+        total_HW += channel_HW
+    total_HW /= len(channels)
+    return total_HW
+
+
+def _elongation(rows_P: np.ndarray, columns_P: np.ndarray, light_P: np.ndarray) -> float:
+    """Square root of the ratio of the larger to the smaller second moment of P pixels' light."""
+    if len(rows_P) < 2:
+        return 1.0
+    share_P = light_P.astype(np.float64) / light_P.sum(dtype=np.float64)
+    y_P, x_P = rows_P - share_P @ rows_P, columns_P - share_P @ columns_P
+    unbiased = 1 - share_P @ share_P  # as numpy.cov with aweights
+    a_pixel = 1 / 12  # has an extent of its own
+    xx, yy, xy = (share_P @ moment / unbiased for moment in (x_P * x_P, y_P * y_P, x_P * y_P))
+    mean, apart = (xx + yy) / 2 + a_pixel, math.hypot((xx - yy) / 2, xy)
+    return math.sqrt((mean + apart) / (mean - apart))
 
 
 def typical_size(images: Iterable[np.ndarray]) -> float | None:
