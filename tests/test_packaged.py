@@ -40,6 +40,17 @@ def test_its_own_framing_brings_back_galaxies_in_images_three_times_as_wide(stor
         run.predict(wide, scale="small")
 
 
+def test_its_probabilities_follow_the_class_shares_of_the_images(store):
+    smooth = [store.images[row] for row in np.flatnonzero(np.isin(store.targets(), (2, 3)))]
+    many = (smooth * 200)[:200]
+    run = ms.load(DEFAULT, views=1)
+    plain_NK, own_NK = run.predict(smooth), run.predict(many, estimate_shares=True)[: len(smooth)]
+    assert own_NK[:, 2:4].sum() > plain_NK[:, 2:4].sum()
+    np.testing.assert_allclose(own_NK.sum(axis=1), 1, atol=1e-5)
+    with pytest.raises(ms.UsageError, match="needs at least 200 galaxies"):
+        run.predict(smooth, estimate_shares=True)
+
+
 def test_it_says_that_noise_is_no_galaxy(store):
     predictor = ms.load(DEFAULT).predictor
     noise = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)

@@ -214,6 +214,9 @@ def test_one_picture_of_the_sky_is_searched_and_drawn(cli: Callable[..., Answer]
     said = cli(*again, "--overwrite", "--min-area", "20")
     assert said.status == 2
     assert "--min-area is for the sources of --detect" in said.err
+    said = cli(*again, "--overwrite", "--detect", "--estimate-shares")
+    assert said.status == 2
+    assert "--estimate-shares is for catalogues of cutouts" in said.err
 
 
 def test_a_store_is_described_audited_and_exported(cli: Callable[..., Answer], made: Path, tmp_path: Path):

@@ -155,7 +155,9 @@ class LoadedRun:
             return found
         return []
 
-    def predict(self, images: ImagesLike, *, scale: str | None = None) -> np.ndarray:
+    def predict(
+        self, images: ImagesLike, *, scale: str | None = None, estimate_shares: bool = False
+    ) -> np.ndarray:
         """Predict images, all held in memory; for many there is :meth:`catalogue`.
 
         Args:
@@ -163,12 +165,15 @@ class LoadedRun:
                 them; or a folder, glob, archive, table or store. They are preprocessed as for a catalogue.
             scale: "auto": each image is cropped or padded so that its central galaxy is as large as the
                 training's; None: all are framed as the training's.
+            estimate_shares: for the class shares of these images, estimated from the predictions, in place
+                of the training's (see :mod:`morphoscope.metrics.class_shares`); at least 200 images.
 
         Returns:
             (N, K) float32: class probabilities that sum to 1, or vote fractions; calibrated, if the run is.
 
         Raises:
-            UsageError: another scale, or a run that does not know how large its training galaxies are.
+            UsageError: another scale, a run that does not know how large its training galaxies are, or class
+                shares of too few images or of a run without classes.
             MorphoscopeError: an image cannot be read.
         """
         from morphoscope.api.image_inputs import preprocessed_images
@@ -178,7 +183,12 @@ class LoadedRun:
         check_scale(scale)
         predictor = self.predictor_or_ensemble
         facts = facts_for_fitting(predictor.run) if scale else predictor.run.header.store
-        return predictor.probabilities(preprocessed_images(images, facts, fitted=scale is not None))
+        predictions_NK = predictor.probabilities(preprocessed_images(images, facts, fitted=scale is not None))
+        if estimate_shares:
+            from morphoscope.inference.class_shares import class_shares_of
+
+            return class_shares_of(predictor, predictions_NK)(predictions_NK)
+        return predictions_NK
 
     def embed(self, images: ImagesLike) -> np.ndarray:
         """Features of images before the network's head, averaged over the views.
@@ -332,6 +342,10 @@ class LoadedRun:
             from morphoscope.catalogue.distributed.ray import rows_from_cluster
             from morphoscope.extras import need
 
+            if request.estimate_shares:
+                raise UsageError(
+                    "--estimate-shares does not reach the workers of --engine ray; leave one of them out"
+                )
             if request.measure:
                 raise UsageError(
                     "--measure does not go with --engine ray; use 'morphoscope measure', and join by id"

@@ -32,6 +32,7 @@ from morphoscope.catalogue.formats.write import (
     write_unreadable,
     written,
 )
+from morphoscope.catalogue.input_shares import shares_of_input
 from morphoscope.catalogue.inputs.open import Images
 from morphoscope.catalogue.pipeline import Batch, Digest, PreprocessingNotes, Stamps, stamp_of
 from morphoscope.catalogue.request import CatalogueRequest
@@ -139,6 +140,8 @@ def predict_catalogue(
     if target.by_place:
         images = replace(images, items=check_places(images.items, out.name))
     target.check(maker.schema)
+    if request.estimate_shares:
+        maker.shares = shares_of_input(maker)
     journal = Journal(out, maker.schema, maker.provenance(images.name), maker.checksums())
     start = time.monotonic()
     with files.explained_os_errors(out, "what was done is kept. Free some room, then continue with --resume"):

@@ -85,6 +85,9 @@ class CatalogueRequest:
         coverage: add the column ``set`` with classes that hold the truth for this share of galaxies like
             the training's (see :mod:`morphoscope.metrics.conformal`); None: no such column.
         per_class: the share holds within every class, and not only over all galaxies.
+        estimate_shares: estimate the class shares of the input from the predictions for up to 2,000 of its
+            galaxies, and give probabilities for these shares in place of the training's (see
+            :mod:`morphoscope.metrics.class_shares`).
         embeddings: add the column ``embedding``, the features before the network's head.
         quality: "auto": a source that is too small or too faint, or none at all, gets no class but a reason
             in the column ``quality`` (see :mod:`morphoscope.images.source_quality`); "off": all get one.
@@ -159,6 +162,10 @@ class CatalogueRequest:
         metadata=_option("Add a column 'set': classes that hold the truth for this share of galaxies."),
     )
     per_class: bool = field(default=False, metadata=_option("With --coverage: within every class."))
+    estimate_shares: bool = field(
+        default=False,
+        metadata=_option("Probabilities for the input's own class shares, estimated from 2,000 galaxies."),
+    )
     embeddings: bool = field(default=False, metadata=_option("Add the features, for 'morphoscope similar'."))
     measure: bool = field(
         default=False,
@@ -192,6 +199,16 @@ class CatalogueRequest:
         check_quality(self.quality)
         if self.scale is not None and self.crop is not None:
             raise UsageError("--scale auto chooses the crop of each image itself; leave out --crop")
+        if self.estimate_shares and self.coverage is not None:
+            raise UsageError(
+                "--coverage makes sets for the class shares of the training, and --estimate-shares changes "
+                "them; leave one of them out"
+            )
+        if self.estimate_shares and self.survey is not None:
+            raise UsageError(
+                "--estimate-shares needs images that are there; fetch them with 'morphoscope data cutouts' "
+                "first"
+            )
         if self.measure and self.sources is not None:
             raise UsageError(
                 "--measure would measure cutouts that are resampled for the network; use 'morphoscope "

@@ -34,6 +34,7 @@ from morphoscope.images.file_names import writable
 from morphoscope.images.source_quality import DESCRIPTION
 from morphoscope.images.stream import Item, in_order
 from morphoscope.images.stretch import check_bands
+from morphoscope.inference.class_shares import ClassShares, check_classes
 from morphoscope.inference.preprocess import (
     bands_asked,
     check_request,
@@ -90,6 +91,9 @@ class RowMaker:
         self.extras: Sequence[Column] = ()
         self.integer_ids = False
         self.shapes: BesideClasses | None = None
+        self.shares: ClassShares | None = None
+        if request.estimate_shares:
+            check_classes(self.predictor)
         if request.measure:
             need(("statmorph", "photutils", "skimage"), "measure", "--measure")
 
@@ -133,6 +137,8 @@ class RowMaker:
             )
         if self.shapes is not None:
             own |= shape_provenance(self.shapes.settings)
+        if self.shares is not None:
+            own["class_shares"] = self.shares.description
         own["quality"] = DESCRIPTION if self.check else "off: every image gets a class"
         return own | self.request.provenance | dict(self.columns.provenance)
 
@@ -184,6 +190,8 @@ class RowMaker:
                 f"{batch[wrong[0]].item.source}: the network of run '{self.predictor.run.name}' predicts "
                 "numbers that are not finite; nothing was kept. Train the run again"
             )
+        if self.shares is not None:
+            predictions_NK = self.shares(predictions_NK)
         items = [each.item for each in batch]
         return catalogue_table(
             self.predictor.scheme,

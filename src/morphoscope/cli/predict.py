@@ -185,6 +185,8 @@ def _check(
     need(DETECTION, "detect", "--detect")
     if request.scale:
         raise UsageError("--detect sizes each cutout by its source; leave out --scale")
+    if request.estimate_shares:
+        raise UsageError("--estimate-shares is for catalogues of cutouts, not for --detect")
     if request.embeddings:
         raise UsageError("--embeddings is for catalogues of cutouts, not for --detect")
     if request.resume or request.shard_rows:
