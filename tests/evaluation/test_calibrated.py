@@ -117,6 +117,27 @@ def test_answers_are_corrected_by_default_everywhere(run: Run, blobs: Store, tmp
     assert evaluate_elsewhere(other, blobs)["calibration"]["temperature"] == 5.0
 
 
+def test_elsewhere_class_shares_can_be_estimated(run: Run, blobs: Store, monkeypatch: pytest.MonkeyPatch):
+    from morphoscope.inference import class_shares
+
+    with pytest.raises(UsageError, match="at least 200 galaxies"):
+        evaluate_elsewhere(run, blobs, estimate_shares=True)
+    monkeypatch.setattr(class_shares, "FEWEST", 100)
+    plain, moved = ms.load(run.path).evaluate(blobs), ms.load(run.path).evaluate(blobs, estimate_shares=True)
+    predictor = Predictor(run)
+    predictions_NK = predictor.probabilities([blobs.images[row] for row in range(120)])
+    shares = class_shares.class_shares_of(predictor, predictions_NK)
+    expected = run.scheme.measure(blobs.targets(), shares(predictions_NK))["log_loss"]["value"]
+    assert moved["test"]["log_loss"]["value"] == pytest.approx(expected, abs=1e-5)
+    assert moved["test"]["log_loss"]["value"] != plain["test"]["log_loss"]["value"]
+    assert moved["sets"] is None
+    assert moved["class_shares"] == shares.description
+    assert f"class shares: {shares.description}" in calibration_lines(moved)
+    assert "class_shares" not in plain
+    with pytest.raises(UsageError, match="one run on another store"):
+        ms.load(run.path).evaluate(estimate_shares=True)
+
+
 def test_metrics_say_what_the_calibration_and_the_sets_do(run: Run):
     metrics = run.metrics()
     assert metrics["calibration"]["method"] in ("none", "temperature")

@@ -420,15 +420,30 @@ class LoadedRun:
             draw_sky(seen, Path(drawn), self.classes)
         return seen.table
 
-    def evaluate(self, store: Store | Path | str | None = None, *, coverage: float = 0.9) -> dict[str, Any]:
+    def evaluate(
+        self,
+        store: Store | Path | str | None = None,
+        *,
+        coverage: float = 0.9,
+        estimate_shares: bool = False,
+    ) -> dict[str, Any]:
         """Metrics on the run's own test split, or on all labelled galaxies of another store.
 
         Args:
             store: another store, or its folder; None: the run's own.
             coverage: of the prediction sets.
+            estimate_shares: of one run on another store: predictions for its class shares, as of
+                :meth:`predict`.
+
+        Raises:
+            UsageError: shares of the run's own galaxies, or of an ensemble.
         """
         from morphoscope.evaluation.evaluate import evaluate, evaluate_elsewhere
 
+        if estimate_shares and (store is None or len(self.runs) > 1):
+            raise UsageError(
+                "--estimate-shares is for one run on another store; add --store, or leave it out"
+            )
         store = None if store is None else as_store(store)
         if len(self.runs) > 1:
             from morphoscope.evaluation.evaluate import evaluate_ensemble
@@ -440,7 +455,7 @@ class LoadedRun:
         wanted |= {"engine": self._computing, "precision": self.precision}
         if store is None:
             return evaluate(self.run, self.run.store(), keep=False, **wanted)
-        return evaluate_elsewhere(self.run, store, **wanted)
+        return evaluate_elsewhere(self.run, store, estimate_shares=estimate_shares, **wanted)
 
     def calibrate(
         self, store: Store | Path | str | None = None, *, report: bool = True, shifts: bool = False

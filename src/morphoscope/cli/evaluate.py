@@ -69,6 +69,13 @@ def evaluate(
     coverage: Annotated[float, typer.Option(help="Coverage of the prediction sets, 0 to 1.")] = 0.9,
     no_calibration: NoCalibration = False,
     precision: Precision = "auto",
+    estimate_shares: Annotated[
+        bool,
+        typer.Option(
+            "--estimate-shares",
+            help="With --store: for the class shares of its galaxies, as in predict.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a run on its test galaxies, or on another store with the same labels."""
@@ -81,10 +88,10 @@ def evaluate(
         precision=precision,
     )
     other = None if store is None else api.open_store(store)
-    measured = loaded.evaluate(other, coverage=coverage)
+    measured = loaded.evaluate(other, coverage=coverage, estimate_shares=estimate_shares)
     together = ("members", "mutual_information")
     if as_json:
-        names = ("views", *UNCERTAINTY, *together)
+        names = ("views", *UNCERTAINTY, *together, "class_shares")
         say(document(measured["test"] | {name: measured[name] for name in names if name in measured}))
         return
     from morphoscope.report.kinds import report_of

@@ -31,6 +31,7 @@ from morphoscope.evaluation.fit_uncertainty import (
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FILE as CALIBRATION
 from morphoscope.inference.calibration import Calibration, write_calibrations
+from morphoscope.inference.class_shares import ClassShares, class_shares_of
 from morphoscope.inference.ensemble import Ensemble, mutual_information
 from morphoscope.inference.ood import FeatureDistribution, write_distribution
 from morphoscope.inference.predictor import Predictor, mean_over_views
@@ -147,18 +148,22 @@ def evaluate_elsewhere(
     engine: str = "auto",
     precision: str = "auto",
     coverage: float = COVERAGE,
+    estimate_shares: bool = False,
 ) -> dict[str, Any]:
     """Metrics of a run on every labelled galaxy of another store.
 
     The store must have the run's labels, or labels they can be translated to: the ten classes of Galaxy10 to
     the five of `tong` (see :mod:`morphoscope.labels.five_class`). The calibration is the run's own; on
-    another survey it may be wrong, and the result shows by how much.
+    another survey it may be wrong, and the result shows by how much. With ``estimate_shares`` predictions are
+    for the class shares of these galaxies, estimated without their labels.
 
     Returns:
         The same document as :func:`evaluate`, with all galaxies as ``test``; nothing is written. For
-        translated predictions calibration and sets are None.
+        translated predictions calibration and sets are None; with estimated shares the sets are, which are
+        for the training's shares, and ``class_shares`` says in words what was estimated.
 
     Raises:
+        UsageError: class shares of too few galaxies, or of a run without classes.
         MorphoscopeError: the store has different labels, or no labelled galaxies.
     """
     store = store_in_order(store, run.header.store)
@@ -179,7 +184,12 @@ def evaluate_elsewhere(
     targets = store.targets()[rows]
     own_NK, distances_N = predict_rows(predictor, store, rows, "galaxies")
     predictions_NK = predictor.corrected(own_NK, distances_N)
+    shares: ClassShares | None = None
+    if estimate_shares:
+        shares = class_shares_of(predictor, predictions_NK)
+        predictions_NK = shares(predictions_NK)
     same = matrix_KL is None
+    with_sets = same and shares is None  # their thresholds are for the training's shares
     translated_NL = predictions_NK if same else translated(predictions_NK, matrix_KL)
     return {
         "scheme": scheme.kind,
@@ -190,8 +200,9 @@ def evaluate_elsewhere(
         "validation": None,
         "counts": scheme.counts(store.targets(), {"test": rows}),
         "calibration": calibration_results(predictor, targets, own_NK, predictions_NK) if same else None,
-        "sets": set_results(predictor, targets, predictions_NK, coverage) if same else None,
+        "sets": set_results(predictor, targets, predictions_NK, coverage) if with_sets else None,
         "out_of_distribution": ood_results(predictor, distances_N),
+        **({} if shares is None else {"class_shares": shares.description}),
     }
 
 

@@ -42,6 +42,8 @@ def calibration_lines(measured: dict[str, Any]) -> list[str]:
                 lines.append(f"{name} {plain(before[key])} before, {plain(after[key])} after")
     else:
         lines.append("calibration: none")
+    if shares := measured.get("class_shares"):
+        lines.append(f"class shares: {shares}")
     if sets := measured.get("sets"):
         for key, name in (("marginal", "over all galaxies"), ("per_class", "within every class")):
             kind = sets[key]
