@@ -133,7 +133,7 @@ def test_an_empty_grid_is_a_figure() -> None:
 def test_mistakes_name_truth_answer_and_probability() -> None:
     mistake = Mistake(3, "id", "Round", "Edge-on with Bulge", 0.981, 0.01)
     shown = texts(figures.most_wrong([np.zeros((8, 8, 3), np.uint8)], [mistake]))
-    assert shown == ["Round →\nEdge-on with Bulge (98\u00a0%)"]
+    assert shown == ["Round\u00a0→\nEdge-on with Bulge (98\u00a0%)"]
 
 
 def test_captions_are_no_wider_than_their_pictures() -> None:
@@ -153,7 +153,7 @@ def test_captions_are_no_wider_than_their_pictures() -> None:
         assert box.y1 <= picture.y0
         assert box.y0 >= 0
     said = axes.texts[0].get_text().replace("\n", " ")
-    assert said == "Unbarred Tight Spiral → In-between Round Smooth (98\u00a0%)"
+    assert said == "Unbarred Tight Spiral\u00a0→ In-between Round Smooth (98\u00a0%)"
     assert axes.texts[4].get_text().count("…") == 2
 
 

@@ -93,7 +93,8 @@ def most_wrong(images: Sequence[np.ndarray], mistakes: Sequence[Mistake]) -> Fig
         mistakes: as from :func:`morphoscope.report.examples.confident_mistakes`.
     """
     captions = [
-        f"{mistake.truth} →\n{mistake.predicted} ({formatting.percent(mistake.probability, 0)})"
+        f"{mistake.truth}{formatting.NBSP}→\n"
+        f"{mistake.predicted} ({formatting.percent(mistake.probability, 0)})"
         for mistake in mistakes
     ]
     return image_cards(images, captions)
