@@ -145,6 +145,13 @@ def test_what_is_no_image_is_one_sentence(run_client, content: bytes, sentence: 
     assert "\n" not in answer.json()["error"]
 
 
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1)])
+def test_an_image_that_is_a_line_or_a_point_is_still_an_image(run_client, shape: tuple[int, int]):
+    answer = run_client.post("/api/classify", content=png(np.zeros((*shape, 3), np.uint8)))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["size"] == [shape[1], shape[0]]
+
+
 def test_an_upload_is_bounded_whatever_it_declares(run_client, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(classify, "MOST_UPLOADED", 1 << 20)
     sent = 0

@@ -21,6 +21,8 @@ from morphoscope.explorer.server import Request, is_local, listening, serve
         {"host": "localhost.evil.example"},
         {"host": ""},
         {"host": "[::2]:8501"},
+        {"host": "127.0.0.1:1@evil.example"},
+        {"host": "localhost:8501/evil"},
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:9999"},  # another server of this machine

@@ -97,7 +97,8 @@ def _explain_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(_: HttpRequest, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+        parts = [str(part) for part in first["loc"][1:] if not isinstance(part, int)]  # no place in a text
+        where = ".".join(parts) or "the request"
         return answer(400, f"{where}: {first['msg'][:200]}")
 
     @app.exception_handler(HTTPException)

@@ -19,7 +19,7 @@ from morphoscope.explorer.gallery import check_shown
 from morphoscope.explorer.network import METHODS
 from morphoscope.explorer.state import State
 from morphoscope.explorer.subject import prediction_sets
-from morphoscope.explorer.thumbnails import png
+from morphoscope.explorer.thumbnails import png, within
 from morphoscope.explorer.votes import votes_of
 from morphoscope.images.decode import begins_as_fits, read_image
 from morphoscope.images.planes import picture_of
@@ -135,7 +135,7 @@ def _classified(state: State, uploads: Uploads, content: bytes, name: str, stret
     scheme, predictions_K = run.scheme, prediction.predictions_NK[0]
     classes = scheme.class_names
     values = {column: _plain(array) for column, array in scheme.catalogue_values(predictions_K[None]).items()}
-    kept = _shrunk(picture_of(image))
+    kept = within(picture_of(image), LARGEST_KEPT)
     document: dict[str, Any] = {
         "upload": uploads.keep(kept),
         "name": name,
@@ -177,12 +177,3 @@ def _stretch(state: State) -> str:
 def _plain(array: Any) -> Any:
     value = array[0].as_py()
     return value if not isinstance(value, float) or np.isfinite(value) else None
-
-
-def _shrunk(image_HWC: np.ndarray) -> np.ndarray:
-    import cv2
-
-    scale = LARGEST_KEPT / max(image_HWC.shape[:2])
-    if scale >= 1:
-        return image_HWC
-    return np.asarray(cv2.resize(image_HWC, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.explorer.pictures import NoPictures
 from morphoscope.explorer.state import Asked, NoSuchGalaxy, State
-from morphoscope.explorer.thumbnails import MOST_AT_ONCE, SIZES, jpeg, png
+from morphoscope.explorer.thumbnails import MOST_AT_ONCE, SIZES, jpeg, png, within
 from morphoscope.images.stretch import STRETCHES
 from morphoscope.version import __version__
 
@@ -74,7 +74,7 @@ def router(state: State) -> APIRouter:
         height, width = picture.shape[:2]
         headers["x-original-size"] = f"{width}x{height}"
         if max(height, width) > LARGEST_SENT:
-            return Response(jpeg(_shrunk(picture), 92), media_type="image/jpeg", headers=headers)
+            return Response(jpeg(within(picture, LARGEST_SENT), 92), media_type="image/jpeg", headers=headers)
         return Response(png(picture), media_type="image/png", headers=headers)
 
     return routes
@@ -127,10 +127,3 @@ def _numbers(rows: str) -> list[int]:
     if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
         raise UsageError("rows: numbers separated by commas were expected")
     return list(map(int, parts))
-
-
-def _shrunk(picture: Any) -> Any:
-    import cv2
-
-    scale = LARGEST_SENT / max(picture.shape[:2])
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -115,11 +116,9 @@ class Guard:
 
 
 def _name_of(host: str) -> str:
-    """The name in a Host header, without its port."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    """The name in a Host header, without its port; empty if it is no such header."""
+    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]@/\s]+))(?::\d{1,5})?", host.strip().lower())
+    return (found[1] or found[2]) if found else ""
 
 
 async def _answer(send: Send, status: int, sentence: str) -> None:

@@ -43,6 +43,18 @@ def square(image_HWC: np.ndarray, side: int) -> np.ndarray:
     return framed
 
 
+def within(image_HWC: np.ndarray, side: int) -> np.ndarray:
+    """An image shrunk, if need be, so that no side is longer than this, and none shorter than one pixel."""
+    import cv2
+
+    height, width = image_HWC.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image_HWC
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image_HWC, shape, interpolation=cv2.INTER_AREA))
+
+
 def jpeg(image_HWC: np.ndarray, quality: int = QUALITY) -> bytes:
     """A JPEG of an image (H, W, 3) uint8."""
     import cv2

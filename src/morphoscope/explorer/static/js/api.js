@@ -16,8 +16,11 @@ export function address(path, values = {}) {
   return `/api/${path}${text ? `?${text}` : ""}`;
 }
 
+const LONGEST = 60_000; // characters of an address; a server reads no more
+
 async function asked(path, values, options) {
   let answer;
+  if (address(path, values).length > LONGEST) throw new Refused("The filter is too long for an address.", 400);
   try {
     answer = await fetch(address(path, values), { credentials: "same-origin", ...options });
   } catch (error) {
