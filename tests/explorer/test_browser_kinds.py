@@ -69,6 +69,7 @@ def test_the_page_opens_and_asks_nobody_else(open_kind: Callable):
     page.wait_for_selector(".tile img")
     assert page.locator(".count").inner_text() == "150 galaxies"
     page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.wait_for_selector(".galaxy h1:has-text('g1')")
     assert too_wide(page) == 0
@@ -124,9 +125,13 @@ def test_measurements_with_their_errors(open_kind: Callable, dark: bool):
             name, track, amount = (
                 row.locator(each).bounding_box() for each in (".name", ".track", ".amount")
             )
-            assert name["x"] + name["width"] <= track["x"] + 1
-            assert track["x"] + track["width"] <= amount["x"] + 1
             assert track["width"] > 40
+            if phone:  # the track stands below the others
+                assert name["x"] + name["width"] <= amount["x"] + 1
+                assert track["y"] >= name["y"] + name["height"] - 1
+            else:
+                assert name["x"] + name["width"] <= track["x"] + 1
+                assert track["x"] + track["width"] <= amount["x"] + 1
         assert too_wide(page) == 0
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(".galaxy h1:has-text('g6')")

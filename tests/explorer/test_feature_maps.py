@@ -11,6 +11,7 @@ import pytest
 
 from morphoscope.errors import UsageError
 from morphoscope.explorer import feature_maps, umap_process
+from morphoscope.explorer.neighbours import selection
 from morphoscope.explorer.umap_process import umap_places
 from morphoscope.extras import MissingExtra
 
@@ -140,7 +141,15 @@ def test_most_galaxies_are_placed_in_pieces(small: None, stand_in: Callable, tmp
     assert places_N2.shape == (150, 2)
     apart = np.abs(places_N2[::2].mean(axis=0) - places_N2[1::2].mean(axis=0)).max()
     assert apart > 5 * places_N2[::2].std(axis=0).max()
-    assert [done for what, done, _ in said if what == "Placing the other galaxies"] == list(range(0, 112, 16))
+    assert [done for what, done, _ in said if what == "Placing the other galaxies"] == list(range(0, 110, 16))
+
+
+def test_a_selection_of_a_periodic_catalogue_has_all_of_its_classes():
+    chosen_N = selection(10_000, 500)
+    assert chosen_N.sum() == 500
+    np.testing.assert_array_equal(chosen_N, selection(10_000, 500))
+    assert np.bincount(np.flatnonzero(chosen_N) % 20, minlength=20).min() > 5
+    assert selection(400, 500).all()
 
 
 def test_too_few_galaxies_for_a_map(tmp_path: Path):
@@ -162,11 +171,10 @@ def test_a_damaged_map_that_was_kept_is_made_again(tmp_path: Path):
     assert len(list(path.parent.iterdir())) == umap_process.KEPT
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fitted", [200, 60])
-def test_umap_itself_keeps_groups_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitted: int):
+@pytest.mark.slow  # its loops are compiled first
+def test_umap_itself_keeps_groups_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("umap")
-    monkeypatch.setattr(umap_process, "FITTED_TO", fitted)
+    monkeypatch.setattr(umap_process, "FITTED_TO", 70)
     features_ND = blobs(200)
     first, again = (umap_places(in_blocks(features_ND), 200, tmp_path, lambda *_: None) for _ in range(2))
     np.testing.assert_array_equal(first, again)

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
-from morphoscope.explorer.neighbours import Neighbours
+from morphoscope.explorer.neighbours import Neighbours, selection
 from morphoscope.explorer.table import ROW, GalaxyTable
 from morphoscope.explorer.umap_process import lines_of
 from morphoscope.extras import need
@@ -200,14 +200,14 @@ def _process(*arguments: str, log: Path) -> Iterator[subprocess.Popen[str]]:
 def principal_components(features: Any, count: int) -> np.ndarray:
     """The first two principal components of N galaxies' features, (N, 2) float32, by two passes.
 
-    The components are those of an even selection of 20,000 galaxies.
+    The components are those of a random selection of 20,000 galaxies.
 
     Args:
         features: called for each pass: blocks of (first row, (N, D) features).
         count: N.
     """
-    every = max(1, count // _FITTED_TO)
-    some_MD = np.concatenate([block[::every] for block in _blocks(features)])
+    chosen_N = selection(count, _FITTED_TO)
+    some_MD = np.concatenate([block[chosen_N[at : at + len(block)]] for at, block in features()])
     mean_D = some_MD.mean(axis=0, dtype=np.float64)
     centred_MD = some_MD - mean_D
     _, vectors_DD = np.linalg.eigh(centred_MD.T @ centred_MD)
@@ -217,9 +217,4 @@ def principal_components(features: Any, count: int) -> np.ndarray:
     # The sign of an axis is arbitrary: its largest entry is made positive, for the same map every time.
     signs = np.sign(axes_D2[np.abs(axes_D2).argmax(axis=0), [0, 1]])
     axes_D2 = axes_D2 * np.where(signs == 0, 1, signs)
-    return np.concatenate([((block - mean_D) @ axes_D2).astype(np.float32) for block in _blocks(features)])
-
-
-def _blocks(features: Any) -> Iterator[np.ndarray]:
-    for _, block in features():
-        yield block
+    return np.concatenate([((block - mean_D) @ axes_D2).astype(np.float32) for _, block in features()])

@@ -91,9 +91,9 @@ class Neighbours:
         """The directions that hold most of the normalised features, (D, E): they keep cosines best."""
         width = self.catalogue.width
         second_DD = np.zeros((width, width), np.float64)
-        seen, every = 0, max(1, self.count // FITTED_TO)
-        for _, features_ND in self.catalogue.features():
-            some_MD = _unit(features_ND[::every]).astype(np.float64)
+        seen, chosen_N = 0, selection(self.count, FITTED_TO)
+        for start, features_ND in self.catalogue.features():
+            some_MD = _unit(features_ND[chosen_N[start : start + len(features_ND)]]).astype(np.float64)
             second_DD += some_MD.T @ some_MD
             seen += len(some_MD)
         _, vectors_DD = np.linalg.eigh(second_DD / max(1, seen))
@@ -107,6 +107,18 @@ class Neighbours:
         some = np.argpartition(-similarity_N, min(count, len(similarity_N) - 1))[:count]
         ordered = some[np.argsort(-similarity_N[some], kind="stable")]
         return [(int(row), float(similarity_N[row])) for row in ordered if np.isfinite(similarity_N[row])]
+
+
+def selection(count: int, most: int) -> np.ndarray:
+    """Which of N galaxies stand for all of them, (N,) bool: all, or so many drawn at random, always the same.
+
+    Every tenth would not do: catalogues may be periodic, such as that of a store with its classes in turn.
+    """
+    chosen_N = np.ones(count, bool)
+    if count > most:
+        chosen_N[:] = False
+        chosen_N[np.random.default_rng(0).choice(count, most, replace=False)] = True
+    return chosen_N
 
 
 def _unit(features_ND: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ nobody for minutes. The process writes its progress to standard output, a JSON o
 to a file; it ends when its standard input closes, which happens even if the server is killed.
 
 The features are brought to unit length, so that near means what it means for similar galaxies, and reduced to
-their first principal components; an even selection is laid out, and the other galaxies are placed on that
+their first principal components; a random selection is laid out, and the other galaxies are placed on that
 map, some thousand at a time, so that memory does not grow with the catalogue.
 
 Source: L. McInnes, J. Healy, J. Melville 2018, arXiv:1802.03426 (umap-learn); M. Walmsley et al. 2022,
@@ -35,6 +35,7 @@ import numpy as np
 
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, reason_of
+from morphoscope.explorer.neighbours import selection
 
 FITTED_TO = 20_000  # galaxies that are laid out; the others are placed among them
 COMPONENTS = 50
@@ -74,8 +75,7 @@ def umap_places(features: Features, count: int, folder: Path, tell: Tell) -> np.
 def _laid_out(components_NE: np.ndarray, tell: Tell) -> np.ndarray:
     umap: Any = importlib.import_module("umap")
     count = len(components_NE)
-    chosen_N = np.zeros(count, bool)
-    chosen_N[:: -(-count // FITTED_TO)] = True
+    chosen_N = selection(count, FITTED_TO)
     some_ME = np.array(components_NE[chosen_N])
     tell(f"Arranging {len(some_ME):,} galaxies", 0, 0)
     # Few galaxies have no spectrum worth starting from.
@@ -93,11 +93,10 @@ def _laid_out(components_NE: np.ndarray, tell: Tell) -> np.ndarray:
 
 
 def _components(features: Features, count: int, tell: Tell) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and first principal components (D, E) of an even selection of the unit features."""
-    every = max(1, count // FITTED_TO)
-    pieces = []
+    """Mean (D,) and first principal components (D, E) of the unit features of a selection."""
+    pieces, chosen_N = [], selection(count, FITTED_TO)
     for start, block_ND in features():
-        pieces.append(_unit(block_ND[::every]))
+        pieces.append(_unit(block_ND[chosen_N[start : start + len(block_ND)]]))
         tell("Reading the features", start + len(block_ND), count)
     some_MD = np.concatenate(pieces).astype(np.float64)
     mean_D = some_MD.mean(axis=0)
