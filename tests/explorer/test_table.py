@@ -103,6 +103,18 @@ def test_views_and_columns_in_memory_are_bounded(table: GalaxyTable, monkeypatch
     assert 0 < table._columns_kept.taken <= 2000
 
 
+def test_what_can_be_told_without_asking_the_database(table: GalaxyTable):
+    columns = ("id", "x")
+    for asked in (("", ""), ("x > 0.125", "kind")):
+        table._columns_kept.clear()
+        assert not table.has_at_hand(*asked, columns)
+        first = table.rows(table.view(*asked).page(0, 20), columns)
+        assert table.has_at_hand(*asked, columns)
+        assert table.rows(table.view(*asked).page(0, 20), columns) == first
+    assert not table.has_at_hand("x > 0.125", "x", columns)
+    assert not table.has_at_hand("x >", "", columns)  # asking says what is wrong with it
+
+
 def test_many_threads_ask_at_once(table: GalaxyTable):
     found: list[list[int]] = []
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.explorer.feature_maps import COLUMNS
-from morphoscope.explorer.state import Asked, State
+from morphoscope.explorer.state import Asked, InAddress, State
 from morphoscope.explorer.table import ROW, GalaxyTable
 from morphoscope.metrics.bootstrap import wilson_interval
 
@@ -29,38 +30,43 @@ def router(state: State) -> APIRouter:
     routes = APIRouter(prefix="/charts")
     table = state.subject.table
 
-    def answer(what: tuple, asked: Asked, make: Callable[[], dict[str, Any]]) -> Response:
+    async def answer(what: tuple, asked: Asked, make: Callable[[], dict[str, Any]]) -> Response:
         """A chart's numbers; several people look at the same ones, and they are counted once."""
-        condition = table.condition(asked.filter)
-        key = (*what, condition.sql, condition.values)
-        content = table.answers.get(key, lambda: json.dumps(make(), allow_nan=False).encode())
-        return Response(content, media_type="application/json")
+
+        def work() -> Response:
+            condition = table.condition(asked.filter)
+            key = (*what, condition.sql, condition.values)
+            content = table.answers.get(key, lambda: json.dumps(make(), allow_nan=False).encode())
+            return Response(content, media_type="application/json")
+
+        return await run_in_threadpool(work)
 
     @routes.get("/confusion")
-    def confusion(asked: Annotated[Asked, Depends()]) -> Response:
-        classes = state.subject.classes
-        return answer(("confusion",), asked, lambda: confusion_of(table, asked.filter, classes))
+    async def confusion(asked: InAddress) -> Response:
+        return await answer(
+            ("confusion",), asked, lambda: confusion_of(table, asked.filter, state.subject.classes)
+        )
 
     @routes.get("/reliability")
-    def reliability(asked: Annotated[Asked, Depends()], bins: int = 10) -> Response:
+    async def reliability(asked: InAddress, bins: int = 10) -> Response:
         what = ("reliability", _bounded(bins))
-        return answer(what, asked, lambda: {"bins": reliability_of(table, asked.filter, bins)})
+        return await answer(what, asked, lambda: {"bins": reliability_of(table, asked.filter, bins)})
 
     @routes.get("/histogram")
-    def histogram(asked: Annotated[Asked, Depends()], column: str, bins: int = 40) -> Response:
+    async def histogram(asked: InAddress, column: str, bins: int = 40) -> Response:
         what = ("histogram", column, _bounded(bins))
-        return answer(what, asked, lambda: histogram_of(table, asked.filter, column, bins))
+        return await answer(what, asked, lambda: histogram_of(table, asked.filter, column, bins))
 
     @routes.get("/sky")
-    def sky(asked: Annotated[Asked, Depends()]) -> Response:
-        return answer(("sky",), asked, lambda: sky_of(table, asked.filter))
+    async def sky(asked: InAddress) -> Response:
+        return await answer(("sky",), asked, lambda: sky_of(table, asked.filter))
 
     @routes.get("/features")
-    def features(asked: Annotated[Asked, Depends()], method: str = "pca") -> Response:
-        progress = state.feature_maps.need(method)
+    async def features(asked: InAddress, method: str = "pca") -> Response:
+        progress = await run_in_threadpool(state.feature_maps.need, method)
         if progress is not None:
             return JSONResponse({"progress": progress})
-        return answer(("features", method), asked, lambda: points_of(state, asked.filter, method))
+        return await answer(("features", method), asked, lambda: points_of(state, asked.filter, method))
 
     return routes
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from morphoscope.errors import UsageError
 from morphoscope.explorer.filters import quoted
 from morphoscope.explorer.pictures import rows_of_ids
 from morphoscope.explorer.quantities import MOST, predicted_numbers
-from morphoscope.explorer.state import Asked, State
+from morphoscope.explorer.state import InAddress, State
 from morphoscope.explorer.subject import Subject, open_subject
 from morphoscope.explorer.table import ROW, GalaxyTable
 from morphoscope.metrics.classification import mcnemar
@@ -50,7 +50,7 @@ def router(state: State) -> APIRouter:
         return JSONResponse(document)
 
     @routes.get("/scatter")
-    def scatter(asked: Annotated[Asked, Depends()], column: str) -> JSONResponse:
+    def scatter(asked: InAddress, column: str) -> JSONResponse:
         need()
         return JSONResponse(scatter_of(table, column, asked.filter))
 

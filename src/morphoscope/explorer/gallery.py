@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from morphoscope.errors import UsageError, did_you_mean
 from morphoscope.explorer.pictures import NoPictures
-from morphoscope.explorer.state import Asked, NoSuchGalaxy, State
+from morphoscope.explorer.state import InAddress, NoSuchGalaxy, State, soon
 from morphoscope.explorer.thumbnails import MOST_AT_ONCE, SIZES, jpeg, png, within
 from morphoscope.images.stretch import STRETCHES
 from morphoscope.version import __version__
@@ -29,18 +29,22 @@ def router(state: State) -> APIRouter:
         return JSONResponse(describe(state))
 
     @routes.get("/page")
-    def page(asked: Annotated[Asked, Depends()], start: int = 0, count: int = 60) -> JSONResponse:
+    async def page(asked: InAddress, start: int = 0, count: int = 60) -> Response:
         if not 0 <= count <= MOST_ROWS:
             raise UsageError(f"count {count}: at most {MOST_ROWS} galaxies a page were expected")
-        view = state.view(asked)
         columns = [name for name in CAPTION if table.has(name)]
         if asked.sort and asked.sort not in columns:
             columns.append(asked.sort)
-        galaxies = table.rows(view.page(start, count), columns)
-        return JSONResponse({"total": len(view), "start": max(0, start), "galaxies": galaxies})
+
+        def answer() -> Response:
+            view = state.view(asked)
+            galaxies = table.rows(view.page(start, count), columns)
+            return JSONResponse({"total": len(view), "start": max(0, start), "galaxies": galaxies})
+
+        return await soon(state.has_at_hand(asked, columns), answer)
 
     @routes.get("/position")
-    def position(asked: Annotated[Asked, Depends()], row: int) -> JSONResponse:
+    def position(asked: InAddress, row: int) -> JSONResponse:
         view = state.view(asked)
         at = view.position(row)
         before = view.page(at - 1, 1) if at else []
@@ -56,13 +60,18 @@ def router(state: State) -> APIRouter:
         return JSONResponse({"row": row})
 
     @routes.get("/thumbnails")
-    def thumbnails(rows: str, size: int = 128) -> Response:
+    async def thumbnails(rows: str, size: int = 128) -> Response:
         if size not in SIZES:
             raise UsageError(f"size {size}: one of {', '.join(map(str, SIZES))} was expected")
         numbers = _numbers(rows)
-        stream = state.thumbnails.pack(state.places(numbers), size)
-        headers = {"cache-control": "private, max-age=600"}
-        return Response(stream, media_type="application/octet-stream", headers=headers)
+
+        def answer() -> Response:
+            stream = state.thumbnails.pack(state.places(numbers), size)
+            headers = {"cache-control": "private, max-age=600"}
+            return Response(stream, media_type="application/octet-stream", headers=headers)
+
+        at_hand = table.has_at_hand("", "", ("id", "source")) and state.thumbnails.has_at_hand(numbers, size)
+        return await soon(at_hand, answer)
 
     @routes.get("/image/{row}")
     def image(row: int, stretch: str = "") -> Response:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, JSONResponse
@@ -22,7 +22,7 @@ from morphoscope.explorer.gallery import CAPTION
 from morphoscope.explorer.label_queue import Done, how_far, next_rows, rows_of_standing
 from morphoscope.explorer.labels_file import Click, Standing
 from morphoscope.explorer.pictures import Place
-from morphoscope.explorer.state import Asked, State
+from morphoscope.explorer.state import InAddress, State
 from morphoscope.explorer.table import ROW
 from morphoscope.explorer.thumbnails import png
 
@@ -77,7 +77,7 @@ def router(state: State) -> APIRouter:
 
     @routes.get("/next")
     def following(
-        asked: Annotated[Asked, Depends()],
+        asked: InAddress,
         question: str,
         person: str = "",
         queued: bool = False,

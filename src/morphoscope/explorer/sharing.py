@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, JSONResponse
 
 from morphoscope.catalogue.formats.table_schema import Extent
 from morphoscope.catalogue.formats.write import target_of, write_tables
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
-from morphoscope.explorer.state import Asked, State
+from morphoscope.explorer.state import InAddress, State
 from morphoscope.explorer.table import ROW, View
 
 FORMATS = {
@@ -34,9 +34,7 @@ def router(state: State) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/export")
-    def export(
-        asked: Annotated[Asked, Depends()], kind: Annotated[str, Query(alias="format")] = "parquet"
-    ) -> FileResponse:
+    def export(asked: InAddress, kind: Annotated[str, Query(alias="format")] = "parquet") -> FileResponse:
         if kind not in FORMATS:
             raise UsageError(f"there is no format '{kind}'{did_you_mean(kind, FORMATS, 'formats')}")
         path = write_view(state, state.view(asked), kind, asked.filter)
@@ -45,7 +43,7 @@ def router(state: State) -> APIRouter:
         return FileResponse(path, media_type=FORMATS[kind], filename=name, background=remove)
 
     @routes.post("/samp")
-    def samp(asked: Annotated[Asked, Depends()]) -> JSONResponse:
+    def samp(asked: InAddress) -> JSONResponse:
         view = state.view(asked)
         path = write_view(state, view, "votable", asked.filter)
         return JSONResponse(

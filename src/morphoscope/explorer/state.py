@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from fastapi import Depends, Query
+from starlette.concurrency import run_in_threadpool
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.explorer.feature_maps import FeatureMaps, check_method
@@ -21,6 +24,8 @@ from morphoscope.explorer.subject import Subject, open_subject
 from morphoscope.explorer.table import ROW, View
 from morphoscope.explorer.thumbnails import Thumbnails
 from morphoscope.packaged import run_folder
+
+QUICK = 500  # characters of a filter that is read in no time
 
 
 class NoSuchGalaxy(MorphoscopeError):
@@ -40,6 +45,25 @@ class Asked:
     filter: str = ""
     sort: str = ""
     descending: bool = False
+
+
+async def asked(
+    expression: Annotated[str, Query(alias="filter")] = "", sort: str = "", descending: bool = False
+) -> Asked:
+    """What the address asks for; a coroutine, so that it takes no thread of its own."""
+    return Asked(expression, sort, descending)
+
+
+InAddress = Annotated[Asked, Depends(asked)]
+Answer = TypeVar("Answer")
+
+
+async def soon(at_hand: bool, work: Callable[[], Answer]) -> Answer:
+    """An answer: at once if all that it needs is at hand, or else by a thread, while others are answered.
+
+    Handing work to a thread and back takes longer than a page that is at hand, most of all when many ask.
+    """
+    return work() if at_hand else await run_in_threadpool(work)
 
 
 @dataclass
@@ -131,6 +155,13 @@ class State:
             UsageError: the filter is no expression, or there is no such column.
         """
         return self.subject.table.view(asked.filter, asked.sort, descending=asked.descending)
+
+    def has_at_hand(self, asked: Asked, columns: Sequence[str]) -> bool:
+        """Whether a page of a view can be told without asking the database."""
+        table = self.subject.table
+        return len(asked.filter) <= QUICK and table.has_at_hand(
+            asked.filter, asked.sort, columns, descending=asked.descending
+        )
 
     def places(self, rows: list[int]) -> list[Place]:
         """Where some galaxies are; rows that do not exist are left out."""

@@ -297,6 +297,19 @@ class GalaxyTable:
             self.count, self._orders.get(key, lambda: self._order(condition, sort, descending=descending))
         )
 
+    def has_at_hand(
+        self, expression: str, sort: str, columns: Sequence[str], *, descending: bool = False
+    ) -> bool:
+        """Whether :meth:`view` and :meth:`rows` can answer without asking the database."""
+        if self.count > LONGEST_KEPT or not all(name in self._columns_kept for name in columns):
+            return False
+        if not expression and not sort:
+            return True
+        with contextlib.suppress(UsageError):
+            condition = parse_filter(expression, self.kinds)
+            return (condition.sql, condition.values, sort, descending and bool(sort)) in self._orders
+        return False
+
     def _order(self, condition: Condition, sort: str, *, descending: bool) -> np.ndarray:
         by = f"{quoted(sort)} {'DESC' if descending else 'ASC'} NULLS LAST, " if sort else ""
         sql = f"SELECT {ROW} FROM {_TABLE} WHERE {condition.sql} ORDER BY {by}{ROW}"
@@ -331,10 +344,14 @@ class GalaxyTable:
             column = self._column(name)
             if column is None:
                 return None
-            columns.append(column.take(at).to_pylist())
-        return [
-            _document([ROW, *names], values) for values in zip(there, *columns, strict=True)
-        ]  # with no names: rows alone
+            values = column.take(at).to_pylist()
+            if name == "id":
+                values = list(map(str, values))
+            elif pa.types.is_floating(column.type):
+                values = list(map(_json, values))
+            columns.append(values)
+        keys = (ROW, *names)
+        return [dict(zip(keys, values, strict=True)) for values in zip(there, *columns, strict=True)]
 
     def _column(self, name: str) -> pa.Array | None:
         if name in self._too_large:

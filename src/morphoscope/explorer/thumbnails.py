@@ -96,6 +96,11 @@ class Thumbnails:
             made[place.row] = _HEAD.pack(place.row, len(content) | mark) + content
         return b"".join(made[place.row] for place in places)
 
+    def has_at_hand(self, rows: Sequence[int], side: int) -> bool:
+        """Whether all of them are kept."""
+        with self._lock:
+            return all((row, side) in self._kept for row in rows)
+
     def thumbnail(self, place: Place, side: int) -> bytes:
         """One of them, a JPEG.
 
