@@ -6,9 +6,8 @@ import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.galaxy10 import GALAXY10
-from morphoscope.labels.kind import scheme_from
 from morphoscope.labels.own import classes_from_names, scheme_from_columns
-from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES, Classes, VoteFractions, scheme_from
 from morphoscope.labels.tree import GALAXY_ZOO_2
 
 IDS = ["g0", "g1", "g2", "g3"]

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, betabinom, dirichlet_multinomial
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.ensemble import mutual_information
 from morphoscope.labels.concentrations import averaged, fit_scales
-from morphoscope.labels.scheme import VoteCounts
+from morphoscope.labels.scheme import Classes, VoteCounts
 from morphoscope.labels.tree_files import TreeAnswer, TreeQuestion, VoteTree
 from morphoscope.metrics.vote_counts import (
     count_log_losses,
@@ -109,6 +109,31 @@ def test_torch_and_numpy_agree_and_gradients_are_right() -> None:
         up, down = (SCHEME._losses(exact.detach() + sign * moved, votes) for sign in (1, -1))
         assert exact.grad is not None
         np.testing.assert_allclose(exact.grad[:, k], (up - down) / (2 * step), rtol=1e-5, atol=1e-8)
+
+
+def test_counts_can_be_learned_by_squared_error_to_compare() -> None:
+    squared = SCHEME.with_outputs("sigmoid", "squared-error")
+    assert squared.model_dump(mode="json")["learned_by"] == "squared-error"
+    assert "learned_by" not in SCHEME.model_dump(mode="json")
+    assert squared.mismatch(SCHEME) == ""
+    votes = torch.tensor([[10.0, 20, 10, 5, 15, 3, 27], [0.0, 0, 0, 0, 0, 0, 0]])
+    fractions = np.array([0.25, 0.5, 0.25, 0.25, 0.75, 0.1, 0.9])
+    outputs = torch.tensor(np.log([fractions, fractions]), dtype=torch.float32, requires_grad=True)
+    loss = squared.loss(outputs, votes)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-10)
+    # 40 volunteers of whom 30 give all answers to the first question alike
+    wrong = torch.tensor([[30.0, 5, 5, 5, 0, 0, 35]])
+    of_all = np.array([0.25, 0.5, 0.25, 0.125, 0.375, 0.075, 0.675])
+    expected = np.square(of_all - wrong.numpy() / 40).mean()
+    assert squared.loss(outputs[:1], wrong).item() == pytest.approx(expected, rel=1e-5)
+    alpha = squared.probabilities(outputs).detach().numpy()
+    assert expected_fractions(alpha, SLICES)[0] == pytest.approx(fractions, abs=0.006)
+    np.testing.assert_allclose(np.add.reduceat(alpha[0], [0, 3, 5]), 10, rtol=1e-5)
+    with pytest.raises(UsageError, match=r"model\.likelihood = student-t is for measurements"):
+        SCHEME.with_outputs("sigmoid", "student-t")
+    with pytest.raises(UsageError, match=r"squared-error is for vote counts; the labels are classes"):
+        Classes(name="two", classes=("a", "b")).with_outputs("sigmoid", "squared-error")
 
 
 def test_a_question_that_nobody_was_asked_is_out_of_the_loss() -> None:

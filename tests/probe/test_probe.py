@@ -25,7 +25,7 @@ from morphoscope.inference.head_fit import (
 )
 from morphoscope.inference.ood import read_distribution
 from morphoscope.inference.predictor import Predictor
-from morphoscope.labels.scheme import Classes, Scheme, VoteCounts, VoteFractions
+from morphoscope.labels.scheme import Classes, Measurements, Quantity, Scheme, VoteCounts, VoteFractions
 from morphoscope.probe.encoder import encoder_of, head_width, with_head
 from morphoscope.runs.run import open_run
 from morphoscope.studies.registry import find_recipe
@@ -51,6 +51,8 @@ def store_of(place: Path, scheme: Scheme) -> Store:
 def _labels(scheme: Scheme, number: int) -> list[float]:
     if scheme.class_names is not None:
         return [number % 2]
+    if isinstance(scheme, Measurements):
+        return [1.0, 20.5 + 0.01 * number] if number % 2 else [0.25, 18.0 + 0.01 * number]
     return [0.1, 0.9] if number % 2 else [0.8, 0.2]
 
 
@@ -126,6 +128,50 @@ def test_fractions_are_learned_too_and_a_split_may_hold_galaxies_out(
     assert run.predict([store.images[0]])[0] == pytest.approx([0.8, 0.2], abs=0.15)
 
 
+def test_measurements_are_learned_by_ridge_regression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MORPHOSCOPE_ENGINE", "onnx")
+    scheme = Measurements(name="m", quantities=(Quantity(name="ratio"), Quantity(name="mag", unit="mag")))
+    store = store_of(tmp_path / "measured", scheme)
+    run = api.train(RECIPE.changed(evaluation={"views": 1}), store, tmp_path / "run", report=False)
+    test = run.metrics()["test"]
+    assert test["n"] == COUNT
+    assert min(row["r2"]["value"] for row in test["per_quantity"]) > 0.8
+    assert run.run.scheme.centres
+    images = [store.images[row] for row in range(4)]
+    answers = [
+        Predictor(run.run, engine=engine).predict(images).predictions_NK for engine in ("onnx", "torch")
+    ]
+    assert answers[0] == pytest.approx(answers[1], rel=1e-4)
+    assert (answers[0][:, 2:] > 0).all()
+    assert answers[0][:, 0] == pytest.approx([0.25, 1, 0.25, 1], abs=0.3)
+
+
+def test_ridge_is_its_closed_form_and_leaves_missing_values_out() -> None:
+    rng = np.random.default_rng(4)
+    scheme = Measurements(name="m", quantities=(Quantity(name="a"), Quantity(name="b")))
+    features_ND = rng.normal(size=(80, 5))
+    values_NT = features_ND @ rng.normal(size=(5, 2)) + rng.normal(0, 0.3, (80, 2))
+    values_NT[:20, 1] = np.nan
+    targets = np.concatenate([values_NT, np.zeros_like(values_NT)], axis=1)
+    fitted = scheme.fitted(targets, "store")
+    few = Labelled(features_ND[None], targets, np.arange(80))
+    head = fit_head(few, fitted, 0.1)
+    assert head.weight_KD.shape == (4, 5)
+    standard_ND = (features_ND - features_ND.mean(axis=0)) / features_ND.std(axis=0)
+    y_N = (values_NT[:, 0] - fitted.centres[0]) / fitted.scales[0]
+    weight_D = np.linalg.solve(
+        standard_ND.T @ standard_ND / 80 + 0.1 * np.eye(5), standard_ND.T @ (y_N - y_N.mean()) / 80
+    )
+    assert head.weight_KD[0] * features_ND.std(axis=0) == pytest.approx(weight_D, abs=1e-4)
+    said_NK = predicted(head, fitted, few.features_VND)[0]
+    known = np.isfinite(values_NT[:, 1])
+    assert np.corrcoef(said_NK[known, 1], values_NT[known, 1])[0, 1] > 0.95
+    residual = (said_NK[:, 0] - values_NT[:, 0]).std()
+    assert residual < said_NK[0, 2] < 2 * residual  # of galaxies that were held out
+
+
 def test_an_existing_folder_and_other_labels_are_refused(
     probed: api.LoadedRun, shapes: Store, tmp_path: Path
 ) -> None:
@@ -133,7 +179,7 @@ def test_an_existing_folder_and_other_labels_are_refused(
         api.train(RECIPE, shapes, probed.run.path)
     assert api.train(RECIPE, shapes, probed.run.path, resume=True, report=False).run.path == probed.run.path
     counts = VoteCounts.model_construct(name="counts")
-    with pytest.raises(UsageError, match="a linear probe learns classes or vote fractions"):
+    with pytest.raises(UsageError, match="a linear probe learns classes, vote fractions or measurements"):
         Scheme.linear_targets(counts, np.empty(0))
     tree = VoteFractions(name="v", answers=("a", "b"), outputs_by="softmax")
     with pytest.raises(UsageError, match=r"set model\.votes=sigmoid"):

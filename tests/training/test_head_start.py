@@ -12,7 +12,7 @@ from morphoscope.augment.cpu import Augmenter
 from morphoscope.data.splits.split import make_split
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError
-from morphoscope.labels.scheme import Measurements, Quantity
+from morphoscope.labels.scheme import GALAXY_ZOO_2_VOTES
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
 from morphoscope.recipes import Model, Recipe
@@ -78,7 +78,7 @@ def test_labels_that_a_probe_cannot_learn_keep_a_random_head(
     brightness: Store, tiny: Recipe, capsys: pytest.CaptureFixture[str]
 ):
     recipe = tiny.changed(model={"head": "probe"})
-    scheme = Measurements(name="shapes", quantities=(Quantity(name="bar"),))
+    scheme = GALAXY_ZOO_2_VOTES.with_outputs("tree")
     network = network_of(recipe, scheme.outputs)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     assert start_head(network, recipe, brightness, make_split(brightness), scheme, CPU) == ""

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from morphoscope.data.splits.folds import fold_numbers
+from morphoscope.data.splits.split import keep_together
+from morphoscope.data.store import Store
 from morphoscope.labels.scheme import Scheme
-from morphoscope.metrics.linear_models import STRENGTHS, LinearFit, LinearModel, sigmoid, softmax
+from morphoscope.metrics.linear_models import STRENGTHS, LinearFit, LinearModel
 from morphoscope.progress import Bar
+from morphoscope.recipes import Recipe
 
 FOLDS = 5
 NESTED = 2_000
 """Galaxies up to which each fold chooses its own strength; of more, one choice is as good as exact."""
 BALANCE_POWERS = {"none": 0.0, "square-root": 0.5, "oversample": 1.0, "class-weights": 1.0}
 """``data.balance`` of a recipe as :attr:`Labelled.balance`."""
-ACTIVATIONS = {"Softmax": softmax, "Sigmoid": sigmoid}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +48,50 @@ class Labelled:
         return Labelled(self.features_VND[:, rows], self.targets[rows], self.groups_N[rows], self.balance)
 
 
+def labelled_galaxies(recipe: Recipe, store: Store, rows: np.ndarray, features_VND: np.ndarray) -> Labelled:
+    """Training galaxies of a recipe with their features; copies and neighbours are held out together.
+
+    Args:
+        recipe: its split and balance.
+        store: with labels.
+        rows: of the store.
+        features_VND: of these rows.
+    """
+    together = recipe.data.split != "random"
+    groups_N = keep_together(store)[rows] if together else np.arange(len(rows))
+    return Labelled(features_VND, store.targets()[rows], groups_N, BALANCE_POWERS[recipe.data.balance])
+
+
+def over_positions(weight_KD: np.ndarray, width: int) -> np.ndarray:
+    """The weights of a head that receives ``width`` numbers, (K, width), for ones of D features.
+
+    A backbone that keeps every position of its last map describes a galaxy by the mean over them.
+    """
+    positions = width // weight_KD.shape[1]
+    return np.repeat(weight_KD / positions, positions, axis=1)
+
+
 def predicted(model: LinearModel, scheme: Scheme, features_VND: np.ndarray) -> np.ndarray:
     """Predictions of a linear head, (V, N, K) float32."""
-    return ACTIVATIONS[scheme.linear_activation](model(features_VND)).astype(np.float32)
+    return scheme.linear_predictions(model(features_VND)).astype(np.float32)
 
 
 def fit_head(labelled: Labelled, scheme: Scheme, strength: float) -> LinearModel:
-    """The head of a strength."""
-    return _prepared(labelled, scheme)(strength)
+    """The head of a strength, with all outputs of the network."""
+
+    def held_out() -> np.ndarray:
+        targets_NK, _ = scheme.linear_targets(labelled.targets)
+        residuals_NK = np.empty_like(targets_NK, np.float64)
+        fold_N = _fold_numbers(labelled, scheme, 0)
+        for fold in np.unique(fold_N):
+            inside, outside = fold_N != fold, fold_N == fold
+            outputs_NK = _prepared(labelled.take(inside), scheme)(strength)(
+                labelled.features_VND[:, outside].mean(axis=0)
+            )
+            residuals_NK[outside] = targets_NK[outside] - outputs_NK
+        return residuals_NK
+
+    return scheme.linear_head(_prepared(labelled, scheme)(strength), held_out)
 
 
 def chosen_strength(labelled: Labelled, scheme: Scheme, *, seed: int = 0) -> float:
@@ -64,16 +102,14 @@ def chosen_strength(labelled: Labelled, scheme: Scheme, *, seed: int = 0) -> flo
         scheme: of the targets.
         seed: of the folds.
     """
-    strata = scheme.strata(labelled.targets)
-    fold_N = fold_numbers(strata, labelled.groups_N, min(FOLDS, len(labelled)), seed)
+    fold_N = _fold_numbers(labelled, scheme, seed)
     folds = range(int(fold_N.max()) + 1 if len(labelled) <= NESTED else 1)
     losses = np.zeros(len(STRENGTHS))
     for fold in folds:
         inside, outside = labelled.take(fold_N != fold), labelled.take(fold_N == fold)
         fit = _prepared(inside, scheme)
         for index, strength in enumerate(STRENGTHS):
-            predictions_NK = scheme.average(predicted(fit(strength), scheme, outside.features_VND))
-            losses[index] += scheme.log_losses(outside.targets, predictions_NK).sum()
+            losses[index] += scheme.linear_losses(outside.targets, fit(strength)(outside.features_VND)).sum()
     return STRENGTHS[int(np.argmin(losses))]
 
 
@@ -96,6 +132,11 @@ def held_out_predictions(
             predictions_VNK[:, fold_N == fold] = predicted(fit_head(inside, scheme, own), scheme, outside_VND)
             bar.advance()
     return predictions_VNK
+
+
+def _fold_numbers(labelled: Labelled, scheme: Scheme, seed: int) -> np.ndarray:
+    strata = scheme.strata(labelled.targets)
+    return fold_numbers(strata, labelled.groups_N, min(FOLDS, len(labelled)), seed)
 
 
 def _prepared(labelled: Labelled, scheme: Scheme) -> LinearFit:

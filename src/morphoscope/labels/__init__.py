@@ -9,15 +9,16 @@ from morphoscope.exports import lazy_exports
 if TYPE_CHECKING:
     from morphoscope.labels.classes import Classes, probability_column
     from morphoscope.labels.five_class import five_class_labels
-    from morphoscope.labels.kind import Chart, Column, scheme_from
-    from morphoscope.labels.measurements import Measurements, Quantity
+    from morphoscope.labels.kind import Chart, Column
+    from morphoscope.labels.measurement_columns import Quantity
+    from morphoscope.labels.measurements import Measurements
     from morphoscope.labels.own import (
         MeasuredColumns,
         classes_from_names,
         measurements_from_columns,
         scheme_from_columns,
     )
-    from morphoscope.labels.scheme import Scheme
+    from morphoscope.labels.scheme import Scheme, scheme_from
     from morphoscope.labels.tree import GALAXY_ZOO_2, DecisionTree
     from morphoscope.labels.tree_files import VoteTree, tree_file, tree_names
     from morphoscope.labels.vote_counts import VoteCounts
@@ -55,7 +56,7 @@ _PUBLIC = {
     "GALAXY_ZOO_2_VOTES": "morphoscope.labels.vote_fractions",
     "MeasuredColumns": "morphoscope.labels.own",
     "Measurements": "morphoscope.labels.measurements",
-    "Quantity": "morphoscope.labels.measurements",
+    "Quantity": "morphoscope.labels.measurement_columns",
     "Scheme": "morphoscope.labels.scheme",
     "VoteCounts": "morphoscope.labels.vote_counts",
     "VoteFractions": "morphoscope.labels.vote_fractions",
@@ -64,7 +65,7 @@ _PUBLIC = {
     "five_class_labels": "morphoscope.labels.five_class",
     "measurements_from_columns": "morphoscope.labels.own",
     "probability_column": "morphoscope.labels.classes",
-    "scheme_from": "morphoscope.labels.kind",
+    "scheme_from": "morphoscope.labels.scheme",
     "scheme_from_columns": "morphoscope.labels.own",
     "tree_file": "morphoscope.labels.tree_files",
     "tree_names": "morphoscope.labels.tree_files",

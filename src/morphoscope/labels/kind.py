@@ -10,17 +10,19 @@ Shape letters: N galaxies, K outputs of the network, S ensemble members or sampl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, GetCoreSchemaHandler, SerializeAsAny, ValidationError
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.labels.calibrators import Correction, Unchanged
 from morphoscope.labels.charts import Chart, ReportPart
+from morphoscope.labels.registry import read_scheme
+from morphoscope.metrics.linear_models import LinearModel, sigmoid, softmax
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,22 +32,10 @@ if TYPE_CHECKING:
     from morphoscope.metrics.conformal import Sets
     from morphoscope.metrics.linear_models import Loss
 
-__all__ = [
-    "KINDS",
-    "UNLABELLED",
-    "AnyCorrection",
-    "Chart",
-    "Column",
-    "ReportPart",
-    "Scheme",
-    "correction_from",
-    "label_column",
-    "register",
-    "scheme_from",
-]
+__all__ = ["UNLABELLED", "Chart", "Column", "ReportPart", "Scheme", "label_column"]
 
 UNLABELLED = -1
-Document = TypeVar("Document", bound=BaseModel)
+LINEAR_ACTIVATIONS = {"Softmax": softmax, "Sigmoid": sigmoid}
 
 
 @dataclass(frozen=True)
@@ -111,7 +101,7 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         if BaseModel not in cls.__bases__:  # a kind
             return handler(source)
         return core_schema.no_info_plain_validator_function(
-            lambda values: _read(values),  # defined below
+            lambda values: values if isinstance(values, Scheme) else read_scheme(values),
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda scheme, info: scheme.model_dump(mode=info.mode), info_arg=True
             ),
@@ -253,9 +243,8 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         if form != "sigmoid":
             raise UsageError(f"model.votes = {form} is for vote fractions; the labels are {self.noun}")
         if likelihood != "gaussian":
-            raise UsageError(
-                f"model.likelihood = {likelihood} is for measurements; the labels are {self.noun}"
-            )
+            whose = "vote counts" if likelihood == "squared-error" else "measurements"
+            raise UsageError(f"model.likelihood = {likelihood} is for {whose}; the labels are {self.noun}")
         return self
 
     def fitted(self, targets: np.ndarray, where: str) -> Scheme:
@@ -284,19 +273,38 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         """Differences of predictions that count as much as one of 1 between probabilities, (K,) float64."""
         return np.ones(self.outputs)
 
+    # A linear head on features: a linear probe, or the start of a network's head.
+
     linear_activation: ClassVar[str] = ""
-    """The ONNX operator that turns a linear head's outputs into predictions; empty: none does."""
+    """The ONNX operator that turns a linear head's outputs into predictions; empty: no single one does."""
 
     def linear_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Loss]:
-        """Targets (N, K) and the convex loss of a linear model of them, for a linear probe.
+        """Targets and the convex loss of a linear model of them.
 
         Raises:
             UsageError: this kind of label has none.
         """
         raise UsageError(
-            f"a linear probe learns classes or vote fractions, and the labels are {self.noun}; use another "
-            "recipe, such as small/own-labels"
+            "a linear probe learns classes, vote fractions or measurements, and the labels are "
+            f"{self.noun}; use another recipe, such as small/own-labels"
         )
+
+    def linear_predictions(self, outputs: np.ndarray) -> np.ndarray:
+        """A linear head's outputs (…, K) as predictions, of the same shape."""
+        return LINEAR_ACTIVATIONS[self.linear_activation](outputs)
+
+    def linear_losses(self, targets: np.ndarray, outputs_VNK: np.ndarray) -> np.ndarray:
+        """The losses of each galaxy by which a penalty is chosen, (N,), of the outputs of all views."""
+        return self.log_losses(targets, self.average(self.linear_predictions(outputs_VNK)))
+
+    def linear_head(self, model: LinearModel, held_out: Callable[[], np.ndarray]) -> LinearModel:
+        """The head with all outputs of the network, from a model of :meth:`linear_targets`.
+
+        Args:
+            model: fitted to all galaxies.
+            held_out: computes their targets minus the outputs of models that were fitted without them.
+        """
+        return model
 
     def mixable(self, targets: torch.Tensor) -> torch.Tensor:
         """Targets in a form that can be averaged, for mixup and cutmix."""
@@ -423,77 +431,6 @@ class Scheme(BaseModel, ABC, frozen=True, extra="forbid"):
         strata = self.strata(targets)
         members = np.flatnonzero(strata == output)
         return np.sort(np.random.default_rng(seed).permutation(members)[:count])
-
-
-KINDS: dict[str, type[Scheme]] = {}
-"""All kinds of label by their name in documents; filled by :mod:`morphoscope.labels.scheme`."""
-
-
-def register(kind: type[Scheme]) -> None:
-    """Register a kind for reading saved labels, calibrations and predictions.
-
-    Raises:
-        ValueError: the name of one of its correction methods is taken by another kind.
-    """
-    for method, correction in kind.corrections.items():
-        for other in KINDS.values():
-            if other.corrections.get(method, correction) is not correction:
-                raise ValueError(f"the method '{method}' is a different correction in {other.__name__}")
-    KINDS[kind.model_fields["kind"].default] = kind
-
-
-def correction_from(values: Any) -> Any:
-    """Parse a saved correction by its ``method``; non-mappings are left as they are."""
-    if not isinstance(values, Mapping):
-        return values
-    method = str(values.get("method"))
-    for kind in KINDS.values():
-        if method in kind.corrections:
-            return _validated(kind.corrections[method], values)
-    raise PydanticCustomError("correction", "unknown method {method}", {"method": repr(method)})
-
-
-AnyCorrection = Annotated[SerializeAsAny[Correction], BeforeValidator(correction_from)]
-"""A correction of any kind, as a field of a saved document."""
-
-
-def scheme_from(values: Mapping[str, Any], where: str = "scheme") -> Scheme:
-    """A scheme from its saved form.
-
-    Raises:
-        MorphoscopeError: the kind is unknown (a newer program wrote it) or a field does not fit.
-    """
-    try:
-        return _read(values)
-    except PydanticCustomError as error:
-        raise MorphoscopeError(f"{where}: label scheme cannot be read: {error.message()}") from error
-
-
-def _read(values: Any) -> Scheme:
-    if isinstance(values, Scheme):
-        return values
-    if not isinstance(values, Mapping):
-        raise PydanticCustomError("label_scheme", "a mapping was expected")
-    kind = values.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        known = ", ".join(KINDS)
-        raise PydanticCustomError(
-            "label_scheme",
-            "unknown kind {kind}; one of {known} was expected",
-            {"kind": repr(kind), "known": known},
-        )
-    return _validated(KINDS[kind], values)
-
-
-def _validated(model: type[Document], values: Mapping[str, Any]) -> Document:
-    """Validate a nested document; its first error becomes the error of the whole."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"])
-        fault = f"{field}: {first['msg']}" if field else first["msg"]
-        raise PydanticCustomError("label_kind", "{fault}", {"fault": fault}) from error
 
 
 def label_column(table: pa.Table, name: str) -> np.ndarray:

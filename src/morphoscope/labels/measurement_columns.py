@@ -1,4 +1,4 @@
-"""Checks of columns of measurements: their names, values and errors."""
+"""Measured quantities, and checks of their columns: names, values and errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.columns import measured
@@ -15,8 +16,6 @@ from morphoscope.progress import note
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from morphoscope.labels.measurements import Quantity
 
 _AFTER = ("", "_error", "_low", "_high")  # a quantity's columns in a catalogue
 # Columns that catalogues and stores have anyway, some of them only for some inputs.
@@ -36,6 +35,18 @@ RESERVED = frozenset(
     }
 )
 _FAR, _REPEATED = 10.0, 3  # in units of the middle half's range; galaxies
+
+
+class Quantity(BaseModel):
+    """One measured quantity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="column of the store's table, and of a catalogue")
+    error: str | None = Field(default=None, description="column of its errors (standard deviations)")
+    unit: str = Field(default="", description="as FITS and the VO write it")
+    ucd: str = Field(default="", description="UCD1+ of the Virtual Observatory")
+    redshift: bool = Field(default=False, description="residuals are divided by 1 + truth")
 
 
 def names_fault(names: Sequence[str], errors: Sequence[str | None]) -> str:

@@ -9,12 +9,15 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
     from torchmetrics import Metric
 
 # Spreads lie within a factor e⁶ = 400 of the training galaxies' own, however large the output.
-_LARGEST_LOG_SPREAD = 6.0
+LARGEST_LOG_SPREAD = 6.0
+_NEAREST = 0.99  # of that, so that its output is finite
 
 Standard = tuple[Sequence[float], Sequence[float]]
 """Centres and scales of the T quantities."""
@@ -23,7 +26,19 @@ Standard = tuple[Sequence[float], Sequence[float]]
 def standard_predictions(outputs_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Standardised means and standard deviations, (N, T) float32 each."""
     means, logarithms = outputs_NK.float().chunk(2, dim=1)
-    return means, (_LARGEST_LOG_SPREAD * (logarithms / _LARGEST_LOG_SPREAD).tanh()).exp()
+    return means, (LARGEST_LOG_SPREAD * (logarithms / LARGEST_LOG_SPREAD).tanh()).exp()
+
+
+def spreads_of(outputs: np.ndarray) -> np.ndarray:
+    """Standardised standard deviations of outputs of any shape, as of :func:`standard_predictions`."""
+    return np.exp(LARGEST_LOG_SPREAD * np.tanh(np.asarray(outputs, np.float64) / LARGEST_LOG_SPREAD))
+
+
+def log_spread_outputs(spreads: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`spreads_of`; spreads beyond its range are its ends."""
+    floor = np.exp(-_NEAREST * LARGEST_LOG_SPREAD)
+    share = np.log(np.maximum(spreads, floor)) / LARGEST_LOG_SPREAD
+    return LARGEST_LOG_SPREAD * np.arctanh(np.minimum(share, _NEAREST))
 
 
 def predictions(outputs_NK: torch.Tensor, standard: Standard) -> torch.Tensor:

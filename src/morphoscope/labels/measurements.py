@@ -9,19 +9,26 @@ Shape letters: N galaxies, T quantities, K = 2T outputs (means, then spreads), S
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.calibrators import Correction, Unchanged
 from morphoscope.labels.kind import UNLABELLED, Column, ReportPart, Scheme, label_column
-from morphoscope.labels.measurement_columns import checked_measurements, names_fault
-from morphoscope.labels.measurement_likelihood import epoch_r2, measurement_losses, predictions
+from morphoscope.labels.measurement_columns import Quantity, checked_measurements, names_fault
+from morphoscope.labels.measurement_likelihood import (
+    epoch_r2,
+    log_spread_outputs,
+    measurement_losses,
+    predictions,
+    spreads_of,
+)
 from morphoscope.labels.measurement_report import report_parts
 from morphoscope.labels.spreads import SpreadFactors, averaged, fit_factors
+from morphoscope.metrics.linear_models import LinearModel, squared_error
 from morphoscope.metrics.measurements import (
     INTERVAL,
     compare_measurements,
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
     from morphoscope.metrics.conformal import Sets
+    from morphoscope.metrics.linear_models import Loss
 
 _ERROR, _LOW, _HIGH = "_error", "_low", "_high"  # after the name of a quantity, in a catalogue
 # After it in a run's predictions; the truth of a redshift is marked, since its residuals are over 1 + z.
@@ -46,18 +54,6 @@ _PREDICTED, _PREDICTED_ERROR = "_predicted", "_predicted_error"
 STRATA = 5
 _FEWEST_DIGITS = 1e-5  # spread over centre below which 32-bit numbers, as networks use, lose the differences
 _GAUSSIAN_SPREAD = 1.4826 / 2  # of a Gaussian's standard deviation over the range of its middle half
-
-
-class Quantity(BaseModel):
-    """One measured quantity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(min_length=1, description="column of the store's table, and of a catalogue")
-    error: str | None = Field(default=None, description="column of its errors (standard deviations)")
-    unit: str = Field(default="", description="as FITS and the VO write it")
-    ucd: str = Field(default="", description="UCD1+ of the Virtual Observatory")
-    redshift: bool = Field(default=False, description="residuals are divided by 1 + truth")
 
 
 class Measurements(Scheme, frozen=True):
@@ -232,7 +228,7 @@ class Measurements(Scheme, frozen=True):
         self, form: str, likelihood: str = "gaussian", degrees_of_freedom: float = 4.0
     ) -> Measurements:
         """The same quantities, learned by another likelihood."""
-        super().with_outputs(form)
+        super().with_outputs(form, "gaussian" if likelihood == "student-t" else likelihood)
         return self.model_copy(update={"likelihood": likelihood, "degrees_of_freedom": degrees_of_freedom})
 
     def fitted(self, targets: np.ndarray, where: str) -> Measurements:
@@ -284,6 +280,29 @@ class Measurements(Scheme, frozen=True):
     def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
         """Means, then standard deviations, in the units of the table, (N, 2T) float32."""
         return predictions(outputs_NK, self._standard)
+
+    def linear_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Loss]:
+        """Standardised values (NaN: none) and their squared error: ridge regression; errors play no part."""
+        centres, scales = self._standard
+        values_NT = np.asarray(targets, np.float64)[:, : len(self.names)]
+        return (values_NT - centres) / scales, squared_error
+
+    def linear_losses(self, targets: np.ndarray, outputs_VNK: np.ndarray) -> np.ndarray:
+        """Squared errors of the means; spreads come with :meth:`linear_head`."""
+        residuals_NT = self.linear_targets(targets)[0] - outputs_VNK.mean(axis=0)
+        return np.nansum(np.square(residuals_NT), axis=1)
+
+    def linear_head(self, model: LinearModel, held_out: Callable[[], np.ndarray]) -> LinearModel:
+        """The same means, with one spread for all galaxies: that of the held-out residuals."""
+        spreads_T = np.sqrt(np.nanmean(np.square(held_out()), axis=0))
+        biases_K = np.concatenate([model.bias_K, log_spread_outputs(spreads_T)])
+        return LinearModel(np.concatenate([model.weight_KD, np.zeros_like(model.weight_KD)]), biases_K)
+
+    def linear_predictions(self, outputs: np.ndarray) -> np.ndarray:
+        """As :meth:`probabilities`."""
+        centres, scales = map(np.array, self._standard)
+        means, logarithms = np.split(outputs, 2, axis=-1)
+        return np.concatenate([centres + scales * means, scales * spreads_of(logarithms)], axis=-1)
 
     def average(self, predictions_SNK: np.ndarray) -> np.ndarray:
         """Mean and standard deviation of the mixture."""

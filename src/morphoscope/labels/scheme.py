@@ -7,18 +7,10 @@ interface is :class:`morphoscope.labels.kind.Scheme`.
 from __future__ import annotations
 
 from morphoscope.labels.classes import Classes, probability_column
-from morphoscope.labels.kind import (
-    KINDS,
-    UNLABELLED,
-    AnyCorrection,
-    Chart,
-    Column,
-    ReportPart,
-    Scheme,
-    register,
-    scheme_from,
-)
-from morphoscope.labels.measurements import Measurements, Quantity
+from morphoscope.labels.kind import UNLABELLED, Chart, Column, ReportPart, Scheme
+from morphoscope.labels.measurement_columns import Quantity
+from morphoscope.labels.measurements import Measurements
+from morphoscope.labels.registry import KINDS, AnyCorrection, register, scheme_from
 from morphoscope.labels.vote_counts import VoteCounts
 from morphoscope.labels.vote_fractions import GALAXY_ZOO_2_VOTES, VoteFractions
 

@@ -23,6 +23,7 @@ from morphoscope.labels.count_report import report_parts
 from morphoscope.labels.kind import UNLABELLED, Column, ReportPart, Scheme, label_column
 from morphoscope.labels.tree import DecisionTree
 from morphoscope.labels.tree_files import VoteTree, decision_tree
+from morphoscope.labels.vote_fractions import by_softmax
 from morphoscope.metrics.conformal import SEPARATOR
 from morphoscope.metrics.vote_counts import (
     INTERVAL,
@@ -51,17 +52,25 @@ _SPIRAL = "has-spiral-arms_yes"
 _LOWEST, _RANGE = 1.0, 100.0
 # Ours: outputs of 0 mean concentrations of 5.7 and not of 51, which a new network would have to unlearn.
 _SHIFT = 3.0
+# Squared error says nothing of the spread: until calibration every question's concentrations add up to this,
+# and each answer has at least this fraction, or one vote for what was ruled out would be infinitely unlikely.
+_FIXED_SUM, _LEAST = 10.0, 0.002
 
 
 class VoteCounts(Scheme, frozen=True):
     """Each galaxy has counts of votes for the answers of a decision tree, possibly none at all.
 
     ``volunteers`` is how many look at a galaxy, for the expected number who are asked a question.
+    ``learned_by`` is the loss: the likelihood of the counts or, to compare, the squared error of the
+    fractions of all volunteers, as vote fractions are learned.
     """
 
     kind: Literal["vote-counts"] = "vote-counts"
     tree: VoteTree
     volunteers: int = Field(default=40, ge=1)
+    learned_by: Literal["likelihood", "squared-error"] = Field(
+        default="likelihood", exclude_if=lambda value: value == "likelihood"
+    )
 
     metric: ClassVar[str] = "log_loss"
     higher_is_better: ClassVar[bool] = False
@@ -167,6 +176,14 @@ class VoteCounts(Scheme, frozen=True):
 
     # Learning.
 
+    def with_outputs(
+        self, form: str, likelihood: str = "gaussian", degrees_of_freedom: float = 4.0
+    ) -> VoteCounts:
+        """The same votes, learned by their likelihood or by "squared-error"."""
+        squared = likelihood == "squared-error"
+        super().with_outputs(form, "gaussian" if squared else likelihood)
+        return self.model_copy(update={"learned_by": "squared-error" if squared else "likelihood"})
+
     def loss(
         self,
         outputs_NK: torch.Tensor,
@@ -175,8 +192,19 @@ class VoteCounts(Scheme, frozen=True):
         label_smoothing: float = 0.0,
         class_weights_K: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Dirichlet-multinomial negative log-likelihood, mean over galaxies and questions, a scalar."""
+        """Dirichlet-multinomial negative log-likelihood, mean over galaxies and questions, a scalar; or the
+        mean squared error of the fractions.
+        """
+        if self.learned_by == "squared-error":
+            return self._squared_error(outputs_NK, targets.float())
         return self._losses(self.probabilities(outputs_NK), targets.float()).mean()
+
+    def _squared_error(self, outputs_NK: torch.Tensor, counts_NK: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of the fractions of all volunteers over N·K; galaxies without votes count 0."""
+        volunteers_N1 = counts_NK[:, self.slices[0]].sum(dim=1, keepdim=True)
+        found_NK = counts_NK / volunteers_N1.clamp(min=1)
+        stated_NK = by_softmax(outputs_NK, self.decision_tree, weighted=True)
+        return ((stated_NK - found_NK).square() * (volunteers_N1 > 0)).mean()
 
     def _losses(self, concentrations_NK: torch.Tensor, counts_NK: torch.Tensor) -> torch.Tensor:
         """That of each galaxy, (N,): the sum over the questions divided by Q; unasked ones are 0."""
@@ -192,7 +220,13 @@ class VoteCounts(Scheme, frozen=True):
         return -(answers.sum(dim=1) + questions.sum(dim=1)) / len(self.questions)
 
     def probabilities(self, outputs_NK: torch.Tensor) -> torch.Tensor:
-        """Concentrations between 1 and 101, (N, K) float32."""
+        """Concentrations, (N, K) float32, between 1 and 101; learned by squared error, of a fixed sum."""
+        if self.learned_by == "squared-error":
+            fractions_NK = by_softmax(outputs_NK, self.decision_tree, weighted=False)
+            of_question_K = self.decision_tree.question_of
+            answers_K = np.bincount(of_question_K)[of_question_K]
+            rest_K = fractions_NK.new_tensor(1 - _LEAST * answers_K)
+            return _FIXED_SUM * (rest_K * fractions_NK + _LEAST)
         return _LOWEST + _RANGE * (outputs_NK.float() - _SHIFT).sigmoid()
 
     def average(self, predictions_SNK: np.ndarray) -> np.ndarray:

@@ -198,21 +198,9 @@ class VoteFractions(Scheme, frozen=True):
         """Fractions in (0, 1), (N, K) float32; for "tree" with the tree's sums to float32 precision."""
         if self.outputs_by == "sigmoid":
             return outputs_NK.float().sigmoid()
-        import torch
-
         tree = self.decision_tree
         assert tree is not None  # with_outputs sees to it
-        by_question: dict[int, torch.Tensor] = {}
-        by_column: dict[int, torch.Tensor] = {}
-        for number in tree.order:
-            piece = tree.slices[number]
-            fractions = outputs_NK[:, piece].float().softmax(dim=1)
-            parents = tree.weight_columns[number]
-            if parents and self.outputs_by == "tree":
-                fractions = fractions * torch.stack([by_column[k] for k in parents]).sum(dim=0)[:, None]
-            by_question[number] = fractions
-            by_column |= {piece.start + k: fractions[:, k] for k in range(piece.stop - piece.start)}
-        return torch.cat([by_question[number] for number in range(len(tree.slices))], dim=1)
+        return by_softmax(outputs_NK, tree, weighted=self.outputs_by == "tree")
 
     linear_activation: ClassVar[str] = "Sigmoid"
 
@@ -347,6 +335,29 @@ class VoteFractions(Scheme, frozen=True):
     def examples_of(self, targets: np.ndarray, output: int, count: int, seed: int = 0) -> np.ndarray:
         """The galaxies with the highest fraction, highest first."""
         return np.argsort(-targets[:, output], kind="stable")[:count]
+
+
+def by_softmax(outputs_NK: torch.Tensor, tree: DecisionTree, *, weighted: bool) -> torch.Tensor:
+    """Fractions by a softmax within each question, (N, K) float32.
+
+    Args:
+        outputs_NK: of a network.
+        tree: the questions.
+        weighted: times the fraction of those who are asked, so that they are fractions of all volunteers.
+    """
+    import torch
+
+    by_question: dict[int, torch.Tensor] = {}
+    by_column: dict[int, torch.Tensor] = {}
+    for number in tree.order:
+        piece = tree.slices[number]
+        fractions = outputs_NK[:, piece].float().softmax(dim=1)
+        parents = tree.weight_columns[number]
+        if parents and weighted:
+            fractions = fractions * torch.stack([by_column[k] for k in parents]).sum(dim=0)[:, None]
+        by_question[number] = fractions
+        by_column |= {piece.start + k: fractions[:, k] for k in range(piece.stop - piece.start)}
+    return torch.cat([by_question[number] for number in range(len(tree.slices))], dim=1)
 
 
 GALAXY_ZOO_2_VOTES = VoteFractions(name="galaxy-zoo-2", answers=GALAXY_ZOO_2.columns, tree=GALAXY_ZOO_2.name)

@@ -1,5 +1,6 @@
 """Linear models on features, fitted to the optimum: multinomial logistic regression for classes, fractional
-logistic regression for fractions (Papke & Wooldridge 1996), both with an L2 penalty.
+logistic regression for fractions (Papke & Wooldridge 1996), ridge regression for any numbers (Hoerl & Kennard
+1970), all with an L2 penalty.
 
 Shape letters: N galaxies, D features, K classes or fractions.
 """
@@ -67,6 +68,13 @@ def binary_cross_entropy(outputs_NK: np.ndarray, targets_NK: np.ndarray) -> tupl
     return loss, (sigmoid(outputs_NK) - targets_NK) / count
 
 
+def squared_error(outputs_NK: np.ndarray, targets_NK: np.ndarray) -> tuple[float, np.ndarray]:
+    """Half of it, summed over the K outputs; targets that are NaN count nothing."""
+    count = len(outputs_NK)
+    residuals_NK = np.where(np.isfinite(targets_NK), outputs_NK - targets_NK, 0.0)
+    return 0.5 * float(np.square(residuals_NK).sum()) / count, residuals_NK / count
+
+
 class LinearFit:
     """Features of galaxies, prepared once for fits of several strengths.
 
@@ -76,8 +84,9 @@ class LinearFit:
 
     Args:
         features_ND: finite.
-        targets_NK: one-hot classes or fractions.
-        loss: :func:`cross_entropy` or :func:`binary_cross_entropy`.
+        targets_NK: one-hot classes, fractions, or any numbers.
+        loss: :func:`cross_entropy`, :func:`binary_cross_entropy` or :func:`squared_error`; for the last one
+            targets may be NaN.
 
     Raises:
         ValueError: features or targets that are not finite, or not of the same N.
@@ -87,7 +96,8 @@ class LinearFit:
         features_ND, targets_NK = np.asarray(features_ND, np.float64), np.asarray(targets_NK, np.float64)
         if len(features_ND) != len(targets_NK) or not len(features_ND):
             raise ValueError("features and targets of the same galaxies were expected, at least one")
-        if not (np.isfinite(features_ND).all() and np.isfinite(targets_NK).all()):
+        known = targets_NK[~np.isnan(targets_NK)] if loss is squared_error else targets_NK
+        if not (np.isfinite(features_ND).all() and np.isfinite(known).all()):
             raise ValueError("features and targets must be finite")
         self._loss, self._targets_NK = loss, targets_NK
         self._mean_D = features_ND.mean(axis=0)

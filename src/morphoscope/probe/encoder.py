@@ -17,6 +17,7 @@ from morphoscope.errors import MorphoscopeError, UsageError, reason_of
 from morphoscope.extras import TRAINING, need
 from morphoscope.images.bands import band_label
 from morphoscope.images.planes import kind_of
+from morphoscope.inference.head_fit import over_positions
 from morphoscope.metrics.linear_models import LinearModel
 from morphoscope.packaged import NETWORKS
 from morphoscope.recipes import Recipe
@@ -58,33 +59,25 @@ def encoder_of(recipe: Recipe, store: Store, split: Split) -> Iterator[Run]:
 
 def _built(recipe: Recipe, store: Store, split: Split, folder: Path) -> Run:
     """A run of the named network with an untrained head."""
-    from morphoscope.models.build import build, seeded
-    from morphoscope.models.hub import hub_backbone, is_on_hub
+    from morphoscope.models.build import seeded
     from morphoscope.models.network import parameter_count
     from morphoscope.models.pretrained import save_weights
-    from morphoscope.training.galaxies import planes_of, statistics_of
+    from morphoscope.training.start import network_of
 
-    hub = hub_backbone(recipe.model.name) if is_on_hub(recipe.model.name) else None
-    scheme, planes = store.need_scheme(), planes_of(store, split)
+    scheme = store.need_scheme()
     with seeded(recipe.seed):
-        network, origin = build(
-            recipe.model,
-            scheme.outputs,
-            image_size=recipe.augment.size,
-            statistics=statistics_of(recipe, store, split, planes),
-            hub=hub,
-            planes=planes,
-        )
+        started = network_of(recipe.changed(augment={"train_size": ()}), store, split, scheme)
     save_weights(
-        {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS
+        {name: tensor.contiguous() for name, tensor in started.network.state_dict().items()},
+        folder / WEIGHTS,
     )
     header = Header(
         state="finished",
         scheme=scheme,
         store=store_facts(store),
-        parameters=parameter_count(network),
-        start=origin,
-        backbone=hub,
+        parameters=parameter_count(started.network),
+        start=started.origin,
+        backbone=started.hub,
         weights_sha256=files.sha256_of(folder / WEIGHTS),
     )
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
@@ -109,10 +102,7 @@ def with_head(encoder: Run, head: LinearModel) -> dict[str, np.ndarray]:
     """
     tensors = _tensors(encoder)
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(_HEAD)}
-    # A backbone that keeps every position of its last map describes a galaxy by the mean over them.
-    positions = head_width(tensors) // head.weight_KD.shape[1]
-    weight_KD = np.repeat(head.weight_KD / positions, positions, axis=1)
-    kept[f"{_HEAD}1.weight"] = weight_KD.astype(np.float32)
+    kept[f"{_HEAD}1.weight"] = over_positions(head.weight_KD, head_width(tensors)).astype(np.float32)
     kept[f"{_HEAD}1.bias"] = head.bias_K.astype(np.float32)
     return kept
 

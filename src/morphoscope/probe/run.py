@@ -19,7 +19,6 @@ import numpy as np
 from morphoscope import files
 from morphoscope.augment.cpu import Augmenter
 from morphoscope.data.splits.file import Split, limited
-from morphoscope.data.splits.split import keep_together
 from morphoscope.data.splits.training_split import folds_of, learned_scheme
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -32,11 +31,11 @@ from morphoscope.inference.engine.linear_head import write_with_head
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.inference.engine.preparation import preparation_of, sidecar, write_preparation
 from morphoscope.inference.head_fit import (
-    BALANCE_POWERS,
     Labelled,
     chosen_strength,
     fit_head,
     held_out_predictions,
+    labelled_galaxies,
     predicted,
 )
 from morphoscope.inference.ood import fit_distribution
@@ -59,7 +58,7 @@ from morphoscope.runs.run import (
 from morphoscope.version import __version__
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability between the graph and the head, which is rounding."""
+"""Largest difference between the graph and the head, of a probability or relative to a number: rounding."""
 _CHECKED = 16  # galaxies that the graph is compared with
 
 
@@ -138,14 +137,9 @@ class _Probe:
 
 
 def _fitted(recipe: Recipe, store: Store, split: Split, encoder: Run) -> _Probe:
-    scheme = learned_scheme(recipe, store)
     rows = limited(split.train, recipe.data.limit, recipe.seed)
-    labelled = Labelled(
-        _features(recipe, encoder, store, rows),
-        store.targets()[rows],
-        keep_together(store)[rows] if recipe.data.split != "random" else np.arange(len(rows)),
-        BALANCE_POWERS[recipe.data.balance],
-    )
+    scheme = learned_scheme(recipe, store).fitted(store.targets()[rows], str(store.path))
+    labelled = labelled_galaxies(recipe, store, rows, _features(recipe, encoder, store, rows))
     strength = chosen_strength(labelled, scheme, seed=recipe.data.split_seed)
     head = fit_head(labelled, scheme, strength)
     note(
@@ -200,12 +194,13 @@ def _write_graph(probe: _Probe, run: Run) -> None:
     """Write the graph, and compare it with the head on some of the galaxies."""
     target = run.path / GRAPH
     target.parent.mkdir()
-    write_with_head(graph_of(probe.encoder), target, probe.head, probe.scheme.linear_activation)
+    write_with_head(graph_of(probe.encoder), target, probe.head, probe.scheme)
     images = [probe.store.images[row] for row in probe.rows[:_CHECKED]]
     engine = OnnxEngine(target)
     predictions_MNK, features_ND = engine(Augmenter(run.recipe.augment).evaluation(images))
     expected_NK = predicted(probe.head, probe.scheme, features_ND[None])[0]
-    difference = float(np.abs(predictions_MNK[0] - expected_NK).max())
+    unit_NK = np.maximum(run.scheme.output_scales, np.abs(expected_NK))
+    difference = float((np.abs(predictions_MNK[0] - expected_NK) / unit_NK).max())
     if not difference <= TOLERANCE:  # NaN must not pass
         raise MorphoscopeError(
             f"{run.path}: a probability of the probe's graph differs from the fit's by {difference:.1e}"

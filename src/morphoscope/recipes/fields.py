@@ -218,7 +218,7 @@ class Model(Part):
     head: Literal["random", "probe"] = Field(
         default="random",
         description="starting weights of the head; probe: those of a linear probe of the training galaxies' "
-        "features, where the labels are classes or vote fractions each by itself",
+        "features, where the labels are classes, measurements or vote fractions each by itself",
     )
     votes: Literal["sigmoid", "softmax", "tree"] = Field(
         default="sigmoid",
@@ -226,9 +226,10 @@ class Model(Part):
         "weighted "
         "so that the sums of the decision tree hold",
     )
-    likelihood: Literal["gaussian", "student-t"] = Field(
+    likelihood: Literal["gaussian", "student-t", "squared-error"] = Field(
         default="gaussian",
-        description="of measurements, with a predicted spread; student-t: wild values weigh less",
+        description="of measurements, with a predicted spread; student-t: wild values weigh less. "
+        "squared-error: of vote counts, which are then learned by their fractions and not by likelihood",
     )
     degrees_of_freedom: float = Field(
         default=4.0, gt=2, le=1000, description="of student-t: the fewer, the less wild values weigh"

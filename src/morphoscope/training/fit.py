@@ -25,8 +25,7 @@ from morphoscope.data.splits.training_split import learned_scheme, training_spli
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError
 from morphoscope.labels.scheme import Scheme
-from morphoscope.models.build import build
-from morphoscope.models.hub import HubBackbone, hub_backbone, is_on_hub
+from morphoscope.models.hub import HubBackbone
 from morphoscope.models.network import Network
 from morphoscope.models.precision import best_device, training_type
 from morphoscope.processes import Process
@@ -40,11 +39,10 @@ from morphoscope.training.folder import RESUME, AtomicCheckpoints, begin, claime
 from morphoscope.training.galaxies import (
     check_augment,
     loss_weights,
-    planes_of,
-    statistics_of,
     training_rows,
 )
 from morphoscope.training.head_start import start_head
+from morphoscope.training.start import network_of
 from morphoscope.training.task import GalaxyTask
 
 
@@ -167,25 +165,17 @@ def _plan(recipe: Recipe, store: Store, out: Path, split: Split | None, process:
         process, batch=recipe.training.batch, training=len(rows), validation=len(split.validation)
     )
     check_augment(recipe, store)
-    planes = planes_of(store, split)
     torch.manual_seed(recipe.seed)
     with _quiet_lightning():
-        hub = hub_backbone(recipe.model.name) if is_on_hub(recipe.model.name) else None
-        network, origin = build(
-            recipe.model,
-            scheme.outputs,
-            image_size=recipe.augment.size,
-            statistics=statistics_of(recipe, store, split, planes),
-            hub=hub,
-            other_sizes=recipe.augment.train_size,
-            planes=planes,
-        )
+        start = network_of(recipe, store, split, scheme)
+    network = start.network
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     device = best_device()
-    origin = "; ".join(filter(None, [origin, start_head(network, recipe, store, split, scheme, device)]))
+    head = start_head(network, recipe, store, split, scheme, device)
+    origin = "; ".join(filter(None, [start.origin, head]))
     weights = loss_weights(recipe, store, split)
-    return _Plan(recipe, store, split, rows, scheme, device, network, origin, hub, weights)
+    return _Plan(recipe, store, split, rows, scheme, device, network, origin, start.hub, weights)
 
 
 def _run_lightning(

@@ -16,10 +16,9 @@ from torch import nn
 from morphoscope.augment.cpu import Augmenter
 from morphoscope.augment.params import views
 from morphoscope.data.splits.file import Split, limited
-from morphoscope.data.splits.split import keep_together
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.inference.head_fit import BALANCE_POWERS, Labelled, chosen_strength, fit_head
+from morphoscope.inference.head_fit import chosen_strength, fit_head, labelled_galaxies, over_positions
 from morphoscope.labels.scheme import Scheme
 from morphoscope.models.network import Network
 from morphoscope.progress import Bar, note
@@ -57,20 +56,12 @@ def start_head(
         note(f"the head starts at random: a linear probe cannot learn {scheme.noun}")
         return ""
     rows = limited(split.train, recipe.data.limit, recipe.seed)
-    labelled = Labelled(
-        _features(network, recipe, store, rows, device),
-        store.targets()[rows],
-        keep_together(store)[rows] if recipe.data.split != "random" else np.arange(len(rows)),
-        BALANCE_POWERS[recipe.data.balance],
-    )
+    labelled = labelled_galaxies(recipe, store, rows, _features(network, recipe, store, rows, device))
     strength = chosen_strength(labelled, scheme, seed=recipe.data.split_seed)
     fitted = fit_head(labelled, scheme, strength)
     layer = next(module for module in network.head.modules() if isinstance(module, nn.Linear))
-    # A backbone that keeps every position of its last map describes a galaxy by the mean over them.
-    positions = layer.in_features // fitted.weight_KD.shape[1]
-    weight_KD = np.repeat(fitted.weight_KD / positions, positions, axis=1)
     with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(weight_KD))
+        layer.weight.copy_(torch.from_numpy(over_positions(fitted.weight_KD, layer.in_features)))
         layer.bias.copy_(torch.from_numpy(fitted.bias_K))
     return f"head: a linear probe of {len(rows)} galaxies, penalty {strength:.2g}"
 
