@@ -147,6 +147,77 @@ def test_planes_without_names_are_read_in_the_order_of_the_ingest(tmp_path: Path
     np.testing.assert_array_equal(again[::-1, :, 4], fits.getdata(path)[0])  # g, the first plane
 
 
+def test_sources_of_a_mosaic_are_detected_in_its_bands(
+    two_bands: tuple[Path, Store, Run], tmp_path: Path
+) -> None:
+    _, _, run = two_bands
+    y, x = np.mgrid[:160, :200]
+    discs = sum(np.exp(-np.hypot(x - at[0], y - at[1]) / 4) for at in ((50, 40), (140, 110)))
+    noise = np.random.default_rng(1).normal(0, 1, (2, 160, 200))
+    sky = [(100 * (band + 1) * discs + 10 * (band + 1) + noise[band]).astype("f4") for band in (0, 1)]
+    parts = [fits.ImageHDU(plane, name=band) for plane, band in zip(sky, ("g", "i"), strict=True)]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "sky.fits")
+    loaded = ms.load(run.path, engine="torch")
+    picture = tmp_path / "sky.png"
+    found = loaded.sky(tmp_path / "sky.fits", tmp_path / "found.parquet", drawn=picture)
+    assert found.num_rows == 2
+    assert sorted(np.round(found["x"].to_numpy())) == [50, 140]
+    assert picture.stat().st_size > 1000
+    said = pq.read_table(tmp_path / "found.parquet").schema.metadata
+    assert any(b"i, g as measured" in value for value in said.values())
+    with pytest.raises(UsageError, match="so --detect needs a FITS mosaic with them, not a picture"):
+        loaded.sky(np.zeros((90, 90, 3), np.uint8), tmp_path / "none.parquet")
+
+
+def test_maps_in_the_page_show_what_the_network_saw(two_bands: tuple[Path, Store, Run]) -> None:
+    from morphoscope.explorer.network import Network
+    from morphoscope.explorer.pictures import FilePictures, Place, Rendering, StorePictures
+
+    images, store, run = two_bands
+    network, place = Network(run), Place(0, "e0", "edge-on/e0.fits")
+    assert network.why_no_maps == ""
+    files = FilePictures(images, Rendering("values", ("g", "i")))
+    for pictures in (StorePictures(store), files):
+        seen = network.seen(pictures, place)
+        np.testing.assert_array_equal(seen, store.images[0])
+        found = network.map(seen, "gradcam", "predicted")
+        assert found.image.shape == (32, 32, 3)
+        assert pictures.load(place).dtype == np.uint8
+    with pytest.raises(MorphoscopeError, match=r"has pictures, and the network takes the bands i, g"):
+        FilePictures(images).planes(place, ("i", "g"))
+
+
+def test_bands_can_be_exported_and_come_back(two_bands: tuple[Path, Store, Run], tmp_path: Path) -> None:
+    import h5py
+
+    from morphoscope.data.export import export_folders, export_hdf5
+
+    _, store, _ = two_bands
+    export_folders(store, tmp_path / "folders")
+    again = ingest_folder(tmp_path / "folders", tmp_path / "again", bands="g,i", stretch="values")
+    np.testing.assert_array_equal(again.images, store.images)
+    assert again.targets().tolist() == store.targets().tolist()
+    with h5py.File(export_hdf5(store, tmp_path / "store.h5")) as file:
+        np.testing.assert_array_equal(file["images"][()], store.images)
+        assert file["images"].attrs["bands"].tolist() == ["i", "g"]
+
+
+def test_pictures_show_the_bands_that_were_chosen(tmp_path: Path) -> None:
+    from morphoscope.images.planes import picture_of, shown_bands
+    from morphoscope.runs.run import store_facts
+
+    images = galaxies(tmp_path / "images", FIVE, "cube", count=1)
+    store = ingest_folder(images, tmp_path / "store", bands=FIVE, show="z,r,g")
+    assert store.meta.shown == ("z", "r", "g")
+    facts = store_facts(store)
+    assert shown_bands(facts) == "z, r, g as red, green and blue"
+    np.testing.assert_array_equal(store.pictures[0], picture_of(store.images[0][:, :, [1, 3, 4]]))
+    with pytest.raises(UsageError, match=r"--show z,u: u is not among --bands"):
+        ingest_folder(images, tmp_path / "other", bands=FIVE, show="z,u")
+    with pytest.raises(UsageError, match="--show g chooses bands of planes, and --bands g,r,i make"):
+        ingest_folder(images, tmp_path / "other", bands="g,r,i", show="g")
+
+
 def test_other_images_are_one_sentence(two_bands: tuple[Path, Store, Run], tmp_path: Path) -> None:
     images, store, run = two_bands
     loaded = ms.load(run.path, engine="torch")

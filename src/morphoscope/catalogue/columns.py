@@ -30,6 +30,7 @@ from morphoscope.images.coverage import joined
 from morphoscope.images.planes import kind_of
 from morphoscope.images.source_quality import has_no_class
 from morphoscope.images.stream import Item
+from morphoscope.inference.preprocess import bands_asked
 from morphoscope.labels.scheme import Column, Scheme
 from morphoscope.metrics.conformal import Sets, check_coverage, least_probabilities
 from morphoscope.progress import note
@@ -38,6 +39,7 @@ from morphoscope.version import __version__
 if TYPE_CHECKING:
     from morphoscope.inference.ensemble import Ensemble
     from morphoscope.inference.predictor import Predictor
+    from morphoscope.runs.run import StoreFacts
 
 _PLACE = (
     Column("id", pa.string(), "identifier of the galaxy", ucd="meta.id;meta.main"),
@@ -191,10 +193,16 @@ def provenance_of(
         "sets": "none" if sets is None else sets.description,
         "scheme": predictor.scheme.model_dump_json(),
         "stretch": stretch,
-        **({} if facts.pictures else {"bands": ",".join(facts.bands), "images": kind_of(facts)}),
+        **({} if facts.pictures else _of_bands(facts)),
         "crop": str(crop) if crop else "",
         "size": str(facts.image_shape[0]),
     }
+
+
+def _of_bands(facts: StoreFacts) -> dict[str, str]:
+    """What a catalogue of other images than pictures says of them."""
+    given = bands_asked((), facts)  # in the order by which planes without names are found
+    return {"bands": ",".join(given), "shown": ",".join(facts.shown), "images": kind_of(facts)}
 
 
 def sets_of(

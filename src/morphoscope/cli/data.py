@@ -34,6 +34,14 @@ Bands = Annotated[
     ),
 ]
 
+Show = Annotated[
+    str | None,
+    typer.Option(
+        help="One to three of --bands that pictures for people show, as red, green and blue. [default: the "
+        "reddest, the middle and the bluest]"
+    ),
+]
+
 data = typer.Typer(help="Make, inspect and check stores of galaxy images.", no_args_is_help=True)
 ingest = typer.Typer(help="Make a store from existing images and labels.", no_args_is_help=True)
 fetch = typer.Typer(help="Download a data set, verify it, and make a store of it.", no_args_is_help=True)
@@ -166,6 +174,7 @@ def ingest_folder(
     pixel_scale: PixelScale = None,
     stretch: Stretch = None,
     bands: Bands = None,
+    show: Show = None,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
@@ -182,6 +191,7 @@ def ingest_folder(
             pixel_scale=pixel_scale,
             stretch=stretch,
             bands=bands,
+            show=show,
             crop=crop,
             size=size,
             overwrite=overwrite,
@@ -233,6 +243,7 @@ def ingest_table(
     pixel_scale: PixelScale = None,
     stretch: Stretch = None,
     bands: Bands = None,
+    show: Show = None,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
@@ -258,6 +269,7 @@ def ingest_table(
             pixel_scale=pixel_scale,
             stretch=stretch,
             bands=bands,
+            show=show,
             crop=crop,
             size=size,
             overwrite=overwrite,
@@ -288,6 +300,7 @@ def ingest_votes(
     pixel_scale: PixelScale = None,
     stretch: Stretch = None,
     bands: Bands = None,
+    show: Show = None,
     crop: Crop = None,
     size: Size = None,
     overwrite: Overwrite = False,
@@ -312,6 +325,7 @@ def ingest_votes(
             pixel_scale=pixel_scale,
             stretch=stretch,
             bands=bands,
+            show=show,
             crop=crop,
             size=size,
             overwrite=overwrite,

@@ -1,11 +1,15 @@
-"""Export a store for other programs: class folders, or an HDF5 file in Galaxy10's layout."""
+"""Export a store for other programs: class folders, or an HDF5 file in Galaxy10's layout.
+
+Colour pictures are PNG files; images of other bands are FITS files with one image for each band.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ from morphoscope.data.splits.split import PARTS
 from morphoscope.data.store import Store
 from morphoscope.errors import UsageError
 from morphoscope.extras import need
-from morphoscope.images.planes import kind_of
+from morphoscope.images.bands import band_name
 from morphoscope.images.stream import in_order
 from morphoscope.labels.scheme import Classes
 from morphoscope.progress import note, track
@@ -38,8 +42,9 @@ def export_folders(
 ) -> Path:
     """Write a store losslessly as class folders of PNG files: ``OUT/<class>/<id>.png``.
 
-    ``OUT/images.csv`` lists file, id, class and coordinates; 'data ingest table' turns it back into the same
-    store. Galaxies without a label are left out; a note says how many.
+    Bands that are no picture become ``<id>.fits``, with an extension for each. ``OUT/images.csv``
+    lists file, id, class and coordinates; 'data ingest table' turns it back into the same store (bands with
+    ``--bands`` and ``--stretch values``). Galaxies without a label are left out; a note says how many.
 
     With a split there is a folder for each of its parts, ``OUT/train/<class>/<id>.png`` and so on, as
     `cheng` writes its galaxies (section 2.1). Galaxies in no part are left out; one in two parts, as in the
@@ -66,13 +71,15 @@ def export_folders(
     folders = _distinct([_file_name(name) for name in scheme.classes])
     ids = [_file_name(str(store.table.column("id")[row].as_py())) for row in labelled]
     names = dict(zip(labelled.tolist(), _distinct(ids), strict=True))
-    files.ensure_room(out, int(len(written) * np.prod(store.images.shape[1:])))
+    files.ensure_room(out, len(written) * int(np.prod(store.images.shape[1:])) * store.images.dtype.itemsize)
+    pictures = _has_pictures(store)
     with files.atomic_folder(out, overwrite=overwrite, mark=LIST_NAME) as partial:
         for folder in {Path(part, folders[labels[row]]) for part, row in written}:
             (partial / folder).mkdir(parents=True)
 
         def encode(number: int) -> tuple[int, bytes]:
-            return number, _png(store.images[written[number][1]])
+            image_HWC = np.asarray(store.images[written[number][1]])
+            return number, _png(image_HWC) if pictures else _fits(image_HWC, store.meta.bands)
 
         with (
             open(partial / LIST_NAME, "w", newline="", encoding="utf-8") as file,
@@ -80,10 +87,11 @@ def export_folders(
         ):
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("file", "id", "class", "ra", "dec"))
-            for number, png in track(images, f"writing {out.name}", len(written), "images"):
+            ending = ".png" if pictures else ".fits"
+            for number, content in track(images, f"writing {out.name}", len(written), "images"):
                 part, row = written[number]
-                name = Path(part, folders[labels[row]], f"{names[row]}.png").as_posix()
-                (partial / name).write_bytes(png)
+                name = Path(part, folders[labels[row]], f"{names[row]}{ending}").as_posix()
+                (partial / name).write_bytes(content)
                 table.writerow((name, *_described(store, row, scheme.classes[labels[row]])))
     return out
 
@@ -93,7 +101,8 @@ def export_hdf5(
 ) -> Path:
     """Write a store as an HDF5 file with Galaxy10's keys: images, ans, ra, dec, redshift, pxscale.
 
-    Each image is one compressed chunk. Class names are an attribute of ``ans``, from which
+    Each image is one compressed chunk. Bands other than red, green and blue are named in an attribute of
+    ``images``, whose type is the store's. Class names are an attribute of ``ans``, from which
     :func:`morphoscope.data.sources.galaxy10.ingest_galaxy10` reads classes other than Galaxy10's. Galaxies
     without a label are left out, and a note says how many; unknown redshifts and pixel scales are NaN.
 
@@ -117,7 +126,7 @@ def export_hdf5(
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists already; choose another name or pass --overwrite")
     shape = store.images.shape[1:]
-    files.ensure_room(out, int(len(rows) * np.prod(shape)))
+    files.ensure_room(out, len(rows) * int(np.prod(shape)) * store.images.dtype.itemsize)
 
     def compress(row: int) -> bytes:
         return zlib.compress(np.ascontiguousarray(store.images[row]).data, _COMPRESSION)
@@ -126,7 +135,7 @@ def export_hdf5(
         images: Any = file.create_dataset(
             "images",
             (len(rows), *shape),
-            np.uint8,
+            store.images.dtype,
             chunks=(1, *shape),
             compression="gzip",
             compression_opts=_COMPRESSION,
@@ -135,6 +144,8 @@ def export_hdf5(
         with closing(in_order(compress, rows.tolist(), workers)) as chunks:
             for number, chunk in enumerate(track(chunks, f"writing {out.name}", len(rows), "images")):
                 images.id.write_direct_chunk((number, 0, 0, 0), chunk)
+        if not _has_pictures(store):
+            images.attrs["bands"] = list(store.meta.bands)
         number_type = np.uint8 if scheme.outputs <= 256 else np.int16
         ans = file.create_dataset("ans", data=store.targets()[rows].astype(number_type))
         ans.attrs["scheme"] = scheme.name
@@ -153,11 +164,6 @@ def _labelled_rows(store: Store) -> tuple[Classes, np.ndarray]:
     scheme = store.need_scheme()
     if not isinstance(scheme, Classes):  # these formats hold one class a galaxy
         raise UsageError(f"{store.path} has {scheme.noun} as labels; only classes can be exported")
-    if store.meta.bands or store.meta.dtype != "uint8":
-        raise UsageError(
-            f"{store.path} has {kind_of(store.meta)}; only colour pictures can be exported (images.npy "
-            "is a plain numpy array)"
-        )
     rows = np.flatnonzero(store.labelled())
     if not len(rows):
         raise UsageError(f"{store.path} has no labelled galaxies to export")
@@ -180,6 +186,24 @@ def _described(store: Store, row: int, name: str) -> Iterator[str]:
     for column in ("ra", "dec"):
         value = store.table.column(column)[row].as_py()
         yield "" if value is None or value != value else repr(value)
+
+
+def _has_pictures(store: Store) -> bool:
+    """Whether the images are red, green and blue in 8 bits."""
+    return not store.meta.bands and store.meta.dtype == "uint8"
+
+
+def _fits(image_HWC: np.ndarray, bands: Sequence[str]) -> bytes:
+    """A FITS file with an extension called as each band; its first row is the lowest, as FITS has it."""
+    from astropy.io import fits
+
+    extensions = [
+        fits.ImageHDU(np.ascontiguousarray(image_HWC[::-1, :, plane]), name=band_name(band))
+        for plane, band in enumerate(bands)
+    ]
+    stream = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), *extensions]).writeto(stream)
+    return stream.getvalue()
 
 
 def _png(image_HWC: np.ndarray) -> bytes:

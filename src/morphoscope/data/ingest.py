@@ -17,7 +17,7 @@ from morphoscope import files
 from morphoscope.data.store import Store, StoreMeta, open_store, pixel_hash
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.bands import MOST_BANDS, parse_bands, reddest_first
+from morphoscope.images.bands import MOST_BANDS, band_label, parse_bands, reddest_first
 from morphoscope.images.decode import check_crop_and_size, crop_and_resize
 from morphoscope.images.stream import Item, in_order
 from morphoscope.images.stretch import LEVELS, MOST_PLANES, PLANES, VALUES, check_bands, check_stretch
@@ -121,14 +121,21 @@ class ImageKind:
     Attributes:
         bands: to read from FITS files; empty: all of them.
         stretch: given, or None.
+        show: bands that pictures of planes show, red first; empty: any.
     """
 
     bands: tuple[str, ...] = ()
     stretch: str | None = None
+    show: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, bands: str | Sequence[str] | None, stretch: str | None) -> ImageKind:
-        """What the options ``bands`` and ``stretch`` ask for.
+    def of(
+        cls,
+        bands: str | Sequence[str] | None,
+        stretch: str | None,
+        show: str | Sequence[str] | None = None,
+    ) -> ImageKind:
+        """What the options ``bands``, ``stretch`` and ``show`` ask for.
 
         Raises:
             UsageError: bands or a stretch that cannot be.
@@ -137,7 +144,8 @@ class ImageKind:
         if stretch is not None:
             check_stretch(stretch)
             check_bands(names, stretch)
-        return cls(names, stretch)
+        shown = _shown(names, show)
+        return cls(names, stretch, shown)
 
     def stretch_of(self, *, fits: bool) -> str:
         """How images are read: FITS and arrays of fluxes, or pictures such as JPEG and PNG.
@@ -154,10 +162,31 @@ class ImageKind:
         """The fields of a store's metadata."""
         stretch = self.stretch_of(fits=fits)
         planes = stretch in PLANES
+        if self.show and not planes:
+            raise UsageError(
+                f"--show {','.join(self.show)} chooses bands of planes, and --bands {','.join(self.bands)} "
+                "make a picture; add --stretch values, or give --bands only those of the picture"
+            )
         names = tuple(self.bands[band] for band in reddest_first(self.bands)) if planes else ()
         return {"stretch": stretch if fits or planes else "as-served", "bands": names} | (
-            {"bands_given": self.bands} if planes else {}
+            {"bands_given": self.bands, "shown": self.show} if planes else {}
         )
+
+
+def _shown(bands: Sequence[str], show: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The bands that pictures show, in the order that was given: red, green, blue."""
+    if not show:
+        return ()
+    names = tuple(name.strip() for name in (show.split(",") if isinstance(show, str) else show))
+    labels = [band_label(band) for band in bands]
+    missing = [name for name in names if band_label(name) not in labels]
+    if missing or not 1 <= len(names) <= MOST_BANDS:
+        fault = f"{', '.join(missing)} is not among --bands" if missing else f"{len(names)} bands"
+        raise UsageError(
+            f"--show {','.join(names)}: {fault}; one to three of --bands were expected, in the order red, "
+            "green, blue"
+        )
+    return names
 
 
 def refuse_out(out: Path, *, overwrite: bool) -> None:

@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean, reason_of
 from morphoscope.images.bands import band_name
 from morphoscope.images.parquet_size import read_whole
-from morphoscope.images.planes import Pictures
+from morphoscope.images.planes import Pictures, chosen_planes
 from morphoscope.images.stretch import MOST_PLANES
 from morphoscope.labels.scheme import Scheme
 from morphoscope.notebook import notebook_html, spread
@@ -151,6 +151,9 @@ class StoreMeta(BaseModel):
     bands_given: tuple[str, ...] = Field(
         default=(), description="the same in the order of --bands, that of planes without names"
     )
+    shown: tuple[str, ...] = Field(
+        default=(), max_length=3, description="bands that pictures for people show, red first; empty: any"
+    )
     crop: int | None = Field(
         default=None, description="side of the centre crop taken at ingest, source pixels"
     )
@@ -198,7 +201,7 @@ class Store:
     @property
     def pictures(self) -> Pictures:
         """The images as people see them."""
-        return Pictures(self.images, self.meta.bands)
+        return Pictures(self.images, chosen_planes(self.meta) if self.meta.shown else ())
 
     @property
     def scheme(self) -> Scheme | None:

@@ -23,7 +23,9 @@ from morphoscope.explorer.pictures import (
     Known,
     MissingPicture,
     Place,
+    Rendering,
     half_scale_for,
+    only_pictures,
     only_place,
     rendered,
     some_of,
@@ -53,13 +55,11 @@ class ArchivePictures:
     pixel_scale = None
     renders_fits = True
 
-    def __init__(
-        self, paths: Sequence[Path], known: Known, stretch: str = "lupton", bands: Sequence[str] = ()
-    ) -> None:
-        self.paths, self.stretch, self.bands = tuple(paths), stretch, tuple(bands)
+    def __init__(self, paths: Sequence[Path], known: Known, rendering: Rendering | None = None) -> None:
+        self.paths, self.rendering = tuple(paths), rendering or Rendering()
         self.label = paths[0].name if len(paths) == 1 else f"{len(paths)} archives"
         self.note = f"images in {self.label}"
-        found = _Members(max(1, len(self.bands)))
+        found = _Members(max(1, len(self.rendering.bands)))
         self._zips: dict[int, _Zip] = {}
         for number, galaxy in track(self._galaxies_there(), f"finding images in {self.label}", unit="images"):
             found.add(number, galaxy)
@@ -83,7 +83,7 @@ class ArchivePictures:
                     "decompress it to a .tar, and give that with --images"
                 )
             try:
-                for galaxy in archive_galaxies(path, self.bands):
+                for galaxy in archive_galaxies(path, self.rendering.bands):
                     yield number, galaxy
             except CutOff as error:
                 note(f"{error}; images after that are not shown")
@@ -93,11 +93,17 @@ class ArchivePictures:
         galaxy = self._galaxy(place)
         with half_scale_for(least):
             return rendered(
-                lambda kind: galaxy.image(stretch=kind, bands=self.bands),
-                self.stretch,
+                lambda kind: galaxy.image(stretch=kind, bands=self.rendering.bands),
+                self.rendering,
                 stretch,
                 galaxy.source,
             )
+
+    def planes(self, place: Place, bands: Sequence[str]) -> np.ndarray:
+        """See :class:`~morphoscope.explorer.pictures.Pictures`."""
+        if not self.rendering.planes:
+            raise only_pictures(self.label, bands)
+        return self._galaxy(place).image(stretch=self.rendering.stretch, bands=self.rendering.bands)
 
     def content(self, place: Place) -> bytes | None:
         """The image file itself; None if it has one per band."""
@@ -236,6 +242,10 @@ class H5Pictures:
         if row < 0:
             raise MissingPicture(f"{self.label} has no image of '{place.id}'")
         return self._file.image(row)
+
+    def planes(self, place: Place, bands: Sequence[str]) -> np.ndarray:
+        """None: there are pictures."""
+        raise only_pictures(self.label, bands)
 
     def content(self, place: Place) -> bytes | None:
         """None: it has pixels, and no files."""

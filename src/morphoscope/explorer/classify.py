@@ -137,7 +137,7 @@ def _classified(state: State, uploads: Uploads, content: bytes, name: str, stret
     values = {column: _plain(array) for column, array in scheme.catalogue_values(predictions_K[None]).items()}
     kept = within(picture_of(image), LARGEST_KEPT)
     document: dict[str, Any] = {
-        "upload": uploads.keep(kept),
+        "upload": uploads.keep(within(image, LARGEST_KEPT) if planes else kept),
         "name": name,
         "image": data_address(png(kept)),
         "size": [image.shape[1], image.shape[0]],

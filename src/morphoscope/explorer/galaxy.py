@@ -67,8 +67,8 @@ def router(state: State) -> APIRouter:
 
     @routes.get("/map/{row}")
     def attribution(row: int, method: str = "gradcam", target: str = "predicted") -> JSONResponse:
-        picture = subject.pictures.load(state.place(row))
-        return JSONResponse(map_document(state, picture, method, target))
+        image = state.network.seen(subject.pictures, state.place(row))
+        return JSONResponse(map_document(state, image, method, target))
 
     @routes.get("/neighbours/{row}")
     def neighbours(row: int, count: int = 12) -> JSONResponse:
@@ -83,9 +83,9 @@ def router(state: State) -> APIRouter:
     return routes
 
 
-def map_document(state: State, picture: Any, method: str, target: str) -> dict[str, Any]:
+def map_document(state: State, image: Any, method: str, target: str) -> dict[str, Any]:
     """A map as the page draws it: what the network saw and where it looks, as data addresses."""
-    found = state.network.map(picture, method, target)
+    found = state.network.map(image, method, target)
     return {
         "image": data_address(png(found.image)),
         "map": data_address(png(found.values)),

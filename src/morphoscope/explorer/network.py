@@ -13,11 +13,13 @@ import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.extras import installed
+from morphoscope.images.planes import chosen_planes, picture_of
 from morphoscope.inference.preprocess import load_and_preprocess
 from morphoscope.runs.run import Run
 
 if TYPE_CHECKING:
     from morphoscope.explanation.explain import Explainer
+    from morphoscope.explorer.pictures import Pictures, Place
     from morphoscope.inference.predictor import Prediction, Predictor
 
 METHODS = ("gradcam", "ablationcam", "saliency")
@@ -68,10 +70,6 @@ class Network:
             return self.why_not
         if not (self.run.path / "weights.safetensors").is_file():
             return "maps need the run's weights, and only its graph is here"
-        if not self.run.header.store.pictures:
-            return (
-                "maps of networks for other bands than red, green and blue are made by 'morphoscope explain'"
-            )
         if missing := [name for name in MAP_PACKAGES if not installed(name)]:
             verb = "is" if len(missing) == 1 else "are"
             return (
@@ -91,11 +89,17 @@ class Network:
         with self._lock:
             return predictor.predict([prepared])
 
+    def seen(self, pictures: Pictures, place: Place) -> np.ndarray:
+        """A galaxy's image as the network takes it: its picture, or the bands of a network of others."""
+        if self.run is None or self.run.header.store.pictures:
+            return pictures.load(place)
+        return pictures.planes(place, self.run.header.store.bands)
+
     def map(self, image_HWC: np.ndarray, method: str, target: str) -> Map:
-        """Where the network looks on one picture of any size.
+        """Where the network looks on one image of any size.
 
         Args:
-            image_HWC: (H, W, 3) uint8.
+            image_HWC: (H, W, 3) uint8, or the bands that the network takes.
             method: one of :data:`METHODS`.
             target: a class or answer by name, or "predicted".
 
@@ -116,7 +120,9 @@ class Network:
                 self._explainer = Explainer(predictor)
             found = self._explainer([prepared], method=method, target=target)
         values = np.rint(found.scaled()[0] * 255).astype(np.uint8)
-        return Map(values, found.images[0], found.targets[0], bool(found.dead[0]))
+        facts = predictor.run.header.store
+        picture = picture_of(found.images[0], chosen_planes(facts) if facts.shown else ())
+        return Map(values, picture, found.targets[0], bool(found.dead[0]))
 
     def _loaded(self) -> Predictor:
         if self.run is None:

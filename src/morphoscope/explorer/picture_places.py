@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from morphoscope.catalogue.inputs.open import tables_in
@@ -18,6 +18,7 @@ from morphoscope.explorer.pictures import (
     Known,
     NoPictures,
     Pictures,
+    Rendering,
     StorePictures,
     rows_of_ids,
 )
@@ -29,14 +30,6 @@ from morphoscope.images.tables import is_table
 from morphoscope.images.webdataset import expand_braces, is_archive_name
 
 H5_SUFFIXES = (".h5", ".hdf5", ".hdf")
-
-
-@dataclass(frozen=True)
-class _Rendering:
-    """How a catalogue says that its FITS images were rendered."""
-
-    stretch: str
-    bands: tuple[str, ...]
 
 
 def open_pictures(
@@ -54,8 +47,10 @@ def open_pictures(
     Raises:
         UsageError: ``images`` is nothing of these, or has none of the galaxies.
     """
-    bands = tuple(band for band in provenance.get("bands", "").split(",") if band)
-    rendering = _Rendering(provenance.get("stretch", "lupton"), bands)
+    bands, shown = (
+        tuple(name for name in provenance.get(key, "").split(",") if name) for key in ("bands", "shown")
+    )
+    rendering = Rendering(provenance.get("stretch", "lupton"), bands, shown)
     if images is not None:
         found = _at(str(images), known, rendering)
         if found is None:
@@ -77,7 +72,7 @@ def open_pictures(
     return NoPictures(f"{source} is not there any more; --images says where its images are now"), None
 
 
-def _at(name: str, known: Known, rendering: _Rendering) -> tuple[Pictures, Store | None] | None:
+def _at(name: str, known: Known, rendering: Rendering) -> tuple[Pictures, Store | None] | None:
     """The pictures at a place; None: nothing of a known kind is there."""
     path = Path(name)
     if (path / "store.yaml").is_file():
@@ -92,47 +87,47 @@ def _at(name: str, known: Known, rendering: _Rendering) -> tuple[Pictures, Store
         names = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
     there = [Path(each) for each in names if os.path.isfile(each)]
     if there and all(is_archive_name(each.name) for each in there):
-        return ArchivePictures(there, known, rendering.stretch, rendering.bands), None
+        return ArchivePictures(there, known, rendering), None
     if there and all(is_table(each) for each in there):
         return _in_tables(there, known, rendering), None
     if glob.has_magic(name):
         fixed = Path(*_before_magic(path.parts))
         if fixed.is_dir() and fixed != Path(fixed.anchor):
-            return GlobPictures(fixed, rendering.stretch, rendering.bands), None
+            return GlobPictures(fixed, rendering), None
     return None
 
 
-def _in_folder(folder: Path, known: Known, rendering: _Rendering) -> Pictures:
+def _in_folder(folder: Path, known: Known, rendering: Rendering) -> Pictures:
     tables = tables_in(folder)
     if tables:
         return _in_tables([Path(each) for each in tables], known, rendering)
     archives = sorted(Path(entry.path) for entry in os.scandir(folder) if is_archive_name(entry.name))
     if archives and next(image_names(folder), None) is None:
-        return ArchivePictures(archives, known, rendering.stretch, rendering.bands)
-    return FilePictures(folder, rendering.stretch, rendering.bands)
+        return ArchivePictures(archives, known, rendering)
+    return FilePictures(folder, rendering)
 
 
-def _in_file(path: Path, known: Known, rendering: _Rendering) -> Pictures:
+def _in_file(path: Path, known: Known, rendering: Rendering) -> Pictures:
     if path.suffix.lower() in H5_SUFFIXES:
         return H5Pictures(path, known)
     if is_archive_name(path.name):
-        return ArchivePictures([path], known, rendering.stretch, rendering.bands)
+        return ArchivePictures([path], known, rendering)
     if is_table(path):
         return _in_tables([path], known, rendering)
     if is_image_name(path.name):
-        return FilePictures(path.parent, rendering.stretch, rendering.bands)
+        return FilePictures(path.parent, rendering)
     raise UsageError(
         f"{path} has no images: a folder of images, an archive (tar, zip), a table with images, a Galaxy10 "
         "file (.h5) or a store was expected"
     )
 
 
-def _in_tables(paths: Sequence[Path], known: Known, rendering: _Rendering) -> Pictures:
-    held = pictures_in_tables(paths, known, rendering.stretch, rendering.bands)
+def _in_tables(paths: Sequence[Path], known: Known, rendering: Rendering) -> Pictures:
+    held = pictures_in_tables(paths, known, rendering)
     if held is not None:
         return held
     table = open_table(paths[0], bands=rendering.bands)
-    return FilePictures(table.folder, rendering.stretch, table.bands or rendering.bands)
+    return FilePictures(table.folder, replace(rendering, bands=table.bands or rendering.bands))
 
 
 def _before_magic(parts: tuple[str, ...]) -> list[str]:

@@ -18,8 +18,9 @@ import pyarrow.compute
 
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, reason_of
+from morphoscope.images.bands import band_name, reddest_first
 from morphoscope.images.decode import HalfScale, half_scale, is_image_name, read_image
-from morphoscope.images.planes import picture_of, shown_planes
+from morphoscope.images.planes import order_of, picture_of, shown_planes
 from morphoscope.images.stretch import PLANES, VALUES, stretched
 
 pc: Any = pyarrow.compute  # its functions are created at import, unknown to type checkers
@@ -48,6 +49,32 @@ class Known:
     def __len__(self) -> int:
         """How many galaxies there are."""
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How a catalogue's images were read, and what pictures of them show.
+
+    Attributes:
+        stretch: of FITS images.
+        bands: of FITS images, as they were given.
+        shown: the bands of a picture, red first; empty: any.
+    """
+
+    stretch: str = "lupton"
+    bands: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+
+    @property
+    def planes(self) -> bool:
+        """Whether each band is a plane of its own."""
+        return self.stretch in PLANES
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """The planes of a picture, red first; empty: none were chosen."""
+        ordered = [self.bands[band] for band in reddest_first(self.bands)]
+        return tuple(order_of(ordered, self.shown, "the catalogue's images")) if self.shown else ()
 
 
 class Pictures(Protocol):
@@ -91,6 +118,27 @@ class Pictures(Protocol):
         """
         ...
 
+    def planes(self, place: Place, bands: Sequence[str]) -> np.ndarray:
+        """The image as a network of some bands takes it, (H, W, C) uint8 or float32.
+
+        Args:
+            place: the galaxy.
+            bands: of the network, in its order.
+
+        Raises:
+            MissingPicture: it is not there.
+            MorphoscopeError: it cannot be read, or is a picture of other bands.
+        """
+        ...
+
+
+def only_pictures(where: str, bands: Sequence[str]) -> MorphoscopeError:
+    """The error of a place that has pictures, and not the bands of a network."""
+    return MorphoscopeError(
+        f"{where} has pictures, and the network takes the bands {', '.join(map(band_name, bands))}; give the "
+        "store or the FITS files with --images"
+    )
+
 
 @dataclass(frozen=True)
 class NoPictures:
@@ -105,6 +153,10 @@ class NoPictures:
         raise MissingPicture(self.note)
 
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
+        """Says why not."""
+        raise MissingPicture(self.note)
+
+    def planes(self, place: Place, bands: Sequence[str]) -> np.ndarray:
         """Says why not."""
         raise MissingPicture(self.note)
 
@@ -127,10 +179,18 @@ class StorePictures:
 
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
         """See :class:`Pictures`; a store's images have their stretch already."""
+        return picture_of(self._image(place), self.store.pictures.shown)
+
+    def planes(self, place: Place, bands: Sequence[str]) -> np.ndarray:
+        """See :class:`Pictures`."""
+        order = order_of(self.store.meta.bands, bands, f"the store {self.store.path.name}")
+        return np.ascontiguousarray(self._image(place)[:, :, order])
+
+    def _image(self, place: Place) -> np.ndarray:
         row = place.row if self.store_rows is None else int(self.store_rows[place.row])
         if not 0 <= row < len(self.images):
             raise MissingPicture(f"the store {self.store.path.name} has no galaxy '{place.id}'")
-        return picture_of(np.asarray(self.images[row]))
+        return np.asarray(self.images[row])
 
     def content(self, place: Place) -> bytes | None:
         """None: a store has pixels."""
@@ -142,15 +202,14 @@ class FilePictures:
 
     Args:
         folder: names are relative to it, and nothing outside it is read.
-        stretch: of FITS images.
-        bands: of FITS images.
+        rendering: of FITS images.
     """
 
     pixel_scale = None
     renders_fits = True
 
-    def __init__(self, folder: Path, stretch: str = "lupton", bands: Sequence[str] = ()) -> None:
-        self.folder, self.stretch, self.bands = folder, stretch, tuple(bands)
+    def __init__(self, folder: Path, rendering: Rendering | None = None) -> None:
+        self.folder, self.rendering = folder, rendering or Rendering()
         self.inside = folder.resolve()
         self.note = f"image files in {folder}"
 
@@ -173,17 +232,25 @@ class FilePictures:
 
     def load(self, place: Place, *, stretch: str = "", least: int = 0) -> np.ndarray:
         """See :class:`Pictures`."""
-        path = self.path_of(place.source)
-        name = place.source
-        if not is_image_name(path.name):
-            raise MissingPicture(f"{name} is not an image file")
+        path, name = self._image_file(place), place.source
+        how = self.rendering
         with half_scale_for(least):
             return rendered(
-                lambda kind: read_image(path, name=name, stretch=kind, bands=self.bands),
-                self.stretch,
-                stretch,
-                name,
+                lambda kind: read_image(path, name=name, stretch=kind, bands=how.bands), how, stretch, name
             )
+
+    def planes(self, place: Place, bands: Sequence[str]) -> np.ndarray:
+        """See :class:`Pictures`."""
+        path = self._image_file(place)
+        if not self.rendering.planes:
+            raise only_pictures(str(self.folder), bands)
+        return read_image(path, name=place.source, stretch=self.rendering.stretch, bands=self.rendering.bands)
+
+    def _image_file(self, place: Place) -> Path:
+        path = self.path_of(place.source)
+        if not is_image_name(path.name):
+            raise MissingPicture(f"{place.source} is not an image file")
+        return path
 
     def content(self, place: Place) -> bytes | None:
         """The file."""
@@ -193,26 +260,25 @@ class FilePictures:
             raise MorphoscopeError(f"{place.source}: cannot be read ({reason_of(error)})") from error
 
 
-def rendered(read: Callable[[str], np.ndarray], kept: str, asked: str, name: str) -> np.ndarray:
+def rendered(read: Callable[[str], np.ndarray], how: Rendering, asked: str, name: str) -> np.ndarray:
     """A picture of an image that a catalogue took as a picture, or as a plane for each band.
 
     Args:
         read: reads it with a stretch.
-        kept: the catalogue's stretch, which may be one that keeps planes: of those the reddest, the middle
-            and the bluest are shown.
+        how: how the catalogue's images were read.
         asked: another stretch for FITS images; empty: as the catalogue says.
         name: of the image, for messages.
 
     Returns:
         (H, W, 3) uint8.
     """
-    if kept not in PLANES:
-        return read(asked or kept)
-    image_HWC = read(VALUES if asked else kept)
+    if not how.planes:
+        return read(asked or how.stretch)
+    image_HWC = read(VALUES if asked else how.stretch)
     if not asked or image_HWC.dtype == np.uint8:  # a JPEG has no other stretch
-        return picture_of(image_HWC)
-    planes = [image_HWC[:, :, plane] for plane in shown_planes(image_HWC.shape[2])]
-    return stretched(planes, asked, name=name)
+        return picture_of(image_HWC, how.chosen)
+    shown = how.chosen or shown_planes(image_HWC.shape[2])
+    return stretched([image_HWC[:, :, plane] for plane in shown], asked, name=name)
 
 
 def half_scale_for(least: int) -> AbstractContextManager[HalfScale]:

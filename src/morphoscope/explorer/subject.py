@@ -32,6 +32,7 @@ from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column
 from morphoscope.images.table_parquet import ParquetTable
 from morphoscope.images.tables import column_names, is_table_name, iterate_table, read_table
 from morphoscope.inference.calibration import read_calibration
+from morphoscope.inference.preprocess import bands_asked
 from morphoscope.labels.classes import probability_column
 from morphoscope.labels.scheme import Scheme, VoteCounts
 from morphoscope.metrics.conformal import SEPARATOR, Sets, least_probabilities
@@ -151,7 +152,8 @@ def _of_run(run: Run, images: Path | str | None) -> Subject:
         "recipe": run.recipe.name,
         "weights_sha256": run.header.weights_sha256,
         "stretch": run.header.store.stretch,
-        "bands": ",".join(run.header.store.bands),
+        "bands": ",".join(bands_asked((), run.header.store)),
+        "shown": ",".join(run.header.store.shown),
         "source": run.header.store.path,
     }
     if found is None:

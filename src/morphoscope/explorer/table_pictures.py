@@ -19,7 +19,9 @@ from morphoscope.explorer.pictures import (
     Known,
     MissingPicture,
     Place,
+    Rendering,
     half_scale_for,
+    only_pictures,
     only_place,
     rendered,
     some_of,
@@ -43,16 +45,16 @@ class TablePictures:
     Args:
         tables: the files, in the order of their rows.
         rows: of each galaxy, counted through all files, (N,) int; −1: it is not there. None: the same rows.
-        stretch: of FITS images.
+        rendering: of FITS images.
     """
 
     pixel_scale = None
     renders_fits = True
 
     def __init__(
-        self, tables: Sequence[ImageTable], rows: np.ndarray | None, stretch: str = "lupton"
+        self, tables: Sequence[ImageTable], rows: np.ndarray | None, rendering: Rendering | None = None
     ) -> None:
-        self.tables, self.rows, self.stretch = tuple(tables), rows, stretch
+        self.tables, self.rows, self.rendering = tuple(tables), rows, rendering or Rendering()
         first = tables[0].path
         self.label = first.name if len(tables) == 1 else f"{len(tables)} files such as {first.name}"
         self.note = f"images in {self.label}"
@@ -67,8 +69,15 @@ class TablePictures:
         table, piece = self._row_of(place)
         with half_scale_for(least):
             return rendered(
-                lambda kind: next(table.items_of([piece], kind)).load(), self.stretch, stretch, place.id
+                lambda kind: next(table.items_of([piece], kind)).load(), self.rendering, stretch, place.id
             )
+
+    def planes(self, place: Place, bands: Sequence[str]) -> np.ndarray:
+        """See :class:`~morphoscope.explorer.pictures.Pictures`."""
+        if not self.rendering.planes:
+            raise only_pictures(self.label, bands)
+        table, piece = self._row_of(place)
+        return next(table.items_of([piece], self.rendering.stretch)).load()
 
     def content(self, place: Place) -> bytes | None:
         """The image file; None: there is one per band."""
@@ -167,19 +176,18 @@ def own_pictures(parts: Sequence[Path], stretch: str = "lupton") -> TablePicture
         return None
     if not first.holds_files:
         return None
-    return TablePictures([replace(first, path=part) for part in parts], None, stretch)
+    return TablePictures([replace(first, path=part) for part in parts], None, Rendering(stretch))
 
 
 def pictures_in_tables(
-    paths: Sequence[Path], known: Known, stretch: str = "lupton", bands: Sequence[str] = ()
+    paths: Sequence[Path], known: Known, rendering: Rendering | None = None
 ) -> TablePictures | None:
     """The images that tables contain, found by the galaxies' ids or else by the images' names.
 
     Args:
         paths: Parquet files with the same columns.
         known: ids and sources of the galaxies.
-        stretch: of FITS images.
-        bands: of FITS images.
+        rendering: of FITS images.
 
     Returns:
         None if the tables contain no images, but list files.
@@ -187,7 +195,7 @@ def pictures_in_tables(
     Raises:
         UsageError: there is no column of images, or none of the galaxies is in there.
     """
-    first = open_table(paths[0], bands=bands)
+    first = open_table(paths[0], bands=rendering.bands if rendering else ())
     if not first.holds_files:
         return None
     tables = [replace(first, path=path) for path in paths]
@@ -201,7 +209,7 @@ def pictures_in_tables(
             f"none of the galaxies' images is in {paths[0].name}: {some_of(known.ids, known.sources)} were "
             "looked for"
         )
-    return TablePictures(tables, rows, stretch)
+    return TablePictures(tables, rows, rendering)
 
 
 def _texts(tables: Sequence[ImageTable], column: str) -> pa.ChunkedArray:

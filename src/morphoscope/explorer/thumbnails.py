@@ -52,7 +52,8 @@ def within(image_HWC: np.ndarray, side: int) -> np.ndarray:
     if scale >= 1:
         return image_HWC
     shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image_HWC, shape, interpolation=cv2.INTER_AREA))
+    shrunk = np.asarray(cv2.resize(image_HWC, shape, interpolation=cv2.INTER_AREA))
+    return shrunk.reshape(*shrunk.shape[:2], *image_HWC.shape[2:])  # OpenCV drops a single channel
 
 
 def jpeg(image_HWC: np.ndarray, quality: int = QUALITY) -> bytes:

@@ -24,14 +24,21 @@ def shown_planes(channels: int) -> tuple[int, ...]:
     return (0, channels // 2, channels - 1) if channels > 3 else tuple(range(channels))
 
 
-def shown_bands(bands: Sequence[str]) -> str:
+def chosen_planes(facts: ImageFacts) -> tuple[int, ...]:
+    """The planes of a picture, red first: those of the bands that were chosen, else :func:`shown_planes`."""
+    if facts.shown:
+        return tuple(order_of(facts.bands, facts.shown, "the store"))
+    return shown_planes(facts.image_shape[2])
+
+
+def shown_bands(facts: ImageFacts) -> str:
     """Which bands a picture shows, in words: "y, i, g as red, green and blue"."""
-    names = [band_name(bands[plane]) for plane in shown_planes(len(bands))]
+    names = [band_name(facts.bands[plane]) for plane in chosen_planes(facts)]
     ending = {1: "in grey", 2: "as red and blue"}.get(len(names), "as red, green and blue")
     return f"{', '.join(names)} {ending}"
 
 
-def picture_of(image_HWC: np.ndarray) -> np.ndarray:
+def picture_of(image_HWC: np.ndarray, shown: Sequence[int] = ()) -> np.ndarray:
     """An image for people, (H, W, 3) uint8; one of red, green and blue is returned as it is.
 
     One plane is grey, two are red and blue with their mean as green, of more the reddest, the middle and the
@@ -39,15 +46,16 @@ def picture_of(image_HWC: np.ndarray) -> np.ndarray:
 
     Args:
         image_HWC: (H, W, C) uint8 or float32, the longest wavelength first.
+        shown: one to three planes to show instead, red first.
     """
     channels = image_HWC.shape[2]
-    planes = [image_HWC[:, :, plane] for plane in shown_planes(channels)]
+    planes = [image_HWC[:, :, plane] for plane in shown or shown_planes(channels)]
     if image_HWC.dtype != np.uint8:
         return stretched(planes, "lupton", name="the picture")
-    if channels == 3:
-        return image_HWC
+    if channels == 3 and len(planes) == 3:
+        return image_HWC if not shown else np.stack(planes, axis=2)
     if len(planes) == 2:
-        mean_HW = np.rint(image_HWC.mean(axis=2, dtype=np.float32)).astype(np.uint8)
+        mean_HW = np.rint(np.mean(planes, axis=0, dtype=np.float32)).astype(np.uint8)
         planes.insert(1, mean_HW)
     return np.stack(planes * (3 if len(planes) == 1 else 1), axis=2)
 
@@ -79,6 +87,11 @@ class ImageFacts(Protocol):
         """Of the channels; empty: red, green, blue."""
         ...
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The bands that pictures show, red first; empty: none were chosen."""
+        ...
+
 
 class Reordered:
     """Images whose planes are taken in another order, or some of them."""
@@ -100,16 +113,21 @@ class Reordered:
 
 
 class Pictures:
-    """Images of a store as people see them: ``pictures[row]`` is (H, W, 3) uint8."""
+    """Images of a store as people see them: ``pictures[row]`` is (H, W, 3) uint8.
 
-    def __init__(self, images_NHWC: np.ndarray, bands: Sequence[str] = ()) -> None:
-        self._images, self.bands = images_NHWC, tuple(bands)
+    Args:
+        images_NHWC: of the store.
+        shown: planes of a picture, red first; none: as of :func:`shown_planes`.
+    """
+
+    def __init__(self, images_NHWC: np.ndarray, shown: Sequence[int] = ()) -> None:
+        self._images, self.shown = images_NHWC, tuple(shown)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return picture_of(np.asarray(self._images[row]))
+        return picture_of(np.asarray(self._images[row]), self.shown)
 
 
 def order_of(there: Sequence[str], wanted: Sequence[str], name: str) -> list[int]:

@@ -217,7 +217,7 @@ def data_facts(
         listed.append(("Pixel scale", "unknown"))
     listed.append(("Stretch", facts.stretch))
     if facts.bands:
-        listed.append(("Pictures here", f"{shown_bands(facts.bands)}; the network takes all bands"))
+        listed.append(("Pictures here", f"{shown_bands(facts)}; the network takes all bands"))
     if facts.crop or facts.size:
         steps = [
             f"centre {facts.crop} pixels" if facts.crop else "",

@@ -86,6 +86,9 @@ class StoreFacts(BaseModel):
     bands_given: tuple[str, ...] = Field(
         default=(), description="the same in the order of --bands, that of planes without names"
     )
+    shown: tuple[str, ...] = Field(
+        default=(), max_length=3, description="bands that pictures for people show, red first; empty: any"
+    )
     crop: Side | None = None
     size: Side | None = None
     pixel_scale: float | None = None
@@ -318,6 +321,7 @@ def store_facts(store: Store) -> StoreFacts:
         dtype=meta.dtype,
         bands=meta.bands,
         bands_given=meta.bands_given,
+        shown=meta.shown,
         crop=meta.crop,
         size=meta.size,
         pixel_scale=meta.pixel_scale,

@@ -17,12 +17,12 @@ from morphoscope.catalogue.formats.write import check_output, target_of
 from morphoscope.catalogue.request import check_quality
 from morphoscope.errors import UsageError
 from morphoscope.extras import DETECTION, need
-from morphoscope.images.bands import is_pattern, parse_bands
+from morphoscope.images.bands import MOST_BANDS, is_pattern, parse_bands
 from morphoscope.images.decode import holds_fits, is_fits_name
 from morphoscope.images.mosaic import Mosaic, open_mosaics
-from morphoscope.images.planes import kind_of
-from morphoscope.images.stretch import check_stretch, stretched
-from morphoscope.inference.preprocess import stretch_like
+from morphoscope.images.planes import chosen_planes, kind_of, shown_planes
+from morphoscope.images.stretch import MOST_PLANES, PLANES, check_stretch, stretched
+from morphoscope.inference.preprocess import bands_asked, stretch_asked
 
 if TYPE_CHECKING:
     from morphoscope.inference.ensemble import Ensemble
@@ -40,19 +40,22 @@ class DetectedSky:
         table: the catalogue.
         shown: the image, or the bands of a mosaic, reddest first.
         stretch: of a mosaic.
+        picture: which of the bands are drawn, red first; empty: any.
     """
 
     table: pa.Table
     shown: np.ndarray | list[Mosaic]
     stretch: str
+    picture: tuple[int, ...] = ()
 
     def image(self) -> np.ndarray:
         """The sky to draw on, (H, W, 3) uint8, row 0 at the top."""
         if isinstance(self.shown, np.ndarray):
             return self.shown
-        planes = [band.box(slice(0, band.shape[0]), slice(0, band.shape[1])) for band in self.shown]
-        flux = [band.flux for band in self.shown]
-        picture = stretched(planes, self.stretch, name=self.shown[0].name, flux=flux)
+        bands = [self.shown[band] for band in self.picture or shown_planes(len(self.shown))]
+        planes = [band.box(slice(0, band.shape[0]), slice(0, band.shape[1])) for band in bands]
+        stretch = "lupton" if self.stretch in PLANES else self.stretch
+        picture = stretched(planes, stretch, name=bands[0].name, flux=[band.flux for band in bands])
         return picture[_turned(self.shown[0])].copy()
 
     def boxes(self) -> np.ndarray:
@@ -134,15 +137,17 @@ def classify_sky(
     sets = sets_of(predictor, coverage, per_class=per_class)
     target.check(catalogue_schema(predictor.scheme, sets, FullColumns(predictor).extras))
     facts = predictor.run.header.store
-    if not facts.pictures:
+    mosaic = not isinstance(picture, np.ndarray) and _is_mosaic(picture)
+    if not facts.pictures and not mosaic:
         raise UsageError(
-            f"--detect is for networks of colour pictures, and this run was trained on {kind_of(facts)}; "
-            "give the positions of the galaxies with --sources"
+            f"this run was trained on {kind_of(facts)}, so --detect needs a FITS mosaic with them, not a "
+            "picture"
         )
-    names, wanted = parse_bands(bands), {"coverage": coverage, "per_class": per_class}
+    names = parse_bands(bands, MOST_BANDS if facts.pictures else MOST_PLANES)
+    wanted = {"coverage": coverage, "per_class": per_class}
     check = check_quality(quality) == "auto"
     options: dict[str, Any] = {"overwrite": overwrite, "check": check, **wanted}
-    if isinstance(picture, np.ndarray) or not _is_mosaic(picture):
+    if isinstance(picture, np.ndarray) or not mosaic:
         if names:
             raise UsageError("--bands chooses bands of FITS files; a picture has its colours already")
         name = "picture" if isinstance(picture, np.ndarray) else Path(picture).name
@@ -158,7 +163,9 @@ def classify_sky(
         )
         write_picture_catalogue(predictor, table, out, name=name, **options)
         return DetectedSky(table, image, "as-served")
-    stretch = stretch or stretch_like(predictor.run.header.store.stretch)
+    stretch = stretch_asked(stretch, facts)
+    if not facts.pictures:
+        names = bands_asked(names, facts)
     if drawn:
         _check_drawable(open_mosaics(picture, names))
     table, mosaics = classify_mosaic(
@@ -172,7 +179,7 @@ def classify_sky(
         **wanted,
     )
     write_picture_catalogue(predictor, table, out, name=Path(picture).name, stretch=stretch, **options)
-    return DetectedSky(table, mosaics, stretch)
+    return DetectedSky(table, mosaics, stretch, chosen_planes(facts) if facts.shown else ())
 
 
 def _is_mosaic(source: Path | str) -> bool:

@@ -35,6 +35,7 @@ def ingest_folder(
     pixel_scale: float | None = None,
     stretch: str | None = None,
     bands: str | Sequence[str] | None = None,
+    show: str | Sequence[str] | None = None,
     crop: int | None = None,
     size: int | None = None,
     overwrite: bool = False,
@@ -54,6 +55,7 @@ def ingest_folder(
             for each of the bands. None: "lupton", for more than three bands "values".
         bands: of FITS images: planes or extensions of each file, or one file a band (``NAME-g.fits``). Up to
             three make a picture, up to eight are planes. One band of grey JPEG or PNG images.
+        show: which one to three of ``bands`` pictures for people show, red first; for planes.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
         overwrite: replace an existing store.
@@ -71,7 +73,7 @@ def ingest_folder(
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; a folder of class folders was expected")
     refuse_out(out, overwrite=overwrite)
-    kind = ImageKind.of(bands, stretch)
+    kind = ImageKind.of(bands, stretch, show)
     names = _class_names(folder, classes)
     patterns = {name: band_pattern_of(folder / name, kind.bands) for name in names}
     if all(patterns.values()):

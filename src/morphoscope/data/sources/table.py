@@ -42,6 +42,7 @@ def ingest_table(
     classes: Sequence[str] | None = None,
     folder: Path | str | None = None,
     bands: Sequence[str] | str | None = None,
+    show: str | Sequence[str] | None = None,
     pixel_scale: float | None = None,
     stretch: str | None = None,
     crop: int | None = None,
@@ -69,6 +70,7 @@ def ingest_table(
         pixel_scale: arcsec per source pixel, if known.
         bands: of FITS images and arrays, a sequence or text such as ``"g,r,z"``: a column for each, or parts
             of each file. Up to three make a picture, up to eight are planes, see ``stretch``.
+        show: which one to three of ``bands`` pictures for people show, red first; for planes.
         stretch: of FITS images to a picture, see :mod:`morphoscope.images.fits`; "values" or "bands": a plane
             for each of the bands. None: "lupton", for more than three bands "values".
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
@@ -86,7 +88,7 @@ def ingest_table(
     """
     table, out = Path(table), Path(out)
     refuse_out(out, overwrite=overwrite)
-    kind = ImageKind.of(bands, stretch)
+    kind = ImageKind.of(bands, stretch, show)
     if (label_column is not None) + bool(vote_columns) + (measured is not None) > 1:
         raise UsageError(
             "--label-column, --vote-column and --value-column exclude each other: a store has one kind of "

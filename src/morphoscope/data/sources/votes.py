@@ -44,6 +44,7 @@ def ingest_votes(
     pixel_scale: float | None = None,
     stretch: str | None = None,
     bands: str | Sequence[str] | None = None,
+    show: str | Sequence[str] | None = None,
     crop: int | None = None,
     size: int | None = None,
     overwrite: bool = False,
@@ -67,6 +68,7 @@ def ingest_votes(
         pixel_scale: arcsec per source pixel, if known.
         stretch: of FITS images; see :func:`morphoscope.data.sources.table.ingest_table`.
         bands: of FITS images; see :func:`morphoscope.data.sources.table.ingest_table`.
+        show: likewise.
         crop: side of the centre crop; see :func:`morphoscope.data.ingest.write_store` for this and the rest.
         size: side the crop is scaled to.
         overwrite: replace an existing store.
@@ -82,7 +84,7 @@ def ingest_votes(
     """
     table, out = Path(table), Path(out)
     refuse_out(out, overwrite=overwrite)
-    kind = ImageKind.of(bands, stretch)
+    kind = ImageKind.of(bands, stretch, show)
     if values not in VALUES:
         raise UsageError(f"--values {values}: unknown{did_you_mean(values, VALUES, 'values')}")
     there, file = columns_of(table), tree_file(tree)
