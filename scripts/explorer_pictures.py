@@ -3,8 +3,9 @@
     python scripts/explorer_pictures.py [WORK]
 
 WORK is a folder for stores, runs and catalogues, kept if it is named; what is there is not made again. It
-needs a Chromium and takes ten minutes of one core. The networks learn from 300 galaxies for a few epochs:
-their predictions are to be looked at, and are not good.
+needs a Chromium and takes five minutes of one core. The votes are predicted by a network that learned from
+300 galaxies for six epochs, which is to be looked at, and is not good; the measurements are the simulator's
+own values with the errors that are shown added.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images"
 SEED = 20
-BASES = {"votes": "small/own-labels", "sizes": "small/regression"}
-SCHEMES = {"votes": "vote-counts", "sizes": "measurements"}
-EPOCHS = {"first": 6, "second": 3}
+QUANTITIES = {"half_light_radius": "arcsec", "axis_ratio": "", "sersic_index": "", "r_mag": "mag"}
 PHONE, DESK = (390, 844), (1280, 900)
 
 
@@ -32,17 +34,38 @@ def morphoscope(work: Path, *arguments: str) -> None:
         subprocess.run([sys.executable, "-m", "morphoscope", *arguments], cwd=work, check=True)
 
 
-def make(work: Path, kind: str) -> None:
-    """A store, two runs that learned from it, longer and shorter, and their catalogues of other galaxies."""
-    simulated = ["--size", "96", "--scheme", SCHEMES[kind]]
-    morphoscope(work, "data", "simulate", "--count", "300", "--seed", "1", *simulated, kind)
-    shown = f"{kind}-shown"
-    morphoscope(work, "data", "simulate", "--count", "150", "--seed", str(SEED), *simulated, shown)
-    for name, epochs in EPOCHS.items():
-        run = f"{kind}-{name}"
-        settings = ["--set", f"training.epochs={epochs}", "--set", "evaluation.views=1"]
-        morphoscope(work, "train", BASES[kind], "--store", kind, *settings, "--out", run)
-        morphoscope(work, "predict", run, shown, "--embeddings", "--out", f"{run}.parquet")
+def votes(work: Path) -> None:
+    """A run that learned votes, and its catalogues of other galaxies from eight views and from one."""
+    simulated = ["--size", "96", "--scheme", "vote-counts"]
+    morphoscope(work, "data", "simulate", "--count", "300", "--seed", "1", *simulated, "votes")
+    morphoscope(work, "data", "simulate", "--count", "150", "--seed", str(SEED), *simulated, "shown")
+    settings = ["--set", "training.epochs=6", "--set", "evaluation.views=1"]
+    morphoscope(work, "train", "small/own-labels", "--store", "votes", *settings, "--out", "run")
+    for name, views in (("first", 8), ("second", 1)):
+        out = f"votes-{name}.parquet"
+        morphoscope(work, "predict", "run", "shown", "--views", str(views), "--embeddings", "--out", out)
+
+
+def sizes(work: Path) -> None:
+    """Two catalogues of the simulator's own values with errors of a tenth and of a fifth."""
+    import morphoscope as ms
+
+    table = ms.open_store(work / "shown").table
+    for name, relative in (("first", 0.1), ("second", 0.2)):
+        rng = np.random.default_rng(len(name))
+        columns = {name: table[name] for name in ("id", "source", "ra", "dec")}
+        fields = [pa.field(name, table[name].type) for name in columns]
+        for quantity, unit in QUANTITIES.items():
+            true = table[quantity].to_numpy()
+            error = relative * np.nanstd(true) * rng.gamma(9, 1 / 9, len(true))
+            columns[quantity] = pa.array(true + rng.normal(0, 1, len(true)) * error, from_pandas=True)
+            columns[f"{quantity}_error"] = pa.array(error)
+            kept = {"unit": unit} if unit else None
+            fields += [
+                pa.field(quantity, pa.float64(), metadata=kept),
+                pa.field(f"{quantity}_error", pa.float64()),
+            ]
+        pq.write_table(pa.table(columns, schema=pa.schema(fields)), work / f"sizes-{name}.parquet")
 
 
 class Camera:
@@ -54,7 +77,7 @@ class Camera:
     def picture(
         self, address: str, *, size: tuple[int, int] = DESK, dark: bool = False, wait: str = ".card"
     ) -> Image.Image:
-        """One view, when what it waits for is there; as much of it as fits."""
+        """One view, when what it waits for is there; on a phone from that on."""
         scheme = "dark" if dark else "light"
         page = self.browser.new_page(
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, device_scale_factor=1.5
@@ -63,6 +86,9 @@ class Camera:
         page.wait_for_selector(wait)
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(800)
+        if size == PHONE:
+            page.locator(wait).first.evaluate("(it) => it.closest('.card').scrollIntoView()")
+            page.wait_for_timeout(300)
         image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         page.close()
         return image
@@ -96,19 +122,23 @@ def main(folder: str | None = None) -> None:
         work = Path(folder or temporary).resolve()
         work.mkdir(parents=True, exist_ok=True)
         camera = Camera(play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"]))
-        phones = []
-        for kind in BASES:
-            make(work, kind)
-            first, second = (work / f"{kind}-{name}.parquet" for name in EPOCHS)
-            run, shown = work / f"{kind}-first", ".tree" if kind == "votes" else ".measurements"
-            with ms.explore(run, labels=work / "labels.sqlite") as running:  # its test galaxies, with labels
-                one = f"{running.address}#galaxy/12"
-                save(camera.picture(one, wait=shown), kind)
-                phones.append(camera.picture(one, size=PHONE, dark=True, wait=shown))
-            with ms.explore(run, catalogue=first, compare=second, labels=work / "labels.sqlite") as running:
-                both, plot = f"{running.address}#compare", ".pair svg.plot image"
-                save(camera.picture(both, wait=plot, dark=kind == "sizes"), f"compare-{kind}")
-                phones.append(camera.picture(both, size=PHONE, dark=kind == "votes", wait=plot))
+        votes(work)
+        sizes(work)
+        phones, labels = [], work / "labels.sqlite"
+        with ms.explore(work / "run", labels=labels) as running:  # its test galaxies, with their votes
+            one = f"{running.address}#galaxy/12"
+            save(camera.picture(one, wait=".tree"), "votes")
+            phones.append(camera.picture(one, size=PHONE, dark=True, wait=".tree"))
+        for kind in ("votes", "sizes"):
+            first, second = (work / f"{kind}-{name}.parquet" for name in ("first", "second"))
+            with ms.explore(first, compare=second, images=work / "shown", labels=labels) as running:
+                one, both = f"{running.address}#galaxy/12", f"{running.address}#compare"
+                plot, dark = ".pair svg.plot image", kind == "sizes"
+                save(camera.picture(both, wait=plot, dark=dark), f"compare-{kind}")
+                phones.append(camera.picture(both, size=PHONE, dark=not dark, wait=plot))
+                if kind == "sizes":
+                    save(camera.picture(one, wait=".measurements", dark=True), "measurements")
+                    phones.append(camera.picture(one, size=PHONE, wait=".measurements"))
         save(beside(phones), "phone")
 
 

@@ -72,6 +72,13 @@ export async function compareView(main, route) {
   );
   if (found.quantities.length) sections.push(h("div", { class: "pair" }, scatterCard(found, route), quantitiesCard(found, link)));
   main.append(h("div", { class: "compare" }, sections));
+  // Text on coloured cells is dark or light by the theme.
+  const again = () => {
+    if (!main.querySelector(".compare")) return;
+    replace(main);
+    compareView(main, route);
+  };
+  window.addEventListener("themechange", again, { once: true });
 }
 
 // One quantity in both catalogues; a region that is dragged over opens its galaxies.
@@ -118,7 +125,7 @@ function quantitiesCard(found, link) {
       cell(each.rms),
       cell(each.median),
       h("td", { class: "number" }, each.correlation === null ? "–" : each.correlation.toFixed(3)),
-      h("td", {}, h("a", { href: sorted(true), "aria-label": `${each.name}: galaxies where ${found.other} is highest above` }, "higher"), " · ", h("a", { href: sorted(false), "aria-label": `${each.name}: galaxies where ${found.other} is furthest below` }, "lower")),
+      h("td", {}, h("a", { href: sorted(true), "aria-label": `higher: galaxies whose ${each.name} is furthest above in ${found.other}` }, "higher"), " · ", h("a", { href: sorted(false), "aria-label": `lower: galaxies whose ${each.name} is furthest below in ${found.other}` }, "lower")),
     );
   };
   return h(

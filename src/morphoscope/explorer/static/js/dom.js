@@ -52,6 +52,8 @@ export function brief(value) {
   return size === 0 ? "0" : value.toExponential(1);
 }
 
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 export const probability = (value) => (typeof value === "number" ? value.toFixed(2) : "–");
 
 export function problem(error) {

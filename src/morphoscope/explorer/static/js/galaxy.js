@@ -2,7 +2,7 @@
 
 import { get, getBlob } from "./api.js";
 import { measurements, probabilities, votes } from "./answers.js";
-import { brief, h, problem, replace, whole } from "./dom.js";
+import { brief, h, problem, replace, sentence, whole } from "./dom.js";
 import { mapControls } from "./maps.js";
 import { go, href, question, shared, subject } from "./route.js";
 import { thumbnail } from "./thumbnails.js";
@@ -148,7 +148,7 @@ export function neighbourStrip(galaxies, values) {
 }
 
 function neighboursCard(galaxy, route) {
-  const body = h("div", {}, h("p", { class: "muted small" }, galaxy.missing.neighbours || "Looking …"));
+  const body = h("div", {}, h("p", { class: "muted small" }, galaxy.missing.neighbours ? `${sentence(galaxy.missing.neighbours)}.` : "Looking …"));
   if (!galaxy.missing.neighbours) {
     get(`neighbours/${galaxy.row}`, { count: 12 }).then(
       (found) => replace(body, neighbourStrip(found.galaxies, shared(route.values)), found.exact ? null : h("p", { class: "muted small" }, "By the 64 directions that hold most of the features.")),

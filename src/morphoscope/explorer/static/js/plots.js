@@ -108,10 +108,24 @@ export async function dataAddress(canvas) {
 // A number as filters have it.
 export const exact = (value) => Number(value.toPrecision(6)).toString();
 
+// The colour of text on a colour that is laid over a card with some strength: the page's ink where it has
+// enough contrast (4.5:1), or else black or white, one of which always has.
+function readable(name, strength) {
+  const parts = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16) / 255);
+  const light = (rgb) => rgb.map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)).reduce((sum, x, k) => sum + x * [0.2126, 0.7152, 0.0722][k], 0);
+  const [over, card] = [parts(css(name)), parts(css("--card"))];
+  const below = light(over.map((x, k) => x * strength + card[k] * (1 - strength)));
+  const contrast = (text) => {
+    const pair = [below, light(parts(text))].sort((a, b) => b - a);
+    return (pair[0] + 0.05) / (pair[1] + 0.05);
+  };
+  if (contrast(css("--ink")) >= 4.5) return "var(--ink)";
+  return contrast("#ffffff") >= contrast("#000000") ? "#ffffff" : "#000000";
+}
+
 // A confusion matrix as a table whose cells lead to their galaxies.
 export function matrix({ rows, columns, counts, link, rowTitle, columnTitle, caption }) {
   const totals = counts.map((row) => row.reduce((sum, count) => sum + count, 0));
-  const dark = css("--paper").startsWith("#0");
   return h(
     "div",
     { class: "scrolling-x", tabindex: "0", role: "region", "aria-label": caption },
@@ -132,12 +146,12 @@ export function matrix({ rows, columns, counts, link, rowTitle, columnTitle, cap
               const count = counts[i][j];
               if (!count) return h("td", { class: "none" }, "·");
               const share = count / (totals[i] || 1);
-              const strong = share > 0.45;
-              const colour = name === other ? "var(--fill)" : "var(--wrong)";
+              const colour = name === other ? "--fill" : "--wrong";
+              const strength = Math.round(8 + 82 * share) / 100;
               return h(
                 "td",
-                { style: { "background-color": `color-mix(in srgb, ${colour} ${Math.round(8 + 82 * share)}%, transparent)` } },
-                h("a", { href: link(name, other), class: strong ? (dark ? "on-dark" : "on-light") : "", "aria-label": `${whole(count)} galaxies: ${rowTitle} ${name}, ${columnTitle} ${other}` }, whole(count)),
+                { style: { "background-color": `color-mix(in srgb, var(${colour}) ${100 * strength}%, transparent)` } },
+                h("a", { href: link(name, other), style: { color: readable(colour, strength) }, "aria-label": `${whole(count)} galaxies: ${rowTitle} ${name}, ${columnTitle} ${other}` }, whole(count)),
               );
             }),
           ),
