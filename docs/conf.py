@@ -36,6 +36,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "root_pages",
+    "whole_lines",
     "reference",
 ]
 exclude_patterns = ["_ext"]

@@ -138,3 +138,13 @@ def test_every_package_with_public_names_has_a_page():
         if "lazy_exports(__name__" in path.read_text(encoding="utf-8")
     ]
     assert sorted(described) == sorted([*exporting, "morphoscope.recipes"])
+
+
+def test_lines_that_commands_print_in_tutorials_stay_whole() -> None:
+    joined = runpy.run_path(str(ROOT / "docs" / "_ext" / "whole_lines.py"))["joined"]
+    pieces = [("stdout", "the reasons are in the colu"), ("stderr", "a note\n"), ("stdout", "mn quality\n")]
+    outputs = [{"output_type": "stream", "name": name, "text": text} for name, text in pieces]
+    outputs.insert(1, {"output_type": "display_data", "data": {}})
+    found = joined(outputs)
+    assert [each.get("name") for each in found] == ["stdout", None, "stderr"]
+    assert found[0]["text"] == "the reasons are in the column quality\n"
