@@ -211,7 +211,7 @@ class Charts {
         const found = await get("charts/features", { filter: this.filter, method });
         if (this.closed || asked !== method || !area.isConnected) return;
         if (found.progress) {
-          replace(area, progressOf(found.progress));
+          showProgress(area, found.progress);
           setTimeout(() => {
             if (!this.closed && asked === method && area.isConnected) draw();
           }, 1000);
@@ -272,9 +272,16 @@ class Charts {
   }
 }
 
-// How far a map is that takes a while.
-function progressOf({ what, done, of, seconds }) {
-  const bar = h("progress", { "aria-label": "Progress of the map", ...(of ? { value: done, max: of } : {}) });
+// How far a map is that takes a while; what is there already is changed, so that it does not flicker.
+function showProgress(area, { what, done, of, seconds }) {
+  if (!area.querySelector("progress")) {
+    replace(area, h("div", { class: "waiting" }, h("progress", { "aria-label": "Progress of the map" }), h("p", { class: "muted small" })));
+  }
+  const bar = area.querySelector("progress");
+  if (of) {
+    bar.max = of;
+    bar.value = done;
+  } else bar.removeAttribute("value");
   const far = of ? `, ${whole(done)} of ${whole(of)}` : "";
-  return h("div", { class: "waiting" }, bar, h("p", { class: "muted small" }, `${what}${far} … ${whole(seconds)} s so far. The other charts can be used meanwhile.`));
+  area.querySelector(".waiting p").textContent = `${what}${far} … ${whole(seconds)} s so far. The other charts can be used meanwhile.`;
 }
