@@ -13,7 +13,7 @@ import numpy as np
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.extras import installed
-from morphoscope.images.planes import chosen_planes, picture_of
+from morphoscope.images.planes import as_shown
 from morphoscope.inference.preprocess import load_and_preprocess
 from morphoscope.runs.run import Run
 
@@ -120,8 +120,7 @@ class Network:
                 self._explainer = Explainer(predictor)
             found = self._explainer([prepared], method=method, target=target)
         values = np.rint(found.scaled()[0] * 255).astype(np.uint8)
-        facts = predictor.run.header.store
-        picture = picture_of(found.images[0], chosen_planes(facts) if facts.shown else ())
+        picture = as_shown(found.images[0], predictor.run.header.store)
         return Map(values, picture, found.targets[0], bool(found.dead[0]))
 
     def _loaded(self) -> Predictor:

@@ -60,6 +60,11 @@ def picture_of(image_HWC: np.ndarray, shown: Sequence[int] = ()) -> np.ndarray:
     return np.stack(planes * (3 if len(planes) == 1 else 1), axis=2)
 
 
+def as_shown(image_HWC: np.ndarray, facts: ImageFacts) -> np.ndarray:
+    """An image of a store for people, (H, W, 3) uint8, with the bands that the store chose for that."""
+    return picture_of(image_HWC, chosen_planes(facts) if facts.shown else ())
+
+
 def kind_of(facts: ImageFacts) -> str:
     """What images are, in words: "colour pictures", "the bands z, r, g as measured (float32)"."""
     channels, bands = facts.image_shape[2], ", ".join(map(band_name, facts.bands))

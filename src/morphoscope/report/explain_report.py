@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from morphoscope.errors import UsageError
 from morphoscope.explanation.explain import Explainer, check_method, choose_galaxies
 from morphoscope.explanation.score import component_masks, sanity, score_maps
 from morphoscope.files import write_json
-from morphoscope.images.planes import chosen_planes, picture_of
 from morphoscope.inference.predictor import Predictor
 from morphoscope.report import formatting
 from morphoscope.report.figures.maps import (
@@ -24,6 +22,7 @@ from morphoscope.report.figures.maps import (
     faithfulness_bars,
     map_columns,
     map_panel,
+    of_chosen_bands,
 )
 from morphoscope.report.html.document import Page, PageHeader, rendered
 from morphoscope.report.summary import Headline, Tile
@@ -105,15 +104,6 @@ def _opened(store: Store | Path | str | None, run: Run) -> Store:
     return as_store(store)
 
 
-def _of_chosen_bands(maps: Maps, run: Run) -> Maps:
-    """The same maps over pictures of the bands that the run's store chose for people, if it did."""
-    facts = run.header.store
-    if not facts.shown:
-        return maps
-    planes = chosen_planes(facts)
-    return replace(maps, images=np.stack([picture_of(image, planes) for image in maps.images]))
-
-
 SCORES = {
     "deletion": "Deletion area",
     "insertion": "Insertion area",
@@ -147,7 +137,7 @@ def write_maps_page(
     with files.explained_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         page = Page(out / "figures")
-        maps = [_of_chosen_bands(each, run) for each in maps]
+        maps = [of_chosen_bands(each, run.header.store) for each in maps]
         for each in maps:
             _add_maps(page, each)
         if len(maps) > 1:

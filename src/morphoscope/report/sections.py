@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.planes import as_shown
 from morphoscope.report import figures, formatting
 from morphoscope.report.context import ReportContext
 from morphoscope.report.html.document import GalleryRow, Picture, data_uri
@@ -63,6 +64,7 @@ def _add_augmented(page: Page, context: ReportContext, store: Store, split: Spli
     rows = rng.choice(split.train, min(AUGMENTED, len(split.train)), replace=False)
     images = [store.images[row] for row in rows]
     shown = figures.augmented_draws(images, rows, Augmenter(recipe.augment, recipe.seed), EXAMPLES - 1)
+    shown = [[as_shown(image, store.meta) for image in drawn] for drawn in shown]
     titles = [_title_of(store, int(row)) for row in rows]
     page.section("augmented", "Augmented images")
     size = recipe.augment.size
@@ -133,7 +135,7 @@ def add_maps(page: Page, context: ReportContext) -> None:
     try:
         from morphoscope.explanation.explain import BEST_F1, Explainer, choose_galaxies
         from morphoscope.inference.predictor import Predictor
-        from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, map_panel
+        from morphoscope.report.figures.maps import METHOD_NAMES, dead_words, map_panel, of_chosen_bands
 
         rows, target = choose_galaxies(run, store, BEST_F1, SHOWN_MAPS)
         explain = Explainer(Predictor(run, views=1, engine="torch"))
@@ -148,7 +150,7 @@ def add_maps(page: Page, context: ReportContext) -> None:
     for maps in found:
         page.chart(
             f"maps_{maps.method}",
-            map_panel(maps),
+            map_panel(of_chosen_bands(maps, store.meta)),
             f"{METHOD_NAMES[maps.method]} for {target} ({why}): {which}, beside each its map from "
             f"zero to its own maximum; the percentage is the prediction.{dead_words(maps)}",
         )

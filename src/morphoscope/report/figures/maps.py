@@ -6,10 +6,12 @@ Shape letters: N galaxies, H × W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from morphoscope.images.planes import as_shown
 from morphoscope.report import formatting
 from morphoscope.report.figures import style
 from morphoscope.report.figures.data import rgb
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from morphoscope.explanation.explain import Maps
+    from morphoscope.images.planes import ImageFacts
 
 HEAT = "inferno"  # even in lightness, so that it reads in grey and for any colour vision
 DEAD_WORDS = "the map is zero"
@@ -60,6 +63,11 @@ def heat(map_HW: np.ndarray) -> np.ndarray:
     from matplotlib import colormaps
 
     return (255 * colormaps[HEAT](np.clip(map_HW, 0, 1))[:, :, :3]).astype(np.uint8)
+
+
+def of_chosen_bands(maps: Maps, facts: ImageFacts) -> Maps:
+    """The same maps over pictures of the bands that a store chose for people."""
+    return replace(maps, images=np.stack([as_shown(image, facts) for image in maps.images]))
 
 
 @style.styled
