@@ -133,6 +133,13 @@ def test_addresses_that_are_not_this_machines(host: str, port: int, sentence: st
         pass
 
 
+def test_small_answers_are_sent_at_once():
+    with listening("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # asyncio looks at it
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_which_addresses_are_this_machines_alone():
     assert all(map(is_local, ("localhost", "127.0.0.1", "127.1.2.3", "::1")))
     assert not any(map(is_local, ("0.0.0.0", "::", "192.168.1.2", "example.org")))
