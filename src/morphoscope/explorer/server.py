@@ -194,8 +194,8 @@ def listening(host: str, port: int):
     if not 0 <= port < 1 << 16:
         raise UsageError(f"--port {port}: a number from 0 to 65535 was expected")
     kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # By its protocol's name asyncio knows that it is TCP, and sends small answers at once; otherwise they wait
-    # 40 ms for the other side to confirm their headers.
+    # By its protocol asyncio knows that it is TCP, and sends small answers at once; otherwise they wait 40 ms
+    # for the other side to confirm their headers.
     listener = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
