@@ -103,7 +103,7 @@ def test_agreement_of_several_people(page):
     ]
     assert (found["together"], found["agreed"], found["differ"]) == (6, 4, [4, 5])
     assert 0 < found["alpha"] < 1
-    assert found["commands"][0].startswith("morphoscope data ingest table labels.parquet labelled")
+    assert found["command"].startswith("morphoscope train small/own-labels --store labels.parquet")
 
 
 def test_krippendorffs_alpha_of_a_published_example():
@@ -142,8 +142,7 @@ def test_labels_as_a_table_of_votes(page):
 
 
 def test_labels_become_a_store_that_trains(page, store: Store, tmp_path: Path):
-    from morphoscope.data.sources.table import ingest_table
-    from morphoscope.data.store import open_store
+    from morphoscope.data.sources.labelled_table import store_of_table
 
     for row in range(30):
         answer(page, row, CLASSES[row % 3])
@@ -154,11 +153,9 @@ def test_labels_become_a_store_that_trains(page, store: Store, tmp_path: Path):
     table = pq.read_table(tmp_path / "labels.parquet")
     assert table.num_rows == 29
     np.testing.assert_array_equal(pixels_of(table["image"][0].as_py()), store.images[0])
-    out = tmp_path / "labelled"
-    ingest_table(
-        tmp_path / "labels.parquet", out, image_column="image", label_column="label", classes=CLASSES, size=40
-    )
-    made = open_store(out)
+    made = store_of_table(tmp_path / "labels.parquet", tmp_path / "labelled", size=64)
+    assert made.meta.size == store.meta.image_shape[0]  # the table says so
+    assert made.meta.pixel_scale == pytest.approx(store.meta.pixel_scale)
     assert made.need_scheme().class_names == tuple(CLASSES)
     rows = [int(identity[1:]) for identity in made.table["id"].to_pylist()]
     assert rows == [0, *range(2, 30)]

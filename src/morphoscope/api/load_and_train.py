@@ -99,14 +99,15 @@ def train(
 
     Args:
         recipe: a recipe, its name such as ``small/five-class``, or a YAML file.
-        store: a store or its folder.
+        store: a store or its folder; or a table of images with a column ``label``, which becomes the store
+            ``OUT-store`` beside the run.
         out: the run folder to make.
         resume: continue a training that was stopped.
         report: write ``report.html`` and the figures.
         progress: show a bar over the steps.
     """
     recipe = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
-    store, out = as_store(store), Path(out)
+    store, out = _store_for(store, Path(out), recipe), Path(out)
     if recipe.data.folds and started() is not None:
         raise UsageError(
             "data.folds trains its networks one after another; start one process, without torchrun"
@@ -131,6 +132,17 @@ def train(
 
         write_report(run, store)
     return LoadedRun(run)
+
+
+def _store_for(store: Store | Path | str, out: Path, recipe: Recipe) -> Store:
+    """A store, its folder's, or that of a table of labelled images."""
+    if isinstance(store, Store) or not Path(store).is_file():
+        return as_store(store)
+    if started() is not None:
+        raise UsageError(f"{store} is a table; make its store with 'data ingest table' before torchrun")
+    from morphoscope.data.sources.labelled_table import store_of_table
+
+    return store_of_table(Path(store), out.with_name(f"{out.name}-store"), size=recipe.augment.size)
 
 
 def _measure(run: Run, store: Store, *, progress: bool) -> None:

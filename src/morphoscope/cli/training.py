@@ -51,7 +51,9 @@ def models(
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name from 'morphoscope models', or a YAML file.")],
-    store: Annotated[Path, typer.Option(help="Labelled store to train on.")],
+    store: Annotated[
+        Path, typer.Option(help="Labelled store to train on, or a table of images with a column 'label'.")
+    ],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; repeatable.")
@@ -86,9 +88,8 @@ def train(
         chosen = chosen.changed({"data.folds": folds})
 
     from morphoscope import api
-    from morphoscope.data.store import open_store
 
-    done = api.train(chosen, open_store(store), out, resume=resume, report=not no_report)
+    done = api.train(chosen, store, out, resume=resume, report=not no_report)
     if is_rank_0():
         _print_result(done.metrics(), out, report=not no_report)
 

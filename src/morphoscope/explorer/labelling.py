@@ -16,6 +16,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, JSONResponse
 
 from morphoscope.catalogue.formats.write import target_of, write_catalogue
+from morphoscope.data.sources.labelled_table import IngestOptions
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.explorer.agreement import Votes, summary, votes_of_people
 from morphoscope.explorer.gallery import CAPTION
@@ -120,7 +121,7 @@ def router(state: State) -> APIRouter:
         pairs = [Standing(galaxy, source, "", "answer", None) for galaxy, source in found["differ"][:2000]]
         rows = rows_of_standing(table, pairs)
         found["differ"] = sorted(int(row) for row in rows if row >= 0)
-        return JSONResponse({**found, "commands": commands(state)})
+        return JSONResponse({**found, "command": COMMAND})
 
     @routes.get("/export")
     def export(question: str, kind: Annotated[str, Query(alias="format")] = "csv") -> FileResponse:
@@ -163,24 +164,20 @@ def questions_of(state: State) -> list[dict[str, Any]]:
     ]
 
 
-def commands(state: State) -> list[str]:
-    """The command lines that train on the labels, once their table with images is here."""
+COMMAND = "morphoscope train small/own-labels --store labels.parquet --out labelled-run"
+"""Trains on the labels, once their table with images is here."""
+
+
+def _ingest_options(state: State) -> IngestOptions:
     run, store = state.subject.run, getattr(state.subject.pictures, "store", None)
     side = run.header.store.image_shape[0] if run is not None else 128
     if store is not None:
         side = store.meta.image_shape[0]
-    scale = state.subject.pictures.pixel_scale
-    names = state.request.classes or state.subject.classes
-    options = [f"--size {side}"]
-    if scale:
-        options.append(f"--pixel-scale {scale:.4g}")
-    if names and not any("," in name for name in names):
-        options.append(f"--classes '{','.join(names)}'")
-    return [
-        "morphoscope data ingest table labels.parquet labelled --image-column image --label-column label "
-        + " ".join(options),
-        "morphoscope train small/own-labels --store labelled --out labelled-run",
-    ]
+    return IngestOptions(
+        size=side,
+        pixel_scale=state.subject.pictures.pixel_scale or None,
+        classes=tuple(state.request.classes or state.subject.classes) or None,
+    )
 
 
 def write_votes(state: State, votes: Sequence[Votes], answers: Sequence[str], path: Path) -> None:
@@ -209,7 +206,7 @@ def _provenance(state: State) -> dict[str, str]:
 
 
 def write_training_table(state: State, votes: Sequence[Votes], answers: Sequence[str], path: Path) -> None:
-    """Write the galaxies with a label and their images, as ``data ingest table`` reads them.
+    """Write the galaxies with a label and their images, as ``train`` and ``data ingest table`` read them.
 
     An image is the file itself where there is one, and a PNG of a store's pixels otherwise. Galaxies on which
     answers are level, or whose image is not there, are left out.
@@ -223,7 +220,7 @@ def write_training_table(state: State, votes: Sequence[Votes], answers: Sequence
         if state.subject.table.has(name):
             schema = schema.insert(2, pa.field(name, pa.float64()))
     written = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(path, _ingest_options(state).added_to(schema)) as writer:
         for piece in _with_images(state, with_label, answers, schema):
             writer.write_table(piece)
             written += piece.num_rows

@@ -49,6 +49,7 @@ def ingest_table(
     size: int | None = None,
     overwrite: bool = False,
     workers: int | None = None,
+    source_checksum: str | None = None,
 ) -> Store:
     """Make a store of the images that a table lists or holds, with the table's labels.
 
@@ -77,6 +78,7 @@ def ingest_table(
         size: side the crop is scaled to.
         overwrite: replace an existing store.
         workers: decoding threads.
+        source_checksum: SHA-256 of the table, if the store is to record it.
 
     Returns:
         The store; without label columns its images have no labels.
@@ -127,6 +129,7 @@ def ingest_table(
         scheme=scheme,
         pixel_scale=_scale(opened[0], pixel_scale),
         source=table.name,
+        source_checksum=source_checksum,
         integer_ids=all(each.integer_ids() for each in opened),
         **kind.facts(fits=measured_values),
     )

@@ -336,7 +336,7 @@ function summary(found, question) {
       : null,
     h("h3", { style: { margin: "0.9rem 0 0.3rem" } }, "Train on these"),
     h("p", { class: "small muted" }, "Download the table with images, then:"),
-    h("pre", { class: "commands", tabindex: "0" }, found.commands.join("\n")),
+    h("pre", { class: "commands", tabindex: "0" }, found.command),
     h("div", { class: "bar" },
       h("a", { class: "button", href: address("labels/export", { question: question.key, format: "parquet" }), download: "" }, "labels.parquet, with images"),
       h("a", { class: "button", href: address("labels/export", { question: question.key, format: "csv" }), download: "" }, "labels.csv, votes alone"),
