@@ -13,9 +13,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -241,3 +241,40 @@ def resident_memory() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
         return 0
+
+
+@contextlib.contextmanager
+def helper(
+    module: str, *arguments: str, environment: dict[str, str] | None = None, **options: Any
+) -> Iterator[Any]:
+    """A Python process beside this one, which is asked through its stdin and answers through its stdout.
+
+    It finds the packages that this one finds, and ends with the block, however that ends.
+
+    Args:
+        module: run as ``python -m``.
+        arguments: of its command line.
+        environment: further variables.
+        options: of ``subprocess.Popen``.
+
+    Yields:
+        The process, a ``subprocess.Popen``.
+    """
+    import subprocess
+
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | path | (environment or {}),
+        **options,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]

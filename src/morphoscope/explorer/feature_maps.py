@@ -8,12 +8,9 @@ meanwhile is told how far it is.
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from morphoscope.explorer.neighbours import Neighbours, selection
 from morphoscope.explorer.table import ROW, GalaxyTable
 from morphoscope.explorer.umap_process import lines_of
 from morphoscope.extras import need
+from morphoscope.processes import helper
 
 METHODS = ("pca", "umap")
 COLUMNS = {"pca": ("feature_x", "feature_y"), "umap": ("umap_x", "umap_y")}
@@ -153,7 +151,13 @@ class FeatureMaps:
     def _run_process(self, out: Path) -> None:
         assert self.neighbours is not None
         catalogue, count = self.neighbours.catalogue.path.resolve(), self.table.count
-        with _process(str(catalogue), str(count), str(out), log=self.table.folder / "umap.log") as process:
+        arguments = (str(catalogue), str(count), str(out))
+        with (
+            open(self.table.folder / "umap.log", "wb") as errors,
+            helper(
+                "morphoscope.explorer.umap_process", *arguments, stderr=errors, encoding="utf-8"
+            ) as process,
+        ):
             with self._lock:
                 if self._failed:  # the explorer has ended meanwhile
                     return
@@ -170,31 +174,6 @@ class FeatureMaps:
                 f"UMAP's process ended before the map was made (exit status {status}); the machine may be "
                 "short of memory"
             )
-
-
-@contextlib.contextmanager
-def _process(*arguments: str, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """The process that makes the map; it ends with this one, however that ends."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "morphoscope.explorer.umap_process", *arguments]
-    with open(log, "wb") as errors:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
-            text=True,
-            encoding="utf-8",
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
 
 
 def principal_components(features: Any, count: int) -> np.ndarray:

@@ -19,7 +19,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from morphoscope.errors import MorphoscopeError
+from morphoscope.processes import helper
 from morphoscope.simulation.rows import Job, Rendered, render_rows
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def render(jobs: Iterable[Job], workers: int) -> Iterator[list[Rendered]]:
@@ -36,7 +39,7 @@ def render(jobs: Iterable[Job], workers: int) -> Iterator[list[Rendered]]:
         # Unwound in reverse: the processes end first, which releases the threads waiting for them.
         threads = stack.enter_context(ThreadPoolExecutor(workers))
         for _ in range(workers):
-            idle.put(stack.enter_context(_worker()))
+            idle.put(stack.enter_context(helper(__spec__.name, environment=ONE_THREAD)))
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         ahead: deque[Future[list[Rendered]]] = deque()
         for job in jobs:
@@ -45,25 +48,6 @@ def render(jobs: Iterable[Job], workers: int) -> Iterator[list[Rendered]]:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
-
-
-@contextlib.contextmanager
-def _worker() -> Iterator[subprocess.Popen[bytes]]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", __spec__.name],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
 
 
 def _ask(idle: queue.SimpleQueue[subprocess.Popen[bytes]], job: Job) -> list[Rendered]:
