@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,22 @@ def test_several_people_and_two_servers_write_at_once(labels: LabelFile):
     assert len(labels.standing("class")) == 100
     assert labels.people() == ["Ada", "Bo", "Cy", "Di"] == other.people()
     other.close()
+
+
+def test_of_several_that_make_the_file_at_once_none_fails(tmp_path: Path):
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # so that they meet within the first statements
+    try:
+        for attempt in range(50):
+            files = [LabelFile(tmp_path / f"{attempt}.labels.sqlite") for _ in range(4)]
+            with ThreadPoolExecutor(4) as pool:
+                kept = list(pool.map(lambda file, number: file.add(click(number)), files, range(4)))
+            assert kept == [True] * 4
+            assert len(files[0].standing("class")) == 4
+            for file in files:
+                file.close()
+    finally:
+        sys.setswitchinterval(before)
 
 
 CLICKING = """

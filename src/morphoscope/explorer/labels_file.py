@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ VERSION = 1
 KINDS = ("answer", "unsure", "skip")
 LONGEST_NAME = 60  # of a person
 _LONGEST_TOKEN = 64
+_PATIENCE = 10.0  # seconds to wait for others who write
 _TABLE = """
 CREATE TABLE clicks (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -183,7 +185,9 @@ class LabelFile:
     def _connect(self) -> sqlite3.Connection:
         """Open the file, or make it. Each statement is its own transaction, on disk when it returns."""
         with self._explained("opened"):
-            connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(
+                self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._settle(connection)
             except BaseException:
@@ -193,12 +197,14 @@ class LabelFile:
         return connection
 
     def _settle(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")  # both as of one moment: another process may be making the file
         found = connection.execute("PRAGMA application_id").fetchone()[0]
         empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        connection.execute("COMMIT")
         if found != APPLICATION and not (found == 0 and empty):
             raise MorphoscopeError(f"{self.path} is another program's database; choose a file with --labels")
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _keep_a_journal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")  # of two that make it, one does
         try:
@@ -232,6 +238,20 @@ class LabelFile:
                 f"{self.path}: the labels cannot be {done} ({reason_of(error)}); choose another file with "
                 "--labels"
             ) from error
+
+
+def _keep_a_journal(connection: sqlite3.Connection) -> None:
+    """Write ahead. SQLite does not wait for others here: of two that switch at once it refuses one."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _check(person: str, token: str) -> None:
