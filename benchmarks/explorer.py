@@ -2,6 +2,7 @@
 
     python benchmarks/explorer.py                       # a million rows, 20 clients, 60 seconds
     python benchmarks/explorer.py --rows 100000 --seconds 10
+    python benchmarks/explorer.py --umap --rows 100000  # the map of features by UMAP instead (extra umap)
 
 Rows are drawn from distributions, images from a small store that is asked for again and again (its
 thumbnails are made once each, then kept within their bound). A client asks for what the page asks: a page of
@@ -9,11 +10,15 @@ thumbnails are made once each, then kept within their bound). A client asks for 
 server is a process of its own on the loopback address; the clients are threads of this one, on the same
 cores, so that times include their waiting for one another. They ask without a pause, as one, and then all of
 them; and then look at each page for a while, as people do.
+
+The features of ``--umap`` are ten overlapping groups, one a class, in 384 dimensions. Somebody asks how far
+the map is, and for a page of 60 rows, each second.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -30,7 +35,9 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.spatial import cKDTree
 
+from morphoscope.catalogue.columns import EMBEDDING
 from morphoscope.data.store import StoreMeta
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.labels.galaxy10 import GALAXY10
@@ -39,6 +46,7 @@ from morphoscope.labels.scheme import probability_column
 CLASSES = GALAXY10.classes
 IMAGES, SIDE = 20_000, 128
 PAGE = 60
+FEATURES, SCATTER = 384, 6.0  # scatter of a feature within its group, over that between groups
 
 
 def make_images(folder: Path) -> None:
@@ -55,15 +63,15 @@ def make_images(folder: Path) -> None:
             writer.append(image, {"id": f"g{row}", "source": ""})
 
 
-def make_catalogue(path: Path, rows: int) -> None:
-    """Classes, probabilities, entropy, OOD score, coordinates, labels of a tenth."""
+def make_catalogue(path: Path, rows: int, *, features: bool = False) -> None:
+    """Classes, probabilities, entropy, OOD score, coordinates, labels; also features, if asked for."""
     rng = np.random.default_rng(1)
-    with pq.ParquetWriter(path, _piece(rng, 0, 1).schema) as writer:
+    with pq.ParquetWriter(path, _piece(rng, 0, 1, features).schema) as writer:
         for start in range(0, rows, 100_000):
-            writer.write_table(_piece(rng, start, min(100_000, rows - start)))
+            writer.write_table(_piece(rng, start, min(100_000, rows - start), features))
 
 
-def _piece(rng: np.random.Generator, start: int, count: int) -> pa.Table:
+def _piece(rng: np.random.Generator, start: int, count: int, features: bool) -> pa.Table:
     shares_NK = rng.dirichlet(np.full(len(CLASSES), 0.15), count).astype(np.float32)
     names = np.array(CLASSES)
     predicted = names[shares_NK.argmax(axis=1)]
@@ -83,17 +91,28 @@ def _piece(rng: np.random.Generator, start: int, count: int) -> pa.Table:
         "out_of_distribution": rng.gamma(5, 0.15, count).astype(np.float32),
     }
     columns |= {probability_column(name): shares_NK[:, k] for k, name in enumerate(CLASSES)}
+    if features:
+        centres_KD = np.random.default_rng(2).standard_normal((len(CLASSES), FEATURES), np.float32)
+        features_ND = rng.standard_normal((count, FEATURES), np.float32)
+        features_ND *= SCATTER
+        features_ND += centres_KD[shares_NK.argmax(axis=1)]
+        flat = pa.array(features_ND.astype(np.float16).ravel())
+        columns[EMBEDDING] = pa.FixedSizeListArray.from_arrays(flat, FEATURES)
     return pa.table(columns)
 
 
 class Server:
-    """``morphoscope serve`` in a process of its own."""
+    """``morphoscope serve`` in a process of its own, whose caches are in a folder."""
 
-    def __init__(self, catalogue: Path, images: Path) -> None:
-        command = [sys.executable, "-m", "morphoscope", "serve", str(catalogue), "--images", str(images)]
+    def __init__(self, catalogue: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "morphoscope", "serve", str(catalogue), *options, "--port", "0"]
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            [*command, "--port", "0"], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | {"XDG_CACHE_HOME": str(catalogue.parent / "cache")},  # no map is kept there yet
         )
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -107,19 +126,33 @@ class Server:
 
     def memory(self) -> float:
         """Resident memory of its own, MiB: without the pages of mapped images, which the system may drop."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"RssAnon:\s+(\d+) kB", status)
-        return int(found[1]) / 1024 if found else float("nan")
+        return memory_of(self.process.pid)
 
     def processor(self) -> float:
         """Seconds that it has used of the processor."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_of(self.process.pid)
+
+    def helper(self) -> int | None:
+        """The process that it has started, if there is one."""
+        children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return next((int(pid) for each in children for pid in each.read_text().split()), None)
 
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
         self.process.wait(timeout=20)
+
+
+def memory_of(pid: int) -> float:
+    """Resident memory of a process, MiB, without mapped files."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1024 if found else float("nan")
+
+
+def processor_of(pid: int) -> float:
+    """Seconds that a process has used of the processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Client(threading.Thread):
@@ -256,6 +289,35 @@ def draw(
         style.save(figure, out)
 
 
+def map_of_features(server: Server) -> None:
+    """Wait for the map by UMAP and say what it took, and how the server answered meanwhile."""
+    times: dict[str, list[float]] = defaultdict(list)
+    client = Client(server.port, 0, 0, 0.0, times)
+    began, at, processor, memory, of_server = time.perf_counter(), "", 0.0, 0.0, 0.0
+    while True:
+        found = json.loads(client.ask("the map", "charts/features", method="umap"))
+        now = time.perf_counter() - began
+        what = found.get("progress", {}).get("what", "done")
+        if what != at:
+            print(f"{now:>7.0f} s  {what}", flush=True)
+            at = what
+        if "progress" not in found:
+            break
+        with contextlib.suppress(OSError):
+            if (pid := server.helper()) is not None:
+                processor, memory = processor_of(pid), max(memory, memory_of(pid))
+        of_server = max(of_server, server.memory())
+        client.ask("page of 60", "page", start=0, count=PAGE, sort="entropy")
+        time.sleep(1)
+    middle, high = np.percentile(times["page of 60"], [50, 95])
+    print(f"the process: {processor:.0f} s of the processor, {memory:.0f} MiB at most")
+    print(f"the server: {of_server:.0f} MiB at most; a page of 60 meanwhile {middle:.1f} ms, 95 % {high:.1f}")
+    places_N2, classes_N = np.array(found["points"])[:, 1:3], np.array(found["points"])[:, 3]
+    near_NK = cKDTree(places_N2).query(places_N2, 16)[1][:, 1:]
+    alike = (classes_N[near_NK] == classes_N[:, None]).mean()
+    print(f"of the 15 nearest on the map {100 * alike:.1f} % have the same class (n = {len(classes_N)})")
+
+
 def load() -> str:
     """How busy the machine was in the last minute."""
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores" if hasattr(os, "getloadavg") else ""
@@ -273,13 +335,23 @@ def main() -> None:
         "--looking", type=float, default=2.0, help="mean seconds at a page, of the third load"
     )
     parser.add_argument("--figure", type=Path, help="also draw times and the server's memory, .png")
+    parser.add_argument("--umap", action="store_true", help="the map of features by UMAP instead")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         catalogue, images = Path(folder) / "million.parquet", Path(folder) / "images"
         busy = load()
+        if chosen.umap:
+            make_catalogue(catalogue, chosen.rows, features=True)
+            server = Server(catalogue, "--feature-map", "umap")
+            try:
+                print(f"{chosen.rows:,} rows; opened in {server.seconds:.1f} s (before all this: {busy})")
+                map_of_features(server)
+            finally:
+                server.stop()
+            return
         make_images(images)
         make_catalogue(catalogue, chosen.rows)
-        server = Server(catalogue, images)
+        server = Server(catalogue, "--images", str(images))
         try:
             print(f"{chosen.rows:,} rows; opened in {server.seconds:.1f} s")
             before = server.processor()

@@ -228,8 +228,6 @@ class UMAP:
         self.options = options
     def fit_transform(self, x):
         time.sleep({seconds})
-        return self.transform(x)
-    def transform(self, x):
         if {fails}:
             raise ValueError("the stand-in fails")
         return np.asarray(x)[:, :2]

@@ -123,3 +123,14 @@ def test_the_map_of_features_is_two_columns_more(client_of: Callable, catalogue:
     x = float(np.median(places[:, 0]))
     some = client.get("/api/page", params={"filter": f"feature_x > {x}", "count": 1}).json()
     assert some["total"] == pytest.approx(75, abs=3)
+
+
+def test_of_many_galaxies_a_map_shows_some_of_each_class(
+    client_of: Callable, catalogue: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("morphoscope.explorer.charts.MOST_POINTS", 60)  # every third, and classes take turns
+    found = client_of(catalogue).get("/api/charts/features").json()
+    rows = np.array([point[0] for point in found["points"]])
+    assert found["total"] == 150
+    assert 30 < len(rows) < 75
+    assert np.bincount(rows % 3, minlength=3).min() > 5

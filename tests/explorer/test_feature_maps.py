@@ -117,12 +117,6 @@ def test_a_filter_by_principal_components_makes_them_first(client_of: Callable, 
     assert client.get("/api/page", params={"sort": "feature_y", "count": 3}).status_code == 200
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(umap_process, "FITTED_TO", 40)
-    monkeypatch.setattr(umap_process, "PIECE", 16)
-
-
 def blobs(count: int) -> np.ndarray:
     """Two groups, far apart."""
     rng = np.random.default_rng(0)
@@ -133,15 +127,69 @@ def in_blocks(features_ND: np.ndarray) -> Callable:
     return lambda: ((at, features_ND[at : at + 32]) for at in range(0, len(features_ND), 32))
 
 
-def test_most_galaxies_are_placed_in_pieces(small: None, stand_in: Callable, tmp_path: Path):
+def in_silence(*_: object) -> None:
+    pass
+
+
+@pytest.fixture
+def few_laid_out(monkeypatch: pytest.MonkeyPatch, stand_in: Callable) -> int:
+    """Most galaxies are placed among others."""
+    monkeypatch.setattr(umap_process, "LAID_OUT", 40)
     stand_in()
+    return 40
+
+
+def test_most_galaxies_are_placed_among_their_group(few_laid_out: int):
     said: list[tuple] = []
     features_ND = blobs(150)
-    places_N2 = umap_places(in_blocks(features_ND), 150, tmp_path, lambda *each: said.append(each))
+    places_N2 = umap_places(in_blocks(features_ND), 150, lambda *each: said.append(each))
     assert places_N2.shape == (150, 2)
-    apart = np.abs(places_N2[::2].mean(axis=0) - places_N2[1::2].mean(axis=0)).max()
-    assert apart > 5 * places_N2[::2].std(axis=0).max()
-    assert [done for what, done, _ in said if what == "Placing the other galaxies"] == list(range(0, 110, 16))
+    assert np.isfinite(places_N2).all()
+    laid_out_N = selection(150, few_laid_out)
+    for group in (0, 1):  # within the group's part of the map, not between the groups
+        of_group_N = np.arange(150) % 2 == group
+        laid_out, placed = places_N2[of_group_N & laid_out_N], places_N2[of_group_N & ~laid_out_N]
+        assert len(placed) > 40
+        assert (placed >= laid_out.min(axis=0)).all()
+        assert (placed <= laid_out.max(axis=0)).all()
+    done = [done for what, done, of in said if what == "Placing the other galaxies" and of == 110]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 110)
+    assert ("Arranging 40 galaxies", 0, 0) in said
+
+
+def test_the_same_features_give_the_same_map_however_they_are_read(few_laid_out: int):
+    features_ND = blobs(150)
+    first, again = (umap_places(in_blocks(features_ND), 150, in_silence) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    at_once = umap_places(lambda: [(0, features_ND)], 150, in_silence)
+    np.testing.assert_allclose(at_once, first, atol=1e-5)
+
+
+def test_a_galaxy_with_the_features_of_a_laid_out_one_lands_on_it(few_laid_out: int):
+    laid_out_N = selection(150, few_laid_out)
+    here, there = np.flatnonzero(laid_out_N)[7], np.flatnonzero(~laid_out_N)[-1]
+    features_ND = blobs(150)
+    features_ND[there] = 3 * features_ND[here]  # as similar as can be: only the direction counts
+    places_N2 = umap_places(in_blocks(features_ND), 150, in_silence)
+    np.testing.assert_array_equal(places_N2[there], places_N2[here])
+
+
+def test_galaxies_without_features_are_one_place(few_laid_out: int):
+    laid_out_N = selection(150, few_laid_out)
+    features_ND = blobs(150)
+    without = [*np.flatnonzero(laid_out_N)[:2], *np.flatnonzero(~laid_out_N)[:3]]
+    features_ND[without] = 0
+    places_N2 = umap_places(in_blocks(features_ND), 150, in_silence)
+    assert np.isfinite(places_N2).all()
+    assert np.ptp(places_N2[without], axis=0).max() < 1e-6
+
+
+def test_a_map_of_just_those_that_are_laid_out(few_laid_out: int):
+    said: list[tuple] = []
+    places_N2 = umap_places(in_blocks(blobs(40)), 40, lambda *each: said.append(each))
+    assert np.isfinite(places_N2).all()
+    assert "Placing the other galaxies" not in {what for what, *_ in said}
 
 
 def test_a_selection_of_a_periodic_catalogue_has_all_of_its_classes():
@@ -152,11 +200,11 @@ def test_a_selection_of_a_periodic_catalogue_has_all_of_its_classes():
     assert selection(400, 500).all()
 
 
-def test_too_few_galaxies_for_a_map(tmp_path: Path):
+def test_too_few_galaxies_for_a_map():
     from morphoscope.errors import MorphoscopeError
 
     with pytest.raises(MorphoscopeError, match="at least 10 galaxies, not 4"):
-        umap_places(in_blocks(blobs(4)), 4, tmp_path, lambda *_: None)
+        umap_places(in_blocks(blobs(4)), 4, in_silence)
 
 
 def test_a_damaged_map_that_was_kept_is_made_again(tmp_path: Path):
@@ -172,11 +220,11 @@ def test_a_damaged_map_that_was_kept_is_made_again(tmp_path: Path):
 
 
 @pytest.mark.slow  # its loops are compiled first
-def test_umap_itself_keeps_groups_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_umap_itself_keeps_groups_together(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("umap")
-    monkeypatch.setattr(umap_process, "FITTED_TO", 70)
+    monkeypatch.setattr(umap_process, "LAID_OUT", 70)
     features_ND = blobs(200)
-    first, again = (umap_places(in_blocks(features_ND), 200, tmp_path, lambda *_: None) for _ in range(2))
+    first, again = (umap_places(in_blocks(features_ND), 200, in_silence) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     centres_22 = np.array([first[k::2].mean(axis=0) for k in range(2)])
     nearest_N = np.linalg.norm(first[:, None] - centres_22, axis=2).argmin(axis=1)

@@ -4,14 +4,15 @@ UMAP's compiled loops do not let go of the interpreter, so that a server in the 
 nobody for minutes. The process writes its progress to standard output, a JSON object a line, and the places
 to a file; it ends when its standard input closes, which happens even if the server is killed.
 
-The features are brought to unit length, so that near means what it means for similar galaxies, and reduced to
-their first principal components; a random selection is laid out, and the other galaxies are placed on that
-map, some thousand at a time, so that memory does not grow with the catalogue.
+The features are brought to unit length, so that near means what it means for similar galaxies, and reduced
+to their first principal components, those of a random selection. UMAP lays out this selection, of 20,000
+galaxies at most; each other galaxy is placed among the laid-out ones nearest to it
+(:mod:`morphoscope.explorer.placing`), block by block, so that memory does not grow with the catalogue.
 
 Source: L. McInnes, J. Healy, J. Melville 2018, arXiv:1802.03426 (umap-learn); M. Walmsley et al. 2022,
 arXiv:2110.12735, reduce the features of galaxies in the same way first.
 
-Shape letters: N galaxies, M of a selection, D features, E components.
+Shape letters: N galaxies, M of the selection, D features, E components.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import importlib.metadata
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -36,11 +36,11 @@ import numpy as np
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.explorer.neighbours import selection
+from morphoscope.explorer.placing import Placing
 
-FITTED_TO = 20_000  # galaxies that are laid out; the others are placed among them
+LAID_OUT = 20_000  # galaxies at most; the others are placed among them
 COMPONENTS = 50
 NEIGHBOURS = 15
-PIECE = 10_000  # galaxies placed at a time
 FEWEST = 10  # of which a map is made
 KEPT = 16  # maps in the folder of the cache
 SEED = 0
@@ -49,13 +49,13 @@ Features = Callable[[], Iterable[tuple[int, np.ndarray]]]
 Tell = Callable[[str, int, int], None]
 
 
-def umap_places(features: Features, count: int, folder: Path, tell: Tell) -> np.ndarray:
-    """Places of N galaxies on a map by UMAP, (N, 2) float32.
+def umap_places(features: Features, count: int, tell: Tell) -> np.ndarray:
+    """Places of N galaxies on a map by UMAP, (N, 2) float32; the same features give the same places.
 
     Args:
-        features: called for each of two passes: blocks of (first row, (N, D) features).
+        features: called for each of two passes: blocks of (first row, (N, D) features), finite. Features of
+            zeros, which stand for none, are one place.
         count: N.
-        folder: for a temporary file with the components.
         tell: called with what is done, how much of it, and of how much (0: unknown).
 
     Raises:
@@ -63,46 +63,64 @@ def umap_places(features: Features, count: int, folder: Path, tell: Tell) -> np.
     """
     if count < FEWEST:
         raise MorphoscopeError(f"a map by UMAP needs at least {FEWEST} galaxies, not {count}")
-    mean_D, axes_DE = _components(features, count, tell)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        components_NE: Any = np.memmap(file, np.float32, "w+", shape=(count, axes_DE.shape[1]))
-        for start, block_ND in features():
-            components_NE[start : start + len(block_ND)] = (_unit(block_ND) - mean_D) @ axes_DE
-            tell("Reducing the features", start + len(block_ND), count)
-        return _laid_out(components_NE, tell)
-
-
-def _laid_out(components_NE: np.ndarray, tell: Tell) -> np.ndarray:
-    umap: Any = importlib.import_module("umap")
-    count = len(components_NE)
-    chosen_N = selection(count, FITTED_TO)
-    some_ME = np.array(components_NE[chosen_N])
-    tell(f"Arranging {len(some_ME):,} galaxies", 0, 0)
-    # Few galaxies have no spectrum worth starting from.
-    start = "spectral" if len(some_ME) > 4 * NEIGHBOURS else "random"
-    near = min(NEIGHBOURS, len(some_ME) - 1)
-    reducer = umap.UMAP(n_neighbors=near, random_state=SEED, n_jobs=1, init=start)
+    chosen_N = selection(count, LAID_OUT)
+    components = _Components(_read(features, chosen_N, tell))
+    tell(f"Arranging {len(components.selected_ME):,} galaxies", 0, 0)
+    near = min(NEIGHBOURS, len(components.selected_ME) - 1)
+    places_M2 = _laid_out(components.selected_ME, near)
     places_N2 = np.empty((count, 2), np.float32)
-    places_N2[chosen_N] = reducer.fit_transform(some_ME)
-    others = np.flatnonzero(~chosen_N)
-    for at in range(0, len(others), PIECE):
-        tell("Placing the other galaxies", at, len(others))
-        piece = others[at : at + PIECE]
-        places_N2[piece] = reducer.transform(np.array(components_NE[piece]))
+    places_N2[chosen_N] = places_M2
+    if chosen_N.all():
+        return places_N2
+    placing = Placing(components.selected_ME, places_M2, near)
+    placed, others = 0, count - len(places_M2)
+    tell("Placing the other galaxies", placed, others)
+    for start, block_ND in features():
+        others_n = ~chosen_N[start : start + len(block_ND)]
+        rows = start + np.flatnonzero(others_n)
+        places_N2[rows] = placing.places(components.of(block_ND[others_n]))
+        placed += len(rows)
+        tell("Placing the other galaxies", placed, others)
     return places_N2
 
 
-def _components(features: Features, count: int, tell: Tell) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and first principal components (D, E) of the unit features of a selection."""
-    pieces, chosen_N = [], selection(count, FITTED_TO)
+def _laid_out(features_ME: np.ndarray, near: int) -> np.ndarray:
+    umap: Any = importlib.import_module("umap")
+    # Few galaxies have no spectrum worth starting from.
+    start = "spectral" if len(features_ME) > 4 * NEIGHBOURS else "random"
+    return umap.UMAP(n_neighbors=near, random_state=SEED, n_jobs=1, init=start).fit_transform(features_ME)
+
+
+def _read(features: Features, chosen_N: np.ndarray, tell: Tell) -> np.ndarray:
+    pieces = []
     for start, block_ND in features():
-        pieces.append(_unit(block_ND[chosen_N[start : start + len(block_ND)]]))
-        tell("Reading the features", start + len(block_ND), count)
-    some_MD = np.concatenate(pieces).astype(np.float64)
-    mean_D = some_MD.mean(axis=0)
-    _, vectors_DD = np.linalg.eigh((some_MD - mean_D).T @ (some_MD - mean_D))
-    axes_DE = np.ascontiguousarray(vectors_DD[:, ::-1][:, :COMPONENTS])
-    return mean_D.astype(np.float32), axes_DE.astype(np.float32)
+        pieces.append(block_ND[chosen_N[start : start + len(block_ND)]])
+        tell("Reading the features", start + len(block_ND), len(chosen_N))
+    return np.concatenate(pieces)
+
+
+class _Components:
+    """The first principal components of the unit features of a selection.
+
+    Args:
+        selected_MD: the features of the selection.
+
+    Attributes:
+        selected_ME: its components.
+    """
+
+    def __init__(self, selected_MD: np.ndarray) -> None:
+        centred_MD = _unit(selected_MD).astype(np.float64)
+        mean_D = centred_MD.mean(axis=0)
+        centred_MD -= mean_D
+        _, vectors_DD = np.linalg.eigh(centred_MD.T @ centred_MD)
+        axes_DE = np.ascontiguousarray(vectors_DD[:, ::-1][:, :COMPONENTS])
+        self._mean_D, self._axes_DE = mean_D.astype(np.float32), axes_DE.astype(np.float32)
+        self.selected_ME = self.of(selected_MD)
+
+    def of(self, features_ND: np.ndarray) -> np.ndarray:
+        """Components of galaxies, (N, E)."""
+        return (_unit(features_ND) - self._mean_D) @ self._axes_DE
 
 
 def _unit(features_ND: np.ndarray) -> np.ndarray:
@@ -115,7 +133,8 @@ def _unit(features_ND: np.ndarray) -> np.ndarray:
 
 def kept_at(features: Features, tell: Tell) -> Path:
     """Where the map of these features is kept, whether or not it is there."""
-    said = [FITTED_TO, COMPONENTS, NEIGHBOURS, PIECE, SEED, importlib.metadata.version("umap-learn")]
+    umap = importlib.metadata.version("umap-learn")
+    said = [LAID_OUT, COMPONENTS, NEIGHBOURS, SEED, "the others among their neighbours", umap]
     digest = hashlib.sha256(json.dumps(said).encode())
     for start, block_ND in features():
         digest.update(block_ND.tobytes())
@@ -161,7 +180,7 @@ def main(catalogue: str, count: int, out: str) -> int:
         path = kept_at(embedded.features, tell)
         places_N2 = kept_places(path, count)
         if places_N2 is None:
-            places_N2 = umap_places(embedded.features, count, Path(out).parent, tell)
+            places_N2 = umap_places(embedded.features, count, tell)
             keep(path, places_N2)
         np.save(out, places_N2)
     except MorphoscopeError as error:
