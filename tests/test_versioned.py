@@ -42,7 +42,10 @@ def test_this_version_and_older_ones_are_read(parse, version):
             "made by a newer morphoscope; this one reads up to 2. Upgrade",
         ),
         (b'{"format_version": 2, "galaxies": "many"}', "kept.json is damaged: galaxies: Input should be"),
-        (b'{"format_version": 2, "galaxies": 1, "stars": 1}', "kept.json is damaged: stars: Extra inputs"),
+        (
+            b'{"format_version": 2, "galaxies": 1, "stars": 1}',
+            "damaged: stars: there is no such field",
+        ),
     ],
 )
 @pytest.mark.parametrize("parse", [json.loads, yaml.safe_load])

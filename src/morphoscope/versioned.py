@@ -133,7 +133,16 @@ def check_version(version: int, newest: int, path: Path) -> None:
         )
 
 
+_FAULTS = {  # pydantic's own words for these are about its types
+    "extra_forbidden": "there is no such field",
+    "missing": "the field is missing",
+    "too_short": "{actual_length} found, at least {min_length} expected",
+    "too_long": "more than {max_length} found, at most so many are allowed",
+}
+
+
 def first_fault(error: ValidationError) -> str:
     """The first of the fields that are wrong, and why."""
     first = error.errors()[0]
-    return f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}"
+    words = _FAULTS.get(first["type"], "").format(**first.get("ctx", {})) or first["msg"]
+    return f"{'.'.join(str(step) for step in first['loc'])}: {words}"

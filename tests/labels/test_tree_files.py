@@ -91,13 +91,17 @@ TWO = "answers: [{key: yes}, {key: no}]"
         ("- {key: a, next: bb, " + TWO + "}", "'yes' to 'a' leads to 'bb', which is no question of the tree"),
         ("- {key: a, " + TWO + "}\n- {key: b, " + TWO + "}", "no answer leads to the question 'b'"),
         ("- {key: a, answers: [{key: yes}, {key: yes}]}", "answer to 'a' 'yes' is there twice"),
-        ("- {key: a, answers: [{key: yes}]}", "at least 2"),
-        ("".join(f"- {{key: a{n}, {TWO}}}\n" for n in range(201)), "at most 200 items"),
+        ("- {key: a, answers: [{key: yes}]}", "questions.0.answers: 1 found, at least 2 expected"),
+        ("".join(f"- {{key: a{n}, {TWO}}}\n" for n in range(201)), "more than 200 found"),
         (
             "- {key: a, answers: [" + ", ".join(f"{{key: {n}}}" for n in range(201)) + "]}",
-            "at most 200 items",
+            "more than 200 found",
         ),
-        ("- {key: a_b, " + TWO + "}", "should match pattern"),
+        (
+            "- {key: a_b, " + TWO + "}",
+            "questions.0.key: 'a_b' was found; lower-case words and numbers",
+        ),
+        ("- {key: a, txt: b, " + TWO + "}", "questions.0.txt: there is no such field"),
         (
             "- {key: a, answers: [{key: b}, {key: c, columns: [b]}]}",
             "the column 'a_b' could be 'a_b' or 'a_c'",

@@ -267,6 +267,7 @@ VOTES = {
         ),
         ({"odd_no_count": [5, -1]}, "galaxy b: 'odd_no_count' is -1; a whole number"),
         ({"odd_no_count": [5, np.inf]}, "galaxy b: 'odd_no_count' is inf"),
+        ({"odd_no_count": [5, 3e9]}, r"galaxy b: 'odd_no_count' is 3e\+09; .* at most 1,000,000,000"),
         (
             {"bar_no_count": [1, np.nan]},
             r"galaxy b: 'bar_no_count' is empty \(NaN\) and other answers to 'bar'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,12 @@ from morphoscope.probe.encoder import encoder_of, head_width, with_head
 from morphoscope.runs.run import open_run
 from morphoscope.studies.registry import find_recipe
 
-RECIPE = find_recipe("small/linear-probe").changed(evaluation={"views": 2})
+RECIPE = find_recipe("small/linear-probe").changed(evaluation={"views": 2}, training={"precision": "fp32"})
 COUNT = 30
 
 
-def store_of(place: Path, scheme: Scheme) -> Store:
-    """Round blobs and long ones; the fractions say how long."""
+def store_of(place: Path, scheme: Scheme, *, first: list[float] | None = None) -> Store:
+    """Round blobs and long ones; the fractions say how long. ``first``: labels of the first, if others."""
     draw = np.random.default_rng(3)
     y, x = np.mgrid[:48, :48] - 23.5
     with StoreWriter(place, StoreMeta(scheme=scheme), image_shape=(48, 48, 3)) as writer:
@@ -43,7 +44,8 @@ def store_of(place: Path, scheme: Scheme) -> Store:
             ratio = 1.0 if number % 2 else 0.25
             light = 200 * np.exp(-np.hypot(x, y / ratio) / 6) + draw.normal(10, 3, (48, 48))
             row = {"id": f"g{number}", "source": f"g{number}.png"}
-            row |= dict(zip(scheme.columns, _labels(scheme, number), strict=True))
+            labels = first if first and number == 0 else _labels(scheme, number)
+            row |= dict(zip(scheme.columns, labels, strict=True))
             writer.append(np.repeat(light.clip(0, 255)[:, :, None], 3, axis=2).astype(np.uint8), row)
     return open_store(place)
 
@@ -148,6 +150,16 @@ def test_measurements_are_learned_by_ridge_regression(
     assert answers[0][:, 0] == pytest.approx([0.25, 1, 0.25, 1], abs=0.3)
 
 
+def test_one_wild_value_is_learned_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORPHOSCOPE_ENGINE", "onnx")
+    scheme = Measurements(name="m", quantities=(Quantity(name="ratio"), Quantity(name="mag")))
+    store = store_of(tmp_path / "wild", scheme, first=[-9999, 18.0])
+    run = api.train(RECIPE.changed(evaluation={"views": 1}), store, tmp_path / "run", report=False)
+    assert run.metrics()["test"]["n"] == COUNT
+    parity = json.loads((run.run.path / "onnx" / "network.json").read_text(encoding="utf-8"))["parity"]
+    assert parity["largest_difference"] > 1e-5  # the sums are so large that 32 bits show
+
+
 def test_ridge_is_its_closed_form_and_leaves_missing_values_out() -> None:
     rng = np.random.default_rng(4)
     scheme = Measurements(name="m", quantities=(Quantity(name="a"), Quantity(name="b")))
@@ -204,7 +216,8 @@ def test_nothing_is_left_of_a_probe_that_fails(
 ) -> None:
     monkeypatch.setattr("morphoscope.probe.run.TOLERANCE", -1.0)
     monkeypatch.setenv("MORPHOSCOPE_ENGINE", "onnx")
-    with pytest.raises(MorphoscopeError, match="differs from the fit's by"):
+    monkeypatch.setattr("morphoscope.probe.run.rounding", lambda *_: -1.0)
+    with pytest.raises(MorphoscopeError, match="graph differ from the fit's by"):
         api.train(RECIPE.changed(evaluation={"views": 1}), shapes, tmp_path / "run")
     assert not list(tmp_path.iterdir())
 

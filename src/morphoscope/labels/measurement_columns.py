@@ -34,6 +34,11 @@ RESERVED = frozenset(
         *("cutout", "on_mosaic", "pixel_hash", "mask_hash", "sky_group", "_healpix_29"),
     }
 )
+LARGEST = 1e30
+"""Of a value: networks learn 32-bit numbers, which end at 3e38."""
+TOO_LARGE = (
+    f"at most {LARGEST:g} was expected, since networks learn 32-bit numbers; use logarithms or another unit"
+)
 _FAR, _REPEATED = 10.0, 3  # in units of the middle half's range; galaxies
 
 
@@ -86,6 +91,7 @@ def checked_measurements(
     for each in quantities:
         values = columns[each.name] = measured(table[each.name], where, each.name)
         _refuse(values, np.isinf(values), each.name, ids, where, "a finite number was expected")
+        _refuse(values, np.abs(values) > LARGEST, each.name, ids, where, TOO_LARGE)
         if each.redshift:
             _refuse(values, values <= -1, each.name, ids, where, "a redshift is above -1")
         _check_varied(values, each.name, where)
@@ -100,6 +106,7 @@ def checked_measurements(
                 "an error above 0 was expected (for none, leave the cell empty or name its placeholder "
                 "with --missing)",
             )
+            _refuse(errors, errors > LARGEST, each.error, ids, where, TOO_LARGE)
             without = int(np.count_nonzero(np.isfinite(values) & np.isnan(errors)))
             if without:
                 note(f"{where}: {without} galaxies have '{each.name}' and no '{each.error}'; taken as exact")
@@ -127,10 +134,13 @@ def _check_varied(values: np.ndarray, name: str, where: str) -> None:
     low, middle, high = np.percentile(known, [25, 50, 75])
     for end in (known.min(), known.max()):
         repeated = int(np.count_nonzero(known == end))
-        if repeated >= _REPEATED and abs(end - middle) > _FAR * (high - low) > 0 and not math.isclose(end, 0):
+        nines = end < 0 and set(f"{-end:g}".replace(".", "")) == {"9"}
+        odd = (repeated >= _REPEATED or nines) and not math.isclose(end, 0)
+        if odd and abs(end - middle) > _FAR * (high - low) > 0:
+            whose = "1 galaxy" if repeated == 1 else f"{repeated} galaxies"
             note(
-                f"{where}: '{name}' is {end:g} for {repeated} galaxies, far from all others; if that means "
-                f"'none', pass --missing {end:g}"
+                f"{where}: '{name}' is {end:g} for {whose}, far from all others; if that means 'none', pass "
+                f"--missing {end:g}"
             )
 
 

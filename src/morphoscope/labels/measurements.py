@@ -18,7 +18,13 @@ from pydantic import Field, model_validator
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.labels.calibrators import Correction, Unchanged
 from morphoscope.labels.kind import UNLABELLED, Column, ReportPart, Scheme, label_column
-from morphoscope.labels.measurement_columns import Quantity, checked_measurements, names_fault
+from morphoscope.labels.measurement_columns import (
+    LARGEST,
+    TOO_LARGE,
+    Quantity,
+    checked_measurements,
+    names_fault,
+)
 from morphoscope.labels.measurement_likelihood import (
     epoch_r2,
     log_spread_outputs,
@@ -163,6 +169,8 @@ class Measurements(Scheme, frozen=True):
             value = row.get(quantity.name, np.nan)
             if math.isinf(value):
                 raise MorphoscopeError(f"{name}: {quantity.name} is {value:g}; a finite number was expected")
+            if abs(value) > LARGEST:
+                raise MorphoscopeError(f"{name}: {quantity.name} is {value:g}; {TOO_LARGE}")
             if quantity.redshift and value <= -1:
                 raise MorphoscopeError(f"{name}: {quantity.name} is {value:g}; a redshift is above -1")
             error = row.get(quantity.error, np.nan) if quantity.error else np.nan

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.labels.tree import Answer, DecisionTree, Question
@@ -21,6 +21,7 @@ from morphoscope.versioned import LARGEST_YAML, load_yaml, read_document, unders
 FOLDER = Path(__file__).parent / "trees"
 FORMAT_VERSION = 1
 MOST = 200  # questions of a tree, and answers of a question
+LONGEST_KEY = 60
 
 
 def _as_text(value: Any) -> Any:
@@ -30,9 +31,16 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
-Key = Annotated[
-    str, BeforeValidator(_as_text), StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)
-]
+def _of_words(key: str) -> str:
+    if len(key) > LONGEST_KEY or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", key):
+        raise ValueError(
+            f"'{key[:LONGEST_KEY]}' was found; lower-case words and numbers joined by hyphens were expected, "
+            f"at most {LONGEST_KEY} characters"
+        )
+    return key
+
+
+Key = Annotated[str, BeforeValidator(_as_text), AfterValidator(_of_words)]
 """Lower-case words and numbers joined by hyphens: column names are QUESTION_ANSWER, and '_' parts the two."""
 
 
@@ -191,7 +199,7 @@ class TreeFile(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["morphoscope-tree"]
     format_version: int = FORMAT_VERSION
-    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    name: Key
     version: int = Field(default=1, ge=1)
     title: str
     sources: tuple[str, ...] = ()

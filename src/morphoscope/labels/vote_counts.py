@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _COUNT, _DIRICHLET = "_count", "_dirichlet"  # after the name of an answer
 _PATH = "path"
+MOST_VOTES = 1_000_000_000  # for an answer; tables keep 32 bits
 _SPIRAL = "has-spiral-arms_yes"
 # Zoobot's output layer (Walmsley et al. 2022; zoobot 2.9.0, ScaledSigmoid): from 1 to 101.
 # From 1 on a Dirichlet distribution has one peak, and 100 is more than some forty votes can tell from
@@ -429,14 +430,14 @@ def checked_counts(
                 f"answers to '{question.key}' are not; a number of votes was expected"
             )
         counts_NK[unasked, piece] = 0
-    wrong = np.argwhere((counts_NK < 0) | (counts_NK != np.floor(counts_NK)) | np.isinf(counts_NK))
+    wrong = np.argwhere((counts_NK < 0) | (counts_NK != np.floor(counts_NK)) | (counts_NK > MOST_VOTES))
     if len(wrong):
         row, column = wrong[0]
         value = counts_NK[row, column]
         hint = "; fractions are read with the column of their total votes" if 0 < value < 1 else ""
         raise MorphoscopeError(
             f"{where}: galaxy {ids[row]}: '{columns[column]}' is {value:g}; a whole number of votes was "
-            f"expected, 0 or more{hint}"
+            f"expected, {f'at most {MOST_VOTES:,}' if value > MOST_VOTES else '0 or more'}{hint}"
         )
     for question, piece in zip(tree.questions, decision_tree(tree).slices, strict=True):
         if len(counts_NK) and not counts_NK[:, piece].any():

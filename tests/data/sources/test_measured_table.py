@@ -104,6 +104,12 @@ def test_what_is_missing_and_what_looks_like_a_placeholder_is_said(
     many["bar"] = [*many["bar"][:20], -99, -99, -99, -99]
     ingest_table(write_csv(folder, **many), tmp_path / "v", measured=MeasuredColumns(("bar",)))
     assert "'bar' is -99 for 4 galaxies, far from all others; if that means 'none'" in capsys.readouterr().err
+    many["bar"][-3:] = [1.0, 1.1, 1.2]
+    ingest_table(write_csv(folder, **many), tmp_path / "w", measured=MeasuredColumns(("bar",)))
+    assert "'bar' is -99 for 1 galaxy, far from all others" in capsys.readouterr().err
+    many["bar"][-4] = -98.0  # a wild value by itself is no placeholder
+    ingest_table(write_csv(folder, **many), tmp_path / "x", measured=MeasuredColumns(("bar",)))
+    assert "far from all others" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -118,6 +124,11 @@ def test_what_is_missing_and_what_looks_like_a_placeholder_is_said(
             "row 8 of column 'bar' is 'wide'; a number",
         ),
         ({"bar": [*range(7), "inf"]}, MeasuredColumns(("bar",)), "galaxy 7: 'bar' is inf; a finite number"),
+        (
+            {"bar": [*range(7), 1e44]},
+            MeasuredColumns(("bar",)),
+            r"'bar' is 1e\+44; at most 1e\+30 was",
+        ),
         ({}, MeasuredColumns(("z",), redshifts=("z",)), "galaxy 7: 'z' is -99; a redshift is above -1"),
         ({}, MeasuredColumns(("z",), errors={"z": "e_z"}), "galaxy 7: 'e_z' is -99; an error above 0"),
         (

@@ -111,7 +111,7 @@ def test_what_was_not_mapped_is_said(folder: Path, capsys: pytest.CaptureFixture
     assert "2 answers to 1 questions of the tree 'rings', from counts" in said
     assert "it has no votes for kind; these questions are left out" in said
     assert (
-        "2 more columns seem to be about votes and are not read: t01_ring_a1_yes_flag, t01_ring_a1_yes_weight"
+        "columns seem to be about votes too and are not read: t01_ring_a1_yes_flag, t01_ring_a1_yes_weight"
         in said
     )
 
@@ -187,6 +187,17 @@ def test_fractions_that_are_no_votes_are_refused(folder: Path) -> None:
         made(folder, columns)
     with pytest.raises(UsageError, match="'ring' has fractions and neither counts nor a column of its total"):
         made(folder, {name: values for name, values in with_fractions().items() if name != "ring_count"})
+
+
+def test_more_votes_than_answers_lead_to_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(folder, modern() | {"kind-x_outer": YES - INNER + 2, "kind-x_total-votes": YES + 2})
+    assert "more votes on" not in capsys.readouterr().err  # as few as real tables have
+    outer = YES - INNER + np.array([0, 0, 9, 0, 9, 0])
+    store = made(folder, modern() | {"kind-x_outer": outer, "kind-x_total-votes": INNER + outer})
+    assert "more votes on 'kind' than on the answers that lead to it: 2 of 6, the first g2 with 9 and 0" in (
+        capsys.readouterr().err
+    )
+    assert store.targets()[:, 3].tolist() == outer.tolist()
 
 
 def test_wrong_names_are_said(folder: Path) -> None:

@@ -60,10 +60,15 @@ def test_folds_are_as_equal_as_can_be() -> None:
             [9, 1],
             {},
             MorphoscopeError,
-            "class 'class 1' has 1 labelled galaxies; at least 2 are needed, one to",
+            r"too few labelled galaxies of class 'class 1' \(1\); at least 2 are needed, one to",
         ),
         ([3, 0, 3], {}, MorphoscopeError, "class 'class 1' has no galaxies"),
-        ([2, 2], {}, UsageError, "4 labelled galaxies cannot be put into 5 folds"),
+        (
+            [2, 2],
+            {},
+            UsageError,
+            "cannot be put into 5 folds; set data.folds to 4 or less",
+        ),
         (
             [9, 9],
             {"name": "tong"},

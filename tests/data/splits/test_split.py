@@ -193,11 +193,9 @@ def refused(kind: type[MorphoscopeError], store: Store, *words: str, **options) 
 
 def test_a_class_with_too_few_images_is_one_clear_sentence(table_store) -> None:
     store = table_store(np.repeat([0, 1, 2], [50, 1, 50]), name="mine")
-    refused(MorphoscopeError, store, "mine: class 'class 1' has 1 labelled galaxies; at least 2 are needed")
+    refused(MorphoscopeError, store, "mine: too few labelled galaxies of class 'class 1' (1); at least 2")
     store = table_store(np.repeat([0, 1, 2], [50, 2, 50]), name="mine")
-    refused(
-        MorphoscopeError, store, "has 2 labelled galaxies; at least 3 are needed, one for each", name="tong"
-    )
+    refused(MorphoscopeError, store, "class 'class 1' (2); at least 3 are needed, one for each", name="tong")
 
 
 def test_two_images_of_a_class_are_for_training_and_test(table_store) -> None:

@@ -21,11 +21,12 @@ from morphoscope.images.sky_columns import found_sky
 from morphoscope.images.stream import Item
 from morphoscope.images.tables import columns_of, numbers, read_table, texts
 from morphoscope.labels.scheme import VoteCounts
-from morphoscope.labels.tree_files import tree_file
+from morphoscope.labels.tree_files import decision_tree, tree_file
 from morphoscope.progress import note
 
 _FILE = "image file of the row"  # no table has such a column
 _FEW = 8  # columns named in a message
+_UNINVITED = 2  # votes that Galaxy Zoo 2's own table has too many, at most
 
 
 def ingest_votes(
@@ -98,6 +99,8 @@ def ingest_votes(
     ids = _ids(opened, content)
     votes_NK = votes_of(columns, lambda name: numbers(content, name, str(table)), ids, str(table))
     _say(columns, table, values)
+    if values == "counts":
+        _note_uninvited(columns, votes_NK, ids, table)
     if _FILE in opened.image_columns:
         content, ids, votes_NK = _with_files(content, ids, votes_NK, opened.folder, table)
     opened.check_files([content])
@@ -219,7 +222,27 @@ def _say(columns: VoteColumns, table: Path, values: str) -> None:
         note(f"{table}: it has no votes for {', '.join(columns.left_out)}; these questions are left out")
     if columns.unused:
         shown = ", ".join(columns.unused[:_FEW]) + (", …" if len(columns.unused) > _FEW else "")
-        note(f"{table}: {len(columns.unused)} more columns seem to be about votes and are not read: {shown}")
+        note(f"{table}: these columns seem to be about votes too and are not read: {shown}")
+
+
+def _note_uninvited(columns: VoteColumns, votes_NK: np.ndarray, ids: list[str], table: Path) -> None:
+    """Say where a question has many more votes than the answers that lead to it; real tables have a few."""
+    tree = columns.tree
+    nexts = [answer.next for question in tree.questions for answer in question.answers]
+    ticked = {each.question.key for each in columns.questions if each.question.several}
+    for question, piece in zip(tree.questions, decision_tree(tree).slices, strict=True):
+        leading = [column for column, key in enumerate(nexts) if key == question.key]
+        if not leading or question.key in ticked:
+            continue
+        asked_N = votes_NK[:, leading].sum(axis=1)
+        uninvited = np.flatnonzero(votes_NK[:, piece].sum(axis=1) > 1.1 * asked_N + _UNINVITED)
+        if len(uninvited):
+            row = uninvited[0]
+            note(
+                f"{table}: more votes on '{question.key}' than on the answers that lead to it: "
+                f"{len(uninvited)} of {len(ids)}, the first {ids[row]} with {votes_NK[row, piece].sum()} and "
+                f"{asked_N[row]}; kept as they are, but is '{tree.name}' the tree of this table?"
+            )
 
 
 def _items(

@@ -57,7 +57,10 @@ def make_folds(
     every = scheme.strata(store.targets())
     rows = np.flatnonzero(every >= 0)
     if len(rows) < count:
-        raise UsageError(f"{store.path}: {len(rows)} labelled galaxies cannot be put into {count} folds")
+        fewer = f"; set data.folds to {len(rows)} or less" if len(rows) > 1 else ""
+        raise UsageError(
+            f"{store.path}: {len(rows)} labelled galaxies cannot be put into {count} folds{fewer}"
+        )
     check_class_sizes(store, scheme, every[rows], 2, allow_empty=allow_empty_classes)
     groups = keep_together(store)[rows] if name == "sky-grouped" else np.arange(len(rows))
     fold_N = fold_numbers(every[rows], groups, count, seed)

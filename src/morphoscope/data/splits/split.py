@@ -375,12 +375,12 @@ def check_class_sizes(
             "classes that have galaxies (from class folders: remove the empty folder), or set "
             "data.empty_classes=true"
         )
-    few = [f"'{name}' has {count}" for name, count in zip(classes, counts, strict=True) if 0 < count < least]
+    few = [f"'{name}' ({count})" for name, count in zip(classes, counts, strict=True) if 0 < count < least]
     if few:
         why = "one to learn from and one to test with" if least == 2 else "one for each part of the split"
         raise MorphoscopeError(
-            f"{store.path}: class {', '.join(few)} labelled galaxies; at least {least} are needed, {why}. "
-            "Add galaxies to the class, or leave it out of the store"
+            f"{store.path}: too few labelled galaxies of class {', '.join(few)}; at least {least} are needed"
+            f", {why}. Add galaxies to the class, or leave it out of the store"
         )
 
 
