@@ -41,6 +41,7 @@ EXTRA_OF = {
     "cdshealpix": "hats",
     "ray": "ray",
     "requests": "cutouts",
+    "pyvo": "cutouts",
     "statmorph": "measure",
     "fastapi": "explore",
     "uvicorn": "explore",

@@ -17,11 +17,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
-from cutout_server import FAULTS, CutoutServer, Sky, serving
+from cutout_server import FAULTS, CutoutServer, Sky, fits_file, serving
 
 from morphoscope.catalogue import open_input
 from morphoscope.cutouts import CutoutRequest, fetch_cutouts
-from morphoscope.cutouts.client import Patience
+from morphoscope.cutouts.check import check_image
+from morphoscope.cutouts.client import Patience, Unsuitable
 from morphoscope.data.sources.table import ingest_table
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images.decode import read_image
@@ -420,6 +421,21 @@ def test_answers_that_stay_wrong_have_their_reason(
     server.sky.fault = lambda place, attempt: fault
     fetch(positions(2), patience=Patience(attempts=2, pause=0.01, read=0.3))
     assert words in _manifest(tmp_path / "out")[0]["reason"]
+
+
+@pytest.mark.parametrize("missing", [2880, 2880 + 100, 8 * 2880])
+def test_a_fits_file_that_ends_early_is_half_a_file(missing: int):
+    content = fits_file(128)
+    assert check_image(content, "fits", 128, exact=True) is content
+    with pytest.raises(Unsuitable, match="half a FITS file"):
+        check_image(content[:-missing], "fits", 128, exact=True)
+
+
+def test_that_images_keep_their_own_pixels_is_said(
+    fetch: Fetch, positions: Positions, capsys: pytest.CaptureFixture[str]
+):
+    fetch(positions(1), survey="ps1", kind="fits", pixels=64, arcsec=10.0)
+    assert "--pixels 64: the fits images of ps1 keep their own pixels" in capsys.readouterr().err
 
 
 def test_a_service_that_asks_for_a_long_pause_is_left(

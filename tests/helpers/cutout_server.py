@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import yaml
 from astropy.io import fits
+from sia2_archive import Archive
 
 from morphoscope.cutouts.services import TABLE
 
@@ -78,6 +79,7 @@ class Sky:
         diameter: of each galaxy, arcsec.
         seconds: that each answer takes.
         password: of the account that HSC's FITS files need; None: no account is needed.
+        archive: what is below ``/archive/``.
     """
 
     fault: Callable[[tuple[float, float], int], str] = lambda position, attempt: NO_FAULT
@@ -86,6 +88,7 @@ class Sky:
     seconds: float = 0.0
     password: str | None = None
     names: dict[str, tuple[float, float]] = field(default_factory=dict)
+    archive: Archive = field(default_factory=Archive)
 
 
 class CutoutServer:
@@ -110,6 +113,12 @@ class CutoutServer:
         if not len(times):
             return 0
         return int((np.searchsorted(times, times + 1.0, side="left") - np.arange(len(times))).max())
+
+    @property
+    def archive(self) -> Archive:
+        """The archive, which knows its address."""
+        self.sky.archive.address = self.address
+        return self.sky.archive
 
     def positions(self) -> Counter[tuple[float, float]]:
         """How often each position's image was asked for."""
@@ -161,7 +170,7 @@ def _handler(served: CutoutServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-            position = (round(float(query.get("ra", "nan")), 6), round(float(query.get("dec", "nan")), 6))
+            position = _position(query)
             with served.lock:
                 served.under_way += 1
                 served.most_under_way = max(served.most_under_way, served.under_way)
@@ -259,10 +268,19 @@ def _handler(served: CutoutServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def _position(query: dict[str, str]) -> tuple[float, float]:
+    """The position that a request names; (0, 0) if it names none."""
+    circle = (query.get("CIRCLE") or query.get("POS", "").removeprefix("CIRCLE ")).split()
+    ra, dec = circle[:2] if circle else (query.get("ra", "0"), query.get("dec", "0"))
+    return round(float(ra), 6), round(float(dec), 6)
+
+
 def _content(
     sky: Sky, path: str, query: dict[str, str], position: tuple[float, float]
 ) -> tuple[int, bytes, str]:
     """What the service of a path sends for a position."""
+    if path.startswith("/archive/"):
+        return sky.archive.answer(path, query)
     outside = sky.outside(position)
     if path.endswith("ps1filenames.py"):
         lines = ["projcell subcell ra dec filter mjd type filename shortname badflag"]

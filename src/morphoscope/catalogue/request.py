@@ -145,7 +145,7 @@ class CatalogueRequest:
     )
     survey: str | None = field(
         default=None,
-        metadata=_option("Fetch images from: legacy-dr10, sdss, ps1, hsc, euclid-q1 or hips:ID."),
+        metadata=_option("Fetch images from: legacy-dr10, sdss, ps1, hsc, euclid-q1, hips:ID, sia2:ADDRESS."),
     )
     keep_images: str | Path | None = field(
         default=None, metadata=_option("Folder to keep the fetched images in.", kind=Path)

@@ -25,7 +25,11 @@ def cutouts(
     ],
     out: Annotated[Path | None, typer.Argument(help="Folder of cutouts to make or to continue.")] = None,
     survey: Annotated[
-        str, typer.Option(help="legacy-dr10, sdss, ps1, hsc, euclid-q1, hips:ID, or one of --service.")
+        str,
+        typer.Option(
+            help="legacy-dr10, sdss, ps1, hsc, euclid-q1, hips:ID, sia2:ADDRESS (any archive of the Virtual "
+            "Observatory, by the address of its queries), or one of --service."
+        ),
     ] = "legacy-dr10",
     name: Annotated[
         list[str] | None, typer.Option(help="Object in place of a table, such as NGC1300; repeatable.")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from morphoscope.cutouts.client import Outside, Unsuitable
 from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.images.decode import read_image
+from morphoscope.images.fits_bands import without_warnings
 from morphoscope.images.limits import check_pixels, most_bytes
 from morphoscope.progress import printable
 
@@ -90,18 +90,18 @@ def is_empty(image_HWC: np.ndarray) -> bool:
 
 def _check_fits(content: bytes, pixels: int, off: int) -> bytes:
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
     if not content.startswith(_FITS):
         raise Unsuitable("sent something that is no FITS file")
     if len(content) % _BLOCK:
         raise Unsuitable("sent half a FITS file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
-            warnings.filterwarnings("error", message=".*truncated", category=AstropyUserWarning)
-            with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as units:
-                planes = _image_of(units)
+        with without_warnings(), fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as units:
+            if any(_end(unit) > len(content) for unit in units):
+                raise Unsuitable("sent half a FITS file")
+            planes = _image_of(units)
+    except Unsuitable:
+        raise
     except Exception as error:  # astropy raises whatever its parsers do
         raise Unsuitable(f"sent a damaged FITS file ({reason_of(error)})") from error
     if planes is None:
@@ -111,6 +111,12 @@ def _check_fits(content: bytes, pixels: int, off: int) -> bytes:
     if not known.size or known.min() == known.max():
         raise Outside("the survey has no image here: the FITS file has no measured pixel")
     return content
+
+
+def _end(unit: Any) -> int:
+    """The byte at which the data of a part of a FITS file end."""
+    found = unit.fileinfo()
+    return int(found["datLoc"] + found["datSpan"])
 
 
 def _image_of(units: Any) -> np.ndarray | None:

@@ -6,6 +6,8 @@ Everything about politeness is shared by all threads: a pause that the service a
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +29,8 @@ _REDIRECTED = (301, 302, 303, 307, 308)
 _MOST_REDIRECTIONS = 5
 _BLOCK = 1 << 16
 _DOWN, _NEVER_UP = 10, 3  # requests in a row that fail before a service is left; before its first answer
+_PUBLIC = re.compile(r"([a-z0-9_-]+\.)+[a-z][a-z0-9-]*\.?")
+_LOCAL = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 Answer = TypeVar("Answer")
 
 
@@ -194,12 +198,30 @@ class Client:
         raise Failed("the service redirects without end")
 
     def _redirected(self, address: str, location: str) -> str:
-        target = urljoin(address, location)
-        parts = urlsplit(target)
-        host = parts.hostname or ""
-        if parts.scheme not in ("http", "https") or host not in self.service.hosts:
-            raise Failed(f"the service redirects to '{printable(host)[:80]}', which is none of its hosts")
-        if parts.scheme == "http" and urlsplit(address).scheme == "https":
+        return self._allowed(urljoin(address, location), address, "redirects to")
+
+    def named(self, address: str, *, after: str) -> str:
+        """An address that the service has named, by https if the service is asked so.
+
+        Args:
+            address: of an image, of links, or of another service of the same archive.
+            after: address of the answer that named it.
+
+        Raises:
+            Failed: it leads to a host that is none of the service's.
+        """
+        return self._allowed(address, after, "names an address at")
+
+    def _allowed(self, target: str, before: str, does: str) -> str:
+        try:
+            parts = urlsplit(target)
+            host = parts.hostname or ""
+        except ValueError:
+            raise Failed(f"the service {does} '{printable(target)[:80]}', which is no address") from None
+        known = host in self.service.hosts or (self.service.elsewhere and is_public(host))
+        if parts.scheme not in ("http", "https") or not known:
+            raise Failed(f"the service {does} '{printable(host)[:80]}', which is none of its hosts")
+        if parts.scheme == "http" and urlsplit(before).scheme == "https":
             target = parts._replace(scheme="https").geturl()
         return target
 
@@ -294,6 +316,18 @@ class Client:
                 return
             self._noted.add(reason)
         note(f"{self.service.title}: the service {reason}; trying again")
+
+
+def is_public(host: str) -> bool:
+    """Whether a host's name is one of the open network, and not of this machine or the network round it.
+
+    >>> [is_public(host) for host in ("archive.eso.org", "8.8.8.8", "127.0.0.1", "localhost", "0x7f.1")]
+    [True, True, False, False, False]
+    """
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return _PUBLIC.fullmatch(host.lower()) is not None and not host.lower().endswith(_LOCAL)
 
 
 def _retry_after(value: str | None) -> float:

@@ -25,7 +25,7 @@ from morphoscope.cutouts.folder import (
     now,
 )
 from morphoscope.cutouts.manifest import check_kept, write_manifest
-from morphoscope.cutouts.services import find_service
+from morphoscope.cutouts.services import SIA2, find_service
 from morphoscope.cutouts.targets import CutoutRequest, Targets
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.progress import Bar, note
@@ -71,6 +71,8 @@ def fetch_cutouts(request: CutoutRequest) -> CutoutSummary:
     source = CutoutSource(client, request.kind, pixels, request.bands)
     if positions.side is not None and (wrong := source.check_side(positions.side)):
         raise UsageError(f"--arcsec {positions.side:g}: {wrong}")
+    if request.pixels is not None and not source.form.resampled:
+        note(f"--pixels {request.pixels}: the {request.kind} images of {service.name} keep their own pixels")
     folder = CutoutFolder(Path(request.out), header_of(source, positions))
     check_kept(positions, source)
     positions.check()
@@ -95,7 +97,7 @@ def header_of(source: CutoutSource, positions: Targets) -> dict[str, Any]:
         "title": service.title,
         "format": source.kind,
         "bands": ",".join(source.bands),
-        "pixels": source.pixels,
+        "pixels": "" if form.protocol == SIA2 else source.pixels,
         "arcsec": positions.words,
         "address": form.address,
         "licence": service.licence,

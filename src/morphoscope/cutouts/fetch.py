@@ -11,7 +11,8 @@ from typing import Any
 
 from morphoscope.cutouts.check import check_image, most_bytes_of
 from morphoscope.cutouts.client import Client, Outside, Unsuitable
-from morphoscope.cutouts.services import Frame, Service, address_of, pixels_sent
+from morphoscope.cutouts.services import SIA2, Frame, Service, address_of, pixels_sent
+from morphoscope.cutouts.sia2 import Sia2Images
 from morphoscope.errors import UsageError
 from morphoscope.images.central_source import central_source
 from morphoscope.images.decode import read_image
@@ -58,6 +59,8 @@ class CutoutSource:
         self.client, self.service, self.kind, self.pixels = client, client.service, kind, pixels
         self.form = self.service.format(kind)
         self.bands = self.service.chosen_bands(kind, bands)
+        of_archive = self.form.protocol == SIA2  # whose images have pixels of any size
+        self._archive = Sia2Images(client, self.form, self.bands) if of_archive else None
         least, most = self.form.pixels
         if not least <= pixels <= most:
             raise UsageError(
@@ -67,17 +70,21 @@ class CutoutSource:
     @property
     def file_bands(self) -> tuple[str, ...]:
         """The band of each file of a cutout; one without a name where one file has all bands."""
-        return self.bands if self.form.per_band else ("",)
+        return self.bands if self.form.per_band and self.bands else ("",)
 
     def pixels_of(self, arcsec: float | None) -> int | None:
-        """Pixels along a side of a cutout of ``arcsec``; None if that is not known."""
+        """Pixels along a side of a cutout of ``arcsec``; None if that is not known before it is there."""
         if self.form.resampled:
             return self.pixels
-        return None if arcsec is None else pixels_sent(self.service, self.form, Frame(0, 0, arcsec, 1))
+        if arcsec is None or self._archive is not None:
+            return None
+        return pixels_sent(self.service, self.form, Frame(0, 0, arcsec, 1))
 
     def check_side(self, arcsec: float) -> str:
         """Why a cutout of this side cannot be asked for; empty if it can."""
         most = self.form.pixels[1]
+        if self._archive is not None:
+            return ""
         if not self.form.resampled and arcsec / self.service.scale > most:
             return f"{arcsec:g}″ are more than the {most} pixels that {self.service.name} serves"
         return ""
@@ -130,7 +137,9 @@ class CutoutSource:
         middle = bands[len(bands) // 2]
         return read_image(cutout.files[middle], name="the cutout")
 
-    def _files(self, frame: Frame) -> dict[str, bytes]:
+    def _files(self, frame: Frame) -> Mapping[str, bytes]:
+        if self._archive is not None:
+            return self._archive.files(frame)
         listed = self._listed(frame) if self.form.index else {}
         return {band: self._file(frame, band, listed) for band in self.file_bands}
 

@@ -25,6 +25,7 @@ TABLE = Path(__file__).parent / "services.yaml"
 SETTING = "MORPHOSCOPE_SERVICES"
 FORMAT_VERSION = 1
 HIPS = "hips"  # the service whose name is followed by the identifier of a HiPS
+SIA2 = "sia2"  # the one whose name is followed by the address of an archive's queries
 KINDS = ("jpg", "fits")
 _FIELDS = {
     *("ra", "dec", "pixels", "arcsec", "half_arcsec", "degrees", "scale", "native_pixels", "bands", "band"),
@@ -43,7 +44,9 @@ class Format(BaseModel, frozen=True, extra="forbid"):
     """How a service is asked for one format of files.
 
     Attributes:
-        address: of one cutout, with names in braces; see ``services.yaml``.
+        address: of one cutout, with names in braces; see ``services.yaml``. Of the queries if it is an
+            archive.
+        protocol: "address", or "sia2" for an archive of the Virtual Observatory.
         index: of the table of files that ``address`` needs; empty if it needs none.
         pixels: least and most pixels along a side.
         bands: those that are asked for unless the user names some; letters, or one name.
@@ -54,6 +57,7 @@ class Format(BaseModel, frozen=True, extra="forbid"):
     """
 
     address: str
+    protocol: Literal["address", "sia2"] = "address"
     index: str = ""
     pixels: tuple[int, int]
     bands: str = ""
@@ -64,11 +68,13 @@ class Format(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _consistent(self) -> Format:
+        if self.protocol == SIA2 and (self.index or self.resampled or not self.per_band):
+            raise ValueError("an archive's images have no index, their own pixels, and a file per band")
         for address in filter(None, (self.address, self.index)):
             parts = urlsplit(address)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError(f"'{address}' is not an address that begins with https:// or http://")
-            unknown = _fields(address) - _FIELDS
+            unknown = set() if self.protocol == SIA2 else _fields(address) - _FIELDS
             if unknown:
                 raise ValueError(f"'{address}' has an unknown name in braces: {', '.join(sorted(unknown))}")
         if _NAMED_FILES & _fields(self.address) and not self.index:
@@ -90,6 +96,7 @@ class Service(BaseModel, frozen=True, extra="forbid"):
         rate: requests a second.
         formats: by ``jpg`` and ``fits``.
         hosts: that may answer, redirections included.
+        elsewhere: what the service names may be at any public host.
         documentation: where the service is described.
         limits: what that says of limits.
         licence: of the images.
@@ -108,6 +115,7 @@ class Service(BaseModel, frozen=True, extra="forbid"):
     rate: Positive
     formats: dict[Literal["jpg", "fits"], Format] = Field(min_length=1)
     hosts: tuple[str, ...]
+    elsewhere: bool = False
     documentation: str = ""
     limits: str = ""
     licence: str = ""
@@ -143,13 +151,13 @@ class Service(BaseModel, frozen=True, extra="forbid"):
         form = self.format(kind)
         if not asked:
             return _split(form.bands)
-        places = _fields(form.address) | _fields(form.index)
+        places = {"band"} if form.protocol == SIA2 else _fields(form.address) | _fields(form.index)
         if not places & {"bands", "band", "BAND"}:
             raise UsageError(
                 f"--bands {','.join(asked)}: the {kind} images of {self.name} have fixed bands; leave it out"
             )
         for band in asked:
-            if band not in self.band_names:
+            if self.band_names and band not in self.band_names:  # which bands an archive has, only it knows
                 raise UsageError(
                     f"--bands {','.join(asked)}: {self.name} has no band '{band}' "
                     f"(bands: {', '.join(self.band_names)})"
@@ -196,7 +204,8 @@ def find_service(name: str, own: Path | str | None = None) -> Service:
     """A service by its name.
 
     Args:
-        name: as ``--survey`` has it: a name of the table, or ``hips:`` and the identifier of a HiPS.
+        name: as ``--survey`` has it: a name of the table, ``hips:`` and the identifier of a HiPS, or
+            ``sia2:`` and the address of an archive's queries (Simple Image Access 2.0).
         own: a table of one's own, which comes first; None: that of the environment, if any.
 
     Raises:
@@ -209,9 +218,12 @@ def find_service(name: str, own: Path | str | None = None) -> Service:
     for table in tables:
         known |= table.services
         resolver = table.resolver or resolver
-    base, _, hips = name.partition(":")
-    if base not in known or (hips and base != HIPS):
+    base, _, rest = name.partition(":")
+    if base not in known or (rest and base not in (HIPS, SIA2)):
         raise UsageError(f"--survey {name}: no such service{did_you_mean(base, known, 'services')}")
+    if base == SIA2:
+        return _archive(known[base], name, rest)
+    hips = rest
     if base == HIPS and not _HIPS_NAME.fullmatch(hips):
         raise UsageError(
             f"--survey {name}: the identifier of a HiPS was expected, such as hips:CDS/P/DSS2/color "
@@ -220,6 +232,36 @@ def find_service(name: str, own: Path | str | None = None) -> Service:
     found = known[base]
     title = found.title.replace("{hips}", hips)
     return found.model_copy(update={"name": name, "hips": hips, "title": title, "resolver": resolver})
+
+
+def _archive(base: Service, name: str, address: str) -> Service:
+    """The service of an archive.
+
+    Raises:
+        UsageError: that is no address.
+    """
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+        usable = parts.scheme in ("http", "https") and host and not (parts.username or parts.password)
+    except ValueError:
+        usable, host = False, None
+    if not usable or host is None or not address.isascii() or not address.isprintable() or " " in address:
+        raise UsageError(
+            f"--survey {name}: the address of an archive's queries (Simple Image Access 2.0) was expected, "
+            "such as sia2:https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca/sia/v2query"
+        )
+    formats = {
+        kind: form.model_copy(update={"address": address, "protocol": SIA2})
+        for kind, form in base.formats.items()
+    }
+    changed = {
+        "name": name,
+        "title": base.title.replace("{host}", host),
+        "formats": formats,
+        "hosts": (host,),
+    }
+    return base.model_copy(update=changed)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
     if plain is None:
         check_counts(content, name)
     try:
-        with nullcontext([plain]) if plain is not None else _parts(content) as units:
+        with nullcontext([plain]) if plain is not None else opened_parts(content) as units:
             images = pictures(units)
             if not images:
                 raise MorphoscopeError(
@@ -119,7 +119,7 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
             chosen = _named(images, bands, name) if bands else _all(images, name)
             chosen = _in_the_primarys_filter(chosen, units[0])
             raw, primary = [unit.data for unit, _, _ in chosen.found], _header_of(units[0])
-        planes = [_plane(*band, data, primary) for band, data in zip(chosen.found, raw, strict=True)]
+        planes = [plane_of(*band, data, primary) for band, data in zip(chosen.found, raw, strict=True)]
         if len(planes) > 1:  # bands in one file have the same unit, unless it says otherwise
             planes = [plane if plane.flux.unit else plane.in_unit("the file's") for plane in planes]
         return Taken(planes, chosen.words)
@@ -131,8 +131,8 @@ def read_bands_of(content: bytes, name: str, bands: Sequence[str] = ()) -> Taken
 
 
 @contextmanager
-def _parts(content: bytes) -> Iterator[Any]:
-    """The HDUs of any FITS file, by astropy."""
+def opened_parts(content: bytes) -> Iterator[Any]:
+    """The HDUs of any FITS file, by astropy; pixels are not scaled. One thread at a time."""
     from astropy.io import fits
 
     options: dict[str, Any] = {"output_verify": "ignore", "do_not_scale_image_data": True}
@@ -316,7 +316,16 @@ def band_name_of(band: str) -> str:
     return band.split()[0].strip("'") if band.split() else band
 
 
-def _plane(unit: Any, plane: int, band: str, data: np.ndarray, primary: Header) -> Plane:
+def plane_of(unit: Any, plane: int, band: str, data: np.ndarray, primary: Header) -> Plane:
+    """One plane of an HDU as measured.
+
+    Args:
+        unit: the HDU.
+        plane: its number.
+        band: the filter; empty if unknown.
+        data: pixels of the HDU as stored, or a part of each plane.
+        primary: the file's first header.
+    """
     pixels = _scaled(data, unit.header, plane)
     pixels = softened(pixels, *softening_of(unit.header, primary))
     lost = uncovered(pixels)

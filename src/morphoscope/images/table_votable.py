@@ -16,7 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from morphoscope.errors import MorphoscopeError
+from morphoscope.errors import MorphoscopeError, reason_of
+from morphoscope.images.fits_bands import without_warnings
 from morphoscope.images.limits import SETTING, most_unpacked
 from morphoscope.images.packed import opened
 from morphoscope.images.table_astropy import (
@@ -63,9 +64,7 @@ def open_votable(path: Path, part: str) -> AstropyFile:
     from astropy.io.votable import parse
 
     with opened(path) as file:
-        content = _in_ascii(file.read())
-    _refuse_references(content, path)
-    _check_sizes(content, path)
+        content = _safe(file.read(), path)
     content = _DECLARED.sub(_as_one_text, content)
     held = {
         len(_TABLE.findall(content, 0, found.start())) - 1: _fits_of(found)
@@ -97,6 +96,36 @@ def open_votable(path: Path, part: str) -> AstropyFile:
         return of_table(table)
 
 
+def votable_of(content: bytes, name: str) -> Any:
+    """The VOTable that a service has sent, as astropy's ``VOTableFile``.
+
+    Args:
+        content: what was sent.
+        name: name used in messages.
+
+    Raises:
+        MorphoscopeError: it is something else, its data are elsewhere, or it declares far more than it holds.
+    """
+    from astropy.io.votable import parse
+
+    try:
+        content = _safe(content, name)
+        with without_warnings():
+            return parse(io.BytesIO(content), verify="ignore")
+    except MorphoscopeError:
+        raise
+    except Exception as error:  # astropy raises whatever its parsers do
+        raise MorphoscopeError(f"{name}: is no VOTable ({reason_of(error)})") from error
+
+
+def _safe(content: bytes, path: Path | str) -> bytes:
+    """The same in an encoding whose tags are ASCII, if it can be read without harm."""
+    content = _in_ascii(content)
+    _refuse_references(content, path)
+    _check_sizes(content, path)
+    return content
+
+
 def _in_ascii(content: bytes) -> bytes:
     """The same in an encoding whose tags are ASCII: UTF-16 becomes UTF-8."""
     if not content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -105,7 +134,7 @@ def _in_ascii(content: bytes) -> bytes:
     return re.sub(r"""(<\?xml[^>]*?)\s+encoding\s*=\s*("[^"]*"|'[^']*')""", r"\1", text, count=1).encode()
 
 
-def _check_sizes(content: bytes, path: Path) -> None:
+def _check_sizes(content: bytes, path: Path | str) -> None:
     """Refuse a VOTable for which astropy would take much more memory than it holds.
 
     Raises:
@@ -145,7 +174,7 @@ def _number(text: bytes) -> int:
     return int(text) if text.isdigit() and len(text) < 19 else 1 << 62
 
 
-def _refuse_references(content: bytes, path: Path) -> None:
+def _refuse_references(content: bytes, path: Path | str) -> None:
     """Refuse a VOTable that refers to external data: reading one file must not open others."""
     if b"href" not in content:
         return

@@ -7,11 +7,8 @@ the thread that decodes it.
 from __future__ import annotations
 
 import contextlib
-import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +20,7 @@ from morphoscope.catalogue.request import CatalogueRequest
 from morphoscope.cutouts.client import Client, Failed, Outside
 from morphoscope.cutouts.fetch import MEASURED, WIDE, Cutout, CutoutSource
 from morphoscope.cutouts.folder import FAILED, INVALID, OUTSIDE, CutoutFolder, Outcome, now
+from morphoscope.cutouts.recent import Recent
 from morphoscope.cutouts.services import Format, find_service
 from morphoscope.cutouts.targets import CutoutRequest, Target, Targets
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -78,7 +76,7 @@ def survey_cutouts(request: CatalogueRequest, facts: StoreFacts, *, stretch: str
         UsageError: no positions, no such service, or options that do not go together.
     """
     service = find_service(request.survey or "", request.service)
-    kind = "fits" if request.bands else "jpg"
+    kind = "fits" if request.bands or "jpg" not in service.formats else "jpg"
     fitted = frames_by_size(request, facts)
     arcsec = MEASURED if fitted else None if request.size_column else _side(request, facts)
     wanted = CutoutRequest(
@@ -146,31 +144,6 @@ class Kept:
         return found
 
 
-class _Recent:
-    """The latest cutouts, or why there are none, so that rows with one position are one request."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._found: OrderedDict[str, Future[Cutout]] = OrderedDict()
-
-    def get(self, key: str, fetch: Callable[[], Cutout]) -> Cutout:
-        """The cutout of a key; while one thread fetches it, others that want the same wait."""
-        with self._lock:
-            future = self._found.get(key)
-            first = future is None
-            if future is None:
-                future = self._found[key] = Future()
-                if len(self._found) > _RECENT:
-                    self._found.popitem(last=False)
-            self._found.move_to_end(key)
-        if first:
-            try:
-                future.set_result(fetch())
-            except BaseException as error:
-                future.set_exception(error)
-        return future.result()
-
-
 @dataclass(frozen=True)
 class _Fetcher:
     """Fetches, decodes and, if asked to, keeps the images.
@@ -187,7 +160,7 @@ class _Fetcher:
     kept: Kept | None
     stretch: str
     wide: bool
-    recent: _Recent = field(default_factory=_Recent)
+    recent: Recent[Cutout] = field(default_factory=lambda: Recent(_RECENT))
 
     def load(self, target: Target, name: str, values: dict[str, Any], found: dict[str, Any]) -> np.ndarray:
         """The image of a position, (H, W, 3) uint8; runs in a decoding thread.
