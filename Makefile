@@ -58,8 +58,10 @@ site: setup ## the documentation as a site, in build/site; a warning is an error
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/site
 	@echo "build/site/index.html"
 
+# What is compared with another build or program needs its place: python benchmarks/zoobot.py --help.
+COMPARED := builds commands zoobot
 bench: setup ## measure: start-up, inputs, memory, predict
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $(filter-out $(COMPARED:%=benchmarks/%.py),$(sort $(wildcard benchmarks/*.py))); do echo "== $$script"; $(BIN)/python $$script; done
 
 constraints: setup ## pin what pyproject.toml asks for in constraints.txt (UPGRADE=1: the newest)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev \
