@@ -28,6 +28,7 @@ from morphoscope.inference.ood import read_distribution
 from morphoscope.inference.predictor import Predictor
 from morphoscope.labels.scheme import Classes, Measurements, Quantity, Scheme, VoteCounts, VoteFractions
 from morphoscope.probe.encoder import encoder_of, head_width, with_head
+from morphoscope.report.run_report import write_report
 from morphoscope.runs.run import open_run
 from morphoscope.studies.registry import find_recipe
 
@@ -116,6 +117,18 @@ def test_a_probe_can_be_exported_published_and_evaluated(
     expected = api.load(probed.run.path, engine="onnx").predict(images)
     assert again.predict(images) == pytest.approx(expected, abs=1e-5)
     assert again.evaluate(shapes)["test"]["n"] == COUNT
+    card = (tmp_path / "published" / "README.md").read_text(encoding="utf-8")
+    assert f"On {COUNT} galaxies, cross-validated with 5 folds, 2 views of each" in card
+
+
+def test_its_report_says_that_it_was_cross_validated(probed: api.LoadedRun, shapes: Store) -> None:
+    words = write_report(probed.run, shapes).read_text(encoding="utf-8")
+    assert f"accuracy on {COUNT} galaxies, cross-validated with 5 folds" in words
+    assert f"Cross-validated (n = {COUNT})" in words
+    assert "held out for the test" not in words
+    assert "validation galax" not in words
+    assert "test galax" not in words
+    assert "epoch 1" not in words  # nothing was augmented
 
 
 def test_fractions_are_learned_too_and_a_split_may_hold_galaxies_out(

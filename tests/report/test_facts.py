@@ -26,6 +26,14 @@ def test_headline_of_classes_stands_beside_the_trivial_answer() -> None:
     assert (headline.low, headline.value, headline.high, headline.baseline) == (0.8, 0.9, 0.96, 0.75)
 
 
+def test_a_cross_validated_score_is_not_called_held_out() -> None:
+    for kind, score in (("classes", "accuracy"), ("votes", "rmse"), ("measurements", "r2")):
+        test = {"n": 40, score: {"value": 0.9, "low": 0.8, "high": 0.96}}
+        headline = report_of(kind).headline({"test": test, "folds": {"count": 5}})
+        assert headline is not None
+        assert headline.label.endswith("40 galaxies, cross-validated with 5 folds")
+
+
 def test_headline_of_votes_stands_beside_the_mean() -> None:
     answers = [{"name": "bar", "rmse": 0.06, "spread": 0.3}, {"name": "ring", "rmse": 0.08, "spread": 0.4}]
     headline = report_of("votes").headline(

@@ -88,7 +88,7 @@ def test_a_report_of_classes_shows_them(make_run: Callable[..., Run], classes_st
     write_json(run.path / "metrics.json", run.metrics() | measured)
     page = write_report(open_run(run.path), classes_store).read_text(encoding="utf-8")
     assert "Prediction sets" in page
-    assert "Calibration on the test split" in page
+    assert "Calibration. Test split, n = " in page
     assert "the run has no calibration" not in page
     assert (run.path / "figures" / "reliability.png").is_file()
 

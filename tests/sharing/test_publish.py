@@ -163,7 +163,7 @@ def test_the_card_has_the_runs_own_numbers(run: Run, published: Path):
     assert "multi-attention" in body  # the study that the recipe is named after
     assert "By A. Student." in body
     assert run.header.weights_sha256 in body
-    assert "Fewer than 20 test galaxies, so the numbers are uncertain" in body
+    assert "Measured on fewer than 20 galaxies, so uncertain" in body
 
 
 def test_votes_and_runs_without_numbers_have_cards(run: Run, tmp_path: Path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.report import examples
+from morphoscope.report.tested import Tested
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,10 +59,14 @@ class ReportContext:
         return context
 
     @property
+    def measured_on(self) -> Tested:
+        """On which galaxies the metrics were measured."""
+        return Tested.of(self.metrics)
+
+    @property
     def tested(self) -> str:
-        """On which galaxies the metrics were measured, as a caption begins."""
-        folds = self.metrics.get("folds")
-        return f"Cross-validated with {folds['count']} folds" if folds else "Test split"
+        """The same, as a caption begins."""
+        return self.measured_on.caption
 
     @property
     def test(self) -> dict[str, Any]:

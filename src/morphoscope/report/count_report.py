@@ -83,7 +83,7 @@ class CountReport(KindReport):
         mean = _of_the_mean(test)
         return Headline(
             figure=formatting.number(formatting.value_of(test, "rmse"), 4),
-            label=f"RMSE of the expected fractions of {galaxies} held out for the test",
+            label=f"RMSE of the expected fractions of {galaxies}",
             interval=f"95 % interval {between}" if between else "no interval was computed",
             comparison=f"always predicting the mean: {formatting.number(mean, 4)}" if mean else "",
             tiles=tiles,
@@ -173,8 +173,8 @@ def _add_worst(
         captions.append("\n".join(lines))
     page.section("mistakes", "The worst galaxies")
     caption = (
-        f"The {len(cards)} test galaxies with the greatest error of their expected fractions, weighted by "
-        "votes, and the answer that contributes most."
+        f"The {context.measured_on.test(len(cards))} with the greatest error of their expected fractions, "
+        "weighted by votes, and the answer that contributes most."
     )
     page.gallery(
         "worst_votes", figures.image_cards(images, captions), [GalleryRow("", "", cards)], caption, cards=True

@@ -15,6 +15,7 @@ from morphoscope.report.sections_uncertainty import add_calibration, add_ood
 from morphoscope.report.summary import Headline
 from morphoscope.report.tables import SCORES, Table, is_score
 from morphoscope.report.terminal import columns, plain, signed
+from morphoscope.report.tested import Tested
 
 if TYPE_CHECKING:
     from morphoscope.data.store import Store
@@ -88,14 +89,14 @@ class KindReport:
         test = metrics.get("test") or {}
         if not formatting.known(test.get("n")):
             return None
-        return self._headline(test, formatting.plural(test["n"], "galaxy", "galaxies"))
+        return self._headline(test, Tested.of(metrics).headline(test["n"]))
 
     def _headline(self, test: Mapping[str, Any], galaxies: str) -> Headline:
         low, high = formatting.bounds_of(test, self.kind.metric)
         between = formatting.interval(low, high, 4)
         return Headline(
             figure=formatting.number(formatting.value_of(test, self.kind.metric), 4),
-            label=f"{self.title} on {galaxies} held out for the test",
+            label=f"{self.title} on {galaxies}",
             interval=f"95 % interval {between}" if between else "no interval was computed",
         )
 

@@ -96,7 +96,7 @@ class ClassReport(KindReport):
         between = formatting.interval(low, high, as_percent=True)
         return Headline(
             figure=formatting.percent(value),
-            label=f"accuracy on {galaxies} held out for the test",
+            label=f"accuracy on {galaxies}",
             interval=f"95 % interval {between}" if between else "no interval was computed",
             comparison=f"always predicting the most common class: {formatting.percent(baseline)}"
             if baseline is not None
@@ -261,7 +261,7 @@ class VoteReport(KindReport):
             )
         return Headline(
             figure=formatting.number(value, 4),
-            label=f"RMSE of the vote fractions of {galaxies} held out for the test",
+            label=f"RMSE of the vote fractions of {galaxies}",
             interval=f"95 % interval {between}" if between else "no interval was computed",
             comparison=f"always predicting the mean: {formatting.number(mean_rmse, 4)}" if mean_rmse else "",
             tiles=tiles,
@@ -318,9 +318,7 @@ def _add_mistakes(page: Page, context: ReportContext, classes: Sequence[str]) ->
     mistakes = examples.confident_mistakes(table, classes, MISTAKES)
     page.section("mistakes", "Most confidently wrong")
     if not mistakes:
-        page.text(
-            f"Every one of the {formatting.plural(table.num_rows, 'test galaxy', 'test galaxies')} is right."
-        )
+        page.text(f"Every one of the {context.measured_on.test(table.num_rows)} is right.")
         return
     if context.store is None:
         page.text("The images of these galaxies are in the store, which was not found.")
@@ -344,7 +342,7 @@ def _add_mistakes(page: Page, context: ReportContext, classes: Sequence[str]) ->
         if wrong == len(mistakes)
         else f"The {len(mistakes)} surest of {formatting.count(wrong)}"
     )
-    galaxies = formatting.plural(table.num_rows, "test galaxy", "test galaxies")
+    galaxies = context.measured_on.test(table.num_rows)
     caption = (
         f"{which} wrong predictions on {galaxies}, most confident first: the prediction, the label, and the "
         "probability of both. Some of these labels may be wrong."
@@ -376,8 +374,8 @@ def _add_worst(page: Page, context: ReportContext, answers: Sequence[str], texts
     ]
     captions = ["\n".join(text) for text in lines]
     caption = (
-        f"The {len(worst)} test galaxies with the greatest RMSE over their own answers, and the answer with "
-        "the largest error."
+        f"The {context.measured_on.test(len(worst))} with the greatest RMSE over their own answers, and the "
+        "answer with the largest error."
     )
     page.gallery(
         "worst_votes", figures.image_cards(images, captions), [GalleryRow("", "", cards)], caption, cards=True

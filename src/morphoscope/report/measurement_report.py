@@ -92,7 +92,7 @@ class MeasurementReport(KindReport):
         mean = "" if len(rows) == 1 else f", mean of {len(rows)} quantities,"
         return Headline(
             figure=formatting.number(value),
-            label=f"R²{mean} on {galaxies} held out for the test",
+            label=f"R²{mean} on {galaxies}",
             interval=f"95 % interval {between}" if between else "no interval was computed",
             comparison="always predicting the mean: 0",
             tiles=tiles,
@@ -247,8 +247,8 @@ def _add_worst(
         captions.append("\n".join(lines))
     page.section("mistakes", "The worst galaxies")
     caption = (
-        f"The {len(cards)} test galaxies whose prediction is most predicted errors away from the truth, and "
-        "the quantity where it is."
+        f"The {context.measured_on.test(len(cards))} whose prediction is most predicted errors away from the "
+        "truth, and the quantity where it is."
     )
     page.gallery(
         "worst_measurements",

@@ -34,7 +34,8 @@ def add_data(page: Page, context: ReportContext) -> None:
         report_of(context.run.scheme.kind).add_counts(page, counts)
     if context.store is not None and context.split is not None and len(context.split.train):
         _add_examples(page, context, context.store, context.split)
-        _add_augmented(page, context, context.store, context.split)
+        if not context.run.recipe.training.linear_probe:  # it learns from views that are not augmented
+            _add_augmented(page, context, context.store, context.split)
 
 
 def _add_examples(page: Page, context: ReportContext, store: Store, split: Split) -> None:
@@ -194,5 +195,5 @@ def add_evaluation(page: Page, context: ReportContext) -> None:
     if not test:
         page.text("The run has no test results.")
         return
-    page.table(score_table(test, context.metrics.get("validation")))
+    page.table(score_table(test, context.metrics.get("validation"), context.measured_on.column))
     report_of(context.run.scheme.kind).add_results(page, context)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from morphoscope.report import figures, formatting
 from morphoscope.report.tables import Table
+from morphoscope.report.tested import Tested
 
 if TYPE_CHECKING:
     from morphoscope.report.context import ReportContext
@@ -18,6 +19,7 @@ SCORES = (
     ("log_loss", "Log loss (nats)"),
     ("brier", "Brier score"),
 )
+HELD_OUT = Tested()
 _DIAGRAM = (
     "Fraction of correct predictions in bins of confidence, with 95 % Wilson intervals; below, the number of "
     "galaxies in each bin. On the diagonal confidence matches accuracy; below it the network is "
@@ -43,23 +45,23 @@ def add_calibration(page: Page, context: ReportContext) -> None:
         return
     scheme = context.run.scheme
     votes = scheme.class_names is None
-    page.text(method_text(done, scheme.log_loss_unit))
+    page.text(method_text(done, scheme.log_loss_unit, context.measured_on))
     if done["method"] == "none" and not votes:
         page.chart("reliability", figures.reliability(test), f"{_DIAGRAM} {n}")
     elif "reliability" in done["after"]:
         drawn = figures.reliability_before_and_after(done["before"], done["after"], votes=votes)
         page.chart("reliability", drawn, f"{_VOTE_DIAGRAM if votes else _DIAGRAM} {n}")
-    page.table(before_and_after_table(done))
+    page.table(before_and_after_table(done, context.measured_on))
     if sets := context.metrics.get("sets"):
         page.section("sets", "Prediction sets")
-        page.text(set_text(sets))
-        page.table(set_table(sets))
+        page.text(set_text(sets, context.measured_on))
+        page.table(set_table(sets, context.measured_on))
         page.table(set_class_table(sets), folded="Class by class")
 
 
-def method_text(done: Mapping[str, Any], unit: str) -> str:
+def method_text(done: Mapping[str, Any], unit: str, measured: Tested = HELD_OUT) -> str:
     """The chosen calibration, and why it was chosen."""
-    galaxies = formatting.plural(done["galaxies"], "validation galaxy", "validation galaxies")
+    galaxies = measured.validation(done["galaxies"])
     tried = ", ".join(f"{name} {formatting.number(loss, 4)}" for name, loss in done["held_out"].items())
     chosen = {
         "none": "No calibration improved the network's own predictions",
@@ -70,7 +72,7 @@ def method_text(done: Mapping[str, Any], unit: str) -> str:
     }.get(done["method"], f"The predictions are corrected: {done['words']}")
     change = done["log_loss_change"]
     between = formatting.interval(change["low"], change["high"], 4)
-    effect = f"On the test galaxies the log loss changed by {formatting.number(change['value'], 4)}"
+    effect = f"On {measured.them} the log loss changed by {formatting.number(change['value'], 4)}"
     effect += f" (95 % interval {between.replace('–', ' to ')})." if between else "."
     if done["method"] == "none":
         effect = ""
@@ -80,7 +82,7 @@ def method_text(done: Mapping[str, Any], unit: str) -> str:
     ).strip()
 
 
-def before_and_after_table(done: Mapping[str, Any]) -> Table:
+def before_and_after_table(done: Mapping[str, Any], measured: Tested = HELD_OUT) -> Table:
     """Calibration scores before and after, with intervals."""
     rows = []
     for key, name in SCORES:
@@ -94,13 +96,13 @@ def before_and_after_table(done: Mapping[str, Any]) -> Table:
     return Table(
         headings=["Score", "Uncalibrated", "95 % interval", "Calibrated", "95 % interval"],
         rows=rows,
-        caption=f"Calibration on the test split, n = {formatting.count(done['after']['n'])}.",
+        caption=f"Calibration. {measured.caption}, n = {formatting.count(done['after']['n'])}.",
     )
 
 
-def set_text(sets: Mapping[str, Any]) -> str:
+def set_text(sets: Mapping[str, Any], measured: Tested = HELD_OUT) -> str:
     """What the prediction sets are."""
-    galaxies = formatting.plural(sets["galaxies"], "validation galaxy", "validation galaxies")
+    galaxies = measured.validation(sets["galaxies"])
     coverage = formatting.percent(sets["coverage"], 0)
     text = (
         f"A set contains every class that is probable enough for {coverage} of galaxies like these to have "
@@ -113,7 +115,7 @@ def set_text(sets: Mapping[str, Any]) -> str:
     return text
 
 
-def set_table(sets: Mapping[str, Any]) -> Table:
+def set_table(sets: Mapping[str, Any], measured: Tested = HELD_OUT) -> Table:
     """Coverage and size of the two kinds of sets."""
     rows = []
     for key, name in (("marginal", "Over all galaxies"), ("per_class", "Within every class")):
@@ -140,7 +142,7 @@ def set_table(sets: Mapping[str, Any]) -> Table:
         ],
         rows=rows,
         caption=(
-            f"Sets for a coverage of {formatting.percent(sets['coverage'], 0)}, measured on the test split, "
+            f"Sets for a coverage of {formatting.percent(sets['coverage'], 0)}. {measured.caption}, "
             f"n = {formatting.count(sets['marginal']['n'])}; binomial (Wilson) intervals."
         ),
     )
@@ -165,29 +167,29 @@ def add_ood(page: Page, context: ReportContext) -> None:
     if not done:
         return
     page.section("unlike", "Out of distribution")
-    page.text(ood_text(done))
-    page.chart("out_of_distribution", figures.ood_scores(done), _caption(done))
+    page.text(ood_text(done, context.measured_on))
+    page.chart("out_of_distribution", figures.ood_scores(done), _caption(done, context.measured_on))
     if done["non_galaxies"]:
-        page.table(ood_table(done))
+        page.table(ood_table(done, context.measured_on))
 
 
-def ood_text(done: Mapping[str, Any]) -> str:
+def ood_text(done: Mapping[str, Any], measured: Tested = HELD_OUT) -> str:
     """What the OOD score is, and how many test galaxies it flags."""
     galaxies = formatting.plural(done["galaxies"], "training galaxy", "training galaxies")
-    held_out = formatting.plural(done["held_out"], "validation galaxy", "validation galaxies")
+    held_out = measured.test(done["held_out"]) if measured.folds else measured.validation(done["held_out"])
     test = done["test"]
     low, high = formatting.bounds_of(test, "stranger")
     share = formatting.percent(formatting.value_of(test, "stranger"))
     between = formatting.interval(low, high, as_percent=True)
     return (
         f"The OOD score compares a galaxy with {galaxies} by the {done['method']}. Its unit is the distance "
-        f"within which 95 % of {held_out} lie. Of the test galaxies {share}"
+        f"within which 95 % of {held_out} lie. Of {measured.them} {share}"
         f"{f' ({between})' if between else ''} score above 1; about 5 % are expected of galaxies of the same "
         "kind."
     )
 
 
-def ood_table(done: Mapping[str, Any]) -> Table:
+def ood_table(done: Mapping[str, Any], measured: Tested = HELD_OUT) -> Table:
     """How well the OOD score separates each kind of non-galaxy from the test galaxies."""
     rows = []
     for row in done["non_galaxies"]:
@@ -205,18 +207,19 @@ def ood_table(done: Mapping[str, Any]) -> Table:
         headings=["Simulated", "Pictures", "AUROC", "95 % interval", "Above 1"],
         rows=rows,
         caption=(
-            f"Non-galaxies against {formatting.count(done['test']['n'])} test galaxies: the share of pairs "
+            f"Non-galaxies against {measured.test(done['test']['n'])}: the share of pairs "
             "in which the non-galaxy has the higher OOD score, and the share of them that score above 1."
         ),
     )
 
 
-def _caption(done: Mapping[str, Any]) -> str:
+def _caption(done: Mapping[str, Any], measured: Tested) -> str:
     others = ""
     if done["non_galaxies"]:
         pictures = sum(row["n"] for row in done["non_galaxies"])
         others = f" and {formatting.count(pictures)} simulated images without a galaxy"
     return (
-        f"OOD scores of {formatting.count(done['test']['n'])} test galaxies{others}, as shares of each; "
-        "below the line at 1 lie 95 % of validation galaxies. Values beyond either end are in the end bins."
+        f"OOD scores of {measured.test(done['test']['n'])}{others}, as shares of each; below the line at 1 "
+        f"lie 95 % of {'them' if measured.folds else 'validation galaxies'}. Values beyond either end are in "
+        "the end bins."
     )

@@ -92,10 +92,10 @@ def _about_classes(test: Mapping[str, Any]) -> list[str]:
     rare = [row for row in rows if 0 < (row.get("support") or 0) < FEW_OF_A_CLASS]
     if rare:
         named = ", ".join(f"{row['name']} ({row['support']})" for row in rare)
-        notes.append(f"Fewer than {FEW_OF_A_CLASS} test galaxies: {named}. Their scores are rough.")
+        notes.append(f"Measured on fewer than {FEW_OF_A_CLASS} galaxies: {named}. Their scores are rough.")
     never = [row["name"] for row in rows if row.get("support") and row.get("predicted") == 0]
     if never:
-        notes.append(f"The network never predicts {', '.join(never)} on the test galaxies.")
+        notes.append(f"The network predicts {', '.join(never)} for none of the galaxies it was measured on.")
     if formatting.known(formatting.value_of(test, "ece")):
         notes.append(
             "A calibration error is a sum of absolute values, so chance alone makes it positive: about 0.03 "

@@ -74,7 +74,9 @@ def _total(value: int, everything: int) -> list[str]:
     return [formatting.count(value), formatting.percent(value / everything if everything else None)]
 
 
-def score_table(test: Mapping[str, Any], validation: Mapping[str, Any] | None) -> Table:
+def score_table(
+    test: Mapping[str, Any], validation: Mapping[str, Any] | None, measured: str = "Test"
+) -> Table:
     """Every score of the test split with its interval, beside the validation split's value."""
     rows = []
     known = {key: name for key, name in SCORES if key in test}
@@ -82,7 +84,7 @@ def score_table(test: Mapping[str, Any], validation: Mapping[str, Any] | None) -
     for key, name in (known | {key: name for key, name in others.items() if key not in known}).items():
         row = [name, _score(test, key), _score_interval(test, key)]
         rows.append([*row, _score(validation, key)] if validation else row)
-    headings = ["Score", f"Test (n = {formatting.count(test.get('n'))})", "95 % interval"]
+    headings = ["Score", f"{measured} (n = {formatting.count(test.get('n'))})", "95 % interval"]
     if validation:
         headings.append(f"Validation (n = {formatting.count(validation.get('n'))})")
     return Table(headings=headings, rows=rows)

@@ -17,6 +17,7 @@ from morphoscope.inference.calibration import Calibration, read_calibration
 from morphoscope.progress import printable
 from morphoscope.report.kinds import report_of
 from morphoscope.report.terminal import percent, plain
+from morphoscope.report.tested import Tested
 from morphoscope.studies.registry import PAPERS, published
 from morphoscope.version import __version__
 
@@ -160,11 +161,11 @@ def _results(run: Run, metrics: dict[str, Any]) -> str:
     if not test:
         return "## Results\n\nNot measured: no galaxies were held out."
     views = metrics.get("views", 1)
+    measured = Tested.of(metrics).headline(test["n"])
     lines = [
         "## Results",
         "",
-        f"On {test['n']} galaxies held out of the training, {views} view{'s' if views > 1 else ''} of each, "
-        "with 95 % intervals:",
+        f"On {measured}, {views} view{'s' if views > 1 else ''} of each, with 95 % intervals:",
         "",
     ]
     lines += report_of(run.scheme.kind).card_results(test)
@@ -194,7 +195,7 @@ def _calibration(run: Run, metrics: dict[str, Any]) -> str:
         lines += [
             "",
             f"Prediction sets for a coverage of {100 * sets['coverage']:g} % contain the true class of "
-            f"{percent(covered['covered'])} of the test galaxies, n = {covered['n']}; "
+            f"{percent(covered['covered'])} of {Tested.of(metrics).them}, n = {covered['n']}; "
             f"{covered['mean_size']:.2f} classes on average.",
         ]
     return "\n".join(lines)
@@ -203,18 +204,21 @@ def _calibration(run: Run, metrics: dict[str, Any]) -> str:
 def _use(run: Run) -> str:
     facts = run.header.store
     scale = f" at {facts.pixel_scale:g} arcsec a pixel" if facts.pixel_scale else ""
+    colours = f"in the bands {', '.join(facts.bands)}" if facts.bands else "in three colours"
+    if len(facts.bands) == 1:
+        colours = f"in the band {facts.bands[0]}"
     few = [row["name"] for row in run.metrics().get("test", {}).get("per_class", []) if row["support"] < 20]
     lines = [
         "## Intended use and limits",
         "",
-        f"For cutouts of single galaxies like those of `{facts.name}`{scale}, centred, in three colours, "
-        "with the stretch above. Evaluated only on galaxies of the same source: for another survey, depth, "
+        f"For cutouts of single galaxies like those of `{facts.name}`{scale}, centred, {colours}, with "
+        "the stretch above. Evaluated only on galaxies of the same source: for another survey, depth, "
         "seeing, pixel scale or stretch, evaluate first (`morphoscope evaluate … --store other-galaxies`). "
         "Every image gets a prediction, stars and artefacts too. "
         + (_SIMULATED if facts.source == "simulator" else _JUDGED),
     ]
     if few:
-        lines.append(f"Fewer than 20 test galaxies, so the numbers are uncertain: {', '.join(few)}.")
+        lines.append(f"Measured on fewer than 20 galaxies, so uncertain: {', '.join(few)}.")
     return "\n".join(lines)
 
 
