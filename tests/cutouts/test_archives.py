@@ -253,7 +253,8 @@ def test_with_answers_that_go_wrong_every_galaxy_is_there_and_limits_hold(
     services = server.table(tmp_path / "limits.yaml", connections=2, rate=40.0)
     done = fetch(positions(8), survey=server.archive.service, kind="fits", arcsec=20.0, service=services)
     assert done.counts == {"fetched": 8}
-    assert len(server.requests) == 8 * 3 + 2 * 8  # each query and each cutout went wrong once
+    least = 8 * 3 + 2 * 8  # each query and each cutout went wrong once
+    assert least <= len(server.requests) <= least + 4  # a connection that was closed may be tried in vain
     assert server.most_under_way <= 2
     assert server.most_in_a_second() <= 41
 

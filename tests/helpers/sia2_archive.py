@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -81,6 +82,9 @@ class Tile:
 
     def data(self) -> np.ndarray:
         """A galaxy every hundredth of a degree on noise, (H, W) float32."""
+        return _drawn(self).copy()
+
+    def _draw(self) -> np.ndarray:
         draw = np.random.default_rng(7)
         y, x = np.mgrid[: self.pixels, : self.pixels]
         image = draw.normal(10, 1, (self.pixels, self.pixels))
@@ -113,6 +117,12 @@ class Tile:
     def covers(self, ra: float, dec: float) -> bool:
         x, y = self.wcs.all_world2pix([[ra, dec]], 0)[0]
         return bool(-0.5 < x < self.pixels - 0.5 and -0.5 < y < self.pixels - 0.5)
+
+
+@lru_cache(maxsize=32)
+def _drawn(tile: Tile) -> np.ndarray:
+    """The image of a tile, drawn once: answers have to be quick."""
+    return tile._draw()
 
 
 @dataclass
