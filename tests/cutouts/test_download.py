@@ -419,7 +419,7 @@ def test_answers_that_stay_wrong_have_their_reason(
     server: CutoutServer, fetch: Fetch, positions: Positions, tmp_path: Path, fault: str, words: str
 ):
     server.sky.fault = lambda place, attempt: fault
-    fetch(positions(2), patience=Patience(attempts=2, pause=0.01, read=0.3))
+    fetch(positions(2), patience=Patience(attempts=2, pause=0.01, read=1.0))
     assert words in _manifest(tmp_path / "out")[0]["reason"]
 
 
