@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -19,7 +20,7 @@ from torch import nn
 from morphoscope.errors import UsageError
 from morphoscope.labels.tree import GALAXY_ZOO_2
 from morphoscope.labels.tree_files import decision_tree as sums_of
-from morphoscope.labels.tree_files import tree_file
+from morphoscope.labels.tree_files import tree_file, tree_names
 from morphoscope.models.attention import ChannelGate, SpatialGate, attention
 from morphoscope.models.network import Network, head, parameter_count
 from morphoscope.models.residual import ResidualTrunk, Units
@@ -345,3 +346,23 @@ def test_a_diagram_says_how_many_weights_are_trained() -> None:
     made[0].requires_grad_(False)
     trained = formatting.count(parameter_count(made, trainable_only=True))
     assert f"{trained} of them trainable" in " ".join(words(stages_diagram(stages(made, 32), 32)))
+
+
+@pytest.mark.parametrize("name", tree_names())
+def test_arrows_to_different_questions_do_not_lie_on_one_another(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes: list[list[tuple[float, float]]] = []
+    monkeypatch.setattr("morphoscope.report.figures.schematic.arrow", lambda _, points: routes.append(points))
+    decision_tree(sums_of(tree_file(name).tree()))
+    for one, other in combinations(routes, 2):
+        (x, top), (other_x, other_top) = one[-1], other[-1]
+        if top == other_top and abs(x - other_x) < 0.7:  # to the same card
+            continue
+        for (y, low, high), (other_y, other_low, other_high) in product(level(one), level(other)):
+            assert abs(y - other_y) > 0.02 or min(high, other_high) <= max(low, other_low), (one, other)
+
+
+def level(route: list[tuple[float, float]]) -> list[tuple[float, float, float]]:
+    """The level parts of an arrow: height, left end, right end."""
+    return [(y, min(a, b), max(a, b)) for (a, y), (b, end) in pairwise(route) if y == end and a != b]

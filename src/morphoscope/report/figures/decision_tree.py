@@ -133,6 +133,7 @@ def _arranged(tree: DecisionTree) -> _Layout:
             left += sizes[question.key] + _ASIDE
         top = max(cards[question.key].bottom for question in row) + _GAP
     past, land = _lanes(tree, tier_of, cards)
+    land |= _staggered(tree, tier_of, cards)
     return _Layout(cards, past, land, width, top - _GAP)
 
 
@@ -181,13 +182,52 @@ def _lanes(
     return past, land
 
 
+def _staggered(
+    tree: DecisionTree, tier_of: Mapping[str, int], cards: Mapping[str, _Card]
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """Arrows to the next tier turn at different heights where they would lie on one another.
+
+    Of those that go left the leftmost turns first, of those that go right the rightmost, so none crosses.
+    """
+    routes = []
+    for question in tree.questions:
+        for goal in dict.fromkeys(answer.next for answer in question.answers if answer.next is not None):
+            if tier_of[goal] == tier_of[question.key] + 1:
+                card, end = cards[question.key], cards[goal].middle
+                start = _start(question, goal, card)
+                order = (end > start, start if end <= start else -start)
+                across = [end, *_starts(question, goal, card)]
+                routes.append((order, min(across), max(across), question.key, goal))
+    level: dict[tuple[str, str], int] = {}
+    for position, (_, low, high, start, goal) in enumerate(sorted(routes)):
+        level[start, goal] = max(
+            (
+                level[other, aim] + 1
+                for _, from_x, to_x, other, aim in sorted(routes)[:position]
+                if aim != goal and tier_of[aim] == tier_of[goal] and from_x < high and low < to_x
+            ),
+            default=0,
+        )
+    return {
+        key: (0.0, _GAP / 2 + 0.03 - min(number, 2) * 0.06)
+        for key, number in level.items()
+        if any(number for other, number in level.items() if tier_of[other[1]] == tier_of[key[1]])
+    }
+
+
 def _right(card: _Card) -> float:
     return card.left + card.width
 
 
 def _start(question: Question, goal: str, card: _Card) -> float:
+    starts = _starts(question, goal, card)
+    return sum(starts) / len(starts)
+
+
+def _starts(question: Question, goal: str, card: _Card) -> list[float]:
+    """The x of every answer that leads to a goal."""
     columns = [k for k, answer in enumerate(question.answers) if answer.next == goal]
-    return card.left + (sum(columns) / len(columns) + 0.5) * card.width / len(question.answers)
+    return [card.left + (k + 0.5) * card.width / len(question.answers) for k in columns]
 
 
 def _card(question: Question, middle: float, top: float) -> _Card:
@@ -255,7 +295,8 @@ def _route(axes: Axes, start: str, goal: str, x: float, layout: _Layout) -> None
     aside, above = layout.land.get((start, goal), (0.0, _GAP / 2))
     end, turn = other.middle + aside, other.top - above
     if (start, goal) in layout.past:
-        lane, near = layout.past[start, goal], card.bottom + 0.1
+        before = [aim for origin, aim in layout.past if origin == start].index(goal)
+        lane, near = layout.past[start, goal], card.bottom + 0.1 - 0.05 * min(before, 1)
         points = [(x, card.bottom), (x, near), (lane, near), (lane, turn), (end, turn), (end, other.top)]
     elif abs(x - end) < 0.02:
         points = [(end, card.bottom), (end, other.top)]
