@@ -1,14 +1,18 @@
 """Train the packaged network further, on simulated galaxies and pictures without labels: a run to calibrate.
 
 All layers learn. Half of each batch are simulated galaxies with their labels, of the training's surveys and
-of 96 others; the other half are the pictures, strongly changed, whose targets come from the network itself as
-it sees them unchanged: averaged over galaxies with similar features, moved towards the class shares that
-they imply and squared (:mod:`adapt_default_head`), anew :data:`ROUNDS` times from the moving average
-of the weights. Batch normalisation keeps the statistics of the training.
+of 256 others; the network also has to answer there as it did before. The other half are the pictures,
+strongly changed, whose targets come from the network itself as it sees them unchanged: averaged over galaxies
+with similar features, moved towards the class shares that they imply and squared (:mod:`adapt_default_head`),
+anew :data:`ROUNDS` times from the moving average of the weights. Their loss is that of the probabilities for
+these shares (logit adjustment, Menon et al. 2021, ICLR, eq. 10), so that the network itself goes on answering
+for equal shares. Pictures that may be disturbed or merging galaxies, which simulated ones resemble least,
+are left out. Batch normalisation keeps the statistics of the training. At the end the weights are averaged
+with those at the start (Wortsman et al. 2022, CVPR, "Robust fine-tuning of zero-shot models", eq. 1).
 
     python scripts/adapt_default_body.py OUT STEPS FOLDER...
 
-OUT: the new run, without a calibration (``scripts/calibrate_default.py``). STEPS: of training, such as 700.
+OUT: the new run, without a calibration (``scripts/calibrate_default.py``). STEPS: of training, such as 600.
 FOLDER: JPEG files, found below it. EXPERIMENTS.md has what this is worth.
 
 Shape letters: N galaxies, D features, K classes.
@@ -27,15 +31,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt_default_head import NEIGHBOURS, SHARPNESS, spread, with_shares
+from adapt_default_head import NEIGHBOURS, SHARPNESS, shares_of, spread
 from calibrate_default import TRAINED, other_survey, simulated
 from morphoscope.augment.cpu import Augmenter
 from morphoscope.augment.params import draw_params
 from morphoscope.errors import UsageError
 from morphoscope.files import sha256_of
 from morphoscope.images.decode import crop_and_resize, read_image
+from morphoscope.inference.engine.processor import has_bf16
 from morphoscope.inference.ood import fit_distribution, kept_distances, write_distribution
 from morphoscope.inference.predictor import Predictor, mean_over_views
+from morphoscope.labels.galaxy10 import GALAXY10
 from morphoscope.models.network import Network
 from morphoscope.models.pretrained import save_weights
 from morphoscope.progress import note
@@ -43,20 +49,22 @@ from morphoscope.recipes import Augment
 from morphoscope.runs.run import Run, open_run, write_header
 from morphoscope.simulation.survey import SURVEYS
 
-COUNTS = {"trained": 3000, "other": 1000}  # simulated galaxies of the training's surveys, and of others
-LEARNED = 1500  # of the first that are learned from; all are the reference of OOD scores
+COUNTS = {"trained": 4000, "other": 4000}  # simulated galaxies of the training's surveys, and of others
 HELD_OUT = 1200  # simulated galaxies that OOD scores are in units of; half as many for eight views
-OTHERS, OTHERS_SEED = 96, 2024
+OTHERS, OTHERS_SEED = 256, 2024
 SEEDS = {"trained": 31, "other": 32, "held out": 4242}
 SIDE = 128
 STORED = 212  # of the pictures, so that they can be shown larger
 HALF = 16  # pictures in a batch, and simulated galaxies
 LR, WARMUP, WEIGHT_DECAY, CLIP = 3e-4, 30, 0.02, 1.0
 AVERAGE = 0.995  # decay of the moving average of the weights
-PICTURES = 1.0  # weight of their loss
 SMOOTHING = 0.05  # of the labels of simulated galaxies
-ROUNDS = 2
-CHANGES = {"zoom": (0.5, 1.7), "saturation": 1.0, "noise": 12.0, "gamma": 0.4, "blur": 1.3}
+PEER = 1.0  # weight of the start's answers for simulated galaxies, where their labels and the pictures have 1
+ODD = 0.4  # probability of disturbed or merging at which a picture is left out
+STAYS = 0.25  # weight of the start in the average at the end
+ROUNDS = 3
+FAST = has_bf16()  # half precision, where the processor has it
+CHANGES = {"zoom": (0.4, 1.7), "saturation": 1.0, "noise": 12.0, "gamma": 0.4, "blur": 1.3}
 
 
 def as_input(images_NHWC: np.ndarray) -> torch.Tensor:
@@ -76,11 +84,23 @@ def seen_by(network: Network, images_NHWC: np.ndarray, batch: int = 64) -> tuple
     return torch.cat(probabilities).double().numpy(), torch.cat(features).double().numpy()
 
 
-def targets_of(network: Network, pictures_NHWC: np.ndarray) -> np.ndarray:
-    """Targets (N, K) of pictures without labels."""
-    probabilities_NK, features_ND = seen_by(network, pictures_NHWC)
-    targets_NK = with_shares(spread(probabilities_NK, features_ND)) ** SHARPNESS
-    return targets_NK / targets_NK.sum(axis=1, keepdims=True)
+def targets_of(network: Network, pictures_NHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Targets (N, K) of pictures without labels, and the class shares (K,) that these are for."""
+    moved_NK, shares_K = shares_of(spread(*seen_by(network, pictures_NHWC)))
+    targets_NK = moved_NK**SHARPNESS
+    return targets_NK / targets_NK.sum(axis=1, keepdims=True), shares_K
+
+
+def ordinary(network: Network, pictures_NHWC: np.ndarray) -> np.ndarray:
+    """Which pictures are hardly those of disturbed or merging galaxies, (N,) bool."""
+    odd = [GALAXY10.classes.index(name) for name in ("Disturbed", "Merging")]
+    probabilities_NK, _ = seen_by(network, pictures_NHWC)
+    return probabilities_NK[:, odd].sum(axis=1) < ODD
+
+
+def cross_entropy(targets_NK: torch.Tensor, logits_NK: torch.Tensor) -> torch.Tensor:
+    """The mean over galaxies, in nats."""
+    return -(targets_NK * logits_NK.log_softmax(1)).sum(1).mean()
 
 
 def passes(count: int, size: int, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
@@ -108,7 +128,7 @@ def train(
     steps: int,
     noted: Callable[[int, Network, float], None] = lambda step, network, loss: None,
 ) -> Network:
-    """The moving average of the network over the training.
+    """The moving average of the network over the training, averaged with the start.
 
     Args:
         network: to start from, which learns.
@@ -118,7 +138,7 @@ def train(
         steps: how many batches.
         noted: called after every step with its number, the average and the loss.
     """
-    average = copy.deepcopy(network).eval()
+    start, average = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
     network.eval()  # batch normalisation keeps its statistics; there is no dropout
     plain_NHWC, large_NHWC = pictures
     images_NHWC, labels_N = galaxies
@@ -130,22 +150,30 @@ def train(
     rng = np.random.default_rng(0)
     real, known = passes(len(plain_NHWC), HALF, rng), passes(len(images_NHWC), HALF, rng)
     optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
-    weight_N = torch.tensor([PICTURES / HALF] * HALF + [1 / HALF] * HALF)
-    targets_NK = np.empty((0, classes))
+    targets_NK, towards_K = np.empty((0, classes)), torch.zeros(classes)
     for step in range(steps):
         if step % max(1, steps // ROUNDS) == 0:
-            targets_NK = targets_of(average, plain_NHWC)
+            targets_NK, shares_K = targets_of(average, plain_NHWC)
+            towards_K = torch.from_numpy(np.log(shares_K * classes)).float()
         batches, wanted = [], []
         for (epoch, rows), images, targets, seed in (
             (next(real), large_NHWC, targets_NK, 1),
             (next(known), images_NHWC, labels_NK, 2),
         ):
             batches.append(augmenter.apply(images[rows], draw_params(config, seed, epoch, rows)))
-            wanted.append(targets[rows])
+            wanted.append(torch.from_numpy(targets[rows]).float())
         for group in optimiser.param_groups:
             group["lr"] = rate(step, steps)
-        logged = network(as_input(np.concatenate(batches))).log_softmax(1)
-        loss = -(weight_N * (torch.from_numpy(np.concatenate(wanted)).float() * logged).sum(1)).sum()
+        shown = as_input(np.concatenate(batches))
+        with torch.autocast("cpu", torch.bfloat16, enabled=FAST):
+            logits_NK = network(shown).float()
+            with torch.no_grad():
+                before_NK = start(shown[HALF:]).float().softmax(1)
+        of_galaxies_NK = logits_NK[HALF:]
+        loss = cross_entropy(wanted[0], logits_NK[:HALF] + towards_K)
+        loss = (
+            loss + cross_entropy(wanted[1], of_galaxies_NK) + PEER * cross_entropy(before_NK, of_galaxies_NK)
+        )
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
@@ -155,6 +183,9 @@ def train(
             for mean, now in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
         noted(step, average, loss.item())
+    with torch.no_grad():
+        for mean, first in zip(average.parameters(), start.parameters(), strict=True):
+            mean.lerp_(first, STAYS)
     return average
 
 
@@ -210,19 +241,23 @@ def main(out: Path, steps: int, folders: list[Path]) -> None:
     pictures = tuple(np.stack([crop_and_resize(each, size=size) for each in read]) for size in (SIDE, STORED))
     run = open_run("default")
     network = run.network().float().to(memory_format=torch.channels_last)
+    some_N = ordinary(network, pictures[0])
     found, start = simulated_galaxies(), time.monotonic()
-    images, labels = zip(*((each[:LEARNED] for each in part) for part in found.values()), strict=True)
+    images, labels = zip(*found.values(), strict=True)
 
     def noted(step: int, network: Network, loss: float) -> None:
         if (step + 1) % 100 == 0:
             note(f"step {step + 1} of {steps}: loss {loss:.3f}, {time.monotonic() - start:.0f} s")
 
     galaxies = np.concatenate(images), np.concatenate(labels)
-    average = train(network, run.recipe.augment, (pictures[0], pictures[1]), galaxies, steps, noted)
+    average = train(
+        network, run.recipe.augment, (pictures[0][some_N], pictures[1][some_N]), galaxies, steps, noted
+    )
     held_out, _ = simulated([SURVEYS[name] for name in TRAINED], HELD_OUT, SEEDS["held out"])
     write_reference(write_further_run(run, average, out), found["trained"][0], held_out)
     print(
-        f"{out}: {len(paths)} pictures without labels, {len(galaxies[0])} simulated galaxies, {steps} steps"
+        f"{out}: {some_N.sum()} of {len(paths)} pictures without labels, {len(galaxies[0])} simulated "
+        f"galaxies, {steps} steps"
     )
 
 

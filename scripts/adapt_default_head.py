@@ -67,8 +67,11 @@ def spread(probabilities_NK: np.ndarray, features_ND: np.ndarray) -> np.ndarray:
     return seen_NK
 
 
-def with_shares(probabilities_NK: np.ndarray) -> np.ndarray:
-    """Probabilities for the class shares that they imply, (N, K); they were learned with equal shares."""
+def shares_of(probabilities_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, K) for the class shares that they imply, and these (K,).
+
+    The probabilities were learned with equal shares.
+    """
     count, classes = probabilities_NK.shape
     shares_K, moved_NK = np.full(classes, 1 / classes), probabilities_NK
     for _ in range(200):
@@ -76,7 +79,7 @@ def with_shares(probabilities_NK: np.ndarray) -> np.ndarray:
         moved_NK /= moved_NK.sum(axis=1, keepdims=True)
         shares_K = moved_NK.sum(axis=0) + EVENNESS * count / classes
         shares_K /= shares_K.sum()
-    return moved_NK
+    return moved_NK, shares_K
 
 
 def fitted(
@@ -115,7 +118,8 @@ def adapted(
     """The new head, from features of pictures without labels and of simulated galaxies with theirs."""
     views, classes = len(real_VND), len(old.bias_K)
     own_NK = mean_over_views(np.stack([softmax(old(features_ND)) for features_ND in real_VND]))
-    targets_NK = with_shares(spread(own_NK, mean_over_views(real_VND))) ** SHARPNESS
+    moved_NK, _ = shares_of(spread(own_NK, mean_over_views(real_VND)))
+    targets_NK = moved_NK**SHARPNESS
     targets_NK /= targets_NK.sum(axis=1, keepdims=True)
     labels_NK = np.eye(classes)[labels_N] * (1 - SMOOTHING) + SMOOTHING / classes
     return fitted(

@@ -72,6 +72,46 @@ def test_all_layers_learn_from_pictures_without_labels(script, monkeypatch):
     assert heard == list(range(60))
 
 
+def test_the_class_shares_of_the_pictures_are_not_learned(script, monkeypatch):
+    for name, value in {"LR": 0.01, "WARMUP": 5, "CHANGES": {}, "PEER": 0.0, "STAYS": 0.0}.items():
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setattr("adapt_default_head.AXES", 3)
+    augment = Augment(size=SIDE, zoom=(1.0, 1.0), rotation=0, shift=0)
+    real, truth_N = pictures(400, 110, 25, 1)
+    rows = np.concatenate(
+        [np.flatnonzero(truth_N == 0), np.flatnonzero(truth_N == 1)[:20]]
+    )  # ten red of eleven
+    unequal, known = real[rows], pictures(100, 80, 5, 2)
+    between = np.full((1, SIDE, SIDE, 3), 110, np.uint8)  # neither red nor blue
+    aimed = script.targets_of
+
+    def undecided() -> float:
+        average = script.train(Small(), augment, (unequal, unequal), known, 60)
+        return script.seen_by(average, between)[0][0, 0]
+
+    adjusted = undecided()
+    monkeypatch.setattr(script, "targets_of", lambda *given: (aimed(*given)[0], np.array([0.5, 0.5])))
+    assert adjusted < undecided() - 0.02  # red is not more probable because it is common
+
+
+def test_the_start_stays_in_the_average(script, monkeypatch):
+    monkeypatch.setattr(script, "STAYS", 1.0)
+    monkeypatch.setattr(script, "CHANGES", {})
+    monkeypatch.setattr("adapt_default_head.AXES", 3)
+    real, _ = pictures(50, 110, 25, 1)
+    augment = Augment(size=SIDE, zoom=(1.0, 1.0), rotation=0, shift=0)
+    average = script.train(Small(), augment, (real, real), pictures(50, 80, 5, 2), 5)
+    for now, first in zip(average.parameters(), Small().parameters(), strict=True):
+        torch.testing.assert_close(now, first)
+
+
+def test_pictures_that_may_be_disturbed_or_merging_galaxies_are_left_out(script, monkeypatch):
+    odd_N = np.array([0.0, 0.3, 0.5, 0.9])
+    seen_NK = np.column_stack([odd_N / 2, odd_N / 2, *[(1 - odd_N) / 8] * 8])
+    monkeypatch.setattr(script, "seen_by", lambda network, pictures: (seen_NK, None))
+    assert script.ordinary(None, None).tolist() == [True, True, False, False]
+
+
 def test_batches_cover_each_epoch_in_another_order(script):
     rows = list(islice(script.passes(10, 5, np.random.default_rng(0)), 4))
     assert [epoch for epoch, _ in rows] == [0, 0, 1, 1]

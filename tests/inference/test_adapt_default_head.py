@@ -51,7 +51,9 @@ def test_class_shares_are_found_but_not_overdone(script):
     weights_KD = np.eye(3, 70) * 3
     outputs_NK = features_VND[0] @ weights_KD.T  # by Bayes' theorem, for equal shares
     own_NK = np.exp(outputs_NK) / np.exp(outputs_NK).sum(axis=1, keepdims=True)
-    moved_NK = script.with_shares(own_NK)
+    moved_NK, shares_K = script.shares_of(own_NK)
+    assert shares_K.sum() == pytest.approx(1)
+    assert shares_K.argmax() == np.bincount(labels_N).argmax()
     assert moved_NK.sum(axis=1) == pytest.approx(1)
     assert own_NK[:, 0].mean() + 0.005 < moved_NK[:, 0].mean() < SHARES[0] + 0.02
     assert (moved_NK.argmax(axis=1) == labels_N).mean() >= (own_NK.argmax(axis=1) == labels_N).mean()
