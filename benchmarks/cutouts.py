@@ -2,7 +2,8 @@
 
 ``python benchmarks/cutouts.py`` fetches them once without interruption and once killed (SIGKILL) and resumed,
 compares the two, and prints what the server counted. With ``--predict`` they go straight into a catalogue of
-the packaged network, which is compared.
+the packaged network, which is compared. With ``--archive`` the server is an archive of the Virtual
+Observatory, asked by SIA 2.0, DataLink and SODA.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from cutout_server import (  # type: ignore[import-not-found]
     Sky,
     serving,
 )
+from sia2_archive import Archive, Tile  # type: ignore[import-not-found]
 
 PER_DEGREE = 100
 
@@ -38,20 +40,25 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--predict", action="store_true")
+    parser.add_argument("--archive", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         table = folder / "positions.csv"
         rows = [f"g{row},{150 + row / PER_DEGREE:.2f},2.5" for row in range(asked.count)]
         table.write_text("id,ra,dec\n" + "\n".join(rows) + "\n")
-        sky = Sky(fault=fault, outside=lambda place: row_of(place) % 40 == 7, seconds=0.01)
-        work = Prediction(table) if asked.predict else Fetching(table)
+        sky = Sky(fault=fault, outside=outside, seconds=0.01, archive=Tiles())
+        work = (
+            Prediction(table) if asked.predict else FromArchive(table) if asked.archive else Fetching(table)
+        )
         with serving(sky) as server:
             services = server.table(folder / "whole.yaml", connections=asked.connections, rate=asked.rate)
+            work.server = server
             seconds = run(work.command(folder / "whole", services))
             report("uninterrupted", server, work.rows(folder / "whole"), seconds)
         with serving(sky) as server:
             services = server.table(folder / "killed.yaml", connections=asked.connections, rate=asked.rate)
+            work.server = server
             for share in (0.2, 0.5, 0.8):
                 kill(work.command(folder / "killed", services), server, int(share * asked.count))
             seconds = run(work.command(folder / "killed", services))
@@ -65,6 +72,23 @@ def row_of(place: tuple[float, float]) -> int:
     return round((place[0] - 150) * PER_DEGREE)
 
 
+def outside(place: tuple[float, float]) -> bool:
+    return row_of(place) % 40 == 7
+
+
+class Tiles(Archive):
+    """An archive with a small image of each position."""
+
+    def near(self, ra: float) -> list[Tile]:
+        """The image of a position, unless it is outside."""
+        return [] if outside((ra, 2.5)) else [self.named(f"row-{row_of((ra, 2.5))}")]
+
+    def named(self, identity: str) -> Tile:
+        """An image by its row."""
+        row = int(identity.rpartition("-")[2])
+        return Tile(f"row-{row}", ra=150 + row / PER_DEGREE, pixels=48)
+
+
 def fault(place: tuple[float, float], attempt: int) -> str:
     """A tenth of the positions goes wrong at first, in eight ways in turn; one in a hundred for good."""
     row = row_of(place)
@@ -75,6 +99,8 @@ def fault(place: tuple[float, float], attempt: int) -> str:
 
 class Fetching:
     """``data cutouts``: a folder of images and a manifest."""
+
+    server: CutoutServer
 
     def __init__(self, table: Path) -> None:
         self.table = table
@@ -87,6 +113,19 @@ class Fetching:
     def rows(self, out: Path) -> list[dict[str, Any]]:
         """A row of each position, with its status."""
         return pq.read_table(out / "manifest.parquet").drop_columns("fetched_at").to_pylist()
+
+
+class FromArchive(Fetching):
+    """``data cutouts --survey sia2:``: three requests for each image."""
+
+    def command(self, out: Path, services: Path) -> list[str]:
+        """The same for an archive."""
+        words = ["data", "cutouts", str(self.table), str(out), "--survey", self.server.archive.service]
+        return [*words, "--format", "fits", "--arcsec", "16", "--service", str(services)]
+
+    def rows(self, out: Path) -> list[dict[str, Any]]:
+        """The same, but for the address: each server has its own."""
+        return [{**row, "survey": ""} for row in super().rows(out)]
 
 
 class Prediction(Fetching):
@@ -127,7 +166,7 @@ def kill(command: list[str], server: CutoutServer, requests: int) -> None:
 
 
 def images(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*.jpg")}
+    return {path.name: path.read_bytes() for path in folder.rglob("images/*/*")}
 
 
 def report(what: str, server: CutoutServer, rows: list[dict[str, Any]], seconds: float) -> None:

@@ -446,6 +446,19 @@ def test_a_service_that_asks_for_a_long_pause_is_left(
         fetch(positions(2))
 
 
+def test_retry_after_is_obeyed_with_any_status_that_may_pass(
+    server: CutoutServer, fetch: Fetch, positions: Positions, tmp_path: Path
+):
+    server.sky.fault = lambda place, attempt: "gateway" if attempt == 0 else ""
+    assert fetch(positions(1)).counts == {"fetched": 1}
+    first, second = (asked.at for asked in server.requests)
+    assert second - first >= 0.95
+    server.sky.fault = lambda place, attempt: "never"
+    fetch(positions(1), "never")
+    assert _manifest(tmp_path / "never")[0]["reason"] == "the service returned status 501"
+    assert len(server.requests) == 3  # it will not pass
+
+
 def test_an_account_is_asked_for_in_one_sentence_and_netrc_has_it(
     server: CutoutServer, fetch: Fetch, positions: Positions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

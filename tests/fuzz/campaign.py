@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import random
@@ -49,6 +50,7 @@ IMPORTED = (
     *("morphoscope.inference.engine.onnx_engine", "morphoscope.inference.engine.graph"),
     *("morphoscope.studies.results", "morphoscope.training.folder", "statmorph", "duckdb", "sqlite3"),
     *("morphoscope.catalogue.match", "morphoscope.catalogue.measure", "morphoscope.cutouts.download"),
+    *(("pyvo.dal.sia2",) if importlib.util.find_spec("pyvo") else ()),
     *("morphoscope.catalogue.active_learning", "morphoscope.evaluation.cross_validate"),
     *("morphoscope.explorer.subject", "morphoscope.explorer.label_queue"),
 )

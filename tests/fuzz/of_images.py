@@ -311,6 +311,23 @@ def _hdf5(path: Path) -> None:
             file[name] = np.linspace(0.1, 1, 6)
 
 
+def _hdf5_table(path: Path) -> None:
+    """A part of the Multimodal Universe: text of variable length, bands, fluxes, in chunks."""
+    import h5py
+
+    draw, count = np.random.default_rng(0), 6
+    with h5py.File(path, "w") as file:
+        file.create_dataset("object_id", data=[f"galaxy {row}" for row in range(count)], chunks=(2,))
+        file["ra"], file["dec"] = np.arange(count) + 1.0, np.arange(count) + 2.0
+        file["label"] = np.array([b"disc", b"spiral"] * 3)
+        for name, low in (("image_flux", 0.0), ("image_ivar", 1.0)):
+            flux = draw.normal(low, 1, (count, 3, 16, 16)).astype(np.float32)
+            file.create_dataset(name, data=flux, chunks=(1, 3, 16, 16), compression="gzip", shuffle=True)
+        file["image_band"] = np.array([[b"g", b"r", b"z"]] * count)
+        file["image_scale"] = np.full((count, 3), 0.262, np.float32)
+        file["ra"].attrs["unit"] = "deg"
+
+
 READERS = (
     Reader("JPEG", "a.jpg", _picture("RGB", quality=90), _read_image),
     Reader("JPEG, progressive grey", "a.jpg", _picture("L", progressive=True), _read_image),
@@ -346,4 +363,7 @@ READERS = (
     Reader("tar of images, gzip", "a.tar.gz", _tar(lambda c: gzip.compress(c, mtime=0)), _read_input),
     Reader("Galaxy Zoo, zip", "a.zip", _galaxy_zoo, _ingested(_ingest_galaxy_zoo)),
     Reader("Galaxy10, HDF5", "g.h5", _hdf5, _ingested(_ingest_galaxy10), 0.15),
+    Reader("HDF5 table", "t.hdf5", _hdf5_table, _read_table, 0.15),  # each is read by another process first
+    Reader("HDF5 table with images", "t.hdf5", _hdf5_table, _read_input, 0.1),
+    Reader("HDF5 table, ingested", "t.hdf5", _hdf5_table, _ingested(_ingest_table), 0.1),
 )

@@ -6,10 +6,12 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,12 @@ import yaml
 from entry import Reader
 from of_images import COLUMNS, _csv
 from of_runs import OLD, RUN, _copy, _hats, _read_run
+
+from morphoscope.errors import MorphoscopeError
+from morphoscope.extras import installed
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "helpers"))
+from sia2_archive import Archive, Tile
 
 _HEADER = {"survey": "legacy-dr10", "format": "jpg", "bands": "", "pixels": 64, "arcsec": "16.77"}
 
@@ -64,6 +72,76 @@ def _read_services(path: Path) -> object:
     from morphoscope.cutouts.services import find_service
 
     return [find_service(name, path).formats for name in ("legacy-dr10", "sdss", "ps1")]
+
+
+def _in_one_sentence(check: Callable[[bytes], object]) -> Callable[[Path], object]:
+    """What a service's answer is found to be; why it is unsuitable becomes a sentence about the service."""
+
+    def read(path: Path) -> object:
+        from morphoscope.cutouts.client import Unsuitable
+
+        try:
+            return check(path.read_bytes())
+        except Unsuitable as error:
+            raise MorphoscopeError(f"the service {error}") from error
+
+    return read
+
+
+def _square(content: bytes) -> object:
+    from morphoscope.cutouts.services import Frame
+    from morphoscope.cutouts.trim import square_of
+
+    square = square_of(content, Frame(150.02, 2.5, 10.0, 1), 400)
+    return square.pixels, square.known
+
+
+def _tile(path: Path) -> None:
+    path.write_bytes(Tile("one-r", pixels=60, extensions=2).file())
+
+
+class _Client:
+    """An archive of which one answer is damaged: that at the address with this ending."""
+
+    service = SimpleNamespace(title="archive")
+
+    def __init__(self, links: str, ending: str, content: bytes) -> None:
+        self.archive, self.ending, self.content = _stand_in(links), ending, content
+
+    def named(self, address: str, *, after: str) -> str:
+        return address
+
+    def get(self, address: str, check: Callable[[bytes], Any], **_: object) -> Any:
+        parts = urlsplit(address)
+        if parts.path.endswith(self.ending):
+            return check(self.content)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        return check(self.archive.answer(parts.path, query)[1])
+
+
+def _stand_in(links: str) -> Archive:
+    return Archive([Tile("one-r", pixels=60), Tile("two-g", pixels=60)], links, address="http://127.0.0.1")
+
+
+def _answer(links: str, path: str) -> Callable[[Path], object]:
+    query = {"POS": "CIRCLE 150.02 2.5 0.001", "DPTYPE": "image", "ID": "one-r"}
+    return lambda place: place.write_bytes(_stand_in(links).answer(path, query)[1])
+
+
+def _of_archive(links: str, ending: str) -> Callable[[Path], object]:
+    def files(content: bytes) -> object:
+        from morphoscope.cutouts.services import Format, Frame
+        from morphoscope.cutouts.sia2 import Sia2Images
+
+        client = _Client(links, ending, content)
+        address = "http://127.0.0.1/archive/sia2/query"
+        form = Format(
+            address=address, protocol="sia2", pixels=(1, 400), per_band=True, resampled=False, bands=""
+        )
+        found = Sia2Images(client, form, ()).files(Frame(150.02, 2.5, 10.0, 1))  # type: ignore[arg-type]
+        return {band: len(file) for band, file in found.items()}
+
+    return _in_one_sentence(files)
 
 
 # ---------------------------------------------------------------- matches, shapes, lists to label
@@ -227,11 +305,22 @@ def _text(content: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(content)
 
 
-READERS = (
+_READERS = (
     Reader("positions of cutouts", "t.csv", _csv, _read_targets),
     Reader("positions of cutouts, Parquet", "t.parquet", _parquet, _read_targets),
     Reader("folder of cutouts", "cutouts", _cutouts, _read_cutouts),
     Reader("services of cutouts", "services.yaml", _services, _read_services, 0.4),
+    Reader("file of an archive", "a.fits", _tile, _in_one_sentence(_square), 0.5),
+    Reader(
+        "images of an archive", "t.vot", _answer("soda", "/archive/sia2"), _of_archive("soda", "query"), 0.2
+    ),
+    Reader(
+        "links of an archive",
+        "t.vot",
+        _answer("datalink", "/archive/links"),
+        _of_archive("datalink", "links"),
+        0.2,
+    ),
     Reader("matched CSV", "t.csv", _csv, _matched),
     Reader("matched Parquet", "t.parquet", _parquet, _matched),
     Reader("matched HATS", "c.hats", _joined_hats, _matched),
@@ -245,3 +334,5 @@ READERS = (
     Reader("explored catalogue", "c.parquet", _copy(OLD / "galaxy10.parquet"), _explored, 0.5),
     Reader("queue of the explorer", "t.csv", _csv, _queue, 0.5),
 )
+_NEED_PYVO = {"images of an archive", "links of an archive"}
+READERS = tuple(each for each in _READERS if installed("pyvo") or each.name not in _NEED_PYVO)

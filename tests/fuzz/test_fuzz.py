@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-INPUTS = "1980"  # twenty for each reader
+INPUTS = "2100"  # twenty for each reader
 
 
 @pytest.mark.slow

@@ -122,7 +122,9 @@ class CutoutServer:
 
     def positions(self) -> Counter[tuple[float, float]]:
         """How often each position's image was asked for."""
-        return Counter(asked.position for asked in self.requests if "filenames" not in asked.path)
+        lists = ("ps1filenames", "/archive/sia2", "/archive/links")
+        images = [asked for asked in self.requests if not any(name in asked.path for name in lists)]
+        return Counter(asked.position for asked in images)
 
     def table(self, path: Path, *, connections: int = 4, rate: float = 500.0) -> Path:
         """The package's table of services with this server in place of theirs."""
@@ -232,6 +234,10 @@ def _handler(served: CutoutServer) -> type[BaseHTTPRequestHandler]:
                 return self._send(503, b"back soon", "text/plain", {"Retry-After": when})
             if fault == "tomorrow":
                 return self._send(503, b"back tomorrow", "text/plain", {"Retry-After": "7200"})
+            if fault == "gateway":
+                return self._send(522, b"timed out", "text/plain", {"Retry-After": "1"})
+            if fault == "never":
+                return self._send(501, b"not implemented", "text/plain")
             if fault == "error":
                 return self._send(500, b"<html>Internal Server Error</html>", "text/html")
             if fault == "page":

@@ -155,12 +155,20 @@ class Archive:
         """How ``--survey`` names it."""
         return f"sia2:{self.address}/archive/sia2/query"
 
+    def near(self, ra: float) -> Sequence[Tile]:
+        """The images that may show a position."""
+        return self.tiles
+
+    def named(self, identity: str) -> Tile | None:
+        """The image of an identifier."""
+        return next((tile for tile in self.tiles if identity.endswith(tile.name)), None)
+
     def answer(self, path: str, query: dict[str, str]) -> tuple[int, bytes, str]:
         """Status, content and its kind."""
         name = path.rpartition("/")[2]
         if path.startswith("/archive/sia2"):
             return 200, self._found(query), VOTABLE
-        tile = next((tile for tile in self.tiles if query.get("ID", name).endswith(tile.name)), None)
+        tile = self.named(query.get("ID", name))
         if tile is None:
             return 404, b"NotFoundError: no such dataset", "text/plain"
         if path.startswith("/archive/links"):
@@ -177,7 +185,7 @@ class Archive:
             return _votable(f'<INFO name="QUERY_STATUS" value="ERROR">{escape(self.query_error)}</INFO>')
         shape, ra, dec, _ = query["POS"].split()
         assert (shape, query["DPTYPE"]) == ("CIRCLE", "image")
-        found = [tile for tile in self.tiles if tile.covers(float(ra), float(dec))]
+        found = [tile for tile in self.near(float(ra)) if tile.covers(float(ra), float(dec))]
         if "CALIB" in query:
             found = [tile for tile in found if tile.calibration == int(query["CALIB"])]
         address = {"file": f"{self._host()}/archive/files/"}.get(

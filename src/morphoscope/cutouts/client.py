@@ -22,7 +22,7 @@ from morphoscope.progress import note, printable
 from morphoscope.version import __version__
 
 AGENT = f"morphoscope/{__version__} (galaxy cutouts; python-requests)"
-_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+_TRY_AGAIN = frozenset((408, 425, 429, *range(500, 600))) - {501, 505}  # those two will not pass
 _BUSY = (429, 503)  # of these all requests wait
 _REFUSED = (401, 403, 407)
 _REDIRECTED = (301, 302, 303, 307, 308)
@@ -295,14 +295,15 @@ class Client:
             raise Failed("stopped")
 
     def _obey(self, status: int, headers: Any, attempt: int) -> None:
-        """Let all requests wait for as long as a busy service asks, or as this one would.
+        """Let all requests wait for as long as the service asks, or, if it is busy, as this one would.
 
         Raises:
             Refused: that is longer than anyone would wait.
         """
-        if status not in _BUSY:
+        seconds = _retry_after(headers.get("Retry-After"))
+        if not seconds and status not in _BUSY:
             return
-        seconds = _retry_after(headers.get("Retry-After")) or self.patience.pause * 2**attempt
+        seconds = seconds or self.patience.pause * 2**attempt
         if seconds > self.patience.longest:
             raise Refused(
                 f"{self.service.title} asks for a pause of {seconds / 60:.0f} minutes (status {status})"
