@@ -35,7 +35,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from morphoscope.catalogue.columns import EMBEDDING
 from morphoscope.data.store import StoreMeta
@@ -313,7 +313,8 @@ def map_of_features(server: Server) -> None:
     print(f"the process: {processor:.0f} s of the processor, {memory:.0f} MiB at most")
     print(f"the server: {of_server:.0f} MiB at most; a page of 60 meanwhile {middle:.1f} ms, 95 % {high:.1f}")
     places_N2, classes_N = np.array(found["points"])[:, 1:3], np.array(found["points"])[:, 3]
-    near_NK = cKDTree(places_N2).query(places_N2, 16)[1][:, 1:]
+    _, near_NK = KDTree(places_N2).query(places_N2, 16)
+    near_NK = np.asarray(near_NK)[:, 1:]  # without itself
     alike = (classes_N[near_NK] == classes_N[:, None]).mean()
     print(f"of the 15 nearest on the map {100 * alike:.1f} % have the same class (n = {len(classes_N)})")
 

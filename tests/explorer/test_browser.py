@@ -191,6 +191,7 @@ def test_a_dropped_image_is_classified(open_page: Callable, store: Store):
     assert page.locator(".found h2").first.inner_text() == "mine.png"
     assert page.locator(".found .answers li").count() == 3
     page.wait_for_selector(".found .strip img")
+    page.wait_for_selector(".found >> text=/What speaks for|tells nothing/")  # the map comes by itself
 
 
 def test_a_million_galaxies_scroll_to_their_end(chromium, tmp_path: Path):
@@ -228,3 +229,29 @@ def test_axe_has_no_serious_findings(open_page: Callable, axe: str, view: str, d
     page = open_page(view, dark=dark)
     page.wait_for_timeout(700)
     assert serious_findings(page, axe) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_has_no_serious_findings_in_what_opens(open_page: Callable, axe: str, dark: bool):
+    open_page.refusals = True
+    page = open_page("gallery", dark=dark)
+    page.wait_for_selector(".tile img")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog[open]")
+    found = {"keys": serious_findings(page, axe)}
+    page.keyboard.press("Escape")
+    for name in ("Share", "Columns"):
+        menu = page.locator("details.menu", has=page.locator("summary", has_text=name))
+        menu.locator("summary").click()
+        menu.locator(".sheet").wait_for()
+        found[name] = serious_findings(page, axe)
+        menu.locator("summary").click()
+    page.fill("#filter", "p_Edge-on > 2")
+    page.press("#filter", "Enter")
+    page.wait_for_selector("#filter-problem:has-text('There is no column')")
+    found["a filter that is refused"] = serious_findings(page, axe)
+    page.fill("#filter", "row < 0")
+    page.press("#filter", "Enter")
+    page.wait_for_selector("text=No galaxy passes this filter")
+    found["nothing"] = serious_findings(page, axe)
+    assert {at: findings for at, findings in found.items() if findings} == {}

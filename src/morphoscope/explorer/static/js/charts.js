@@ -167,6 +167,10 @@ class Charts {
 
   async sky(body) {
     const found = await get("charts/sky", { filter: this.filter });
+    if (!found.count && !this.filter) {
+      body.closest(".card").remove(); // a catalogue that has columns for coordinates and none in them
+      return;
+    }
     if (!found.count) {
       replace(body, h("p", { class: "muted" }, "None of these galaxies has coordinates."));
       return;
@@ -241,7 +245,7 @@ class Charts {
       return [low - pad, high + pad];
     };
     const [x, y] = [span(1), span(2)];
-    const plot = frame({ x, y, xLabel: method === "pca" ? "first principal component" : "UMAP, first coordinate", yLabel: "second", label: `Map of features; the filter with ${nameX} and ${nameY} selects a region, too`, height: 340 });
+    const plot = frame({ x, y, xLabel: method === "pca" ? "first principal component" : "first coordinate by UMAP", yLabel: method === "pca" ? "second principal component" : "second coordinate", label: `Map of features; the filter with ${nameX} and ${nameY} selects a region, too`, height: 340 });
     const dense = 3;
     const size = [plot.inner.right - plot.inner.left, plot.inner.bottom - plot.inner.top];
     const canvas = new OffscreenCanvas(size[0] * dense, size[1] * dense);

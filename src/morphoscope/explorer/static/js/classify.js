@@ -91,6 +91,7 @@ export async function classifyView(main) {
       ),
     );
     await back();
+    maps.toggle();
     if (best) announce(`${best.name}, probability ${best.probability.toFixed(2)}`);
   }
 
