@@ -115,6 +115,20 @@ def test_cutouts_are_asked_for_by_whichever_parameter_the_archive_takes(
     assert row["reason"] == "the archive cuts its image out, but not round a position (no CIRCLE, no POS)"
 
 
+def test_a_region_of_the_archives_own_is_not_asked_for_beside_ours(
+    server: CutoutServer, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    real = Archive.answer
+
+    def answer(archive: Archive, path: str, query: dict[str, str]) -> tuple[int, bytes, str]:
+        status, content, kind = real(archive, path, query)
+        return status, content.replace(b'xtype="interval" value=""', b'xtype="interval" value="1 2"'), kind
+
+    monkeypatch.setattr(Archive, "answer", answer)
+    assert ask()[0]["status"] == "fetched"
+    assert set(server.requests[-1].query) == {"ID", "CIRCLE"}
+
+
 def test_each_band_is_the_image_in_whose_middle_it_lies(
     server: CutoutServer, ask: Callable[..., Any], tmp_path: Path
 ):
@@ -248,10 +262,12 @@ def test_with_answers_that_go_wrong_every_galaxy_is_there_and_limits_hold(
             FAULTS[round((place[0] - 150) * 100)] if place[0] > 100 and not attempt else ""
         ),
         seconds=0.01,
-        archive=Archive([Tile("wide-r", ra=150.035, pixels=800)]),
+        archive=Archive([Tile("wide-r", ra=150.035, scale=1.0)]),
     )
     services = server.table(tmp_path / "limits.yaml", connections=2, rate=40.0)
-    done = fetch(positions(8), survey=server.archive.service, kind="fits", arcsec=20.0, service=services)
+    patience = Patience(pause=0.02, read=20.0)
+    request = {"kind": "fits", "arcsec": 20.0, "service": services, "patience": patience}
+    done = fetch(positions(8), survey=server.archive.service, **request)
     assert done.counts == {"fetched": 8}
     least = 8 * 3 + 2 * 8  # each query and each cutout went wrong once
     assert least <= len(server.requests) <= least + 4  # a connection that was closed may be tried in vain

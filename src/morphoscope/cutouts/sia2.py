@@ -41,6 +41,7 @@ _TABLE_BYTES, _CUTOUT_BYTES = 8 << 20, 64 << 20
 _REMEMBERED = 2  # whole images
 _NO_CONTENT = (204,)  # a cutout without a pixel (SODA 1.0, section 5.1)
 _SODA, _DATALINK = "ivo://ivoa.net/std/soda#sync", "ivo://ivoa.net/std/datalink"
+_REGIONS = {"POS", "CIRCLE", "POLYGON", "RANGE", "BAND", "TIME", "POL"}  # that SODA cuts out
 _FITS = re.compile(r"(image|application)/(x-)?fits(;|$)")
 
 
@@ -410,6 +411,11 @@ def _parameters(service: Any) -> set[str]:
 def _filled(record: Any, service: Any, more: Mapping[str, str] | None = None) -> str:
     """The address of a service, for a row of a table.
 
+    Args:
+        record: the row, pyvo's.
+        service: its description, pyvo's.
+        more: the region to cut out, in place of any that the description may have.
+
     Raises:
         Failed: the row lacks what the service needs.
     """
@@ -419,7 +425,8 @@ def _filled(record: Any, service: Any, more: Mapping[str, str] | None = None) ->
         query = DatalinkQuery.from_resource(record, service)
     except Exception as error:  # pyvo raises whatever an unexpected description does to it
         raise Failed(f"the archive describes a service that cannot be used ({reason_of(error)})") from error
-    return _address(query.queryurl, {**query, **(more or {})})
+    kept = {name: value for name, value in query.items() if more is None or name not in _REGIONS}
+    return _address(query.queryurl, {**kept, **(more or {})})
 
 
 def _whole_file(content: bytes) -> bytes:
