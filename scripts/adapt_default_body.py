@@ -10,10 +10,11 @@ for equal shares. Pictures that may be disturbed or merging galaxies, which simu
 are left out. Batch normalisation keeps the statistics of the training. At the end the weights are averaged
 with those at the start (Wortsman et al. 2022, CVPR, "Robust fine-tuning of zero-shot models", eq. 1).
 
-    python scripts/adapt_default_body.py OUT STEPS FOLDER...
+    python scripts/adapt_default_body.py RUN OUT STEPS FOLDER...
 
-OUT: the new run, without a calibration (``scripts/calibrate_default.py``). STEPS: of training, such as 600.
-FOLDER: JPEG files, found below it. EXPERIMENTS.md has what this is worth.
+RUN: to start from, ``default`` or one made as it was. OUT: the new run, without a calibration
+(``scripts/calibrate_default.py``). STEPS: of training, such as 600. FOLDER: JPEG files, found below it.
+EXPERIMENTS.md has what this is worth.
 
 Shape letters: N galaxies, D features, K classes.
 """
@@ -26,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -206,9 +208,10 @@ def write_further_run(run: Run, network: Network, out: Path) -> Run:
     save_weights(tensors, out / "weights.safetensors")
     shutil.copyfile(run.path / "recipe.yaml", out / "recipe.yaml")
     shutil.copyfile(run.path / "history.csv", out / "history.csv")
-    start = "'default' of simulated galaxies alone, trained further with pictures without labels"
+    start = "recipe 'default' on simulated galaxies, then further with pictures without labels"
     digest = sha256_of(out / "weights.safetensors")
-    header = run.header.model_copy(update={"weights_sha256": digest, "start": start})
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    header = run.header.model_copy(update={"weights_sha256": digest, "start": start, "created": now})
     write_header(out, header)
     return Run(out, run.recipe, header)
 
@@ -230,7 +233,7 @@ def write_reference(run: Run, trained: np.ndarray, held_out: np.ndarray) -> None
     write_distribution(run, replace(distribution, held_out=found))
 
 
-def main(out: Path, steps: int, folders: list[Path]) -> None:
+def main(first: str, out: Path, steps: int, folders: list[Path]) -> None:
     """Read, simulate, train and write."""
     if out.exists():
         raise UsageError(f"{out} exists already; choose another folder")
@@ -239,7 +242,7 @@ def main(out: Path, steps: int, folders: list[Path]) -> None:
         raise UsageError(f"{len(paths)} JPEG files below {folders}; hundreds were expected")
     read = [np.asarray(read_image(path)) for path in paths]
     pictures = tuple(np.stack([crop_and_resize(each, size=size) for each in read]) for size in (SIDE, STORED))
-    run = open_run("default")
+    run = open_run(first)
     network = run.network().float().to(memory_format=torch.channels_last)
     some_N = ordinary(network, pictures[0])
     found, start = simulated_galaxies(), time.monotonic()
@@ -262,6 +265,6 @@ def main(out: Path, steps: int, folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
+    if len(sys.argv) < 5:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), int(sys.argv[2]), [Path(folder) for folder in sys.argv[3:]])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), [Path(folder) for folder in sys.argv[4:]])

@@ -10,7 +10,7 @@ from morphoscope.recipes import Augment, Data, Evaluation, Model, Optimiser, Rec
 
 
 def default() -> Recipe:
-    """The packaged network, trained only on simulated galaxies of three surveys.
+    """How the packaged network began, on simulated galaxies of three surveys.
 
     ::
 
@@ -19,11 +19,12 @@ def default() -> Recipe:
         morphoscope train default --store STORE --out RUN
 
     Augmentation varies what differs between simulated and real images, and between surveys: levels, colours,
-    sharpness, noise, and the size of a galaxy in its image.
+    sharpness, noise, and the size of a galaxy in its image. The packaged weights were then trained further,
+    on more simulated galaxies and on pictures without labels (``scripts/adapt_default_body.py``).
     """
     return Recipe(
         name="default",
-        about="ten classes from simulated galaxies of three surveys alone; what 'default' is",
+        about="ten classes from simulated galaxies of three surveys alone; how 'default' began",
         data=Data(scheme="galaxy10", test=0.05, validation=0.05),
         augment=Augment(
             size=128,
