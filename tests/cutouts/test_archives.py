@@ -31,6 +31,7 @@ from morphoscope.extras import MissingExtra
 pytest.importorskip("pyvo")
 Fetch = Callable[..., Any]
 Positions = Callable[..., Path]
+CALM = Patience(pause=0.02, read=20.0)  # on a busy machine an answer may take a second
 GREEN, RED, INFRARED = (400e-9, 550e-9), (560e-9, 700e-9), (700e-9, 850e-9)
 
 
@@ -39,7 +40,7 @@ def ask(server: CutoutServer, fetch: Fetch, positions: Positions, tmp_path: Path
     """Fetches cutouts of 20″ from the archive, and returns the rows of the manifest."""
 
     def asked(count: int = 1, out: str = "out", **options: Any) -> list[dict[str, Any]]:
-        options = {"kind": "fits", "arcsec": 20.0, "pixels": None, **options}
+        options = {"kind": "fits", "arcsec": 20.0, "pixels": None, "patience": CALM, **options}
         done = fetch(positions(count), out, survey=server.archive.service, **options)
         return pq.read_table(done.manifest).to_pylist()
 
@@ -265,8 +266,7 @@ def test_with_answers_that_go_wrong_every_galaxy_is_there_and_limits_hold(
         archive=Archive([Tile("wide-r", ra=150.035, scale=1.0)]),
     )
     services = server.table(tmp_path / "limits.yaml", connections=2, rate=40.0)
-    patience = Patience(pause=0.02, read=20.0)
-    request = {"kind": "fits", "arcsec": 20.0, "service": services, "patience": patience}
+    request = {"kind": "fits", "arcsec": 20.0, "service": services, "patience": CALM}
     done = fetch(positions(8), survey=server.archive.service, **request)
     assert done.counts == {"fetched": 8}
     least = 8 * 3 + 2 * 8  # each query and each cutout went wrong once

@@ -211,7 +211,7 @@ class Archive:
         most = int(query.get("MAXREC", 1000))
         status = "OVERFLOW" if len(rows) > most else "OK"
         fields = [
-            f'<FIELD name="{name}" ID="{name}" datatype="{kind}" ucd="{ucd}" utype="{utype}"'
+            f'<FIELD name="{name}" ID="{_identity(name)}" datatype="{kind}" ucd="{ucd}" utype="{utype}"'
             + (' arraysize="*"' if kind == "char" else "")
             + "/>"
             for name, (kind, ucd, utype) in OBSCORE.items()
@@ -286,6 +286,11 @@ def _masked(tile: Tile, box: tuple[slice, slice], at: tuple[float, float], reach
         return made.getvalue()
 
 
+def _identity(name: str) -> str:
+    """The XML id of a column, which archives call as they like."""
+    return f"col_{name.replace('_', '-')}"
+
+
 def _votable(results: str, more: str = "") -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -308,7 +313,7 @@ def _descriptor(
     identity: str, standard: str, address: str, parameters: Sequence[str], column: str, did: str = ""
 ) -> str:
     """A service descriptor, whose ID is that of a column or a value."""
-    where = f'ref="{column}" value=""' if column else f"value={quoteattr(did)}"
+    where = f'ref="{_identity(column)}" value=""' if column else f"value={quoteattr(did)}"
     known = {
         "ID": f'<PARAM name="ID" datatype="char" arraysize="*" ucd="meta.id;meta.dataset" {where}/>',
         "POS": '<PARAM name="POS" datatype="char" arraysize="*" ucd="pos.outline;obs" value=""/>',

@@ -87,7 +87,7 @@ def test_pixels_without_data_are_left_out():
 
 
 def test_every_column_is_documented():
-    assert all(column.description for column in SHAPE_COLUMNS)
+    assert all(column.description and column.ucd for column in SHAPE_COLUMNS)
     assert len(set(NAMES)) == len(NAMES)
 
 

@@ -58,10 +58,10 @@ class _Row:
         return self.results[self.number]
 
     def _value(self, name: str) -> Any:
-        array = self.results.resultstable.array
-        if name not in (array.dtype.names or ()):
+        names, array = self.results.fieldnames, self.results.resultstable.array
+        if name not in names:
             return None
-        value = array[name][self.number]
+        value = array[array.dtype.names[names.index(name)]][self.number]  # by their XML ids
         return None if value is np.ma.masked else value
 
     def text(self, name: str) -> str:

@@ -31,6 +31,7 @@ from morphoscope.measurement.segment import Segment, central_segment
 
 EMPTY = -99.0  # what statmorph writes if nothing could be measured
 _NUMBER = pa.float64()
+_MORPHOLOGY = "src.morph.param"
 
 
 def _column(name: str, description: str, unit: str = "", ucd: str = "") -> Column:
@@ -38,19 +39,21 @@ def _column(name: str, description: str, unit: str = "", ucd: str = "") -> Colum
 
 
 SHAPE_COLUMNS = (
-    _column("concentration", "C = 5 log10(r80 / r20), Conselice 2003"),
-    _column("asymmetry", "A, sky subtracted, within 1.5 Petrosian radii, Conselice 2003"),
-    _column("smoothness", "S (clumpiness), Lotz et al. 2004"),
-    _column("gini", "Gini coefficient of the pixels, Lotz et al. 2004"),
-    _column("m20", "second moment of the brightest 20 % of the light, Lotz et al. 2004"),
-    _column("gini_m20_bulge", "F(G, M20), Snyder et al. 2015"),
-    _column("gini_m20_merger", "S(G, M20), Snyder et al. 2015"),
-    _column("multimode", "M of Freeman et al. 2013, as Peth et al. 2016"),
-    _column("intensity", "I of the same"),
-    _column("deviation", "D of the same"),
-    _column("outer_asymmetry", "asymmetry outside the half-light radius, Wen et al. 2014"),
-    _column("shape_asymmetry", "asymmetry of the detection mask, Pawlik et al. 2016"),
-    _column("rms_asymmetry2", "squared asymmetry by root mean squares, Sazonova et al. 2024"),
+    _column("concentration", "C = 5 log10(r80 / r20), Conselice 2003", "", _MORPHOLOGY),
+    _column("asymmetry", "A, sky subtracted, within 1.5 Petrosian radii, Conselice 2003", "", _MORPHOLOGY),
+    _column("smoothness", "S (clumpiness), Lotz et al. 2004", "", _MORPHOLOGY),
+    _column("gini", "Gini coefficient of the pixels, Lotz et al. 2004", "", _MORPHOLOGY),
+    _column("m20", "second moment of the brightest 20 % of the light, Lotz et al. 2004", "", _MORPHOLOGY),
+    _column("gini_m20_bulge", "F(G, M20), Snyder et al. 2015", "", _MORPHOLOGY),
+    _column("gini_m20_merger", "S(G, M20), Snyder et al. 2015", "", _MORPHOLOGY),
+    _column("multimode", "M of Freeman et al. 2013, as Peth et al. 2016", "", _MORPHOLOGY),
+    _column("intensity", "I of the same", "", _MORPHOLOGY),
+    _column("deviation", "D of the same", "", _MORPHOLOGY),
+    _column("outer_asymmetry", "asymmetry outside the half-light radius, Wen et al. 2014", "", _MORPHOLOGY),
+    _column("shape_asymmetry", "asymmetry of the detection mask, Pawlik et al. 2016", "", _MORPHOLOGY),
+    _column(
+        "rms_asymmetry2", "squared asymmetry by root mean squares, Sazonova et al. 2024", "", _MORPHOLOGY
+    ),
     _column("rpetro_circ", "Petrosian radius (η = 0.2), circular", "pix", "phys.angSize"),
     _column("rpetro_ellip", "Petrosian semi-major axis, elliptical", "pix", "phys.angSize"),
     _column("rhalf_circ", "radius with half of the light, circular", "pix", "phys.angSize"),
