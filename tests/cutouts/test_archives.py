@@ -94,6 +94,19 @@ def test_positions_without_images_are_outside_and_a_whole_image_is_fetched_once(
     assert len(server.requests) == before
 
 
+def test_a_server_with_a_query_of_its_own_cuts_its_images_out(
+    server: CutoutServer, ask: Callable[..., Any], tmp_path: Path
+):
+    server.archive.links, server.archive.folder = "file", "ibe/data/allwise"
+    server.archive.tiles = [Tile("large-r", estimate=1_200_000)]
+    image, header = _image(tmp_path / "out", ask()[0])
+    assert image.shape == (40, 40)
+    assert np.isfinite(image).all()
+    assert _centre(header, 150.0) == pytest.approx((19.5, 19.5), abs=0.51)
+    query = server.requests[-1].query
+    assert query == {"center": "150.0000000,2.5000000", "size": "0.005944444", "gzip": "false"}
+
+
 def test_a_query_asks_for_what_its_address_says_and_no_more(
     server: CutoutServer, fetch: Fetch, positions: Positions
 ):

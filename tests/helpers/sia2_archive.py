@@ -138,6 +138,7 @@ class Archive:
         errors: statuses of DALI: an error of the query, of a link; each "" for none.
         address: of the server, once it runs.
         elsewhere: host that files are said to be at; "" for this one.
+        folder: of the files.
         masked: SODA blanks what lies outside the circle.
     """
 
@@ -148,6 +149,7 @@ class Archive:
     link_error: str = ""
     address: str = ""
     elsewhere: str = ""
+    folder: str = "files"
     masked: bool = False
 
     @property
@@ -173,7 +175,11 @@ class Archive:
             return 404, b"NotFoundError: no such dataset", "text/plain"
         if path.startswith("/archive/links"):
             return 200, self._links(tile), LINKS
-        if path.startswith("/archive/files"):
+        if "/ibe/data/" in path and "center" in query:
+            assert query["gzip"] == "false"
+            half = float(query["size"]) / 2
+            return self._cut(tile, {"CIRCLE": f"{query['center'].replace(',', ' ')} {half}"})
+        if path.startswith(f"/archive/{self.folder}/"):
             return 200, tile.file(), "application/fits"
         return self._cut(tile, query)
 
@@ -188,7 +194,7 @@ class Archive:
         found = [tile for tile in self.near(float(ra)) if tile.covers(float(ra), float(dec))]
         if "CALIB" in query:
             found = [tile for tile in found if tile.calibration == int(query["CALIB"])]
-        address = {"file": f"{self._host()}/archive/files/"}.get(
+        address = {"file": f"{self._host()}/archive/{self.folder}/"}.get(
             self.links, f"{self._host()}/archive/links?ID="
         )
         format_ = LINKS if self.links == "datalink" else "application/fits"
@@ -235,7 +241,7 @@ class Archive:
         size = len(tile.file()) if tile.estimate is None else tile.estimate * 1000
         whole = {
             "ID": did,
-            "access_url": f"{self._host()}/archive/files/{tile.name}",
+            "access_url": f"{self._host()}/archive/{self.folder}/{tile.name}",
             "semantics": "#this",
             "content_type": "application/fits",
             "content_length": size,

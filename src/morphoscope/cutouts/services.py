@@ -47,6 +47,8 @@ class Format(BaseModel, frozen=True, extra="forbid"):
         address: of one cutout, with names in braces; see ``services.yaml``. Of the queries if it is an
             archive.
         protocol: "address", or "sia2" for an archive of the Virtual Observatory.
+        cuts: of an archive: a part of the addresses of images that their server cuts out without SODA, and the
+            query that it takes.
         index: of the table of files that ``address`` needs; empty if it needs none.
         pixels: least and most pixels along a side.
         bands: those that are asked for unless the user names some; letters, or one name.
@@ -58,6 +60,7 @@ class Format(BaseModel, frozen=True, extra="forbid"):
 
     address: str
     protocol: Literal["address", "sia2"] = "address"
+    cuts: dict[str, str] = {}
     index: str = ""
     pixels: tuple[int, int]
     bands: str = ""
@@ -75,6 +78,7 @@ class Format(BaseModel, frozen=True, extra="forbid"):
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError(f"'{address}' is not an address that begins with https:// or http://")
             unknown = set() if self.protocol == SIA2 else _fields(address) - _FIELDS
+            unknown = unknown.union(*map(_fields, self.cuts.values())) - _FIELDS
             if unknown:
                 raise ValueError(f"'{address}' has an unknown name in braces: {', '.join(sorted(unknown))}")
         if _NAMED_FILES & _fields(self.address) and not self.index:

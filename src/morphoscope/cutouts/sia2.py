@@ -14,7 +14,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from morphoscope.cutouts.client import Client, Failed, Outside, Unsuitable
 from morphoscope.cutouts.recent import Recent
-from morphoscope.cutouts.services import Format, Frame
+from morphoscope.cutouts.services import Format, Frame, address_of
 from morphoscope.cutouts.trim import Square, square_of
 from morphoscope.errors import MorphoscopeError, UsageError, listed, reason_of
 from morphoscope.extras import need
@@ -39,6 +39,8 @@ _WIDEST = 0.75  # wavelengths that a filter lets through, in units of their midd
 _WHOLE = 0.95  # share of pixels from which a cutout is without gaps
 _TABLE_BYTES, _CUTOUT_BYTES = 8 << 20, 64 << 20
 _REMEMBERED = 2  # whole images
+_MARGIN = 1.02  # of a square that is asked for, in units of its side
+_NOT_ON_IT = (204, 400)  # a cutout that its image's server does not have
 _NO_CONTENT = (204,)  # a cutout without a pixel (SODA 1.0, section 5.1)
 _SODA, _DATALINK = "ivo://ivoa.net/std/soda#sync", "ivo://ivoa.net/std/datalink"
 _REGIONS = {"POS", "CIRCLE", "POLYGON", "RANGE", "BAND", "TIME", "POL"}  # that SODA cuts out
@@ -209,10 +211,10 @@ class Sia2Images:
         source = self._source(image, frame)
         cards = {"PUBDID": printable(image.identity)[:60]}
         check = lambda content: square_of(content, frame, self.form.pixels[1], cards)  # noqa: E731
-        if not source.whole:
-            return self.client.get(
-                source.address, _seen(check), most_bytes=_CUTOUT_BYTES, outside=_NO_CONTENT
-            )
+        query = self._own_cut(source, frame)
+        if not source.whole or query:
+            address, outside = (query, _NOT_ON_IT) if query else (source.address, _NO_CONTENT)
+            return self.client.get(address, _seen(check), most_bytes=_CUTOUT_BYTES, outside=outside)
         if source.size > most_bytes():
             raise Failed(
                 f"the archive cuts nothing out of its image, and the whole has {source.size / 1e6:,.0f} MB, "
@@ -225,6 +227,15 @@ class Sia2Images:
             return _seen(check)(content)
         except Unsuitable as error:
             raise Failed(f"the service {error}") from error
+
+    def _own_cut(self, source: _Source, frame: Frame) -> str:
+        """The address by which an image's server cuts it out itself; empty if it does not."""
+        parts = urlsplit(source.address)
+        query = next((query for part, query in self.form.cuts.items() if part in parts.path), "")
+        if not source.whole or not query or parts.query:
+            return ""
+        wider = replace(frame, arcsec=_MARGIN * frame.arcsec + 1)
+        return f"{source.address}?{address_of(query, self.client.service, wider)}"
 
     def _source(self, image: _Image, frame: Frame) -> _Source:
         """Where the cutout of an image is to be had, or else the whole.
