@@ -136,6 +136,22 @@ def test_one_galaxy_with_a_map(open_page: Callable):
     assert "<b>Spiral</b>" in page.locator(".answers").inner_text()  # a name is never markup
 
 
+def test_names_of_classes_and_the_way_on_are_whole_on_a_phone(open_page: Callable):
+    page = open_page("galaxy/4?sort=row", phone=True)
+    page.wait_for_selector("a[aria-label='Next galaxy']:visible")
+    page.evaluate("document.querySelector('.galaxy h1').textContent = '587724242843336905'")
+    page.evaluate("document.querySelector('.answers .name').textContent = 'In-between Round Smooth'")
+    tops = page.locator(".galaxy-top a:visible").evaluate_all(
+        "(all) => all.map((each) => Math.round(each.getBoundingClientRect().top))"
+    )
+    assert len(tops) == 3
+    assert len(set(tops)) == 1  # the gallery, the galaxy before, the galaxy after
+    cut = page.locator(".answers .name").evaluate_all(
+        "(all) => all.filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.textContent)"
+    )
+    assert cut == []
+
+
 def test_charts_lead_to_their_galaxies(open_page: Callable):
     page = open_page("charts")
     cell = page.locator(".matrix td a").first

@@ -38,6 +38,9 @@ _DESCRIPTIONS = {
     "umap_y": ("second coordinate of the features' map by UMAP", ""),
 }
 _FITTED_TO = 20_000
+# The process shares its work among threads of its own. A product that the library of linear algebra shares
+# among its threads waits for the slowest, on a busy machine several times as long.
+_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def check_method(method: str) -> None:
@@ -155,7 +158,11 @@ class FeatureMaps:
         with (
             open(self.table.folder / "umap.log", "wb") as errors,
             helper(
-                "morphoscope.explorer.umap_process", *arguments, stderr=errors, encoding="utf-8"
+                "morphoscope.explorer.umap_process",
+                *arguments,
+                environment=dict.fromkeys(_THREADS, "1"),
+                stderr=errors,
+                encoding="utf-8",
             ) as process,
         ):
             with self._lock:

@@ -14,18 +14,20 @@ Shape letters: N new galaxies, M laid-out ones, E features of each, K neighbours
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
-PIECE = 256  # galaxies whose distances to all laid-out ones are in memory at a time
+PIECE = 256  # galaxies whose distances to all laid-out ones are in memory at once, in each thread
 _TOGETHER = 16  # laid-out galaxies of which only the nearest is looked at first
 _SAME = 1e-5  # distance below which features are the same: rounding of unit vectors in single precision
 _HALVINGS = 40
 _STEPS = 10
-_A, _B = (
-    1.5769434603,
-    0.8950608779,
-)  # similarity 1 / (1 + a d^2b) on the map: umap-learn's, of its min_dist 0.1
+# The similarity on the map is 1 / (1 + a d^2b); umap-learn's a and b of its min_dist 0.1.
+_A, _B = 1.5769434603, 0.8950608779
 _CLOSEST = 1e-3  # distance on the map, below which attraction no longer grows
+
+Each = Callable[[Callable[[np.ndarray], np.ndarray], Iterable[np.ndarray]], Iterable[np.ndarray]]
 
 
 class Placing:
@@ -49,19 +51,24 @@ class Placing:
         ranking_ME[count:, width] = np.finfo(np.float32).min  # filled up with what is near to nothing
         self._ranking_EM = np.ascontiguousarray(ranking_ME.T)
 
-    def places(self, features_NE: np.ndarray) -> np.ndarray:
+    def places(self, features_NE: np.ndarray, *, each: Each = map) -> np.ndarray:
         """Where new galaxies are, (N, 2) float32.
 
         A galaxy with the features of a laid-out one is where that is.
+
+        Args:
+            features_NE: of the new galaxies, finite.
+            each: a pool's ``map``, which works out several pieces at once.
         """
-        places_N2 = np.empty((len(features_NE), 2), np.float32)
-        for at in range(0, len(features_NE), PIECE):
-            rows_NK, distances_NK = self.nearest(features_NE[at : at + PIECE])
-            weights_NK = weights_of(distances_NK)
-            same_N = distances_NK[:, 0] < _SAME
-            weights_NK[same_N] = np.eye(1, self.neighbours)
-            places_N2[at : at + PIECE] = attracted(weights_NK, self.places_M2[rows_NK])
-        return places_N2
+        pieces = [features_NE[at : at + PIECE] for at in range(0, len(features_NE), PIECE)]
+        return np.concatenate([np.empty((0, 2), np.float32), *each(self._places, pieces)])
+
+    def _places(self, features_NE: np.ndarray) -> np.ndarray:
+        rows_NK, distances_NK = self.nearest(features_NE)
+        weights_NK = weights_of(distances_NK)
+        same_N = distances_NK[:, 0] < _SAME
+        weights_NK[same_N] = np.eye(1, self.neighbours)
+        return attracted(weights_NK, self.places_M2[rows_NK]).astype(np.float32)
 
     def nearest(self, features_NE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows and Euclidean distances of the K nearest laid-out galaxies, each (N, K), nearest first."""

@@ -28,6 +28,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from morphoscope import files
 from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.explorer.neighbours import selection
 from morphoscope.explorer.placing import Placing
+from morphoscope.processes import available_cores
 
 LAID_OUT = 20_000  # galaxies at most; the others are placed among them
 COMPONENTS = 50
@@ -75,12 +77,13 @@ def umap_places(features: Features, count: int, tell: Tell) -> np.ndarray:
     placing = Placing(components.selected_ME, places_M2, near)
     placed, others = 0, count - len(places_M2)
     tell("Placing the other galaxies", placed, others)
-    for start, block_ND in features():
-        others_n = ~chosen_N[start : start + len(block_ND)]
-        rows = start + np.flatnonzero(others_n)
-        places_N2[rows] = placing.places(components.of(block_ND[others_n]))
-        placed += len(rows)
-        tell("Placing the other galaxies", placed, others)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for start, block_ND in features():
+            others_n = ~chosen_N[start : start + len(block_ND)]
+            rows = start + np.flatnonzero(others_n)
+            places_N2[rows] = placing.places(components.of(block_ND[others_n]), each=pool.map)
+            placed += len(rows)
+            tell("Placing the other galaxies", placed, others)
     return places_N2
 
 
