@@ -47,8 +47,8 @@ class Format(BaseModel, frozen=True, extra="forbid"):
         address: of one cutout, with names in braces; see ``services.yaml``. Of the queries if it is an
             archive.
         protocol: "address", or "sia2" for an archive of the Virtual Observatory.
-        cuts: of an archive: a part of the addresses of images that their server cuts out without SODA, and the
-            query that it takes.
+        cuts: of an archive: a part of the addresses of images that their server cuts out without SODA, and
+            the query that it takes.
         index: of the table of files that ``address`` needs; empty if it needs none.
         pixels: least and most pixels along a side.
         bands: those that are asked for unless the user names some; letters, or one name.
