@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -66,6 +67,7 @@ def trained(way: Way, store: Path, split: Path, place: Path) -> dict[str, Any]:
     kept = place.with_suffix(".json")
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
+    shutil.rmtree(place, ignore_errors=True)  # of a training that was interrupted
     settings = [f"data.split={split}", *way.settings]
     if way.recipe == PROBE:
         settings.append("data.folds=none")

@@ -42,6 +42,7 @@ ROWS = {
     "coverage": "votes within 90 % intervals, %",
     "truth_mean": "mean error of the true fractions",
     "truth_rmse": "their RMSE",
+    "truth_bias": "error of their mean over the galaxies, mean over the answers",
     "truth_covered": "true fractions within 90 % intervals, %",
 }
 
@@ -68,7 +69,9 @@ def truth_scores(run: Run, store: Store, scheme: VoteCounts) -> dict[str, float]
     low_NK, high_NK = credible_intervals(alpha_NK, scheme.slices)
     inside_NK = (low_NK <= true_NK) & (true_NK <= high_NK)
     total = weight_NK.sum()
+    bias_K = (weight_NK * error_NK).sum(0)
     return {
+        "truth_bias": float(np.abs(bias_K).sum() / total),
         "truth_mean": float((weight_NK * np.abs(error_NK)).sum() / total),
         "truth_rmse": float(np.sqrt((weight_NK * error_NK**2).sum() / total)),
         "truth_covered": float(100 * (weight_NK * inside_NK).sum() / total),

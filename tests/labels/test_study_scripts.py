@@ -52,4 +52,5 @@ def test_votes_are_learned_in_both_ways_and_compared(tmp_path: Path, monkeypatch
     table = (tmp_path / "out" / "votes.md").read_text(encoding="utf-8")
     assert "counts (likelihood) | fractions (squared error)" in table
     assert "mean error of the true fractions" in table
+    assert "error of their mean over the galaxies" in table
     assert (tmp_path / "out" / "votes.png").stat().st_size > 5_000
