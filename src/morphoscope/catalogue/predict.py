@@ -172,7 +172,7 @@ def _first_galaxies(catalogue: Path, source: Path) -> tuple[dict[str, int], list
     """Counts of predicted classes among the first million rows, and images of the first few."""
     images: list[tuple[str, np.ndarray]] = []
     counts: Counter[str] = Counter()
-    with pq.ParquetFile(catalogue) as file:
+    with pq.ParquetFile(catalogue, pre_buffer=False) as file:
         names = [name for name in ("id", "source", "predicted") if name in file.schema_arrow.names]
         for number, rows in enumerate(file.iter_batches(batch_size=1 << 16, columns=names)):
             if "predicted" in names:

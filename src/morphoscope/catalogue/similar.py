@@ -260,7 +260,7 @@ def _parts(path: Path) -> list[Path]:
 @contextlib.contextmanager
 def _opened(part: Path) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(part) as file:
+        with pq.ParquetFile(part, pre_buffer=False) as file:
             yield file
     except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError
         raise MorphoscopeError(f"{part} cannot be read as Parquet ({reason_of(error)})") from error

@@ -315,7 +315,7 @@ class RowWriter:
         self._writer.close()
         path = self._folder / "rows.parquet"
         with (
-            pq.ParquetFile(path, memory_map=True) as rows,
+            pq.ParquetFile(path, memory_map=True, pre_buffer=False) as rows,
             pq.ParquetWriter(self._folder / "table.parquet", self.schema) as table,
         ):
             sky = rows.read(columns=["ra", "dec"])

@@ -370,7 +370,7 @@ def _pieces(path: Path) -> tuple[pa.Schema | None, Iterator[pa.Table]]:
 def _parquet(parts: list[Path]) -> Iterator[pa.Table]:
     for part in parts:
         try:
-            with pq.ParquetFile(part) as file:
+            with pq.ParquetFile(part, pre_buffer=False) as file:
                 table = ParquetTable.of(file, part)
                 wanted = [name for name in table.names if not _is_left_out(table.types[name])]
                 yield from table.pieces(wanted, PIECE)

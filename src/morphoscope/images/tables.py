@@ -266,7 +266,7 @@ def _opened(path: Path) -> Iterator[CsvFile | ParquetTable | Hdf5Table | ArrowTa
         raise UsageError(f"{path}: a table was expected, with the ending {', '.join(TABLE_SUFFIXES)}")
     with _explained(path), contextlib.ExitStack() as stack:
         if kind == "parquet":
-            yield ParquetTable.of(stack.enter_context(pq.ParquetFile(path)), path)
+            yield ParquetTable.of(stack.enter_context(pq.ParquetFile(path, pre_buffer=False)), path)
         elif kind == "arrow":
             yield ArrowTable.of(path)
         elif kind == "hdf5":

@@ -153,7 +153,7 @@ def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
     texts = [column.name for column in schema if pa.types.is_string(column.type)]
     extent = Extent()
     for part in parts:
-        with pq.ParquetFile(part) as file:
+        with pq.ParquetFile(part, pre_buffer=False) as file:
             if not texts:
                 extent += Extent(file.metadata.num_rows)
             for piece in ParquetTable.of(file, part).pieces(texts, PIECE) if texts else ():
@@ -165,7 +165,7 @@ def _extent(parts: Sequence[Path], schema: pa.Schema) -> Extent:
 def _tables(path: Path, parts: Sequence[Path], schema: pa.Schema, bar: Bar) -> Iterator[pa.Table]:
     with _explained(path):
         for part in parts:
-            with pq.ParquetFile(part) as file:
+            with pq.ParquetFile(part, pre_buffer=False) as file:
                 for piece in ParquetTable.of(file, part).pieces(schema.names, PIECE):
                     yield _cast(piece, schema, path)
                     bar.advance(piece.num_rows)
