@@ -166,11 +166,16 @@ def test_measurements_are_learned_by_ridge_regression(
 def test_one_wild_value_is_learned_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MORPHOSCOPE_ENGINE", "onnx")
     scheme = Measurements(name="m", quantities=(Quantity(name="ratio"), Quantity(name="mag")))
-    store = store_of(tmp_path / "wild", scheme, first=[-9999, 18.0])
-    run = api.train(RECIPE.changed(evaluation={"views": 1}), store, tmp_path / "run", report=False)
-    assert run.metrics()["test"]["n"] == COUNT
-    parity = json.loads((run.run.path / "onnx" / "network.json").read_text(encoding="utf-8"))["parity"]
-    assert parity["largest_difference"] > 1e-5  # the sums are so large that 32 bits show
+    differences = []
+    for wild in (-9999, -99_999, -999_999):
+        store = store_of(tmp_path / f"wild{wild}", scheme, first=[wild, 18.0])
+        out = tmp_path / f"run{wild}"
+        run = api.train(RECIPE.changed(evaluation={"views": 1}), store, out, report=False)
+        assert run.metrics()["test"]["n"] == COUNT
+        kept = json.loads((run.run.path / "onnx" / "network.json").read_text(encoding="utf-8"))
+        differences.append(kept["parity"]["largest_difference"])
+    # Sums so large that 32 bits show; with which of the values depends on processor and network.
+    assert max(differences) > 1e-5
 
 
 def test_ridge_is_its_closed_form_and_leaves_missing_values_out() -> None:
