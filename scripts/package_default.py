@@ -22,6 +22,7 @@ from morphoscope.evaluation.fit_uncertainty import ood_results
 from morphoscope.files import write_json
 from morphoscope.inference.engine.graph import graph_of
 from morphoscope.inference.engine.int8 import int8_graph_of
+from morphoscope.inference.engine.preparation import read_preparation, sidecar, write_preparation
 from morphoscope.inference.predictor import Predictor
 from morphoscope.runs.run import Run, open_run
 from morphoscope.sharing.card import CardDetails
@@ -48,7 +49,9 @@ def main(run: Path, store: Path, out: Path) -> None:
     write_json(opened.path / "metrics.json", metrics_of(opened, simulated, before))
     publish(opened, out, details=CardDetails(licence="mit"), half=True)
     published = open_run(out)
-    graph_of(published)
+    onnx = graph_of(published)
+    alone = read_preparation(onnx).model_copy(update={"reference": None})  # reference.safetensors has it
+    write_preparation(sidecar(onnx), alone)
     _, quantisation = int8_graph_of(published, simulated)
     print(f"{out}; 8 bits: {quantisation.agreement.description}")
 
