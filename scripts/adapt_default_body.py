@@ -1,35 +1,45 @@
 """Train the packaged network further, on simulated galaxies and pictures without labels: a run to calibrate.
 
-All layers learn. Half of each batch are simulated galaxies with their labels, of the training's surveys and
-of 256 others; the network also has to answer there as it did before. The other half are the pictures,
-strongly changed, whose targets come from the network itself as it sees them unchanged: averaged over galaxies
-with similar features, moved towards the class shares that they imply and squared (:mod:`adapt_default_head`),
-anew :data:`ROUNDS` times from the moving average of the weights. Their loss is that of the probabilities for
-these shares (logit adjustment, Menon et al. 2021, ICLR, eq. 10), so that the network itself goes on answering
-for equal shares. Pictures that may be disturbed or merging galaxies, which simulated ones resemble least,
-are left out. Batch normalisation keeps the statistics of the training. At the end the weights are averaged
-with those at the start (Wortsman et al. 2022, CVPR, "Robust fine-tuning of zero-shot models", eq. 1).
+All layers learn. A batch has four parts:
 
-    python scripts/adapt_default_body.py RUN OUT STEPS FOLDER...
+- simulated galaxies with their labels, of the training's surveys and of 256 others, for which the network
+  also has to answer as it did before;
+- the pictures, strongly changed, whose targets come from the network itself as it sees them unchanged:
+  averaged over galaxies with similar features, moved towards the class shares that they imply and squared
+  (:mod:`adapt_default_head`), anew :data:`ROUNDS` times from the moving average of the weights. Their loss
+  is that of the probabilities for these shares (logit adjustment, Menon et al. 2021, ICLR, eq. 10), so that
+  the network itself goes on answering for equal shares. Pictures that may be disturbed or merging galaxies,
+  which simulated ones resemble least, are left out;
+- a few pictures of another survey, all classes of which are about as frequent: their targets are the
+  network's answers, squared, and nothing more;
+- simulated stars, empty sky, trails and bad columns (:data:`WITHOUT_CLASS`), for which all classes have to
+  be equally probable (outlier exposure, Hendrycks, Mazeika and Dietterich 2019, ICLR, eq. 1).
 
-RUN: to start from, ``default`` or one made as it was. OUT: the new run, without a calibration
-(``scripts/calibrate_default.py``). STEPS: of training, such as 600. FOLDER: JPEG files, found below it.
-EXPERIMENTS.md has what this is worth.
+Batch normalisation keeps the statistics of the training, moved by :data:`TOWARDS` to those of the other
+survey. At the end the weights are averaged with those at the start (Wortsman et al. 2022, CVPR, "Robust
+fine-tuning of zero-shot models", eq. 1).
+
+    python scripts/adapt_default_body.py RUN OUT STEPS FOLDER... --equal FOLDER...
+
+RUN: to start from, one that learned from simulated galaxies alone. OUT: the new run, without a calibration
+(``scripts/calibrate_default.py``). STEPS: of training, such as 3000. FOLDER: JPEG files, found below it;
+those of ``--equal`` are the other survey's. EXPERIMENTS.md has what this is worth.
 
 Shape letters: N galaxies, D features, K classes.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -49,24 +59,78 @@ from morphoscope.models.pretrained import save_weights
 from morphoscope.progress import note
 from morphoscope.recipes import Augment
 from morphoscope.runs.run import Run, open_run, write_header
-from morphoscope.simulation.survey import SURVEYS
+from morphoscope.simulation.nongalaxies import non_galaxies
+from morphoscope.simulation.survey import SURVEYS, Survey
 
-COUNTS = {"trained": 4000, "other": 4000}  # simulated galaxies of the training's surveys, and of others
+COUNTS = {"trained": 12000, "other": 8000}  # simulated galaxies of the training's surveys, and of others
 HELD_OUT = 1200  # simulated galaxies that OOD scores are in units of; half as many for eight views
 OTHERS, OTHERS_SEED = 256, 2024
-SEEDS = {"trained": 31, "other": 32, "held out": 4242}
+SEEDS = {"trained": 31, "other": 32, "held out": 4242, "without class": 33}
 SIDE = 128
-STORED = 212  # of the pictures, so that they can be shown larger
-HALF = 16  # pictures in a batch, and simulated galaxies
-LR, WARMUP, WEIGHT_DECAY, CLIP = 3e-4, 30, 0.02, 1.0
-AVERAGE = 0.995  # decay of the moving average of the weights
+STORED = 250  # of all images, so that they can be shown larger
+WITHOUT_CLASS = {"star": 5, "empty sky": 1, "satellite trail": 1, "bad columns": 1}  # of each survey
+BATCH = {"pictures": 16, "galaxies": 16, "other pictures": 2, "without class": 5}
+WEIGHT = {"pictures": 1.0, "galaxies": 1.0, "other pictures": 0.2, "without class": 0.4}  # of their losses
+LR, WARMUP, WEIGHT_DECAY, CLIP = 4e-4, 60, 0.02, 1.0
+AVERAGE = 0.998  # decay of the moving average of the weights
 SMOOTHING = 0.05  # of the labels of simulated galaxies
-PEER = 1.0  # weight of the start's answers for simulated galaxies, where their labels and the pictures have 1
+PEER = 0.5  # weight of the start's answers for simulated galaxies
 ODD = 0.4  # probability of disturbed or merging at which a picture is left out
-STAYS = 0.25  # weight of the start in the average at the end
-ROUNDS = 3
+STAYS = 0.2  # weight of the start in the average at the end
+TOWARDS = 0.3  # weight of the other pictures in the statistics of batch normalisation
+ROUNDS = 5
 FAST = has_bf16()  # half precision, where the processor has it
-CHANGES = {"zoom": (0.4, 1.7), "saturation": 1.0, "noise": 12.0, "gamma": 0.4, "blur": 1.3}
+CHANGES = {"zoom": (0.4, 2.3), "saturation": 1.0, "noise": 12.0, "gamma": 0.4, "blur": 1.3}
+LEVELS = ((0.75, STORED), (1.5, SIDE), (np.inf, SIDE // 2))  # side of an image shown with less than this zoom
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images without or with targets, in several sizes."""
+
+    sizes: dict[int, np.ndarray]  # by side, (N, side, side, 3) uint8
+    labels_N: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.sizes[SIDE])
+
+    def only(self, some_N: np.ndarray) -> Images:
+        """Some of the images."""
+        labels_N = None if self.labels_N is None else self.labels_N[some_N]
+        return Images({side: images[some_N] for side, images in self.sizes.items()}, labels_N)
+
+
+def images_of(stored_NHWC: np.ndarray, labels_N: np.ndarray | None = None) -> Images:
+    """Images (N, STORED, STORED, 3) in all the sizes needed."""
+    sizes = {
+        side: np.stack(
+            [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in stored_NHWC]
+        )
+        for _, side in LEVELS
+        if side != STORED
+    }
+    return Images(sizes | {STORED: stored_NHWC}, labels_N)
+
+
+def changed(images: Images, rows: np.ndarray, augment: Augment, seed: int, epoch: int) -> np.ndarray:
+    """Some images, changed at random, (N, SIDE, SIDE, 3).
+
+    Zooms are spread evenly in their logarithm, and each image is taken in the size that suits its zoom, so
+    that none is blurred or aliased.
+    """
+    augmenter = Augmenter(augment)
+    low, high = augment.zoom
+    drawn = draw_params(augment, seed, epoch, rows)
+    zoom_N2 = low * (high / low) ** ((drawn.zoom - low) / (high - low))
+    out_NHWC = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
+    least = 0.0
+    for most, side in LEVELS:
+        some_N = (zoom_N2[:, 0] >= least) & (zoom_N2[:, 0] < most)
+        least = most
+        if some_N.any():
+            params = replace(draw_params(augment, seed, epoch, rows[some_N]), zoom=zoom_N2[some_N])
+            out_NHWC[some_N] = augmenter.apply(images.sizes[side][rows[some_N]], params)
+    return out_NHWC
 
 
 def as_input(images_NHWC: np.ndarray) -> torch.Tensor:
@@ -122,60 +186,96 @@ def rate(step: int, steps: int) -> float:
     return LR * 0.5 * (1 + np.cos(np.pi * (step - WARMUP) / max(1, steps - WARMUP)))
 
 
+def move_statistics(network: Network, images_NHWC: np.ndarray, batch: int = 50) -> None:
+    """Move the statistics of batch normalisation by :data:`TOWARDS` to those of some images."""
+    found = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    before = [tuple(buffer.clone() for buffer in statistics_of(part)) for part in found]
+    for part in found:
+        part.momentum = None  # the mean over all batches
+        part.reset_running_stats()
+        part.train()
+    with torch.no_grad():
+        for start in range(0, len(images_NHWC) - batch + 1, batch):
+            network(as_input(images_NHWC[start : start + batch]))
+    for part, (old_mean, old_variance) in zip(found, before, strict=True):
+        part.eval()
+        mean, variance = statistics_of(part)
+        between = TOWARDS * (1 - TOWARDS) * (mean - old_mean) ** 2
+        variance.copy_(torch.lerp(old_variance, variance, TOWARDS) + between)
+        mean.copy_(torch.lerp(old_mean, mean, TOWARDS))
+
+
+def statistics_of(part: torch.nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """The means and variances that a layer keeps."""
+    assert part.running_mean is not None
+    assert part.running_var is not None
+    return part.running_mean, part.running_var
+
+
 def train(
     network: Network,
     augment: Augment,
-    pictures: tuple[np.ndarray, np.ndarray],
-    galaxies: tuple[np.ndarray, np.ndarray],
+    parts: dict[str, Images],
     steps: int,
     noted: Callable[[int, Network, float], None] = lambda step, network, loss: None,
-) -> Network:
-    """The moving average of the network over the training, averaged with the start.
+) -> tuple[Network, Network]:
+    """Train further.
 
     Args:
         network: to start from, which learns.
         augment: of the recipe; :data:`CHANGES` goes beyond it.
-        pictures: without labels, at SIDE and at STORED pixels.
-        galaxies: simulated ones (N, SIDE, SIDE, 3), and their class indices (N,).
+        parts: of a batch, with the names of :data:`BATCH`. "other pictures" may be missing.
         steps: how many batches.
         noted: called after every step with its number, the average and the loss.
+
+    Returns:
+        The moving average of the network over the training, averaged with the start; and the start.
     """
-    start, average = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
+    start = copy.deepcopy(network).eval()
+    if "other pictures" in parts:
+        move_statistics(network, parts["other pictures"].sizes[SIDE])
+    average = copy.deepcopy(network).eval()
     network.eval()  # batch normalisation keeps its statistics; there is no dropout
-    plain_NHWC, large_NHWC = pictures
-    images_NHWC, labels_N = galaxies
     *_, bias = network.head.parameters()
     classes = len(bias)
-    labels_NK = np.eye(classes)[labels_N] * (1 - SMOOTHING) + SMOOTHING / classes
+    labels_N = parts["galaxies"].labels_N
+    assert labels_N is not None
+    targets = {
+        "galaxies": np.eye(classes)[labels_N] * (1 - SMOOTHING) + SMOOTHING / classes,
+        "without class": np.full((len(parts["without class"]), classes), 1 / classes),
+    }
     config = augment.model_copy(update=CHANGES)
-    augmenter = Augmenter(config)
     rng = np.random.default_rng(0)
-    real, known = passes(len(plain_NHWC), HALF, rng), passes(len(images_NHWC), HALF, rng)
+    order = {name: passes(len(images), BATCH[name], rng) for name, images in parts.items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
-    targets_NK, towards_K = np.empty((0, classes)), torch.zeros(classes)
+    towards_K = torch.zeros(classes)
     for step in range(steps):
         if step % max(1, steps // ROUNDS) == 0:
-            targets_NK, shares_K = targets_of(average, plain_NHWC)
+            targets["pictures"], shares_K = targets_of(average, parts["pictures"].sizes[SIDE])
             towards_K = torch.from_numpy(np.log(shares_K * classes)).float()
+            if "other pictures" in parts:
+                own_NK, _ = seen_by(average, parts["other pictures"].sizes[SIDE])
+                targets["other pictures"] = own_NK**2 / (own_NK**2).sum(axis=1, keepdims=True)
         batches, wanted = [], []
-        for (epoch, rows), images, targets, seed in (
-            (next(real), large_NHWC, targets_NK, 1),
-            (next(known), images_NHWC, labels_NK, 2),
-        ):
-            batches.append(augmenter.apply(images[rows], draw_params(config, seed, epoch, rows)))
-            wanted.append(torch.from_numpy(targets[rows]).float())
+        for seed, name in enumerate(parts):
+            epoch, rows = next(order[name])
+            batches.append(changed(parts[name], rows, config, seed, epoch))
+            wanted.append(torch.from_numpy(targets[name][rows]).float())
         for group in optimiser.param_groups:
             group["lr"] = rate(step, steps)
-        shown = as_input(np.concatenate(batches))
         with torch.autocast("cpu", torch.bfloat16, enabled=FAST):
-            logits_NK = network(shown).float()
+            logits_NK = network(as_input(np.concatenate(batches))).float()
             with torch.no_grad():
-                before_NK = start(shown[HALF:]).float().softmax(1)
-        of_galaxies_NK = logits_NK[HALF:]
-        loss = cross_entropy(wanted[0], logits_NK[:HALF] + towards_K)
-        loss = (
-            loss + cross_entropy(wanted[1], of_galaxies_NK) + PEER * cross_entropy(before_NK, of_galaxies_NK)
-        )
+                shown = as_input(batches[list(parts).index("galaxies")])
+                before_NK = start(shown).float().softmax(1)
+        loss = torch.zeros(())
+        for name, target_NK, some_NK in zip(
+            parts, wanted, logits_NK.split([len(batch) for batch in batches]), strict=True
+        ):
+            moved_NK = some_NK + towards_K if name == "pictures" else some_NK
+            loss = loss + WEIGHT[name] * cross_entropy(target_NK, moved_NK)
+            if name == "galaxies":
+                loss = loss + PEER * cross_entropy(before_NK, some_NK)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
@@ -188,17 +288,52 @@ def train(
     with torch.no_grad():
         for mean, first in zip(average.parameters(), start.parameters(), strict=True):
             mean.lerp_(first, STAYS)
-    return average
+    return average, start
 
 
-def simulated_galaxies() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images (N, SIDE, SIDE, 3) and class indices (N,) of the training's surveys and of others."""
+def surveys_of_all() -> dict[str, list[Survey]]:
+    """The training's surveys, and others."""
     rng = np.random.default_rng(OTHERS_SEED)
-    surveys = {
+    return {
         "trained": [SURVEYS[name] for name in TRAINED],
         "other": [other_survey(rng) for _ in range(OTHERS)],
     }
-    return {name: simulated(chosen, COUNTS[name], SEEDS[name]) for name, chosen in surveys.items()}
+
+
+def simulated_galaxies() -> Images:
+    """Galaxies of the training's surveys, then of others."""
+    images, labels = zip(
+        *(
+            simulated(surveys, COUNTS[name], SEEDS[name], STORED)
+            for name, surveys in surveys_of_all().items()
+        ),
+        strict=True,
+    )
+    return images_of(np.concatenate(images), np.concatenate(labels))
+
+
+def simulated_without_class() -> Images:
+    """What is no galaxy, in all surveys."""
+    surveys = [survey for some in surveys_of_all().values() for survey in some]
+    return images_of(
+        np.concatenate(
+            [
+                non_galaxies(kind, survey, count, STORED, seed=SEEDS["without class"] + number)
+                for number, survey in enumerate(surveys)
+                for kind, count in WITHOUT_CLASS.items()
+            ]
+        )
+    )
+
+
+def pictures_below(folders: Sequence[Path]) -> Images:
+    """The JPEG files below some folders."""
+    paths = sorted(path for folder in folders for path in folder.rglob("*.jp*g"))
+    if len(paths) <= NEIGHBOURS:
+        raise UsageError(
+            f"{len(paths)} JPEG files below {', '.join(map(str, folders))}; hundreds were expected"
+        )
+    return images_of(np.stack([crop_and_resize(np.asarray(read_image(path)), size=STORED) for path in paths]))
 
 
 def write_further_run(run: Run, network: Network, out: Path) -> Run:
@@ -233,38 +368,41 @@ def write_reference(run: Run, trained: np.ndarray, held_out: np.ndarray) -> None
     write_distribution(run, replace(distribution, held_out=found))
 
 
-def main(first: str, out: Path, steps: int, folders: list[Path]) -> None:
+def main() -> None:
     """Read, simulate, train and write."""
-    if out.exists():
-        raise UsageError(f"{out} exists already; choose another folder")
-    paths = sorted(path for folder in folders for path in folder.rglob("*.jp*g"))
-    if len(paths) <= NEIGHBOURS:
-        raise UsageError(f"{len(paths)} JPEG files below {folders}; hundreds were expected")
-    read = [np.asarray(read_image(path)) for path in paths]
-    pictures = tuple(np.stack([crop_and_resize(each, size=size) for each in read]) for size in (SIDE, STORED))
-    run = open_run(first)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("steps", type=int)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--equal", type=Path, nargs="+", default=[], help="pictures of another survey")
+    asked = parser.parse_args()
+    if asked.out.exists():
+        raise UsageError(f"{asked.out} exists already; choose another folder")
+    pictures = pictures_below(asked.folders)
+    run = open_run(asked.run)
     network = run.network().float().to(memory_format=torch.channels_last)
-    some_N = ordinary(network, pictures[0])
-    found, start = simulated_galaxies(), time.monotonic()
-    images, labels = zip(*found.values(), strict=True)
+    ordinary_N = ordinary(network, pictures.sizes[SIDE])
+    parts = {
+        "pictures": pictures.only(ordinary_N),
+        "galaxies": simulated_galaxies(),
+        "without class": simulated_without_class(),
+    }
+    if asked.equal:
+        parts["other pictures"] = pictures_below(asked.equal)
+    start = time.monotonic()
 
     def noted(step: int, network: Network, loss: float) -> None:
         if (step + 1) % 100 == 0:
-            note(f"step {step + 1} of {steps}: loss {loss:.3f}, {time.monotonic() - start:.0f} s")
+            note(f"step {step + 1} of {asked.steps}: loss {loss:.3f}, {time.monotonic() - start:.0f} s")
 
-    galaxies = np.concatenate(images), np.concatenate(labels)
-    average = train(
-        network, run.recipe.augment, (pictures[0][some_N], pictures[1][some_N]), galaxies, steps, noted
-    )
+    average, _ = train(network, run.recipe.augment, parts, asked.steps, noted)
     held_out, _ = simulated([SURVEYS[name] for name in TRAINED], HELD_OUT, SEEDS["held out"])
-    write_reference(write_further_run(run, average, out), found["trained"][0], held_out)
-    print(
-        f"{out}: {some_N.sum()} of {len(paths)} pictures without labels, {len(galaxies[0])} simulated "
-        f"galaxies, {steps} steps"
-    )
+    fit_on = parts["galaxies"].sizes[SIDE][: COUNTS["trained"] // 3]
+    write_reference(write_further_run(run, average, asked.out), fit_on, held_out)
+    counts = ", ".join(f"{len(images)} {name}" for name, images in parts.items())
+    print(f"{asked.out}: {counts}, {asked.steps} steps")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 5:
-        sys.exit(__doc__)
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), [Path(folder) for folder in sys.argv[4:]])
+    main()

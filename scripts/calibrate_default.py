@@ -53,9 +53,11 @@ def other_survey(rng: np.random.Generator) -> Survey:
     )
 
 
-def simulated(surveys: Sequence[Survey], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, SIDE, SIDE, 3) uint8 and class indices (N,)."""
-    plan = Plan(tuple(surveys), SIDE, seed, "galaxy10", block_of("equal"))
+def simulated(
+    surveys: Sequence[Survey], count: int, seed: int, side: int = SIDE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, side, side, 3) uint8 and class indices (N,)."""
+    plan = Plan(tuple(surveys), side, seed, "galaxy10", block_of("equal"))
     jobs = (Job(plan, start, min(start + 16, count)) for start in range(0, count, 16))
     rows = [row for chunk in render(jobs, 2) for row in chunk]
     return np.stack([row.image_HWC for row in rows]), np.array([row.values["label"] for row in rows])

@@ -19,6 +19,7 @@ from morphoscope.simulation.galaxy import (
     Spheroid,
     truth,
 )
+from morphoscope.simulation.interacting import KINDS
 from morphoscope.simulation.profiles import frame_of
 from morphoscope.simulation.rendering import (
     Light,
@@ -189,3 +190,17 @@ def test_layers_gather_what_belongs_together():
     light.add("tail", np.ones((2, 2)))
     light.add("tail", np.ones((2, 2)))
     assert light.layers["tail"].tolist() == [[2, 2], [2, 2]]
+
+
+def test_disturbed_galaxies_are_of_all_kinds_and_show_it():
+    drawn = [draw_galaxy("Disturbed", np.random.default_rng(seed)) for seed in range(300)]
+    barred = [g for g in drawn if g.bar]
+    assert len(barred) / len(drawn) == pytest.approx(KINDS["magellanic"], abs=0.06)
+    assert all(g.spheroid is None and g.disturbance.lopsidedness > 0.8 for g in barred)
+    with_shells = [g for g in drawn if g.disturbance.shells]
+    assert len(with_shells) / len(drawn) == pytest.approx(KINDS["shells"], abs=0.06)
+    smooth = [g for g in drawn if g.spheroid and not g.disturbance.shells and not g.disturbance.lopsidedness]
+    assert len(smooth) / len(drawn) == pytest.approx(KINDS["stream"], abs=0.06)
+    assert all(g.disturbance.tails and not g.arms for g in smooth)
+    assert sum(KINDS.values()) == pytest.approx(1)
+    assert min(g.disturbance.strength for g in drawn) > 0.05

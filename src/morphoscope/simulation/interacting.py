@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from morphoscope.simulation.galaxy import Bridge, Disturbance, Galaxy, Shell, Spheroid, Tail
-from morphoscope.simulation.isolated import disc_galaxy, elliptical, face_on, loose_spiral
+from morphoscope.simulation.galaxy import Bar, Bridge, Disturbance, Galaxy, Shell, Spheroid, Tail
+from morphoscope.simulation.isolated import disc_galaxy, elliptical, face_on, lenticular, loose_spiral
 
+# Kinds of disturbed galaxies and their shares.
+KINDS = {"irregular": 0.28, "magellanic": 0.14, "debris": 0.32, "shells": 0.13, "stream": 0.13}
 SMALLEST_SPIRAL = 3.0  # arcsec, half-light radius of a merger's disc
 
 
@@ -44,12 +46,17 @@ def _shells(radius: float, rng: np.random.Generator) -> tuple[Shell, ...]:
 
 
 def disturbed(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
-    """A bright body with debris, an irregular disc, or an early type with shells.
+    """A bright body with debris, an irregular disc or one with a bar off its centre, or an early type with
+    shells or a stream.
 
     Unlike spirals they have no pattern around the centre: debris lies on one side.
     Shells against tails and streams about as 1 to 4: Kado-Fong et al. 2018 (ApJ 866, 103).
     """
-    kind = rng.choice(["irregular", "debris", "shells"], p=[0.38, 0.44, 0.18])
+    kind = rng.choice(list(KINDS), p=list(KINDS.values()))
+    if kind == "magellanic":
+        return _magellanic(galaxy, radius, rng)
+    if kind == "stream":
+        return _with_stream(galaxy, radius, rng)
     if kind == "shells":
         redder = (galaxy.colour[0] + 0.2, galaxy.colour[1] + 0.12)
         q = rng.uniform(0.6, 0.95)
@@ -75,6 +82,45 @@ def disturbed(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy
         tails += (_plume(0.8 * radius, rng, rng.uniform(0.08, 0.2)),)
     debris = Disturbance(rng.uniform(0.3, 1.2), rng.uniform(0.0, 0.6), int(rng.integers(0, 6)), tails)
     return replace(galaxy, disc=body, disturbance=debris)
+
+
+def _magellanic(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A patchy disc whose middle is beside that of its bar, without a bulge (de Vaucouleurs & Freeman 1972,
+    Vistas in Astronomy 14, 163).
+    """
+    galaxy = disc_galaxy(galaxy, radius, 0.0, face_on(rng, 0.4), rng)
+    assert galaxy.disc is not None
+    length = galaxy.disc.scale_length
+    bar = Bar(
+        rng.uniform(0.08, 0.25),
+        length * rng.uniform(0.6, 1.4),
+        rng.uniform(0.2, 0.4),
+        rng.uniform(0, 180),
+        colour=(0.03, 0.02),
+    )
+    disc = replace(galaxy.disc, share=1 - bar.share, clumpiness=rng.uniform(0.2, 0.5))
+    debris = Disturbance(
+        lopsidedness=rng.uniform(0.9, 1.8), bend=rng.uniform(0.0, 0.4), clumps=int(rng.integers(3, 14))
+    )
+    return replace(galaxy, spheroid=None, disc=disc, bar=bar, disturbance=debris)
+
+
+def _with_stream(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:
+    """A smooth galaxy with a stream or fans of stars: what a minor merger leaves (Atkinson et al. 2013,
+    ApJ 765, 28).
+    """
+    q = rng.uniform(0.45, 1.0)
+    if rng.uniform() < 0.5:
+        galaxy = elliptical(galaxy, radius, q, rng.uniform(1.5, 4.0), rng)
+    else:
+        galaxy = lenticular(galaxy, 1.2 * radius, q, rng)
+    tails: tuple[Tail, ...] = ()
+    if rng.uniform() < 0.65:
+        stream = _tail(radius, rng, rng.uniform(0.03, 0.10))
+        tails += (replace(stream, curl=rng.uniform(60, 90), colour=(-0.05, -0.02)),)
+    while len(tails) < 1 or (len(tails) < 3 and rng.uniform() < 0.4):
+        tails += (_plume(radius, rng, rng.uniform(0.08, 0.2)),)
+    return replace(galaxy, disturbance=Disturbance(tails=tails))
 
 
 def merging(galaxy: Galaxy, radius: float, rng: np.random.Generator) -> Galaxy:

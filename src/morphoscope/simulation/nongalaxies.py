@@ -2,8 +2,9 @@
 
 Shape letters: N cutouts, H × W pixels, 3 the survey's bands from blue to red.
 
-They test the detection of out-of-distribution samples; no network is trained on them. Strengths are in units
-of the survey's noise, so they are visible in every survey.
+They test the detection of out-of-distribution samples, and some kinds teach the packaged network what has
+no class (``scripts/adapt_default_body.py``). Strengths are in units of the survey's noise, so they are
+visible in every survey.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ RADII = (5.0, 12.0)  # arcsec, 90 % light radii of the galaxy that would be ther
 Defect = Callable[[np.ndarray, Survey, np.random.Generator], None]
 
 
-def non_galaxies(kind: str, survey: str, count: int, size: int, *, seed: int = 0) -> np.ndarray:
+def non_galaxies(kind: str, survey: str | Survey, count: int, size: int, *, seed: int = 0) -> np.ndarray:
     """Simulate images of one kind, as the survey would serve them.
 
     Image i depends on (kind, survey, seed, i) alone.
 
     Args:
         kind: one of :data:`KINDS`.
-        survey: "decals", "sdss" or "euclid".
+        survey: "decals", "sdss" or "euclid", or any other with its properties.
         count: N.
         size: pixels along a side.
         seed: 0 or more.
@@ -52,13 +53,15 @@ def non_galaxies(kind: str, survey: str, count: int, size: int, *, seed: int = 0
     Raises:
         UsageError: no such kind or survey.
     """
-    for what, name, known in (("kind of non-galaxy", kind, KINDS), ("survey", survey, tuple(SURVEYS))):
+    named = () if isinstance(survey, Survey) else (("survey", survey, tuple(SURVEYS)),)
+    for what, name, known in (("kind of non-galaxy", kind, KINDS), *named):
         if name not in known:
             raise UsageError(f"no {what} '{name}' to simulate{did_you_mean(name, known, 'known')}")
+    shown_in = survey if isinstance(survey, Survey) else SURVEYS[survey]
     images_NHWC = np.empty((count, size, size, 3), np.uint8)
     for number in range(count):
         rng = np.random.default_rng([seed, number, KINDS.index(kind)])
-        images_NHWC[number] = resample(_picture(kind, SURVEYS[survey], rng), size)
+        images_NHWC[number] = resample(_picture(kind, shown_in, rng), size)
     return images_NHWC
 
 
