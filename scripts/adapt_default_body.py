@@ -12,8 +12,8 @@ All layers learn. A batch has four parts:
   which simulated ones resemble least, are left out;
 - a few pictures of another survey, all classes of which are about as frequent: their targets are the
   network's answers, squared, and nothing more;
-- simulated stars, empty sky, trails and bad columns (:data:`WITHOUT_CLASS`), for which all classes have to
-  be equally probable (outlier exposure, Hendrycks, Mazeika and Dietterich 2019, ICLR, eq. 1).
+- simulated stars, empty sky, trails, bad columns and ghosts (:data:`WITHOUT_CLASS`), for which all classes
+  have to be equally probable (outlier exposure, Hendrycks, Mazeika and Dietterich 2019, ICLR, eq. 1).
 
 Batch normalisation keeps the statistics of the training, moved by :data:`TOWARDS` to those of the other
 survey. At the end the weights are averaged with those at the start (Wortsman et al. 2022, CVPR, "Robust
@@ -68,7 +68,13 @@ OTHERS, OTHERS_SEED = 256, 2024
 SEEDS = {"trained": 31, "other": 32, "held out": 4242, "without class": 33}
 SIDE = 128
 STORED = 250  # of all images, so that they can be shown larger
-WITHOUT_CLASS = {"star": 5, "empty sky": 1, "satellite trail": 1, "bad columns": 1}  # of each survey
+WITHOUT_CLASS = {
+    "star": 5,
+    "empty sky": 1,
+    "satellite trail": 1,
+    "bad columns": 1,
+    "ghost": 1,
+}  # of each survey
 BATCH = {"pictures": 16, "galaxies": 16, "other pictures": 2, "without class": 5}
 WEIGHT = {"pictures": 1.0, "galaxies": 1.0, "other pictures": 0.2, "without class": 0.4}  # of their losses
 LR, WARMUP, WEIGHT_DECAY, CLIP = 4e-4, 60, 0.02, 1.0
