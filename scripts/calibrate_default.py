@@ -102,7 +102,7 @@ def main(run: str = "default") -> None:
     for views, count in ((8, COUNT // 2), (2, COUNT)):
         images = [image for half in seen for image in half[:count]]
         labels_N = np.concatenate([labels[:count] for _, labels in halves])
-        predictor = Predictor(opened, views=views, calibrated=False)
+        predictor = Predictor(opened, views=views, calibrated=False, precision="fp32")
         fitted = calibrations(predictor, images, labels_N)
         # One view comes from the larger number of galaxies, with two.
         write_calibrations(

@@ -31,10 +31,10 @@ from morphoscope.sharing.publish import publish
 
 def metrics_of(run: Run, store: Store, before: dict) -> dict:
     """The metrics of a run on galaxies of a store, with how many galaxies the run ``before`` learned from."""
-    predictor = Predictor(run)
+    predictor = Predictor(run, precision="fp32")
     rows = np.flatnonzero(store.labelled())
     _, distances_N = predict_rows(predictor, store, rows, "galaxies")
-    found = evaluate_elsewhere(run, store)
+    found = evaluate_elsewhere(run, store, precision="fp32")
     counts = before.get("counts", {}) | found["counts"]
     return found | {"counts": counts, "out_of_distribution": ood_results(predictor, distances_N, store)}
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 
 def main() -> None:
     """Run the command line; Ctrl-C ends it in one sentence, also while it is being imported."""
+    # Numpy's OpenBLAS reads it when it is loaded; otherwise its threads spin after each product and take
+    # cores from decoding.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # log2 of processor cycles
     try:
         from morphoscope import interruption
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from morphoscope.augment import cpu
 from morphoscope.augment.cpu import Augmenter, View, draw_params, identity, matrices, reduction
 from morphoscope.errors import MorphoscopeError
 from morphoscope.recipes import Augment
@@ -57,6 +59,21 @@ def test_quarter_turns_move_whole_pixels(side, quarter):
     images = noise_images(2, side)
     turned = Augmenter(Augment(size=side)).evaluation(images, View(angle=90.0 * quarter))
     np.testing.assert_array_equal(turned, np.rot90(images, quarter, axes=(1, 2)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    ("shape", "crop"), [((32, 32), None), ((40, 36), 32), ((33, 33), 31), ((30, 32), 32)]
+)
+def test_whole_pixels_are_those_of_the_warp(monkeypatch, dtype, shape, crop):
+    images = noise_images(2, 40)[:, : shape[0], : shape[1]].astype(dtype)
+    augmenter = Augmenter(Augment(size=crop or 32, crop=crop))
+    for angle, across, down in product((0.0, 90.0, 180.0, 270.0), (False, True), (False, True)):
+        view = View(angle=angle, flip_horizontal=across, flip_vertical=down)
+        found = augmenter.evaluation(images, view)
+        with monkeypatch.context() as patched:
+            patched.setattr(cpu, "_whole_pixels", lambda *of: False)
+            np.testing.assert_array_equal(found, augmenter.evaluation(images, view))
 
 
 def test_four_quarter_turns_give_the_original():

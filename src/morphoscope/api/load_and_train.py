@@ -46,8 +46,9 @@ def load(
         engine: what computes the predictions: "torch"; "onnx" or "openvino", ONNX Runtime or OpenVINO on the
             processor, for which a run is exported once; for catalogues alone "ray", several GPUs or machines.
             None, "auto": what is there and fast (:func:`morphoscope.inference.engine.choose.engine_of`).
-        precision: "auto": as the recipe says; "int8": 8 bits on a processor, if the answers stay what they
-            are (:mod:`morphoscope.inference.engine.int8`).
+        precision: "auto": as the recipe says, and ``default`` in 8 bits on a processor unless an engine is
+            named; "fp32": single precision; "int8": 8 bits on a processor, if the answers stay what they are
+            (:mod:`morphoscope.inference.engine.int8`).
 
     Raises:
         UsageError: there is no run or no such engine, or several runs do not go together.

@@ -25,7 +25,7 @@ NoCalibration = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(help="auto, or int8: faster on processors, refused where answers change too much."),
+    typer.Option(help="auto, fp32, or int8: faster on processors, refused where answers change too much."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 RunFolders = Annotated[

@@ -66,7 +66,7 @@ def evaluate(
         views: test-time augmentation; None: as the recipe says.
         calibrated: measure calibrated predictions; None: as the recipe says.
         engine: what computes the network (:mod:`morphoscope.inference.engine.choose`).
-        precision: "auto" or "int8".
+        precision: likewise: "auto", "fp32" or "int8".
         coverage: share of galaxies whose prediction set should hold the truth.
         keep: fit calibration and feature distribution, and write them, ``metrics.json`` and
             ``predictions.parquet`` to the run. Otherwise those already in the run are used, if any.

@@ -67,7 +67,8 @@ class Predictor:
         engine: one of :data:`~morphoscope.inference.engine.choose.ENGINES`, or a loaded engine.
         dropout_samples: Monte-Carlo samples with different units of the head dropped
             (:mod:`morphoscope.inference.mc_dropout`), computed by torch; 0: no dropout.
-        precision: "auto", as the recipe says, or "int8" on a processor
+        precision: one of :data:`~morphoscope.inference.engine.choose.PRECISIONS`: "auto", as the recipe says
+            and the packaged network in 8 bits on a processor; "fp32"; or "int8" on a processor
             (:mod:`morphoscope.inference.engine.int8`).
 
     Raises:
@@ -97,6 +98,7 @@ class Predictor:
             if isinstance(engine, Engine)
             else engine_of(run, engine, dropout_samples=dropout_samples, precision=precision)
         )
+        self._precision = precision
         self.distribution: FeatureDistribution | None = read_distribution(run)
         if self.distribution is not None and len(self.distribution.mean_D) != self.feature_count:
             raise MorphoscopeError(
@@ -263,7 +265,9 @@ class Predictor:
         need(("torch", "timm"), "train", "a network's gradients and changes to it")
         from morphoscope.inference.engine.torch_engine import TorchEngine
 
-        return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine(self.run)
+        if isinstance(self.engine, TorchEngine):
+            return self.engine
+        return TorchEngine(self.run, precision=self._precision)
 
     def prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images at the network's input size without augmentation, (N, size, size, C) uint8."""

@@ -161,7 +161,8 @@ def _fitted(recipe: Recipe, store: Store, split: Split, encoder: Run) -> _Probe:
 def _features(recipe: Recipe, encoder: Run, store: Store, rows: np.ndarray) -> np.ndarray:
     """Features of some galaxies by view, (V, N, D) float32."""
     as_asked = replace(encoder, recipe=encoder.recipe.changed(augment=recipe.augment.model_dump()))
-    predictor = Predictor(as_asked, views=recipe.evaluation.views, calibrated=False)
+    # The head is fitted for the network itself, which then predicts, and not for its graph in 8 bits.
+    predictor = Predictor(as_asked, views=recipe.evaluation.views, calibrated=False, precision="fp32")
     chunks = outputs_by_chunk(predictor, store, rows, "features of the labelled galaxies")
     features_VND = np.concatenate([features for _, features in chunks], axis=1)
     if not np.isfinite(features_VND).all():

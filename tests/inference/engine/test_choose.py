@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from morphoscope import api, interruption
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.engine import choose, onnx_engine, processor
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
+from morphoscope.inference.engine.torch_engine import TorchEngine
 from morphoscope.packaged import DEFAULT
 
 
@@ -51,7 +54,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Stub]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(choose, "may_have_gpu", lambda: False)
     monkeypatch.setattr(choose, "has_bf16", lambda: False)
-    monkeypatch.setattr(choose, "_torch", lambda run, samples=0: engines["torch"])
+    monkeypatch.setattr(choose, "_torch", lambda run, samples=0, precision="auto": engines["torch"])
+    monkeypatch.setattr(choose, "_packaged_in_8_bits", lambda run: None)
     monkeypatch.setattr(choose, "graph_engine", lambda run, name: engines["onnx"])
     return engines
 
@@ -117,7 +121,7 @@ def test_with_bf16_the_faster_is_measured_and_remembered(machine, monkeypatch, t
     passes = machine["torch"].passes
     if slow == "torch":
         monkeypatch.setattr(
-            choose, "_torch", lambda run, samples=0: pytest.fail("torch is loaded for nothing")
+            choose, "_torch", lambda run, *others, **named: pytest.fail("torch is loaded for nothing")
         )
     assert choose.engine_of(run) is other
     assert machine["torch"].passes == passes  # remembered
@@ -134,6 +138,72 @@ def test_a_cache_that_is_damaged_or_takes_no_files_is_no_error(machine, monkeypa
     assert choose.remembered("key") is None
     assert choose.faster({"one": Stub(wait=0.01), "two": Stub()}, "key", 8, 3) == "two"
     assert choose.remembered("key") == "two"
+
+
+def test_in_fp32_nothing_is_measured_and_a_recipe_in_bf16_does_not_count(machine, monkeypatch):
+    monkeypatch.setattr(choose, "has_bf16", lambda: True)
+    monkeypatch.setattr(choose, "faster", lambda *of: pytest.fail("torch may compute in bf16"))
+    run = api.open_run(DEFAULT)
+    bf16 = run.recipe.changed({"training.precision": "bf16"})
+    for each in (run, type(run)(run.path, bf16, run.header)):
+        assert choose.engine_of(each, precision="fp32") is machine["onnx"]
+    engine = TorchEngine(type(run)(run.path, bf16, run.header), device=torch.device("cpu"), precision="fp32")
+    assert engine.precision_description.startswith("fp32")
+
+
+def test_the_packaged_network_has_8_bits_unless_something_else_is_asked_for(monkeypatch, tmp_path: Path):
+    monkeypatch.delenv(choose.VARIABLE)
+    monkeypatch.setattr(choose, "may_have_gpu", lambda: False)
+    monkeypatch.setattr(choose, "has_bf16", lambda: False)
+    run = api.open_run(DEFAULT)
+    engine = choose.engine_of(run)
+    assert engine.precision_description == "int8 (ONNX Runtime) on cpu"
+    assert "in the median" in engine.quantisation
+    copied = api.open_run(shutil.copytree(run.path, tmp_path / "run"))
+    for asked, options in ((run, {"precision": "fp32"}), (run, {"name": "onnx"}), (copied, {})):
+        plain = choose.engine_of(asked, **options)
+        assert plain.precision_description == "fp32 on cpu"
+        assert plain.quantisation == ""
+    monkeypatch.setenv(choose.VARIABLE, "onnx")
+    assert choose.engine_of(run).precision_description == "fp32 on cpu"
+
+
+def test_the_packaged_network_on_a_gpu_is_computed_by_torch(machine, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.delenv(choose.VARIABLE)
+    monkeypatch.setattr(choose, "_on_gpu", lambda: True)
+    monkeypatch.setattr(choose, "_torch", lambda run, *others, **named: machine["torch"])
+    assert choose.engine_of(api.open_run(DEFAULT)) is machine["torch"]
+
+
+@pytest.mark.parametrize("how", ["refused", "not finite", "damaged"])
+def test_the_packaged_network_without_8_bits_has_fp32_and_a_note(
+    monkeypatch, tmp_path: Path, capsys, how: str
+):
+    shutil.copytree(api.open_run(DEFAULT).path, tmp_path / DEFAULT)
+    monkeypatch.setattr(choose, "NETWORKS", tmp_path)
+    monkeypatch.delenv(choose.VARIABLE)
+    monkeypatch.setattr(choose, "may_have_gpu", lambda: False)
+    monkeypatch.setattr(choose, "has_bf16", lambda: False)
+    run, computed, why = api.open_run(tmp_path / DEFAULT), OnnxEngine.__call__, "no such instruction"
+
+    def failing(self: OnnxEngine, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        predictions_MNK, features_ND = computed(self, images_NSSC)
+        if "int8" not in self.precision_description:
+            return predictions_MNK, features_ND
+        if how == "refused":
+            raise MorphoscopeError(why)
+        return predictions_MNK * np.nan, features_ND
+
+    if how == "damaged":
+        why = "its checksum is not that in int8.json"
+        place = run.path / "onnx" / "int8.onnx"
+        place.write_bytes(place.read_bytes()[:-1])
+    else:
+        why = why if how == "refused" else "not finite"
+        monkeypatch.setattr(OnnxEngine, "__call__", failing)
+    assert choose.engine_of(run).precision_description == "fp32 on cpu"
+    assert why in capsys.readouterr().err
 
 
 def test_threads_are_those_that_are_left(monkeypatch, tmp_path: Path):

@@ -11,9 +11,10 @@ from morphoscope import api
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.inference.engine import choose, int8
+from morphoscope.inference.engine import choose, int8, quantise
 from morphoscope.inference.engine.graph import graph_of
 from morphoscope.inference.engine.int8 import Agreement, agreement_of, int8_graph_of, kept_int8
+from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.inference.engine.preparation import sidecar
 from morphoscope.labels.scheme import Classes
 from morphoscope.packaged import DEFAULT
@@ -200,6 +201,40 @@ def test_the_packaged_network_has_8_bits_with_it():
         json.loads(sidecar(kept[0]).read_text())["weights_sha256"]
         == api.open_run(DEFAULT).header.weights_sha256
     )
+
+
+def test_wider_groups_and_a_fourth_channel_change_no_bit(monkeypatch, tmp_path: Path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 128, 128, 3), np.uint8)
+    quantiser = quantise.Quantiser(graph_of(api.open_run(DEFAULT)), images)
+    answers = []
+    for number, (inputs, channels) in enumerate([(32, 4), (16, 1)]):
+        monkeypatch.setattr(quantise, "_GROUP_INPUTS", inputs)
+        monkeypatch.setattr(quantise, "_CHANNELS", channels)
+        (tmp_path / f"{number}.onnx").write_bytes(quantiser.quantised())
+        answers.append(OnnxEngine(tmp_path / f"{number}.onnx", precision="int8")(images))
+    for joined, plain in zip(*answers, strict=True):
+        np.testing.assert_array_equal(joined, plain)
+    assert (tmp_path / "0.onnx").stat().st_size > (tmp_path / "1.onnx").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("inputs", "groups", "left"), [(16, 24, 12), (16, 5, 5), (12, 6, 3), (1, 8, 8), (4, 8, 8), (64, 1, 1)]
+)
+def test_groups_are_joined_up_to_a_width(inputs: int, groups: int, left: int):
+    weights = np.random.default_rng(0).normal(size=(2 * groups, inputs, 1, 1))
+    wider, number = quantise._with_wider_groups(weights, groups)
+    assert number == left
+
+    def dense(weights: np.ndarray, groups: int) -> np.ndarray:
+        found = np.zeros((len(weights), inputs * groups_before))
+        width = weights.shape[1]
+        for output, row in enumerate(weights[:, :, 0, 0]):
+            start = output // (len(weights) // groups) * width
+            found[output, start : start + width] = row
+        return found
+
+    groups_before = groups
+    np.testing.assert_array_equal(dense(wider, number), dense(weights, groups))
 
 
 def test_openvino_computes_8_bits_too():

@@ -20,11 +20,12 @@ from morphoscope.extras import installed, need
 from morphoscope.inference.engine.graph import ExportedRun, graph_of, kept_graph
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.processor import has_bf16, may_have_gpu, processor_name, threads
+from morphoscope.packaged import NETWORKS
 from morphoscope.progress import note
 from morphoscope.runs.run import Run
 
 ENGINES = ("auto", "torch", "onnx", "openvino")
-PRECISIONS = ("auto", "int8")
+PRECISIONS = ("auto", "fp32", "int8")
 VARIABLE = "MORPHOSCOPE_ENGINE"  # what "auto" means on this machine
 _GRAPHS = ("onnx", "openvino")
 _EXPORTING = ("torch", "timm", "onnxscript")
@@ -64,11 +65,16 @@ def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0, precisi
     (:mod:`morphoscope.inference.engine.choose`). The variable :data:`VARIABLE` overrides it. In 8 bits it
     is OpenVINO where that is installed.
 
+    With engine and precision left to "auto", the packaged network is computed on a processor in 8 bits, in
+    ONNX Runtime: its answers do not depend on the processor, and how far they are from fp32's was measured
+    when it was packaged.
+
     Args:
         run: a finished run, or an exported file.
         name: one of :data:`ENGINES`.
         dropout_samples: of Monte-Carlo dropout, which torch computes; 0: none.
-        precision: one of :data:`PRECISIONS`: as the recipe says, or 8 bits on a processor.
+        precision: one of :data:`PRECISIONS`: as above and as the recipe says; single precision; or 8 bits on
+            a processor.
 
     Raises:
         UsageError: no such engine or precision, or an engine that cannot do what is asked.
@@ -89,8 +95,10 @@ def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0, precisi
     if name in _GRAPHS:
         return graph_engine(run, name)
     if name == "torch" or dropout_samples:
-        return _torch(run, dropout_samples)
-    return _fastest(run)
+        return _torch(run, dropout_samples, precision)
+    if precision == "auto" and (engine := _packaged_in_8_bits(run)) is not None:
+        return engine
+    return _fastest(run, precision)
 
 
 def graph_engine(run: Run, name: str) -> Engine:
@@ -125,11 +133,36 @@ def _in_8_bits(run: Run, name: str) -> Engine:
     except MorphoscopeError as error:
         if name != "auto":
             raise
-        interruption.pass_on()
-        note(f"computed in fp32 instead of 8 bits: {error}")
-        return _fastest(run)
+        _note_fp32(error)
+        return _fastest(run, "fp32")
     engine.quantisation = record.agreement.description
     return engine
+
+
+def _packaged_in_8_bits(run: Run) -> Engine | None:
+    """The packaged network in 8 bits; None for other runs, on a GPU, and, with a note, where it fails."""
+    if run.path.parent != NETWORKS or (_installed("torch", "timm") and _on_gpu()):
+        return None
+    from morphoscope.inference.engine.int8 import kept_int8
+
+    kept = kept_int8(run)
+    if kept is None or not _installed("onnxruntime"):
+        return None
+    from morphoscope.inference.engine.onnx_engine import OnnxEngine
+
+    graph, record = kept
+    try:
+        engine = _tried(OnnxEngine(graph, precision="int8"), run)
+    except MorphoscopeError as error:
+        _note_fp32(error)
+        return None
+    engine.quantisation = record.agreement.description
+    return engine
+
+
+def _note_fp32(error: MorphoscopeError) -> None:
+    interruption.pass_on()
+    note(f"computed in fp32 instead of 8 bits: {error}")
 
 
 def leave_graph(run: Run) -> None:
@@ -148,27 +181,28 @@ def _check_name(name: str, where: str = "") -> None:
         raise UsageError(f"{where}there is no engine '{name}'{did_you_mean(name, ENGINES, 'engines')}")
 
 
-def _torch(run: Run, dropout_samples: int = 0) -> Engine:
+def _torch(run: Run, dropout_samples: int = 0, precision: str = "auto") -> Engine:
     need(("torch", "timm"), "train", "the engine torch")
     from morphoscope.inference.engine.torch_engine import TorchEngine
 
-    return TorchEngine(run, dropout_samples=dropout_samples)
+    return TorchEngine(run, dropout_samples=dropout_samples, precision=precision)
 
 
-def _fastest(run: Run) -> Engine:
+def _fastest(run: Run, precision: str = "auto") -> Engine:
     if isinstance(run, ExportedRun) or not _installed("torch", "timm"):
         return graph_engine(run, "onnx")
-    if run.recipe.training.precision == "bf16" or _on_gpu():
-        return _torch(run)
+    number_type = run.recipe.training.precision if precision == "auto" else precision
+    if number_type == "bf16" or _on_gpu():
+        return _torch(run, precision=precision)
     if not _installed("onnxruntime") or (kept_graph(run) is None and not _installed(*_EXPORTING)):
-        return _torch(run)
+        return _torch(run, precision=precision)
     try:
         engine = _tried(graph_engine(run, "onnx"), run)
     except MorphoscopeError as error:
         interruption.pass_on()
         note(f"torch computes instead of ONNX Runtime: {error}")
-        return _torch(run)
-    if not (has_bf16() and run.recipe.training.precision == "auto"):
+        return _torch(run, precision=precision)
+    if not (has_bf16() and number_type == "auto"):
         return engine
     key = (
         f"{processor_name()}, {threads()} threads: {run.recipe.model.name}, {run.recipe.augment.size} px, "

@@ -7,7 +7,9 @@ error) cut the galaxies' bright centres and cost class agreement (EXPERIMENTS.md
 the grey levels that they are, and the normalisation goes into the first convolution.
 
 The graph holds pairs of QuantizeLinear and DequantizeLinear, which ONNX Runtime and OpenVINO replace by
-integer kernels.
+integer kernels. ONNX Runtime computes narrow groups and three channels slowly, so neighbouring groups are
+joined and the image gets a fourth channel, with weights of zero: the sums of integers, and so the answers,
+are the same (EXPERIMENTS.md, 2026-11-30).
 
 Shape letters: N images, S × S pixels, C channels.
 """
@@ -31,7 +33,11 @@ if TYPE_CHECKING:
 WEIGHT_LIMIT = 63  # 255 · 63 · 2 < 2¹⁵
 LEVELS = 255
 BATCH = 8  # images: every intermediate tensor is in memory at once
+_GROUP_INPUTS = 32  # channels that groups are joined up to,
+_NARROWEST = 8  # if they have so many at least: depthwise convolutions have kernels of their own
+_CHANNELS = 4  # ONNX Runtime's kernel takes the channels of a convolution of one group in fours
 _ACTIVATIONS = ("Relu", "Clip")
+_LEVELS = "images.levels"
 _SAME_RANGE = ("MaxPool",)  # its outputs are some of its inputs
 
 
@@ -189,10 +195,8 @@ class _Writer:
             weights = weights / divisor
             bias = bias + (weights * (middle - mean)).sum(axis=(1, 2, 3))
             scale = np.float32(1.0)
-            self._constant("images.scale", np.array(scale))
-            self._constant("images.zero", np.array(np.uint8(middle)))
-            self._node("DequantizeLinear", [INPUT, "images.scale", "images.zero"], "images.levels")
-            entered = "images.levels"
+            weights = self._levels(weights, np.uint8(middle))
+            entered = _LEVELS
         else:
             entered = self._through_8_bits(entered)
             low, high = self._source._ranges[node.input[0]]
@@ -201,6 +205,7 @@ class _Writer:
         steps = np.maximum(largest / WEIGHT_LIMIT, 1e-12).astype(np.float32)
         shape = (-1, *[1] * (weights.ndim - 1))
         whole = np.clip(np.round(weights / steps.reshape(shape)), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+        whole, groups = _with_wider_groups(whole, _groups_of(node))
         bias_steps = (scale * steps).astype(np.float32)
         most = 2**31 - 1
         inputs = [
@@ -213,6 +218,21 @@ class _Writer:
             ),
         ]
         self._copy(node, inputs)
+        for attribute in self._nodes[-1].attribute:
+            if attribute.name == "group":
+                attribute.i = groups
+
+    def _levels(self, weights: np.ndarray, zero: np.uint8) -> np.ndarray:
+        """Add the images' grey levels, with empty channels up to a multiple of four; the weights for them."""
+        empty, images = -weights.shape[1] % _CHANNELS, INPUT
+        self._constant("images.scale", np.array(np.float32(1.0)))
+        self._constant("images.zero", np.array(zero))
+        if empty:
+            self._constant("images.padding", np.array([0, 0, 0, 0, 0, empty, 0, 0]))
+            images = "images.padded"
+            self._node("Pad", [INPUT, "images.padding", "images.zero"], images)
+        self._node("DequantizeLinear", [images, "images.scale", "images.zero"], _LEVELS)
+        return np.pad(weights, ((0, 0), (0, empty), *[(0, 0)] * (weights.ndim - 2)))
 
     def _by_channel(self, name: str, whole: np.ndarray, steps: np.ndarray) -> str:
         """Integers with one step per channel, as a tensor of floats."""
@@ -247,9 +267,35 @@ class _Writer:
         del graph.node[:], graph.initializer[:], graph.value_info[:]
         graph.node.extend(nodes)
         graph.initializer.extend(tensors)
-        if any(node.op_type == "DequantizeLinear" and node.input[0] == INPUT for node in nodes):
+        if _LEVELS in read:
             graph.input[0].type.tensor_type.elem_type = self._onnx.TensorProto.UINT8
         return model
+
+
+def _groups_of(convolution: onnx.NodeProto) -> int:
+    return next((each.i for each in convolution.attribute if each.name == "group"), 1)
+
+
+def _with_wider_groups(weights: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
+    """The weights of the same convolution in fewer groups, and their number.
+
+    Args:
+        weights: (outputs, inputs of a group, …).
+        groups: how many there are.
+    """
+    inputs = weights.shape[1]
+    if inputs < _NARROWEST:
+        return weights, groups
+    most = max(1, _GROUP_INPUTS // inputs)
+    joined = next(each for each in range(min(most, groups), 0, -1) if groups % each == 0)
+    if joined == 1:
+        return weights, groups
+    group_O = np.arange(len(weights)) // (len(weights) // groups)
+    wider = np.zeros((len(weights), joined * inputs, *weights.shape[2:]), weights.dtype)
+    for place in range(joined):
+        of_place = group_O % joined == place
+        wider[of_place, place * inputs : (place + 1) * inputs] = weights[of_place]
+    return wider, groups // joined
 
 
 def _needed(nodes: list[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

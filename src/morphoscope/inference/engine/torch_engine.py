@@ -26,6 +26,7 @@ class TorchEngine(Engine):
         device: device to use; None: the GPU if there is one.
         dropout_samples: Monte-Carlo samples with different units of the head dropped
             (:mod:`morphoscope.inference.mc_dropout`); 0: no dropout.
+        precision: "auto", as the recipe says, or "fp32".
 
     Raises:
         UsageError: samples are requested of a network without dropout.
@@ -34,10 +35,18 @@ class TorchEngine(Engine):
 
     name = "torch"
 
-    def __init__(self, run: Run, *, device: torch.device | None = None, dropout_samples: int = 0) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        device: torch.device | None = None,
+        dropout_samples: int = 0,
+        precision: str = "auto",
+    ) -> None:
         self.scheme = run.scheme
         self.device = device or best_device()
-        self.precision = autocast_type(run.recipe.training.precision, self.device)
+        number_type = "fp32" if precision == "fp32" else run.recipe.training.precision
+        self.precision = autocast_type(number_type, self.device)
         self.channels_last = run.recipe.training.channels_last
         self.network = run.network().to(self.device)
         if self.channels_last:
