@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.engine import choose, int8, quantise
 from morphoscope.inference.engine.graph import graph_of
 from morphoscope.inference.engine.int8 import Agreement, agreement_of, int8_graph_of, kept_int8
+from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.inference.engine.preparation import sidecar
 from morphoscope.labels.scheme import Classes
@@ -157,7 +159,8 @@ def test_a_graph_of_other_weights_or_a_damaged_one_is_made_again(run: Run, capsy
 
 
 def test_what_needs_torch_is_refused():
-    for options in ({"engine": "torch"}, {"dropout_samples": 4}):
+    unfit: tuple[dict[str, Any], ...] = ({"engine": "torch"}, {"dropout_samples": 4})
+    for options in unfit:
         with pytest.raises(UsageError, match="--precision int8 is for graphs, and --"):
             api.load(DEFAULT, precision="int8", **options)
     with pytest.raises(UsageError, match="and --adapt needs torch"):
@@ -173,8 +176,8 @@ def test_a_run_without_its_galaxies_is_refused_in_one_sentence(run: Run):
 
 
 def test_an_engine_that_fails_in_8_bits_gives_way_to_fp32(run: Run, monkeypatch, capsys):
-    def fails(engine: object, run: Run) -> None:
-        if "int8" in engine.precision_description:  # type: ignore[attr-defined]
+    def fails(engine: Engine, run: Run) -> Engine:
+        if "int8" in engine.precision_description:
             raise MorphoscopeError("no such instruction")
         return engine
 
