@@ -160,8 +160,11 @@ def test_the_packaged_network_has_8_bits_unless_something_else_is_asked_for(monk
     assert engine.precision_description == "int8 (ONNX Runtime) on cpu"
     assert "in the median" in engine.quantisation
     copied = api.open_run(shutil.copytree(run.path, tmp_path / "run"))
-    for asked, options in ((run, {"precision": "fp32"}), (run, {"name": "onnx"}), (copied, {})):
-        plain = choose.engine_of(asked, **options)
+    for plain in (
+        choose.engine_of(run, precision="fp32"),
+        choose.engine_of(run, "onnx"),
+        choose.engine_of(copied),
+    ):
         assert plain.precision_description == "fp32 on cpu"
         assert plain.quantisation == ""
     monkeypatch.setenv(choose.VARIABLE, "onnx")
