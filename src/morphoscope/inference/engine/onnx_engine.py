@@ -17,6 +17,7 @@ from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.preparation import INPUT
 from morphoscope.inference.engine.processor import threads
 
+_TOGETHER = 16  # images of a pass: more are no faster and take more memory (EXPERIMENTS.md, 2026-11-30)
 _FOLDED = 4  # times its size is what a constant may have that ONNX Runtime computes when it loads a graph
 
 
@@ -118,6 +119,12 @@ class OnnxEngine(Engine):
 
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Engine.__call__`."""
+        starts = range(0, len(images_NSSC), _TOGETHER)
+        parts = [self._pass(images_NSSC[start : start + _TOGETHER]) for start in starts]
+        predictions_NK, features_ND = map(np.concatenate, zip(*parts, strict=True))
+        return predictions_NK[None], features_ND
+
+    def _pass(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), self._input)
         try:
             predictions_NK, features_ND = self._session.run(
@@ -127,4 +134,4 @@ class OnnxEngine(Engine):
             _check_memory(error, self._graph)
             reason = reason_of(error)
             raise MorphoscopeError(f"{self._graph} cannot be run ({reason})") from error
-        return np.asarray(predictions_NK)[None], np.asarray(features_ND)
+        return np.asarray(predictions_NK), np.asarray(features_ND)
