@@ -442,7 +442,10 @@ def _copied(table: pa.Table) -> pa.Table:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    return pa.ipc.open_stream(sink.getvalue()).read_all()
+    grown = sink.getvalue()  # up to twice as large as it need be
+    content = pa.allocate_buffer(grown.size)
+    pa.FixedSizeBufferWriter(content).write(grown)
+    return pa.ipc.open_stream(content).read_all()
 
 
 def _read_part(part: Part, schema: pa.Schema) -> Part | None:
