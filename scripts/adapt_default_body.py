@@ -5,7 +5,7 @@ All layers learn. A batch has four parts:
 - simulated galaxies with their labels, of the training's surveys and of 256 others, for which the network
   also has to answer as it did before;
 - the pictures, strongly changed, whose targets come from the network itself as it sees them unchanged:
-  averaged over galaxies with similar features, moved towards the class shares that they imply and squared
+  averaged over galaxies with similar features, moved towards the class shares of their folder and squared
   (:mod:`adapt_default_head`), anew :data:`ROUNDS` times from the moving average of the weights. Their loss
   is that of the probabilities for these shares (logit adjustment, Menon et al. 2021, ICLR, eq. 10), so that
   the network itself goes on answering for equal shares. Pictures that may be disturbed or merging galaxies,
@@ -16,13 +16,12 @@ All layers learn. A batch has four parts:
   have to be equally probable (outlier exposure, Hendrycks, Mazeika and Dietterich 2019, ICLR, eq. 1).
 
 Batch normalisation keeps the statistics of the training, moved by :data:`TOWARDS` to those of the other
-survey. At the end the weights are averaged with those at the start (Wortsman et al. 2022, CVPR, "Robust
-fine-tuning of zero-shot models", eq. 1).
+survey.
 
     python scripts/adapt_default_body.py RUN OUT STEPS FOLDER... --equal FOLDER...
 
 RUN: to start from, one that learned from simulated galaxies alone. OUT: the new run, without a calibration
-(``scripts/calibrate_default.py``). STEPS: of training, such as 3000. FOLDER: JPEG files, found below it;
+(``scripts/calibrate_default.py``). STEPS: of training, such as 1500. FOLDER: JPEG files, found below it;
 those of ``--equal`` are the other survey's. EXPERIMENTS.md has what this is worth.
 
 Shape letters: N galaxies, D features, K classes.
@@ -78,13 +77,12 @@ WITHOUT_CLASS = {
 BATCH = {"pictures": 16, "galaxies": 16, "other pictures": 2, "without class": 5}
 WEIGHT = {"pictures": 1.0, "galaxies": 1.0, "other pictures": 0.2, "without class": 0.4}  # of their losses
 LR, WARMUP, WEIGHT_DECAY, CLIP = 4e-4, 60, 0.02, 1.0
-AVERAGE = 0.998  # decay of the moving average of the weights
+AVERAGE = 0.997  # decay of the moving average of the weights
 SMOOTHING = 0.05  # of the labels of simulated galaxies
 PEER = 0.5  # weight of the start's answers for simulated galaxies
 ODD = 0.4  # probability of disturbed or merging at which a picture is left out
-STAYS = 0.2  # weight of the start in the average at the end
-TOWARDS = 0.3  # weight of the other pictures in the statistics of batch normalisation
-ROUNDS = 5
+TOWARDS = 0.2  # weight of the other pictures in the statistics of batch normalisation
+ROUNDS = 2
 FAST = has_bf16()  # half precision, where the processor has it
 CHANGES = {"zoom": (0.4, 2.3), "saturation": 1.0, "noise": 12.0, "gamma": 0.4, "blur": 1.3}
 LEVELS = ((0.75, STORED), (1.5, SIDE), (np.inf, SIDE // 2))  # side of an image shown with less than this zoom
@@ -96,17 +94,21 @@ class Images:
 
     sizes: dict[int, np.ndarray]  # by side, (N, side, side, 3) uint8
     labels_N: np.ndarray | None = None
+    groups_N: np.ndarray | None = None  # pictures of the same number have class shares of their own
 
     def __len__(self) -> int:
         return len(self.sizes[SIDE])
 
     def only(self, some_N: np.ndarray) -> Images:
         """Some of the images."""
-        labels_N = None if self.labels_N is None else self.labels_N[some_N]
-        return Images({side: images[some_N] for side, images in self.sizes.items()}, labels_N)
+        sizes = {side: images[some_N] for side, images in self.sizes.items()}
+        known = (None if known_N is None else known_N[some_N] for known_N in (self.labels_N, self.groups_N))
+        return Images(sizes, *known)
 
 
-def images_of(stored_NHWC: np.ndarray, labels_N: np.ndarray | None = None) -> Images:
+def images_of(
+    stored_NHWC: np.ndarray, labels_N: np.ndarray | None = None, groups_N: np.ndarray | None = None
+) -> Images:
     """Images (N, STORED, STORED, 3) in all the sizes needed."""
     sizes = {
         side: np.stack(
@@ -115,7 +117,7 @@ def images_of(stored_NHWC: np.ndarray, labels_N: np.ndarray | None = None) -> Im
         for _, side in LEVELS
         if side != STORED
     }
-    return Images(sizes | {STORED: stored_NHWC}, labels_N)
+    return Images(sizes | {STORED: stored_NHWC}, labels_N, groups_N)
 
 
 def changed(images: Images, rows: np.ndarray, augment: Augment, seed: int, epoch: int) -> np.ndarray:
@@ -156,11 +158,16 @@ def seen_by(network: Network, images_NHWC: np.ndarray, batch: int = 64) -> tuple
     return torch.cat(probabilities).double().numpy(), torch.cat(features).double().numpy()
 
 
-def targets_of(network: Network, pictures_NHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (N, K) of pictures without labels, and the class shares (K,) that these are for."""
-    moved_NK, shares_K = shares_of(spread(*seen_by(network, pictures_NHWC)))
+def targets_of(network: Network, pictures: Images) -> tuple[np.ndarray, np.ndarray]:
+    """Targets of pictures without labels, (N, K), and the class shares that each of these is for, (N, K)."""
+    seen_NK, groups_N = spread(*seen_by(network, pictures.sizes[SIDE])), pictures.groups_N
+    assert groups_N is not None
+    moved_NK, shares_NK = np.empty_like(seen_NK), np.empty_like(seen_NK)
+    for group in np.unique(groups_N):
+        some_N = groups_N == group
+        moved_NK[some_N], shares_NK[some_N] = shares_of(seen_NK[some_N])
     targets_NK = moved_NK**SHARPNESS
-    return targets_NK / targets_NK.sum(axis=1, keepdims=True), shares_K
+    return targets_NK / targets_NK.sum(axis=1, keepdims=True), shares_NK
 
 
 def ordinary(network: Network, pictures_NHWC: np.ndarray) -> np.ndarray:
@@ -224,8 +231,8 @@ def train(
     parts: dict[str, Images],
     steps: int,
     noted: Callable[[int, Network, float], None] = lambda step, network, loss: None,
-) -> tuple[Network, Network]:
-    """Train further.
+) -> Network:
+    """The moving average of the network over the training.
 
     Args:
         network: to start from, which learns.
@@ -233,9 +240,6 @@ def train(
         parts: of a batch, with the names of :data:`BATCH`. "other pictures" may be missing.
         steps: how many batches.
         noted: called after every step with its number, the average and the loss.
-
-    Returns:
-        The moving average of the network over the training, averaged with the start; and the start.
     """
     start = copy.deepcopy(network).eval()
     if "other pictures" in parts:
@@ -254,19 +258,20 @@ def train(
     rng = np.random.default_rng(0)
     order = {name: passes(len(images), BATCH[name], rng) for name, images in parts.items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
-    towards_K = torch.zeros(classes)
+    shares_NK = np.empty((0, classes))
     for step in range(steps):
         if step % max(1, steps // ROUNDS) == 0:
-            targets["pictures"], shares_K = targets_of(average, parts["pictures"].sizes[SIDE])
-            towards_K = torch.from_numpy(np.log(shares_K * classes)).float()
+            targets["pictures"], shares_NK = targets_of(average if step else start, parts["pictures"])
             if "other pictures" in parts:
                 own_NK, _ = seen_by(average, parts["other pictures"].sizes[SIDE])
                 targets["other pictures"] = own_NK**2 / (own_NK**2).sum(axis=1, keepdims=True)
-        batches, wanted = [], []
+        batches, wanted, towards_NK = [], [], torch.zeros(())
         for seed, name in enumerate(parts):
             epoch, rows = next(order[name])
             batches.append(changed(parts[name], rows, config, seed, epoch))
             wanted.append(torch.from_numpy(targets[name][rows]).float())
+            if name == "pictures":
+                towards_NK = torch.from_numpy(np.log(shares_NK[rows] * classes)).float()
         for group in optimiser.param_groups:
             group["lr"] = rate(step, steps)
         with torch.autocast("cpu", torch.bfloat16, enabled=FAST):
@@ -278,7 +283,7 @@ def train(
         for name, target_NK, some_NK in zip(
             parts, wanted, logits_NK.split([len(batch) for batch in batches]), strict=True
         ):
-            moved_NK = some_NK + towards_K if name == "pictures" else some_NK
+            moved_NK = some_NK + towards_NK if name == "pictures" else some_NK
             loss = loss + WEIGHT[name] * cross_entropy(target_NK, moved_NK)
             if name == "galaxies":
                 loss = loss + PEER * cross_entropy(before_NK, some_NK)
@@ -291,10 +296,7 @@ def train(
             for mean, now in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
         noted(step, average, loss.item())
-    with torch.no_grad():
-        for mean, first in zip(average.parameters(), start.parameters(), strict=True):
-            mean.lerp_(first, STAYS)
-    return average, start
+    return average
 
 
 def surveys_of_all() -> dict[str, list[Survey]]:
@@ -333,13 +335,14 @@ def simulated_without_class() -> Images:
 
 
 def pictures_below(folders: Sequence[Path]) -> Images:
-    """The JPEG files below some folders."""
-    paths = sorted(path for folder in folders for path in folder.rglob("*.jp*g"))
-    if len(paths) <= NEIGHBOURS:
+    """The JPEG files below some folders, each of which has class shares of its own."""
+    found = [(path, group) for group, folder in enumerate(folders) for path in sorted(folder.rglob("*.jp*g"))]
+    if len(found) <= NEIGHBOURS:
         raise UsageError(
-            f"{len(paths)} JPEG files below {', '.join(map(str, folders))}; hundreds were expected"
+            f"{len(found)} JPEG files below {', '.join(map(str, folders))}; hundreds were expected"
         )
-    return images_of(np.stack([crop_and_resize(np.asarray(read_image(path)), size=STORED) for path in paths]))
+    images = [crop_and_resize(np.asarray(read_image(path)), size=STORED) for path, _ in found]
+    return images_of(np.stack(images), groups_N=np.array([group for _, group in found]))
 
 
 def write_further_run(run: Run, network: Network, out: Path) -> Run:
@@ -402,7 +405,7 @@ def main() -> None:
         if (step + 1) % 100 == 0:
             note(f"step {step + 1} of {asked.steps}: loss {loss:.3f}, {time.monotonic() - start:.0f} s")
 
-    average, _ = train(network, run.recipe.augment, parts, asked.steps, noted)
+    average = train(network, run.recipe.augment, parts, asked.steps, noted)
     held_out, _ = simulated([SURVEYS[name] for name in TRAINED], HELD_OUT, SEEDS["held out"])
     fit_on = parts["galaxies"].sizes[SIDE][: COUNTS["trained"] // 3]
     write_reference(write_further_run(run, average, asked.out), fit_on, held_out)
