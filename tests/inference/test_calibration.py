@@ -11,6 +11,7 @@ from morphoscope.errors import MorphoscopeError
 from morphoscope.evaluation.fit_uncertainty import log_loss_change
 from morphoscope.inference.calibration import (
     Calibration,
+    Shifted,
     calibration_of,
     fit_calibration,
     read_calibration,
@@ -76,6 +77,21 @@ def test_an_overconfident_network_gets_its_temperature():
     difference = after["log_loss"]["value"] - before["log_loss"]["value"]
     assert change["value"] == pytest.approx(difference, abs=1e-6)
     assert change["high"] < 0
+
+
+def test_changed_images_never_make_a_network_surer():
+    labels, stated = _classified(600, 0.4)
+    scores = np.random.default_rng(5).uniform(0.3, 3.0, 600)
+    at_home = fit_calibration(CLASSES, labels, stated)
+    away = fit_calibration(
+        CLASSES, labels, stated, shifted=Shifted(labels, stated, scores, np.arange(600), "in grey")
+    )
+    assert at_home is not None
+    assert away is not None
+    assert isinstance(at_home.correction, Temperature)
+    assert at_home.correction.temperature < 0.6
+    assert (away(stated, scores).max(axis=1) <= stated.max(axis=1) + 1e-6).all()
+    assert away.held_out["temperature"] == away.held_out["none"]
 
 
 def test_an_honest_network_is_hardly_touched():

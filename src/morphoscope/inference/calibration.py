@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.files import write_json
-from morphoscope.labels.calibrators import Correction
+from morphoscope.labels.calibrators import Correction, Temperature
 from morphoscope.labels.mixing import Mixing, fit_mixing
 from morphoscope.labels.scheme import AnyCorrection, Scheme
 from morphoscope.runs.run import Run
@@ -134,6 +134,8 @@ def fit_calibration(
         seed: of the folds.
         shifted: predictions for shifted images, which everything is then fitted on instead. With classes and
             OOD scores, the mixing with the class shares (:mod:`morphoscope.labels.mixing`) is a candidate.
+            Probabilities do not become larger by it: that a network is too modest with these shifts
+            does not mean that it is with others.
 
     Returns:
         None for fewer than twenty galaxies.
@@ -173,7 +175,11 @@ def _fitter(scheme: Scheme, name: str, shifted: Shifted) -> Callable[[np.ndarray
     def fitted(some: np.ndarray) -> Fitted:
         targets, predictions_NK = shifted.targets[some], shifted.predictions_NK[some]
         if name != MIXED:
-            return scheme.fit_calibrator(name, targets, predictions_NK), None
+            correction = scheme.fit_calibrator(name, targets, predictions_NK)
+            sharpens = isinstance(correction, Temperature) and correction.temperature < 1
+            if shifted.description and sharpens:
+                correction = scheme.fit_calibrator("none", targets, predictions_NK)
+            return correction, None
         assert shifted.ood_score_N is not None
         counts_K = np.bincount(shifted.targets, minlength=scheme.outputs) + 1.0  # none is impossible
         return fit_mixing(targets, predictions_NK, shifted.ood_score_N[some], counts_K / counts_K.sum())

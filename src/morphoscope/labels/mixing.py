@@ -74,7 +74,7 @@ class Mixing(BaseModel):
 def fit_mixing(
     labels_N: np.ndarray, probabilities_NK: np.ndarray, scores_N: np.ndarray, shares_K: np.ndarray
 ) -> tuple[Temperature, Mixing]:
-    """The maximum a posteriori temperature, h and k, all three together.
+    """The maximum a posteriori temperature, of at least 1, h and k, all three together.
 
     ln h and ln k have weak normal priors (a tenth of the galaxies outweighs them), so that galaxies
     that are all alike leave a curve that rises beyond them.
@@ -103,7 +103,7 @@ def fit_mixing(
         return float(prior + log_t**2 / 2 - np.log((1 - weight_N) * p_N + weight_N * share_N + _TINY).sum())
 
     start = np.array([0.0, *(np.log(median) for median, _ in _PRIOR.values())])
-    limits = [np.log(0.05), np.log(20.0)], [np.log(0.1), np.log(100.0)], [np.log(0.3), np.log(20.0)]
+    limits = [0.0, np.log(20.0)], [np.log(0.1), np.log(100.0)], [np.log(0.3), np.log(20.0)]
     log_t, log_h, log_k = minimize(cost, start, method="L-BFGS-B", bounds=limits).x
     mixing = Mixing(half=float(np.exp(log_h)), power=float(np.exp(log_k)), shares=tuple(map(float, shares_K)))
     return Temperature(temperature=float(np.exp(log_t))), mixing
