@@ -129,7 +129,7 @@ def changed(images: Images, rows: np.ndarray, augment: Augment, seed: int, epoch
     augmenter = Augmenter(augment)
     low, high = augment.zoom
     drawn = draw_params(augment, seed, epoch, rows)
-    zoom_N2 = low * (high / low) ** ((drawn.zoom - low) / (high - low))
+    zoom_N2 = low * (high / low) ** ((drawn.zoom - low) / (high - low or 1))
     out_NHWC = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
     least = 0.0
     for most, side in LEVELS:
