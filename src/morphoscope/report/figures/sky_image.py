@@ -286,6 +286,6 @@ def _draw_legend(
     text = f"{total}. Marks: the square that was classified, fainter where the probability is lower; "
     text += "numbers: probability in percent."
     if unlabelled:
-        text += f" {formatting.count(unlabelled)} labels had no room."
+        text += f" {formatting.plural(unlabelled, 'label')} had no room."
     y = top + 0.26 + 0.17 * rows
     axes.text(0.14, y, text, fontsize=6.3, color=MUTED, va="center_baseline")
