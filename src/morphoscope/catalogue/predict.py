@@ -249,7 +249,7 @@ def fill(journal: Journal, rows: Iterable[tuple[Batch, pa.Table | None]], count:
     """Store the rows as they come."""
     from morphoscope.processes import Tidying, give_back_freed_memory
 
-    give_back_freed_memory()  # of counting the input, or the steps would fill it little by little
+    give_back_freed_memory()  # counting the input has just freed a few dozen bytes for each name
     tidying = Tidying()
     with Bar("predicting", count, "galaxies", done=journal.done) as bar:
         for batch, table in rows:

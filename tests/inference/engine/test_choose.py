@@ -314,3 +314,17 @@ def test_no_other_engine_computes_after_an_interruption(machine, monkeypatch, nu
             choose.engine_of(api.open_run(DEFAULT))
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_passes_of_any_number_of_images_give_the_same(precision: str) -> None:
+    engine = choose.engine_of(api.open_run("default"), "onnx", precision=precision)
+    images = np.random.default_rng(3).integers(0, 256, (19, 128, 128, 3), np.uint8)
+    predictions, features = engine(images)
+    alone = [engine(images[row : row + 1]) for row in (0, 15, 16, 18)]
+    for row, (one, own) in zip((0, 15, 16, 18), alone, strict=True):
+        np.testing.assert_allclose(predictions[:, row], one[:, 0], atol=1e-5)
+        np.testing.assert_allclose(features[row], own[0], rtol=1e-3, atol=1e-4)
+    none = engine(images[:0])
+    assert none[0].shape == (1, 0, 10)
+    assert none[1].shape == (0, features.shape[1])

@@ -119,7 +119,7 @@ class OnnxEngine(Engine):
 
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Engine.__call__`."""
-        starts = range(0, len(images_NSSC), _TOGETHER)
+        starts = range(0, max(1, len(images_NSSC)), _TOGETHER)
         parts = [self._pass(images_NSSC[start : start + _TOGETHER]) for start in starts]
         predictions_NK, features_ND = map(np.concatenate, zip(*parts, strict=True))
         return predictions_NK[None], features_ND
