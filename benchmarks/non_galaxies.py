@@ -18,8 +18,9 @@ import morphoscope as ms
 from morphoscope.catalogue.detection.catalogue import LIKELY
 from morphoscope.catalogue.detection.detect import detect_sources
 from morphoscope.errors import MorphoscopeError
+from morphoscope.images.central_source import central_source
 from morphoscope.images.decode import read_image
-from morphoscope.images.source_quality import fault_in_the_middle, has_no_class
+from morphoscope.images.source_quality import fault_of, has_no_class
 from morphoscope.inference.predictor import Predictor
 from morphoscope.metrics.bootstrap import wilson_interval
 from morphoscope.simulation.nongalaxies import KINDS, non_galaxies
@@ -51,7 +52,8 @@ def measured(kind: str, predictor: Predictor, plain: Predictor, images: list[np.
     own_N = plain.predict(images).predictions_NK.max(axis=1) >= LIKELY
     likely_N = seen.predictions_NK.max(axis=1) >= LIKELY
     known_N = likely_N & (np.asarray(seen.ood_score_N) <= 1)
-    fine_N = np.array([not has_no_class(fault_in_the_middle(image, len(image))) for image in images])
+    faults = [fault_of(central_source(image), len(image), image.shape) for image in images]
+    fine_N = np.array([not has_no_class(fault) for fault in faults])
     return summarised(kind, np.stack([own_N, likely_N, known_N, known_N & fine_N], axis=1))
 
 

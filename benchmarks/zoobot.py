@@ -1,7 +1,7 @@
 """Zoobot 2.9.0 beside this program: the same JPEGs, a ResNet-18 at 128 pixels, whole processes in turns.
 
     python benchmarks/zoobot.py IMAGES RUN [--environment FOLDER] [--ways fp32,int8] [--against CHECKOUT]
-        [--isa AVX2] [--turns 3]
+        [--avx2] [--turns 3]
 
 Zoobot is installed into an environment of its own by uv (gigabytes; kept in --environment, else deleted) and
 runs its own recipe: FinetuneableZoobotClassifier and predict_on_catalog with batches of 256 and four workers,
@@ -9,8 +9,8 @@ from a folder of JPEGs to CSV; random weights, since a network's speed does not 
 with a ResNet-18 at 128 pixels; int8 needs the validation galaxies of its training.
 
 Seconds on the clock from the start of a process to its end, seconds of the processor and the largest memory,
-those of workers included. --isa AVX2 makes torch (both programs') compute as on a processor without AVX-512,
-VNNI and bf16; ONNX Runtime and OpenVINO choose their kernels by the processor all the same.
+those of workers included. --avx2 lets all programs compute as on a processor without AVX-512, VNNI and bf16
+(avx2.py).
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from avx2 import hiding
 from morphoscope.inference.engine.processor import instructions, processor_name, threads
 
 ZOOBOT = "zoobot[pytorch]==2.9.0"
@@ -73,15 +76,13 @@ class Contender:
     processor: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
 
-    def run(self, out: Path, isa: str) -> None:
-        """Run it once and note what it took."""
+    def run(self, out: Path, before: Sequence[str] = ()) -> None:
+        """Run it once, with some words before the command, and note what it took."""
         environment = dict(os.environ)
         environment.pop("PYTHONPATH", None)
         if self.checkout is not None:
             environment["PYTHONPATH"] = str(self.checkout / "src")
-        if isa:
-            environment["ONEDNN_MAX_CPU_ISA"] = isa
-        command = [word.replace("OUT", str(out)) for word in self.command]
+        command = [*before, *(word.replace("OUT", str(out)) for word in self.command)]
         begun, used = time.perf_counter(), _children()
         process = subprocess.Popen(
             command, env=environment, cwd=out.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -176,7 +177,7 @@ def main() -> int:
     parser.add_argument("--ways", default="fp32,int8", help="such as fp32,int8,onnx-int8,torch-fp32")
     parser.add_argument("--against", type=Path, help="checkout of an older build")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--isa", default="", help="ONEDNN_MAX_CPU_ISA, such as AVX2")
+    parser.add_argument("--avx2", action="store_true", help="hide AVX-512, VNNI, bf16 and AMX from all")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     count = sum(1 for _ in asked.images.rglob("*.jpg"))
@@ -186,34 +187,39 @@ def main() -> int:
         scratch = Path(name)
         python = installed(asked.environment or scratch / "zoobot")
         measured = contenders(asked, python, scratch)
-        for turn in range(asked.turns):
-            for way in measured if turn % 2 == 0 else measured[::-1]:
-                way.run(scratch / "catalogue", asked.isa)
-                print(f"turn {turn + 1}: {way.name} {way.seconds[-1]:.1f} s", file=sys.stderr)
+        in_turns(measured, scratch, asked.turns, avx2=asked.avx2)
     report(asked, measured, count)
     return 0
 
 
+def in_turns(measured: Sequence[Contender], scratch: Path, turns: int, *, avx2: bool) -> None:
+    """Run all of them several times, in turns, every other time in the opposite order."""
+    with hiding() if avx2 else nullcontext([]) as before:
+        for turn in range(turns):
+            for way in measured if turn % 2 == 0 else measured[::-1]:
+                way.run(scratch / "catalogue", before)
+                print(f"turn {turn + 1}: {way.name} {way.seconds[-1]:.1f} s", file=sys.stderr)
+
+
 def report(asked: argparse.Namespace, measured: list[Contender], count: int) -> None:
     told = " ".join(sorted(instructions() & set(TELLING))) or "none of note"
+    told += " (all but avx2 hidden)" if asked.avx2 else ""
     head = {
         "processor": f"{processor_name()}, {threads()} threads, instructions: {told}",
-        "isa": asked.isa or "all",
         "images": count,
         "turns": asked.turns,
     }
-    rows = {}
-    zoobot = measured[0]
+    rows, first = {}, measured[0]
     for way in measured:
-        pairs = list(zip(zoobot.seconds, way.seconds, strict=True))
-        used = list(zip(zoobot.processor, way.processor, strict=True))
+        pairs = list(zip(first.seconds, way.seconds, strict=True))
+        used = list(zip(first.processor, way.processor, strict=True))
         rows[way.name] = {
             "seconds": way.seconds,
             "per_second": count / statistics.median(way.seconds),
             "processor_seconds": way.processor,
             "megabytes": max(way.megabytes),
-            "times_zoobot": statistics.median(a / b for a, b in pairs),
-            "times_zoobot_by_processor": statistics.median(a / b for a, b in used),
+            "times_first": statistics.median(a / b for a, b in pairs),
+            "times_first_by_processor": statistics.median(a / b for a, b in used),
         }
     if asked.json:
         print(json.dumps({**head, "ways": rows}, indent=2))
@@ -222,8 +228,8 @@ def report(asked: argparse.Namespace, measured: list[Contender], count: int) -> 
     for name, row in rows.items():
         clock = ", ".join(f"{each:.1f}" for each in row["seconds"])
         print(
-            f"{name:<22}{row['per_second']:>7.0f}/s  {row['times_zoobot']:.2f} × Zoobot by the clock, "
-            f"{row['times_zoobot_by_processor']:.2f} × by the processor, {row['megabytes']:.0f} MB; {clock} s"
+            f"{name:<22}{row['per_second']:>7.0f}/s  {row['times_first']:.2f} × {first.name} by the clock, "
+            f"{row['times_first_by_processor']:.2f} × by the processor, {row['megabytes']:.0f} MB; {clock} s"
         )
 
 

@@ -350,14 +350,16 @@ def write_further_run(run: Run, network: Network, out: Path) -> Run:
     out.mkdir()
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_weights(tensors, out / "weights.safetensors")
-    shutil.copyfile(run.path / "recipe.yaml", out / "recipe.yaml")
+    evaluation = run.recipe.evaluation.model_copy(update={"scale": "auto"})
+    recipe = run.recipe.model_copy(update={"evaluation": evaluation})
+    (out / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     shutil.copyfile(run.path / "history.csv", out / "history.csv")
     start = "recipe 'default' on simulated galaxies, then further with pictures without labels"
     digest = sha256_of(out / "weights.safetensors")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     header = run.header.model_copy(update={"weights_sha256": digest, "start": start, "created": now})
     write_header(out, header)
-    return Run(out, run.recipe, header)
+    return Run(out, recipe, header)
 
 
 def write_reference(run: Run, trained: np.ndarray, held_out: np.ndarray) -> None:

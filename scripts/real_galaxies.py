@@ -9,8 +9,9 @@ Runs (default: the packaged one) are compared with the first of them on the same
 
 For every run it prints accuracy, macro recall, top two, mean probability less accuracy, calibration error and
 log loss: calibrated and not; for one, two and eight views; in grey, with another stretch, with noise; the
-central half and pictures twice and three times as wide, as they are and with ``--scale auto``; with estimated
-class shares. Then prediction sets, and how often each of the ten classes is stated.
+central half and pictures twice and three times as wide, framed as ``predict`` does by itself and with the
+other ``--scale``; with estimated class shares. Then prediction sets, and how often each of the ten classes is
+stated.
 
 Shape letters: V views, N galaxies, K classes of the run, L classes of the labels.
 """
@@ -22,6 +23,7 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +31,10 @@ import numpy as np
 from morphoscope.images.decode import read_image
 from morphoscope.inference.class_shares import class_shares_of
 from morphoscope.inference.predictor import Predictor, mean_over_views
-from morphoscope.inference.preprocess import crop_resize_plan, facts_for_fitting, fitting_plan, follow
+from morphoscope.inference.preprocess import facts_for_fitting, frames_by_itself, load_and_preprocess
 from morphoscope.labels.five_class import FIVE_CLASS, translated, translation
 from morphoscope.labels.galaxy10 import GALAXY10
+from morphoscope.metrics.calibration_error import errors_by_chance
 from morphoscope.metrics.classification import classification_metrics, mcnemar
 from morphoscope.metrics.conformal import filled_sets, least_probabilities
 from morphoscope.progress import track
@@ -129,10 +132,7 @@ class Measured:
         found = []
         for path in track(pictures.paths, "reading", unit="images"):
             image_HWC = change(np.asarray(read_image(path)))
-            plan = (
-                fitting_plan(image_HWC, self.facts) if fit else crop_resize_plan(image_HWC.shape, self.facts)
-            )
-            found.append(follow(plan, image_HWC))
+            found.append(load_and_preprocess(partial(np.asarray, image_HWC), self.facts, fitted=fit)[0])
         return np.stack(found)
 
     def seen(self, shown_NHWC: np.ndarray, views: int) -> Seen:
@@ -200,7 +200,9 @@ def tables(measured: Measured, pictures: Pictures, firsts: dict[str, np.ndarray]
 
     rights: dict[str, np.ndarray] = {}
     yield f"\n{measured.run.name}: {pictures.title}\n\n{HEAD}"
-    plain_NHWC = measured.shown(pictures, whole, fit=False)
+    fit = frames_by_itself(measured.run)
+    other = f"`--scale {'trained' if fit else 'auto'}`"
+    plain_NHWC = measured.shown(pictures, whole, fit=fit)
     seen = measured.seen(plain_NHWC, 2)
     own_NK = measured.probabilities(seen, 2)
     yield line("as they are", own_NK)
@@ -210,21 +212,21 @@ def tables(measured: Measured, pictures: Pictures, firsts: dict[str, np.ndarray]
     for name, change in AFTER.items():
         changed_NHWC = np.stack([change(image) for image in plain_NHWC])
         yield line(name, measured.probabilities(measured.seen(changed_NHWC, 2), 2))
-    fitted_NK = own_NK
+    otherwise_NK = own_NK
     for name, change in BEFORE.items():
         if name != "as they are":
-            shown_NHWC = measured.shown(pictures, change, fit=False)
+            shown_NHWC = measured.shown(pictures, change, fit=fit)
             yield line(name, measured.probabilities(measured.seen(shown_NHWC, 2), 2))
-        shown_NHWC = measured.shown(pictures, change, fit=True)
-        fit_NK = measured.probabilities(measured.seen(shown_NHWC, 2), 2)
-        fitted_NK = fit_NK if name == "as they are" else fitted_NK
-        yield line(f"{name}, `--scale auto`", fit_NK, beside=name)
+        shown_NHWC = measured.shown(pictures, change, fit=not fit)
+        other_NK = measured.probabilities(measured.seen(shown_NHWC, 2), 2)
+        otherwise_NK = other_NK if name == "as they are" else otherwise_NK
+        yield line(f"{name}, {other}", other_NK, beside=name)
     predictor = measured.calibrated[2]
     if len(own_NK) >= 200:
         yield line("estimated shares", class_shares_of(predictor, own_NK)(own_NK), beside="as they are")
-        shares = class_shares_of(predictor, fitted_NK)
-        name = "as they are, `--scale auto`"
-        yield line(f"{name}, estimated shares", shares(fitted_NK), beside=name)
+        shares = class_shares_of(predictor, otherwise_NK)
+        name = f"as they are, {other}"
+        yield line(f"{name}, estimated shares", shares(otherwise_NK), beside=name)
     firsts |= {name: right_N for name, right_N in rights.items() if name not in firsts}
     yield from others(measured, pictures, own_NK)
 
@@ -242,6 +244,13 @@ def others(measured: Measured, pictures: Pictures, own_NK: np.ndarray) -> Iterat
         f"{name} {count}" for name, count in zip(GALAXY10.classes, stated_K, strict=True)
     )
     confidence_N = answered_NL.max(axis=1)
+    chance = errors_by_chance(confidence_N)
+    low, high = np.quantile(chance, [0.025, 0.975])
+    error = classification_metrics(pictures.labels_N, answered_NL, pictures.classes)["ece"]["value"]
+    yield (
+        f"calibration error {error:.3f}; a calibrated network would show {chance.mean():.3f} "
+        f"({low:.3f}–{high:.3f}), at least as much in {(chance >= error).mean():.0%} of draws"
+    )
     for level in LEVELS:
         sure_N = confidence_N >= level
         share = right_N[sure_N].mean() if sure_N.any() else float("nan")

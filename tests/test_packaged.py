@@ -32,11 +32,11 @@ def test_its_own_framing_brings_back_galaxies_in_images_three_times_as_wide(stor
     wide = [np.pad(image, ((127, 127), (127, 127), (0, 0)), mode="reflect") for image in store.images[:40]]
     run = ms.load(DEFAULT, views=1)
     plain, framed = (
-        run.predict(wide, scale=scale).argmax(axis=1) == store.targets()[:40] for scale in (None, "auto")
+        run.predict(wide, scale=scale).argmax(axis=1) == store.targets()[:40] for scale in ("trained", None)
     )
     assert framed.mean() > plain.mean() + 0.2
     assert framed.mean() > 0.7
-    with pytest.raises(ms.UsageError, match="only 'auto' is known"):
+    with pytest.raises(ms.UsageError, match="'auto' or 'trained' was expected"):
         run.predict(wide, scale="small")
 
 

@@ -57,23 +57,28 @@ def test_several_runs_do_what_makes_sense_for_several(monkeypatch: pytest.Monkey
         loaded.calibrate()
 
 
-def test_an_image_is_embedded_in_as_many_views_as_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("framed", [False, True])
+def test_an_image_is_embedded_as_those_of_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch, framed: bool
+) -> None:
     image = np.zeros((8, 8, 3), np.uint8)
-    asked: list[tuple[int | None, str]] = []
+    asked: list[tuple[int | None, str, str]] = []
+    catalogue = SimpleNamespace(provenance={"scale": "auto: as in training"} if framed else {})
 
-    def embed(self: LoadedRun, images: list[np.ndarray]) -> np.ndarray:
-        asked.append((self.views, self.engine))
+    def embed(self: LoadedRun, images: list[np.ndarray], *, scale: str) -> np.ndarray:
+        asked.append((self.views, self.engine, scale))
         return np.ones((len(images), 4), np.float32)
 
     def galaxies_like(*_: object, embed: Callable[..., Any], **__: object) -> Any:
         return [embed(image, views).shape for views in (None, 2, 8)]
 
     monkeypatch.setattr(LoadedRun, "embed", embed)
-    monkeypatch.setattr("morphoscope.catalogue.similar.EmbeddedCatalogue", lambda path: path)
+    monkeypatch.setattr("morphoscope.catalogue.similar.EmbeddedCatalogue", lambda _: catalogue)
     monkeypatch.setattr("morphoscope.catalogue.similar.galaxies_like", galaxies_like)
     loaded = LoadedRun(open_run(OLD / "run-galaxy10"), views=2, engine="torch")
     assert loaded.similar("c.parquet", image) == [(4,)] * 3
-    assert asked == [(2, "torch"), (2, "torch"), (8, "torch")]
+    scale = "auto" if framed else "trained"
+    assert asked == [(2, "torch", scale), (2, "torch", scale), (8, "torch", scale)]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from morphoscope.inference.calibration import Calibration
 from morphoscope.labels.scheme import Classes, VoteFractions
+from morphoscope.recipes import Evaluation
 from morphoscope.runs.run import StoreFacts
 
 CLASSES = Classes(name="brightness", classes=("Dark Sky", "Grey", "In-between Bright"))
@@ -26,7 +27,7 @@ class BrightnessPredictor:
         self.run = SimpleNamespace(
             name="run-7",
             path=Path("run-7"),
-            recipe=SimpleNamespace(name="small/brightness"),
+            recipe=SimpleNamespace(name="small/brightness", evaluation=Evaluation()),
             header=SimpleNamespace(store=facts, weights_sha256="f" * 64),
         )
         self.calibration: Calibration | None = None

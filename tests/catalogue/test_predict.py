@@ -20,10 +20,11 @@ from morphoscope.catalogue.checkpoint import Journal
 from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.catalogue.predict import predict_catalogue
 from morphoscope.catalogue.request import CatalogueRequest
-from morphoscope.catalogue.rows import BATCH_BYTES, batch_of
+from morphoscope.catalogue.rows import BATCH_BYTES, batch_of, frames_by_size
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.images import image_table as table
 from morphoscope.labels.scheme import VoteFractions, scheme_from
+from morphoscope.recipes import Evaluation
 
 Save = Callable[..., Path]
 VOTES = VoteFractions(name="two", answers=("Class1.1", "Class1.2"))
@@ -171,22 +172,59 @@ def test_scale_auto_shows_every_galaxy_at_the_training_s_size(
         cv2.imwrite(str(tmp_path / "in" / f"{side:03d}.png"), sky)
     cv2.imwrite(str(tmp_path / "in" / "empty.png"), np.zeros((90, 90, 3), np.uint8))
     request = CatalogueRequest(tmp_path / "in", tmp_path / "c.parquet", scale="auto")
-    summary = predict_catalogue(make_predictor(galaxy_size=0.5), request)
+    summary = predict_catalogue(make_predictor(side=64, galaxy_size=0.5), request)
     rows = pq.read_table(summary.out)
     sizes, shown = (rows[name].to_pylist() for name in ("galaxy_size", "shown_side"))
     assert sizes[:3] == pytest.approx([28 / 60, 28 / 120, 28 / 240], rel=0.15)  # as a circle, and smoothed
-    assert shown[:3] == pytest.approx([56, 56, 56], rel=0.15)
+    assert shown[0] == 60  # large enough as it is
+    assert shown[1:3] == pytest.approx([56 * 1.2, 56 * 1.2], rel=0.15)
     assert np.ptp(rows["p_Dark_Sky"].to_numpy()[:3]) < 0.15
     assert (sizes[3], shown[3]) == (None, 90)
     assert rows["quality"].to_pylist() == ["", "", "", "no source at the centre"]
     assert rows.schema.field("galaxy_size").metadata
     said = read_provenance(summary.out)["scale"]
-    assert said == "auto: central sources at 0.500 of the side, as in training"
-    assert capsys.readouterr().err.count("each central galaxy is as large as the training's") == 1
+    assert said == (
+        "auto: central sources smaller than 0.333 or larger than 0.750 of the side are brought to 0.417 "
+        "and 0.600 (in training 0.500)"
+    )
+    assert capsys.readouterr().err.count("cropped or padded first until it is 1.2 times") == 1
 
     plain = predict_catalogue(make_predictor(), CatalogueRequest(tmp_path / "in", tmp_path / "plain.parquet"))
     assert "galaxy_size" not in pq.read_table(plain.out).schema.names
     assert "scale" not in read_provenance(plain.out)
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted", "fitted"),
+    [
+        ({}, "auto", True),
+        ({}, "trained", False),
+        ({"scale": "auto"}, "trained", True),
+        ({"scale": "trained"}, "auto", False),
+        ({"crop": 20}, "auto", False),
+        ({"scale": "trained", "crop": 20}, "auto", False),
+        ({"source": "store"}, "auto", False),
+        ({"source": "store", "scale": "auto"}, "auto", True),
+        ({"sources": "table.csv"}, "auto", False),
+        ({"sources": "table.csv", "scale": "auto"}, "auto", True),
+        ({"survey": "legacy-dr10"}, "trained", True),
+        ({"survey": "legacy-dr10", "cutout_arcsec": 20.0}, "auto", False),
+        ({"survey": "legacy-dr10", "size_column": "size"}, "auto", False),
+    ],
+)
+def test_images_are_framed_by_size_if_nothing_else_says_how_much_to_show(
+    tmp_path: Path, make_predictor, asked: dict[str, Any], wanted: str, fitted: bool
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.yaml").write_text("")
+    run = make_predictor(galaxy_size=0.5).run
+    run.recipe.evaluation = Evaluation(scale=wanted)
+    asked = {"source": "images", "out": "c.parquet", **asked}
+    request = CatalogueRequest(**{**asked, "source": tmp_path / asked["source"]})
+    assert frames_by_size(request, run) == fitted
+    run.header.store = run.header.store.model_copy(update={"galaxy_size": None})
+    if asked.get("scale") is None and "survey" not in asked:
+        assert not frames_by_size(request, run)
 
 
 def test_the_stretch_of_fits_images_is_said_where_it_is_not_the_training_s(
@@ -205,7 +243,7 @@ def test_the_stretch_of_fits_images_is_said_where_it_is_not_the_training_s(
     [
         ({"size": 96}, "trained on images of 32 px"),
         ({"crop": -3}, "--crop -3"),
-        ({"scale": "2"}, "--scale 2: only 'auto'"),
+        ({"scale": "2"}, "--scale 2: 'auto' or 'trained' was expected"),
         ({"scale": "auto", "crop": 20}, "leave out --crop"),
         ({"batch": 0}, "--batch 0"),
         ({"image_column": "image"}, "a table was expected"),

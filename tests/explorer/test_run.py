@@ -84,6 +84,29 @@ def test_maps_are_the_explanations_own(run_client, run, store: Store, method: st
     )
 
 
+@pytest.mark.parametrize("framed", [True, False])
+def test_a_map_is_of_what_the_catalogue_was_made_from(client_of: Callable, run, tmp_path: Path, framed: bool):
+    """A galaxy three times smaller than usual, which the catalogue enlarged or did not."""
+    import base64
+
+    from morphoscope import api
+
+    size = run.header.store.galaxy_size
+    assert size is not None
+    (tmp_path / "in").mkdir()
+    y, x = np.mgrid[:192, :192] - 95.5
+    disc = np.where(np.hypot(x, y) <= 192 * size / 6, 220, 20).astype(np.uint8)
+    (tmp_path / "in" / "small.png").write_bytes(png(np.repeat(disc[..., None], 3, axis=2)))
+    catalogue = tmp_path / "of-run.parquet"
+    scale = "auto" if framed else None
+    api.load(run.path, engine="torch").catalogue(tmp_path / "in", catalogue, scale=scale, quality="off")
+    client = client_of(run.path, catalogue=catalogue, images=tmp_path / "in")
+    found = client.get("/api/map/0", params={"method": "saliency"}).json()
+    seen = pixels_of(base64.b64decode(found["image"].partition(",")[2]))
+    across = np.sqrt((seen[..., 0] > 120).sum() * 4 / np.pi) / len(seen) * 32 / 36  # of the stored side
+    assert across == pytest.approx(size if framed else size / 3, rel=0.3)
+
+
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [({"method": "gradcamm"}, "did you mean 'gradcam'"), ({"target": "Spiral"}, "no output 'Spiral'")],

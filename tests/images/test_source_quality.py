@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from morphoscope.images.central_source import central_source
 from morphoscope.images.coverage import NO_SOURCE
 from morphoscope.images.source_quality import (
     STAR_LIKE,
     TOO_FAINT,
     TOO_SMALL,
-    fault_in_the_middle,
+    fault_of,
     faults_of_sources,
     half_maximum_widths,
     has_no_class,
@@ -41,14 +42,14 @@ def galaxy(sigma: float, peak: float, noise: float = 3.0, side: int = 128) -> np
     ],
 )
 def test_what_is_in_the_middle(image: np.ndarray, shown: float, fault: tuple[str, ...]) -> None:
-    assert fault_in_the_middle(image, shown) == fault
+    assert fault_of(central_source(image), shown, image.shape) == fault
     assert has_no_class(fault) == bool(fault)
 
 
 def test_a_network_of_small_galaxies_takes_small_ones() -> None:
     small = galaxy(1.2, 150)
-    assert fault_in_the_middle(small, 128, typical=0.4) == (TOO_SMALL,)
-    assert fault_in_the_middle(small, 128, typical=0.06) == ()
+    assert fault_of(central_source(small), 128, small.shape, typical=0.4) == (TOO_SMALL,)
+    assert fault_of(central_source(small), 128, small.shape, typical=0.06) == ()
 
 
 def test_remarks_leave_the_class() -> None:

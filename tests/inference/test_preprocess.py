@@ -14,6 +14,7 @@ from morphoscope.inference.preprocess import (
     crop_resize_plan,
     facts_for_fitting,
     fitting_plan,
+    follow,
     load_and_preprocess,
 )
 from morphoscope.runs.run import StoreFacts
@@ -146,16 +147,65 @@ def _disc(side: int, radius: float) -> np.ndarray:
     return np.repeat(np.where(np.hypot(x, y) <= radius, 200, 30).astype(np.uint8)[..., None], 3, axis=2)
 
 
-@pytest.mark.parametrize("side", [60, 100, 150, 400])
-def test_fitted_to_the_galaxy_every_framing_shows_the_same(side: int) -> None:
-    """A disc 40 px across, alone on images of any size, comes out as 40 % of the side."""
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [
+        (60, 40 / (60 + 20)),  # there are ten pixels of sky on each side
+        (100, 0.4),
+        (130, 40 / 130),  # large enough as it is
+        (200, 0.4 / 1.2),
+        (400, 0.4 / 1.2),
+    ],
+)
+def test_fitted_to_the_galaxy_every_framing_shows_the_same(side: int, expected: float) -> None:
+    """A disc 40 px across, alone on images of any size, comes out as about 40 % of the side."""
     facts = _facts().model_copy(update={"galaxy_size": 0.4})
     image, plan, shape = load_and_preprocess(lambda: _disc(side, 20), facts, fitted=True)
     assert (plan.kind, shape) == ("fitted", (side, side, 3))
+    assert plan.unchanged == (side in (100, 130))
     assert image.shape == (64, 64, 3)
     across = np.sqrt((image[..., 0] > 115).sum() * 4 / np.pi) / 64
-    expected = 0.4 if side > 60 else 40 / (60 + 20)  # there are ten pixels of sky on each side
     assert across == pytest.approx(expected, rel=0.18)  # smoothed, the disc is measured a little larger
+
+
+@pytest.mark.parametrize("radius", [20, 28, 60, 110])
+def test_a_galaxy_as_large_as_the_training_s_is_shown_as_it_is(radius: int, tmp_path: Path) -> None:
+    """It looks the same as without fitting, and only another one is decoded again, from what was read."""
+    facts = _facts().model_copy(update={"galaxy_size": 0.4})
+    path = tmp_path / "disc.jpg"
+    cv2.imwrite(str(path), _disc(256, radius), [cv2.IMWRITE_JPEG_QUALITY, 98])
+    loaded = []
+
+    def load() -> np.ndarray:
+        loaded.append(read_image(path))
+        return loaded[-1]
+
+    fitted, plan, shape = load_and_preprocess(load, facts, fitted=True)
+    plain, _, _ = load_and_preprocess(load, facts)
+    assert (shape, [image.shape for image in loaded]) == ((256, 256, 3), [(128, 128, 3)] * 2)
+    assert plan.source is not None
+    assert plan.source.size == pytest.approx(2 * radius / 256, rel=0.2)  # of the image, however it is shown
+    if radius == 60:
+        assert plan.unchanged
+        assert np.array_equal(fitted, plain)
+        assert plan.seen(256) == plan.source
+    else:
+        assert not plan.unchanged
+        assert not np.array_equal(fitted, plain)
+        assert np.array_equal(fitted, follow(fitting_plan(read_image(path), facts), read_image(path)))
+        assert plan.seen(256) is None
+
+
+def test_a_galaxy_in_the_training_s_crop_is_measured_there(tmp_path: Path) -> None:
+    facts = _facts(crop=128).model_copy(update={"galaxy_size": 0.4})
+    image, plan, _ = load_and_preprocess(lambda: _disc(512, 26), facts, fitted=True)
+    assert (plan.crop, plan.unchanged) == (128, True)
+    assert np.array_equal(image, load_and_preprocess(lambda: _disc(512, 26), facts)[0])
+    assert plan.source is not None
+    assert plan.source.size == pytest.approx(52 / 512, rel=0.2)
+    seen = plan.seen(512)
+    assert seen is not None
+    assert seen.size == pytest.approx(52 / 128, rel=0.2)
 
 
 def test_beyond_the_edge_lies_the_mirror_image_of_the_sky() -> None:

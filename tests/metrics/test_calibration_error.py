@@ -8,6 +8,7 @@ from morphoscope.metrics.calibration_error import (
     bin_of,
     equal_width_edges,
     error_from_gaps,
+    errors_by_chance,
     gap_columns,
     reliability,
 )
@@ -71,6 +72,21 @@ def test_equal_confidences_share_one_adaptive_bin():
     assert adaptive_edges(confidence).tolist() == [0.0, 1.0]
     correct = np.arange(100) < 10
     assert calibration_error(confidence, correct, adaptive=True) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(("count", "most"), [(50, 0.25), (5000, 0.025)])
+def test_errors_by_chance_are_those_of_calibrated_networks(count: int, most: float):
+    rng = np.random.default_rng(1)
+    confidence_N = rng.uniform(0.5, 1, count)
+    drawn = errors_by_chance(confidence_N, draws=400)
+    assert drawn.shape == (400,)
+    assert (np.diff(drawn) >= 0).all()
+    own = [calibration_error(confidence_N, rng.random(count) < confidence_N) for _ in range(400)]
+    assert drawn.mean() == pytest.approx(np.mean(own), rel=0.05)
+    assert np.quantile(drawn, 0.95) == pytest.approx(np.quantile(own, 0.95), rel=0.1)
+    assert drawn.mean() < most
+    far = calibration_error(confidence_N, rng.random(count) < confidence_N - 0.4)
+    assert far > drawn.max()
 
 
 def test_reliability_agrees_with_the_error_and_leaves_empty_bins_empty():

@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from morphoscope.catalogue.inputs.open import open_input
+from morphoscope.catalogue.inputs.open import is_store, open_input
+from morphoscope.catalogue.request import check_scale
 from morphoscope.errors import UsageError
 from morphoscope.images.bands import band_name
 from morphoscope.images.decode import read_image
 from morphoscope.images.stream import Item, in_order
-from morphoscope.inference.preprocess import bands_asked, load_and_preprocess, stretch_like
+from morphoscope.inference.preprocess import (
+    bands_asked,
+    facts_for_fitting,
+    frames_by_itself,
+    load_and_preprocess,
+    stretch_like,
+)
 
 if TYPE_CHECKING:
-    from morphoscope.runs.run import StoreFacts
+    from morphoscope.runs.run import Run, StoreFacts
 
 ImagesLike = str | Path | np.ndarray | Sequence[np.ndarray | str | Path]
 
@@ -42,6 +49,26 @@ def preprocessed_images(images: ImagesLike, facts: StoreFacts, *, fitted: bool =
         return load_and_preprocess(item.load, facts, fitted=fitted)[0]
 
     return list(in_order(ready, _items(images, facts)))
+
+
+def framed_images(images: ImagesLike, run: Run, scale: str | None = None) -> list[np.ndarray]:
+    """Preprocess images for a run: cropped or padded by the sizes of their galaxies, or as in the training.
+
+    Args:
+        images: as for :func:`preprocessed_images`.
+        run: that they are for.
+        scale: "auto", "trained", or None: as the run's recipe says, except for a store.
+
+    Raises:
+        UsageError: as there; another scale, or the run does not know how large its training galaxies are.
+        MorphoscopeError: a file cannot be read.
+    """
+    check_scale(scale)
+    if scale is None:
+        stored = isinstance(images, str | Path) and is_store(images)
+        scale = "auto" if frames_by_itself(run) and not stored else "trained"
+    fitted = scale == "auto"
+    return preprocessed_images(images, facts_for_fitting(run) if fitted else run.header.store, fitted=fitted)
 
 
 def _items(images: ImagesLike, facts: StoreFacts) -> Iterable[Item]:

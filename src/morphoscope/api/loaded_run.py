@@ -163,8 +163,9 @@ class LoadedRun:
         Args:
             images: arrays (H, W, 3) uint8 of any size and paths of image files, mixed as you like; one of
                 them; or a folder, glob, archive, table or store. They are preprocessed as for a catalogue.
-            scale: "auto": each image is cropped or padded so that its central galaxy is as large as the
-                training's; None: all are framed as the training's.
+            scale: "auto": images whose central galaxy is much smaller or larger than the training's are
+                cropped or padded so that it is as large; "trained": all are framed as the training's; None:
+                as the run's recipe says, which for ``default`` is "auto", except for a store.
             estimate_shares: for the class shares of these images, estimated from the predictions, in place
                 of the training's (see :mod:`morphoscope.metrics.class_shares`); at least 200 images.
 
@@ -176,25 +177,22 @@ class LoadedRun:
                 shares of too few images or of a run without classes.
             MorphoscopeError: an image cannot be read.
         """
-        from morphoscope.api.image_inputs import preprocessed_images
-        from morphoscope.catalogue.request import check_scale
-        from morphoscope.inference.preprocess import facts_for_fitting
+        from morphoscope.api.image_inputs import framed_images
 
-        check_scale(scale)
         predictor = self.predictor_or_ensemble
-        facts = facts_for_fitting(predictor.run) if scale else predictor.run.header.store
-        predictions_NK = predictor.probabilities(preprocessed_images(images, facts, fitted=scale is not None))
+        predictions_NK = predictor.probabilities(framed_images(images, predictor.run, scale))
         if estimate_shares:
             from morphoscope.inference.class_shares import class_shares_of
 
             return class_shares_of(predictor, predictions_NK)(predictions_NK)
         return predictions_NK
 
-    def embed(self, images: ImagesLike) -> np.ndarray:
+    def embed(self, images: ImagesLike, *, scale: str | None = None) -> np.ndarray:
         """Features of images before the network's head, averaged over the views.
 
         Args:
             images: as for :meth:`predict`.
+            scale: as for :meth:`predict`.
 
         Returns:
             (N, D) float32. Of a network that keeps every position of its last map, the mean over them.
@@ -202,9 +200,9 @@ class LoadedRun:
         Raises:
             UsageError: of several runs, whose features differ in meaning.
         """
-        from morphoscope.api.image_inputs import preprocessed_images
+        from morphoscope.api.image_inputs import framed_images
 
-        features = self.predictor.predict(preprocessed_images(images, self.run.header.store)).features_ND
+        features = self.predictor.predict(framed_images(images, self.run, scale)).features_ND
         assert features is not None
         return features
 
@@ -223,14 +221,18 @@ class LoadedRun:
             UsageError: the catalogue has no features or another network's, or there is no such galaxy.
         """
         from morphoscope.catalogue.similar import EmbeddedCatalogue, galaxies_like
+        from morphoscope.inference.preprocess import framing_of
+
+        embedded = EmbeddedCatalogue(catalogue)
+        scale = framing_of(embedded.provenance)
 
         def embed(image: np.ndarray, views: int | None) -> np.ndarray:
             if views in (None, self.views):
-                return self.embed([image])[0]
+                return self.embed([image], scale=scale)[0]
             again = type(self)(self.run, views, self.calibrated, engine=self.engine, precision=self.precision)
-            return again.embed([image])[0]
+            return again.embed([image], scale=scale)[0]
 
-        return galaxies_like(EmbeddedCatalogue(catalogue), to, count, run=self.run, embed=embed)
+        return galaxies_like(embedded, to, count, run=self.run, embed=embed)
 
     def predict_sets(
         self, images: ImagesLike, coverage: float = 0.9, *, per_class: bool = False
@@ -304,12 +306,12 @@ class LoadedRun:
         Raises:
             UsageError: no such method, layer or target.
         """
-        from morphoscope.api.image_inputs import preprocessed_images
+        from morphoscope.api.image_inputs import framed_images
         from morphoscope.explanation.explain import Explainer
 
         if self.engine in GRAPHS or self.run.path.is_file():
             raise UsageError("maps need gradients, which an ONNX file does not give; load the run itself")
-        stored = preprocessed_images(images, self.run.header.store)
+        stored = framed_images(images, self.run)
         return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
 
     def catalogue(

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from morphoscope.errors import CannotContinue, MorphoscopeError
+from morphoscope.images.central_source import central_source
 from morphoscope.images.coverage import NO_SOURCE, OFF_IMAGE, share_of
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.file_names import writable
 from morphoscope.images.planes import picture_of
-from morphoscope.images.source_quality import fault_in_the_middle
+from morphoscope.images.source_quality import fault_of
 from morphoscope.images.stream import Item
 from morphoscope.inference.preprocess import CropResizePlan, load_and_preprocess
 from morphoscope.progress import note
@@ -113,7 +114,9 @@ def preprocess_item(
             elif not check:
                 item.found["quality"] = (*item.found.get("quality", ()), NO_SOURCE)
         if check:
-            faults = fault_in_the_middle(picture_of(image), plan.crop or min(shape[:2]), facts.galaxy_size)
+            shorter = min(shape[:2])
+            seen = plan.seen(shorter) or central_source(picture_of(image))
+            faults = fault_of(seen, plan.crop or shorter, image.shape, facts.galaxy_size)
             item.found["quality"] = (*item.found.get("quality", ()), *faults)
         return Preprocessed(item, image, plan, shape, stamp=stamp)
     except CannotContinue:

@@ -31,10 +31,10 @@ def check_scale(scale: str | None) -> None:
     """Refuse a scale that is not known.
 
     Raises:
-        UsageError: it is neither "auto" nor None.
+        UsageError: it is none of "auto", "trained" and None.
     """
-    if scale not in (None, "auto"):
-        raise UsageError(f"--scale {scale}: only 'auto' is known; leave it out to frame as trained")
+    if scale not in (None, "auto", "trained"):
+        raise UsageError(f"--scale {scale}: 'auto' or 'trained' was expected; left out, the run decides")
 
 
 def check_quality(quality: str) -> str:
@@ -59,9 +59,10 @@ class CatalogueRequest:
             (see :func:`morphoscope.catalogue.formats.write.target_of`).
         crop: side in pixels of the centre crop of each image that shows what the training's images showed;
             None: as :func:`morphoscope.inference.preprocess.crop_resize_plan` says.
-        scale: "auto": crop or pad each image so that its central galaxy is as large as the training's, and
-            add the columns ``galaxy_size`` and ``shown_side`` (see
-            :func:`morphoscope.inference.preprocess.fitting_plan`); None: as ``crop`` says.
+        scale: "auto": where the central galaxy is much smaller or larger than the training's, crop or pad the
+            image so that it is as large, and add the columns ``galaxy_size`` and ``shown_side`` (see
+            :func:`morphoscope.inference.preprocess.load_and_preprocess`); "trained": as ``crop`` says; None:
+            as the run's recipe says (``evaluation.scale``), if nothing else says how much sky to show.
         size: side of the training's images, which is the only one that fits; checked if given.
         image_column: the table's column with the images; None: found by its name.
         bands: one to three bands of FITS images (up to eight for a run that was trained on planes of bands),
@@ -110,7 +111,10 @@ class CatalogueRequest:
     )
     scale: str | None = field(
         default=None,
-        metadata=_option("auto: crop or pad each image so that its galaxy is as large as the training's."),
+        metadata=_option(
+            "auto: crop or pad images whose galaxy is much smaller or larger than the training's; trained: "
+            "never. [default: auto for 'default', else trained]"
+        ),
     )
     size: int | None = None
     image_column: str | None = field(
@@ -197,7 +201,7 @@ class CatalogueRequest:
             check_stretch(self.stretch)
         check_scale(self.scale)
         check_quality(self.quality)
-        if self.scale is not None and self.crop is not None:
+        if self.scale == "auto" and self.crop is not None:
             raise UsageError("--scale auto chooses the crop of each image itself; leave out --crop")
         if self.estimate_shares and self.coverage is not None:
             raise UsageError(

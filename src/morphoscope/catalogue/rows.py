@@ -22,8 +22,7 @@ from morphoscope.catalogue.columns import (
     provenance_of,
     sets_of,
 )
-from morphoscope.catalogue.inputs.open import Images, open_request
-from morphoscope.catalogue.inputs.survey_cutouts import frames_by_size
+from morphoscope.catalogue.inputs.open import Images, is_store, open_request
 from morphoscope.catalogue.no_image import rows_without_image
 from morphoscope.catalogue.pipeline import Batch, Digest, Preprocessed
 from morphoscope.catalogue.request import CatalogueRequest
@@ -39,6 +38,8 @@ from morphoscope.inference.preprocess import (
     bands_asked,
     check_request,
     facts_for_fitting,
+    fitting_description,
+    frames_by_itself,
     stretch_asked,
 )
 from morphoscope.labels.scheme import Column
@@ -48,11 +49,28 @@ from morphoscope.processes import available_cores
 if TYPE_CHECKING:
     from morphoscope.inference.ensemble import Ensemble
     from morphoscope.inference.predictor import Predictor
+    from morphoscope.runs.run import Run
 
 Notice = Callable[[Preprocessed], None]
 BATCH_BYTES = 40_000_000  # of images; up to three batches are in memory at once
 _MEASURED_TOGETHER = 16  # images of a batch whose shapes are measured, so that a kill loses little of them
 RUN_FILES = ("recipe.yaml", "calibration.json", "reference.safetensors")
+
+
+def frames_by_size(request: CatalogueRequest, run: Run) -> bool:
+    """Whether images are cropped or padded by the sizes of their galaxies.
+
+    As asked; else, if nothing says how much sky to show: for a survey's images, and where the run's recipe
+    says so, except for a store, whose images were framed when it was made.
+    """
+    if request.scale is not None:
+        return request.scale == "auto"
+    if any(each is not None for each in (request.crop, request.cutout_arcsec, request.size_column)):
+        return False
+    facts = run.header.store
+    if request.survey is not None:
+        return facts.pixel_scale is None
+    return request.sources is None and not is_store(request.source) and frames_by_itself(run)
 
 
 class NotFinite(MorphoscopeError):
@@ -77,8 +95,9 @@ class RowMaker:
         self.stretch = stretch_asked(request.stretch, run.header.store)
         bands = bands_asked(request.bands, run.header.store)
         check_bands(bands, self.stretch)
-        self.request = request = replace(request, bands=bands)
-        self.fitted = frames_by_size(request, run.header.store)
+        self.fitted = frames_by_size(request, run)
+        scale = "auto" if self.fitted else "trained"
+        self.request = request = replace(request, bands=bands, scale=scale)
         self.workers = request.workers
         self.facts = facts_for_fitting(run) if self.fitted else run.header.store
         check_request(self.facts, request.crop, request.size)
@@ -132,9 +151,7 @@ class RowMaker:
             sets=self.sets,
         )
         if self.fitted:
-            own["scale"] = (
-                f"auto: central sources at {self.facts.galaxy_size:.3f} of the side, as in training"
-            )
+            own["scale"] = fitting_description(self.facts)
         if self.shapes is not None:
             own |= shape_provenance(self.shapes.settings)
         if self.shares is not None:

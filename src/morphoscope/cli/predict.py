@@ -183,7 +183,7 @@ def _check(
     if not detect:
         return
     need(DETECTION, "detect", "--detect")
-    if request.scale:
+    if request.scale == "auto":
         raise UsageError("--detect sizes each cutout by its source; leave out --scale")
     if request.estimate_shares:
         raise UsageError("--estimate-shares is for catalogues of cutouts, not for --detect")

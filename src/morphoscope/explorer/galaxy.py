@@ -21,6 +21,7 @@ from morphoscope.explorer.thumbnails import png
 from morphoscope.explorer.votes import votes_of
 from morphoscope.images.decode import is_fits_name
 from morphoscope.images.stretch import STRETCHES
+from morphoscope.inference.preprocess import framing_of
 from morphoscope.labels.classes import probability_column
 from morphoscope.metrics.conformal import SEPARATOR
 
@@ -68,7 +69,8 @@ def router(state: State) -> APIRouter:
     @routes.get("/map/{row}")
     def attribution(row: int, method: str = "gradcam", target: str = "predicted") -> JSONResponse:
         image = state.network.seen(subject.pictures, state.place(row))
-        return JSONResponse(map_document(state, image, method, target))
+        scale = framing_of(subject.provenance)  # as for the prediction beside it
+        return JSONResponse(map_document(state, image, method, target, scale))
 
     @routes.get("/neighbours/{row}")
     def neighbours(row: int, count: int = 12) -> JSONResponse:
@@ -83,9 +85,11 @@ def router(state: State) -> APIRouter:
     return routes
 
 
-def map_document(state: State, image: Any, method: str, target: str) -> dict[str, Any]:
+def map_document(
+    state: State, image: Any, method: str, target: str, scale: str | None = None
+) -> dict[str, Any]:
     """A map as the page draws it: what the network saw and where it looks, as data addresses."""
-    found = state.network.map(image, method, target)
+    found = state.network.map(image, method, target, scale)
     return {
         "image": data_address(png(found.image)),
         "map": data_address(png(found.values)),

@@ -14,7 +14,7 @@ import numpy as np
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.extras import installed
 from morphoscope.images.planes import as_shown
-from morphoscope.inference.preprocess import load_and_preprocess
+from morphoscope.inference.preprocess import facts_for_fitting, frames_by_itself, load_and_preprocess
 from morphoscope.runs.run import Run
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Network:
             UsageError: there is no run.
         """
         predictor = self._loaded()
-        prepared = load_and_preprocess(lambda: image_HWC, predictor.run.header.store)[0]
+        prepared = _prepared(image_HWC, predictor.run)
         with self._lock:
             return predictor.predict([prepared])
 
@@ -95,13 +95,14 @@ class Network:
             return pictures.load(place)
         return pictures.planes(place, self.run.header.store.bands)
 
-    def map(self, image_HWC: np.ndarray, method: str, target: str) -> Map:
+    def map(self, image_HWC: np.ndarray, method: str, target: str, scale: str | None = None) -> Map:
         """Where the network looks on one image of any size.
 
         Args:
             image_HWC: (H, W, 3) uint8, or the bands that the network takes.
             method: one of :data:`METHODS`.
             target: a class or answer by name, or "predicted".
+            scale: how it is framed, "auto" or "trained"; None: as the run's recipe says.
 
         Raises:
             UsageError: no such method or target.
@@ -112,7 +113,7 @@ class Network:
         if self.why_no_maps:
             raise MorphoscopeError(self.why_no_maps)
         predictor = self._loaded()
-        prepared = load_and_preprocess(lambda: image_HWC, predictor.run.header.store)[0]
+        prepared = _prepared(image_HWC, predictor.run, scale)
         with self._lock:
             if self._explainer is None:
                 from morphoscope.explanation.explain import Explainer
@@ -132,3 +133,9 @@ class Network:
 
                 self._predictor = Predictor(self.run)
             return self._predictor
+
+
+def _prepared(image_HWC: np.ndarray, run: Run, scale: str | None = None) -> np.ndarray:
+    fitted = frames_by_itself(run) if scale is None else scale == "auto"
+    facts = facts_for_fitting(run) if fitted else run.header.store
+    return load_and_preprocess(lambda: image_HWC, facts, fitted=fitted)[0]

@@ -15,6 +15,7 @@ import numpy as np
 
 _SEEING = 160.0  # sigma of the smoothing: one part in so many of the side,
 _LEAST_SEEING = 0.8  # and at least so many pixels
+_FINEST = 320  # pixels of a side: of larger images, squares of pixels are averaged to at least so many
 _BORDER = 12  # the sky is measured on a frame as wide as one part in so many of the side
 _MIDDLE = 10  # the source's brightest pixel lies within one part in so many of the side from the middle
 _NOISES, _SHARE, _LEVELS = 3.0, 0.06, 2.0  # least brightness: noises, share of the peak, grey levels
@@ -51,6 +52,13 @@ def central_source(image_HWC: np.ndarray) -> CentralSource | None:
     side = min(height, width)
     if side < 2 * _MIDDLE:
         return None
+    if side >= 2 * _FINEST:
+        coarse = side // _FINEST
+        image_HWC = cv2.resize(
+            image_HWC, (width // coarse, height // coarse), interpolation=cv2.INTER_AREA
+        ).reshape(height // coarse, width // coarse, -1)
+        height, width = image_HWC.shape[:2]
+        side = min(height, width)
     grey_HW = _mean_over_channels(image_HWC)
     grey_HW = np.asarray(cv2.GaussianBlur(grey_HW, (0, 0), max(_LEAST_SEEING, side / _SEEING)))
     frame = max(2, side // _BORDER)

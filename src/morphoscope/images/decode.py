@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +52,12 @@ class HalfScale:
     Attributes:
         suits: whether one of this height and width may be decoded so.
         shape: (H, W) of the last one that was; None if there was none.
+        whole: reads that one again at its own scale, from the content that is here already.
     """
 
     suits: Callable[[int, int], bool]
     shape: tuple[int, int] | None = None
+    whole: Callable[[], np.ndarray] | None = None
 
 
 _HALF_SCALE: ContextVar[HalfScale | None] = ContextVar("half_scale", default=None)
@@ -72,6 +75,16 @@ def half_scale(suits: Callable[[int, int], bool]) -> Iterator[HalfScale]:
     token = _HALF_SCALE.set(here)
     try:
         yield here
+    finally:
+        _HALF_SCALE.reset(token)
+
+
+@contextmanager
+def whole_scale() -> Iterator[None]:
+    """Let :func:`read_image` in this thread decode every image whole, whatever :func:`half_scale` says."""
+    token = _HALF_SCALE.set(None)
+    try:
+        yield
     finally:
         _HALF_SCALE.reset(token)
 
@@ -147,7 +160,14 @@ def read_image(
     if image is None and (_is_deep_png(content) or content.startswith(_TIFF_STARTS)):
         image = _decode_deep_colours(content, name)
     image = image if image is not None else _decode(content, name, stretch, found)
+    if (half := _HALF_SCALE.get()) is not None and half.shape is not None:
+        half.whole = partial(_whole_again, content, name, stretch, bands)
     return _as_planes(image, name, stretch, bands) if bands else image
+
+
+def _whole_again(content: bytes, name: str, stretch: str, bands: Sequence[str]) -> np.ndarray:
+    with whole_scale():
+        return read_image(content, name=name, stretch=stretch, bands=bands)
 
 
 def _as_planes(image_HWC: np.ndarray, name: str, stretch: str, bands: Sequence[str]) -> np.ndarray:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from morphoscope.images.central_source import central_source
+from morphoscope.images.central_source import CentralSource
 from morphoscope.images.coverage import NO_CENTRE, NO_SOURCE
 
 TOO_SMALL, TOO_FAINT, STAR_LIKE = "too small", "too faint", "like a star"
@@ -43,23 +43,26 @@ def has_no_class(reasons: Iterable[str]) -> bool:
     return any(reason in WITHOUT_CLASS for reason in reasons)
 
 
-def fault_in_the_middle(image_HWC: np.ndarray, shown: float, typical: float | None = None) -> tuple[str, ...]:
+def fault_of(
+    source: CentralSource | None, shown: float, shape: tuple[int, ...], typical: float | None = None
+) -> tuple[str, ...]:
     """Why the source in the middle of an image gets no class; empty if it may have one.
 
     Args:
-        image_HWC: (H, W, C) uint8, as shown to the network.
-        shown: side of the original that it shows, pixels: enlarging an image resolves nothing.
+        source: as measured in the image shown to the network; None if there is none.
+        shown: side of the original that this shows, pixels: enlarging an image resolves nothing.
+        shape: of the image, (H, W, C).
         typical: size of the training's galaxies as a share of the side, of images like this; a network that
             learned from smaller galaxies than usual gets those down to half of it.
     """
-    source = central_source(image_HWC)
     if source is None:
         return (NO_SOURCE,)
     if source.signal < LEAST_SIGNAL:
         return (TOO_FAINT,)
-    across = source.size * min(shown, *image_HWC.shape[:2])
+    side = min(shape[:2])
     usual = LEAST_ELEMENTS * NYQUIST
-    least = usual if typical is None else min(usual, typical * min(image_HWC.shape[:2]) / 2)
+    least = usual if typical is None else min(usual, typical * side / 2)
+    across = source.size * min(shown, side)
     return (TOO_SMALL,) if across < least else ()
 
 

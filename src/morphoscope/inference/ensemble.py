@@ -16,6 +16,7 @@ from morphoscope.errors import UsageError
 from morphoscope.images.decode import crop_and_resize
 from morphoscope.images.planes import kind_of
 from morphoscope.inference.predictor import Prediction, Predictor
+from morphoscope.inference.preprocess import frames_by_itself
 from morphoscope.labels.scheme import Scheme
 from morphoscope.runs.run import Run, StoreFacts
 
@@ -177,7 +178,10 @@ def mutual_information(scheme: Scheme, members_SNK: np.ndarray) -> np.ndarray:
 
 def _together(runs: Sequence[Run], largest: Run) -> Runs:
     joined = hashlib.sha256("\n".join(run.header.weights_sha256 for run in runs).encode())
-    recipe = largest.recipe.model_copy(update={"name": ", ".join(run.recipe.name for run in runs)})
+    alike = all(frames_by_itself(run) for run in runs)  # else each would see what it did not learn from
+    evaluation = largest.recipe.evaluation.model_copy(update={"scale": "auto" if alike else "trained"})
+    name = ", ".join(run.recipe.name for run in runs)
+    recipe = largest.recipe.model_copy(update={"name": name, "evaluation": evaluation})
     header = largest.header.model_copy(update={"weights_sha256": joined.hexdigest()})
     return Runs(largest.path, recipe, header, tuple(runs))
 

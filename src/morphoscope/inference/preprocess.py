@@ -5,7 +5,7 @@ Shape letters: H × W pixels, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from morphoscope.runs.run import StoreFacts
 
 WIDEST = 1.5  # of an image's shorter side
+ALIKE = 1.5  # galaxies up to so many times smaller or larger than the training's are shown as they are,
+NEAR = 1.2  # others so many times smaller or larger, which keeps most of what surrounds them
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,18 @@ class CropResizePlan:
     kind: str  # "stored", "requested", "training", "scaled" or "fitted"
     crop: int | None = None
     size: int | None = None
-    source: CentralSource | None = None  # what was measured to fit it
+    source: CentralSource | None = None  # measured to fit it; sizes are shares of the image's shorter side
+    unchanged: bool = False  # whether it already fits
+
+    def seen(self, shorter: int) -> CentralSource | None:
+        """What was measured, if the network sees just that: sizes are shares of the side that it sees.
+
+        Args:
+            shorter: side of the image, pixels.
+        """
+        if not self.unchanged or self.source is None or self.crop is None:
+            return None
+        return replace(self.source, size=self.source.size * shorter / self.crop)
 
     def description(self, height: int, width: int) -> str:
         """One sentence for the user; empty if nothing is done."""
@@ -42,8 +55,9 @@ class CropResizePlan:
             return ""
         if self.kind == "fitted":
             return (
-                f"images of {width}×{height} px: cropped or padded, and scaled to {self.size} px, so that "
-                "each central galaxy is as large as the training's; see columns galaxy_size and shown_side"
+                f"images of {width}×{height} px: scaled to {self.size} px; where the central galaxy is more "
+                f"than {ALIKE:g} times smaller or larger than the training's, cropped or padded first until "
+                f"it is {NEAR:g} times; see columns galaxy_size and shown_side (--scale trained: as they are)"
             )
         what = f"the central {self.crop} px are taken" if self.crop else "the largest centred square is taken"
         why = {
@@ -98,6 +112,25 @@ def crop_resize_plan(shape: tuple[int, ...], facts: StoreFacts, *, crop: int | N
     return CropResizePlan("scaled", None, side)
 
 
+def frames_by_itself(run: Run) -> bool:
+    """Whether a run wants images framed by the sizes of their galaxies, unless told otherwise."""
+    return run.header.store.galaxy_size is not None and run.recipe.evaluation.scale == "auto"
+
+
+def fitting_description(facts: StoreFacts) -> str:
+    """How images are fitted, for a catalogue's provenance; it begins with "auto"."""
+    size = facts.galaxy_size or 0.0
+    return (
+        f"auto: central sources smaller than {size / ALIKE:.3f} or larger than {size * ALIKE:.3f} of the "
+        f"side are brought to {size / NEAR:.3f} and {size * NEAR:.3f} (in training {size:.3f})"
+    )
+
+
+def framing_of(provenance: Mapping[str, str]) -> str:
+    """How the images of a catalogue were framed, "auto" or "trained", by its provenance."""
+    return "auto" if provenance.get("scale", "").startswith("auto") else "trained"
+
+
 def facts_for_fitting(run: Run) -> StoreFacts:
     """The facts of a run's training store, with the size of its galaxies.
 
@@ -121,8 +154,23 @@ def facts_for_fitting(run: Run) -> StoreFacts:
     return facts.model_copy(update={"galaxy_size": size})
 
 
+def fits(source: CentralSource | None, facts: StoreFacts) -> bool:
+    """Whether a galaxy is about as large as the training's, so that its image needs no fitting.
+
+    Args:
+        source: in the middle of an image, as shown to the network.
+        facts: of the training's store, with ``galaxy_size``.
+    """
+    if source is None or facts.galaxy_size is None:
+        return False
+    return facts.galaxy_size / ALIKE <= source.size <= facts.galaxy_size * ALIKE
+
+
 def fitting_plan(image_HWC: np.ndarray, facts: StoreFacts) -> CropResizePlan:
-    """A centre crop, or a border, that makes an image's central galaxy as large as the training's.
+    """A centre crop, or a border, that makes an image's central galaxy about as large as the training's.
+
+    It is brought to :data:`NEAR` times smaller or larger, whichever is less change: tails and companions lie
+    around a galaxy.
 
     An image without a source in its middle is shown whole. Beyond the edge lies the image's mirror image, so
     at most as much is added as there is sky between the galaxy and the edge, and at most :data:`WIDEST` times
@@ -138,7 +186,8 @@ def fitting_plan(image_HWC: np.ndarray, facts: StoreFacts) -> CropResizePlan:
     if source is None or facts.galaxy_size is None:
         return CropResizePlan("fitted", shorter, side)
     widest = min(WIDEST, max(1.0, 2.0 - source.size))
-    shown = shorter * min(source.size / facts.galaxy_size, widest)
+    wanted = min(max(source.size, facts.galaxy_size / NEAR), facts.galaxy_size * NEAR)
+    shown = shorter * min(source.size / wanted, widest)
     return CropResizePlan("fitted", max(round(shown), 1), side, source)
 
 
@@ -247,7 +296,8 @@ def load_and_preprocess(
         load: reads the image, (H, W, C), of the training's type.
         facts: of the training's store.
         crop: as for :func:`crop_resize_plan`.
-        fitted: by :func:`fitting_plan`, for which every image is decoded whole.
+        fitted: by :func:`fitting_plan`, unless the galaxy :func:`fits` as it is. It is measured in the image
+            as the network would see it, so that only those that do not fit take longer.
 
     Returns:
         The image (S, S, C), the plan that was applied, and the original shape (H, W, C).
@@ -255,10 +305,6 @@ def load_and_preprocess(
     Raises:
         MorphoscopeError: as ``load`` and :func:`crop_resize_plan`.
     """
-    if fitted:
-        image_HWC = _of_type(load(), facts)
-        plan = fitting_plan(image_HWC, facts)
-        return follow(plan, image_HWC), plan, image_HWC.shape
     channels = facts.image_shape[2]
 
     def suits(height: int, width: int) -> bool:
@@ -269,10 +315,20 @@ def load_and_preprocess(
         return plan.size is not None and side >= 2 * plan.size and even
 
     with half_scale(suits) as halved:
-        image_HWC = _of_type(load(), facts)
-    shape = image_HWC.shape if halved.shape is None else (*halved.shape, channels)
+        read_HWC = _of_type(load(), facts)
+    shape = read_HWC.shape if halved.shape is None else (*halved.shape, channels)
     plan = crop_resize_plan(shape, facts, crop=crop)
-    if halved.shape is None:
-        return follow(plan, image_HWC), plan, shape
-    side = None if plan.crop is None else plan.crop // 2
-    return follow(replace(plan, crop=side), image_HWC), plan, shape
+    scale = 1 if halved.shape is None else 2
+    side = None if plan.crop is None else plan.crop // scale
+    image_HWC = follow(replace(plan, crop=side), read_HWC)
+    if not fitted:
+        return image_HWC, plan, shape
+    source, shorter = central_source(picture_of(image_HWC)), min(shape[:2])
+    if fits(source, facts):
+        assert source is not None
+        shown = plan.crop or shorter
+        source = replace(source, size=source.size * shown / shorter)
+        return image_HWC, CropResizePlan("fitted", shown, facts.image_shape[0], source, unchanged=True), shape
+    whole_HWC = read_HWC if halved.whole is None else _of_type(halved.whole(), facts)
+    plan = fitting_plan(whole_HWC, facts)
+    return follow(plan, whole_HWC), plan, shape

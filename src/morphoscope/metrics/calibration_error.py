@@ -1,6 +1,6 @@
 """Calibration error and reliability diagram: is a confidence of 90 % right nine times in ten?
 
-Shape letters: N galaxies, B bins of confidence, R resamples. Confidence is the probability of the class
+Shape letters: N galaxies, B bins of confidence, R resamples. Confidence is the probability of the
 predicted class.
 """
 
@@ -50,6 +50,24 @@ def error_from_gaps(sums: np.ndarray, count: int) -> np.ndarray:
     perfectly calibrated network with confidences about 0.85 shows 0.03 on 450 galaxies and 0.01 on 3,500.
     """
     return np.abs(sums).sum(axis=-1) / count
+
+
+def errors_by_chance(confidence_N: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """Calibration errors that a calibrated network with these confidences would show, (R,), ascending.
+
+    Each galaxy is right with the probability that its confidence states (consistency resampling, Bröcker and
+    Smith 2007, Weather and Forecasting 22, 651). An error among these is no sign of a bad calibration.
+
+    Args:
+        confidence_N: of the predictions.
+        draws: R.
+        seed: of the draws.
+    """
+    confidence_N = np.asarray(confidence_N, np.float64)
+    edges, rng = equal_width_edges(), np.random.default_rng(seed)
+    inside_NB = bin_of(confidence_N, edges)[:, None] == np.arange(BINS)
+    right_RN = rng.random((draws, len(confidence_N))) < confidence_N
+    return np.sort(error_from_gaps((confidence_N - right_RN) @ inside_NB, len(confidence_N)))
 
 
 def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BINS) -> list[dict[str, Any]]:

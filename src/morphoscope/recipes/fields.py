@@ -381,6 +381,11 @@ class Evaluation(Part):
         description="test-time augmentation: number of rotated (4, 8) and mirrored (2, 16) views, each at "
         "three scales (24, 48)",
     )
+    scale: Literal["trained", "auto"] = Field(
+        default="trained",
+        description="framing of images by 'predict': as in the training, or auto: cropped or padded where "
+        "the central galaxy is much smaller or larger than the training's; a store's images stay as they are",
+    )
     batch: int = Field(default=64, ge=1, le=65_536, description="images (times views) per forward pass")
     calibrate: bool = Field(
         default=True, description="calibrate probabilities and votes on the validation galaxies"

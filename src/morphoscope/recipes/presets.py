@@ -44,7 +44,7 @@ def default() -> Recipe:
         optimiser=Optimiser(name="adamw", lr=2e-3, weight_decay=0.05),
         schedule=Schedule(name="one-cycle", warmup=0.2),
         training=Training(epochs=20, batch=64, label_smoothing=0.05, ema=0.999, restore_best=False),
-        evaluation=Evaluation(views=8),
+        evaluation=Evaluation(views=8, scale="auto"),
     )
 
 

@@ -176,13 +176,13 @@ def test_sizes_come_from_a_column_or_are_measured(
 ):
     predict(positions, size_column="size")
     assert pq.read_table(tmp_path / "out.parquet")["cutout"].to_pylist() == [10.0 + row for row in range(12)]
-    server.sky.diameter = 40.0
+    server.sky.diameter = 15.0
     predict(positions, scale=None, overwrite=True)  # a run that does not know its pixel scale
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert {row["cutout"] for row in rows} == {np.float32(134.2)}
     shown = np.array([row["shown_side"] * 134.2 / 512 for row in rows])
     measured = np.array([row["galaxy_size"] * 134.2 for row in rows])
-    assert np.allclose(shown, measured / 0.4, rtol=0.02)
+    assert np.allclose(shown, measured / 0.4 * 1.2, rtol=0.02)
 
 
 def test_fits_bands_are_stretched_like_those_of_files(

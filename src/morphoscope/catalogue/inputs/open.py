@@ -128,7 +128,7 @@ def open_input(
     """
     path, text = Path(source), str(source)
     reading = Reading(stretch, tuple(bands), facts)
-    if not (path / "store.yaml").is_file():
+    if not is_store(path):
         check_bands(reading.bands, stretch)
     if is_pattern(text) and not path.exists():
         return Images(text, *from_pattern(text, reading.bands, stretch), FITS_COLUMNS)
@@ -233,8 +233,13 @@ class Reading:
         return Item(source, load_named(name, load), {"id": writable(identity)}, found, (str(path),))
 
 
+def is_store(source: Path | str) -> bool:
+    """Whether an input is a store."""
+    return (Path(source) / "store.yaml").is_file()
+
+
 def _from_folder(folder: Path, reading: Reading) -> Images:
-    if (folder / "store.yaml").is_file():
+    if is_store(folder):
         store = open_store(folder)
         return from_store(store if reading.facts is None else store_in_order(store, reading.facts))
     if (folder / "run.yaml").is_file():

@@ -24,7 +24,7 @@ from morphoscope.cutouts.recent import Recent
 from morphoscope.cutouts.services import Format, find_service
 from morphoscope.cutouts.targets import CutoutRequest, Target, Targets
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.images.decode import read_image
+from morphoscope.images.decode import read_image, whole_scale
 from morphoscope.images.fits import read_bands
 from morphoscope.images.stream import Item
 from morphoscope.progress import note
@@ -58,17 +58,11 @@ class SurveyCutouts:
     integer_ids: bool
 
 
-def frames_by_size(request: CatalogueRequest, facts: StoreFacts) -> bool:
-    """Whether galaxies are framed by their own size because nothing else says how much sky to show."""
-    said = (request.crop, request.cutout_arcsec, request.size_column, facts.pixel_scale)
-    return request.scale == "auto" or (request.survey is not None and all(each is None for each in said))
-
-
 def survey_cutouts(request: CatalogueRequest, facts: StoreFacts, *, stretch: str) -> SurveyCutouts:
     """The galaxies of a table of positions, whose images a survey's service has.
 
     Args:
-        request: with ``survey``.
+        request: with ``survey``, and with a ``scale``.
         facts: of the training's store: how much sky its images show, and at how many pixels.
         stretch: for FITS images.
 
@@ -77,7 +71,7 @@ def survey_cutouts(request: CatalogueRequest, facts: StoreFacts, *, stretch: str
     """
     service = find_service(request.survey or "", request.service)
     kind = "fits" if request.bands or "jpg" not in service.formats else "jpg"
-    fitted = frames_by_size(request, facts)
+    fitted = request.scale == "auto"
     arcsec = MEASURED if fitted else None if request.size_column else _side(request, facts)
     wanted = CutoutRequest(
         table=request.source,
@@ -206,11 +200,12 @@ class _Fetcher:
         return cutout
 
     def _fetched(self, target: Target) -> Cutout:
-        if self.wide:
-            return self.source.wide(target.ra, target.dec)[0]
-        if target.arcsec is not None and (wrong := self.source.check_side(target.arcsec)):
-            raise Failed(wrong)
-        return self.source.fetch(target.ra, target.dec, target.arcsec)
+        with whole_scale():  # the number of pixels is checked
+            if self.wide:
+                return self.source.wide(target.ra, target.dec)[0]
+            if target.arcsec is not None and (wrong := self.source.check_side(target.arcsec)):
+                raise Failed(wrong)
+            return self.source.fetch(target.ra, target.dec, target.arcsec)
 
 
 def _items(targets: Targets, fetcher: _Fetcher, table: str) -> Iterator[Item]:
