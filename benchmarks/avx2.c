@@ -5,6 +5,7 @@
 
 #define _GNU_SOURCE
 #include <cpuid.h>
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -15,7 +16,27 @@
 enum { SET_CPUID = 0x1012, FEATURES = 7, TILES = 0x1d, TILE_PRODUCTS = 0x1e, AVX10 = 0x24 };
 #define BIT(n) (1u << (n))
 
-static struct sigaction before;
+typedef int (*set_action)(int, const struct sigaction *, struct sigaction *);
+
+static struct sigaction before; /* what the program wants to do about its own faults */
+
+static set_action real_sigaction(void) {
+    static set_action found;
+    if (found == NULL)
+        found = (set_action)dlsym(RTLD_NEXT, "sigaction");
+    return found;
+}
+
+/* Workers of torch's data loader handle this signal as well. */
+int sigaction(int number, const struct sigaction *wanted, struct sigaction *old) {
+    if (number != SIGSEGV)
+        return real_sigaction()(number, wanted, old);
+    if (old != NULL)
+        *old = before;
+    if (wanted != NULL)
+        before = *wanted;
+    return 0;
+}
 
 /* Leaf 7, part 0, of CPUID (Intel SDM, volume 2A): what AVX2 does not have. */
 static const uint32_t EBX = BIT(16) | BIT(17) | BIT(21) | BIT(26) | BIT(27) | BIT(28) | BIT(30) | BIT(31);
@@ -27,7 +48,7 @@ static void answer(int number, siginfo_t *facts, void *context) {
     const uint8_t *instruction = (const uint8_t *)registers[REG_RIP];
     (void)number;
     if (facts->si_code != SI_KERNEL || instruction[0] != 0x0f || instruction[1] != 0xa2) {
-        sigaction(SIGSEGV, &before, NULL); /* a fault of the program's own, which happens again */
+        real_sigaction()(SIGSEGV, &before, NULL); /* a fault of the program's own, which happens again */
         return;
     }
     uint32_t leaf = (uint32_t)registers[REG_RAX], part = (uint32_t)registers[REG_RCX], a, b, c, d;
@@ -53,7 +74,7 @@ __attribute__((constructor)) static void begin(void) {
     memset(&action, 0, sizeof action);
     action.sa_sigaction = answer;
     action.sa_flags = SA_SIGINFO | SA_NODEFER;
-    sigaction(SIGSEGV, &action, &before);
+    real_sigaction()(SIGSEGV, &action, &before);
     if (syscall(SYS_arch_prctl, SET_CPUID, 0) != 0) {
         static const char words[] = "avx2: this processor cannot hide instructions (no cpuid_fault)\n";
         (void)!write(STDERR_FILENO, words, sizeof words - 1);

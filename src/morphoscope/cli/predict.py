@@ -81,7 +81,7 @@ def predict(
     """Predict a catalogue of galaxies, in constant memory.
 
     Continue an interrupted catalogue with --resume. The exit status is 1 if some images could not be read or
-    had; all others are in the catalogue.
+    fetched; all others are in the catalogue.
     """
     from morphoscope import api
 
