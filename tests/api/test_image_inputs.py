@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 import morphoscope as ms
-from morphoscope.api.image_inputs import first_readable, preprocessed_images
+from morphoscope.api.image_inputs import first_readable, framed_images, preprocessed_images
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.recipes import Evaluation
 from morphoscope.runs.run import StoreFacts
 
 FACTS = StoreFacts(name="s", path="", image_shape=(8, 8, 3))
+RUN: Any = SimpleNamespace(
+    header=SimpleNamespace(store=FACTS), recipe=SimpleNamespace(evaluation=Evaluation(scale="auto"))
+)
 
 
 @pytest.fixture
@@ -65,8 +71,30 @@ def test_an_image_that_cannot_be_read_is_named(folder: Path):
         preprocessed_images(folder, FACTS)
     with pytest.raises(MorphoscopeError, match=r"none\.png: no such file"):
         preprocessed_images([folder / "none.png"], FACTS)
-    assert _levels(first_readable(str(folder), 3, FACTS)) == [0, 40, 120]
-    assert _levels(first_readable(folder, 2, FACTS)) == [0, 40]
+    assert _levels(first_readable(str(folder), 3, RUN)) == [0, 40, 120]
+    assert _levels(first_readable(folder, 2, RUN)) == [0, 40]
+
+
+def _small_galaxy(side: int = 96) -> np.ndarray:
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    disc = np.where(np.hypot(x, y) < side / 12, 220, 20).astype(np.uint8)
+    return np.repeat(disc[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "folder"])
+def test_what_batch_norm_adapts_to_is_framed_as_what_is_predicted(tmp_path: Path, kind: str):
+    facts = FACTS.model_copy(update={"image_shape": (64, 64, 3), "galaxy_size": 0.5})
+    run: Any = SimpleNamespace(header=SimpleNamespace(store=facts), recipe=RUN.recipe)
+    cv2.imwrite(str(tmp_path / "small.png"), _small_galaxy())
+    images: Any = [_small_galaxy()] if kind == "arrays" else tmp_path
+    trained, framed = (framed_images(images, run, scale)[0] for scale in ("trained", "auto"))
+    assert framed.mean() > trained.mean() + 10
+    for scale, expected in ((None, framed), ("auto", framed), ("trained", trained)):
+        assert np.array_equal(framed_images(images, run, scale)[0], expected)
+        assert np.array_equal(first_readable(images, 1, run, scale=scale)[0], expected)
+    if kind == "folder":
+        cropped = first_readable(images, 1, run, crop=48)[0]
+        assert np.array_equal(cropped, preprocessed_images([_small_galaxy()[24:72, 24:72]], facts)[0])
 
 
 def test_an_image_is_read_from_a_text_or_a_path(folder: Path):

@@ -185,9 +185,9 @@ def test_scale_auto_shows_every_galaxy_at_the_training_s_size(
     said = read_provenance(summary.out)["scale"]
     assert said == (
         "auto: central sources smaller than 0.333 or larger than 0.750 of the side are brought to 0.417 "
-        "and 0.600 (in training 0.500)"
+        "and 0.600, as far as their sky reaches (in training 0.500)"
     )
-    assert capsys.readouterr().err.count("cropped or padded first until it is 1.2 times") == 1
+    assert capsys.readouterr().err.count("cropped or padded first to 1.2 times") == 1
 
     plain = predict_catalogue(make_predictor(), CatalogueRequest(tmp_path / "in", tmp_path / "plain.parquet"))
     assert "galaxy_size" not in pq.read_table(plain.out).schema.names

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -159,3 +159,20 @@ def test_a_run_must_be_named():
     with pytest.raises(UsageError, match="the folder of a finished run was expected"):
         several(" , ")
     assert several("a, b") == ["a", "b"]
+
+
+def test_help_says_defaults_in_words() -> None:
+    """Square brackets in a help text are markup of the terminal's colours, and vanish."""
+
+    def texts(command: Any, path: str) -> Iterator[tuple[str, str]]:
+        yield path, command.help or ""
+        for parameter in command.params:
+            yield f"{path} {parameter.name}", getattr(parameter, "help", None) or ""
+        for name, child in getattr(command, "commands", {}).items():
+            yield from texts(child, f"{path} {name}")
+
+    found = list(texts(typer.main.get_command(app), "morphoscope"))
+    assert len(found) > 200
+    assert [where for where, text in found if "[default" in text] == []
+    scale = dict(found)["morphoscope predict scale"]
+    assert scale.endswith("Default: auto for 'default', else trained.")

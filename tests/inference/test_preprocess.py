@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.images.central_source import CentralSource
 from morphoscope.images.decode import crop_and_resize, read_image
 from morphoscope.inference.preprocess import (
     CropResizePlan,
@@ -192,7 +193,8 @@ def test_a_galaxy_as_large_as_the_training_s_is_shown_as_it_is(radius: int, tmp_
     else:
         assert not plan.unchanged
         assert not np.array_equal(fitted, plain)
-        assert np.array_equal(fitted, follow(fitting_plan(read_image(path), facts), read_image(path)))
+        whole = read_image(path)
+        assert np.array_equal(fitted, follow(fitting_plan(plan.source, whole.shape, facts), whole))
         assert plan.seen(256) is None
 
 
@@ -208,19 +210,46 @@ def test_a_galaxy_in_the_training_s_crop_is_measured_there(tmp_path: Path) -> No
     assert seen.size == pytest.approx(52 / 128, rel=0.2)
 
 
+def test_a_finer_measurement_of_something_else_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a small and noisy picture of a large image a peak of the noise may stand in the middle."""
+    facts = _facts().model_copy(update={"galaxy_size": 0.4})
+    for finer, size in ((0.12, 0.12), (0.03, 0.1), (0.5, 0.1), (None, 0.1)):
+        sources = iter([CentralSource(0.1, 99), None if finer is None else CentralSource(finer, 99)])
+        monkeypatch.setattr("morphoscope.inference.preprocess.central_source", lambda _, s=sources: next(s))
+        _, plan, _ = load_and_preprocess(lambda: _disc(300, 15), facts, fitted=True)
+        assert plan.source is not None
+        assert plan.source.size == size
+        assert plan.crop == round(300 * size / (0.4 / 1.2))
+
+
 def test_beyond_the_edge_lies_the_mirror_image_of_the_sky() -> None:
     facts = _facts().model_copy(update={"galaxy_size": 0.1})
-    assert fitting_plan(_disc(100, 10), facts).crop == 150  # at most half as much again
-    plan = fitting_plan(_disc(100, 35), facts)
-    assert plan.crop == pytest.approx(100 + 2 * 15, abs=4)
+    assert fitting_plan(CentralSource(0.2, 99), (100, 100, 3), facts).crop == 150  # half as much again
+    assert fitting_plan(CentralSource(0.7, 99), (100, 120, 3), facts).crop == 130  # fifteen on each side
     image = load_and_preprocess(lambda: _disc(100, 20), facts, fitted=True)[0]
     assert image.min() == 30  # no black border
 
 
-def test_an_image_without_a_source_is_shown_whole() -> None:
+@pytest.mark.parametrize("noise", [0, 3, 25])
+def test_an_image_without_a_source_is_shown_whole(noise: float) -> None:
+    """Nor is a peak of the noise taken for a galaxy."""
     facts = _facts().model_copy(update={"galaxy_size": 0.4})
-    empty = np.full((90, 120, 3), 30, np.uint8)
-    assert fitting_plan(empty, facts) == CropResizePlan("fitted", 90, 64)
+    drawn = np.random.default_rng(1).normal(90, noise, (90, 120, 3))
+    empty = np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
+    image, plan, _ = load_and_preprocess(lambda: empty, facts, fitted=True)
+    assert (plan.kind, plan.crop, plan.unchanged) == ("fitted", 90, True)
+    assert np.array_equal(image, load_and_preprocess(lambda: empty, facts)[0])
+    assert plan.source is None or plan.source.signal < 10
+
+
+@pytest.mark.parametrize("side", [5, 19, 20, 21])
+def test_small_images_are_measured_as_the_network_sees_them(side: int) -> None:
+    facts = _facts().model_copy(update={"galaxy_size": 0.4})
+    _, plan, _ = load_and_preprocess(lambda: _disc(side, 0.35 * side), facts, fitted=True)
+    assert plan.source is not None
+    assert plan.source.size == pytest.approx(0.7, rel=0.3)
+    assert plan.crop is not None
+    assert plan.crop >= side
 
 
 def test_a_run_without_sizes_is_measured_by_its_store_or_says_so() -> None:

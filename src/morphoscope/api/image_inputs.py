@@ -63,12 +63,17 @@ def framed_images(images: ImagesLike, run: Run, scale: str | None = None) -> lis
         UsageError: as there; another scale, or the run does not know how large its training galaxies are.
         MorphoscopeError: a file cannot be read.
     """
+    facts, fitted = _framing(images, run, scale)
+    return preprocessed_images(images, facts, fitted=fitted)
+
+
+def _framing(images: ImagesLike, run: Run, scale: str | None) -> tuple[StoreFacts, bool]:
     check_scale(scale)
     if scale is None:
         stored = isinstance(images, str | Path) and is_store(images)
         scale = "auto" if frames_by_itself(run) and not stored else "trained"
     fitted = scale == "auto"
-    return preprocessed_images(images, facts_for_fitting(run) if fitted else run.header.store, fitted=fitted)
+    return facts_for_fitting(run) if fitted else run.header.store, fitted
 
 
 def _items(images: ImagesLike, facts: StoreFacts) -> Iterable[Item]:
@@ -102,24 +107,32 @@ def _item(image: np.ndarray | str | Path, number: int, facts: StoreFacts) -> Ite
     return Item(f"image {number}", lambda: image)
 
 
-def first_readable(images: ImagesLike, count: int, facts: StoreFacts) -> list[np.ndarray]:
+def first_readable(
+    images: ImagesLike, count: int, run: Run, *, scale: str | None = None, crop: int | None = None
+) -> list[np.ndarray]:
     """The first ``count`` images that can be read, preprocessed; of a list of arrays, all.
 
+    Args:
+        images: as for :func:`preprocessed_images`.
+        count: of a folder, glob, archive, table or store.
+        run: that they are for.
+        scale: as for :func:`framed_images`.
+        crop: side of the centre crop of each, pixels; None: as in the training, or as ``scale`` says.
+
     Raises:
-        UsageError: as for :func:`preprocessed_images`.
+        UsageError: as for :func:`framed_images`.
     """
+    facts, fitted = _framing(images, run, "trained" if scale is None and crop is not None else scale)
     if not isinstance(images, str | Path):
-        return preprocessed_images(images, facts)
+        return preprocessed_images(images, facts, fitted=fitted)
     from morphoscope.catalogue.pipeline import preprocess_item
 
     items = _opened(images, facts)
 
     def readable() -> Iterator[np.ndarray]:
         for item in items:
-            done = preprocess_item(
-                item, facts=facts, crop=None
-            )  # a catalogue lists the others with the reason
-            if done.image is not None:
+            done = preprocess_item(item, facts=facts, crop=crop, fitted=fitted)
+            if done.image is not None:  # a catalogue lists the others with the reason
                 yield done.image
 
     return list(islice(readable(), count))

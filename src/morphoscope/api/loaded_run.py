@@ -235,7 +235,12 @@ class LoadedRun:
         return galaxies_like(embedded, to, count, run=self.run, embed=embed)
 
     def predict_sets(
-        self, images: ImagesLike, coverage: float = 0.9, *, per_class: bool = False
+        self,
+        images: ImagesLike,
+        coverage: float = 0.9,
+        *,
+        per_class: bool = False,
+        scale: str | None = None,
     ) -> list[tuple[str, ...]]:
         """For each image the classes it may have, the most probable first.
 
@@ -243,6 +248,7 @@ class LoadedRun:
             images: as for :meth:`predict`.
             coverage: share of galaxies, drawn as the training's, whose set holds the truth.
             per_class: within every class, and not only over all galaxies.
+            scale: as for :meth:`predict`.
 
         Raises:
             UsageError: the run predicts votes, or is not calibrated.
@@ -252,10 +258,12 @@ class LoadedRun:
 
         sets = sets_of(self.predictor, coverage, per_class=per_class)
         assert sets is not None
-        probabilities = self.predict(images)
+        probabilities = self.predict(images, scale=scale)
         return ranked_sets(probabilities, filled_sets(probabilities, sets.least_K), self.classes)
 
-    def adapt(self, images: ImagesLike, count: int = 512) -> None:
+    def adapt(
+        self, images: ImagesLike, count: int = 512, *, scale: str | None = None, crop: int | None = None
+    ) -> None:
         """Give the network's batch normalisation the statistics of images without labels.
 
         For images of another survey. Where classes come in other shares than in the training it does harm,
@@ -264,6 +272,8 @@ class LoadedRun:
         Args:
             images: as for :meth:`predict`.
             count: of a folder, glob, archive, table or store the first so many readable images.
+            scale: as for :meth:`predict`.
+            crop: side of the centre crop of each image, as for a catalogue.
 
         Raises:
             UsageError: there are fewer than 32 images, the network has no batch normalisation, or the engine
@@ -280,7 +290,8 @@ class LoadedRun:
         from morphoscope.api.image_inputs import first_readable
         from morphoscope.inference.adapt_batch_norm import adapt_batch_norm
 
-        adapt_batch_norm(self.predictor, first_readable(images, count, self.predictor.run.header.store))
+        seen = first_readable(images, count, self.predictor.run, scale=scale, crop=crop)
+        adapt_batch_norm(self.predictor, seen)
 
     def explain(
         self,
@@ -289,6 +300,7 @@ class LoadedRun:
         method: str = "gradcam",
         target: str | int | Sequence[str | int] = "predicted",
         layer: str | None = None,
+        scale: str | None = None,
     ) -> Maps:
         """Which parts of images the network's prediction rests on.
 
@@ -298,6 +310,7 @@ class LoadedRun:
             target: a class or vote column such as ``Class4.1``, by name or number; "predicted": each galaxy's
                 own; or one for each galaxy.
             layer: dotted name of a module, for gradcam and ablationcam; None: the last feature map.
+            scale: as for :meth:`predict`.
 
         Returns:
             ``values`` (N, H, W), zero or more, at the size of the network's input; ``images``, what it saw;
@@ -311,7 +324,7 @@ class LoadedRun:
 
         if self.engine in GRAPHS or self.run.path.is_file():
             raise UsageError("maps need gradients, which an ONNX file does not give; load the run itself")
-        stored = framed_images(images, self.run)
+        stored = framed_images(images, self.run, scale)
         return Explainer(self.predictor)(stored, method=method, target=target, layer=layer)
 
     def catalogue(

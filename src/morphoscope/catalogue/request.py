@@ -107,13 +107,13 @@ class CatalogueRequest:
     out: str | Path
     crop: int | None = field(
         default=None,
-        metadata=_option("Side of the centre crop of each image, pixels. [default: as trained]"),
+        metadata=_option("Side of the centre crop of each image, pixels. Default: as trained."),
     )
     scale: str | None = field(
         default=None,
         metadata=_option(
             "auto: crop or pad images whose galaxy is much smaller or larger than the training's; trained: "
-            "never. [default: auto for 'default', else trained]"
+            "never. Default: auto for 'default', else trained."
         ),
     )
     size: int | None = None
@@ -129,7 +129,7 @@ class CatalogueRequest:
     stretch: str | None = field(
         default=None,
         metadata=_option(
-            "How FITS images become pictures: lupton, legacy, sdss, asinh or linear. [default: as trained]"
+            "How FITS images become pictures: lupton, legacy, sdss, asinh or linear. Default: as trained."
         ),
     )
     sources: str | Path | None = field(
@@ -138,7 +138,7 @@ class CatalogueRequest:
     )
     cutout_arcsec: float | None = field(
         default=None,
-        metadata=_option("Side of these cutouts, arcsec. [default: as the training's images]"),
+        metadata=_option("Side of these cutouts, arcsec. Default: as the training's images."),
     )
     size_column: str | None = field(
         default=None, metadata=_option("Column of the positions with each cutout's side, arcsec.")

@@ -36,16 +36,16 @@ def cutouts(
     ] = None,
     arcsec: Annotated[
         str | None,
-        typer.Option(help="Side of each cutout; 'measured': by its galaxy. [default: the survey's]"),
+        typer.Option(help="Side of each cutout; 'measured': by its galaxy. Default: the survey's."),
     ] = None,
     size_column: Annotated[
         str | None, typer.Option(help="Column with the side of each cutout, arcsec.")
     ] = None,
     pixels: Annotated[
-        int | None, typer.Option(help="Pixels along a side. [default: the survey's scale]", min=1)
+        int | None, typer.Option(help="Pixels along a side. Default: the survey's scale.", min=1)
     ] = None,
     kind: Annotated[str, typer.Option("--format", help="jpg, as the survey colours it, or fits.")] = "jpg",
-    bands: Annotated[str | None, typer.Option(help="Bands, such as g,r,z. [default: the survey's]")] = None,
+    bands: Annotated[str | None, typer.Option(help="Bands, such as g,r,z. Default: the survey's.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Column with the ids of the galaxies.")] = None,
     ra_column: Annotated[str | None, typer.Option(help="Column with right ascension, degrees.")] = None,
     dec_column: Annotated[str | None, typer.Option(help="Column with declination, degrees.")] = None,

@@ -16,14 +16,14 @@ StoreFolder = Annotated[Path, typer.Argument(help="Folder of a store.", show_def
 Crop = Annotated[int | None, typer.Option(help="Side of the centre crop, source pixels.", min=1)]
 Size = Annotated[int | None, typer.Option(help="Scale to this side, pixels.", min=1)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")]
-Workers = Annotated[int | None, typer.Option(help="Threads. [default: all cores]", min=1)]
+Workers = Annotated[int | None, typer.Option(help="Threads. Default: all cores.", min=1)]
 PixelScale = Annotated[float | None, typer.Option(help="Arcsec per source pixel.", min=0)]
 Stretch = Annotated[
     str | None,
     typer.Option(
         help="Of FITS images, to a picture: lupton, legacy, sdss, asinh or linear; or a plane for each of "
-        "--bands: values (as measured, float32) or bands (8 bits). [default: lupton, values for more than "
-        "three bands]"
+        "--bands: values (as measured, float32) or bands (8 bits). Default: lupton, values for more than "
+        "three bands."
     ),
 ]
 Bands = Annotated[
@@ -37,8 +37,8 @@ Bands = Annotated[
 Show = Annotated[
     str | None,
     typer.Option(
-        help="One to three of --bands that pictures for people show, as red, green and blue. [default: the "
-        "reddest, the middle and the bluest]"
+        help="One to three of --bands that pictures for people show, as red, green and blue. Default: the "
+        "reddest, the middle and the bluest."
     ),
 ]
 
@@ -70,7 +70,7 @@ def simulate(
         bool, typer.Option("--masks", help="Also store masks of bulge, disc, arms, bar, companion, tail, ….")
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same galaxies.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes. [default: all cores]", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes. Default: all cores.", min=1)] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate labelled galaxies as observed by a survey, with their true parameters."""
@@ -169,7 +169,7 @@ def ingest_folder(
     source: Annotated[Path, typer.Argument(help="Folder with one folder of images per class.")],
     out: Out,
     classes: Annotated[
-        str | None, typer.Option(help="Class folders in order, comma-separated. [default: alphabetical]")
+        str | None, typer.Option(help="Class folders in order, comma-separated. Default: alphabetical.")
     ] = None,
     pixel_scale: PixelScale = None,
     stretch: Stretch = None,
@@ -209,7 +209,7 @@ def ingest_table(
     out: Out,
     image_column: Annotated[
         list[str] | None,
-        typer.Option(help="Column with the image files, or three for bands. [default: found by name]"),
+        typer.Option(help="Column with the image files, or three for bands. Default: found by name."),
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="Column with the classes.")] = None,
     vote_column: Annotated[
@@ -223,7 +223,7 @@ def ingest_table(
         typer.Option(help="VALUE=ERROR: the column with the errors of a value column; repeatable."),
     ] = None,
     unit: Annotated[
-        list[str] | None, typer.Option(help="VALUE=UNIT: unit of a value column. [default: the table's]")
+        list[str] | None, typer.Option(help="VALUE=UNIT: unit of a value column. Default: the table's.")
     ] = None,
     redshift: Annotated[
         list[str] | None,
@@ -237,7 +237,7 @@ def ingest_table(
     dec_column: Annotated[str | None, typer.Option(help="Column with declination, degrees.")] = None,
     keep_column: Annotated[list[str] | None, typer.Option(help="Further column to copy; repeatable.")] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of the image files. [default: the table's]")
+        Path | None, typer.Option(help="Folder of the image files. Default: the table's.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Classes in order, comma-separated.")] = None,
     pixel_scale: PixelScale = None,

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def calibrate(
     run: RunFolder,
-    store: Annotated[Path | None, typer.Option(help="The training's store. [default: where it was]")] = None,
+    store: Annotated[Path | None, typer.Option(help="The training's store. Default: where it was.")] = None,
     views: Views = None,
     shifts: Annotated[
         bool,
@@ -62,7 +62,7 @@ def calibrate(
 def evaluate(
     run: RunFolders,
     store: Annotated[
-        Path | None, typer.Option(help="Another labelled store. [default: the run's test split]")
+        Path | None, typer.Option(help="Another labelled store. Default: the run's test split.")
     ] = None,
     views: Views = None,
     tta: Annotated[bool, typer.Option("--tta", help="The same as --views 16.")] = False,
@@ -124,7 +124,7 @@ def explain(
     run: RunFolder,
     out: Annotated[Path, typer.Option(help="Folder to make: explain.html, figures, maps.npz.")],
     store: Annotated[
-        Path | None, typer.Option(help="Labelled galaxies. [default: the run's test split]")
+        Path | None, typer.Option(help="Labelled galaxies. Default: the run's test split.")
     ] = None,
     method: Annotated[
         str,
@@ -134,7 +134,7 @@ def explain(
         str, typer.Option("--class", help="A class, a vote column such as Class4.1, or best-f1.")
     ] = "best-f1",
     count: Annotated[int, typer.Option(help="Number of galaxies.", min=1)] = 9,
-    layer: Annotated[str | None, typer.Option(help="Layer by name. [default: the last feature map]")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer by name. Default: the last feature map.")] = None,
     score: Annotated[bool, typer.Option("--score", help="Measure how faithful the maps are.")] = False,
     overwrite: Overwrite = False,
 ) -> None:

@@ -23,26 +23,26 @@ def serve(
         ),
     ],
     catalogue: Annotated[
-        Path | None, typer.Option(help="With a run: a catalogue made with it. [default: its test galaxies]")
+        Path | None, typer.Option(help="With a run: a catalogue made with it. Default: its test galaxies.")
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder, archive, table, Galaxy10 file or store with the images. [default: as the "
-            "catalogue says]"
+            help="Folder, archive, table, Galaxy10 file or store with the images. Default: as the "
+            "catalogue says."
         ),
     ] = None,
     compare: Annotated[
         Path | None, typer.Option(help="A second catalogue or run of the same galaxies.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="File of the labels given, .sqlite. [default: beside the source]")
+        Path | None, typer.Option(help="File of the labels given, .sqlite. Default: beside the source.")
     ] = None,
     queue: Annotated[
         Path | None, typer.Option(help="Table with a column of ids: the galaxies to label first.")
     ] = None,
     classes: Annotated[
-        str, typer.Option(help="Classes to label with, comma-separated. [default: the scheme's]")
+        str, typer.Option(help="Classes to label with, comma-separated. Default: the scheme's.")
     ] = "",
     feature_map: Annotated[
         str, typer.Option(help="Map of features shown first: pca or umap (needs the extra 'umap').")

@@ -28,7 +28,7 @@ def measure(
         bool, typer.Option("--detect", help="INPUT is a mosaic: find its sources and measure each.")
     ] = False,
     min_area: Annotated[
-        int | None, typer.Option(help="With --detect: least pixels of a source. [default: 150]", min=1)
+        int | None, typer.Option(help="With --detect: least pixels of a source. Default: 150.", min=1)
     ] = None,
     threshold: Annotated[float, typer.Option(help="Galaxy pixels, in noises above the sky.")] = 1.5,
     gain: Annotated[float | None, typer.Option(help="Electrons per unit of the image.")] = None,
@@ -39,7 +39,7 @@ def measure(
     classes: Annotated[
         Path | None, typer.Option(help="With --planes: catalogue with the galaxies' classes, by id.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes. [default: all cores]", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes. Default: all cores.", min=1)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue this table where it was interrupted.")
     ] = False,

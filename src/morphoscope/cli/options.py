@@ -18,7 +18,7 @@ from morphoscope.progress import CONTROL
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Views = Annotated[
-    int | None, typer.Option(help="Views averaged: 1, 2, 4, 8, 16, 24 or 48. [default: the recipe's]")
+    int | None, typer.Option(help="Views averaged: 1, 2, 4, 8, 16, 24 or 48. Default: the recipe's.")
 ]
 NoCalibration = Annotated[
     bool, typer.Option("--no-calibration", help="The network's own probabilities, uncalibrated.")

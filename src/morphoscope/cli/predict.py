@@ -60,7 +60,7 @@ def predict(
     ] = 0,
     engine: Annotated[
         str | None,
-        typer.Option(help="What computes: torch, onnx, openvino, or ray (machines). [default: the fastest]"),
+        typer.Option(help="What computes: torch, onnx, openvino, or ray (machines). Default: the fastest."),
     ] = None,
     precision: Precision = "auto",
     detect: Annotated[
@@ -75,7 +75,7 @@ def predict(
         typer.Option(help="With --measure: also draw classes in the C–A and Gini–M20 planes (PNG or SVG)."),
     ] = None,
     min_area: Annotated[
-        int | None, typer.Option(help="With --detect: least pixels of a source. [default: 150]", min=1)
+        int | None, typer.Option(help="With --detect: least pixels of a source. Default: 150.", min=1)
     ] = None,
 ) -> None:
     """Predict a catalogue of galaxies, in constant memory.
@@ -97,7 +97,7 @@ def predict(
         precision=precision,
     )
     if adapt and not detect:
-        loaded.adapt(request.source)
+        loaded.adapt(request.source, scale=request.scale, crop=request.crop)
     if detect:
         found = loaded.sky(
             request.source,
@@ -265,7 +265,7 @@ def label_next(
         str | None,
         typer.Option(
             help="bald (members of an ensemble or samples of dropout disagree), entropy, coreset (needs "
-            "--embeddings) or random. [default: bald if the catalogue has it, else entropy]"
+            "--embeddings) or random. Default: bald if the catalogue has it, else entropy."
         ),
     ] = None,
     labelled: Annotated[

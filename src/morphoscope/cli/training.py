@@ -113,7 +113,7 @@ def study(
     out: Annotated[Path, typer.Option(help="Folder of the study; an interrupted one is continued.")],
     seeds: Annotated[int, typer.Option(help="Trainings per row, with different seeds.", min=1)] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Small images, few galaxies, few epochs.")] = False,
-    row: Annotated[list[str] | None, typer.Option(help="Only this row; repeatable. [default: all]")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="Only this row; repeatable. Default: all.")] = None,
     weights: Annotated[str | None, typer.Option(help="Folder with pretrained weights by timm name.")] = None,
     from_scratch: Annotated[
         bool,

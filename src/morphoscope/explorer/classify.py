@@ -24,7 +24,7 @@ from morphoscope.explorer.votes import votes_of
 from morphoscope.images.decode import begins_as_fits, read_image
 from morphoscope.images.planes import picture_of
 from morphoscope.images.stretch import STRETCHES
-from morphoscope.inference.preprocess import bands_asked
+from morphoscope.inference.preprocess import bands_asked, framing_of
 from morphoscope.metrics.conformal import filled_sets, ranked_sets
 
 MOST_UPLOADED = 32 << 20  # bytes
@@ -92,7 +92,7 @@ def router(state: State) -> APIRouter:
 
     @routes.get("/map/{upload}")
     def attribution(upload: str, method: str = "gradcam", target: str = "predicted") -> JSONResponse:
-        return JSONResponse(map_document(state, uploads.get(upload), method, target))
+        return JSONResponse(map_document(state, uploads.get(upload), method, target, scale_of(state)))
 
     return routes
 
@@ -117,6 +117,11 @@ async def body_of(request: HttpRequest) -> bytes:
     return b"".join(parts)
 
 
+def scale_of(state: State) -> str | None:
+    """How a dropped image is framed: as those of the catalogue; beside a run, as its recipe says."""
+    return framing_of(state.subject.provenance) if state.subject.kind == "catalogue" else None
+
+
 def _classified(state: State, uploads: Uploads, content: bytes, name: str, stretch: str) -> dict[str, Any]:
     if not content:
         raise UsageError(f"{name}: the file is empty")
@@ -130,7 +135,7 @@ def _classified(state: State, uploads: Uploads, content: bytes, name: str, stret
         bands=bands_asked((), run.header.store) if run else (),
         found=found,
     )
-    prediction = state.network.predict(image)
+    prediction = state.network.predict(image, scale_of(state))
     assert run is not None
     scheme, predictions_K = run.scheme, prediction.predictions_NK[0]
     classes = scheme.class_names

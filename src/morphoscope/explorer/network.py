@@ -78,14 +78,14 @@ class Network:
             )
         return ""
 
-    def predict(self, image_HWC: np.ndarray) -> Prediction:
-        """Probabilities, features and OOD score of one picture of any size.
+    def predict(self, image_HWC: np.ndarray, scale: str | None = None) -> Prediction:
+        """Probabilities, features and OOD score of one picture of any size, framed as for :meth:`map`.
 
         Raises:
             UsageError: there is no run.
         """
         predictor = self._loaded()
-        prepared = _prepared(image_HWC, predictor.run)
+        prepared = _prepared(image_HWC, predictor.run, scale)
         with self._lock:
             return predictor.predict([prepared])
 

@@ -17,6 +17,7 @@ from morphoscope.images.bands import band_label, by_number, reddest_first
 from morphoscope.images.central_source import CentralSource, central_source
 from morphoscope.images.decode import check_crop_and_size, crop_and_resize, half_scale
 from morphoscope.images.planes import Reordered, kind_of, order_of, picture_of
+from morphoscope.images.source_quality import LEAST_SIGNAL
 from morphoscope.images.stretch import PLANES, STRETCHES
 from morphoscope.runs.run import Run, galaxy_size
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 WIDEST = 1.5  # of an image's shorter side
 ALIKE = 1.5  # galaxies up to so many times smaller or larger than the training's are shown as they are,
 NEAR = 1.2  # others so many times smaller or larger, which keeps most of what surrounds them
+AGREE = 2.0  # measured finer, a galaxy is no more times smaller or larger; if so, something else was measured
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class CropResizePlan:
         if self.kind == "fitted":
             return (
                 f"images of {width}×{height} px: scaled to {self.size} px; where the central galaxy is more "
-                f"than {ALIKE:g} times smaller or larger than the training's, cropped or padded first until "
-                f"it is {NEAR:g} times; see columns galaxy_size and shown_side (--scale trained: as they are)"
+                f"than {ALIKE:g} times smaller or larger than the training's, cropped or padded first to "
+                f"{NEAR:g} times, as far as its sky reaches; see columns galaxy_size and shown_side (--scale "
+                "trained: as they are)"
             )
         what = f"the central {self.crop} px are taken" if self.crop else "the largest centred square is taken"
         why = {
@@ -122,7 +125,8 @@ def fitting_description(facts: StoreFacts) -> str:
     size = facts.galaxy_size or 0.0
     return (
         f"auto: central sources smaller than {size / ALIKE:.3f} or larger than {size * ALIKE:.3f} of the "
-        f"side are brought to {size / NEAR:.3f} and {size * NEAR:.3f} (in training {size:.3f})"
+        f"side are brought to {size / NEAR:.3f} and {size * NEAR:.3f}, as far as their sky reaches (in "
+        f"training {size:.3f})"
     )
 
 
@@ -155,40 +159,34 @@ def facts_for_fitting(run: Run) -> StoreFacts:
 
 
 def fits(source: CentralSource | None, facts: StoreFacts) -> bool:
-    """Whether a galaxy is about as large as the training's, so that its image needs no fitting.
+    """Whether an image needs no fitting: its galaxy is as large as the training's, or cannot be measured.
 
     Args:
-        source: in the middle of an image, as shown to the network.
+        source: in the middle of the image, as shown to the network; None if there is none.
         facts: of the training's store, with ``galaxy_size``.
     """
-    if source is None or facts.galaxy_size is None:
-        return False
+    if source is None or source.signal < LEAST_SIGNAL or facts.galaxy_size is None:
+        return True
     return facts.galaxy_size / ALIKE <= source.size <= facts.galaxy_size * ALIKE
 
 
-def fitting_plan(image_HWC: np.ndarray, facts: StoreFacts) -> CropResizePlan:
+def fitting_plan(source: CentralSource, shape: tuple[int, ...], facts: StoreFacts) -> CropResizePlan:
     """A centre crop, or a border, that makes an image's central galaxy about as large as the training's.
 
     It is brought to :data:`NEAR` times smaller or larger, whichever is less change: tails and companions lie
-    around a galaxy.
-
-    An image without a source in its middle is shown whole. Beyond the edge lies the image's mirror image, so
-    at most as much is added as there is sky between the galaxy and the edge, and at most :data:`WIDEST` times
-    the image is shown.
+    around a galaxy. Beyond the edge lies the image's mirror image, so at most as much is added as there is
+    sky between the galaxy and the edge, and at most :data:`WIDEST` times the image is shown.
 
     Args:
-        image_HWC: (H, W, C).
+        source: the galaxy; its size is a share of the image's shorter side.
+        shape: of the image, (H, W, C).
         facts: of the training's store, with ``galaxy_size``.
     """
-    side, shorter = facts.image_shape[0], min(image_HWC.shape[:2])
-    crop_resize_plan(image_HWC.shape, facts)  # refuses what the network does not take
-    source = central_source(picture_of(image_HWC))
-    if source is None or facts.galaxy_size is None:
-        return CropResizePlan("fitted", shorter, side)
+    shorter, typical = min(shape[:2]), facts.galaxy_size or source.size
     widest = min(WIDEST, max(1.0, 2.0 - source.size))
-    wanted = min(max(source.size, facts.galaxy_size / NEAR), facts.galaxy_size * NEAR)
+    wanted = min(max(source.size, typical / NEAR), typical * NEAR)
     shown = shorter * min(source.size / wanted, widest)
-    return CropResizePlan("fitted", max(round(shown), 1), side, source)
+    return CropResizePlan("fitted", max(round(shown), 1), facts.image_shape[0], source)
 
 
 def _with_border(image_HWC: np.ndarray, side: int) -> np.ndarray:
@@ -324,11 +322,14 @@ def load_and_preprocess(
     if not fitted:
         return image_HWC, plan, shape
     source, shorter = central_source(picture_of(image_HWC)), min(shape[:2])
-    if fits(source, facts):
-        assert source is not None
-        shown = plan.crop or shorter
+    shown, suited = plan.crop or shorter, fits(source, facts)
+    if source is not None:
         source = replace(source, size=source.size * shown / shorter)
+    if source is None or suited:
         return image_HWC, CropResizePlan("fitted", shown, facts.image_shape[0], source, unchanged=True), shape
     whole_HWC = read_HWC if halved.whole is None else _of_type(halved.whole(), facts)
-    plan = fitting_plan(whole_HWC, facts)
+    finer = central_source(picture_of(whole_HWC))
+    if finer is not None and 1 / AGREE <= finer.size / source.size <= AGREE:
+        source = finer
+    plan = fitting_plan(source, whole_HWC.shape, facts)
     return follow(plan, whole_HWC), plan, shape
