@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -58,6 +59,9 @@ def in_a_child(out: str, table: str, kill_at: tuple[int, float] | None = None) -
         try:
             make(out, table)
             status = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(status)
     if kill_at is not None:
@@ -99,7 +103,8 @@ def main() -> None:
     while killed < kills:
         moment = chance.randint(kept(out), count), chance.uniform(0, 0.03)
         status = in_a_child(out, table, moment)
-        if status == 0:  # done before it could be killed: begin anew
+        done = Path(out).exists() and not checkpoint.partial_folder(Path(out)).exists()
+        if status == 0 or done:  # before it could be killed, or in the last moment before its end: begin anew
             Path(out).unlink()
         else:
             assert status == -signal.SIGKILL, f"a continued catalogue failed with exit status {status}"
