@@ -47,3 +47,21 @@ def test_typical_size_is_the_median_of_those_that_are_seen() -> None:
     assert sizes[1] is not None
     assert typical_size([*images, sky_with()]) == sizes[1].size
     assert typical_size([sky_with()]) is None
+
+
+@pytest.mark.parametrize("side", [319, 320, 500, 1100])
+def test_large_images_are_measured_coarsely_with_the_same_result(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y, x = np.mgrid[:side, :side] - side / 2
+    light = 20 + 200 * np.exp(-0.5 * ((x / (side / 12)) ** 2 + (y / (side / 25)) ** 2))
+    light += np.random.default_rng(3).normal(0, 3, light.shape)
+    image = np.repeat(np.clip(light, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    found = central_source(image)
+    monkeypatch.setattr("morphoscope.images.central_source._FINEST", side)
+    whole = central_source(image)
+    assert found is not None
+    assert whole is not None
+    assert found.size == pytest.approx(whole.size, rel=0.03)
+    assert found.signal == pytest.approx(whole.signal, rel=0.35)
+    assert (found == whole) == (side < 320)
