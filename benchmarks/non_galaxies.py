@@ -10,6 +10,7 @@ Confident is a class of at least 0.5, with an OOD score of at most 1, that ``qua
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ import numpy as np
 import morphoscope as ms
 from morphoscope.catalogue.detection.catalogue import LIKELY
 from morphoscope.catalogue.detection.detect import detect_sources
+from morphoscope.catalogue.pipeline import preprocess_item
 from morphoscope.errors import MorphoscopeError
-from morphoscope.images.central_source import central_source
 from morphoscope.images.decode import read_image
-from morphoscope.images.source_quality import fault_of, has_no_class
+from morphoscope.images.source_quality import has_no_class
+from morphoscope.images.stream import Item
 from morphoscope.inference.predictor import Predictor
+from morphoscope.inference.preprocess import frames_by_itself
 from morphoscope.metrics.bootstrap import wilson_interval
 from morphoscope.simulation.nongalaxies import KINDS, non_galaxies
 from morphoscope.simulation.survey import SURVEYS
@@ -47,13 +50,22 @@ def main(run: str = "default", folder: str = "") -> None:
 
 
 def measured(kind: str, predictor: Predictor, plain: Predictor, images: list[np.ndarray]) -> np.ndarray:
-    """Print one line; (N, 4) bool: likely uncalibrated, likely, not OOD too, of quality too."""
-    seen = predictor.predict(images)
-    own_N = plain.predict(images).predictions_NK.max(axis=1) >= LIKELY
+    """Print one line; (N, 4) bool: likely uncalibrated, likely, not OOD too, of quality too.
+
+    Images are framed, and their quality is judged, as ``predict`` does it.
+    """
+    run = predictor.run
+    fitted = frames_by_itself(run)
+    items = [Item(kind, partial(np.asarray, image)) for image in images]
+    done = [
+        preprocess_item(item, facts=run.header.store, crop=None, fitted=fitted, check=True) for item in items
+    ]
+    shown = [each.image for each in done if each.image is not None]
+    seen = predictor.predict(shown)
+    own_N = plain.predict(shown).predictions_NK.max(axis=1) >= LIKELY
     likely_N = seen.predictions_NK.max(axis=1) >= LIKELY
     known_N = likely_N & (np.asarray(seen.ood_score_N) <= 1)
-    faults = [fault_of(central_source(image), len(image), image.shape) for image in images]
-    fine_N = np.array([not has_no_class(fault) for fault in faults])
+    fine_N = np.array([not has_no_class(item.found.get("quality", ())) for item in items])
     return summarised(kind, np.stack([own_N, likely_N, known_N, known_N & fine_N], axis=1))
 
 
