@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from zoobot import HERE, Contender, in_turns, report
+from zoobot import HERE, Contender, in_turns, parsed, report
 
 
 def options_of(way: str) -> list[str]:
@@ -31,13 +31,7 @@ def main() -> int:
     parser.add_argument("images", type=Path, help="folder of JPEGs")
     parser.add_argument("--against", type=Path, required=True, help="checkout of an older build")
     parser.add_argument("--ways", default="auto,fp32", help="such as auto,fp32,trained,1")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--avx2", action="store_true", help="hide AVX-512, VNNI, bf16 and AMX from both")
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    count = sum(1 for _ in asked.images.rglob("*.jpg"))
-    if not count:
-        parser.error(f"{asked.images}: no *.jpg there")
+    asked, count = parsed(parser)
     images = str(asked.images.resolve())
     command = [sys.executable, "-m", "morphoscope", "predict", "default", images]
     out = ["--out", "OUT.parquet", "--overwrite"]

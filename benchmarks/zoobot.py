@@ -176,13 +176,7 @@ def main() -> int:
     parser.add_argument("--environment", type=Path, help="where Zoobot is, or will be")
     parser.add_argument("--ways", default="fp32,int8", help="such as fp32,int8,onnx-int8,torch-fp32")
     parser.add_argument("--against", type=Path, help="checkout of an older build")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--avx2", action="store_true", help="hide AVX-512, VNNI, bf16 and AMX from all")
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    count = sum(1 for _ in asked.images.rglob("*.jpg"))
-    if not count:
-        parser.error(f"{asked.images}: no *.jpg there")
+    asked, count = parsed(parser)
     with tempfile.TemporaryDirectory(prefix="morphoscope-bench-") as name:
         scratch = Path(name)
         python = installed(asked.environment or scratch / "zoobot")
@@ -190,6 +184,18 @@ def main() -> int:
         in_turns(measured, scratch, asked.turns, avx2=asked.avx2)
     report(asked, measured, count)
     return 0
+
+
+def parsed(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, int]:
+    """The options, with those that all such comparisons have, and the number of JPEGs."""
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--avx2", action="store_true", help="hide AVX-512, VNNI, bf16 and AMX from all")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    count = sum(1 for _ in asked.images.rglob("*.jpg"))
+    if not count:
+        parser.error(f"{asked.images}: no *.jpg there")
+    return asked, count
 
 
 def in_turns(measured: Sequence[Contender], scratch: Path, turns: int, *, avx2: bool) -> None:

@@ -18,8 +18,7 @@ from morphoscope.images.decode import read_image
 from morphoscope.images.stream import Item, in_order
 from morphoscope.inference.preprocess import (
     bands_asked,
-    facts_for_fitting,
-    frames_by_itself,
+    framing,
     load_and_preprocess,
     stretch_like,
 )
@@ -69,11 +68,8 @@ def framed_images(images: ImagesLike, run: Run, scale: str | None = None) -> lis
 
 def _framing(images: ImagesLike, run: Run, scale: str | None) -> tuple[StoreFacts, bool]:
     check_scale(scale)
-    if scale is None:
-        stored = isinstance(images, str | Path) and is_store(images)
-        scale = "auto" if frames_by_itself(run) and not stored else "trained"
-    fitted = scale == "auto"
-    return facts_for_fitting(run) if fitted else run.header.store, fitted
+    stored = isinstance(images, str | Path) and is_store(images)
+    return framing(run, "trained" if scale is None and stored else scale)
 
 
 def _items(images: ImagesLike, facts: StoreFacts) -> Iterable[Item]:

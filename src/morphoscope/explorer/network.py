@@ -14,7 +14,7 @@ import numpy as np
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.extras import installed
 from morphoscope.images.planes import as_shown
-from morphoscope.inference.preprocess import facts_for_fitting, frames_by_itself, load_and_preprocess
+from morphoscope.inference.preprocess import framing, load_and_preprocess
 from morphoscope.runs.run import Run
 
 if TYPE_CHECKING:
@@ -136,6 +136,5 @@ class Network:
 
 
 def _prepared(image_HWC: np.ndarray, run: Run, scale: str | None = None) -> np.ndarray:
-    fitted = frames_by_itself(run) if scale is None else scale == "auto"
-    facts = facts_for_fitting(run) if fitted else run.header.store
+    facts, fitted = framing(run, scale)
     return load_and_preprocess(lambda: image_HWC, facts, fitted=fitted)[0]

@@ -15,9 +15,7 @@ import numpy as np
 
 _SEEING = 160.0  # sigma of the smoothing: one part in so many of the side,
 _LEAST_SEEING = 0.8  # and at least so many pixels
-_FINEST = (
-    160  # pixels of a side: of images twice as large, squares of pixels are averaged to at least so many
-)
+_FINEST = 160  # pixels of a side: of images twice as large, blocks of pixels are averaged
 _BORDER = 12  # the sky is measured on a frame as wide as one part in so many of the side
 _MIDDLE = 10  # the source's brightest pixel lies within one part in so many of the side from the middle
 _NOISES, _SHARE, _LEVELS = 3.0, 0.06, 2.0  # least brightness: noises, share of the peak, grey levels

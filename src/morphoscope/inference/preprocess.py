@@ -158,6 +158,20 @@ def facts_for_fitting(run: Run) -> StoreFacts:
     return facts.model_copy(update={"galaxy_size": size})
 
 
+def framing(run: Run, scale: str | None) -> tuple[StoreFacts, bool]:
+    """The facts to preprocess a run's images with, and whether by the sizes of their galaxies.
+
+    Args:
+        run: that the images are for.
+        scale: "auto", "trained", or None: as the run wants it.
+
+    Raises:
+        UsageError: as :func:`facts_for_fitting`.
+    """
+    fitted = frames_by_itself(run) if scale is None else scale == "auto"
+    return facts_for_fitting(run) if fitted else run.header.store, fitted
+
+
 def fits(source: CentralSource | None, facts: StoreFacts) -> bool:
     """Whether an image needs no fitting: its galaxy is as large as the training's, or cannot be measured.
 
