@@ -176,3 +176,21 @@ def test_help_says_defaults_in_words() -> None:
     assert [where for where, text in found if "[default" in text] == []
     scale = dict(found)["morphoscope predict scale"]
     assert scale.endswith("Default: auto for 'default', else trained.")
+
+
+def test_batch_norm_adapts_to_images_framed_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def adapt(self: object, images: str, **options: Any) -> None:
+        asked.append(options)
+        raise UsageError("noted")
+
+    monkeypatch.setattr("morphoscope.api.loaded_run.LoadedRun.adapt", adapt)
+    for options in (["--scale", "trained"], ["--crop", "40"], []):
+        command = ["predict", "default", str(tmp_path), "--adapt", "--out", str(tmp_path / "c.csv"), *options]
+        CliRunner().invoke(app, command)
+    assert asked == [
+        {"scale": "trained", "crop": None},
+        {"scale": None, "crop": 40},
+        {"scale": None, "crop": None},
+    ]

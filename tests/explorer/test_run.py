@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,6 +106,25 @@ def test_a_map_is_of_what_the_catalogue_was_made_from(client_of: Callable, run, 
     seen = pixels_of(base64.b64decode(found["image"].partition(",")[2]))
     across = np.sqrt((seen[..., 0] > 120).sum() * 4 / np.pi) / len(seen) * 32 / 36  # of the stored side
     assert across == pytest.approx(size if framed else size / 3, rel=0.3)
+
+
+def test_a_dropped_image_is_framed_as_those_of_the_catalogue(
+    client_of: Callable, run_client, run, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    from morphoscope.explorer import network
+
+    asked: list[str | None] = []
+    prepared = network._prepared
+
+    def noted(image_HWC: np.ndarray, run: Any, scale: str | None = None) -> np.ndarray:
+        asked.append(scale)
+        return prepared(image_HWC, run, scale)
+
+    monkeypatch.setattr(network, "_prepared", noted)
+    for client in (run_client, client_of(run.path)):
+        answer = client.post("/api/classify", params={"name": "a.png"}, content=png(store.images[4]))
+        assert answer.status_code == 200, answer.text
+    assert asked == ["trained", None]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from morphoscope.inference.preprocess import (
     check_request,
     crop_resize_plan,
     facts_for_fitting,
+    fits,
     fitting_plan,
     follow,
     load_and_preprocess,
@@ -208,6 +209,17 @@ def test_a_galaxy_in_the_training_s_crop_is_measured_there(tmp_path: Path) -> No
     seen = plan.seen(512)
     assert seen is not None
     assert seen.size == pytest.approx(52 / 128, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("size", "signal", "suits"), [(0.4, 99, True), (0.2, 99, False), (0.7, 99, False), (0.2, 9, True)]
+)
+def test_only_a_galaxy_that_stands_out_and_is_of_another_size_is_fitted(
+    size: float, signal: float, suits: bool
+) -> None:
+    facts = _facts().model_copy(update={"galaxy_size": 0.4})
+    assert fits(CentralSource(size, signal), facts) == suits
+    assert fits(None, facts)
 
 
 def test_a_finer_measurement_of_something_else_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
