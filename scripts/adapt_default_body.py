@@ -83,6 +83,7 @@ PEER = 0.5  # weight of the start's answers for simulated galaxies
 ODD = 0.4  # probability of disturbed or merging at which a picture is left out
 TOWARDS = 0.2  # weight of the other pictures in the statistics of batch normalisation
 ROUNDS = 2
+SURE = 0.8  # a galaxy that the first view gives a class at least this gets no other when it is predicted
 FAST = has_bf16()  # half precision, where the processor has it
 CHANGES = {"zoom": (0.4, 2.3), "saturation": 1.0, "noise": 12.0, "gamma": 0.4, "blur": 1.3}
 LEVELS = ((0.75, STORED), (1.5, SIDE), (np.inf, SIDE // 2))  # side of an image shown with less than this zoom
@@ -350,7 +351,7 @@ def write_further_run(run: Run, network: Network, out: Path) -> Run:
     out.mkdir()
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_weights(tensors, out / "weights.safetensors")
-    evaluation = run.recipe.evaluation.model_copy(update={"scale": "auto"})
+    evaluation = run.recipe.evaluation.model_copy(update={"scale": "auto", "sure": SURE})
     recipe = run.recipe.model_copy(update={"evaluation": evaluation})
     (out / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     shutil.copyfile(run.path / "history.csv", out / "history.csv")

@@ -2,8 +2,8 @@
 
 Half of the galaxies are as the training's, half as seen by 64 surveys with other seeing, depth, stretch,
 colours and compression; every image is then shifted (:mod:`morphoscope.evaluation.shifts`). The calibration
-and the thresholds of prediction sets in ``calibration.json`` are replaced for one, two and eight views. No
-galaxy was trained on.
+and the thresholds of prediction sets in ``calibration.json`` are replaced: for one, two and eight views, and
+for as many as a galaxy needs where the run's recipe says so. No galaxy was trained on.
 
     python scripts/calibrate_default.py [RUN]
 """
@@ -18,7 +18,14 @@ import numpy as np
 
 from morphoscope.data.sources.simulated import block_of
 from morphoscope.evaluation.shifts import DESCRIPTION, shifted
-from morphoscope.inference.calibration import Calibration, Shifted, fit_calibration, write_calibrations
+from morphoscope.inference.calibration import (
+    AS_NEEDED,
+    Calibration,
+    Shifted,
+    fit_calibration,
+    in_words,
+    write_calibrations,
+)
 from morphoscope.inference.predictor import Predictor, mean_over_views
 from morphoscope.runs.run import open_run
 from morphoscope.simulation.rows import Job, Plan
@@ -71,21 +78,22 @@ def calibrations(
     found = {}
     distribution = predictor.distribution
     assert distribution is not None
-    for number, views in predictor.views_within().items():
-        if number not in distribution.held_out:
+    for number, predictions_NK in predictor.averages(predictions_VNK).items():
+        views = predictor.feature_views if number == AS_NEEDED else number
+        if views not in distribution.held_out:
             continue
-        distances_N = distribution.distances(mean_over_views(features_VND[views]))
+        features_ND = mean_over_views(features_VND[predictor.views_within()[views]])
         seen = Shifted(
             labels_N,
-            predictor.scheme.average(predictions_VNK[views]),
-            distances_N / distribution.rare_distance(number),
+            predictions_NK,
+            distribution.distances(features_ND) / distribution.rare_distance(views),
             np.arange(len(labels_N)),
             ABOUT + DESCRIPTION,
         )
         fitted = fit_calibration(predictor.scheme, labels_N, seen.predictions_NK, shifted=seen)
         assert fitted is not None
         found[number] = fitted
-        print(f"{number} views: {fitted.description}; log losses {fitted.held_out}")
+        print(f"{in_words(number)}: {fitted.description}; log losses {fitted.held_out}")
     return found
 
 
@@ -99,12 +107,12 @@ def main(run: str = "default") -> None:
     opened = open_run(run)
     halves = [simulated(chosen, COUNT, SEEDS[name]) for name, chosen in surveys.items()]
     seen = [shifted(list(images), np.arange(len(images)), SHIFTS_SEED) for images, _ in halves]
-    for views, count in ((8, COUNT // 2), (2, COUNT)):
+    for views, count in ((8, COUNT // 2), (None, COUNT)):
         images = [image for half in seen for image in half[:count]]
         labels_N = np.concatenate([labels[:count] for _, labels in halves])
         predictor = Predictor(opened, views=views, calibrated=False, precision="fp32")
         fitted = calibrations(predictor, images, labels_N)
-        # One view comes from the larger number of galaxies, with two.
+        # One view comes from the larger number of galaxies, with the recipe's.
         write_calibrations(
             opened, {number: one for number, one in fitted.items() if (number == 8) == (views == 8)}
         )

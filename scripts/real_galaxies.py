@@ -8,10 +8,10 @@ With ``--half`` only pictures whose name has an odd SHA-256 count, which keeps t
 Runs (default: the packaged one) are compared with the first of them on the same galaxies.
 
 For every run it prints accuracy, macro recall, top two, mean probability less accuracy, calibration error and
-log loss: calibrated and not; for one, two and eight views; in grey, with another stretch, with noise; the
-central half and pictures twice and three times as wide, framed as ``predict`` does by itself and with the
-other ``--scale``; with estimated class shares. Then prediction sets, and how often each of the ten classes is
-stated.
+log loss: calibrated and not; for as many views as ``predict`` takes by itself, one, two and eight; in grey,
+with another stretch, with noise; the central half and pictures twice and three times as wide, framed as
+``predict`` does by itself and with the other ``--scale``; with estimated class shares. Then prediction sets,
+and how often each of the ten classes is stated.
 
 Shape letters: V views, N galaxies, K classes of the run, L classes of the labels.
 """
@@ -29,8 +29,9 @@ from pathlib import Path
 import numpy as np
 
 from morphoscope.images.decode import read_image
+from morphoscope.inference.calibration import in_words
 from morphoscope.inference.class_shares import class_shares_of
-from morphoscope.inference.predictor import Predictor, mean_over_views
+from morphoscope.inference.predictor import Predictor
 from morphoscope.inference.preprocess import facts_for_fitting, frames_by_itself, load_and_preprocess
 from morphoscope.labels.five_class import FIVE_CLASS, translated, translation
 from morphoscope.labels.galaxy10 import GALAXY10
@@ -41,6 +42,7 @@ from morphoscope.progress import track
 from morphoscope.runs.run import Run, open_run
 
 NOISE, GAMMA = 5.0, 0.7  # grey levels; power of the grey levels
+SERVED = None  # in place of a number of views: as the run says
 VIEWS = (1, 2, 8)
 SEED = 5
 LEVELS = (0.7, 0.95)  # of probability, for "sure"
@@ -124,7 +126,7 @@ class Measured:
         self.facts = facts_for_fitting(run)
         self.predictor = Predictor(run, views=max(VIEWS), calibrated=False)
         self.calibrated = {
-            views: Predictor(run, views=views, engine=self.predictor.engine) for views in VIEWS
+            views: Predictor(run, views=views, engine=self.predictor.engine) for views in (SERVED, *VIEWS)
         }
 
     def shown(self, pictures: Pictures, change: Callable[[np.ndarray], np.ndarray], fit: bool) -> np.ndarray:
@@ -135,19 +137,22 @@ class Measured:
             found.append(load_and_preprocess(partial(np.asarray, image_HWC), self.facts, fitted=fit)[0])
         return np.stack(found)
 
-    def seen(self, shown_NHWC: np.ndarray, views: int) -> Seen:
+    def seen(self, shown_NHWC: np.ndarray, views: int | None = SERVED) -> Seen:
         """What the network gives."""
         of = Predictor(self.run, views=views, calibrated=False, engine=self.predictor.engine)
         return Seen(*of.predictions_and_features(list(shown_NHWC)))
 
-    def probabilities(self, seen: Seen, views: int, calibrated: bool = True) -> np.ndarray:
+    def probabilities(self, seen: Seen, views: int | None = SERVED, calibrated: bool = True) -> np.ndarray:
         """Of the run's own classes, (N, K)."""
-        some = self.calibrated[len(seen.own_VNK)].views_within()[views]
-        own_NK = self.predictor.scheme.average(seen.own_VNK[some])
+        predictor = self.calibrated[views]
+        own_VNK, features_VND = seen.own_VNK, seen.features_VND
+        if views is not SERVED:
+            some = self.calibrated[len(own_VNK)].views_within()[views]
+            own_VNK, features_VND = own_VNK[some], features_VND[some]
+        own_NK = predictor.average(own_VNK)
         if not calibrated:
             return own_NK
-        predictor = self.calibrated[views]
-        return predictor.corrected(own_NK, predictor.distances(mean_over_views(seen.features_VND[some])))
+        return predictor.corrected(own_NK, predictor.distances(predictor.mean_features(features_VND)))
 
 
 def in_classes_of(own_NK: np.ndarray, pictures: Pictures) -> np.ndarray:
@@ -203,25 +208,25 @@ def tables(measured: Measured, pictures: Pictures, firsts: dict[str, np.ndarray]
     fit = frames_by_itself(measured.run)
     other = f"`--scale {'trained' if fit else 'auto'}`"
     plain_NHWC = measured.shown(pictures, whole, fit=fit)
-    seen = measured.seen(plain_NHWC, 2)
-    own_NK = measured.probabilities(seen, 2)
+    seen = measured.seen(plain_NHWC)
+    own_NK = measured.probabilities(seen)
     yield line("as they are", own_NK)
-    yield line("uncalibrated", measured.probabilities(seen, 2, calibrated=False))
-    yield line("one view", measured.probabilities(seen, 1))
-    yield line("eight views", measured.probabilities(measured.seen(plain_NHWC, 8), 8))
+    yield line("uncalibrated", measured.probabilities(seen, calibrated=False))
+    for views in VIEWS:
+        yield line(in_words(views), measured.probabilities(measured.seen(plain_NHWC, views), views))
     for name, change in AFTER.items():
         changed_NHWC = np.stack([change(image) for image in plain_NHWC])
-        yield line(name, measured.probabilities(measured.seen(changed_NHWC, 2), 2))
+        yield line(name, measured.probabilities(measured.seen(changed_NHWC)))
     otherwise_NK = own_NK
     for name, change in BEFORE.items():
         if name != "as they are":
             shown_NHWC = measured.shown(pictures, change, fit=fit)
-            yield line(name, measured.probabilities(measured.seen(shown_NHWC, 2), 2))
+            yield line(name, measured.probabilities(measured.seen(shown_NHWC)))
         shown_NHWC = measured.shown(pictures, change, fit=not fit)
-        other_NK = measured.probabilities(measured.seen(shown_NHWC, 2), 2)
+        other_NK = measured.probabilities(measured.seen(shown_NHWC))
         otherwise_NK = other_NK if name == "as they are" else otherwise_NK
         yield line(f"{name}, {other}", other_NK, beside=name)
-    predictor = measured.calibrated[2]
+    predictor = measured.calibrated[SERVED]
     if len(own_NK) >= 200:
         yield line("estimated shares", class_shares_of(predictor, own_NK)(own_NK), beside="as they are")
         shares = class_shares_of(predictor, otherwise_NK)
@@ -255,7 +260,7 @@ def others(measured: Measured, pictures: Pictures, own_NK: np.ndarray) -> Iterat
         sure_N = confidence_N >= level
         share = right_N[sure_N].mean() if sure_N.any() else float("nan")
         yield f"at least {level:.0%}: {sure_N.mean():.1%} of the galaxies, {share:.1%} of these right"
-    calibration = measured.calibrated[2].calibration
+    calibration = measured.calibrated[SERVED].calibration
     if calibration is not None and calibration.scores is not None:
         least_K = least_probabilities(calibration.scores, GALAXY10.classes, COVERAGE, per_class=False)
         sets_NK = filled_sets(own_NK, least_K)

@@ -171,7 +171,10 @@ def test_an_old_run_answers_uncalibrated_and_says_so(run: Run, blobs: Store, tmp
 def test_views_that_were_not_calibrated_are_said(run: Run):
     predictor = Predictor(run, views=8)
     assert predictor.calibration is None
-    assert predictor.calibration_description == "none: the run was calibrated for 1 and 2 views, not for 8"
+    assert (
+        predictor.calibration_description
+        == "none: the run was calibrated for 1 view and 2 views, not for 8 views"
+    )
     assert Predictor(run, calibrated=False).calibration_description == "none: the network's own predictions"
 
 

@@ -162,7 +162,7 @@ def test_a_calibration_is_kept_as_plain_numbers_beside_those_of_other_views(tmp_
     assert back == fitted
     assert (back(stated) == fitted(stated)).all()
     assert calibration_of(run, 8) is None
-    assert why_uncalibrated(run, 8) == "none: the run was calibrated for 1 and 16 views, not for 8"
+    assert why_uncalibrated(run, 8) == "none: the run was calibrated for 1 view and 16 views, not for 8 views"
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ class LoadedRun:
         return predictions_NK
 
     def embed(self, images: ImagesLike, *, scale: str | None = None) -> np.ndarray:
-        """Features of images before the network's head, averaged over the views.
+        """Features of images before the network's head, averaged over the views that every galaxy gets.
 
         Args:
             images: as for :meth:`predict`.

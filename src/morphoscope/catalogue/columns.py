@@ -184,7 +184,7 @@ def provenance_of(
         "run": run.name,
         "recipe": run.recipe.name,
         "weights_sha256": run.header.weights_sha256 or files.sha256_of(run.path / "weights.safetensors"),
-        "views": str(predictor.views),
+        **_views_of(predictor),
         "engine": predictor.engine_description,
         "number_format": predictor.precision_description,
         **({"quantisation": quantised} if quantised else {}),
@@ -197,6 +197,12 @@ def provenance_of(
         "crop": str(crop) if crop else "",
         "size": str(facts.image_shape[0]),
     }
+
+
+def _views_of(predictor: Predictor | Ensemble) -> dict[str, str]:
+    """How many views a catalogue's predictions are the mean of, and when the first was enough."""
+    sure = getattr(predictor, "sure", None)
+    return {"views": str(predictor.views), **({} if sure is None else {"sure": f"{sure:g}"})}
 
 
 def _of_bands(facts: StoreFacts) -> dict[str, str]:
@@ -323,14 +329,16 @@ class FullColumns:
         provenance = {"reference": "none"}
         if predictor.has_ood_score:
             galaxies = [member.distribution.galaxies for member in members if member.distribution is not None]
-            held_out = [len(m.distribution.held_out[m.views]) for m in members if m.distribution is not None]
+            held_out = [
+                len(m.distribution.held_out[m.feature_views]) for m in members if m.distribution is not None
+            ]
             provenance["reference"] = (
                 f"{METHOD} from {_listed(galaxies)} training galaxies, read off {_listed(held_out)} held-out "
                 "ones"
             )
         if len(members) > 1:
             provenance["members"] = "; ".join(
-                f"{member.run.name}, weights {member.run.header.weights_sha256}, {member.views} views"
+                f"{member.run.name}, weights {member.run.header.weights_sha256}, {member.views_description}"
                 for member in members
             )
         if members[0].member_count > 1:
@@ -374,7 +382,7 @@ def note_missing_scores(predictor: Predictor | Ensemble) -> None:
 
     for member in _members(predictor):
         if not member.has_ood_score:
-            note(f"no column {OOD_SCORE.name}: {why_no_ood_score(member.run, member.views)}")
+            note(f"no column {OOD_SCORE.name}: {why_no_ood_score(member.run, member.feature_views)}")
             return
 
 

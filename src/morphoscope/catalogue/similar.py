@@ -189,7 +189,7 @@ def galaxies_like(
         raise UsageError(f"--count {count}: at least 1 galaxy was expected")
     _check_same_network(catalogue, run)
     provenance = catalogue.provenance
-    views = int(provenance["views"]) if "views" in provenance else None
+    views = _feature_views(provenance)
     if isinstance(to, np.ndarray):
         return catalogue.nearest(embed(to, views), count)
     found = catalogue.find(str(to))
@@ -202,6 +202,13 @@ def galaxies_like(
     bands = [band for band in provenance.get("bands", "").split(",") if band]
     image = read_image(Path(to), stretch=provenance.get("stretch", "lupton"), bands=bands)
     return catalogue.nearest(embed(image, views), count, sources=_names_of_image(catalogue, Path(to)))
+
+
+def _feature_views(provenance: Mapping[str, str]) -> int | None:
+    """The number of views that a catalogue's features are the mean of; None: it does not say."""
+    if "sure" in provenance:  # not every galaxy got all views, and the features are of the first
+        return 1
+    return int(provenance["views"]) if "views" in provenance else None
 
 
 def _check_same_network(catalogue: EmbeddedCatalogue, run: Run) -> None:

@@ -31,7 +31,13 @@ from morphoscope.data.splits.file import Split
 from morphoscope.data.splits.training_split import folds_of
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
-from morphoscope.evaluation.evaluate import METRICS, predict_views, prediction_table, write_fitted
+from morphoscope.evaluation.evaluate import (
+    METRICS,
+    predict_views,
+    prediction_table,
+    views_measured,
+    write_fitted,
+)
 from morphoscope.evaluation.fit_uncertainty import HeldOut, calibration_results, training_features
 from morphoscope.files import write_json
 from morphoscope.inference.calibration import FEWEST, Calibration, fit_calibration
@@ -128,14 +134,14 @@ def measure_folds(run: Run, store: Store, folds: Sequence[FoldPredictions]) -> d
     predictions_VNK = np.concatenate([fold.predictions_VNK for fold in folds], axis=1)[:, order]
     rows, targets, scheme = rows[order], store.targets()[rows[order]], run.scheme
     predictor = Predictor(run, calibrated=False)
-    own_NK = scheme.average(predictions_VNK)
+    own_NK = predictor.average(predictions_VNK)
     calibrations = _calibrations(predictor, targets, predictions_VNK)
-    predictor.calibration = calibrations.get(predictor.views)
+    predictor.calibration = calibrations.get(predictor.calibrated_for)
     corrected_NK = corrected_by_fold(scheme, predictor.calibration, targets, own_NK, fold_N)
     distribution = _distribution(predictor, store, folds)
     result = {
         "scheme": scheme.kind,
-        "views": predictor.views,
+        **views_measured(predictor),
         "best_epoch": run.header.best_epoch,
         "test": scheme.measure(targets, corrected_NK),
         "validation": None,
@@ -183,8 +189,8 @@ def _calibrations(
         return {}
     seed, scheme = predictor.run.recipe.data.split_seed, predictor.scheme
     fitted = {
-        number: fit_calibration(scheme, targets, scheme.average(predictions_VNK[views]), seed=seed)
-        for number, views in predictor.views_within().items()
+        number: fit_calibration(scheme, targets, predictions_NK, seed=seed)
+        for number, predictions_NK in predictor.averages(predictions_VNK).items()
     }
     return {number: calibration for number, calibration in fitted.items() if calibration is not None}
 

@@ -34,7 +34,7 @@ from morphoscope.inference.calibration import Calibration, write_calibrations
 from morphoscope.inference.class_shares import ClassShares, class_shares_of
 from morphoscope.inference.ensemble import Ensemble, mutual_information
 from morphoscope.inference.ood import FeatureDistribution, write_distribution
-from morphoscope.inference.predictor import Predictor, mean_over_views
+from morphoscope.inference.predictor import Predictor
 from morphoscope.inference.preprocess import store_in_order
 from morphoscope.labels.five_class import translated, translation
 from morphoscope.labels.scheme import Scheme
@@ -103,7 +103,7 @@ def evaluate(
         if validation_VNK is not None:
             moved = shifted_views(predictor, store, split, held_out) if shifts else None
             fitted = fit_views(predictor, split, targets, validation_VNK, moved)
-        predictor.calibration = fitted.get(predictor.views)
+        predictor.calibration = fitted.get(predictor.calibrated_for)
     if held_out is not None:
         predictor.distribution = held_out.complete(split)
     own_NK, distances_N = predict_rows(predictor, store, split.test, "test galaxies")
@@ -111,7 +111,7 @@ def evaluate(
     parts = {part: getattr(split, part) for part in ("train", "validation", "test")}
     result: dict[str, Any] = {
         "scheme": run.scheme.kind,
-        "views": predictor.views,
+        **views_measured(predictor),
         "best_epoch": run.header.best_epoch,
         "test": run.scheme.measure(targets[split.test], predictions_NK),
         "validation": None,
@@ -121,9 +121,9 @@ def evaluate(
         "out_of_distribution": ood_results(predictor, distances_N, store),
     }
     if validation_VNK is not None:
-        own_validation_NK = predictor.scheme.average(validation_VNK)
+        own_validation_NK = predictor.average(validation_VNK)
         none_N = np.full(len(split.validation), np.nan, np.float32)
-        validation_N = none_N if measuring is None else measuring.distances[predictor.views]
+        validation_N = none_N if measuring is None else measuring.distances[predictor.feature_views]
         validation_NK = predictor.corrected(own_validation_NK, validation_N)
         result["validation"] = run.scheme.measure(targets[split.validation], validation_NK)
     if keep:
@@ -137,6 +137,11 @@ def evaluate(
 def _measuring(predictor: Predictor) -> HeldOut | None:
     """Collector of distances from the run's own feature distribution; None without one."""
     return None if predictor.distribution is None else HeldOut(predictor, predictor.distribution)
+
+
+def views_measured(predictor: Predictor) -> dict[str, Any]:
+    """``views``, and ``sure`` where galaxies that the first view is sure of got no other; JSON-able."""
+    return {"views": predictor.views, **({} if predictor.sure is None else {"sure": predictor.sure})}
 
 
 def evaluate_elsewhere(
@@ -193,7 +198,7 @@ def evaluate_elsewhere(
     translated_NL = predictions_NK if same else translated(predictions_NK, matrix_KL)
     return {
         "scheme": scheme.kind,
-        "views": predictor.views,
+        **views_measured(predictor),
         "best_epoch": run.header.best_epoch,
         # As the run was trained: its likelihood is no property of the store.
         "test": (run.scheme if same else scheme).measure(targets, translated_NL),
@@ -214,8 +219,8 @@ def predict_rows(
     """
     predictions, distances = [], []
     for predictions_VNK, features_VND in outputs_by_chunk(predictor, store, rows, f"predicting {what}"):
-        predictions.append(predictor.scheme.average(predictions_VNK))
-        distances.append(predictor.distances(mean_over_views(features_VND)))
+        predictions.append(predictor.average(predictions_VNK))
+        distances.append(predictor.distances(predictor.mean_features(features_VND)))
     return np.concatenate(predictions), np.concatenate(distances)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from morphoscope.data.splits.file import Split, limited
 from morphoscope.data.store import Store
 from morphoscope.evaluation.shifts import DESCRIPTION, shifted
-from morphoscope.inference.calibration import FEWEST, Calibration, Shifted, fit_calibration
+from morphoscope.inference.calibration import AS_NEEDED, FEWEST, Calibration, Shifted, fit_calibration
 from morphoscope.inference.ood import (
     METHOD,
     FeatureDistribution,
@@ -128,7 +128,8 @@ def fit_views(
         shifts: the same for shifted images of the validation galaxies, which are then used instead.
 
     Returns:
-        number of views → calibration; empty, with a note, if fewer than twenty galaxies are left.
+        number of views (or :data:`~morphoscope.inference.calibration.AS_NEEDED`) → calibration; empty, with
+        a note, if fewer than twenty galaxies are left.
     """
     alone = ~np.isin(split.validation, split.test)
     labels = targets[split.validation[alone]]
@@ -139,8 +140,7 @@ def fit_views(
         )
         return {}
     fitted = {}
-    for number, views in predictor.views_within().items():
-        predictions_NK = predictor.scheme.average(predictions_VNK[views][:, alone])
+    for number, predictions_NK in predictor.averages(predictions_VNK[:, alone]).items():
         calibration = fit_calibration(
             predictor.scheme,
             labels,
@@ -169,11 +169,11 @@ class ShiftedViews:
 
     def of(self, predictor: Predictor, number: int, alone: np.ndarray, labels: np.ndarray) -> Shifted:
         """What a calibration for a number of views is fitted to; ``alone``: (N,) which galaxies are used."""
-        views = predictor.views_within()[number]
+        predictions_NK = predictor.averages(self.predictions_VNK[:, alone])[number]
         scores_N = None
-        if self.distribution is not None and number in self.distribution.held_out:
-            scores_N = self.distances[number][alone] / self.distribution.rare_distance(number)
-        predictions_NK = predictor.scheme.average(self.predictions_VNK[views][:, alone])
+        seen = predictor.feature_views if number == AS_NEEDED else number
+        if self.distribution is not None and seen in self.distribution.held_out:
+            scores_N = self.distances[seen][alone] / self.distribution.rare_distance(seen)
         return Shifted(labels, predictions_NK, scores_N, np.arange(len(labels)), DESCRIPTION)
 
 
@@ -402,12 +402,12 @@ def ood_results(
     distribution = predictor.distribution
     if distribution is None or not predictor.has_ood_score:
         return None
-    test_N = distances_N / distribution.rare_distance(predictor.views)
+    test_N = distances_N / distribution.rare_distance(predictor.feature_views)
     samples = {} if store is None else _ood_samples(predictor, store, len(test_N))
     return {
         "method": METHOD,
         "galaxies": distribution.galaxies,
-        "held_out": len(distribution.held_out[predictor.views]),
+        "held_out": len(distribution.held_out[predictor.feature_views]),
         "test": {"n": len(test_N), "stranger": _above_one(test_N)},
         "histogram": {
             "edges": EDGES.tolist(),

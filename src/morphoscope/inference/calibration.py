@@ -1,7 +1,7 @@
 """The calibration of a run, chosen on its validation galaxies and stored as ``calibration.json``.
 
 The file holds one calibration for each number of views, since predictions averaged over sixteen views are
-less confident than those of one.
+less confident than those of one. The number :data:`AS_NEEDED` stands for as many views as a galaxy needs.
 
 Shape letters: N galaxies, K outputs.
 """
@@ -29,6 +29,8 @@ FILE = "calibration.json"
 FORMAT_VERSION = 2  # 2: mixing and shifts
 FEWEST = 20  # galaxies below which nothing is fitted
 FOLDS = 5
+AS_NEEDED = 0
+"""In place of a number of views: the first alone where it is sure (``evaluation.sure``), else all of them."""
 
 
 class Calibration(BaseModel):
@@ -236,8 +238,18 @@ def _misfit(scheme: Scheme, calibration: Calibration) -> str:
     return ""
 
 
+def views_of_recipe(run: Run) -> int:
+    """What a run's predictions are calibrated for: its number of views, or :data:`AS_NEEDED`.
+
+    Votes and measurements have no class that a first view could be sure of, so they get all views.
+    """
+    asked = run.recipe.evaluation
+    spares = asked.sure is not None and asked.views > 1 and run.scheme.class_names is not None
+    return AS_NEEDED if spares else asked.views
+
+
 def calibration_of(run: Run, views: int) -> Calibration | None:
-    """The run's calibration for a number of views; None if there is none."""
+    """The run's calibration for a number of views, or for :data:`AS_NEEDED`; None if there is none."""
     kept = read_calibration(run)
     return kept.views.get(views) if kept is not None else None
 
@@ -263,10 +275,17 @@ def write_calibrations(run: Run, fitted: dict[int, Calibration], folder: Path | 
     write_json((folder or run.path) / FILE, document)
 
 
+def in_words(views: int) -> str:
+    """A number of views for people: "2 views", or "as many views as needed"."""
+    if views == AS_NEEDED:
+        return "as many views as needed"
+    return f"{views} view{'s' if views > 1 else ''}"
+
+
 def why_uncalibrated(run: Run, views: int) -> str:
     """Why predictions are not calibrated, for display."""
     kept = read_calibration(run)
     if kept is None:
         return "none: the run was not calibrated"
-    fitted = " and ".join(str(number) for number in kept.views)
-    return f"none: the run was calibrated for {fitted} views, not for {views}"
+    fitted = " and ".join(in_words(number) for number in kept.views)
+    return f"none: the run was calibrated for {fitted}, not for {in_words(views)}"

@@ -17,11 +17,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from morphoscope.augment.cpu import Augmenter
+from morphoscope.augment.cpu import Augmenter, View
 from morphoscope.augment.cpu import views as views_of
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import need
-from morphoscope.inference.calibration import Calibration, calibration_of, why_uncalibrated
+from morphoscope.inference.calibration import (
+    AS_NEEDED,
+    Calibration,
+    calibration_of,
+    in_words,
+    views_of_recipe,
+    why_uncalibrated,
+)
 from morphoscope.inference.engine.choose import engine_of
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.ood import FILE, FeatureDistribution, read_distribution
@@ -41,7 +48,8 @@ class Prediction:
         predictions_NK: calibrated class probabilities or vote fractions; the mean over the members.
         members_MNK: the calibrated predictions of each member of an ensemble and each sample of dropout; of
             a single network just its own.
-        features_ND: averaged over the views; None for an ensemble, whose members have different features.
+        features_ND: averaged over the views, or of the first where not every galaxy gets all; None for an
+            ensemble, whose members have different features.
         ood_score_N: distance from the training galaxies in units of that within which 95 % of held-out ones
             lie; None where the run has no feature distribution for these views.
         p_value_N: conformal p-value, the fraction of held-out galaxies at least as far out; None likewise.
@@ -60,7 +68,8 @@ class Predictor:
     Args:
         run: a finished run.
         views: test-time augmentation, 1, 2, 4, 8, 16, 24 or 48 views whose probabilities are averaged (`ng`,
-            section on test-time augmentation); None: as the recipe says.
+            section on test-time augmentation); None: as the recipe says, which can also spare galaxies that
+            the first view is sure of the others (``evaluation.sure``).
         calibrated: apply the run's calibration, where it has one for these views; False: the network's own
             predictions. None: as the recipe says.
         batch: images (times views) in a batch; None: as the recipe says.
@@ -90,8 +99,12 @@ class Predictor:
         self.run = run
         self.scheme = run.scheme
         self.views = views or run.recipe.evaluation.views
+        spares = views is None and views_of_recipe(run) == AS_NEEDED
+        self.sure = run.recipe.evaluation.sure if spares else None
         self.calibrated = run.recipe.evaluation.calibrate if calibrated is None else calibrated
-        self.calibration: Calibration | None = calibration_of(run, self.views) if self.calibrated else None
+        self.calibration: Calibration | None = (
+            calibration_of(run, self.calibrated_for) if self.calibrated else None
+        )
         self.batch = batch or run.recipe.evaluation.batch
         self.engine = (
             engine
@@ -121,7 +134,23 @@ class Predictor:
             return self.calibration.description
         if not self.calibrated:
             return "none: the network's own predictions"
-        return why_uncalibrated(self.run, self.views)
+        return why_uncalibrated(self.run, self.calibrated_for)
+
+    @property
+    def calibrated_for(self) -> int:
+        """Its calibration's key: the views, or :data:`~morphoscope.inference.calibration.AS_NEEDED`."""
+        return self.views if self.sure is None else AS_NEEDED
+
+    @property
+    def feature_views(self) -> int:
+        """The number of views that the features, and so the OOD score, are of: the same for every galaxy."""
+        return self.views if self.sure is None else 1
+
+    @property
+    def views_description(self) -> str:
+        """The number of views for people, and which galaxies get them."""
+        words = in_words(self.views)
+        return words if self.sure is None else f"{words}, one where that is at least {self.sure:g} sure"
 
     @property
     def precision_description(self) -> str:
@@ -151,7 +180,7 @@ class Predictor:
     @property
     def has_ood_score(self) -> bool:
         """Whether the run has a feature distribution for these views."""
-        return self.distribution is not None and self.views in self.distribution.held_out
+        return self.distribution is not None and self.feature_views in self.distribution.held_out
 
     def probabilities(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Predictions for preprocessed images.
@@ -171,19 +200,13 @@ class Predictor:
         Args:
             images: N images, (H, W, C) uint8.
         """
-        predictions_MVNK, features_VND = self._passes(images)
-        features_ND = mean_over_views(features_VND)
+        own_MNK, features_ND = self._means(images)
         ood_score_N = p_value_N = None
         distances_N = self.distances(features_ND)
         if self.distribution is not None and self.has_ood_score:
             ood_score_N = self.ood_scores(distances_N)
-            p_value_N = self.distribution.p_values(distances_N, self.views)
-        members_MNK = np.stack(
-            [
-                self.corrected(self.scheme.average(predictions_VNK), distances_N)
-                for predictions_VNK in predictions_MVNK
-            ]
-        )
+            p_value_N = self.distribution.p_values(distances_N, self.feature_views)
+        members_MNK = np.stack([self.corrected(own_NK, distances_N) for own_NK in own_MNK])
         predictions_NK = members_MNK[0] if self.member_count == 1 else self.scheme.average(members_MNK)
         return Prediction(predictions_NK, members_MNK, features_ND, ood_score_N, p_value_N)
 
@@ -197,7 +220,7 @@ class Predictor:
         """OOD scores of distances, (N,); None where the run has none for these views."""
         if self.distribution is None or not self.has_ood_score:
             return None
-        return distances_N / self.distribution.rare_distance(self.views)
+        return distances_N / self.distribution.rare_distance(self.feature_views)
 
     def corrected(self, predictions_NK: np.ndarray, distances_N: np.ndarray) -> np.ndarray:
         """Calibrate predictions that are averaged over the views, (N, K) float32.
@@ -216,26 +239,73 @@ class Predictor:
     def predictions_and_features(
         self, images: Sequence[np.ndarray] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Uncalibrated predictions (V, N, K) and features (V, N, D) by view, float32."""
-        predictions_MVNK, features_VND = self._passes(images)
+        """Uncalibrated predictions (V, N, K) and features (V, N, D) by view, float32: all views of all."""
+        predictions_MVNK, features_VND = self._passes(images, self._views)
         views = [self.scheme.average(predictions_MVNK[:, view]) for view in range(self.views)]
         return predictions_MVNK[0] if self.member_count == 1 else np.stack(views), features_VND
 
-    def _passes(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions (M, V, N, K) and features (V, N, D)."""
-        predictions = np.empty((self.member_count, self.views, len(images), self.scheme.outputs), np.float32)
-        features = np.empty((self.views, len(images), self.feature_count), np.float32)
-        step = max(1, self.batch // self.views)
+    def averages(self, predictions_VNK: np.ndarray) -> dict[int, np.ndarray]:
+        """Mean predictions (N, K) from all views of all galaxies, for everything that a calibration is for.
+
+        Returns:
+            number of views within these, or :data:`~morphoscope.inference.calibration.AS_NEEDED` →
+            predictions.
+        """
+        found = {
+            number: self.scheme.average(predictions_VNK[views])
+            for number, views in self.views_within().items()
+        }
+        if self.sure is not None:
+            sure_N1 = self._is_sure(predictions_VNK[:1])[:, None]
+            found[AS_NEEDED] = np.where(sure_N1, predictions_VNK[0], found[self.views])
+        return found
+
+    def average(self, predictions_VNK: np.ndarray) -> np.ndarray:
+        """What :meth:`predict` gives before calibration, from all views of all galaxies, (N, K) float32."""
+        return self.averages(predictions_VNK)[self.calibrated_for]
+
+    def mean_features(self, features_VND: np.ndarray) -> np.ndarray:
+        """The features that :meth:`predict` gives, from all views of all galaxies, (N, D) float32."""
+        return mean_over_views(features_VND[: self.feature_views])
+
+    def _is_sure(self, predictions_MNK: np.ndarray) -> np.ndarray:
+        """Which galaxies the first view is sure of, (N,) bool."""
+        return np.asarray(self.scheme.average(predictions_MNK).max(axis=1) >= (self.sure or 0.0))
+
+    def _means(self, images: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions (M, N, K) and features (N, D), each the mean over the views that a galaxy gets."""
+        if self.sure is None:
+            predictions_MVNK, features_VND = self._passes(images, self._views)
+            means = [self.scheme.average(predictions_VNK) for predictions_VNK in predictions_MVNK]
+            return np.stack(means), mean_over_views(features_VND)
+        first_MVNK, features_VND = self._passes(images, self._views[:1])
+        predictions_MNK = first_MVNK[:, 0]
+        unsure = np.flatnonzero(~self._is_sure(predictions_MNK))
+        if len(unsure):
+            others_MVNK, _ = self._passes([images[row] for row in unsure], self._views[1:])
+            for member, others_VNK in enumerate(others_MVNK):
+                seen_VNK = np.concatenate([first_MVNK[member][:, unsure], others_VNK])
+                predictions_MNK[member, unsure] = self.scheme.average(seen_VNK)
+        return predictions_MNK, features_VND[0]
+
+    def _passes(
+        self, images: Sequence[np.ndarray] | np.ndarray, views: Sequence[View]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions (M, V, N, K) and features (V, N, D) of these views."""
+        shape = (len(views), len(images))
+        predictions = np.empty((self.member_count, *shape, self.scheme.outputs), np.float32)
+        features = np.empty((*shape, self.feature_count), np.float32)
+        step = max(1, self.batch // len(views))
         for start in range(0, len(images), step):
             part = [images[row] for row in range(start, min(start + step, len(images)))]
             rows = slice(start, start + step)
-            predictions[:, :, rows], features[:, rows] = self._one_batch(part)
+            predictions[:, :, rows], features[:, rows] = self._one_batch(part, views)
         return predictions, features
 
     def in_one_view(self) -> Predictor:
         """The same network with one view; with samples of dropout, only its features are meaningful."""
         one = copy.copy(self)
-        one.views = 1
+        one.views, one.sure = 1, None
         one._views = views_of(self.run.recipe.augment, 1)
         return one
 
@@ -249,12 +319,11 @@ class Predictor:
                     found[number] = [self._views.index(view) for view in some]
         return found
 
-    def _one_batch(self, images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        prepared = np.concatenate([self._augmenter.evaluation(images, view=view) for view in self._views])
+    def _one_batch(self, images: list[np.ndarray], views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
+        prepared = np.concatenate([self._augmenter.evaluation(images, view=view) for view in views])
         predictions_MNK, features_ND = self.engine(prepared)
-        views, count = len(self._views), len(images)
-        predictions_MVNK = predictions_MNK.reshape(self.member_count, views, count, -1)
-        return predictions_MVNK, features_ND.reshape(views, count, -1)
+        shape = (len(views), len(images), -1)
+        return predictions_MNK.reshape(self.member_count, *shape), features_ND.reshape(shape)
 
     def pass_through(self, images: Sequence[np.ndarray]) -> None:
         """Run images through the network, one view each, without keeping its outputs."""

@@ -381,6 +381,13 @@ class Evaluation(Part):
         description="test-time augmentation: number of rotated (4, 8) and mirrored (2, 16) views, each at "
         "three scales (24, 48)",
     )
+    sure: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="classes in several views: a galaxy that the first view gives a class at least this "
+        "probability gets no other, which saves their time; null: every galaxy gets all",
+    )
     scale: Literal["trained", "auto"] = Field(
         default="trained",
         description="framing of images by 'predict': as in the training, or auto: cropped or padded where "

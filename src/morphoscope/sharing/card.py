@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from morphoscope.images.planes import kind_of
-from morphoscope.inference.calibration import Calibration, read_calibration
+from morphoscope.inference.calibration import Calibration, in_words, read_calibration
 from morphoscope.progress import printable
 from morphoscope.report.kinds import report_of
 from morphoscope.report.terminal import percent, plain
@@ -160,12 +160,13 @@ def _results(run: Run, metrics: dict[str, Any]) -> str:
     test = metrics.get("test")
     if not test:
         return "## Results\n\nNot measured: no galaxies were held out."
-    views = metrics.get("views", 1)
+    views, sure = metrics.get("views", 1), metrics.get("sure")
+    seen = f"{in_words(views)} of each" + (f" that one is less than {sure:g} sure of" if sure else "")
     measured = Tested.of(metrics).headline(test["n"])
     lines = [
         "## Results",
         "",
-        f"On {measured}, {views} view{'s' if views > 1 else ''} of each, with 95 % intervals:",
+        f"On {measured}, {seen}, with 95 % intervals:",
         "",
     ]
     lines += report_of(run.scheme.kind).card_results(test)
@@ -188,7 +189,7 @@ def _calibration(run: Run, metrics: dict[str, Any]) -> str:
                 lines.append(f"| {name} | {plain(before[key])} | {plain(after[key])} |")
     else:
         fitted = _fitted(run)
-        words = "; ".join(f"{views} views: {each.description}" for views, each in fitted.items())
+        words = "; ".join(f"{in_words(views)}: {each.description}" for views, each in fitted.items())
         lines.append(words or "None: the network's probabilities are uncorrected and may be overconfident.")
     if sets := metrics.get("sets"):
         covered = sets["marginal"]

@@ -5,6 +5,7 @@ Shape letters: N images, S × S pixels, C channels, K outputs, D features.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.preparation import INPUT
 from morphoscope.inference.engine.processor import threads
 
-_TOGETHER = 16  # images of a pass: more are no faster and take more memory (EXPERIMENTS.md, 2026-11-30)
+_TOGETHER = 8  # images of a pass: more are no faster and take more memory (EXPERIMENTS.md, 2026-12-01)
+_PASSES = 4  # at the same time, at most
 _FOLDED = 4  # times its size is what a constant may have that ONNX Runtime computes when it loads a graph
+
+
+def _passes_at_once(number: int) -> int:
+    """How many passes share some threads, which lose time where they wait for each other in every layer."""
+    return max(passes for passes in range(1, _PASSES + 1) if number % passes == 0)
 
 
 def _bound_memory(options: Any, size: int) -> None:
@@ -81,7 +88,8 @@ class OnnxEngine(Engine):
             raise MorphoscopeError(f"ONNX Runtime cannot be loaded here ({error})") from error
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads()
+        passes = _passes_at_once(threads())
+        options.intra_op_num_threads = threads() // passes
         options.log_severity_level = 4  # errors are raised as well
         # Threads that spin while waiting for the next operator would take cores from decoding and other jobs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -96,6 +104,8 @@ class OnnxEngine(Engine):
             _check_memory(error, graph)
             reason = reason_of(error)
             raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({reason})") from error
+        self._passes = passes
+        self._pool = ThreadPoolExecutor(passes, thread_name_prefix="network") if passes > 1 else None
         self._version = onnxruntime.__version__
         self._graph = graph
         shapes = {each.name: each.shape for each in self._session.get_outputs()}
@@ -119,8 +129,9 @@ class OnnxEngine(Engine):
 
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Engine.__call__`."""
-        starts = range(0, max(1, len(images_NSSC)), _TOGETHER)
-        parts = [self._pass(images_NSSC[start : start + _TOGETHER]) for start in starts]
+        rounds = max(1, -(-len(images_NSSC) // (_TOGETHER * self._passes)))
+        shares = np.array_split(images_NSSC, max(1, min(rounds * self._passes, len(images_NSSC))))
+        parts = map(self._pass, shares) if self._pool is None else self._pool.map(self._pass, shares)
         predictions_NK, features_ND = map(np.concatenate, zip(*parts, strict=True))
         return predictions_NK[None], features_ND
 

@@ -18,7 +18,7 @@ from morphoscope.augment.cpu import views
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
 from morphoscope.images.bands import band_name
-from morphoscope.inference.calibration import CalibrationFile, read_calibration
+from morphoscope.inference.calibration import AS_NEEDED, CalibrationFile, read_calibration, views_of_recipe
 from morphoscope.inference.ood import FILE as REFERENCE
 from morphoscope.inference.ood import read_distribution
 from morphoscope.labels.scheme import Scheme
@@ -56,6 +56,11 @@ class Steps(_Part):
     views: list[dict[str, float | bool]] = Field(
         description="the probabilities are the mean over these: turned counter-clockwise by an angle in "
         "degrees about the middle in step 4, mirrored, the side of the crop in step 3 times zoom"
+    )
+    sure: float | None = Field(
+        default=None,
+        description="where the first view gives a class at least this probability, it alone; features are of "
+        "the first view then; null: every image gets all views",
     )
 
 
@@ -149,6 +154,7 @@ def preparation_of(
             border="sky: the median of each band" if measured else recipe.augment.border,
             **other,
             views=[view._asdict() for view in views(recipe.augment, recipe.evaluation.views)],
+            sure=recipe.evaluation.sure if views_of_recipe(run) == AS_NEEDED else None,
         ),
         parity=parity,
         versions=versions,
