@@ -164,9 +164,9 @@ def test_what_is_measured_is_what_is_predicted(sparing: Run, slopes: Store, midd
     again = sparing.scheme.measure(slopes.targets()[rows], predicted_NK)
     assert again["log_loss"]["value"] == pytest.approx(metrics["test"]["log_loss"]["value"], abs=1e-6)
     notes = caveats(sparing, metrics, {}, {}, None, None)
-    assert any(f"or of the first alone where that is at least {middle:g} sure" in note for note in notes)
+    assert any(f"or of the first alone where that is at least {100 * middle:g} % sure" in note for note in notes)
     card = model_card(sparing, name="sparing", digest="0" * 64, details=CardDetails())
-    assert f"2 views of each that one is less than {middle:g} sure of" in card
+    assert f"one view of each, 2 views where that is less than {100 * middle:g} % sure" in card
 
 
 def test_calibration_and_ood_score_are_those_of_as_many_views_as_needed(

@@ -150,7 +150,7 @@ class Predictor:
     def views_description(self) -> str:
         """The number of views for people, and which galaxies get them."""
         words = in_words(self.views)
-        return words if self.sure is None else f"{words}, one where that is at least {self.sure:g} sure"
+        return words if self.sure is None else f"{words}, one where that is at least {100 * self.sure:g} % sure"
 
     @property
     def precision_description(self) -> str:

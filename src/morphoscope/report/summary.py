@@ -138,7 +138,7 @@ def _about_training(run: Run, metrics: Mapping[str, Any], history: Mapping[str, 
     if formatting.known(views) and views > 1:
         seen = "turned, mirrored and scaled" if views > 16 else "rotated and mirrored"
         sure = metrics.get("sure")
-        spared = f", or of the first alone where that is at least {sure:g} sure" if sure else ""
+        spared = f", or of the first alone where that is at least {100 * sure:g} % sure" if sure else ""
         notes.append(f"Every prediction is the mean over {views} {seen} views of the galaxy{spared}.")
     return notes
 

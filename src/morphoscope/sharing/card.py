@@ -161,7 +161,9 @@ def _results(run: Run, metrics: dict[str, Any]) -> str:
     if not test:
         return "## Results\n\nNot measured: no galaxies were held out."
     views, sure = metrics.get("views", 1), metrics.get("sure")
-    seen = f"{in_words(views)} of each" + (f" that one is less than {sure:g} sure of" if sure else "")
+    seen = f"{in_words(views)} of each"
+    if sure:
+        seen = f"one view of each, {in_words(views)} where that is less than {100 * sure:g} % sure"
     measured = Tested.of(metrics).headline(test["n"])
     lines = [
         "## Results",
