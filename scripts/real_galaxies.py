@@ -146,7 +146,7 @@ class Measured:
         """Of the run's own classes, (N, K)."""
         predictor = self.calibrated[views]
         own_VNK, features_VND = seen.own_VNK, seen.features_VND
-        if views is not SERVED:
+        if views is not None:
             some = self.calibrated[len(own_VNK)].views_within()[views]
             own_VNK, features_VND = own_VNK[some], features_VND[some]
         own_NK = predictor.average(own_VNK)

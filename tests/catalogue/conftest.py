@@ -36,7 +36,7 @@ class BrightnessPredictor:
     precision_description = "fp32 on cpu"
     engine_description = "a stand-in"
     quantisation_description = ""
-    has_ood_score, member_count, dropout, distribution = False, 1, None, None
+    has_ood_score, member_count, dropout, distribution, sure = False, 1, None, None, None
 
     @property
     def calibration_description(self) -> str:

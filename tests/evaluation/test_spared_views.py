@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 import morphoscope as ms
+from morphoscope.catalogue.formats.write import read_provenance
 from morphoscope.catalogue.similar import EmbeddedCatalogue
 from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
+from morphoscope.errors import MorphoscopeError
 from morphoscope.evaluation.evaluate import evaluate
 from morphoscope.inference.calibration import (
     AS_NEEDED,
-    Calibration,
+    calibration_of,
     read_calibration,
     views_of_recipe,
     write_calibrations,
@@ -164,7 +167,9 @@ def test_what_is_measured_is_what_is_predicted(sparing: Run, slopes: Store, midd
     again = sparing.scheme.measure(slopes.targets()[rows], predicted_NK)
     assert again["log_loss"]["value"] == pytest.approx(metrics["test"]["log_loss"]["value"], abs=1e-6)
     notes = caveats(sparing, metrics, {}, {}, None, None)
-    assert any(f"or of the first alone where that is at least {100 * middle:g} % sure" in note for note in notes)
+    assert any(
+        f"or of the first alone where that is at least {100 * middle:g} % sure" in note for note in notes
+    )
     card = model_card(sparing, name="sparing", digest="0" * 64, details=CardDetails())
     assert f"one view of each, 2 views where that is less than {100 * middle:g} % sure" in card
 
@@ -183,7 +188,7 @@ def test_calibration_and_ood_score_are_those_of_as_many_views_as_needed(
     write_calibrations(run, {2: hot})
     unchanged_NK = Predictor(run).probabilities(images)
     assert np.allclose(unchanged_NK, kept.views[AS_NEEDED](own_NK), atol=1e-6)
-    write_calibrations(run, {AS_NEEDED: Calibration(**hot.model_dump())})
+    write_calibrations(run, {AS_NEEDED: hot})
     assert np.allclose(Predictor(run).probabilities(images), Temperature(temperature=5.0)(own_NK), atol=1e-6)
     one = Predictor(run, views=1, calibrated=False).predict(images)
     seen = Predictor(run).predict(images)
@@ -201,6 +206,57 @@ def test_a_run_calibrated_before_says_what_it_lacks(full: Run, slopes: Store, tm
     assert Predictor(run).calibration_description == expected
     ms.load(run.path).calibrate(slopes, report=False)
     assert "validation galaxies" in Predictor(run).calibration_description
+
+
+@pytest.mark.parametrize("changed", [{"sure": 0.99}, {"views": 4}])
+def test_a_calibration_with_other_looks_is_not_used(
+    sparing: Run, slopes: Store, changed: dict, tmp_path: Path
+):
+    place = tmp_path / "run"
+    shutil.copytree(sparing.path, place)
+    recipe = sparing.recipe.changed(evaluation=changed)
+    (place / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    run = open_run(place)
+    said = Predictor(run).calibration_description
+    assert said.startswith(
+        "none: the run was calibrated with another number of views, or another evaluation.sure"
+    )
+    assert Predictor(run, views=2).calibration is not None
+    ms.load(run.path).calibrate(slopes, report=False)
+    found = calibration_of(open_run(place), AS_NEEDED)
+    assert found is not None
+    assert found.looks is not None
+    asked = recipe.evaluation
+    assert (found.looks.views, found.looks.sure) == (asked.views, asked.sure)
+
+
+@pytest.mark.parametrize(
+    ("number", "fault"), [("-1", "-1 is no number of views"), ("0", "with how many views")]
+)
+def test_nonsense_numbers_of_views_are_damage(
+    full: Run, slopes: Store, number: str, fault: str, tmp_path: Path
+):
+    place = tmp_path / "run"
+    shutil.copytree(full.path, place)
+    evaluate(open_run(place), slopes)
+    document = json.loads((place / "calibration.json").read_text())
+    document["views"][number] = document["views"].pop("2")
+    (place / "calibration.json").write_text(json.dumps(document))
+    with pytest.raises(MorphoscopeError, match=fault):
+        Predictor(open_run(place))
+
+
+def test_an_ensemble_says_it(sparing: Run, full: Run, slopes: Store, tmp_path: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(sparing.path, copy)
+    for runs, sure, words in (
+        ((sparing, open_run(copy)), sparing.recipe.evaluation.sure, ""),
+        ((sparing, full), None, ", none"),
+    ):
+        ensemble, out = ms.load([run.path for run in runs]), tmp_path / "catalogue.parquet"
+        assert ensemble.evaluate(slopes).get("sure") == sure
+        ensemble.catalogue(slopes.path, out, overwrite=True)
+        assert read_provenance(out)["sure"] == f"{sparing.recipe.evaluation.sure:g}{words}"
 
 
 def test_catalogues_say_it_and_find_similar_galaxies(

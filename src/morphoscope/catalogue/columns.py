@@ -201,8 +201,9 @@ def provenance_of(
 
 def _views_of(predictor: Predictor | Ensemble) -> dict[str, str]:
     """How many views a catalogue's predictions are the mean of, and when the first was enough."""
-    sure = getattr(predictor, "sure", None)
-    return {"views": str(predictor.views), **({} if sure is None else {"sure": f"{sure:g}"})}
+    sure = dict.fromkeys(member.sure for member in _members(predictor))
+    words = ", ".join("none" if each is None else f"{each:g}" for each in sure)
+    return {"views": str(predictor.views), **({} if set(sure) == {None} else {"sure": words})}
 
 
 def _of_bands(facts: StoreFacts) -> dict[str, str]:

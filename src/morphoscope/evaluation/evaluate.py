@@ -139,7 +139,7 @@ def _measuring(predictor: Predictor) -> HeldOut | None:
     return None if predictor.distribution is None else HeldOut(predictor, predictor.distribution)
 
 
-def views_measured(predictor: Predictor) -> dict[str, Any]:
+def views_measured(predictor: Predictor | Ensemble) -> dict[str, Any]:
     """``views``, and ``sure`` where galaxies that the first view is sure of got no other; JSON-able."""
     return {"views": predictor.views, **({} if predictor.sure is None else {"sure": predictor.sure})}
 
@@ -334,7 +334,7 @@ def evaluate_ensemble(ensemble: Ensemble, store: Store | None = None) -> dict[st
             bar.advance(len(images))
     return {
         "scheme": ensemble.scheme.kind,
-        "views": ensemble.views,
+        **views_measured(ensemble),
         "test": ensemble.scheme.measure(targets, np.concatenate(predictions)),
         "members": {
             member.run.name: ensemble.scheme.measure(targets, np.concatenate(gathered))

@@ -31,7 +31,7 @@ from morphoscope.explorer.table_pictures import own_pictures
 from morphoscope.images.known_columns import ID_NAMES, IMAGE_NAMES, found_column
 from morphoscope.images.table_parquet import ParquetTable
 from morphoscope.images.tables import column_names, is_table_name, iterate_table, read_table
-from morphoscope.inference.calibration import read_calibration, views_of_recipe
+from morphoscope.inference.calibration import calibration_of, views_of_recipe
 from morphoscope.inference.preprocess import bands_asked
 from morphoscope.labels.classes import probability_column
 from morphoscope.labels.scheme import Scheme, VoteCounts
@@ -249,12 +249,10 @@ def _named(labels: pa.ChunkedArray, classes: tuple[str, ...]) -> pa.Array:
 def prediction_sets(run: Run, classes: tuple[str, ...]) -> Sets | None:
     """The thresholds of a run's prediction sets; None: it is not calibrated."""
     with contextlib.suppress(MorphoscopeError):
-        kept = read_calibration(run)
-        views = None if kept is None else kept.views.get(views_of_recipe(run))
-        if views is not None and views.scores is not None:
-            return Sets(
-                COVERAGE, False, least_probabilities(views.scores, classes, COVERAGE, per_class=False)
-            )
+        found = calibration_of(run, views_of_recipe(run))
+        if found is not None and found.scores is not None:
+            least_K = least_probabilities(found.scores, classes, COVERAGE, per_class=False)
+            return Sets(COVERAGE, False, least_K)
     return None
 
 

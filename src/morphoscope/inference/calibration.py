@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.files import write_json
 from morphoscope.labels.calibrators import Correction, Temperature
 from morphoscope.labels.mixing import Mixing, fit_mixing
 from morphoscope.labels.scheme import AnyCorrection, Scheme
+from morphoscope.recipes import VIEWS
 from morphoscope.runs.run import Run
 from morphoscope.versioned import understood
 
@@ -31,6 +32,15 @@ FEWEST = 20  # galaxies below which nothing is fitted
 FOLDS = 5
 AS_NEEDED = 0
 """In place of a number of views: the first alone where it is sure (``evaluation.sure``), else all of them."""
+
+
+class Looks(BaseModel):
+    """When a galaxy gets more than one view, for a calibration of as many as needed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    views: int = Field(description="that a galaxy gets if the first is not enough")
+    sure: float = Field(description="probability of a class at which the first is enough")
 
 
 class Calibration(BaseModel):
@@ -50,6 +60,7 @@ class Calibration(BaseModel):
         default=None, description="how the class shares are mixed in as the OOD score grows, after that"
     )
     shifts: str = Field(default="", description="how the galaxies were changed before it was fitted")
+    looks: Looks | None = Field(default=None, description="that it was fitted with, if under the key 0")
 
     def __call__(self, predictions_NK: np.ndarray, ood_score_N: np.ndarray | None = None) -> np.ndarray:
         """Calibrated predictions, (N, K) float32.
@@ -109,6 +120,15 @@ class CalibrationFile(BaseModel):
     format_version: int = FORMAT_VERSION
     weights_sha256: str
     views: dict[int, Calibration]
+
+    @field_validator("views")
+    @classmethod
+    def _known_numbers(cls, views: dict[int, Calibration]) -> dict[int, Calibration]:
+        if unknown := [number for number in views if number not in (AS_NEEDED, *VIEWS)]:
+            raise ValueError(f"{unknown[0]} is no number of views")
+        if AS_NEEDED in views and views[AS_NEEDED].looks is None:
+            raise ValueError(f"{AS_NEEDED} does not say with how many views")
+        return views
 
 
 MIXED = "mixed"
@@ -248,20 +268,33 @@ def views_of_recipe(run: Run) -> int:
     return AS_NEEDED if spares else asked.views
 
 
+def looks_of(run: Run) -> Looks | None:
+    """When its recipe gives a galaxy more than one view; None: always, or never."""
+    asked = run.recipe.evaluation
+    if asked.sure is None or views_of_recipe(run) != AS_NEEDED:
+        return None
+    return Looks(views=asked.views, sure=asked.sure)
+
+
 def calibration_of(run: Run, views: int) -> Calibration | None:
     """The run's calibration for a number of views, or for :data:`AS_NEEDED`; None if there is none."""
     kept = read_calibration(run)
-    return kept.views.get(views) if kept is not None else None
+    found = kept.views.get(views) if kept is not None else None
+    if found is None or (views == AS_NEEDED and found.looks != looks_of(run)):
+        return None
+    return found
 
 
 def write_calibrations(run: Run, fitted: dict[int, Calibration], folder: Path | None = None) -> None:
     """Write calibrations, by number of views, beside those that the run has for other numbers of views.
 
     Args:
-        run: whose calibrations they are.
+        run: whose calibrations they are; its recipe says when a galaxy gets as many as needed.
         fitted: by number of views.
         folder: to write to; None: the run's.
     """
+    if AS_NEEDED in fitted:
+        fitted = {**fitted, AS_NEEDED: fitted[AS_NEEDED].model_copy(update={"looks": looks_of(run)})}
     before = read_calibration(run)
     views = {**(before.views if before is not None else {}), **fitted}
     if not views:
@@ -272,6 +305,9 @@ def write_calibrations(run: Run, fitted: dict[int, Calibration], folder: Path | 
         weights_sha256=run.header.weights_sha256,
         views=dict(sorted(views.items())),
     ).model_dump(mode="json", exclude=None if mixing else {"views": {"__all__": {"mixing", "shifts"}}})
+    for number, content in document["views"].items():
+        if int(number) != AS_NEEDED:
+            del content["looks"]
     write_json((folder or run.path) / FILE, document)
 
 
@@ -287,5 +323,10 @@ def why_uncalibrated(run: Run, views: int) -> str:
     kept = read_calibration(run)
     if kept is None:
         return "none: the run was not calibrated"
+    if views == AS_NEEDED and views in kept.views:
+        return (
+            "none: the run was calibrated with another number of views, or another evaluation.sure, than its "
+            f"recipe has; 'morphoscope calibrate {run.path}' does it anew"
+        )
     fitted = " and ".join(in_words(number) for number in kept.views)
     return f"none: the run was calibrated for {fitted}, not for {in_words(views)}"

@@ -63,6 +63,12 @@ class Ensemble:
         self.run = _together([member.run for member in self.members], largest.run)
 
     @property
+    def sure(self) -> float | None:
+        """The probability of a class at which the first view is enough; None where the members differ."""
+        each = {member.sure for member in self.members}
+        return each.pop() if len(each) == 1 else None
+
+    @property
     def input_side(self) -> int:
         """Side of its input images, pixels: the largest of the members'; the others scale them."""
         return self.run.header.store.image_shape[0]

@@ -150,7 +150,9 @@ class Predictor:
     def views_description(self) -> str:
         """The number of views for people, and which galaxies get them."""
         words = in_words(self.views)
-        return words if self.sure is None else f"{words}, one where that is at least {100 * self.sure:g} % sure"
+        return (
+            words if self.sure is None else f"{words}, one where that is at least {100 * self.sure:g} % sure"
+        )
 
     @property
     def precision_description(self) -> str:
@@ -282,7 +284,7 @@ class Predictor:
         predictions_MNK = first_MVNK[:, 0]
         unsure = np.flatnonzero(~self._is_sure(predictions_MNK))
         if len(unsure):
-            others_MVNK, _ = self._passes([images[row] for row in unsure], self._views[1:])
+            others_MVNK, _ = self._passes([images[row] for row in unsure.tolist()], self._views[1:])
             for member, others_VNK in enumerate(others_MVNK):
                 seen_VNK = np.concatenate([first_MVNK[member][:, unsure], others_VNK])
                 predictions_MNK[member, unsure] = self.scheme.average(seen_VNK)

@@ -5,6 +5,7 @@ Shape letters: N images, S × S pixels, C channels, K outputs, D features.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ class OnnxEngine(Engine):
             reason = reason_of(error)
             raise MorphoscopeError(f"{graph} cannot be read as an ONNX file ({reason})") from error
         self._passes = passes
-        self._pool = ThreadPoolExecutor(passes, thread_name_prefix="network") if passes > 1 else None
+        self._threads: tuple[int, ThreadPoolExecutor] | None = None
         self._version = onnxruntime.__version__
         self._graph = graph
         shapes = {each.name: each.shape for each in self._session.get_outputs()}
@@ -130,10 +131,17 @@ class OnnxEngine(Engine):
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Engine.__call__`."""
         rounds = max(1, -(-len(images_NSSC) // (_TOGETHER * self._passes)))
-        shares = np.array_split(images_NSSC, max(1, min(rounds * self._passes, len(images_NSSC))))
-        parts = map(self._pass, shares) if self._pool is None else self._pool.map(self._pass, shares)
+        number = rounds * self._passes
+        shares = np.array_split(images_NSSC, max(1, min(number, len(images_NSSC))))
+        parts = self._pool().map(self._pass, shares) if len(shares) > 1 else map(self._pass, shares)
         predictions_NK, features_ND = map(np.concatenate, zip(*parts, strict=True))
         return predictions_NK[None], features_ND
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """The threads of this process: a forked one has none of its parent's."""
+        if self._threads is None or self._threads[0] != os.getpid():
+            self._threads = os.getpid(), ThreadPoolExecutor(self._passes, thread_name_prefix="network")
+        return self._threads[1]
 
     def _pass(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), self._input)
