@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+
+from surroundings import surroundings
 
 WAYS = ("whole", "network")
 ORDERS = ("this", "other", "other", "this"), ("other", "this", "this", "other")  # who is amid them may gain
@@ -116,7 +117,7 @@ def made_folders(scratch: Path, images: Path | None, count: int) -> list[Path]:
 @contextmanager
 def reader(source: Path) -> Iterator[Callable[[Path, str], float]]:
     """A process with one build's code, which reads a folder when it is told so and says how long it took."""
-    environment = {**os.environ, "PYTHONPATH": str(source.resolve()), "OMP_NUM_THREADS": "1"}
+    environment = surroundings(source, OMP_NUM_THREADS="1")
     process = subprocess.Popen(
         [sys.executable, __file__, "--worker"],
         env=environment,

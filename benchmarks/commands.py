@@ -27,6 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from surroundings import surroundings
+
 ORDERS = ("this", "other", "other", "this"), ("other", "this", "this", "other")  # who is amid them may gain
 SMALL = """
 model: {name: test_resnet, pretrained: false}
@@ -136,7 +138,7 @@ def line_of(command: str, turns: list[Taken]) -> str:
 @contextmanager
 def commander(source: Path) -> Iterator[Any]:
     """A process with one build's code, which runs commands as told and says what they took."""
-    environment = {**os.environ, "PYTHONPATH": str(source.resolve()), "OMP_NUM_THREADS": "1"}
+    environment = surroundings(source, OMP_NUM_THREADS="1")
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
             [sys.executable, __file__, "--worker"],

@@ -12,7 +12,6 @@ with other work they are the steadier ones.
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import statistics
 import subprocess
@@ -24,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from surroundings import surroundings
 
 HERE = Path(__file__).resolve().parents[1]
 MAIN = ["-c", "from morphoscope.cli import main; main()"]
@@ -42,7 +43,7 @@ class Case:
 
     def run(self) -> None:
         """Start it once more and take the time."""
-        environment = os.environ | {"PYTHONPATH": str(self.checkout / "src")}
+        environment = surroundings(self.checkout / "src")
         before, start = _children(), time.perf_counter()
         subprocess.run(
             [sys.executable, *self.arguments],

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from avx2 import hiding
 from morphoscope.inference.engine.processor import instructions, processor_name, threads
+from surroundings import surroundings
 
 ZOOBOT = "zoobot[pytorch]==2.9.0"
 TELLING = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
@@ -78,10 +79,7 @@ class Contender:
 
     def run(self, out: Path, before: Sequence[str] = ()) -> None:
         """Run it once, with some words before the command, and note what it took."""
-        environment = dict(os.environ)
-        environment.pop("PYTHONPATH", None)
-        if self.checkout is not None:
-            environment["PYTHONPATH"] = str(self.checkout / "src")
+        environment = surroundings(None if self.checkout is None else self.checkout / "src")
         command = [*before, *(word.replace("OUT", str(out)) for word in self.command)]
         begun, used = time.perf_counter(), _children()
         process = subprocess.Popen(
@@ -147,7 +145,8 @@ def installed(folder: Path) -> Path:
     if not python.exists():
         uv = str(Path(sys.executable).with_name("uv"))
         subprocess.run([uv, "venv", "-q", str(folder)], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "-p", str(python), ZOOBOT], check=True)
+        install = [uv, "pip", "install", "-q", "--compile-bytecode", "-p", str(python), ZOOBOT]
+        subprocess.run(install, check=True)
     return python
 
 
