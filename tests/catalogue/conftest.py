@@ -37,6 +37,7 @@ class BrightnessPredictor:
     engine_description = "a stand-in"
     quantisation_description = ""
     has_ood_score, member_count, dropout, distribution, sure = False, 1, None, None, None
+    feature_views = 1
 
     @property
     def calibration_description(self) -> str:
