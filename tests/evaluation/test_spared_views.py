@@ -17,6 +17,8 @@ from morphoscope.data.store import Store, StoreMeta, open_store
 from morphoscope.data.store_writer import StoreWriter
 from morphoscope.errors import MorphoscopeError
 from morphoscope.evaluation.evaluate import evaluate
+from morphoscope.evaluation.fit_uncertainty import ShiftedViews
+from morphoscope.explorer.subject import prediction_sets
 from morphoscope.inference.calibration import (
     AS_NEEDED,
     calibration_of,
@@ -197,6 +199,42 @@ def test_calibration_and_ood_score_are_those_of_as_many_views_as_needed(
     assert np.array_equal(seen.p_value_N, one.p_value_N)
 
 
+def test_the_explorer_takes_the_sets_of_as_many_views_as_needed(sparing: Run, tmp_path: Path):
+    place = tmp_path / "run"
+    shutil.copytree(sparing.path, place)
+    document = json.loads((place / "calibration.json").read_text())
+    document["views"] = {"0": document["views"]["0"]}
+    (place / "calibration.json").write_text(json.dumps(document))
+    assert prediction_sets(open_run(place), ("dark", "bright")) is not None
+
+
+def test_shifted_galaxies_are_measured_by_their_first_view(sparing: Run):
+    predictor = Predictor(sparing)
+    assert predictor.distribution is not None
+    two_VNK = np.full((2, 3, 2), 0.5, np.float32)
+    distances = {1: np.full(3, 1.0, np.float32), 2: np.full(3, 7.0, np.float32)}
+    moved = ShiftedViews(two_VNK, distances, predictor.distribution)
+    seen = moved.of(predictor, AS_NEEDED, np.ones(3, bool), np.array([0, 1, 0]))
+    assert seen.ood_score_N == pytest.approx(1 / predictor.distribution.rare_distance(1))
+
+
+def test_validation_galaxies_are_corrected_by_their_first_view(
+    sparing: Run, slopes: Store, monkeypatch: pytest.MonkeyPatch
+):
+    used: list[np.ndarray] = []
+
+    def corrected(self: Predictor, predictions_NK: np.ndarray, distances_N: np.ndarray) -> np.ndarray:
+        used.append(distances_N)
+        return predictions_NK
+
+    monkeypatch.setattr(Predictor, "corrected", corrected)
+    evaluate(sparing, slopes, keep=False)
+    images = [slopes.images[row] for row in sparing.split(slopes).validation]
+    predictor = Predictor(sparing, views=1)
+    _, features_VND = predictor.predictions_and_features(images)
+    assert used[-1] == pytest.approx(predictor.distances(features_VND[0]), abs=1e-4)
+
+
 def test_a_run_calibrated_before_says_what_it_lacks(full: Run, slopes: Store, tmp_path: Path):
     place = tmp_path / "run"
     shutil.copytree(full.path, place)
@@ -274,6 +312,7 @@ def test_an_exported_file_answers_likewise(sparing: Run, slopes: Store, middle: 
     images = _images(slopes)
     ms.load(sparing.path).export(tmp_path / "network.onnx")
     exported = ms.load(tmp_path / "network.onnx")
+    assert json.loads((tmp_path / "network.json").read_text())["images"]["sure"] == middle
     assert exported.run.recipe.evaluation.sure == middle
     assert np.allclose(exported.predict(images), ms.load(sparing.path).predict(images), atol=1e-5)
 
