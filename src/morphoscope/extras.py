@@ -38,6 +38,7 @@ EXTRA_OF = {
     "galsim": "simulate",
     "huggingface_hub": "hub",
     "openvino": "openvino",
+    "MNN": "mnn",
     "cdshealpix": "hats",
     "ray": "ray",
     "requests": "cutouts",

@@ -57,7 +57,7 @@ def test_wrong_requests_end_with_status_2(cli, run: Run, exported: Path, picture
         (("publish", pictures, tmp_path / "model"), "is not a run: it has no run.yaml"),
         (
             ("predict", run.path, pictures, "--out", tmp_path / "c.parquet", "--engine", "tensorflow"),
-            "there is no engine 'tensorflow' (engines: auto, onnx, openvino, ray, torch)",
+            "there is no engine 'tensorflow' (engines: auto, mnn, onnx, openvino, ray, torch)",
         ),
     ):
         status, said = cli(*words)

@@ -11,9 +11,10 @@ import torch
 from morphoscope import api, extras
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.inference.engine import export
-from morphoscope.inference.engine.export import TOLERANCE, compared, write_graph
+from morphoscope.inference.engine.export import compared, write_graph
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.inference.engine.preparation import read_preparation
+from morphoscope.inference.engine.trial import TOLERANCE, trial_images
 from morphoscope.labels.scheme import Classes, VoteFractions
 from morphoscope.models.build import build
 from morphoscope.models.network import Network
@@ -37,9 +38,7 @@ def lively(network: Network, side: int, *, afresh: bool, spread: float = 3.0) ->
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
                 torch.nn.init.kaiming_normal_(module.weight, generator=draw)
     network.eval()
-    images = torch.cat(
-        [torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in export._trial_images(side, 3)]
-    )
+    images = torch.cat([torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in trial_images(side, 3)])
     *_, last = network.head.modules()
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():

@@ -43,8 +43,9 @@ def load(
             recipe says.
         dropout_samples: Monte-Carlo dropout, predictions averaged over so many samples with other units of
             the head left out in each; 0: the whole network. Not with "onnx".
-        engine: what computes the predictions: "torch"; "onnx" or "openvino", ONNX Runtime or OpenVINO on the
-            processor, for which a run is exported once; for catalogues alone "ray", several GPUs or machines.
+        engine: what computes the predictions: "torch"; "onnx", "openvino" or "mnn", ONNX Runtime,
+            OpenVINO or MNN on the processor, for which a run is exported once; for catalogues alone "ray",
+            several GPUs or machines.
             None, "auto": what is there and fast (:func:`morphoscope.inference.engine.choose.engine_of`).
         precision: "auto": as the recipe says, and ``default`` in 8 bits on a processor unless an engine is
             named; "fp32": single precision; "int8": 8 bits on a processor, if the answers stay what they are

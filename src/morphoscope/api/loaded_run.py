@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from morphoscope.explanation.explain import Maps
     from morphoscope.inference.ensemble import Ensemble
 
-GRAPHS = ("onnx", "openvino")  # engines without the network itself
+GRAPHS = ("onnx", "openvino", "mnn")  # engines without the network itself
 
 
 class LoadedRun:

@@ -60,7 +60,9 @@ def predict(
     ] = 0,
     engine: Annotated[
         str | None,
-        typer.Option(help="What computes: torch, onnx, openvino, or ray (machines). Default: the fastest."),
+        typer.Option(
+            help="What computes: torch, onnx, openvino, mnn, or ray (machines). Default: the fastest."
+        ),
     ] = None,
     precision: Precision = "auto",
     detect: Annotated[

@@ -54,6 +54,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Stub]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(choose, "may_have_gpu", lambda: False)
     monkeypatch.setattr(choose, "has_bf16", lambda: False)
+    there = choose.installed
+    monkeypatch.setattr(choose, "installed", lambda name: name != "MNN" and there(name))
     monkeypatch.setattr(choose, "_torch", lambda run, samples=0, precision="auto": engines["torch"])
     monkeypatch.setattr(choose, "_packaged_in_8_bits", lambda run: None)
     monkeypatch.setattr(choose, "graph_engine", lambda run, name: engines["onnx"])
@@ -83,9 +85,9 @@ def test_a_gpu_or_a_recipe_in_bf16_computes_with_torch(machine, monkeypatch):
 
 def test_without_torch_or_a_way_to_a_graph_the_other_computes(machine, monkeypatch):
     run = api.open_run(DEFAULT)
-    monkeypatch.setattr(choose, "installed", lambda name: name != "torch")
+    monkeypatch.setattr(choose, "installed", lambda name: name not in ("MNN", "torch"))
     assert choose.engine_of(run) is machine["onnx"]
-    monkeypatch.setattr(choose, "installed", lambda name: name != "onnxscript")
+    monkeypatch.setattr(choose, "installed", lambda name: name not in ("MNN", "onnxscript"))
     assert choose.engine_of(run) is machine["onnx"]  # the graph is there
     monkeypatch.setattr(choose, "kept_graph", lambda run: None)
     assert choose.engine_of(run) is machine["torch"]

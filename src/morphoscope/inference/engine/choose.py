@@ -24,10 +24,10 @@ from morphoscope.packaged import NETWORKS
 from morphoscope.progress import note
 from morphoscope.runs.run import Run
 
-ENGINES = ("auto", "torch", "onnx", "openvino")
+ENGINES = ("auto", "torch", "onnx", "openvino", "mnn")
 PRECISIONS = ("auto", "fp32", "int8")
 VARIABLE = "MORPHOSCOPE_ENGINE"  # what "auto" means on this machine
-_GRAPHS = ("onnx", "openvino")
+_GRAPHS = ("onnx", "openvino", "mnn")
 _EXPORTING = ("torch", "timm", "onnxscript")
 
 
@@ -47,8 +47,10 @@ def check_int8(name: str, dropout_samples: int = 0, *, adapt: bool = False) -> N
     """Refuse 8 bits together with what torch computes.
 
     Raises:
-        UsageError: the engine is torch, or something that it alone can do is asked for.
+        UsageError: the engine does not compute in 8 bits, or something that torch alone can do is asked for.
     """
+    if name == "mnn":
+        raise UsageError("--precision int8 is not for --engine mnn; leave out one, or use --engine onnx")
     unfit = {"--engine torch": name == "torch", "--dropout-samples": dropout_samples, "--adapt": adapt}
     for option, asked in unfit.items():
         if asked:
@@ -61,9 +63,9 @@ def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0, precisi
     """Load the engine for a run.
 
     "auto" is torch on a GPU and for samples of dropout. On a processor it is ONNX Runtime, or torch if the
-    run has no graph and none can be made; with bf16 instructions the faster of both, which is measured once
-    (:mod:`morphoscope.inference.engine.choose`). The variable :data:`VARIABLE` overrides it. In 8 bits it
-    is OpenVINO where that is installed.
+    run has no graph and none can be made; where MNN is installed, or the processor has bf16 instructions, the
+    fastest of those that compute the run, which is measured once. The variable :data:`VARIABLE` overrides
+    it. In 8 bits it is OpenVINO where that is installed.
 
     With engine and precision left to "auto", the packaged network is computed on a processor in 8 bits, in
     ONNX Runtime: its answers do not depend on the processor, and how far they are from fp32's was measured
@@ -102,7 +104,12 @@ def engine_of(run: Run, name: str = "auto", *, dropout_samples: int = 0, precisi
 
 
 def graph_engine(run: Run, name: str) -> Engine:
-    """ONNX Runtime or OpenVINO with the run's graph."""
+    """ONNX Runtime, OpenVINO or MNN with the run's graph."""
+    if name == "mnn":
+        need(("MNN",), "mnn", "the engine mnn")
+        from morphoscope.inference.engine.mnn_engine import MnnEngine
+
+        return MnnEngine(run)
     if name == "openvino":
         need(("openvino",), "openvino", "the engine openvino")
         from morphoscope.inference.engine.openvino_engine import OpenvinoEngine
@@ -189,35 +196,64 @@ def _torch(run: Run, dropout_samples: int = 0, precision: str = "auto") -> Engin
 
 
 def _fastest(run: Run, precision: str = "auto") -> Engine:
-    if isinstance(run, ExportedRun) or not _installed("torch", "timm"):
+    if isinstance(run, ExportedRun):
         return graph_engine(run, "onnx")
-    number_type = run.recipe.training.precision if precision == "auto" else precision
-    if number_type == "bf16" or _on_gpu():
-        return _torch(run, precision=precision)
-    if not _installed("onnxruntime") or (kept_graph(run) is None and not _installed(*_EXPORTING)):
-        return _torch(run, precision=precision)
+    others = ["mnn"] if _installed("MNN") else []
+    if _installed("torch", "timm"):
+        number_type = run.recipe.training.precision if precision == "auto" else precision
+        if number_type == "bf16" or _on_gpu():
+            return _torch(run, precision=precision)
+        if not _installed("onnxruntime") or (kept_graph(run) is None and not _installed(*_EXPORTING)):
+            return _torch(run, precision=precision)
+        if has_bf16() and number_type == "auto":
+            others.append("torch")  # which takes seconds to load: the last of all
+        try:
+            return _measured(run, others)
+        except MorphoscopeError as error:
+            interruption.pass_on()
+            note(f"torch computes instead of ONNX Runtime: {error}")
+            return _torch(run, precision=precision)
+    return _measured(run, others)
+
+
+def _measured(run: Run, others: list[str]) -> Engine:
+    """ONNX Runtime, or one of some others if it was faster when they were measured, which may be now.
+
+    Raises:
+        MorphoscopeError: ONNX Runtime cannot compute the run.
+    """
+    if not others:
+        return _tried(graph_engine(run, "onnx"), run)
+    packages = {"onnx": "onnxruntime", "mnn": "MNN", "torch": "torch"}
+    versions = [f"{name} {importlib.metadata.version(packages[name])}" for name in ("onnx", *others)]
+    side, channels = run.recipe.augment.size, run.header.store.image_shape[2]
+    network = f"{run.recipe.model.name}, {side} px, {channels} bands"
+    key = f"{processor_name()}, {threads()} threads: {network}, {', '.join(versions)}"
+    known = remembered(key)
+    if known == "mnn":
+        engine = _mnn(run)
+        if engine is not None:
+            return engine
+    elif known == "torch":
+        return _torch(run)
+    engines = {"onnx": _tried(graph_engine(run, "onnx"), run)}
+    if known == "onnx":
+        return engines["onnx"]
+    for name in others:
+        other = _mnn(run) if name == "mnn" else _torch(run)
+        if other is not None:
+            engines[name] = other
+    return engines[faster(engines, key, side, channels)]
+
+
+def _mnn(run: Run) -> Engine | None:
+    """The engine mnn; None, with a note, if it cannot compute the run."""
     try:
-        engine = _tried(graph_engine(run, "onnx"), run)
+        return graph_engine(run, "mnn")
     except MorphoscopeError as error:
         interruption.pass_on()
-        note(f"torch computes instead of ONNX Runtime: {error}")
-        return _torch(run, precision=precision)
-    if not (has_bf16() and number_type == "auto"):
-        return engine
-    key = (
-        f"{processor_name()}, {threads()} threads: {run.recipe.model.name}, {run.recipe.augment.size} px, "
-        f"{engine.description}, torch {importlib.metadata.version('torch')}"
-    )
-    if remembered(key) == "onnx":  # torch takes seconds to load
-        return engine
-    other = _torch(run)
-    chosen = faster(
-        {"onnx": engine, "torch": other},
-        key,
-        run.recipe.augment.size,
-        run.header.store.image_shape[2],
-    )
-    return engine if chosen == "onnx" else other
+        note(f"MNN is left out: {error}")
+        return None
 
 
 def _tried(engine: Engine, run: Run) -> Engine:
@@ -262,7 +298,8 @@ def faster(engines: Mapping[str, Engine], key: str, side: int, channels: int) ->
     known = remembered(key)
     if known is not None and known in engines:
         return known
-    batch_NSSC = np.random.default_rng(0).integers(0, 256, (16, side, side, channels), np.uint8)
+    count = min(64, 8 * max(2, threads()))
+    batch_NSSC = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
     rates = dict.fromkeys(engines, 0.0)
     for engine in engines.values():
         engine(batch_NSSC)  # the first pass allocates

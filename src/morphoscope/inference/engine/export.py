@@ -23,14 +23,10 @@ from torch import nn
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.extras import need
+from morphoscope.inference.engine.interface import INPUT, OUTPUTS
 from morphoscope.inference.engine.onnx_engine import OnnxEngine, need_runtime
-from morphoscope.inference.engine.preparation import (
-    INPUT,
-    OUTPUTS,
-    preparation_of,
-    sidecar,
-    write_preparation,
-)
+from morphoscope.inference.engine.preparation import preparation_of, sidecar, write_preparation
+from morphoscope.inference.engine.trial import TOLERANCE, largest_difference, trial_images
 from morphoscope.progress import note
 from morphoscope.version import __version__
 
@@ -40,9 +36,6 @@ if TYPE_CHECKING:
     from morphoscope.labels.scheme import Scheme
     from morphoscope.models.network import Network
     from morphoscope.runs.run import Run
-
-TOLERANCE = 1e-5
-"""Largest difference of a probability that counts as rounding; of numbers above 1 the relative one."""
 
 _LARGEST = 2 * 10**9  # bytes; limit of protocol buffers
 
@@ -203,16 +196,12 @@ def compared(network: Network, scheme: Scheme, path: Path, *, side: int, channel
 
     exported = OnnxEngine(path)
     largest, count, features = 0.0, 0, 0
-    for batch in _trial_values(network, _trial_images(side, channels)):
+    for batch in _trial_values(network, trial_images(side, channels)):
         images = torch.from_numpy(batch).permute(0, 3, 1, 2)
         with torch.inference_mode():
             expected = scheme.probabilities(network(images)).numpy()
         predictions, embedded = exported(batch)
-        # Concentrations reach a hundred: above 1 the relative difference counts.
-        unit_NK = np.maximum(scheme.output_scales, np.abs(expected))
-        difference = (np.abs(predictions[0] - expected) / unit_NK).max()
-        # NaN must not pass for agreement.
-        largest = max(largest, float(difference) if np.isfinite(difference) else np.inf)
+        largest = max(largest, largest_difference(expected, predictions[0], scheme.output_scales))
         count, features = count + len(batch), embedded.shape[1]
     return {"images": count, "largest_difference": largest, "features": features}
 
@@ -231,23 +220,6 @@ def _with_outputs(network: Network, scheme: Scheme) -> nn.Module:
             return scheme.probabilities(logits), logits, self.network.described(features)
 
     return WithOutputs()
-
-
-def _trial_images(side: int, channels: int) -> list[np.ndarray]:
-    """Batches of one, two and four: noise; black and white; discs with bulges on a noisy sky; uint8."""
-    rng = np.random.default_rng(20261121)
-    noise = rng.integers(0, 256, (1, side, side, channels), np.uint8)
-    flat = np.stack([np.full((side, side, channels), level, np.uint8) for level in (0, 255)])
-    y, x = (np.mgrid[:side, :side] - (side - 1) / 2) / side
-    discs = []
-    for angle, ratio, length in ((0.0, 1.0, 0.06), (0.7, 0.5, 0.1), (2.1, 0.2, 0.15), (1.2, 0.8, 0.2)):
-        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-        disc = 180 * np.exp(-np.hypot(along, across / ratio) / length)
-        bulge = 120 * np.exp(-((x**2 + y**2) ** 0.25) / 0.12)
-        colours = np.linspace(0.8, 1.1, channels)
-        image = (disc + bulge)[:, :, None] * colours + rng.normal(12, 4, (side, side, channels))
-        discs.append(np.clip(image, 0, 255).astype(np.uint8))
-    return [noise, flat, np.stack(discs)]
 
 
 def _trial_values(network: Network, batches: list[np.ndarray]) -> list[np.ndarray]:

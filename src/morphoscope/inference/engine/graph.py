@@ -139,7 +139,7 @@ def paths_of(run: Run, name: Path = GRAPH) -> list[Path]:
 
 def _in_cache(run: Run, name: Path) -> Path:
     ending = ".onnx" if name == GRAPH else f".{name.name}"
-    return files.cache_folder() / "graphs" / f"{weights_sha256(run)}{ending}"
+    return in_cache(f"{weights_sha256(run)}{ending}")
 
 
 def weights_sha256(run: Run) -> str:
@@ -152,14 +152,24 @@ def new_path(run: Run, name: Path = GRAPH) -> Path:
     if run.path.parent != NETWORKS and _takes_files(run.path):
         (run.path / name).parent.mkdir(exist_ok=True)
         return run.path / name
-    graph = _in_cache(run, name)
+    return place_in_cache(_in_cache(run, name).name)
+
+
+def in_cache(name: str) -> Path:
+    """Where a file of that name is in the user's cache, if it is there."""
+    return files.cache_folder() / "graphs" / name
+
+
+def place_in_cache(name: str) -> Path:
+    """Where to write a file of that name: the user's cache, or a folder that is deleted at exit."""
+    path = in_cache(name)
     with contextlib.suppress(OSError):
-        graph.parent.mkdir(parents=True, exist_ok=True)
-        if _takes_files(graph.parent):
-            return graph
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _takes_files(path.parent):
+            return path
     folder = tempfile.mkdtemp(prefix="morphoscope-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder) / name.name
+    return Path(folder) / name
 
 
 def _takes_files(folder: Path) -> bool:

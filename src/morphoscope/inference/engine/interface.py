@@ -11,6 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 
+INPUT = "images"
+OUTPUTS = ("probabilities", "logits", "features")
+"""Names in a run's graph."""
+
 
 class Engine(ABC):
     """Computes the predictions of one network for preprocessed images.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.inference.engine.preparation import OUTPUTS
+from morphoscope.inference.engine.interface import OUTPUTS
 from morphoscope.labels.measurement_likelihood import LARGEST_LOG_SPREAD
 from morphoscope.labels.scheme import Measurements, Scheme
 from morphoscope.metrics.linear_models import LinearModel

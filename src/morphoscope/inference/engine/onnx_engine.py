@@ -15,8 +15,7 @@ import numpy as np
 from morphoscope.errors import MorphoscopeError, reason_of
 from morphoscope.extras import MissingExtra, installed
 from morphoscope.images.limits import most_network_bytes, needs_too_much
-from morphoscope.inference.engine.interface import Engine
-from morphoscope.inference.engine.preparation import INPUT
+from morphoscope.inference.engine.interface import INPUT, Engine
 from morphoscope.inference.engine.processor import threads
 
 _TOGETHER = 8  # images of a pass: more are no faster and take more memory (EXPERIMENTS.md, 2026-12-01)

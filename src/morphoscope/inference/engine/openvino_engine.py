@@ -12,8 +12,7 @@ import numpy as np
 
 from morphoscope.errors import MorphoscopeError
 from morphoscope.extras import need
-from morphoscope.inference.engine.interface import Engine
-from morphoscope.inference.engine.preparation import INPUT
+from morphoscope.inference.engine.interface import INPUT, Engine
 from morphoscope.inference.engine.processor import threads
 
 

@@ -19,6 +19,7 @@ from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
 from morphoscope.images.bands import band_name
 from morphoscope.inference.calibration import AS_NEEDED, CalibrationFile, read_calibration, views_of_recipe
+from morphoscope.inference.engine.interface import INPUT
 from morphoscope.inference.ood import FILE as REFERENCE
 from morphoscope.inference.ood import read_distribution
 from morphoscope.labels.scheme import Scheme
@@ -27,8 +28,6 @@ from morphoscope.runs.run import Run, StoreFacts, check_sides, portable_recipe, 
 from morphoscope.versioned import read_document, understood
 
 FORMAT_VERSION = 3  # 2: calibrations that mix, and the feature distribution; 3: other bands than RGB
-INPUT = "images"
-OUTPUTS = ("probabilities", "logits", "features")
 
 
 class _Part(BaseModel):

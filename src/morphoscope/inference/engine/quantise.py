@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from morphoscope.errors import MorphoscopeError
-from morphoscope.inference.engine.preparation import INPUT, OUTPUTS
+from morphoscope.inference.engine.interface import INPUT, OUTPUTS
 
 if TYPE_CHECKING:
     import onnx

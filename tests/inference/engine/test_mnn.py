@@ -1,0 +1,351 @@
+"""The engine mnn: answers of MNN, its conversions, and the processes that it computes in."""
+
+from __future__ import annotations
+
+import gc
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from morphoscope import api
+from morphoscope.errors import MorphoscopeError, UsageError
+from morphoscope.inference.engine import choose, mnn_engine, mnn_graph, mnn_processes
+from morphoscope.inference.engine.graph import open_exported
+from morphoscope.inference.engine.interface import Engine
+from morphoscope.inference.engine.mnn_engine import MnnEngine
+from morphoscope.inference.engine.onnx_engine import OnnxEngine
+from morphoscope.packaged import NETWORKS
+
+pytest.importorskip("MNN", reason="the extra 'mnn' is not installed")
+
+GRAPH = NETWORKS / "default" / "onnx" / "network.onnx"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's cache in which the packaged network has been converted."""
+    place = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place))
+        mnn_graph.converted_graph_of(api.open_run("default"))
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _cached(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(mnn_engine, "threads", lambda: 2)
+
+
+@pytest.fixture
+def engine() -> MnnEngine:
+    return MnnEngine(api.open_run("default"))
+
+
+def _images(count: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (count, 128, 128, 3), np.uint8)
+
+
+def _kept() -> list[str]:
+    folder = Path(os.environ["XDG_CACHE_HOME"], "morphoscope", "graphs")
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+def _children() -> set[int]:
+    """Processes of MNN that descend from this one, as Linux lists them."""
+    parents, of_mnn = {}, set()
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            stat, command = (place / "stat").read_text(), (place / "cmdline").read_bytes().decode()
+        except OSError:
+            continue  # it has ended
+        parents[int(place.name)] = int(stat.rsplit(")", 1)[1].split()[1])
+        if mnn_processes.__name__ in command:
+            of_mnn.add(int(place.name))
+    family, before = {os.getpid()}, 0
+    while len(family) > before:
+        before = len(family)
+        family |= {process for process, parent in parents.items() if parent in family}
+    return of_mnn & family
+
+
+def _gone(processes: set[int], patience: float = 20.0) -> bool:
+    late = time.monotonic() + patience
+    while time.monotonic() < late:
+        if not any(_runs(process) for process in processes):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up as Linux lists them")
+
+
+@pytest.mark.parametrize("forks", [mnn_processes._FORKS, False])
+@pytest.mark.parametrize("count", [1, 3, 19, 40])
+def test_it_answers_as_onnx_runtime_does_for_any_number_of_images(
+    forks: bool, count: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(mnn_processes, "_FORKS", forks)
+    engine = MnnEngine(api.open_run("default"))
+    found, expected = engine(_images(count)), OnnxEngine(GRAPH)(_images(count))
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-3, atol=1e-4)
+    assert found[0].dtype == found[1].dtype == np.float32
+
+
+def test_no_images_have_no_answers(engine: MnnEngine):
+    predictions_MNK, features_ND = engine(_images(0))
+    assert predictions_MNK.shape == (1, 0, 10)
+    assert features_ND.shape == (0, OnnxEngine(GRAPH).feature_count)
+
+
+def test_it_says_what_computed(engine: MnnEngine):
+    assert engine.description == f"MNN {mnn_graph.mnn_version()}"
+    assert engine.precision_description == "fp32 on cpu"
+    assert engine.quantisation == ""
+
+
+def test_what_mnn_prints_goes_nowhere(capfd: pytest.CaptureFixture[str]):
+    MnnEngine(api.open_run("default"))(_images(2))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_graph_is_converted_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(mnn_graph, "convert", lambda *of: pytest.fail("it is converted again"))
+    MnnEngine(api.open_run("default"))
+    assert capsys.readouterr().err == ""
+    assert _kept() == [".json", ".mnn"]
+
+
+@pytest.mark.parametrize("what", ["damaged", "no record", "nonsense", "another version", "another graph"])
+def test_a_conversion_that_does_not_belong_is_made_again(what: str, capsys: pytest.CaptureFixture[str]):
+    folder = Path(os.environ["XDG_CACHE_HOME"], "morphoscope", "graphs")
+    (model,), (record,) = folder.glob("*.mnn"), folder.glob("*.json")
+    before = json.loads(record.read_text())
+    if what == "damaged":
+        model.write_bytes(model.read_bytes()[:-1])
+    elif what == "no record":
+        record.unlink()
+    elif what == "nonsense":
+        record.write_text("[")
+    else:
+        changed = {"mnn_version": "3.0.0"} if what == "another version" else {"onnx_sha256": "0" * 64}
+        record.write_text(json.dumps(before | changed))
+    engine = MnnEngine(api.open_run("default"))
+    assert "converting the network for MNN" in capsys.readouterr().err
+    assert json.loads(record.read_text())["mnn_version"] == before["mnn_version"]
+    np.testing.assert_allclose(engine(_images(2))[0], OnnxEngine(GRAPH)(_images(2))[0], atol=1e-5)
+
+
+def test_without_a_cache_it_is_converted_for_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert MnnEngine(api.open_run("default"))(_images(2))[0].shape == (1, 2, 10)
+
+
+def test_answers_that_are_off_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    computed = mnn_graph.Processes.__call__
+
+    def off(self: mnn_graph.Processes, shares: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(each_NK + 1e-4, features_ND) for each_NK, features_ND in computed(self, shares)]
+
+    monkeypatch.setattr(mnn_graph.Processes, "__call__", off)
+    with pytest.raises(MorphoscopeError, match=r"differs from ONNX Runtime's by 1\.0e-04"):
+        MnnEngine(api.open_run("default"))
+    assert _kept() == []
+
+
+def test_features_that_are_off_are_refused_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    computed = mnn_graph.Processes.__call__
+
+    def off(self: mnn_graph.Processes, shares: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(each_NK, features_ND + 0.1) for each_NK, features_ND in computed(self, shares)]
+
+    monkeypatch.setattr(mnn_graph.Processes, "__call__", off)
+    with pytest.raises(MorphoscopeError, match="use --engine onnx"):
+        MnnEngine(api.open_run("default"))
+
+
+def test_a_file_that_mnn_cannot_convert_is_said(tmp_path: Path):
+    (tmp_path / "x.onnx").write_bytes(b"no graph")
+    assert mnn_processes.convert(tmp_path / "x.onnx", tmp_path / "x.mnn", 0) != ""
+
+
+@on_linux
+def test_a_conversion_that_asks_for_too_much_memory_ends_alone(tmp_path: Path):
+    assert "exit status" in mnn_processes.convert(GRAPH, tmp_path / "x.mnn", 1 << 20)
+
+
+def test_a_conversion_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(mnn_processes, "_PATIENCE", 0.01)
+    assert mnn_processes.convert(GRAPH, tmp_path / "x.mnn", 0) == "it takes more than 0.01 seconds"
+
+
+def test_a_converted_graph_that_cannot_be_loaded_is_one_sentence(tmp_path: Path):
+    (tmp_path / "x.mnn").write_bytes(b"")
+    processes = mnn_processes.Processes(tmp_path / "x.mnn", 128, 3, 2, 0)
+    try:
+        with pytest.raises(MorphoscopeError, match="--engine onnx"):
+            processes([_images(1), _images(1), _images(1)])
+    finally:
+        processes.close()
+
+
+@on_linux
+@pytest.mark.parametrize("which", ["first", "forked"])
+def test_a_process_that_is_killed_is_an_error(engine: MnnEngine, which: str):
+    engine(_images(20))
+    first, forked = sorted(_children())
+    os.kill(first if which == "first" else forked, signal.SIGKILL)
+    with pytest.raises(MorphoscopeError, match="a process of MNN ended before it answered"):
+        engine(_images(20))
+
+
+@on_linux
+def test_processes_end_with_their_engine():
+    engine = MnnEngine(api.open_run("default"))
+    engine(_images(20))
+    processes = _children()
+    assert len(processes) == 2
+    del engine
+    gc.collect()
+    assert _gone(processes)
+
+
+@on_linux
+def test_processes_end_with_a_program_that_is_killed(tmp_path: Path):
+    program = (
+        "import sys, time, numpy\n"
+        "from morphoscope import api\n"
+        "from morphoscope.inference.engine.mnn_engine import MnnEngine\n"
+        "engine = MnnEngine(api.open_run('default'))\n"
+        "engine(numpy.zeros((20, 128, 128, 3), numpy.uint8))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(100)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        processes = _children()
+        assert len(processes) >= 2
+        process.kill()
+    assert _gone(processes)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_forked_process_computes_in_processes_of_its_own(engine: MnnEngine):
+    expected_NK = engine(_images(4))[0][0]
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: there.send(engine(_images(4))[0][0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads
+        child.start()
+    try:
+        assert here.poll(60), "the forked process waits for answers that its parent gets"
+        np.testing.assert_array_equal(here.recv(), expected_NK)
+    finally:
+        child.kill()
+        child.join()
+    np.testing.assert_array_equal(engine(_images(4))[0][0], expected_NK)
+
+
+def test_threads_may_ask_at_the_same_time(engine: MnnEngine):
+    from concurrent.futures import ThreadPoolExecutor
+
+    alone = [engine(_images(count))[0] for count in (3, 9, 17)]
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda count: engine(_images(count))[0], (3, 9, 17)))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_an_exported_file_is_read_as_well(tmp_path: Path):
+    for suffix in (".onnx", ".json"):
+        shutil.copy(GRAPH.with_suffix(suffix), tmp_path / f"mine{suffix}")
+    loaded = api.load(tmp_path / "mine.onnx", engine="mnn")
+    expected = api.load(tmp_path / "mine.onnx", engine="onnx")
+    images = list(_images(3))
+    np.testing.assert_allclose(loaded.predict(images), expected.predict(images), atol=1e-5)
+
+
+def test_8_bits_and_what_needs_the_network_are_refused():
+    run = api.open_run("default")
+    with pytest.raises(UsageError, match="--precision int8 is not for --engine mnn"):
+        choose.engine_of(run, "mnn", precision="int8")
+    with pytest.raises(UsageError, match="use --engine torch"):
+        choose.engine_of(run, "mnn", dropout_samples=2)
+
+
+class TestTheFastest:
+    """What ``--engine auto`` does where MNN is installed."""
+
+    @pytest.fixture(autouse=True)
+    def _processor(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv(choose.VARIABLE)
+        monkeypatch.setattr(choose, "may_have_gpu", lambda: False)
+        monkeypatch.setattr(choose, "has_bf16", lambda: False)
+
+    def _slow(self, which: type[Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+        computed = which.__call__
+
+        def slowly(self: Engine, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            time.sleep(0.3)
+            return computed(self, images_NSSC)
+
+        monkeypatch.setattr(which, "__call__", slowly)
+
+    @pytest.mark.parametrize("slow", [OnnxEngine, MnnEngine])
+    def test_it_is_measured_once(self, slow: type[Engine], monkeypatch: pytest.MonkeyPatch):
+        self._slow(slow, monkeypatch)
+        fast = MnnEngine if slow is OnnxEngine else OnnxEngine
+        run = api.open_run("default")
+        assert isinstance(choose.engine_of(run, precision="fp32"), fast)
+        monkeypatch.setattr(choose, "faster", lambda *of: pytest.fail("it is measured again"))
+        monkeypatch.setattr(slow, "__init__", lambda *of: pytest.fail("it is loaded for nothing"))
+        assert isinstance(choose.engine_of(run, precision="fp32"), fast)
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_one_that_fails_is_left_out_with_a_note(
+        self, known: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ):
+        run = api.open_run("default")
+        if known:
+            self._slow(OnnxEngine, monkeypatch)
+            choose.engine_of(run, precision="fp32")
+
+        def failing(self: MnnEngine, run: object) -> None:
+            raise MorphoscopeError("no such operator")
+
+        monkeypatch.setattr(MnnEngine, "__init__", failing)
+        assert isinstance(choose.engine_of(run, precision="fp32"), OnnxEngine)
+        assert "MNN is left out: no such operator" in capsys.readouterr().err
+
+    def test_the_packaged_network_keeps_its_8_bits(self):
+        assert choose.engine_of(api.open_run("default")).precision_description == "int8 (ONNX Runtime) on cpu"
+
+    def test_exported_files_are_not_converted_unless_asked(self, tmp_path: Path):
+        for suffix in (".onnx", ".json"):
+            shutil.copy(GRAPH.with_suffix(suffix), tmp_path / f"mine{suffix}")
+        assert isinstance(choose.engine_of(open_exported(tmp_path / "mine.onnx")), OnnxEngine)
