@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -31,8 +32,9 @@ from morphoscope.inference.engine.choose import engine_of
 from morphoscope.inference.engine.interface import Engine
 from morphoscope.inference.engine.processor import instructions, processor_name, threads
 from morphoscope.progress import note
+from surroundings import processor_seconds
 
-PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino", "mnn": "MNN"}
 TELLING = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 BATCH = 64
 TOLERANCE = 1e-4
@@ -78,12 +80,12 @@ def network_alone(run: str, count: int, turns: int) -> tuple[dict[str, dict[str,
     cpu: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(turns):
         for name, engine in engines.items():
-            begun, used = time.perf_counter(), time.process_time()
+            begun, used = time.perf_counter(), processor_seconds(os.getpid())
             for _ in range(max(1, count // BATCH)):
                 engine(batch)
             passed = max(1, count // BATCH) * BATCH
             wall[name].append(passed / (time.perf_counter() - begun))
-            cpu[name].append(passed / (time.process_time() - used))
+            cpu[name].append(passed / max(processor_seconds(os.getpid()) - used, 1e-3))
     plain = next(iter(first))
     found: dict[str, dict[str, Any]] = {}
     worst = 0.0

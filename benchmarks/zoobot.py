@@ -31,7 +31,7 @@ from pathlib import Path
 
 from avx2 import hiding
 from morphoscope.inference.engine.processor import instructions, processor_name, threads
-from surroundings import surroundings
+from surroundings import family, surroundings
 
 ZOOBOT = "zoobot[pytorch]==2.9.0"
 TELLING = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
@@ -112,18 +112,7 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._over.wait(2.0):
-            self.largest = max(self.largest, sum(_own(each) for each in _family(self._process)))
-
-
-def _family(process: int) -> list[int]:
-    found = [process]
-    for each in found:
-        try:
-            for task in Path(f"/proc/{each}/task").iterdir():
-                found += [int(child) for child in (task / "children").read_text().split()]
-        except OSError:
-            continue  # it has ended
-    return found
+            self.largest = max(self.largest, sum(_own(each) for each in family(self._process)))
 
 
 def _own(process: int) -> int:

@@ -243,6 +243,16 @@ def resident_memory() -> int:
         return 0
 
 
+def python_module(module: str) -> list[str]:
+    """The command of another Python that runs a module; it imports nothing from the folder it starts in."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def package_path() -> dict[str, str]:
+    """The environment variable with which another Python finds the packages that this one finds."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 @contextlib.contextmanager
 def helper(
     module: str, *arguments: str, environment: dict[str, str] | None = None, **options: Any
@@ -262,12 +272,11 @@ def helper(
     """
     import subprocess
 
-    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [*python_module(module), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | path | (environment or {}),
+        env=os.environ | package_path() | (environment or {}),
         **options,
     )
     try:

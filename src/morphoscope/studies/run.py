@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from morphoscope import files, interruption
 from morphoscope.data.store import Store
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.files import write_json
+from morphoscope.processes import package_path, python_module
 from morphoscope.progress import note
 from morphoscope.recipes import Recipe, differences
 from morphoscope.runs.run import Run, open_run
@@ -249,11 +249,12 @@ def _in_process(job: Job, store: Store, out: Path, environment: dict[str, str]) 
         if run is None or not run.metrics():
             place = folder.parent / f"{seed}.yaml"
             place.write_text(recipe.to_yaml(), encoding="utf-8")
-            command = [sys.executable, "-m", "morphoscope", "train", str(place), "--no-report"]
+            command = [*python_module("morphoscope"), "train", str(place), "--no-report"]
             command += ["--store", str(store.path), "--out", str(folder)]
             command += ["--resume"] if (folder / "run.yaml").is_file() else []
             with open(folder.parent / f"{seed}.log", "w", encoding="utf-8") as log:
-                ended = subprocess.run(command, stdout=log, stderr=log, env={**os.environ, **environment})
+                surroundings = {**os.environ, **package_path(), **environment}
+                ended = subprocess.run(command, stdout=log, stderr=log, env=surroundings)
             if ended.returncode:
                 said = (folder.parent / f"{seed}.log").read_text(encoding="utf-8").strip().splitlines()
                 raise MorphoscopeError(

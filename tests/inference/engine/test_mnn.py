@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -59,7 +61,7 @@ def _images(count: int) -> np.ndarray:
 
 def _kept() -> list[str]:
     folder = Path(os.environ["XDG_CACHE_HOME"], "morphoscope", "graphs")
-    return sorted(path.suffix for path in folder.iterdir())
+    return sorted(path.suffix for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def _children() -> set[int]:
@@ -156,10 +158,32 @@ def test_a_conversion_that_does_not_belong_is_made_again(what: str, capsys: pyte
     np.testing.assert_allclose(engine(_images(2))[0], OnnxEngine(GRAPH)(_images(2))[0], atol=1e-5)
 
 
-def test_without_a_cache_it_is_converted_for_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+def test_another_processor_converts_and_compares_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A home folder may belong to several machines."""
+    monkeypatch.setattr(mnn_graph, "processor_name", lambda: "another")
+    MnnEngine(api.open_run("default"))
+    assert "converting the network for MNN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("why", ["not a folder", "full"])
+def test_without_room_in_the_cache_it_is_converted_for_this_process(
+    why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    place = tmp_path / "other"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    if why == "not a folder":
+        place.touch()
+    else:
+
+        def full(source: Path, target: Path) -> None:
+            target.write_bytes(source.read_bytes()[:1000])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(mnn_graph.shutil, "copyfile", full)
     assert MnnEngine(api.open_run("default"))(_images(2))[0].shape == (1, 2, 10)
+    assert not list(place.rglob("*.mnn")) if place.is_dir() else True
 
 
 def test_answers_that_are_off_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -214,12 +238,120 @@ def test_a_converted_graph_that_cannot_be_loaded_is_one_sentence(tmp_path: Path)
 
 @on_linux
 @pytest.mark.parametrize("which", ["first", "forked"])
-def test_a_process_that_is_killed_is_an_error(engine: MnnEngine, which: str):
-    engine(_images(20))
-    first, forked = sorted(_children())
+def test_a_process_that_is_killed_is_an_error_and_others_take_its_place(engine: MnnEngine, which: str):
+    expected_NK = engine(_images(20))[0]
+    before = first, forked = sorted(_children())
     os.kill(first if which == "first" else forked, signal.SIGKILL)
     with pytest.raises(MorphoscopeError, match="a process of MNN ended before it answered"):
         engine(_images(20))
+    np.testing.assert_array_equal(engine(_images(20))[0], expected_NK)
+    assert _gone(set(before))
+
+
+def test_an_answer_that_was_not_read_is_not_taken_for_the_next(
+    engine: MnnEngine, monkeypatch: pytest.MonkeyPatch
+):
+    expected_NK, read = engine(_images(2))[0], pickle.load
+
+    def failing(file: object) -> object:
+        monkeypatch.setattr(mnn_processes.pickle, "load", read)
+        raise MemoryError
+
+    monkeypatch.setattr(mnn_processes.pickle, "load", failing)
+    with pytest.raises(MemoryError):
+        engine(_images(2)[::-1])
+    np.testing.assert_array_equal(engine(_images(2))[0], expected_NK)
+
+
+@on_linux
+@pytest.mark.parametrize("shadowed", ["queue.py", "random.py", "numpy.py"])
+def test_the_folder_that_it_is_started_in_is_not_imported_from(
+    shadowed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / shadowed).write_text("open('imported', 'w').close(); raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    assert MnnEngine(api.open_run("default"))(_images(2))[0].shape == (1, 2, 10)
+    assert not (tmp_path / "imported").exists()
+
+
+PROGRAM = """
+import sys, time, numpy
+from morphoscope import api
+from morphoscope.inference.engine import mnn_engine
+mnn_engine.threads = lambda: 3
+engine = mnn_engine.MnnEngine(api.open_run("default"))
+"""
+
+
+def _run(program: str, **options: object) -> str:
+    command = [sys.executable, "-c", PROGRAM + program]
+    return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout  # type: ignore[call-overload]
+
+
+@on_linux
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_it_computes_where_the_standard_streams_are_closed(closed: tuple[int, ...], tmp_path: Path):
+    _run(
+        "found = engine(numpy.zeros((30, 128, 128, 3), numpy.uint8))[0]\n"
+        f"open({str(tmp_path / 'shape')!r}, 'w').write(str(found.shape))\n",
+        preexec_fn=lambda: [os.close(each) for each in closed],
+    )
+    assert (tmp_path / "shape").read_text() == "(1, 30, 10)"
+
+
+@on_linux
+def test_ctrl_c_while_they_start_leaves_them_alone():
+    said = _run(
+        "import os, signal\n"
+        "try:\n"
+        "    os.killpg(0, signal.SIGINT)\n"
+        "    time.sleep(10)\n"
+        "except KeyboardInterrupt:\n"
+        "    print(engine(numpy.zeros((30, 128, 128, 3), numpy.uint8))[0].shape)\n",
+        process_group=0,
+    )
+    assert said == "(1, 30, 10)\n"
+
+
+def _open_files() -> set[str]:
+    return set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
+
+
+def test_without_open_files_for_them_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
+    gc.collect()
+    before = _open_files()
+    made, opened = [], os.pipe
+
+    def pipe() -> tuple[int, int]:
+        made.append(1)
+        if len(made) > 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opened()
+
+    monkeypatch.setattr(mnn_processes, "_FORKS", True)
+    monkeypatch.setattr(mnn_engine, "threads", lambda: 4)
+    monkeypatch.setattr(mnn_processes.os, "pipe", pipe)
+    with pytest.raises(MorphoscopeError, match=r"no process can be started for MNN \(Too many open files\)"):
+        MnnEngine(api.open_run("default"))
+    gc.collect()
+    assert _open_files() <= before
+
+
+@on_linux
+def test_a_forked_program_does_not_keep_them(engine: MnnEngine, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mnn_processes, "_FAREWELL", 0.2)
+    engine(_images(20))
+    processes = _children()
+    child = os.fork()
+    if not child:  # which holds the other ends of their pipes
+        time.sleep(60)
+        os._exit(0)
+    try:
+        engine._processes.close()
+        assert _gone(processes)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 @on_linux
@@ -235,14 +367,8 @@ def test_processes_end_with_their_engine():
 
 @on_linux
 def test_processes_end_with_a_program_that_is_killed(tmp_path: Path):
-    program = (
-        "import sys, time, numpy\n"
-        "from morphoscope import api\n"
-        "from morphoscope.inference.engine.mnn_engine import MnnEngine\n"
-        "engine = MnnEngine(api.open_run('default'))\n"
-        "engine(numpy.zeros((20, 128, 128, 3), numpy.uint8))\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(100)\n"
+    program = PROGRAM + (
+        "engine(numpy.zeros((20, 128, 128, 3), numpy.uint8))\nprint('ready', flush=True)\ntime.sleep(100)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -327,20 +453,21 @@ class TestTheFastest:
         assert isinstance(choose.engine_of(run, precision="fp32"), fast)
 
     @pytest.mark.parametrize("known", [True, False])
+    @pytest.mark.parametrize("when", ["loading", "first pass"])
     def test_one_that_fails_is_left_out_with_a_note(
-        self, known: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, known: bool, when: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ):
         run = api.open_run("default")
         if known:
             self._slow(OnnxEngine, monkeypatch)
             choose.engine_of(run, precision="fp32")
 
-        def failing(self: MnnEngine, run: object) -> None:
-            raise MorphoscopeError("no such operator")
+        def failing(*of: object) -> None:
+            raise MorphoscopeError("no such operator; use --engine onnx")
 
-        monkeypatch.setattr(MnnEngine, "__init__", failing)
+        monkeypatch.setattr(MnnEngine, "__init__" if when == "loading" else "__call__", failing)
         assert isinstance(choose.engine_of(run, precision="fp32"), OnnxEngine)
-        assert "MNN is left out: no such operator" in capsys.readouterr().err
+        assert capsys.readouterr().err.splitlines()[-1] == "MNN is left out: no such operator"
 
     def test_the_packaged_network_keeps_its_8_bits(self):
         assert choose.engine_of(api.open_run("default")).precision_description == "int8 (ONNX Runtime) on cpu"

@@ -249,10 +249,10 @@ def _measured(run: Run, others: list[str]) -> Engine:
 def _mnn(run: Run) -> Engine | None:
     """The engine mnn; None, with a note, if it cannot compute the run."""
     try:
-        return graph_engine(run, "mnn")
+        return _tried(graph_engine(run, "mnn"), run)
     except MorphoscopeError as error:
         interruption.pass_on()
-        note(f"MNN is left out: {error}")
+        note(f"MNN is left out: {str(error).rpartition(';')[0] or error}")  # without the way out
         return None
 
 

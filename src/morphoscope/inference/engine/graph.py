@@ -152,24 +152,19 @@ def new_path(run: Run, name: Path = GRAPH) -> Path:
     if run.path.parent != NETWORKS and _takes_files(run.path):
         (run.path / name).parent.mkdir(exist_ok=True)
         return run.path / name
-    return place_in_cache(_in_cache(run, name).name)
+    graph = _in_cache(run, name)
+    with contextlib.suppress(OSError):
+        graph.parent.mkdir(parents=True, exist_ok=True)
+        if _takes_files(graph.parent):
+            return graph
+    folder = tempfile.mkdtemp(prefix="morphoscope-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder) / name.name
 
 
 def in_cache(name: str) -> Path:
-    """Where a file of that name is in the user's cache, if it is there."""
+    """Where a graph of that name is in the user's cache, if it is there."""
     return files.cache_folder() / "graphs" / name
-
-
-def place_in_cache(name: str) -> Path:
-    """Where to write a file of that name: the user's cache, or a folder that is deleted at exit."""
-    path = in_cache(name)
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if _takes_files(path.parent):
-            return path
-    folder = tempfile.mkdtemp(prefix="morphoscope-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder) / name
 
 
 def _takes_files(folder: Path) -> bool:

@@ -61,7 +61,8 @@ class MnnEngine(Engine):
 
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Engine.__call__`."""
-        if self._processes.owner != os.getpid():
+        if self._processes.owner != os.getpid() or self._processes.broken:
+            self._processes.close()
             self._processes = self._started()
         count, number = len(images_NSSC), self._processes.number
         if not count:

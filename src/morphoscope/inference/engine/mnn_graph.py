@@ -3,17 +3,20 @@
 ::
 
     CACHE/graphs/HASH.mnn    HASH: the SHA-256 of the graph that it was made from
-    CACHE/graphs/HASH.json   of what it was made, by which version, and how far its answers are off
+    CACHE/graphs/HASH.json   of what it was made, by which version and where, and how far its answers are off
 
 It is never read from a run's folder: what somebody else converted has not been compared with anything.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.metadata
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -23,10 +26,11 @@ from pydantic import BaseModel, ConfigDict
 from morphoscope import files
 from morphoscope.errors import MorphoscopeError
 from morphoscope.images.limits import most_network_bytes
-from morphoscope.inference.engine.graph import graph_of, in_cache, place_in_cache
+from morphoscope.inference.engine.graph import graph_of, in_cache
 from morphoscope.inference.engine.mnn_processes import Processes, convert
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
 from morphoscope.inference.engine.preparation import sidecar
+from morphoscope.inference.engine.processor import processor_name
 from morphoscope.inference.engine.trial import TOLERANCE, largest_difference, trial_images
 from morphoscope.progress import note
 from morphoscope.runs.run import Run
@@ -45,6 +49,7 @@ class ConvertedGraph(BaseModel):
     onnx_sha256: str
     mnn_sha256: str
     mnn_version: str
+    processor: str
     features: int
     largest_difference: float
 
@@ -78,37 +83,47 @@ def converted_graph_of(run: Run) -> tuple[Path, ConvertedGraph]:
     if kept is not None:
         return kept
     note("converting the network for MNN")
-    target = place_in_cache(f"{digest}.mnn")
-    with files.atomic_file(target) as path:
-        reason = convert(graph, path, memory_of_a_process())
-        if reason:
-            raise MorphoscopeError(f"MNN cannot convert {graph} ({reason}); --engine onnx reads it")
-        features, difference = _compared(run, graph, path)
-        if not difference <= TOLERANCE:
-            raise MorphoscopeError(
-                f"a probability that MNN computes from {graph} differs from ONNX Runtime's by "
-                f"{difference:.1e}, and {TOLERANCE:.0e} is allowed; use --engine onnx"
-            )
-        found = ConvertedGraph(
-            onnx_sha256=digest,
-            mnn_sha256=files.sha256_of(path),
-            mnn_version=mnn_version(),
-            features=features,
-            largest_difference=difference,
+    folder = tempfile.mkdtemp(prefix="morphoscope-")  # MNN does not say that a disk is full
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    model = Path(folder) / f"{digest}.mnn"
+    reason = convert(graph, model, memory_of_a_process())
+    if reason:
+        raise MorphoscopeError(f"MNN cannot convert {graph} ({reason}); --engine onnx reads it")
+    features, difference = _compared(run, graph, model)
+    if not difference <= TOLERANCE:
+        raise MorphoscopeError(
+            f"a probability that MNN computes from {graph} differs from ONNX Runtime's by "
+            f"{difference:.1e}, and {TOLERANCE:.0e} is allowed; use --engine onnx"
         )
-    files.write_json(sidecar(target), found.model_dump(mode="json"))
+    found = ConvertedGraph(
+        onnx_sha256=digest,
+        mnn_sha256=files.sha256_of(model),
+        mnn_version=mnn_version(),
+        processor=processor_name(),
+        features=features,
+        largest_difference=difference,
+    )
+    target = in_cache(model.name)
+    try:
+        with files.atomic_file(target) as path:
+            shutil.copyfile(model, path)
+        files.write_json(sidecar(target), found.model_dump(mode="json"))
+    except MorphoscopeError:  # no room, or no writing there
+        return model, found
+    shutil.rmtree(folder, ignore_errors=True)
     return target, found
 
 
 def _kept(digest: str) -> tuple[Path, ConvertedGraph] | None:
-    """What this version of MNN converted before, if it is whole."""
+    """What this version of MNN converted before on such a processor, if it is whole."""
     graph = in_cache(f"{digest}.mnn")
     if not graph.is_file():
         return None
     with contextlib.suppress(MorphoscopeError, OSError):
         record, what = sidecar(graph), "a converted graph's record"
         found = understood(ConvertedGraph, read_document(record), json.loads, record, what)
-        same = (found.onnx_sha256, found.mnn_version) == (digest, mnn_version())
+        here = (digest, mnn_version(), processor_name())
+        same = (found.onnx_sha256, found.mnn_version, found.processor) == here
         if same and found.mnn_sha256 == files.sha256_of(graph):
             return graph, found
     return None

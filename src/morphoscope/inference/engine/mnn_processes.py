@@ -88,36 +88,43 @@ class Processes:
     def __init__(self, model: Path, side: int, channels: int, number: int, memory: int) -> None:
         self.number = number
         self.owner = os.getpid()  # a forked process must not talk to its parent's
-        self._idle: queue.SimpleQueue[_Channel] = queue.SimpleQueue()
+        self.broken = False
+        self._answered = False
+        self._idle: queue.SimpleQueue[_Channel | None] = queue.SimpleQueue()
         arguments = (str(memory), "compute", str(model), str(side), str(channels))
+        forked = number - 1 if _FORKS else 0
         with contextlib.ExitStack() as opened:
-            if _FORKS:
-                self._start(opened, arguments, number - 1)
-            else:
-                for _ in range(number):
-                    self._start(opened, arguments, 0)
+            try:
+                for _ in range(1 if _FORKS else number):
+                    self._start(opened, arguments, forked)
+            except OSError as error:  # too many processes or open files
+                raise MorphoscopeError(
+                    f"no process can be started for MNN ({error.strerror}); use --engine onnx"
+                ) from error
             self._opened = opened.pop_all()
         self._threads = ThreadPoolExecutor(number, thread_name_prefix="network")
 
     def _start(self, opened: contextlib.ExitStack, arguments: tuple[str, ...], forked: int) -> None:
-        theirs: list[int] = []
-        channels: list[_Channel] = []
-        try:
+        """Start a process that forks so many others.
+
+        Raises:
+            OSError: too many processes or open files.
+        """
+        questions, descriptors, pairs = [], [], []
+        with contextlib.ExitStack() as theirs:  # which are closed here once the process has them
             for _ in range(forked):
-                (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
-                theirs += [their_in, their_out]
-                channel = os.fdopen(our_out, "wb"), os.fdopen(our_in, "rb")
-                channels.append(channel)
-                self._idle.put(channel)
-            pairs = [f"{theirs[at]}:{theirs[at + 1]}" for at in range(0, len(theirs), 2)]
-            process = opened.enter_context(
-                helper(__name__, *arguments, *pairs, stderr=subprocess.DEVNULL, pass_fds=theirs)
-            )
-            opened.callback(_ended, process, channels)
-            self._idle.put((process.stdin, process.stdout))
-        finally:
-            for descriptor in theirs:
-                os.close(descriptor)
+                question, their_question = _pipe("wb", opened, theirs)
+                answer, their_answer = _pipe("rb", opened, theirs)
+                self._idle.put((question, answer))
+                questions.append(question)
+                descriptors += [their_question, their_answer]
+                pairs.append(f"{their_question}:{their_answer}")
+            # A group of its own, which Ctrl-C on a terminal does not reach: the parent ends it.
+            options: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
+            options |= {"stderr": subprocess.DEVNULL, "pass_fds": descriptors}
+            process = opened.enter_context(helper(__name__, *arguments, *pairs, **options))
+        opened.callback(self._ended, process, questions)
+        self._idle.put((process.stdin, process.stdout))
 
     def close(self) -> None:
         """End them: by closing their input, or after a while without their help."""
@@ -125,41 +132,81 @@ class Processes:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._opened.close()
 
+    def _ended(self, process: subprocess.Popen[bytes], questions: Sequence[BinaryIO]) -> None:
+        """Close what processes are asked through, and give them time to notice; who is left is killed."""
+        for file in (process.stdin, *questions):
+            _closed(file)
+        if self._answered and not self.broken:  # who is still loading notices nothing
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_FAREWELL)
+                return
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL) if os.name == "posix" else process.kill()
+
     def __call__(self, shares: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Predictions (N, K) and features (N, D) of each share of the images, (N, S, S, C).
 
         Raises:
-            MorphoscopeError: MNN cannot compute the network, or a process ended.
+            MorphoscopeError: MNN cannot compute the network, or a process ended; then :attr:`broken` is
+                true, and others have to take the place of all.
         """
         return list(self._threads.map(self._asked, shares))
 
     def _asked(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         channel = self._idle.get()
-        question, reply = channel
+        complete = False
         try:
+            if channel is None:
+                raise EOFError
+            question, reply = channel
             pickle.dump(images_NSSC, question, protocol=pickle.HIGHEST_PROTOCOL)
             question.flush()
             answer = pickle.load(reply)
+            complete = True
         except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             raise MorphoscopeError(
                 "a process of MNN ended before it answered; the machine may be short of memory: predict with "
                 "a smaller --batch, or with --engine onnx, which computes the same"
             ) from error
         finally:
-            self._idle.put(channel)
+            # What is left of an answer must not be taken for the next one.
+            self.broken = self.broken or not complete
+            self._idle.put(channel if complete else None)
+        self._answered = True
         if isinstance(answer, str):
             raise MorphoscopeError(f"MNN cannot compute this network ({answer}); --engine onnx may")
         found: tuple[np.ndarray, np.ndarray] = answer
         return found
 
 
-def _ended(process: subprocess.Popen[bytes], channels: Sequence[_Channel]) -> None:
-    """Close what processes are asked through, and give them time to notice; who is still there is killed."""
-    for file in (process.stdin, *itertools.chain(*channels)):
-        with contextlib.suppress(OSError):  # what was not sent yet, to a process that has ended
-            file.close()  # type: ignore[union-attr]
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_FAREWELL)
+def _closed(file: Any) -> None:
+    with contextlib.suppress(OSError):  # what was not sent yet, to a process that has ended
+        file.close()
+
+
+def _pipe(mode: str, ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[BinaryIO, int]:
+    """A pipe to another process ("wb") or from it ("rb"): the end for us, and the descriptor of the other."""
+    reading, writing = os.pipe()
+    our, their = (reading, writing) if mode == "rb" else (writing, reading)
+    try:
+        file: Any = os.fdopen(_above_standard(our), mode)
+        ours.callback(_closed, file)
+    finally:
+        their = _above_standard(their)
+        theirs.callback(os.close, their)
+    return file, their
+
+
+def _above_standard(descriptor: int) -> int:
+    """The same open file under a number above 2: those below are others in a process that is started."""
+    if descriptor > 2:
+        return descriptor
+    import fcntl
+
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
 
 
 # From here on: what such a process does.
@@ -192,7 +239,10 @@ class _Network:
         options = {"backend": "CPU", "precision": "high", "numThread": 1}
         manager = nn.create_runtime_manager((options,))
         outputs = ["probabilities", "features"]
-        self._module = nn.load_module_from_file(model, [INPUT], outputs, runtime_manager=manager)
+        try:
+            self._module = nn.load_module_from_file(model, [INPUT], outputs, runtime_manager=manager)
+        except Exception as error:  # a SystemError about Python's own functions
+            raise RuntimeError("it cannot load what it converted") from error
 
     def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images_NCSS = np.ascontiguousarray(images_NSSC.transpose(0, 3, 1, 2), np.float32)
