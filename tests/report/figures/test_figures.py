@@ -140,7 +140,7 @@ def test_captions_are_no_wider_than_their_pictures() -> None:
     long = [
         Mistake(row, "id", "Unbarred Tight Spiral", "In-between Round Smooth", 0.98, 0.01) for row in range(4)
     ]
-    endless = Mistake(4, "id", "A" * 80, "a class of very many words that goes on and on and on", 0.5, 0.4)
+    endless = Mistake(4, "id", "A" * 80, "a class of words that goes on" + " and on" * 30, 0.5, 0.4)
     figure = figures.most_wrong([np.zeros((8, 8, 3), np.uint8)] * 5, [*long, endless])
     figure.canvas.draw()
     axes = figure.axes[0]
