@@ -136,6 +136,86 @@ def test_one_galaxy_with_a_map(open_page: Callable):
     assert "<b>Spiral</b>" in page.locator(".answers").inner_text()  # a name is never markup
 
 
+NOTE_THE_SCALE_BAR = """() => {
+  const { fillText, lineTo } = CanvasRenderingContext2D.prototype;
+  let ends = [];
+  window.bar = {};
+  CanvasRenderingContext2D.prototype.lineTo = function (x, y) {
+    ends.push(x);
+    return lineTo.call(this, x, y);
+  };
+  CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {
+    const value = parseFloat(text);
+    if (value) window.bar = { unit: text.replace(/^[\\d.]+/, ""), per: (ends[1] - ends[0]) / value };
+    ends = [];
+    return fillText.call(this, text, ...at);
+  };
+}"""
+
+
+def across(page) -> tuple[str, float]:
+    """By the scale bar: its unit, and how much the stage shows from left to right."""
+    page.click("button[aria-label='Whole image']")  # draws
+    bar = page.evaluate("window.bar")
+    return bar["unit"], page.locator(".stage").evaluate("(each) => each.clientWidth") / bar["per"]
+
+
+def test_the_scale_bar_is_of_the_original_also_with_a_map(open_page: Callable, store: Store):
+    page = open_page("galaxy/4")
+    page.evaluate(NOTE_THE_SCALE_BAR)
+    assert across(page) == ("″", pytest.approx(40 * 0.262))
+    page.keyboard.press("m")
+    page.wait_for_selector("text=/What speaks for|tells nothing/")
+    assert across(page) == ("″", pytest.approx(36 * 0.262))  # the run's crop
+    page.keyboard.press("m")
+    page.wait_for_timeout(300)
+    assert across(page) == ("″", pytest.approx(40 * 0.262))
+    # A dropped image, larger than what is kept of it.
+    page = open_page("classify")
+    page.evaluate(NOTE_THE_SCALE_BAR)
+    file = io.BytesIO()
+    Image.fromarray(np.kron(store.images[3], np.ones((50, 50, 1), np.uint8))).save(file, "PNG")
+    page.set_input_files(
+        "input[type=file]", {"name": "large.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    )
+    page.wait_for_selector(".found >> text=/What speaks for|tells nothing/")
+    assert across(page) == (" px", pytest.approx(2000 * 36 / 40, rel=0.01))
+    page.select_option("select[aria-label='Map']", "")
+    page.wait_for_timeout(300)
+    assert across(page) == (" px", pytest.approx(2000))
+
+
+def test_another_stretch_of_the_fluxes_takes_the_map_away(watched: Callable, run, tmp_path: Path):
+    """A map is of what the network saw, which is a part of the picture and of the catalogue's stretch."""
+    from astropy.io import fits
+
+    import morphoscope as ms
+
+    y, x = np.mgrid[:96, :96] - 47.5
+    light = 100 * np.exp(-np.hypot(x, y) / 4) + np.random.default_rng(0).normal(0, 1, (96, 96))
+    (tmp_path / "in").mkdir()
+    fits.PrimaryHDU(light.astype(np.float32)).writeto(tmp_path / "in" / "one.fits")
+    catalogue = tmp_path / "of-fits.parquet"
+    ms.load(run.path).catalogue(tmp_path / "in", catalogue, scale="auto", quality="off")
+    with ms.explore(run.path, catalogue=catalogue, images=tmp_path / "in") as running:
+        page = watched(f"{running.address}#galaxy/0")
+        page.evaluate(NOTE_THE_SCALE_BAR)
+        flux = page.locator("select[aria-label='Stretch of the fluxes']")
+        flux.select_option("asinh")
+        page.wait_for_load_state("networkidle")
+        alone = page.locator(".stage canvas").screenshot()
+        page.keyboard.press("m")
+        page.wait_for_selector("text=/What speaks for|tells nothing/")
+        assert across(page)[1] < 96
+        flux.select_option("linear")
+        flux.select_option("asinh")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(300)
+        assert page.input_value("select[aria-label='Map']") == ""
+        assert across(page) == (" px", pytest.approx(96))
+        assert page.locator(".stage canvas").screenshot() == alone
+
+
 def test_names_of_classes_and_the_way_on_are_whole_on_a_phone(open_page: Callable):
     page = open_page("galaxy/4?sort=row", phone=True)
     page.wait_for_selector("a[aria-label='Next galaxy']:visible")

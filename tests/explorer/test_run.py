@@ -106,6 +106,9 @@ def test_a_map_is_of_what_the_catalogue_was_made_from(client_of: Callable, run, 
     seen = pixels_of(base64.b64decode(found["image"].partition(",")[2]))
     across = np.sqrt((seen[..., 0] > 120).sum() * 4 / np.pi) / len(seen) * 32 / 36  # of the stored side
     assert across == pytest.approx(size if framed else size / 3, rel=0.3)
+    shown = client.get("/api/galaxy/0").json()["values"].get("shown_side") or 192
+    assert (shown < 192) == framed
+    assert found["side"] == pytest.approx(shown * 36 / 40)  # the run's crop of its stored images
 
 
 def test_a_dropped_image_is_framed_as_those_of_the_catalogue(
@@ -116,7 +119,7 @@ def test_a_dropped_image_is_framed_as_those_of_the_catalogue(
     asked: list[str | None] = []
     prepared = network._prepared
 
-    def noted(image_HWC: np.ndarray, run: Any, scale: str | None = None) -> np.ndarray:
+    def noted(image_HWC: np.ndarray, run: Any, scale: str | None = None) -> tuple[np.ndarray, int]:
         asked.append(scale)
         return prepared(image_HWC, run, scale)
 

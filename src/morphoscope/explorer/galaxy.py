@@ -93,6 +93,7 @@ def map_document(
     return {
         "image": data_address(png(found.image)),
         "map": data_address(png(found.values)),
+        "side": found.side,
         "target": found.target,
         "dead": found.dead,
     }

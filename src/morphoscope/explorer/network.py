@@ -33,12 +33,14 @@ class Map:
     Attributes:
         values: (H, W) uint8, 255 where it looks most.
         image: (H, W, 3) uint8, what it saw.
+        side: of the square that this is in the image that was given, pixels.
         target: the output that is explained.
         dead: it is zero everywhere and tells nothing.
     """
 
     values: np.ndarray
     image: np.ndarray
+    side: float
     target: str
     dead: bool
 
@@ -85,7 +87,7 @@ class Network:
             UsageError: there is no run.
         """
         predictor = self._loaded()
-        prepared = _prepared(image_HWC, predictor.run, scale)
+        prepared, _ = _prepared(image_HWC, predictor.run, scale)
         with self._lock:
             return predictor.predict([prepared])
 
@@ -113,7 +115,7 @@ class Network:
         if self.why_no_maps:
             raise MorphoscopeError(self.why_no_maps)
         predictor = self._loaded()
-        prepared = _prepared(image_HWC, predictor.run, scale)
+        prepared, shown = _prepared(image_HWC, predictor.run, scale)
         with self._lock:
             if self._explainer is None:
                 from morphoscope.explanation.explain import Explainer
@@ -122,7 +124,8 @@ class Network:
             found = self._explainer([prepared], method=method, target=target)
         values = np.rint(found.scaled()[0] * 255).astype(np.uint8)
         picture = as_shown(found.images[0], predictor.run.header.store)
-        return Map(values, picture, found.targets[0], bool(found.dead[0]))
+        side = shown * (predictor.run.recipe.augment.crop or len(prepared)) / len(prepared)
+        return Map(values, picture, side, found.targets[0], bool(found.dead[0]))
 
     def _loaded(self) -> Predictor:
         if self.run is None:
@@ -135,6 +138,8 @@ class Network:
             return self._predictor
 
 
-def _prepared(image_HWC: np.ndarray, run: Run, scale: str | None = None) -> np.ndarray:
+def _prepared(image_HWC: np.ndarray, run: Run, scale: str | None = None) -> tuple[np.ndarray, int]:
+    """An image like the training's, and the side of the square that it shows, pixels."""
     facts, fitted = framing(run, scale)
-    return load_and_preprocess(lambda: image_HWC, facts, fitted=fitted)[0]
+    prepared, plan, shape = load_and_preprocess(lambda: image_HWC, facts, fitted=fitted)
+    return prepared, plan.crop or min(shape[:2])

@@ -55,10 +55,15 @@ export async function classifyView(main) {
     const viewer = new Viewer(`The dropped image ${found.name}`);
     state.viewer = viewer;
     const picture = await loaded(found.image);
-    const back = async () => viewer.show(picture);
+    const [width, height] = found.size;
+    const back = async () => viewer.show(picture, { across: width });
+    const ask = async (method, target) => {
+      const map = await get(`classify/map/${found.upload}`, { method, target });
+      return { ...map, side: (map.side * width) / picture.naturalWidth }; // a large image is kept smaller
+    };
     const best = found.probabilities ? found.probabilities.reduce((a, b) => (a.probability > b.probability ? a : b)) : null;
     found.best = best && best.name;
-    const maps = mapControls(found, viewer, (method, target) => get(`classify/map/${found.upload}`, { method, target }), back);
+    const maps = mapControls(found, viewer, ask, back);
     state.maps = maps;
     replace(
       answer,
@@ -76,7 +81,7 @@ export async function classifyView(main) {
             h(
               "p",
               { class: "verdict" },
-              h("span", { class: "chip" }, `${found.size[0]} × ${found.size[1]} px`),
+              h("span", { class: "chip" }, `${width} × ${height} px`),
               found.set ? h("span", { class: "chip" }, `prediction set: ${found.set.join(", ")}`) : null,
               found.ood === null ? null : h("span", { class: found.ood > 1 ? "chip wrong" : "chip" }, `out of distribution ${brief(found.ood)}`),
               found.quality.map((text) => h("span", { class: "chip wrong" }, text)),

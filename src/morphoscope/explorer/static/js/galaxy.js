@@ -6,26 +6,28 @@ import { brief, h, problem, replace, sentence, whole } from "./dom.js";
 import { mapControls } from "./maps.js";
 import { go, href, question, shared, subject } from "./route.js";
 import { thumbnail } from "./thumbnails.js";
-import { loaded, Viewer, viewerControls } from "./viewer.js";
+import { loaded, originalWidth, Viewer, viewerControls } from "./viewer.js";
 
 export async function galaxyView(main, route) {
   const row = Number(route.argument);
   if (!Number.isInteger(row) || row < 0) throw new Error(`There is no galaxy '${route.argument}'.`);
   const galaxy = await get(`galaxy/${row}`);
   document.title = `${galaxy.id} · ${subject.name} · Morphoscope`;
-  const viewer = new Viewer(`Picture of galaxy ${galaxy.id}`);
+  const { pixelScale, northUp, stretches } = galaxy.picture;
+  const viewer = new Viewer(`Picture of galaxy ${galaxy.id}`, { arcsecPerPixel: pixelScale, northUp });
   let stretch = "";
+  let asked = 0;
   const showPicture = async (keep = false) => {
+    const number = ++asked;
+    const late = () => number !== asked || viewer.map; // a map lies over what the network saw, and on nothing else
     try {
       const { blob, headers } = await getBlob(`image/${row}`, { stretch });
       const url = URL.createObjectURL(blob);
       const image = await loaded(url);
       URL.revokeObjectURL(url);
-      const side = Number((headers.get("x-original-size") || "").split("x")[0]) || image.naturalWidth;
-      const scale = galaxy.picture.pixelScale;
-      viewer.show(image, { arcsecPerPixel: scale ? (scale * side) / image.naturalWidth : null, northUp: galaxy.picture.northUp, keep });
+      if (!late()) viewer.show(image, { across: originalWidth(headers) || image.naturalWidth, keep });
     } catch (error) {
-      viewer.say(error.message);
+      if (!late()) viewer.say(error.message);
     }
   };
   galaxy.best = galaxy.values.predicted;
@@ -43,8 +45,9 @@ export async function galaxyView(main, route) {
           "section",
           { class: "card viewer", "aria-label": "Picture" },
           viewer.stage,
-          h("div", { class: "controls" }, viewerControls(viewer, galaxy.picture.stretches, (name) => {
+          h("div", { class: "controls" }, viewerControls(viewer, stretches, (name) => {
             stretch = name;
+            maps.off();
             showPicture(true);
           }), maps.element),
         ),

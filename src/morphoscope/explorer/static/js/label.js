@@ -5,7 +5,7 @@ import { address, get, getBlob, post } from "./api.js";
 import { announce, h, problem, replace, whole } from "./dom.js";
 import { filterBar } from "./filterbar.js";
 import { go, has, href, question as view, shared, subject } from "./route.js";
-import { loaded, Viewer, viewerControls } from "./viewer.js";
+import { loaded, originalWidth, Viewer, viewerControls } from "./viewer.js";
 
 const KEPT = "morphoscope-person";
 const KEYS = "1234567890";
@@ -40,7 +40,7 @@ class Labeller {
     this.coming = [];
     this.pending = [];
     this.pictures = new Map();
-    this.viewer = new Viewer("The galaxy to label");
+    this.viewer = new Viewer("The galaxy to label", { arcsecPerPixel: subject.pixelScale });
     this.bar = filterBar({ ...route, view: "label", argument: this.question.key });
     this.build(main);
   }
@@ -167,8 +167,7 @@ class Labeller {
           const url = URL.createObjectURL(blob);
           const image = await loaded(url);
           URL.revokeObjectURL(url);
-          const side = Number((headers.get("x-original-size") || "").split("x")[0]) || image.naturalWidth;
-          return { image, side };
+          return { image, across: originalWidth(headers) || image.naturalWidth };
         }),
       );
       this.pictures.get(row).catch(() => {});
@@ -190,10 +189,9 @@ class Labeller {
     this.showHint();
     for (const next of this.coming.slice(0, 4)) this.picture(next.row);
     try {
-      const { image, side } = await this.picture(galaxy.row);
+      const { image, across } = await this.picture(galaxy.row);
       if (this.coming[0] !== galaxy) return;
-      const scale = subject.pixelScale;
-      this.viewer.show(image, { arcsecPerPixel: scale ? (scale * side) / image.naturalWidth : null });
+      this.viewer.show(image, { across });
       this.viewer.canvas.setAttribute("aria-label", `Picture of galaxy ${galaxy.id}`);
     } catch (error) {
       if (this.coming[0] === galaxy) this.viewer.say(error.message);

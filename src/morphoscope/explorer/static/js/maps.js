@@ -5,10 +5,10 @@ import { loaded } from "./viewer.js";
 
 const NAMES = { gradcam: "Grad-CAM", ablationcam: "Ablation-CAM", saliency: "Saliency" };
 
-// ask(method, target) → { image, map, target, dead }; back() shows the picture again.
+// ask(method, target) → { image, map, side, target, dead }; back() shows the picture again.
 export function mapControls(galaxy, viewer, ask, back) {
   if (galaxy.missing.maps) {
-    return { element: h("p", { class: "muted small" }, `No maps: ${galaxy.missing.maps}.`), toggle: () => {} };
+    return { element: h("p", { class: "muted small" }, `No maps: ${galaxy.missing.maps}.`), toggle: () => {}, off: () => {} };
   }
   const method = h("select", { "aria-label": "Map", onchange: () => show() }, h("option", { value: "" }, "No map"), galaxy.methods.map((name) => h("option", { value: name }, NAMES[name] || name)));
   const target = h("select", { "aria-label": "What the map explains", onchange: () => show(), hidden: true }, h("option", { value: "predicted" }, "of the prediction"), galaxy.targets.map((name) => h("option", { value: name }, `of ${name}`)));
@@ -16,16 +16,21 @@ export function mapControls(galaxy, viewer, ask, back) {
   const slider = h("label", { class: "range", hidden: true }, "Map", opacity);
   const said = h("p", { class: "muted small", role: "status" });
   let asked = 0;
-  async function show() {
-    const number = ++asked;
-    const on = Boolean(method.value);
-    target.hidden = slider.hidden = !on;
+  function off() {
+    asked++;
+    method.value = "";
+    target.hidden = slider.hidden = true;
     replace(said);
-    if (!on) {
-      viewer.overlay(null);
+    viewer.overlay(null);
+  }
+  async function show() {
+    if (!method.value) {
+      off();
       await back();
       return;
     }
+    const number = ++asked;
+    target.hidden = slider.hidden = false;
     replace(said, "Computing the map …");
     try {
       // The class that is shown as predicted, which averages views and may not be that of the network's one view.
@@ -33,7 +38,7 @@ export function mapControls(galaxy, viewer, ask, back) {
       const found = await ask(method.value, own);
       if (number !== asked) return;
       const [image, values] = await Promise.all([loaded(found.image), loaded(found.map)]);
-      viewer.show(image, { keep: true });
+      viewer.show(image, { across: found.side, keep: true });
       viewer.overlay(values);
       replace(said, found.dead ? `The map of ${found.target} is zero everywhere; it tells nothing.` : `What speaks for ${found.target}, over what the network saw.`);
     } catch (error) {
@@ -42,6 +47,7 @@ export function mapControls(galaxy, viewer, ask, back) {
   }
   return {
     element: h("div", { class: "column", style: { gap: "0.5rem" } }, h("div", { class: "bar" }, method, target), slider, said),
+    off,
     toggle: () => {
       method.value = method.value ? "" : galaxy.methods[0];
       show();

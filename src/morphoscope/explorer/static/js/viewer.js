@@ -29,6 +29,9 @@ export function loaded(url) {
   });
 }
 
+// Of a picture that may have been shrunk to be sent; NaN: nothing is said.
+export const originalWidth = (headers) => parseInt(headers.get("x-original-size"), 10);
+
 function pixels(image) {
   const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -37,8 +40,10 @@ function pixels(image) {
 }
 
 export class Viewer {
-  // label: what is shown, for people who do not see it.
-  constructor(label) {
+  // label: what is shown, for people who do not see it; arcsecPerPixel: of the original; null: unknown.
+  constructor(label, { arcsecPerPixel = null, northUp = false } = {}) {
+    this.arcsec = arcsecPerPixel;
+    this.northUp = northUp;
     this.canvas = h("canvas", { role: "img", "aria-label": label });
     this.message = h("div", { class: "message", role: "status" }, "Loading …");
     this.stage = h("div", { class: "stage" }, this.canvas, this.message);
@@ -62,11 +67,10 @@ export class Viewer {
     replace(this.message, text);
   }
 
-  // arcsecPerPixel: of the picture's pixels; null: unknown.
-  show(image, { arcsecPerPixel = null, northUp = false, keep = false } = {}) {
+  // across: how many of the original's pixels the image shows from left to right.
+  show(image, { across, keep = false }) {
     this.source = pixels(image);
-    this.arcsec = arcsecPerPixel;
-    this.northUp = northUp;
+    this.across = across;
     if (!keep) this.whole();
     this.say("");
     this.render();
@@ -154,7 +158,7 @@ export class Viewer {
   drawScale(context, side, height) {
     this.ink(context);
     const arcsec = this.arcsec;
-    const unit = arcsec || 1;
+    const unit = (this.across / this.picture.width) * (arcsec || 1);
     const wanted = ((side / this.perPixel) * unit) / 4;
     const power = 10 ** Math.floor(Math.log10(wanted));
     const nice = [5, 2, 1].find((step) => step * power <= wanted) * power;
