@@ -57,6 +57,20 @@ def test_histogram(client, galaxies: dict[str, np.ndarray]):
     assert sum(one["counts"]) == 1
 
 
+@pytest.mark.parametrize("value", [424.0, -0.02, 0.0, 1e12])
+def test_the_histogram_of_equal_values_is_narrow_around_them(
+    client_of: Callable, tmp_path: Path, value: float
+):
+    pq.write_table(pa.table({"id": ["a", "b"], "x": [value, value]}), tmp_path / "equal.parquet")
+    client = client_of(tmp_path / "equal.parquet")
+    found = client.get("/api/charts/histogram", params={"column": "x", "bins": 40}).json()
+    assert sum(found["counts"]) == max(found["counts"]) == 2
+    assert found["low"] < value < found["high"]
+    assert found["high"] - found["low"] == pytest.approx(abs(value) / 10 or 1)
+    width, at = (found["high"] - found["low"]) / 40, found["counts"].index(2)
+    assert found["low"] + at * width == pytest.approx(value, abs=1.01 * width)
+
+
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
@@ -78,6 +92,18 @@ def test_the_sky_in_cells(client):
     assert found["count"] == 150 == sum(found["counts"])
     assert len(found["counts"]) == CELLS[0] * CELLS[1]
     assert 150 <= found["ra"] < found["ra"] + found["width"] <= 151
+
+
+def test_columns_may_have_any_name(client_of: Callable, tmp_path: Path):
+    """Also those that charts count by."""
+    table = {"ra": [1.0, 2.0], "dec": [0.0, 1.0], "probability": [0.4, 0.9]}
+    named = {name: [7.0, 8.0] for name in ("x", "y", "bin")}
+    table = {"id": ["a", "b"], "truth": ["s", "t"], "predicted": ["s", "s"], **table, **named}
+    pq.write_table(pa.table(table), tmp_path / "named.parquet")
+    client = client_of(tmp_path / "named.parquet")
+    assert sum(client.get("/api/charts/sky").json()["counts"]) == 2
+    found = client.get("/api/charts/histogram", params={"column": "bin"}).json()
+    assert sum(found["counts"]) == 2
 
 
 def test_a_field_that_runs_over_zero_hours_stays_in_one_piece(client_of: Callable, tmp_path: Path):

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from morphoscope.errors import MorphoscopeError, UsageError
 from morphoscope.explorer.feature_maps import COLUMNS
+from morphoscope.explorer.quantities import around
 from morphoscope.explorer.state import Asked, InAddress, State
 from morphoscope.explorer.table import ROW, GalaxyTable
 from morphoscope.metrics.bootstrap import wilson_interval
@@ -23,6 +24,7 @@ from morphoscope.metrics.bootstrap import wilson_interval
 MOST_BINS = 100
 MOST_POINTS = 12_000  # of the map of features
 CELLS = (120, 72)  # of the map of the sky
+_SAME = 1e-9  # values that differ by no more of themselves are equal
 
 
 def router(state: State) -> APIRouter:
@@ -111,7 +113,7 @@ def reliability_of(table: GalaxyTable, expression: str, bins: int) -> list[dict[
     found = table.query(
         f"SELECT least(CAST(floor(probability * {bins}) AS INTEGER), {bins - 1}) AS bin, count(*), "
         f"avg(probability), count(*) FILTER (WHERE correct) FROM galaxies WHERE probability BETWEEN 0 AND 1 "
-        f"AND correct IS NOT NULL AND {condition.sql} GROUP BY bin ORDER BY bin",
+        f"AND correct IS NOT NULL AND {condition.sql} GROUP BY 1 ORDER BY 1",
         condition.values,
     )
     answer = []
@@ -124,7 +126,10 @@ def reliability_of(table: GalaxyTable, expression: str, bins: int) -> list[dict[
 
 
 def histogram_of(table: GalaxyTable, expression: str, column: str, bins: int) -> dict[str, Any]:
-    """How many galaxies have a value within each of equal bins; ``missing`` have none."""
+    """How many galaxies have a value within each of equal bins; ``missing`` have none.
+
+    Where all have the same value, the bins are narrow ones around it.
+    """
     name, condition = table.need(column, "number"), table.condition(expression)
     low, high, count, total = table.query(
         f"SELECT min({name}) FILTER (WHERE isfinite({name}::DOUBLE)), max({name}) FILTER (WHERE "
@@ -134,10 +139,12 @@ def histogram_of(table: GalaxyTable, expression: str, column: str, bins: int) ->
     if low is None:
         return {"column": column, "low": None, "high": None, "counts": [], "missing": total - count}
     low, high = float(low), float(high)
-    width = (high - low) / bins or 1.0
+    if high - low <= _SAME * max(abs(low), abs(high)):
+        low, high = around((low + high) / 2)
+    width = (high - low) / bins
     found = table.query(
         f"SELECT least(CAST(floor(({name} - ?) / ?) AS INTEGER), {bins - 1}) AS bin, count(*) FROM galaxies "
-        f"WHERE isfinite({name}::DOUBLE) AND {condition.sql} GROUP BY bin",
+        f"WHERE isfinite({name}::DOUBLE) AND {condition.sql} GROUP BY 1",
         [low, width, *condition.values],
     )
     counts = [0] * bins
@@ -178,7 +185,7 @@ def sky_of(table: GalaxyTable, expression: str) -> dict[str, Any]:
     found = table.query(
         f"SELECT least(CAST(floor(((ra - ? + 360) % 360) / ? * {across}) AS INTEGER), {across - 1}) AS x, "
         f"least(CAST(floor((dec - ?) / ? * {up}) AS INTEGER), {up - 1}) AS y, count(*) FROM galaxies "
-        f"WHERE {placed} GROUP BY x, y",
+        f"WHERE {placed} GROUP BY 1, 2",
         [start, width, south, height, *condition.values],
     )
     counts = np.zeros((up, across), int)

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from morphoscope.errors import UsageError
 from morphoscope.explorer.filters import quoted
 from morphoscope.explorer.pictures import rows_of_ids
-from morphoscope.explorer.quantities import MOST, predicted_numbers
+from morphoscope.explorer.quantities import MOST, around, predicted_numbers
 from morphoscope.explorer.state import InAddress, State
 from morphoscope.explorer.subject import Subject, open_subject
 from morphoscope.explorer.table import ROW, GalaxyTable
@@ -234,11 +234,11 @@ def scatter_of(table: GalaxyTable, column: str, expression: str = "") -> dict[st
         return {"column": column, "count": 0}
     low, high = float(low), float(high)
     if not high > low:
-        low, high = low - 0.5, high + 0.5
+        low, high = around(low)
     cell = f"least(CAST(floor(({{}} - ?) / ? * {CELLS}) AS INTEGER), {CELLS - 1})"
     found = table.query(
         f"SELECT {cell.format(mine)} AS x, {cell.format(other)} AS y, count(*) FROM galaxies WHERE {placed} "
-        f"AND {mine} BETWEEN ? AND ? AND {other} BETWEEN ? AND ? GROUP BY x, y",
+        f"AND {mine} BETWEEN ? AND ? AND {other} BETWEEN ? AND ? GROUP BY 1, 2",
         [low, high - low, low, high - low, *condition.values, low, high, low, high],
     )
     counts = np.zeros((CELLS, CELLS), int)

@@ -104,5 +104,11 @@ class Measurements:
                     f"WHERE isfinite({column}::DOUBLE)"
                 )[0]
                 low, high = (0.0, 1.0) if low is None else (float(low), float(high))
-                self._ranges[name] = (low, high) if high > low else (low - 1, high + 1)
+                self._ranges[name] = (low, high) if high > low else around(low)
             return self._ranges[name]
+
+
+def around(value: float) -> tuple[float, float]:
+    """The ends of an axis for one value: within 5 % of it; of zero within a half."""
+    half = abs(value) / 20 or 0.5
+    return value - half, value + half
