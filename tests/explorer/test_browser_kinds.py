@@ -216,7 +216,7 @@ def test_votes_are_labelled_question_by_question(open_kind: Callable):
     assert page.locator(".choices-to-label button").count() == len(questions[1].answers)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("2")
-    page.wait_for_selector("text=/Labels so far: 1 galaxies/")
+    page.wait_for_selector("text=/Labels so far: 1 galaxy/")
 
 
 @pytest.mark.slow

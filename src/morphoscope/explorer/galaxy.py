@@ -51,7 +51,8 @@ def router(state: State) -> APIRouter:
                 "id": values["id"],
                 "values": values,
                 "probabilities": _probabilities(state, values),
-                "set": values["set"].split(SEPARATOR) if values.get("set") else None,
+                "set": _parts(values.get("set"), SEPARATOR) or None,
+                "quality": _parts(values.get("quality"), "; "),
                 "votes": votes_of(subject.scheme, values),
                 "measurements": measurements.of(values),
                 "links": links(values.get("ra"), values.get("dec")),
@@ -111,6 +112,11 @@ def with_similarity(state: State, found: list[tuple[int, float]]) -> list[dict[s
     galaxies = table.rows([row for row, _ in found], columns)
     similarity = dict(found)
     return [{**galaxy, "similarity": similarity[galaxy["row"]]} for galaxy in galaxies]
+
+
+def _parts(value: Any, separator: str) -> list[str]:
+    """What a text lists; nothing of what is no text, as a column of this name in somebody else's table."""
+    return [part for part in value.split(separator) if part] if isinstance(value, str) else []
 
 
 def _probabilities(state: State, values: Mapping[str, Any]) -> list[dict[str, Any]] | None:

@@ -19,6 +19,7 @@ from morphoscope.catalogue.formats.write import target_of, write_tables
 from morphoscope.errors import MorphoscopeError, UsageError, did_you_mean
 from morphoscope.explorer.state import InAddress, State
 from morphoscope.explorer.table import ROW, View
+from morphoscope.report.formatting import plural
 
 FORMATS = {
     "parquet": "application/vnd.apache.parquet",
@@ -46,9 +47,8 @@ def router(state: State) -> APIRouter:
     def samp(asked: InAddress) -> JSONResponse:
         view = state.view(asked)
         path = write_view(state, view, "votable", asked.filter)
-        return JSONResponse(
-            {"programs": state.samp.send_table(path, f"{state.subject.name} ({len(view):,} galaxies)")}
-        )
+        title = f"{state.subject.name} ({plural(len(view), 'galaxy', 'galaxies')})"
+        return JSONResponse({"programs": state.samp.send_table(path, title)})
 
     return routes
 

@@ -13,6 +13,18 @@ export function bar({ share, low = null, high = null, measured = null, colour = 
   return h("span", { class: "track", "aria-hidden": "true" }, s("svg", { preserveAspectRatio: "none" }, inside));
 }
 
+// What there is to know about an image besides: how unlike the training's it is, and what is wrong with it.
+export function remarks(ood, quality) {
+  const far = typeof ood === "number" && ood > 1;
+  return {
+    chips: [
+      typeof ood === "number" ? h("span", { class: far ? "chip wrong" : "chip" }, `out of distribution ${brief(ood)}`) : null,
+      quality.map((text) => h("span", { class: "chip wrong" }, text)),
+    ],
+    warning: far ? h("p", { class: "small problem", style: { "margin-top": "0.7rem" } }, "It is unlike the training's galaxies, so its probabilities may be far off.") : null,
+  };
+}
+
 export function probabilities(list, { truth = null, set = null } = {}) {
   const ordered = [...list].sort((a, b) => (b.probability || 0) - (a.probability || 0));
   return h(

@@ -1,9 +1,9 @@
 // Charts of the galaxies that pass the filter; a cell, a bin or a region opens the galaxies in it.
 
 import { get } from "./api.js";
-import { brief, columnName, css, h, literal, problem, replace, s, series, whole } from "./dom.js";
+import { columnName, counted, css, h, literal, problem, replace, s, series, whole } from "./dom.js";
 import { filterBar } from "./filterbar.js";
-import { brush, cells, dataAddress, exact, frame, inverse, matrix } from "./plots.js";
+import { among, brush, cells, dataAddress, exact, frame, inverse, matrix } from "./plots.js";
 import { both, expression, go, has, href, numeric, remember, subject } from "./route.js";
 
 const MAPS = { pca: "principal components", umap: "UMAP" };
@@ -100,7 +100,7 @@ class Charts {
       replace(body, h("p", { class: "muted" }, "None of these galaxies has a label."));
       return;
     }
-    const plot = frame({ x: [0, 1], y: [0, 1], xLabel: "probability of the predicted class", yLabel: "share that is right", label: "Reliability diagram" });
+    const plot = frame({ area: body, x: [0, 1], y: [0, 1], xLabel: "probability of the predicted class", yLabel: "share that is right", label: "Reliability diagram" });
     plot.svg.append(s("line", { x1: plot.x(0), y1: plot.y(0), x2: plot.x(1), y2: plot.y(1), class: "diagonal" }));
     const most = Math.max(...bins.map((bin) => bin.n));
     for (const bin of bins) {
@@ -109,8 +109,8 @@ class Charts {
       plot.svg.append(
         s(
           "a",
-          { href: this.link(`probability >= ${bin.from}${top}`), "aria-label": `${whole(bin.n)} galaxies with a probability of ${bin.from} to ${bin.to}: ${(100 * bin.accuracy).toFixed(0)} % right` },
-          s("title", {}, `${whole(bin.n)} galaxies, ${(100 * bin.accuracy).toFixed(1)} % right (${(100 * bin.low).toFixed(1)} to ${(100 * bin.high).toFixed(1)})`),
+          { href: this.link(`probability >= ${bin.from}${top}`), "aria-label": `${counted(bin.n)} with a probability of ${bin.from} to ${bin.to}: ${(100 * bin.accuracy).toFixed(0)} % right` },
+          s("title", {}, `${counted(bin.n)}, ${(100 * bin.accuracy).toFixed(1)} % right (${(100 * bin.low).toFixed(1)} to ${(100 * bin.high).toFixed(1)})`),
           s("rect", { x: left, width: right - left, y: plot.inner.top, height: plot.inner.bottom - plot.inner.top, class: "hit" }),
           s("rect", { x: left + 1.5, width: Math.max(1, right - left - 3), y: plot.inner.bottom - 38 * (bin.n / most), height: 38 * (bin.n / most), class: "counts" }),
           s("line", { x1: plot.x(bin.confidence), x2: plot.x(bin.confidence), y1: plot.y(bin.low), y2: plot.y(bin.high), class: "interval" }),
@@ -139,24 +139,26 @@ class Charts {
           return;
         }
         const said = subject.columns.find((each) => each.name === column);
-        const plot = frame({ x: [found.low, found.high], y: [0, Math.max(...found.counts) * 1.04], xLabel: `${column}${said && said.unit ? ` (${said.unit})` : ""}`, yLabel: "galaxies", label: `Histogram of ${column}`, left: 58 });
-        const width = (found.high - found.low) / found.counts.length;
+        const plot = frame({ area, counts: true, x: [found.low, found.high], y: [0, Math.max(...found.counts) * 1.04], xLabel: `${column}${said && said.unit ? ` (${said.unit})` : ""}`, yLabel: "galaxies", label: `Histogram of ${column}`, left: 58 });
+        const span = found.high - found.low;
+        const width = span / found.counts.length;
         const name = columnName(column);
         found.counts.forEach((count, index) => {
           if (!count) return;
           const [from, to] = [found.low + index * width, found.low + (index + 1) * width];
           const last = index === found.counts.length - 1;
+          const range = [from, to].map((end) => among(end, width / 10));
           plot.svg.append(
             s(
               "a",
-              { href: this.link(`${name} >= ${exact(from)} and ${name} ${last ? "<=" : "<"} ${exact(to)}`), tabindex: index % 4 ? "-1" : "0", "aria-label": `${whole(count)} galaxies with ${column} from ${brief(from)} to ${brief(to)}` },
-              s("title", {}, `${whole(count)} galaxies, ${brief(from)} to ${brief(to)}`),
+              { href: this.link(`${name} >= ${exact(from, span)} and ${name} ${last ? "<=" : "<"} ${exact(to, span)}`), tabindex: index % 4 ? "-1" : "0", "aria-label": `${counted(count)} with ${column} from ${range.join(" to ")}` },
+              s("title", {}, `${counted(count)}, ${range.join(" to ")}`),
               s("rect", { x: plot.x(from) + 0.5, width: Math.max(1, plot.x(to) - plot.x(from) - 1), y: plot.y(count), height: plot.inner.bottom - plot.y(count), class: "column" }),
             ),
           );
         });
-        brush(plot, { inverseX: inverse(plot.x, found.low, found.high), done: (from, to) => this.open(`${name} between ${exact(from)} and ${exact(to)}`) });
-        replace(area, plot.svg, h("p", { class: "muted small note" }, `A bar opens its galaxies; drag over several.${found.missing ? ` ${whole(found.missing)} have no value.` : ""}`));
+        brush(plot, { inverseX: inverse(plot.x, found.low, found.high), done: (from, to) => this.open(`${name} between ${exact(from, span)} and ${exact(to, span)}`) });
+        replace(area, plot.svg, h("p", { class: "muted small note" }, `A bar opens its galaxies; drag over several.${found.missing ? ` ${whole(found.missing)} ${found.missing === 1 ? "has" : "have"} no value.` : ""}`));
       } catch (error) {
         replace(area, problem(error));
       }
@@ -167,8 +169,8 @@ class Charts {
 
   async sky(body) {
     const found = await get("charts/sky", { filter: this.filter });
-    if (!found.count && !this.filter) {
-      body.closest(".card").remove(); // a catalogue that has columns for coordinates and none in them
+    if (!found.count && !(this.filter && (await get("charts/sky", {})).count)) {
+      body.closest(".card")?.remove(); // a catalogue that has columns for coordinates and none in them
       return;
     }
     if (!found.count) {
@@ -176,22 +178,19 @@ class Charts {
       return;
     }
     const [across, up] = found.cells;
-    const plot = frame({ x: [found.ra, found.ra + found.width], y: [found.dec, found.dec + found.height], xLabel: "right ascension (deg), east to the left", yLabel: "declination (deg)", label: "Map of the sky; the filter with ra and dec selects a region, too", flipX: true });
-    for (const text of plot.svg.querySelectorAll("text.tick.middle")) {
-      const value = Number(text.textContent.replaceAll(",", ""));
-      if (value >= 360) text.textContent = brief(value - 360);
-    }
+    const plot = frame({ area: body, x: [found.ra, found.ra + found.width], y: [found.dec, found.dec + found.height], xLabel: "right ascension (deg), east to the left", yLabel: "declination (deg)", label: "Map of the sky; the filter with ra and dec selects a region, too", flipX: true, shownX: (at) => (at >= 360 ? at - 360 : at) });
     plot.svg.append(await cells(plot, found.counts, across, up, { flipX: true }));
     brush(plot, {
       box: true,
       inverseX: inverse(plot.x, found.ra, found.ra + found.width),
       inverseY: inverse(plot.y, found.dec, found.dec + found.height),
       done: (from, to, south, north) => {
-        const ra = to <= 360 ? `ra between ${exact(from)} and ${exact(to)}` : from >= 360 ? `ra between ${exact(from - 360)} and ${exact(to - 360)}` : `(ra >= ${exact(from)} or ra <= ${exact(to - 360)})`;
-        this.open(`${ra} and dec between ${exact(south)} and ${exact(north)}`);
+        const at = (value) => exact(value, found.width);
+        const ra = to <= 360 ? `ra between ${at(from)} and ${at(to)}` : from >= 360 ? `ra between ${at(from - 360)} and ${at(to - 360)}` : `(ra >= ${at(from)} or ra <= ${at(to - 360)})`;
+        this.open(`${ra} and dec between ${exact(south, found.height)} and ${exact(north, found.height)}`);
       },
     });
-    replace(body, plot.svg, h("p", { class: "muted small note" }, `${whole(found.count)} galaxies with coordinates. Drag over a region to open its galaxies.`));
+    replace(body, plot.svg, h("p", { class: "muted small note" }, `${counted(found.count)} with coordinates. Drag over a region to open its galaxies.`));
   }
 
   async features(body) {
@@ -245,7 +244,7 @@ class Charts {
       return [low - pad, high + pad];
     };
     const [x, y] = [span(1), span(2)];
-    const plot = frame({ x, y, xLabel: method === "pca" ? "first principal component" : "first coordinate by UMAP", yLabel: method === "pca" ? "second principal component" : "second coordinate", label: `Map of features; the filter with ${nameX} and ${nameY} selects a region, too`, height: 340 });
+    const plot = frame({ area, x, y, xLabel: method === "pca" ? "first principal component" : "first coordinate by UMAP", yLabel: method === "pca" ? "second principal component" : "second coordinate", label: `Map of features; the filter with ${nameX} and ${nameY} selects a region, too`, ratio: 0.74 });
     const dense = 3;
     const size = [plot.inner.right - plot.inner.left, plot.inner.bottom - plot.inner.top];
     const canvas = new OffscreenCanvas(size[0] * dense, size[1] * dense);
@@ -264,14 +263,14 @@ class Charts {
       box: true,
       inverseX: inverse(plot.x, ...x),
       inverseY: inverse(plot.y, ...y),
-      done: (from, to, low, high) => this.open(`${nameX} between ${exact(from)} and ${exact(to)} and ${nameY} between ${exact(low)} and ${exact(high)}`),
+      done: (from, to, low, high) => this.open(`${nameX} between ${exact(from, x[1] - x[0])} and ${exact(to, x[1] - x[0])} and ${nameY} between ${exact(low, y[1] - y[0])} and ${exact(high, y[1] - y[0])}`),
     });
     const present = [...new Set(found.points.map((point) => point[3]))].filter((k) => k >= 0).sort((a, b) => a - b);
     replace(
       area,
       plot.svg,
       h("ul", { class: "legend" }, present.map((k) => h("li", {}, h("span", { class: "swatch", style: { background: `var(--series-${(k % 10) + 1})` } }), found.classes[k]))),
-      h("p", { class: "muted small note" }, `${found.points.length < found.total ? `${whole(found.points.length)} of ` : ""}${whole(found.total)} galaxies, by the network's features${method === "umap" ? "; near galaxies look alike, far distances say little" : ""}. Drag over a region to open its galaxies.`),
+      h("p", { class: "muted small note" }, `${found.points.length < found.total ? `${whole(found.points.length)} of ` : ""}${counted(found.total)}, by the network's features${method === "umap" ? "; near galaxies look alike, far distances say little" : ""}. Drag over a region to open its galaxies.`),
     );
   }
 }

@@ -1,7 +1,7 @@
 // An image that a person drops: what the network says of it, where it looks, and which galaxies look alike.
 
 import { get, postBytes } from "./api.js";
-import { probabilities, votes } from "./answers.js";
+import { probabilities, remarks, votes } from "./answers.js";
 import { announce, brief, h, problem, replace } from "./dom.js";
 import { neighbourStrip } from "./galaxy.js";
 import { mapControls } from "./maps.js";
@@ -65,6 +65,7 @@ export async function classifyView(main) {
     found.best = best && best.name;
     const maps = mapControls(found, viewer, ask, back);
     state.maps = maps;
+    const { chips, warning } = remarks(found.ood, found.quality);
     replace(
       answer,
       h(
@@ -83,13 +84,12 @@ export async function classifyView(main) {
               { class: "verdict" },
               h("span", { class: "chip" }, `${width} × ${height} px`),
               found.set ? h("span", { class: "chip" }, `prediction set: ${found.set.join(", ")}`) : null,
-              found.ood === null ? null : h("span", { class: found.ood > 1 ? "chip wrong" : "chip" }, `out of distribution ${brief(found.ood)}`),
-              found.quality.map((text) => h("span", { class: "chip wrong" }, text)),
+              chips,
             ),
             found.probabilities ? probabilities(found.probabilities, { set: found.set }) : null,
             found.votes ? votes(found.votes) : null,
             found.probabilities || found.votes ? null : plain(found.values),
-            found.ood !== null && found.ood > 1 ? h("p", { class: "small problem", style: { "margin-top": "0.7rem" } }, "It is unlike the training's galaxies, so its probabilities may be far off.") : null,
+            warning,
           ),
           found.neighbours.length ? h("section", { class: "card" }, h("h2", {}, `Galaxies of ${subject.name} like it`), neighbourStrip(found.neighbours, {})) : null,
         ),

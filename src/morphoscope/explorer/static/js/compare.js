@@ -1,7 +1,7 @@
 // Two catalogues of the same galaxies: how often they agree, and the galaxies on which they differ.
 
 import { get } from "./api.js";
-import { brief, columnName, h, literal, problem, replace, s, whole } from "./dom.js";
+import { brief, columnName, counted, galaxies, h, literal, problem, replace, s, whole } from "./dom.js";
 import { brush, cells, exact, frame, inverse, matrix } from "./plots.js";
 import { go, has, href, remember, subject } from "./route.js";
 
@@ -21,7 +21,7 @@ export async function compareView(main, route) {
       h(
         "dl",
         { class: "figures" },
-        figure(whole(found.both), "galaxies in both", there),
+        figure(whole(found.both), `${galaxies(found.both)} in both`, there),
         named ? figure(share(named.both - named.differ, named.both), found.classes ? "same class" : "same path through the tree", "not differs") : null,
         named ? figure(whole(named.differ), "differ", "differs") : null,
         found.missing ? figure(whole(found.missing), "here alone", away) : null,
@@ -40,7 +40,7 @@ export async function compareView(main, route) {
       h(
         "section",
         { class: "card" },
-        h("h2", {}, `Against the labels of ${whole(total)} galaxies`),
+        h("h2", {}, `Against the labels of ${counted(total)}`),
         h(
           "dl",
           { class: "figures" },
@@ -92,7 +92,7 @@ function scatterCard(found, route) {
       const dots = await get("compare/scatter", { column: name });
       const range = [dots.low, dots.high];
       const units = unit ? ` (${unit})` : "";
-      const plot = frame({ x: range, y: range, xLabel: `${subject.name}${units}`, yLabel: `${found.other}${units}`, label: `${name} in the two catalogues`, width: 420, height: 400, left: 58 });
+      const plot = frame({ area, ratio: 0.95, x: range, y: range, xLabel: `${subject.name}${units}`, yLabel: `${found.other}${units}`, label: `${name} in the two catalogues`, left: 58 });
       plot.svg.append(await cells(plot, dots.counts, dots.cells, dots.cells));
       plot.svg.append(s("line", { x1: plot.x(dots.low), y1: plot.y(dots.low), x2: plot.x(dots.high), y2: plot.y(dots.high), class: "diagonal" }));
       const column = columnName(name);
@@ -100,10 +100,13 @@ function scatterCard(found, route) {
         box: true,
         inverseX: inverse(plot.x, ...range),
         inverseY: inverse(plot.y, ...range),
-        done: (from, to, low, high) => go("gallery", "", { filter: `${column} between ${exact(from)} and ${exact(to)} and ${columnName(`other_${name}`)} between ${exact(low)} and ${exact(high)}` }),
+        done: (...ends) => {
+          const [from, to, low, high] = ends.map((end) => exact(end, dots.high - dots.low));
+          go("gallery", "", { filter: `${column} between ${from} and ${to} and ${columnName(`other_${name}`)} between ${low} and ${high}` });
+        },
       });
-      const beyond = dots.outside ? ` ${whole(dots.outside)} lie beyond the axes.` : "";
-      replace(area, plot.svg, h("p", { class: "muted small note" }, `${whole(dots.count)} galaxies; the stronger the colour, the more. On the line both agree. Drag over a region to open its galaxies.${beyond}`));
+      const beyond = dots.outside ? ` ${whole(dots.outside)} ${dots.outside === 1 ? "lies" : "lie"} beyond the axes.` : "";
+      replace(area, plot.svg, h("p", { class: "muted small note" }, `${counted(dots.count)}; the stronger the colour, the more. On the line both agree. Drag over a region to open its galaxies.${beyond}`));
     } catch (error) {
       replace(area, problem(error));
     }

@@ -23,8 +23,10 @@ export const s = (tag, properties, ...children) => fill(document.createElementNS
 
 export function replace(element, ...children) {
   element.replaceChildren();
-  return fill(element, {}, children);
+  return add(element, ...children);
 }
+
+export const add = (element, ...children) => fill(element, {}, children);
 
 export function announce(text) {
   document.getElementById("announcer").textContent = text;
@@ -38,7 +40,21 @@ export function debounced(action, milliseconds) {
   };
 }
 
+// A menu whose sheet is moved as far as it would stand out of the window.
+export function withinWindow(menu) {
+  menu.addEventListener("toggle", () => {
+    const sheet = menu.querySelector(".sheet");
+    sheet.style.translate = "";
+    const { left, right } = sheet.getBoundingClientRect();
+    const shift = Math.max(8 - left, Math.min(0, document.documentElement.clientWidth - 8 - right));
+    if (menu.open && shift) sheet.style.translate = `${shift}px`;
+  });
+  return menu;
+}
+
 export const whole = (value) => Number(value).toLocaleString("en-GB");
+export const galaxies = (count) => (count === 1 ? "galaxy" : "galaxies");
+export const counted = (count) => `${whole(count)} ${galaxies(count)}`;
 
 // A number with as many digits as say something.
 export function brief(value) {

@@ -1,6 +1,6 @@
 // The filter, the quick choices, the sorting: every change is an address.
 
-import { columnName, h, replace, whole } from "./dom.js";
+import { columnName, galaxies, h, replace, whole, withinWindow } from "./dom.js";
 import { classColumn, current, go, has, OWN, SHARED, shared, subject } from "./route.js";
 
 export function filterBar(route, { sorting = true } = {}) {
@@ -93,7 +93,7 @@ export function filterBar(route, { sorting = true } = {}) {
   };
   bar.total = (total) => {
     const all = total === subject.rows;
-    replace(count, h("b", {}, whole(total)), all ? " galaxies" : ` of ${whole(subject.rows)}`);
+    replace(count, h("b", {}, whole(total)), all ? ` ${galaxies(total)}` : ` of ${whole(subject.rows)}`);
   };
   return bar;
 }
@@ -129,5 +129,5 @@ function columnsMenu(input) {
     ),
   );
   const menu = h("details", { class: "menu" }, h("summary", { class: "button", "aria-label": "Columns for the filter" }, "Columns"), sheet);
-  return menu;
+  return withinWindow(menu);
 }

@@ -1,8 +1,8 @@
 // One galaxy: its picture, what the network says and where it looks, galaxies like it, where it comes from.
 
 import { get, getBlob } from "./api.js";
-import { measurements, probabilities, votes } from "./answers.js";
-import { brief, h, problem, replace, sentence, whole } from "./dom.js";
+import { measurements, probabilities, remarks, votes } from "./answers.js";
+import { add, brief, h, problem, replace, sentence, whole } from "./dom.js";
 import { mapControls } from "./maps.js";
 import { go, href, question, shared, subject } from "./route.js";
 import { thumbnail } from "./thumbnails.js";
@@ -102,20 +102,20 @@ function top(galaxy, route, around) {
 
 function predictionCard(galaxy) {
   const { values } = galaxy;
-  if (!galaxy.probabilities && !values.predicted && !values.truth) return null;
+  const { chips, warning } = remarks(values.out_of_distribution, galaxy.quality);
+  if (!galaxy.probabilities && !values.predicted && !values.truth && !galaxy.quality.length) return null;
   const verdict = h("p", { class: "verdict" });
   if (values.truth) verdict.append(h("span", { class: "chip" }, "label: ", h("b", {}, values.truth)));
   if (values.correct === true) verdict.append(h("span", { class: "chip right" }, "right"));
   if (values.correct === false) verdict.append(h("span", { class: "chip wrong" }, "wrong"));
   if (galaxy.set) verdict.append(h("span", { class: "chip" }, `prediction set: ${galaxy.set.join(", ")}`));
-  for (const [name, text] of [["out_of_distribution", "out of distribution"], ["entropy", "entropy"]]) {
-    if (typeof values[name] === "number") verdict.append(h("span", { class: "chip" }, `${text} ${brief(values[name])}`));
-  }
+  add(verdict, chips, typeof values.entropy === "number" ? h("span", { class: "chip" }, `entropy ${brief(values.entropy)}`) : null);
   const card = h("section", { class: "card" }, h("h2", {}, galaxy.probabilities ? "Probabilities" : "Class"), verdict);
   if (galaxy.probabilities) card.append(probabilities(galaxy.probabilities, { truth: values.truth, set: galaxy.set }));
   else if (values.predicted) card.append(h("p", {}, `${values.predicted}, probability ${brief(values.probability)}`));
   const said = [galaxy.set && "Grey: outside the prediction set.", galaxy.calibration && `Calibration: ${galaxy.calibration}.`].filter(Boolean);
   if (galaxy.probabilities && said.length) card.append(h("p", { class: "muted small", style: { "margin-top": "0.7rem" } }, said.join(" ")));
+  if (warning) card.append(warning);
   return card;
 }
 
@@ -176,7 +176,10 @@ function valuesCard(galaxy) {
   );
 }
 
+const LISTS = ["set", "path"]; // columns of several names each
+
 function shown(value, column) {
+  if (LISTS.includes(column.name.replace(/^other_/, "")) && value) return String(value).split("|").join(", ");
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (["ra", "dec"].includes(column.name) && typeof value === "number") return `${value.toFixed(6)}°`;
   return `${column.name === "row" ? value : brief(value)}${column.unit && typeof value === "number" ? ` ${column.unit}` : ""}`;

@@ -14,7 +14,7 @@ import { thumbnail } from "./thumbnails.js";
 const PAGE = 60;
 const MOST_PAGES = 80;
 const TALLEST = 6_000_000; // pixels
-const CAPTION = 48;
+const CAPTION = 3.75; // rem
 const places = new Map(); // question → where the list was, to come back to it
 
 export async function galleryView(main, route) {
@@ -109,7 +109,8 @@ class List {
     const width = this.scroller.clientWidth;
     if (!width) return;
     const first = Math.floor(this.top / this.rowHeight) * this.columns || 0;
-    const target = width < 560 ? 116 : width < 1100 ? 150 : 172;
+    const unit = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+    const target = unit * (width < 560 ? 116 : width < 1100 ? 150 : 172);
     const pad = width < 560 ? 8 : 14;
     const columns = Math.max(2, Math.floor((width - 2 * pad) / target));
     const changed = columns !== this.columns || width !== this.width;
@@ -118,12 +119,13 @@ class List {
     this.width = width;
     this.pad = pad;
     this.side = Math.floor((width - 2 * pad) / columns);
-    this.rowHeight = this.side + CAPTION;
+    const before = this.rowHeight;
+    this.rowHeight = this.side + Math.ceil(16 * unit * CAPTION);
     this.size = this.side * Math.min(2, devicePixelRatio || 1) > 170 ? 256 : 128;
     this.height = Math.ceil(this.total / columns) * this.rowHeight + 2 * pad;
     this.virtual = Math.min(this.height, TALLEST);
     this.canvas.style.height = `${this.virtual}px`;
-    if (changed) this.removeTiles();
+    if (changed || before !== this.rowHeight) this.removeTiles();
     this.moveTo(top === null ? Math.floor(first / columns) * this.rowHeight : top);
   }
 
@@ -296,7 +298,7 @@ function captionOf(galaxy, sort) {
   const value = sort && typeof galaxy[sort] === "number" ? brief(galaxy[sort]) : galaxy.probability != null ? galaxy.probability.toFixed(2) : "";
   const shown = headline(galaxy);
   return [
-    h("span", { class: "line" }, h("span", { class: "what", title: shown }, shown), h("span", { class: "value" }, value)),
-    h("span", { class: "line" }, h("span", { class: "id", title: galaxy.id }, shown === galaxy.id ? "" : galaxy.id)),
+    h("span", { class: "what", title: shown }, shown),
+    h("span", { class: "line" }, h("span", { class: "id", title: galaxy.id }, shown === galaxy.id ? "" : galaxy.id), h("span", { class: "value" }, value)),
   ];
 }

@@ -2,7 +2,7 @@
 // kept here and sent again with the same token, so that it counts once.
 
 import { address, get, getBlob, post } from "./api.js";
-import { announce, h, problem, replace, whole } from "./dom.js";
+import { announce, counted, h, problem, replace, whole } from "./dom.js";
 import { filterBar } from "./filterbar.js";
 import { go, has, href, question as view, shared, subject } from "./route.js";
 import { loaded, originalWidth, Viewer, viewerControls } from "./viewer.js";
@@ -321,7 +321,7 @@ function summary(found, question) {
   const text = Object.fromEntries(question.answers.map((answer) => [answer.value, answer.text]));
   const answers = Object.entries(found.answers).sort((a, b) => b[1] - a[1]);
   return [
-    h("h2", {}, `Labels so far: ${whole(found.galaxies)} galaxies`),
+    h("h2", {}, `Labels so far: ${counted(found.galaxies)}`),
     h("div", { class: "scrolling", tabindex: "0", role: "region", "aria-label": "Who labelled what" },
       h("table", { class: "values counts" },
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Name"), h("th", { scope: "col" }, "Answers"), h("th", { scope: "col" }, "Unsure"), h("th", { scope: "col" }, "Skipped"))),
@@ -330,7 +330,7 @@ function summary(found, question) {
     ),
     answers.length ? h("p", { class: "small", style: { "margin-top": "0.6rem" } }, answers.map(([value, count]) => `${text[value] || value} ${whole(count)}`).join(" · ")) : null,
     found.together
-      ? h("p", { class: "small" }, `${whole(found.together)} galaxies by two or more people: they agree on ${Math.round((100 * found.agreed) / found.together)} %`, found.alpha === null ? "" : `, Krippendorff's α ${found.alpha.toFixed(2)}`, ". ", found.differ.length ? h("a", { href: href("gallery", "", { filter: `row in (${found.differ.slice(0, 2000).join(", ")})` }) }, "Show where they differ") : null)
+      ? h("p", { class: "small" }, `${counted(found.together)} by two or more people: they agree on ${Math.round((100 * found.agreed) / found.together)} %`, found.alpha === null ? "" : `, Krippendorff's α ${found.alpha.toFixed(2)}`, ". ", found.differ.length ? h("a", { href: href("gallery", "", { filter: `row in (${found.differ.slice(0, 2000).join(", ")})` }) }, "Show where they differ") : null)
       : null,
     h("h3", { style: { margin: "0.9rem 0 0.3rem" } }, "Train on these"),
     h("p", { class: "small muted" }, "Download the table with images, then:"),

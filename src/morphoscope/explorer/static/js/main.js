@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { classifyView } from "./classify.js";
 import { compareView } from "./compare.js";
 import { chartsView } from "./charts.js";
-import { announce, h, problem, replace, whole } from "./dom.js";
+import { announce, counted, h, problem, replace } from "./dom.js";
 import { galaxyView } from "./galaxy.js";
 import { galleryView } from "./gallery.js";
 import { showKeys } from "./keys.js";
@@ -81,8 +81,17 @@ function theme() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.dispatchEvent(new Event("themechange")));
 }
 
+const TEXTLESS = ["button", "checkbox", "color", "file", "image", "radio", "range", "reset", "submit"];
+
+// Whether a key is for what has the focus. A box that was ticked, a slider and a list that is closed keep the focus
+// and take no characters but the space: those are for the page.
 function typing(event) {
-  return event.target.closest("input, select, textarea, [contenteditable]") || document.querySelector("dialog[open]");
+  if (document.querySelector("dialog[open]")) return true;
+  const field = event.target.closest("input, select, textarea, [contenteditable]");
+  if (!field) return false;
+  const open = field.matches("select") && (!CSS.supports("selector(:open)") || field.matches(":open"));
+  const textless = field.matches("select") || TEXTLESS.includes(field.type);
+  return open || !textless || event.key.length > 1 || event.key === " ";
 }
 
 document.addEventListener("keydown", (event) => {
@@ -91,13 +100,16 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && event.target.blur && !document.querySelector("dialog[open]")) event.target.blur();
     return;
   }
-  if (event.key === "?") showKeys();
-  else if (event.key === "/") {
+  if (event.key === "?") {
+    event.preventDefault();
+    showKeys();
+  } else if (event.key === "/") {
     event.preventDefault();
     const input = document.getElementById("filter");
     if (input) input.focus();
     else go("gallery", "", shared(current().values));
   } else if (event.key === "g" || event.key === "c" || event.key === "l") {
+    event.preventDefault(); // a list that has the focus would look for this letter
     const name = { g: "gallery", c: "charts", l: "label" }[event.key];
     if (shown !== name) go(name, "", shared(current().values));
   } else if (leave && leave.key) leave.key(event);
@@ -117,7 +129,7 @@ theme();
 
 try {
   Object.assign(subject, await get("subject"));
-  document.getElementById("subject").textContent = `${subject.name} · ${whole(subject.rows)} galaxies`;
+  document.getElementById("subject").textContent = `${subject.name} · ${counted(subject.rows)}`;
   window.addEventListener("hashchange", show);
   await show();
 } catch (error) {

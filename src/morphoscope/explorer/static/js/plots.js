@@ -1,18 +1,37 @@
 // Axes, bars and maps, drawn without a library; every part that stands for galaxies leads to them.
 
-import { brief, css, h, s, whole } from "./dom.js";
+import { counted, css, h, s, whole } from "./dom.js";
 
-export function ticks(low, high, wanted = 5) {
+const NARROWEST = 260;
+const WIDEST = 560;
+
+// Round numbers from low to high and the step between them; counts: none between whole numbers.
+export function ticks(low, high, { wanted = 5, counts = false } = {}) {
   const raw = (high - low) / wanted || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].find((each) => each * power >= raw) * power;
-  const found = [];
-  for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step) found.push(Number(at.toPrecision(10)));
-  return found;
+  const step = Math.max([1, 2, 5, 10].find((each) => each * power >= raw * (1 - 1e-9)) * power, counts ? 1 : 0);
+  const values = [];
+  for (let k = Math.ceil(low / step - 1e-6); k * step <= high + step * 1e-6; k++) values.push(Number((k * step || 0).toPrecision(14)));
+  return { values, step };
 }
 
-// A frame with axes; inner(x, y) are scales to pixels of the view box.
-export function frame({ width = 460, height = 300, left = 52, bottom = 40, top = 12, right = 12, x, y, xLabel, yLabel, label, flipX = false }) {
+// A number among others that are a step apart: with as many digits as tell it from the next.
+export function among(value, step) {
+  if (Math.abs(value) < step / 1000) return "0";
+  const size = Math.max(Math.abs(value), step);
+  const last = Math.floor(Math.log10(step * (1 + 1e-9)));
+  if (size < 1e-3 || size >= 1e9) return value.toExponential(Math.max(0, Math.floor(Math.log10(Math.abs(value))) - last));
+  const decimals = Math.max(0, -last);
+  return value.toLocaleString("en-GB", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+}
+
+// A frame with axes, as wide as there is room in an area, so that text is as large as elsewhere; a unit is a
+// sixteenth of rem. x and y are ranges, and in what is returned scales; counts: y are numbers of galaxies;
+// shownX: what is written for a place of x.
+export function frame({ area, ratio = 0.65, left = 52, bottom = 40, top = 12, right = 12, x, y, xLabel, yLabel, label, flipX = false, counts = false, shownX = (at) => at }) {
+  const unit = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+  const width = Math.round(Math.max(NARROWEST, Math.min(WIDEST, area.clientWidth / unit || WIDEST)));
+  const height = Math.round(Math.max(220, width * ratio));
   const inner = { left, right: width - right, top, bottom: height - bottom };
   const scaleX = (value) => {
     const share = (value - x[0]) / (x[1] - x[0] || 1);
@@ -20,12 +39,18 @@ export function frame({ width = 460, height = 300, left = 52, bottom = 40, top =
   };
   const scaleY = (value) => inner.bottom - ((value - y[0]) / (y[1] - y[0] || 1)) * (inner.bottom - inner.top);
   const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "group", "aria-label": label });
-  for (const at of ticks(...y)) {
+  const up = ticks(...y, { wanted: height / 45, counts });
+  for (const at of up.values) {
     svg.append(s("line", { x1: inner.left, x2: inner.right, y1: scaleY(at), y2: scaleY(at), class: "grid" }));
-    svg.append(s("text", { x: inner.left - 7, y: scaleY(at) + 4, class: "tick end" }, brief(at)));
+    svg.append(s("text", { x: inner.left - 7, y: scaleY(at) + 4, class: "tick end" }, among(at, up.step)));
   }
-  for (const at of ticks(...x)) {
-    svg.append(s("text", { x: scaleX(at), y: inner.bottom + 17, class: "tick middle" }, brief(at)));
+  const names = (found) => found.values.map((at) => among(shownX(at), found.step));
+  const apart = (found) => (found.step * (inner.right - inner.left)) / (x[1] - x[0] || 1);
+  const fits = (found) => Math.max(0, ...names(found).map((name) => name.length)) * 6.5 + 10 <= apart(found);
+  const choices = [7, 5, 4, 3, 2].map((wanted) => ticks(...x, { wanted }));
+  const along = choices.find(fits) || choices.at(-1);
+  for (const at of along.values) {
+    svg.append(s("text", { x: scaleX(at), y: inner.bottom + 17, class: "tick middle" }, among(shownX(at), along.step)));
     svg.append(s("line", { x1: scaleX(at), x2: scaleX(at), y1: inner.bottom, y2: inner.bottom + 4, class: "rule" }));
   }
   svg.append(s("line", { x1: inner.left, x2: inner.right, y1: inner.bottom, y2: inner.bottom, class: "rule" }));
@@ -105,8 +130,11 @@ export async function dataAddress(canvas) {
   });
 }
 
-// A number as filters have it.
-export const exact = (value) => Number(value.toPrecision(6)).toString();
+// A number as filters have it, to a hundred thousandth of an axis or better.
+export function exact(value, span) {
+  const decimals = Math.ceil(5 - Math.log10(span));
+  return Number(value.toFixed(Math.max(0, Math.min(20, decimals)))).toString();
+}
 
 // The colour of text on a colour that is laid over a card with some strength: the page's ink where it has
 // enough contrast (4.5:1), or else black or white, one of which always has.
@@ -151,7 +179,7 @@ export function matrix({ rows, columns, counts, link, rowTitle, columnTitle, cap
               return h(
                 "td",
                 { style: { "background-color": `color-mix(in srgb, var(${colour}) ${100 * strength}%, transparent)` } },
-                h("a", { href: link(name, other), style: { color: readable(colour, strength) }, "aria-label": `${whole(count)} galaxies: ${rowTitle} ${name}, ${columnTitle} ${other}` }, whole(count)),
+                h("a", { href: link(name, other), style: { color: readable(colour, strength) }, "aria-label": `${counted(count)}: ${rowTitle} ${name}, ${columnTitle} ${other}` }, whole(count)),
               );
             }),
           ),

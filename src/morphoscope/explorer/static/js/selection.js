@@ -1,6 +1,6 @@
 // Galaxies that are picked one by one; they become a filter, so that whatever takes a filter takes them.
 
-import { h, replace, whole } from "./dom.js";
+import { galaxies, h, replace, whole } from "./dom.js";
 import { go } from "./route.js";
 
 const MOST = 2000;
@@ -37,7 +37,7 @@ export function chosenBar(redraw) {
     if (rows.size) {
       replace(
         bar,
-        h("span", {}, h("b", {}, whole(rows.size)), rows.size === 1 ? " galaxy selected" : " galaxies selected"),
+        h("span", {}, h("b", {}, whole(rows.size)), ` ${galaxies(rows.size)} selected`),
         h("button", { type: "button", onclick: () => go("gallery", "", { filter: chosen.filter }) }, "Show only these"),
         h("button", { type: "button", onclick: () => go("label", "", { filter: chosen.filter }) }, "Label these"),
         h("button", { type: "button", onclick: () => chosen.clear() }, "Clear"),

@@ -1,7 +1,7 @@
 // Handing a view on: its address, its rows, or to another program of this machine.
 
 import { address, post } from "./api.js";
-import { announce, h, replace } from "./dom.js";
+import { announce, h, replace, withinWindow } from "./dom.js";
 import { question, shared } from "./route.js";
 
 // values(): of the address at the time.
@@ -47,5 +47,5 @@ export function shareMenu(values) {
     ),
   );
   menu.addEventListener("toggle", () => replace(said));
-  return menu;
+  return withinWindow(menu);
 }
