@@ -280,7 +280,7 @@ def compared(table: GalaxyTable, name: str, classes: tuple[str, ...]) -> dict[st
             table.query(
                 "SELECT CASE WHEN correct AND other_correct THEN 'both' WHEN correct THEN 'first' "
                 "WHEN other_correct THEN 'second' ELSE 'neither' END AS which, count(*) FROM galaxies "
-                "WHERE correct IS NOT NULL AND other_correct IS NOT NULL GROUP BY which"
+                "WHERE correct IS NOT NULL AND other_correct IS NOT NULL GROUP BY 1"
             )
         )
         counts = {which: right.get(which, 0) for which in ("both", "first", "second", "neither")}

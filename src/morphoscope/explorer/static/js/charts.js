@@ -24,6 +24,8 @@ class Charts {
     this.bar = bar;
     this.grid = grid;
     this.redraw = () => this.draw(this.route);
+    // Columns for coordinates may have none; what else is wrong with them is said in the card.
+    this.placed = has("ra") && has("dec") && get("charts/sky").then((found) => found.count > 0, () => true);
   }
 
   close() {
@@ -47,12 +49,13 @@ class Charts {
       this.bar.refuse(error);
       return;
     }
+    const placed = await this.placed;
     if (this.closed) return;
     const cards = [];
     if (has("truth") && has("predicted")) cards.push(this.card("Confusion matrix", (body) => this.confusion(body), "wide"));
     cards.push(this.card("Histogram", (body) => this.histogram(body)));
     if (has("correct") && has("probability")) cards.push(this.card("Reliability", (body) => this.reliability(body)));
-    if (has("ra") && has("dec")) cards.push(this.card("Sky", (body) => this.sky(body)));
+    if (placed) cards.push(this.card("Sky", (body) => this.sky(body)));
     if (subject.features) cards.push(this.card("Map of features", (body) => this.features(body)));
     replace(this.grid, cards);
   }
@@ -169,10 +172,6 @@ class Charts {
 
   async sky(body) {
     const found = await get("charts/sky", { filter: this.filter });
-    if (!found.count && !(this.filter && (await get("charts/sky", {})).count)) {
-      body.closest(".card")?.remove(); // a catalogue that has columns for coordinates and none in them
-      return;
-    }
     if (!found.count) {
       replace(body, h("p", { class: "muted" }, "None of these galaxies has coordinates."));
       return;

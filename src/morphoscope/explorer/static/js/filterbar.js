@@ -76,7 +76,7 @@ export function filterBar(route, { sorting = true } = {}) {
     selects.direction = direction;
   }
 
-  const bar = h("div", { class: "filters", role: "group", "aria-label": "Filter and order" }, form, columnsMenu(input), h("div", { class: "choices" }, choices), count, trouble);
+  const bar = h("div", { class: "filters", role: "group", "aria-label": "Filter and order" }, form, columnsMenu(input), h("div", { class: "choices" }, choices), h("div", { class: "end" }, count), trouble);
   bar.values = values;
   bar.update = (next) => {
     bar.values = { ...next.values };

@@ -21,7 +21,7 @@ export async function galleryView(main, route) {
   const bar = filterBar(route);
   const picked = chosenBar(() => list.redraw());
   const list = new List(bar);
-  bar.insertBefore(shareMenu(() => current().values), bar.querySelector(".count"));
+  bar.querySelector(".end").prepend(shareMenu(() => current().values));
   main.append(h("div", { class: "gallery" }, h("h1", { class: "unseen" }, `Galaxies of ${subject.name}`), bar, picked, list.element));
   list.watch();
   await list.ask(route);
