@@ -91,12 +91,14 @@ def test_menus_are_within_the_window(watched: Callable, address: str, width: int
         menu.locator("summary").click()
 
 
-WITH_ROOM = """(select) => {
-  const style = getComputedStyle(select);
-  const context = new OffscreenCanvas(1, 1).getContext("2d");
-  context.font = style.font;
-  const text = context.measureText(select.selectedOptions[0].textContent).width;
-  return select.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - text;
+ROOM = """(select) => {
+  const free = select.cloneNode(true);
+  free.value = select.value;
+  free.style.cssText = "position: absolute; field-sizing: content; width: auto; max-width: none";
+  select.after(free);
+  const room = select.offsetWidth - free.offsetWidth;
+  free.remove();
+  return room;
 }"""
 
 
@@ -104,7 +106,7 @@ WITH_ROOM = """(select) => {
 def test_choices_above_the_gallery_can_be_read(watched: Callable, address: str, width: int):
     for view in ("gallery", "gallery?sort=out_of_distribution&right=wrong&cls=Round+Smooth"):
         page = watched(f"{address}#{view}", width=width)
-        room = page.locator(".choices select").evaluate_all(f"(all) => all.map({WITH_ROOM})")
+        room = page.locator(".choices select").evaluate_all(f"(all) => all.map({ROOM})")
         assert len(room) == 3
         assert min(room) >= 0
 
@@ -118,12 +120,13 @@ def test_captions_are_whole(watched: Callable, address: str, width: int, text: i
     until(page, "document.querySelectorAll('.tile .what').length > 4")
     page.evaluate(f"for (const each of document.querySelectorAll('.what')) each.textContent = '{LONG}'")
     cut = page.evaluate(
-        """() => [...document.querySelectorAll(".tile")].filter((tile) => {
+        """() => [...document.querySelectorAll(".tile:has(.what)")].filter((tile) => {
           const what = tile.querySelector(".what");
           const bottom = (each) => each.getBoundingClientRect().bottom;
           const below = Math.max(...[...tile.querySelectorAll(".id, .value")].map(bottom));
           const end = bottom(tile.querySelector("a"));
-          return !what || what.scrollHeight > what.clientHeight + 1 || below > end;
+          const wide = what.scrollWidth > what.clientWidth + 1;
+          return wide || what.scrollHeight > what.clientHeight + 1 || below > end;
         }).length"""
     )
     assert cut == 0
