@@ -16,6 +16,7 @@ from morphoscope.extras import EXTRA_OF, MissingExtra, missing_extra, need
 
 ROOT = Path(__file__).resolve().parents[1]
 DISTRIBUTION = {
+    "MNN": "mnn",
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
     "umap": "umap-learn",

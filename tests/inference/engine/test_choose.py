@@ -142,6 +142,21 @@ def test_a_cache_that_is_damaged_or_takes_no_files_is_no_error(machine, monkeypa
     assert choose.remembered("key") == "two"
 
 
+@pytest.mark.parametrize(("wait", "most"), [(0.0, 16), (0.3, 2)])
+def test_a_large_network_is_measured_with_few_images(machine, monkeypatch, wait: float, most: int):
+    sizes: list[int] = []
+
+    class Sized(Stub):
+        def __call__(self, images_NSSC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            sizes.append(len(images_NSSC))
+            return super().__call__(images_NSSC)
+
+    monkeypatch.setattr(choose, "SECONDS", 0.001)
+    monkeypatch.setattr(choose, "threads", lambda: 2)
+    assert choose.faster({"one": Sized(wait=wait), "two": Sized(wait=wait / 4)}, "key", 8, 3)
+    assert max(sizes) == most
+
+
 def test_in_fp32_nothing_is_measured_and_a_recipe_in_bf16_does_not_count(machine, monkeypatch):
     monkeypatch.setattr(choose, "has_bf16", lambda: True)
     monkeypatch.setattr(choose, "faster", lambda *of: pytest.fail("torch may compute in bf16"))
