@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import json
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -13,11 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import forked, needs_fork
 
 from morphoscope import api
 from morphoscope.errors import MorphoscopeError, UsageError
@@ -401,21 +400,10 @@ def test_processes_end_with_a_program_that_is_killed(tmp_path: Path, run: Run):
     assert _gone(processes)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+@needs_fork
 def test_a_forked_process_computes_in_processes_of_its_own(engine: MnnEngine):
     expected_NK = engine(_images(4))[0][0]
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=lambda: there.send(engine(_images(4))[0][0]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads
-        child.start()
-    try:
-        assert here.poll(60), "the forked process waits for answers that its parent gets"
-        np.testing.assert_array_equal(here.recv(), expected_NK)
-    finally:
-        child.kill()
-        child.join()
+    np.testing.assert_array_equal(forked(lambda: engine(_images(4))[0][0]), expected_NK)
     np.testing.assert_array_equal(engine(_images(4))[0][0], expected_NK)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import threading
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import forked, needs_fork
 
 from morphoscope.inference.engine import onnx_engine
 from morphoscope.inference.engine.onnx_engine import OnnxEngine
@@ -57,22 +55,12 @@ def test_passes_are_small_and_overlap(monkeypatch: pytest.MonkeyPatch):
     assert sorted(sizes) == [4, 5, 5, 5]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+@needs_fork
 def test_a_forked_process_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(onnx_engine, "threads", lambda: 2)
     engine = OnnxEngine(GRAPH, "int8")
     expected_NK = engine(_images(4))[0][0]
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=lambda: there.send(engine(_images(4))[0][0]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads
-        child.start()
-    try:
-        assert here.poll(60), "the forked process waits for threads that it does not have"
-        np.testing.assert_array_equal(here.recv(), expected_NK)
-    finally:
-        child.kill()
+    np.testing.assert_array_equal(forked(lambda: engine(_images(4))[0][0]), expected_NK)
 
 
 def test_a_fault_in_one_pass_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
